@@ -1,0 +1,68 @@
+# Everything a fresh clone needs: the targets make .venv themselves, from any Python >= 3.11 on the path.
+# ARGS reaches the program: make run ARGS=5000, make test ARGS="tests/unit -k hostname".
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format constraints clean
+
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+# Stamps, so that a second call installs nothing: the program alone, and the program with its tools.
+RUNTIME := $(VENV)/.installed
+TOOLS := $(VENV)/.installed-tools
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1|/p' Makefile | while IFS='|' read -r target what; do \
+		printf '  make %-12s %s\n' "$$target" "$$what"; done
+
+run: $(RUNTIME) ## the gateway on this machine, with a local CA and a demo app
+	@$(VENV)/bin/gateway dev $(ARGS)
+
+test: $(TOOLS) ## everything the tests need, then all tests
+	@if [ -f tests/setup.sh ]; then bash tests/setup.sh; fi
+	@$(VENV)/bin/python -m pytest $(ARGS)
+
+# Tests are not part of it: .ci/run calls both, and running them twice would prove nothing more.
+check: $(TOOLS) ## format, lint, types, import contracts
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+format: $(TOOLS) ## rewrite the sources in the project's format, with the safe fixes of lint
+	$(VENV)/bin/ruff check --fix-only .
+	$(VENV)/bin/ruff format .
+
+# In an environment of its own, so that nothing installed by hand is pinned. Only names and versions are kept.
+constraints: $(RUNTIME) ## newest versions of everything, pinned anew in constraints.txt
+	@set -e; scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
+	$(VENV)/bin/python -m venv "$$scratch"; \
+	"$$scratch/bin/python" -m pip --disable-pip-version-check install --quiet '.[dev]'; \
+	"$$scratch/bin/python" -m pip --disable-pip-version-check freeze --exclude sandbox-gateway > "$$scratch/freeze"; \
+	if grep -nvE '^[A-Za-z0-9._-]+==[A-Za-z0-9.]+$$' "$$scratch/freeze"; then \
+		echo "constraints: the lines above are not plain name==version pins; constraints.txt is unchanged" >&2; exit 1; fi; \
+	{ printf '# Exact versions of everything: runtime, tests, tools. Written by: make constraints\n'; \
+	  cat "$$scratch/freeze"; } > constraints.txt
+
+clean: ## remove the virtual environment and caches; certificates stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+# Asked in this order because the first is what the user means by Python; the others serve systems whose python3 is old.
+# A candidate is run, not only found: version managers leave shims that point at nothing.
+$(VENV)/bin/python:
+	@for candidate in python3 python3.11 python3.12 python3.13 python3.14; do \
+		if "$$candidate" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			exec "$$candidate" -m venv --clear $(VENV); \
+		fi; \
+	done; \
+	echo "make: no Python 3.11 or newer with its venv module was found (on Debian and Ubuntu: apt install python3 python3-venv)" >&2; \
+	exit 1
+
+$(RUNTIME): pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing the gateway into $(VENV)"
+	@$(PIP) install --quiet -c constraints.txt -e .
+	@touch $@
+
+$(TOOLS): pyproject.toml constraints.txt $(RUNTIME)
+	@echo "installing what tests and checks need into $(VENV)"
+	@$(PIP) install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@

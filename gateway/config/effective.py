@@ -1,0 +1,39 @@
+"""The settings in force, written back as TOML: what `gateway check` prints.
+
+`render_effective` and `sources.load` are inverse: its lines, put under their sections, load to the same settings.
+"""
+
+from __future__ import annotations
+
+from gateway.config.sources import KINDS, Loaded
+
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r"}
+
+
+def render_effective(loaded: Loaded) -> list[tuple[str, str, str]]:
+    """(leaf path, its value as TOML, its origin) for every setting, in the order of the schema."""
+    rows = []
+    for path, kind in KINDS.items():
+        section, key = path.split(".")
+        value = getattr(getattr(loaded.settings, section), key)
+        rows.append((path, render_toml(kind.encode(value)), loaded.origins[path]))
+    return rows
+
+
+def render_toml(value: object) -> str:
+    """A value of TOML types (str, bool, int, list, dict) on one line. Raises TypeError for any other type."""
+    if isinstance(value, str):
+        return '"' + "".join(_ESCAPES.get(c) or (c if c.isprintable() else _escape(c)) for c in value) + '"'
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, list):
+        return f"[{', '.join(render_toml(item) for item in value)}]"
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{key} = {render_toml(item)}' for key, item in value.items())} }}"
+    raise TypeError(f"{type(value).__name__} is not a TOML type")
+
+
+def _escape(character: str) -> str:
+    return f"\\u{ord(character):04x}" if ord(character) <= 0xFFFF else f"\\U{ord(character):08x}"

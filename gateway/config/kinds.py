@@ -1,0 +1,246 @@
+"""What a setting may be: one `Kind` per sort of value, attached to the fields of the schema by `Annotated`.
+
+A kind turns what TOML, the environment or a flag delivered into the value the program uses (`decode`), turns it back
+(`encode`), and knows how a bare text from the environment is meant (`from_text`). Decoding never stops at the first
+mistake: problems are appended as (path, message) and the caller goes on, so that one run reports all of them.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv6Network
+from pathlib import Path
+from typing import Annotated, Any
+
+from gateway.config import values
+
+Problems = list[tuple[str, str]]
+"""(path of the setting, what is wrong with it), in the order found."""
+
+
+def show(raw: object) -> str:
+    """`raw` as a message quotes it: TOML-like, on one line, bounded."""
+    if isinstance(raw, str):
+        return values.quote(raw)
+    if isinstance(raw, bool):
+        return "true" if raw else "false"
+    if isinstance(raw, dict | list):
+        return "a table" if isinstance(raw, dict) else "a list"
+    return str(raw)[:60]
+
+
+def read_toml(text: str) -> object:
+    """The one TOML value that `text` is, or `text` itself when it is none (a host name, a path, `5s`)."""
+    try:
+        document = tomllib.loads(f"value = {text}")
+    except ValueError:  # also raised for a number of thousands of digits
+        return text
+    return document["value"] if len(document) == 1 else text
+
+
+class Kind(ABC):
+    """One sort of value. Kinds are compared by identity and hold no state besides their parameters."""
+
+    @abstractmethod
+    def decode(self, raw: object, path: str, problems: Problems) -> Any:
+        """The value of `raw`; on a mistake appends to `problems` and returns something not to be used."""
+
+    @abstractmethod
+    def encode(self, value: Any) -> object:
+        """`value` as TOML types: str, int, bool, list, dict. The inverse of `decode`."""
+
+    @abstractmethod
+    def from_text(self, text: str) -> object:
+        """What `decode` should be given for a bare `text` from the environment or a flag."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scalar(Kind):
+    """A single value of one TOML type, `accepts`, parsed by `parse`, which raises ValueError with a sentence."""
+
+    expected: str
+    accepts: type
+    parse: Callable[[Any], Any]
+    render: Callable[[Any], object]
+
+    def decode(self, raw: object, path: str, problems: Problems) -> Any:
+        if type(raw) is not self.accepts:  # not isinstance: TOML's true is no integer, though Python's is
+            problems.append((path, f"expected {self.expected}, got {show(raw)}"))
+            return None
+        try:
+            return self.parse(raw)
+        except ValueError as error:
+            problems.append((path, str(error)))
+            return None
+
+    def encode(self, value: Any) -> object:
+        return self.render(value)
+
+    def from_text(self, text: str) -> object:
+        # Where text is wanted, TOML's other types are accidents: a folder may be called 8, or 2026-01-01.
+        raw = read_toml(text)
+        return text if self.accepts is str and not isinstance(raw, str) else raw
+
+
+@dataclass(frozen=True, eq=False)
+class SizeOf(Scalar):
+    """A size, which besides its text may be a plain number of bytes: the keys are called `…_bytes`."""
+
+    def decode(self, raw: object, path: str, problems: Problems) -> Any:
+        return super().decode(f"{raw}B" if type(raw) is int and raw >= 0 else raw, path, problems)
+
+    def from_text(self, text: str) -> object:
+        return read_toml(text)
+
+
+@dataclass(frozen=True, eq=False)
+class ListOf(Kind):
+    """A TOML list of one kind, decoded to a tuple; `unique` lists refuse an item that is there already."""
+
+    item: Kind
+    unique: bool = False
+
+    def decode(self, raw: object, path: str, problems: Problems) -> tuple[Any, ...]:
+        if not isinstance(raw, list):
+            problems.append((path, f"expected a list, got {show(raw)}"))
+            return ()
+        before = len(problems)
+        decoded: list[Any] = []
+        for index, element in enumerate(raw):
+            value = self.item.decode(element, f"{path}[{index}]", problems)
+            if self.unique and len(problems) == before and value in decoded:
+                problems.append((f"{path}[{index}]", f"{show(element)} is listed twice"))
+            decoded.append(value)
+        return tuple(decoded)
+
+    def encode(self, value: Sequence[Any]) -> object:
+        return [self.item.encode(element) for element in value]
+
+    def from_text(self, text: str) -> object:
+        raw = read_toml(text)
+        if isinstance(raw, list) or not isinstance(self.item, Scalar):
+            return raw
+        return [self.item.from_text(part.strip()) for part in text.split(",") if part.strip()]
+
+
+@dataclass(frozen=True, eq=False)
+class Table(Kind):
+    """An inline table with exactly the keys of `fields`, decoded to `build(**fields)`."""
+
+    build: Callable[..., Any]
+    fields: dict[str, Kind]
+
+    def decode(self, raw: object, path: str, problems: Problems) -> Any:
+        if not isinstance(raw, dict):
+            shape = ", ".join(f'{name} = "…"' for name in self.fields)
+            problems.append((path, f"expected {{ {shape} }}, got {show(raw)}"))
+            return None
+        before = len(problems)
+        problems += [(f"{path}.{name}", "unknown key") for name in raw if name not in self.fields]
+        problems += [(f"{path}.{name}", "is missing") for name in self.fields if name not in raw]
+        decoded = {
+            name: kind.decode(raw[name], f"{path}.{name}", problems)
+            for name, kind in self.fields.items()
+            if name in raw
+        }
+        return self.build(**decoded) if len(problems) == before else None
+
+    def encode(self, value: Any) -> object:
+        return {name: kind.encode(getattr(value, name)) for name, kind in self.fields.items()}
+
+    def from_text(self, text: str) -> object:
+        return read_toml(text)
+
+
+def integer(low: int, high: int) -> Scalar:
+    """A whole number from `low` to `high`."""
+
+    def parse(number: int) -> int:
+        if not low <= number <= high:
+            raise ValueError(f"expected a whole number from {low} to {high}, got {show(number)}")
+        return number
+
+    return Scalar("a whole number", int, parse, int)
+
+
+def choice(*supported: str, later: Sequence[str] = ()) -> Scalar:
+    """One of `supported`; a name in `later` is a promise of the contract that this version does not keep yet."""
+    names = " or ".join(f'"{name}"' for name in supported)
+
+    def parse(text: str) -> str:
+        if text in later:
+            raise ValueError(f"{values.quote(text)} is not supported by this version (supported: {names})")
+        if text not in supported:
+            raise ValueError(f"expected {names}, got {values.quote(text)}")
+        return text
+
+    return Scalar(names, str, parse, str)
+
+
+def _positive_duration(text: str) -> float:
+    seconds = values.parse_duration(text)
+    if not seconds:
+        raise ValueError(f"must be longer than zero, got {values.quote(text)}")
+    return seconds
+
+
+def _positive_size(text: str) -> int:
+    size = values.parse_size(text)
+    if not 0 < size <= values.MAX_SIZE:
+        raise ValueError(f"expected a size from 1B to 1024GiB, got {values.quote(text)}")
+    return size
+
+
+def _path(text: str) -> Path:
+    if not text or "\0" in text:
+        raise ValueError(f"expected the path of a file, got {values.quote(text)}")
+    return Path(text)
+
+
+def _optional_path(text: str) -> Path | None:
+    return _path(text) if text else None
+
+
+_A_DURATION = 'a duration such as "5s", "500ms" or "1h30m"'
+_DURATION = Scalar(_A_DURATION, str, _positive_duration, values.format_duration)
+_DURATION_OR_ZERO = Scalar(_A_DURATION, str, values.parse_duration, values.format_duration)
+_SIZE = SizeOf('a size such as "32KiB"', str, _positive_size, values.format_size)
+_PATH = Scalar("the path of a file, as text", str, _path, str)
+_LISTEN = Scalar('an address and a port such as "[::]:443"', str, values.parse_listen, str)
+_NETWORK = Scalar('a network such as "fd00::/8"', str, values.parse_network, str)
+_PREFIX = Scalar('a network such as "fd00::/8"', str, values.parse_sandbox_prefix, str)
+_DOMAIN = Scalar('a domain such as "sandbox.example.dev"', str, values.parse_domain, str)
+_HOST_MASK = Scalar('"preserve" or a host such as "localhost:{port}"', str, values.parse_host_mask, str)
+_OPTIONAL_PATH = Scalar(
+    "the path of a file, as text", str, _optional_path, lambda path: "" if path is None else str(path)
+)
+_PORT = integer(1, values.MAX_PORT)
+
+# What the schema's fields are annotated with. At run time each is the plain type on the left: a duration is a float of
+# seconds and a size an int of bytes, so code that uses a setting pays nothing for its having been configured.
+Seconds = Annotated[float, _DURATION]
+SecondsOrZero = Annotated[float, _DURATION_OR_ZERO]
+Bytes = Annotated[int, _SIZE]
+Flag = Annotated[bool, Scalar("true or false", bool, bool, bool)]
+Port = Annotated[int, _PORT]
+Ports = Annotated[tuple[int, ...], ListOf(_PORT)]
+Count = Annotated[int, integer(1, 2**31 - 1)]
+FilePath = Annotated[Path, _PATH]
+OptionalPath = Annotated[Path | None, _OPTIONAL_PATH]
+HostMask = Annotated[str, _HOST_MASK]
+Domains = Annotated[tuple[str, ...], ListOf(_DOMAIN, unique=True)]
+Address = Annotated[values.Listen, _LISTEN]
+Addresses = Annotated[tuple[values.Listen, ...], ListOf(_LISTEN, unique=True)]
+Networks = Annotated[tuple[values.Network, ...], ListOf(_NETWORK)]
+Prefixes = Annotated[tuple[IPv6Network, ...], ListOf(_PREFIX)]
+
+
+def kind_of(annotation: Any) -> Kind:
+    """The kind a field of the schema was annotated with. Raises TypeError for a field that has none: our own slip."""
+    for extra in getattr(annotation, "__metadata__", ()):
+        if isinstance(extra, Kind):
+            return extra
+    raise TypeError(f"{annotation!r} carries no Kind")

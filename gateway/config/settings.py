@@ -1,0 +1,248 @@
+"""Every setting, its type, its default and where the default comes from.
+
+One frozen struct per section; attribute names are the TOML keys (`settings.timeouts.request_header`). Durations are
+floats of seconds, sizes ints of bytes, lists tuples. A number's docstring names the precedent it follows; "ours" marks
+one without. Constructing a struct checks nothing: what comes from a user is read by `sources`, which does.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Network
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from gateway.config.kinds import (
+    Address,
+    Addresses,
+    Bytes,
+    Count,
+    Domains,
+    FilePath,
+    Flag,
+    HostMask,
+    ListOf,
+    Networks,
+    OptionalPath,
+    Port,
+    Ports,
+    Prefixes,
+    Seconds,
+    SecondsOrZero,
+    Table,
+    choice,
+    integer,
+    kind_of,
+)
+from gateway.config.values import KIB, Listen
+
+MINUTE = 60.0
+HOUR = 60 * MINUTE
+
+
+class Edge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[edge]`: what the gateway is to the outside."""
+
+    domains: Domains = ()
+    """Suffixes served, in lower case: `<port>-<id>.<domain>` is a sandbox's name. Exact: no wildcard is written."""
+
+    listen: Addresses = (Listen("::", 443),)
+    """TLS listeners. On Linux `[::]` takes IPv4 connections too."""
+
+    listen_plain: Addresses = ()
+    """Plain HTTP listeners; `plain` says what they are for."""
+
+    plain: Annotated[Literal["forward", "redirect"], choice("forward", "redirect")] = "forward"
+    """Plain listeners either forward, because an HTTP balancer ended TLS, or answer 308 with the https URL."""
+
+    proxy_protocol: Annotated[Literal["off"], choice("off", later=("require",))] = "off"
+    """Whether connections begin with a PROXY header. Configured, never guessed: a guess lets anybody forge one."""
+
+    trusted_proxies: Networks = ()
+    """Peers whose X-Forwarded-* and Forwarded are believed; from everybody else those fields are deleted."""
+
+    public_port: Port = 443
+    """The port in public URLs: what the browser connects to, which behind a balancer is not a port of ours."""
+
+
+class Certificate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One certificate chain with its key, both PEM. Relative paths start at the current working directory."""
+
+    cert: FilePath
+    """The leaf first, then its intermediates."""
+
+    key: FilePath
+    """Unencrypted, readable by the gateway's user alone."""
+
+
+class Tls(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[tls]`: how downstream TLS is ended."""
+
+    certificates: Annotated[
+        tuple[Certificate, ...],
+        ListOf(Table(Certificate, {"cert": kind_of(FilePath), "key": kind_of(FilePath)})),
+    ] = ()
+    """`[{ cert = "…", key = "…" }]`; a wildcard per domain covers every sandbox below it. As with nginx -p, relative
+    paths start at the working directory, so `certs/` and `config/` stay side by side whichever file is read."""
+
+    minimum_version: Annotated[Literal["1.2", "1.3"], choice("1.2", "1.3")] = "1.2"
+    """1.0 and 1.1 are forbidden by RFC 8996."""
+
+
+class Directory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[directory]`: where sandbox ids are looked up, and how long an answer is kept."""
+
+    backend: Annotated[Literal["file"], choice("file", later=("sqlite", "redis", "dns"))] = "file"
+    """What holds the records."""
+
+    path: FilePath = Path("config/sandboxes.toml")
+    """The file of records, read again when it changes; relative to the working directory."""
+
+    ttl: Seconds = 5.0
+    """How long a found record is used without asking again (ours): bounds how long a moved sandbox is missed."""
+
+    negative_ttl: SecondsOrZero = 1.0
+    """How long "no such sandbox" is believed (ours): short, since a browser often asks before the record is there."""
+
+    stale: SecondsOrZero = 10 * MINUTE
+    """How long past `ttl` a record still serves while the backend fails (ours): longer than a failover takes."""
+
+
+class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[upstream]`: the connections to sandboxes."""
+
+    allow: Prefixes = (IPv6Network("fd00::/8"),)
+    """Prefixes sandboxes live in; nothing else is ever dialed. The default is the locally assigned half of the unique
+    local addresses (RFC 4193). A special range (loopback, link-local, metadata, …) needs a prefix wholly inside it."""
+
+    deny_ports: Ports = ()
+    """Ports closed for every sandbox, answered with `port_denied`."""
+
+    connect_timeout: Seconds = 3.0
+    """From SYN to connected (Caddy 3 s, Envoy 5 s). A refusal is reported at once, not after this."""
+
+    response_header_timeout: Seconds = 5 * MINUTE
+    """From the request's last byte to the response head (Envoy's stream idle timeout)."""
+
+    idle_timeout: Seconds = 60.0
+    """How long an unused connection is kept for the next request (nginx upstream keepalive_timeout)."""
+
+    idle_proven: Seconds = 4.0
+    """A connection idle for longer is proven alive before it is used again (ours: Node closes its side at 5 s)."""
+
+    max_idle_per_target: Count = 64
+    """Idle connections kept per sandbox port and worker (ours; nginx's documentation shows 16 to 64)."""
+
+    host: HostMask = "preserve"
+    """The Host field sent upstream: the public name as it came, or a mask such as `localhost:{port}` for dev servers
+    that refuse names they do not know."""
+
+
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[timeouts]`: deadlines of downstream connections, exchanges and tunnels."""
+
+    handshake: Seconds = 10.0
+    """TLS handshake, from accept (ours: asyncio's 60 s lets one address hold that many more sockets)."""
+
+    request_header: Seconds = 10.0
+    """A request head, from its first byte to the blank line, then 408 (Envoy edge 10 s; hyper 30 s, nginx and Caddy
+    60 s). Absolute: an inactivity timer never fires against one byte now and then."""
+
+    idle: Seconds = 75.0
+    """Keep-alive without a request, then a silent close (nginx keepalive_timeout). Behind a balancer it must be longer
+    than the balancer's own (AWS ALB 60 s: 75 s; Google 600 s: 620 s), or requests race with the close."""
+
+    body_idle: Seconds = 60.0
+    """A body without progress, each way (nginx client_body_timeout and send_timeout). Reset by every byte that moves:
+    there is no total, uploads and event streams may last."""
+
+    tunnel_idle: Seconds = HOUR
+    """A tunnel (WebSocket) without a byte either way (ours: editors sit idle for minutes, nobody for an hour)."""
+
+    half_closed: Seconds = 30.0
+    """A tunnel of which one side has finished sending (ours): bounds what a peer that never closes can hold."""
+
+    linger: Seconds = 5.0
+    """How long a refused request's remaining bytes are read and dropped before the close (nginx lingering_timeout),
+    so that the answer is not lost to a TCP reset."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[limits]`: how much of anything one peer may ask for."""
+
+    header_bytes: Bytes = 32 * KIB
+    """A head in total, start line and fields (nginx 4 x 8k; Caddy and HAProxy 16k, Envoy 60k), then 431."""
+
+    header_fields: Count = 100
+    """Fields of a message, trailers included (Envoy and hyper 100, HAProxy 101), then 431."""
+
+    target_bytes: Bytes = 8 * KIB
+    """The request target (nginx large_client_header_buffers 8k), then 414."""
+
+    field_bytes: Bytes = 8 * KIB
+    """One field, name and value (nginx large_client_header_buffers 8k), then 431."""
+
+    buffer_bytes: Bytes = 64 * KIB
+    """Bytes waiting to be written per connection and direction before the other side's reading pauses (Envoy edge
+    recommends 32 KiB; 64 KiB is asyncio's own default for plain transports)."""
+
+    connections: Count = 20_000
+    """Downstream connections per worker (ours). Keep it at most half the descriptor limit: each may need a second."""
+
+    connections_per_address: Count = 1_000
+    """Downstream connections per source address, IPv6 by /64 (ours): a large office behind one NAT fits."""
+
+    exchanges_per_sandbox: Count = 1_000
+    """Exchanges and dials per sandbox and worker (ours): one dead sandbox cannot occupy the whole gateway."""
+
+
+class Admin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[admin]`: the operator's listener; it shares no socket with the public ones."""
+
+    listen: Address = Listen("127.0.0.1", 9090)
+    """Where health, metrics and the API answer."""
+
+    token_file: OptionalPath = None
+    """A file holding the bearer token; `""` is none. Required when `listen` is not on loopback."""
+
+
+class Process(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[process]`: workers and their end."""
+
+    workers: Annotated[int, integer(0, 1024)] = 0
+    """Worker processes, one event loop each; 0 is one per core (nginx worker_processes
+    auto)."""
+
+    drain_delay: SecondsOrZero = 5.0
+    """Between failing readiness and closing the listeners (ours): one round of a balancer's health checks."""
+
+    drain_timeout: Seconds = 60.0
+    """From closing the listeners to closing what is still open (ours; Envoy's default drain time is 10 min)."""
+
+
+class Log(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[log]`: what goes to standard error and standard output."""
+
+    format: Annotated[Literal["json", "text"], choice("json", "text")] = "json"
+    """One JSON object per line for collectors, or text for people."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], choice("debug", "info", "warning", "error")] = "info"
+    """The least severe that is written."""
+
+    access: Flag = True
+    """Whether every exchange leaves one line."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All of it. `Settings()` is the defaults, which serve no domain until one is named."""
+
+    edge: Edge = Edge()
+    tls: Tls = Tls()
+    directory: Directory = Directory()
+    upstream: Upstream = Upstream()
+    timeouts: Timeouts = Timeouts()
+    limits: Limits = Limits()
+    admin: Admin = Admin()
+    process: Process = Process()
+    log: Log = Log()
