@@ -1,0 +1,204 @@
+"""Server contexts: which certificate a browser is shown, and which TLS the gateway speaks.
+
+Owns reading and checking configured certificates, and the choice among several by server name. It must not
+know listeners, transports or an event loop: a context is made once, before the supervisor forks, and shared.
+That is what makes resumption work everywhere: the key that encrypts session tickets is made with the context,
+so a ticket from one worker is good on all of them.
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+
+from gateway.tls.errors import CertificateError, cause_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+
+__all__ = ["CertificateError", "CertificatePair", "check_pair", "server_context"]
+
+VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+
+# Forward secrecy and authenticated encryption, nothing else: Mozilla's "intermediate" list without
+# finite-field DH, which no browser of the last ten years needs. TLS 1.3 has its own list, all of it good.
+CIPHERS = ":".join(
+    f"ECDHE-{signature}-{cipher}"
+    for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305")
+    for signature in ("ECDSA", "RSA")
+)
+
+_PEM = b"-----BEGIN "
+
+
+@dataclass(frozen=True, slots=True)
+class CertificatePair:
+    """PEM files: the server's certificate followed by its intermediates, and its private key (may be the same
+    file).
+    """
+
+    cert: Path
+    key: Path
+
+
+def server_context(
+    pairs: Sequence[CertificatePair], *, minimum_version: str = "1.2", alpn: Sequence[str] = ("http/1.1",)
+) -> ssl.SSLContext:
+    """A context that serves `pairs`, the first one to whoever asks for a name that none of them covers.
+
+    Among several, an exact name goes before a wildcard, and an earlier pair before a later one. `alpn` is in
+    order of preference. Raises CertificateError for a pair that cannot be served, ValueError for no pairs or
+    a version other than "1.2" and "1.3".
+    """
+    if not pairs:
+        raise ValueError("a server context needs at least one certificate")
+    if minimum_version not in VERSIONS:
+        raise ValueError(f"minimum_version: expected one of {', '.join(VERSIONS)}, not {minimum_version!r}")
+    # All of them before any is used: nothing is half made when the last one turns out to be broken.
+    names_of_pairs = [check_pair(pair) for pair in pairs]
+    contexts = [_context(pair, VERSIONS[minimum_version], alpn) for pair in pairs]
+    if len(contexts) > 1:
+        by_name: dict[str, ssl.SSLContext] = {}
+        for context, names in zip(contexts, names_of_pairs, strict=True):
+            for name in names:
+                by_name.setdefault(name, context)
+        contexts[0].sni_callback = _chooser(by_name)
+    return contexts[0]
+
+
+def check_pair(pair: CertificatePair, *, now: datetime | None = None) -> tuple[str, ...]:
+    """The DNS names the pair can be served for, lower case, after everything that may be wrong with it was
+    looked at.
+
+    Raises CertificateError naming the file at fault: missing, unreadable, not PEM, encrypted, the other
+    one's, expired, or refused by OpenSSL.
+    """
+    chain = _read_chain(pair.cert)
+    _check_key(pair, chain, _read_key(pair.key))
+    expired = chain[0].not_valid_after_utc
+    if expired < (now or datetime.now(UTC)):
+        raise CertificateError(pair.cert, f"expired on {expired:%Y-%m-%d at %H:%M UTC}", "renew the certificate")
+    # A context whose `load_cert_chain` failed keeps the new certificate without a key and fails every
+    # handshake from then on ("no shared cipher"). So nothing goes into a live one that a context nobody uses
+    # has not swallowed whole.
+    _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), pair)
+    return _dns_names(chain[0])
+
+
+def _context(pair: CertificatePair, minimum: ssl.TLSVersion, alpn: Sequence[str]) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = minimum
+    context.set_ciphers(CIPHERS)
+    # Compression leaks secrets through lengths (CRIME). Renegotiation lets one connection ask for handshake
+    # after handshake, which costs us more than who asks; HTTP has no use for it and HTTP/2 forbids it.
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    # Every cipher left is a good one, so the browser may pick: a phone without AES in hardware prefers
+    # ChaCha20.
+    context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+    # Tickets are on by default; said here because the shared ticket key above is worth nothing without them.
+    context.options &= ~ssl.OP_NO_TICKET
+    if alpn:
+        context.set_alpn_protocols(list(alpn))
+    _load(context, pair)
+    return context
+
+
+def _load(context: ssl.SSLContext, pair: CertificatePair) -> None:
+    try:
+        # A password that is never right: without one OpenSSL would stop and ask the terminal for it, should
+        # the key have been replaced by an encrypted one since it was looked at.
+        context.load_cert_chain(pair.cert, pair.key, password="")
+    except ssl.SSLError as error:
+        reason = (error.reason or str(error)).replace("_", " ").lower()
+        raise CertificateError(pair.cert, f"with key {pair.key} is refused by OpenSSL ({reason})") from error
+    except OSError as error:
+        raise CertificateError(pair.cert, f"with key {pair.key} cannot be read ({cause_of(error)})") from error
+
+
+def _chooser(
+    by_name: Mapping[str, ssl.SSLContext],
+) -> Callable[[ssl.SSLObject, str | None, ssl.SSLContext], None]:
+    """The callback that swaps the context during the handshake; one pair needs none, and runs no Python
+    there.
+
+    Only the certificate changes: protocol versions and options were settled when the connection was made,
+    ALPN is set alike on all contexts, and tickets stay under the first context's key.
+    """
+
+    def choose(connection: ssl.SSLObject, name: str | None, first: ssl.SSLContext) -> None:
+        if name is None:
+            return
+        name = name.lower()
+        chosen = by_name.get(name) or by_name.get("*." + name.partition(".")[2])
+        if chosen is not None and chosen is not first:
+            connection.context = chosen
+
+    return choose
+
+
+# --- reading and checking -----------------------------------------------------------------------------------
+
+
+def _read_chain(path: Path) -> list[x509.Certificate]:
+    content = _read(path)
+    if _PEM not in content:
+        raise CertificateError(path, "is not in PEM form", "convert DER with openssl x509 -inform der")
+    try:
+        return x509.load_pem_x509_certificates(content)
+    except ValueError as error:
+        raise CertificateError(path, "holds no certificate that can be read") from error
+
+
+def _read_key(path: Path) -> PublicKeyTypes:
+    """The public half of the private key in `path`."""
+    content = _read(path)
+    if _PEM not in content:
+        raise CertificateError(path, "is not in PEM form", "convert DER with openssl pkey -inform der")
+    try:
+        key = serialization.load_pem_private_key(content, password=None)
+    except TypeError as error:  # what `cryptography` raises for a key that needs a password
+        advice = "a server cannot type a password; write it decrypted with openssl pkey"
+        raise CertificateError(path, "is encrypted", advice) from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise CertificateError(path, "holds no private key that can be read") from error
+    return key.public_key()
+
+
+def _check_key(pair: CertificatePair, chain: Sequence[x509.Certificate], public_key: PublicKeyTypes) -> None:
+    if _is_key_of(chain[0], public_key):
+        return
+    if any(_is_key_of(certificate, public_key) for certificate in chain):
+        advice = "put the server's own certificate first, its issuers after it"
+        raise CertificateError(pair.cert, "does not begin with the certificate of the key", advice)
+    raise CertificateError(pair.key, f"is not the key of {pair.cert}")
+
+
+def _is_key_of(certificate: x509.Certificate, public_key: PublicKeyTypes) -> bool:
+    try:
+        return certificate.public_key() == public_key
+    except (ValueError, UnsupportedAlgorithm):
+        return False  # of a kind that `cryptography` does not know
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CertificateError(path, f"cannot be read ({cause_of(error)})") from error
+
+
+def _dns_names(certificate: x509.Certificate) -> tuple[str, ...]:
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except (x509.ExtensionNotFound, ValueError):
+        return ()  # no browser of the last ten years reads the common name
+    return tuple(name.lower() for name in found.value.get_values_for_type(x509.DNSName))

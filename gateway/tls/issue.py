@@ -1,0 +1,141 @@
+"""Makes the certificates of a local authority: values in, values out.
+
+Owns what stands inside a certificate: names, lifetimes, extensions. It must not know files, locks or when
+something is due; `local_ca` does. Times are UTC and whole seconds, as X.509 stores them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+ORGANIZATION = "gateway local development"
+"""Stands in every subject made here: how a file is recognised as ours before it is replaced."""
+
+AUTHORITY_LIFE = timedelta(days=3650)
+LEAF_LIFE = timedelta(days=90)
+BACKDATE = timedelta(hours=1)
+"""A browser in a virtual machine whose clock is late must not see "not valid yet". Part of the life, not
+added to it.
+"""
+
+MAX_COMMON_NAME = 64
+"""RFC 5280 appendix A, ub-common-name: longer ones are refused by `cryptography` and by OpenSSL."""
+
+_EVERY_ADDRESS = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A certificate and the private key that belongs to it."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+
+def make_authority(domain: str, hostname: str, now: datetime) -> Issued:
+    """A root that can vouch for web servers named `domain` or below it, and for nothing else.
+
+    The name shows up in trust stores years later, among roots its owner has never heard of: it says which
+    program made it, on which machine and when.
+    """
+    room = MAX_COMMON_NAME - len("gateway local CA  2026-01-31")
+    name = _subject(f"gateway local CA {hostname[:room]} {now:%Y-%m-%d}")
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = (
+        _builder(name, name, key, now, AUTHORITY_LIFE)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(certificates=True), critical=True)
+        # A permitted DNS subtree restricts DNS names only (RFC 5280 section 4.2.1.10: "if no name of the type
+        # is in the certificate, the certificate is acceptable"): whoever steals the key could still name an
+        # IP address. So all of them are excluded. Names of mail boxes and people have no such catch-all form;
+        # the extended key usage closes those, as verifiers apply a root's to everything below it.
+        .add_extension(
+            x509.NameConstraints(
+                permitted_subtrees=[x509.DNSName(domain)],
+                excluded_subtrees=[x509.IPAddress(network) for network in _EVERY_ADDRESS],
+            ),
+            critical=True,
+        )
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return Issued(certificate, key)
+
+
+def make_leaf(authority: Issued, domain: str, now: datetime) -> Issued:
+    """A server certificate for `domain` and every name one label below it, signed by `authority`."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    issuer_keys = authority.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+    certificate = (
+        # No host name in the common name: nothing reads it where alternative names stand, and it holds 64
+        # characters.
+        _builder(_subject("gateway local certificate"), authority.certificate.subject, key, now, LEAF_LIFE)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in leaf_names(domain)]), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer_keys.value), critical=False
+        )
+        .sign(authority.key, hashes.SHA256())
+    )
+    return Issued(certificate, key)
+
+
+def leaf_names(domain: str) -> list[str]:
+    """The names a leaf for `domain` carries, in their order."""
+    return [f"*.{domain}", domain]
+
+
+def is_ours(certificate: x509.Certificate) -> bool:
+    """Whether this module made the certificate, as far as its subject tells."""
+    attributes = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+    return [attribute.value for attribute in attributes] == [ORGANIZATION]
+
+
+def _subject(common_name: str) -> x509.Name:
+    return x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, ORGANIZATION),
+            x509.NameAttribute(NameOID.COMMON_NAME, common_name),
+        ]
+    )
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, now: datetime, life: timedelta
+) -> x509.CertificateBuilder:
+    not_before = now.replace(microsecond=0) - BACKDATE
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(not_before)
+        # Both ends count as valid (RFC 5280 section 4.1.2.5), so the last second is one less.
+        .not_valid_after(not_before + life - timedelta(seconds=1))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+
+
+def _key_usage(*, certificates: bool) -> x509.KeyUsage:
+    """For an authority: signs certificates and revocation lists. For a leaf: signs handshakes."""
+    return x509.KeyUsage(
+        digital_signature=not certificates,
+        key_cert_sign=certificates,
+        crl_sign=certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )

@@ -1,0 +1,74 @@
+"""Certificates for the tests of this room, and the tools some of them need.
+
+Every key is made in the test that uses it: none is ever stored in the repository.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from gateway.tls.context import CertificatePair
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def _tool(name: str, package: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        line = f"{name} is not installed: sudo apt-get install -y {package}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(line)
+        pytest.skip(line)
+    return path
+
+
+@pytest.fixture
+def openssl() -> str:
+    return _tool("openssl", "openssl")
+
+
+@pytest.fixture
+def certutil() -> str:
+    return _tool("certutil", "libnss3-tools")
+
+
+@pytest.fixture
+def make_pair(tmp_path: Path) -> Callable[..., CertificatePair]:
+    """Writes a self-signed certificate for the given names, and its key, as PEM files."""
+
+    def make(*names: str, not_after: datetime | None = None) -> CertificatePair:
+        directory = tmp_path / f"pair-{len(list(tmp_path.glob('pair-*')))}"
+        directory.mkdir()
+        end = not_after or datetime.now(UTC) + timedelta(days=1)
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([])
+        alternatives = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+        certificate = (
+            x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+            .not_valid_before(end - timedelta(days=30))
+            .not_valid_after(end)
+            .add_extension(alternatives, critical=True)
+            .sign(key, hashes.SHA256())
+        )
+        pair = CertificatePair(directory / "cert.pem", directory / "cert.key")
+        pair.cert.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        pair.key.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        return pair
+
+    return make

@@ -1,0 +1,443 @@
+"""Server contexts: real handshakes between two `ssl` objects; and every way a pair can be refused."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import warnings
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+
+from gateway.tls import context as module
+from gateway.tls import local_ca
+from gateway.tls.context import CertificateError, CertificatePair, check_pair, server_context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    MakePair = Callable[..., CertificatePair]
+    """`make_pair` of conftest.py: DNS names in, files of a self-signed certificate out."""
+
+V1_2, V1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+both_versions = pytest.mark.parametrize("version", [V1_2, V1_3])
+PEM = serialization.Encoding.PEM
+
+
+def anybody(version: ssl.TLSVersion | None = None) -> ssl.SSLContext:
+    """A client that believes every certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if version is not None:
+        context.minimum_version = context.maximum_version = version
+    return context
+
+
+def handshake(
+    server_side: ssl.SSLContext,
+    client_side: ssl.SSLContext,
+    name: str | None = None,
+    session: ssl.SSLSession | None = None,
+) -> tuple[ssl.SSLObject, ssl.SSLObject]:
+    """(client, server) after a handshake and one byte down, with which TLS 1.3 tickets arrive."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = client_side.wrap_bio(to_client, to_server, server_hostname=name, session=session)
+    server = server_side.wrap_bio(to_server, to_client, server_side=True)
+    waiting = [client, server]
+    for _ in range(10):
+        for side in tuple(waiting):
+            try:
+                side.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+            waiting.remove(side)
+        if not waiting:
+            break
+    assert not waiting
+    server.write(b"x")
+    assert client.read(1) == b"x"
+    return client, server
+
+
+def shown(client: ssl.SSLObject) -> bytes:
+    """The certificate the client was shown, as DER."""
+    der = client.getpeercert(binary_form=True)
+    assert der is not None
+    return der
+
+
+def der_of(pair: CertificatePair) -> bytes:
+    return ssl.PEM_cert_to_DER_cert(pair.cert.read_text())
+
+
+# --- which TLS ----------------------------------------------------------------------------------------------
+
+
+@both_versions
+def test_a_browser_that_trusts_the_local_authority(tmp_path: Path, version: ssl.TLSVersion) -> None:
+    certs = local_ca.ensure(tmp_path)
+    client_side = ssl.create_default_context(cafile=certs.authority)
+    client_side.minimum_version = client_side.maximum_version = version
+    server_side = server_context([CertificatePair(certs.certificate, certs.key)])
+    client, _ = handshake(server_side, client_side, "5000-abc123.sandbox.localhost")
+    assert client.version() == {V1_2: "TLSv1.2", V1_3: "TLSv1.3"}[version]
+    with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
+        handshake(server_side, client_side, "example.com")
+
+
+def test_old_tls_is_refused(make_pair: MakePair) -> None:
+    client_side = anybody()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of asking for TLS 1.1 at all
+        client_side.minimum_version = ssl.TLSVersion.TLSv1
+        client_side.maximum_version = ssl.TLSVersion.TLSv1_1
+    client_side.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.raises(ssl.SSLError, match="UNSUPPORTED_PROTOCOL"):
+        handshake(server_context([make_pair("a.example")]), client_side)
+
+
+def test_minimum_version(make_pair: MakePair) -> None:
+    server_side = server_context([make_pair("a.example")], minimum_version="1.3")
+    handshake(server_side, anybody(V1_3))
+    with pytest.raises(ssl.SSLError, match="UNSUPPORTED_PROTOCOL"):
+        handshake(server_side, anybody(V1_2))
+
+
+def test_ciphers_are_forward_secret_and_authenticated(make_pair: MakePair) -> None:
+    ciphers = server_context([make_pair("a.example")]).get_ciphers()
+    old = [cipher for cipher in ciphers if cipher["protocol"] != "TLSv1.3"]
+    assert len(old) == 6
+    assert all(cipher["aead"] for cipher in ciphers)
+    assert {cipher["kea"] for cipher in old} == {"kx-ecdhe"}
+    assert {cipher["auth"] for cipher in old} == {"auth-ecdsa", "auth-rsa"}
+
+
+@pytest.mark.parametrize("cipher", ["ECDHE-ECDSA-AES256-SHA384", "AES256-GCM-SHA384", "DHE-RSA-AES128-GCM-SHA256"])
+def test_other_ciphers_are_refused(make_pair: MakePair, cipher: str) -> None:
+    client_side = anybody(V1_2)
+    client_side.set_ciphers(cipher)
+    with pytest.raises(ssl.SSLError, match="NO_SHARED_CIPHER"):
+        handshake(server_context([make_pair("a.example")]), client_side)
+
+
+def test_the_browser_chooses_among_good_ciphers(make_pair: MakePair) -> None:
+    server_side = server_context([make_pair("a.example")])
+    chosen = []
+    for preference in ("CHACHA20-POLY1305", "AES128-GCM-SHA256"):
+        client_side = anybody(V1_2)
+        first = f"ECDHE-ECDSA-{preference}"
+        client_side.set_ciphers(f"{first}:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-GCM-SHA256")
+        cipher = handshake(server_side, client_side)[0].cipher()
+        assert cipher is not None
+        chosen.append((first, cipher[0]))
+    assert [first for first, _ in chosen] == [got for _, got in chosen]
+
+
+def test_what_is_off(make_pair: MakePair) -> None:
+    options = server_context([make_pair("a.example")]).options
+    assert options & ssl.OP_NO_COMPRESSION
+    assert options & ssl.OP_NO_RENEGOTIATION
+    assert not options & ssl.OP_NO_TICKET
+
+
+@pytest.mark.parametrize(
+    ("offered", "got"),
+    [
+        (["http/1.1", "h2"], "h2"),
+        (["http/1.1"], "http/1.1"),
+        (["spdy/3"], None),
+        ([], None),
+    ],
+)
+def test_alpn_is_in_our_order(make_pair: MakePair, offered: list[str], got: str | None) -> None:
+    pairs = [make_pair("a.example"), make_pair("b.example")]
+    server_side = server_context(pairs, alpn=("h2", "http/1.1"))
+    client_side = anybody()
+    if offered:
+        client_side.set_alpn_protocols(offered)
+    for name in ("a.example", "b.example"):
+        client, server = handshake(server_side, client_side, name)
+        assert client.selected_alpn_protocol() == server.selected_alpn_protocol() == got
+
+
+def test_alpn_is_http_1_unless_told(make_pair: MakePair) -> None:
+    client_side = anybody()
+    client_side.set_alpn_protocols(["h2", "http/1.1"])
+    client, _ = handshake(server_context([make_pair("a.example")]), client_side)
+    assert client.selected_alpn_protocol() == "http/1.1"
+
+
+# --- resumption ---------------------------------------------------------------------------------------------
+
+
+@both_versions
+@pytest.mark.parametrize("name", ["a.example", "b.example"])
+@pytest.mark.parametrize("pairs", [1, 2])
+def test_resumption(make_pair: MakePair, version: ssl.TLSVersion, name: str, pairs: int) -> None:
+    server_side = server_context([make_pair("a.example"), make_pair("b.example")][:pairs])
+    client_side = anybody(version)
+    first, _ = handshake(server_side, client_side, name)
+    assert not first.session_reused
+    second, server = handshake(server_side, client_side, name, first.session)
+    assert second.session_reused
+    assert server.session_reused
+
+
+@both_versions
+def test_resumption_on_another_worker(make_pair: MakePair, version: ssl.TLSVersion) -> None:
+    server_side = server_context([make_pair("a.example"), make_pair("b.example")])
+    client_side = anybody(version)
+    reused = []
+    session = None
+    for _ in range(2):
+        near, far = socket.socketpair()
+        with near, far:
+            worker = os.fork()
+            if worker == 0:
+                try:
+                    near.close()
+                    far.settimeout(10)
+                    with server_side.wrap_socket(far, server_side=True) as connection:
+                        connection.sendall(b"x")
+                        connection.recv(1)
+                finally:
+                    os._exit(0)
+            far.close()
+            near.settimeout(10)
+            with client_side.wrap_socket(near, server_hostname="b.example", session=session) as connection:
+                assert connection.recv(1) == b"x"
+                session = connection.session
+                reused.append(connection.session_reused)
+            os.waitpid(worker, 0)
+    assert reused == [False, True]
+
+
+# --- several certificates -----------------------------------------------------------------------------------
+
+
+def test_one_pair_needs_no_callback(make_pair: MakePair) -> None:
+    pair = make_pair("a.example")
+    context = server_context([pair])
+    assert context.sni_callback is None
+    for name in ("a.example", "b.example", None):
+        assert shown(handshake(context, anybody(), name)[0]) == der_of(pair)
+
+
+@both_versions
+def test_the_certificate_goes_by_the_name(make_pair: MakePair, version: ssl.TLSVersion) -> None:
+    first = make_pair("fallback.example")
+    wildcard = make_pair("*.a.example", "a.example")
+    exact = make_pair("special.a.example", "*.b.example")
+    late = make_pair("special.a.example", "*.a.example")
+    context = server_context([first, wildcard, exact, late])
+    expected = {
+        None: first,
+        "fallback.example": first,
+        "a.example": wildcard,
+        "x.a.example": wildcard,
+        "X.A.Example": wildcard,
+        "special.a.example": exact,
+        "x.b.example": exact,
+        "b.example": first,
+        "x.y.a.example": first,
+        "elsewhere.test": first,
+        "localhost": first,
+    }
+    client_side = anybody(version)
+    for name, pair in expected.items():
+        assert shown(handshake(context, client_side, name)[0]) == der_of(pair), name
+
+
+def test_the_second_pair_speaks_the_same_tls(make_pair: MakePair) -> None:
+    context = server_context([make_pair("a.example"), make_pair("b.example")], minimum_version="1.3")
+    handshake(context, anybody(V1_3), "b.example")
+    with pytest.raises(ssl.SSLError, match="UNSUPPORTED_PROTOCOL"):
+        handshake(context, anybody(V1_2), "b.example")
+
+
+# --- what is refused ----------------------------------------------------------------------------------------
+
+
+def refusal(pair: CertificatePair) -> CertificateError:
+    with pytest.raises(CertificateError) as caught:
+        server_context([pair])
+    return caught.value
+
+
+def test_names_of_a_pair(make_pair: MakePair) -> None:
+    assert check_pair(make_pair("*.A.example", "a.example")) == ("*.a.example", "a.example")
+
+
+def test_one_file_with_both(make_pair: MakePair) -> None:
+    pair = make_pair("a.example")
+    pair.cert.write_bytes(pair.key.read_bytes() + pair.cert.read_bytes())
+    server_context([CertificatePair(pair.cert, pair.cert)])
+
+
+@pytest.mark.parametrize("role", ["cert", "key"])
+class TestFiles:
+    """The same mistakes with either file of a pair."""
+
+    @pytest.fixture
+    def pair(self, make_pair: MakePair) -> CertificatePair:
+        return make_pair("a.example")
+
+    @pytest.fixture
+    def path(self, pair: CertificatePair, role: str) -> Path:
+        return {"cert": pair.cert, "key": pair.key}[role]
+
+    def test_missing(self, pair: CertificatePair, path: Path) -> None:
+        path.unlink()
+        assert str(refusal(pair)) == f"{path} cannot be read (no such file or directory)."
+
+    def test_a_directory(self, pair: CertificatePair, path: Path) -> None:
+        path.unlink()
+        path.mkdir()
+        assert str(refusal(pair)) == f"{path} cannot be read (is a directory)."
+
+    def test_not_permitted(self, pair: CertificatePair, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        read_bytes = Path.read_bytes
+
+        def refuse(self: Path) -> bytes:  # patched in, as nothing is unreadable for root
+            if self == path:
+                raise PermissionError(13, "Permission denied", str(self))
+            return read_bytes(self)
+
+        monkeypatch.setattr(Path, "read_bytes", refuse)
+        assert str(refusal(pair)) == f"{path} cannot be read (permission denied)."
+
+    def test_der(self, pair: CertificatePair, path: Path, role: str) -> None:
+        path.write_bytes(der_of(pair))
+        tool = {"cert": "x509", "key": "pkey"}[role]
+        assert str(refusal(pair)) == (f"{path} is not in PEM form: convert DER with openssl {tool} -inform der.")
+
+    def test_empty(self, pair: CertificatePair, path: Path) -> None:
+        path.write_bytes(b"")
+        assert str(refusal(pair)).startswith(f"{path} is not in PEM form")
+
+    def test_broken(self, pair: CertificatePair, path: Path, role: str) -> None:
+        path.write_bytes(path.read_bytes()[:90])
+        kind = {"cert": "certificate", "key": "private key"}[role]
+        assert str(refusal(pair)) == f"{path} holds no {kind} that can be read."
+
+    def test_the_other_file(self, pair: CertificatePair, path: Path, role: str) -> None:
+        other = {"cert": pair.key, "key": pair.cert}[role]
+        shutil.copy(other, path)
+        kind = {"cert": "certificate", "key": "private key"}[role]
+        assert str(refusal(pair)) == f"{path} holds no {kind} that can be read."
+
+
+def test_the_key_of_another(make_pair: MakePair) -> None:
+    pair, other = make_pair("a.example"), make_pair("b.example")
+    error = refusal(CertificatePair(pair.cert, other.key))
+    assert str(error) == f"{other.key} is not the key of {pair.cert}."
+    assert error.path == other.key
+
+
+def test_a_chain_upside_down(make_pair: MakePair) -> None:
+    pair, issuer = make_pair("a.example"), make_pair("issuer.example")
+    pair.cert.write_bytes(issuer.cert.read_bytes() + pair.cert.read_bytes())
+    assert str(refusal(pair)) == (
+        f"{pair.cert} does not begin with the certificate of the key: "
+        "put the server's own certificate first, its issuers after it."
+    )
+
+
+def test_expired(make_pair: MakePair) -> None:
+    pair = make_pair("a.example", not_after=datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC))
+    assert str(refusal(pair)) == f"{pair.cert} expired on 2024-05-06 at 07:08 UTC: renew the certificate."
+
+
+def test_expiry_is_exact(make_pair: MakePair) -> None:
+    end = datetime(2030, 1, 1, tzinfo=UTC)
+    pair = make_pair("a.example", not_after=end)
+    check_pair(pair, now=end)
+    with pytest.raises(CertificateError):
+        check_pair(pair, now=end + timedelta(seconds=1))
+
+
+@pytest.mark.parametrize("form", [serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.TraditionalOpenSSL])
+def test_an_encrypted_key(make_pair: MakePair, form: serialization.PrivateFormat) -> None:
+    pair = make_pair("a.example")
+    key = serialization.load_pem_private_key(pair.key.read_bytes(), None)
+    how = serialization.BestAvailableEncryption(b"secret")
+    pair.key.write_bytes(key.private_bytes(PEM, form, how))
+    assert str(refusal(pair)) == (
+        f"{pair.key} is encrypted: a server cannot type a password; write it decrypted with openssl pkey."
+    )
+
+
+def test_what_openssl_refuses(tmp_path: Path, openssl: str) -> None:
+    pair = CertificatePair(tmp_path / "cert.pem", tmp_path / "cert.key")
+    command = [
+        openssl,
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:1024",
+        "-nodes",
+        "-subj",
+        "/CN=a.example",
+        "-days",
+        "1",
+    ]
+    command += ["-out", str(pair.cert), "-keyout", str(pair.key)]
+    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    assert str(refusal(pair)) == f"{pair.cert} with key {pair.key} is refused by OpenSSL (ee key too small)."
+
+
+def test_a_pair_exchanged_between_check_and_use(make_pair: MakePair, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair, other = make_pair("a.example"), make_pair("b.example")
+    check = module.check_pair
+
+    def check_then_exchange(pair: CertificatePair) -> tuple[str, ...]:
+        names = check(pair)
+        shutil.copy(other.key, pair.key)
+        return names
+
+    monkeypatch.setattr(module, "check_pair", check_then_exchange)
+    assert "refused by OpenSSL (key values mismatch)" in str(refusal(pair))
+    pair.key.unlink()
+    monkeypatch.setattr(module, "check_pair", lambda pair: ("a.example",))
+    assert "cannot be read (no such file or directory)" in str(refusal(pair))
+
+
+def test_every_pair_is_checked(make_pair: MakePair) -> None:
+    good, bad = make_pair("a.example"), make_pair("b.example")
+    bad.key.unlink()
+    with pytest.raises(CertificateError, match="cannot be read"):
+        server_context([good, bad])
+
+
+def test_a_certificate_without_names_is_served_to_everybody(tmp_path: Path, openssl: str) -> None:
+    pair = CertificatePair(tmp_path / "cert.pem", tmp_path / "cert.key")
+    command = [
+        openssl,
+        "req",
+        "-x509",
+        "-newkey",
+        "ed25519",
+        "-nodes",
+        "-subj",
+        "/CN=a.example",
+        "-days",
+        "1",
+    ]
+    command += ["-out", str(pair.cert), "-keyout", str(pair.key)]
+    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    assert check_pair(pair) == ()
+    assert shown(handshake(server_context([pair]), anybody(), "b.example")[0]) == der_of(pair)
+
+
+def test_programming_errors(make_pair: MakePair) -> None:
+    with pytest.raises(ValueError, match="at least one certificate"):
+        server_context([])
+    with pytest.raises(ValueError, match=r"minimum_version: expected one of 1\.2, 1\.3, not '1\.1'"):
+        server_context([make_pair("a.example")], minimum_version="1.1")
