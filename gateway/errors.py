@@ -274,7 +274,7 @@ class Reason(Enum):
         "Sandbox {sandbox} is up and answered, but nothing accepts connections on [{address}]:{port}.",
         (
             "Bind to `::` (all IPv6 addresses), port {port}. An app bound to 127.0.0.1 or 0.0.0.0 cannot be reached.",
-            "Is the process running? In the sandbox: ss -ltnp | grep {port}",
+            "Is the process running? In the sandbox: `ss -ltnp | grep {port}`",
             "Read the app's own log: it may have stopped with an error, or chosen another port.",
             "Just started it? Wait until it is ready and load this page again.",
         ),
