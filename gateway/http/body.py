@@ -1,0 +1,212 @@
+"""Body readers: one per framing, each a small state machine fed with whatever the socket gave.
+
+Every reader has `read(data) -> (content, rest)`. `content` is what belongs to the body, decoded; `rest` is None while
+the body goes on, and once it is complete the octets that came after it (usually b""). `ends_at_eof()` says whether
+the peer closing now is the body's proper end. Readers hold no body octets: memory is bounded by what is fed in.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Protocol
+
+from gateway.errors import GatewayError
+from gateway.http.head_parser import FieldSectionError, HeadLimits, has_bare_line_end, parse_field_section
+from gateway.http.message import Fields, Framing
+from gateway.http.validate import check_values
+
+MAX_CHUNK_LINE = 256
+"""Octets of a chunk-size line with its extensions, without CRLF."""
+MAX_CHUNK_DIGITS = 16
+
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
+_NOT_IN_TRAILERS = frozenset(
+    (
+        b"host content-length transfer-encoding trailer te connection keep-alive upgrade proxy-connection expect "
+        b"http2-settings proxy authorization proxy-authorization www-authenticate proxy-authenticate cookie set-cookie "
+        b"content-encoding content-type content-range "
+        b"forwarded via x-real-ip x-request-id x-gateway-error x-gateway-hint proxy-status"
+    ).split()
+)
+
+
+class BodyError(Exception):
+    """A body that breaks its framing; the message is a clause such as "a chunk size is not hexadecimal"."""
+
+
+class BodyReader(Protocol):
+    """See the module's docstring."""
+
+    trailers: Fields
+
+    def read(self, data: bytes) -> tuple[bytes, bytes | None]: ...
+
+    def ends_at_eof(self) -> bool: ...
+
+
+class LengthReader:
+    """A body of exactly `left` more octets."""
+
+    __slots__ = ("left", "trailers")
+
+    def __init__(self, length: int) -> None:
+        self.left = length
+        self.trailers: Fields = []
+
+    def read(self, data: bytes) -> tuple[bytes, bytes | None]:
+        left = self.left - len(data)
+        if left > 0:
+            self.left = left
+            return data, None
+        end = self.left
+        self.left = 0
+        if left == 0:
+            return data, b""
+        return data[:end], data[end:]
+
+    def ends_at_eof(self) -> bool:
+        return self.left == 0
+
+
+class CloseReader:
+    """A body (or a tunnel's octets) that lasts until the peer closes."""
+
+    __slots__ = ("trailers",)
+
+    def __init__(self) -> None:
+        self.trailers: Fields = []
+
+    def read(self, data: bytes) -> tuple[bytes, bytes | None]:
+        return data, None
+
+    def ends_at_eof(self) -> bool:
+        return True
+
+
+class ChunkedReader:
+    """A chunked body (RFC 9112 section 7.1), extensions dropped, trailers kept apart.
+
+    States: SIZE (waiting for a chunk-size line), DATA (`_left` octets of a chunk to come), CRLF (its line end),
+    TRAILERS (from the last chunk to the empty line). `_held` keeps an unfinished line: at most `MAX_CHUNK_LINE`
+    octets, or the trailer section's limit.
+    """
+
+    __slots__ = ("_held", "_left", "_limits", "_state", "trailers")
+
+    SIZE, DATA, CRLF, TRAILERS, DONE = range(5)
+
+    def __init__(self, limits: HeadLimits) -> None:
+        self._state = self.SIZE
+        self._left = 0
+        self._held = b""
+        self._limits = limits
+        self.trailers: Fields = []
+
+    def ends_at_eof(self) -> bool:
+        return self._state == self.DONE
+
+    def read(self, data: bytes) -> tuple[bytes, bytes | None]:
+        if self._held:
+            data = self._held + data
+            self._held = b""
+        pieces: list[bytes] = []
+        position = 0
+        end = len(data)
+        while position < end:
+            state = self._state
+            if state == self.SIZE:
+                line_end = data.find(b"\r\n", position, position + MAX_CHUNK_LINE + 2)
+                if line_end < 0:
+                    self._hold_line(data[position:])
+                    break
+                left = _chunk_size(data[position:line_end])
+                position = line_end + 2
+                stop = position + left
+                # A chunk that is here whole takes one turn: a read full of one-octet chunks must not hold the loop.
+                if left and data.startswith(b"\r\n", stop):
+                    pieces.append(data[position:stop])
+                    position = stop + 2
+                else:
+                    self._left = left
+                    self._state = self.DATA if left else self.TRAILERS
+            elif state == self.DATA:
+                stop = position + self._left
+                if stop > end:
+                    pieces.append(data[position:])
+                    self._left = stop - end
+                    break
+                pieces.append(data[position:stop])
+                position = stop
+                self._state = self.CRLF
+            elif state == self.CRLF:
+                if end - position < 2:
+                    if data[position] != 0x0D:
+                        raise BodyError("a chunk is longer than its size says")
+                    self._held = data[position:]
+                    break
+                if data[position : position + 2] != b"\r\n":
+                    raise BodyError("a chunk is longer than its size says")
+                position += 2
+                self._state = self.SIZE
+            else:
+                rest = self._read_trailers(data[position:])
+                return b"".join(pieces), rest
+        return (pieces[0] if len(pieces) == 1 else b"".join(pieces)), None
+
+    def _hold_line(self, line: bytes) -> None:
+        complete = line.removesuffix(b"\r")
+        if len(complete) > MAX_CHUNK_LINE:
+            raise BodyError(f"a chunk-size line is longer than {MAX_CHUNK_LINE} octets")
+        # Judge what is there already: a bare LF or a wrong digit will not become right by waiting.
+        _chunk_size(complete)
+        self._held = line
+
+    def _read_trailers(self, data: bytes) -> bytes | None:
+        if data[:2] == b"\r\n":
+            self._state = self.DONE
+            return data[2:]
+        end = data.find(b"\r\n\r\n")
+        size = len(data) - 3 if end < 0 else end  # unfinished, it may end in three octets of the empty line
+        if size > self._limits.head:
+            raise BodyError("the trailer section is too large")
+        if end < 0:
+            if has_bare_line_end(data):
+                raise BodyError("a trailer line ends in a bare CR or LF")
+            self._held = data
+            return None
+        try:
+            pairs = parse_field_section(data[: end + 4], self._limits)
+            check_values(b"".join([value for _, value in pairs]))
+        except FieldSectionError as error:
+            raise BodyError(f"the trailer section {error}") from None
+        except GatewayError as error:
+            raise BodyError(f"the trailer section is not valid: {error.detail}") from None
+        # Trailers must not do what only heads may (RFC 9110 section 6.5.1); those are dropped, the rest goes on.
+        self.trailers = [pair for pair in pairs if _allowed_in_trailers(pair[0].lower())]
+        self._state = self.DONE
+        return data[end + 4 :]
+
+
+def _allowed_in_trailers(name: bytes) -> bool:
+    dashed = name.replace(b"_", b"-")  # one variable to many frameworks, see `fields.classify`
+    return dashed not in _NOT_IN_TRAILERS and not dashed.startswith(b"x-forwarded-")
+
+
+@lru_cache(maxsize=1024)
+def _chunk_size(line: bytes) -> int:
+    match = _CHUNK_LINE.fullmatch(line)
+    if match is None:
+        raise BodyError("a chunk size is not hexadecimal")
+    return int(match[1], 16)
+
+
+def reader_for(framing: Framing, length: int, limits: HeadLimits) -> BodyReader | None:
+    """The reader for a body, or None where there is none."""
+    if framing is Framing.NONE:
+        return None
+    if framing is Framing.LENGTH:
+        return LengthReader(length)
+    if framing is Framing.CHUNKED:
+        return ChunkedReader(limits)
+    return CloseReader()

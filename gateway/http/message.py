@@ -1,0 +1,156 @@
+"""Requests and responses after parsing and validation: what every other room handles.
+
+Field lists are lists of `(name, value)` byte pairs in the order they came, names in the letter case they came in
+(some WebSocket stacks care). They hold end-to-end fields only: hop-by-hop fields have been taken out by `validate`
+and live on as attributes.
+
+Browsers and apps repeat themselves: most field sections on a connection equal the one before. So what a section says
+is a value of its own (`RequestSection`, `ResponseSection`), made once, shared by every head that carries it, and
+never changed.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+Field = tuple[bytes, bytes]
+Fields = list[Field]
+
+
+class Framing(Enum):
+    """How a body's end is known (RFC 9112 section 6)."""
+
+    NONE = "none"
+    LENGTH = "length"
+    CHUNKED = "chunked"
+    CLOSE = "close"
+    TUNNEL = "tunnel"
+    """Not a body: what follows a 101 belongs to another protocol until one side closes."""
+
+
+class Section:
+    """A field list and its HTTP/1.1 lines, written once. Not to be changed: it is shared."""
+
+    __slots__ = ("fields", "lines")
+
+    def __init__(self, fields: Fields) -> None:
+        self.fields = fields
+        parts: list[bytes] = []
+        for name, value in fields:
+            parts += (name, b": ", value, b"\r\n")
+        self.lines = b"".join(parts)
+
+    def get(self, name: bytes) -> bytes | None:
+        """The first value under `name` (lower case), or None."""
+        for key, value in self.fields:
+            if key.lower() == name:
+                return value
+        return None
+
+
+class RequestSection(Section):
+    """What a request's field section says, whatever its request line is. Made by `validate.request_section` only.
+
+    `authority` is the Host field's value, checked but not parsed. `forwarding` holds the fields that claim where the
+    request came from (Forwarded, X-Forwarded-*, X-Real-Ip, Via, X-Request-Id): they are not in `fields`, because
+    whether to believe them is the edge's decision.
+    """
+
+    __slots__ = (
+        "authority",
+        "content_length",
+        "expects_continue",
+        "forwarding",
+        "framing",
+        "keep_alive",
+        "trailers_ok",
+        "upgrade",
+    )
+
+    def __init__(self, fields: Fields, forwarding: Fields, authority: bytes, keep_alive: bool) -> None:
+        super().__init__(fields)
+        self.forwarding = forwarding
+        self.authority = authority
+        self.keep_alive = keep_alive
+        self.framing = Framing.NONE  # NONE, LENGTH or CHUNKED
+        self.content_length = 0  # declared octets where framing is LENGTH
+        self.upgrade: bytes | None = None  # the one protocol asked for, if the method is GET
+        self.expects_continue = False
+        self.trailers_ok = False  # TE: trailers
+
+
+class RequestHead:
+    """A valid request head: a request line and a section. Made by `validate.request_head` only.
+
+    `target` is origin-form or `*`. What the hot path reads of the section stands here again.
+    """
+
+    __slots__ = ("authority", "forwarding", "framing", "keep_alive", "method", "minor", "section", "target", "upgrade")
+
+    def __init__(self, method: bytes, target: bytes, minor: int, section: RequestSection) -> None:
+        self.method = method
+        self.target = target
+        self.minor = minor  # HTTP/1.x: 0 or 1; HTTP/2 heads say 1
+        self.section = section
+        self.authority = section.authority
+        self.forwarding = section.forwarding
+        self.framing = section.framing
+        self.keep_alive = section.keep_alive
+        self.upgrade: bytes | None = None  # the protocol asked for, e.g. b"websocket"
+
+    @property
+    def fields(self) -> Fields:
+        """The end-to-end fields."""
+        return self.section.fields
+
+    def get(self, name: bytes) -> bytes | None:
+        """The first value of the end-to-end field `name` (lower case), or None."""
+        return self.section.get(name)
+
+    def __repr__(self) -> str:
+        return f"<RequestHead {self.method!r} {self.target[:40]!r} at {self.authority!r} {self.framing.value}>"
+
+
+class ResponseSection(Section):
+    """What a response's field section says, whatever its status line is. Made by `validate.response_section` only."""
+
+    __slots__ = ("chunked", "content_length", "keep_alive", "set_cookies", "upgrade")
+
+    def __init__(self, fields: Fields, keep_alive: bool) -> None:
+        super().__init__(fields)
+        self.keep_alive = keep_alive
+        self.content_length: int | None = None  # None: not declared
+        self.chunked = False
+        self.upgrade: bytes | None = None
+        self.set_cookies = False
+
+
+class ResponseHead:
+    """A valid response head. Made by `validate.response_head`, or by the gateway for its own answers.
+
+    `request_id` is what goes out as X-Request-Id; every head has one by the time it is written.
+    """
+
+    __slots__ = ("content_length", "framing", "keep_alive", "phrase", "request_id", "section", "status", "upgrade")
+
+    def __init__(self, status: int, phrase: bytes, section: Section) -> None:
+        self.status = status
+        self.phrase = phrase
+        self.section = section
+        self.framing = Framing.NONE
+        self.content_length = 0  # declared octets where framing is LENGTH
+        self.keep_alive = True
+        self.upgrade: bytes | None = None  # protocol switched to, on a 101
+        self.request_id = b""
+
+    @property
+    def fields(self) -> Fields:
+        """The end-to-end fields."""
+        return self.section.fields
+
+    def get(self, name: bytes) -> bytes | None:
+        """The first value of the end-to-end field `name` (lower case), or None."""
+        return self.section.get(name)
+
+    def __repr__(self) -> str:
+        return f"<ResponseHead {self.status} {self.framing.value}>"

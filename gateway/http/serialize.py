@@ -1,0 +1,79 @@
+"""Heads and chunks as HTTP/1.1 octets: the only place where messages are written.
+
+Nothing here checks: what comes in has passed `validate`, or was made by the gateway itself.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from http import HTTPStatus
+
+from gateway.http.message import Fields, Framing, RequestHead, ResponseHead, Section
+
+LAST_CHUNK = b"0\r\n\r\n"
+_PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
+
+
+def phrase_for(status: int) -> bytes:
+    """The registered reason phrase of `status`, or b""."""
+    return _PHRASES.get(status, b"")
+
+
+def request_head(head: RequestHead, host: bytes, added: Section, request_id: bytes) -> bytes:
+    """The request as it goes upstream over HTTP/1.1: `head`'s end-to-end fields, then `added`, then the request id."""
+    section = head.section
+    if head.upgrade is not None:
+        end = b"\r\nConnection: Upgrade\r\nUpgrade: " + head.upgrade + b"\r\n\r\n"
+    else:
+        end = b"\r\n\r\n"
+        if section.trailers_ok:
+            end = b"\r\nConnection: TE\r\nTE: trailers" + end
+        if head.framing is Framing.CHUNKED:
+            end = b"\r\nTransfer-Encoding: chunked" + end
+    return b"".join(
+        (
+            head.method,
+            b" ",
+            head.target,
+            b" HTTP/1.1\r\nHost: ",
+            host,
+            b"\r\n",
+            section.lines,
+            added.lines,
+            b"X-Request-Id: ",
+            request_id,
+            end,
+        )
+    )
+
+
+@lru_cache(maxsize=256)
+def _status_line(status: int, phrase: bytes) -> bytes:
+    return b"HTTP/1.1 %d %b\r\n" % (status, phrase)
+
+
+def response_head(head: ResponseHead, framing: Framing, connection: bytes | None) -> list[bytes]:
+    """The parts of a response head as it goes downstream over HTTP/1.1.
+
+    `framing` is how the body is sent on this side (it may differ from how it came); `connection` is the Connection
+    field's value, if one is due. Returned in parts so that the first piece of the body joins the same write.
+    """
+    parts = [_status_line(head.status, head.phrase), head.section.lines, b"X-Request-Id: ", head.request_id]
+    if framing is Framing.CHUNKED:
+        parts.append(b"\r\nTransfer-Encoding: chunked")
+    if head.upgrade is not None:
+        parts += (b"\r\nUpgrade: ", head.upgrade)
+    if connection is not None:
+        parts += (b"\r\nConnection: ", connection)
+    parts.append(b"\r\n\r\n")
+    return parts
+
+
+def chunk(data: bytes) -> tuple[bytes, bytes, bytes]:
+    """`data` (not empty) as one chunk, in parts."""
+    return b"%x\r\n" % len(data), data, b"\r\n"
+
+
+def last_chunk(trailers: Fields) -> bytes:
+    """The zero chunk that ends a chunked body, with its trailers."""
+    return b"0\r\n" + Section(trailers).lines + b"\r\n" if trailers else LAST_CHUNK

@@ -1,0 +1,300 @@
+"""The one gate for heads: whatever codec parsed it, a head becomes a value only here.
+
+Parsers accept more than they should, and differ in what; request smuggling lives in the difference. So the rules are
+ours, stated once, and the codecs only deliver start-line parts and field pairs. A section is judged apart from its
+start line, because sections repeat and start lines do not. Request faults are raised as
+`bad_request` and its neighbours; response faults as `http_protocol_error`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+from gateway.errors import GatewayError, Reason
+from gateway.http.fields import TOKEN, Role, classify, known_role
+from gateway.http.message import (
+    Fields,
+    Framing,
+    RequestHead,
+    RequestSection,
+    ResponseHead,
+    ResponseSection,
+    Section,
+)
+
+# The loops below run for every field of every message: a global costs half of an enum member's look-up.
+_HOST, _CONNECTION, _LENGTH, _CODING = Role.HOST, Role.CONNECTION, Role.CONTENT_LENGTH, Role.TRANSFER_ENCODING
+_FORWARDING, _REQUEST_ID, _SET_COOKIE = Role.FORWARDING, Role.REQUEST_ID, Role.SET_COOKIE
+_UPGRADE, _EXPECT, _TE = Role.UPGRADE, Role.EXPECT, Role.TE
+
+_METHOD = re.compile(rb"[A-Z][A-Z0-9-]{0,31}")
+_DECIMAL = re.compile(rb"0|[1-9][0-9]{0,17}")
+_TARGET_OCTETS = bytes(octet for octet in range(0x21, 0x7F) if octet != ord("#"))
+_VALUE_OCTETS = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
+# RFC 3986 host and port without userinfo: a reg-name, an IPv4 address or a bracketed IP literal. No name is longer
+# than 255 octets, and what is looked up per request must not be.
+_AUTHORITY = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+;=%-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{0,5})?")
+_PROTOCOL = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:/[!#$%&'*+\-.^_`|~0-9A-Za-z]+)?")
+_NOT_NOMINATED = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b"content-length", b"expect"))
+"""What Connection may say without removing a field.
+
+The first four are its options. A nomination never reaches what routes or frames a message (CVE-2024-45410): most of
+that is not among the plain fields, and what is stands here.
+"""
+_ABSOLUTE_FORM = re.compile(rb"(?i:https?)://([^/?]*)(.*)")
+
+
+def check_values(octets: bytes) -> None:
+    """Raises GatewayError(bad_request) if field octets hold a control character (RFC 9110 section 5.5).
+
+    `octets` may be one value or many joined: HTAB, SP, visible ASCII and obs-text are allowed, nothing else.
+    """
+    if octets.translate(None, _VALUE_OCTETS):
+        raise GatewayError(Reason.BAD_REQUEST, "a field value has a control character")
+
+
+def is_authority(value: bytes) -> bool:
+    """Whether `value` is host[:port]: no userinfo, no path, no list, no quotes."""
+    return _AUTHORITY.fullmatch(value) is not None
+
+
+@lru_cache(maxsize=4096)
+def _check_authority(value: bytes) -> bytes:
+    if not value:
+        raise GatewayError(Reason.BAD_REQUEST, "the Host field is empty")
+    if not is_authority(value):
+        raise GatewayError(Reason.BAD_REQUEST, "the Host field is not host[:port]")
+    return value
+
+
+def _bad(detail: str) -> GatewayError:
+    return GatewayError(Reason.BAD_REQUEST, detail)
+
+
+def request_section(minor: int, pairs: Fields) -> RequestSection:
+    """What the field pairs of an HTTP/1.`minor` request say.
+
+    Raises GatewayError with the reason whose status HTTP asks for: 400, 417 or 501.
+    """
+    check_values(b"".join([value for _, value in pairs]))
+    fields: Fields = []
+    forwarding: Fields = []
+    host: bytes | None = None
+    length: bytes | None = None
+    coding: bytes | None = None
+    connection: bytes | None = None
+    upgrades: list[bytes] = []
+    expects_continue = trailers_ok = False
+
+    for pair in pairs:
+        name, value = pair
+        role = known_role(name)
+        if role is None:
+            role = classify(name)
+        if not role or role is _SET_COOKIE:
+            fields.append(pair)
+        elif role is _HOST:
+            if host is not None:
+                raise _bad("the request has two Host fields")
+            host = value
+        elif role is _CONNECTION:
+            connection = value if connection is None else connection + b"," + value
+        elif role is _LENGTH:
+            # RFC 9112 section 6.3 lets equal duplicates be merged; two parsers that merge differently are an attack.
+            if length is not None:
+                raise _bad("the request has two Content-Length fields")
+            length = value
+            fields.append(pair)
+        elif role is _CODING:
+            if coding is not None:
+                raise _bad("the request has two Transfer-Encoding fields")
+            coding = value
+        elif role is _FORWARDING or role is _REQUEST_ID:
+            forwarding.append(pair)
+        elif role is _UPGRADE:
+            upgrades.append(value)
+        elif role is _EXPECT:
+            if value.lower() != b"100-continue":
+                raise GatewayError(Reason.EXPECTATION_FAILED, "only 100-continue is known")
+            # RFC 9110 section 10.1.1: an Expect in an HTTP/1.0 request is ignored.
+            if minor:
+                expects_continue = True
+                fields.append(pair)
+        elif role is _TE:
+            trailers_ok = trailers_ok or value.lower() == b"trailers"
+
+    # RFC 9112 section 3.2: a server MUST respond with 400 to a request that lacks a Host field or has more than one.
+    # For HTTP/1.0 too: without a name there is nothing this gateway could route by.
+    if host is None:
+        raise _bad("the request has no Host field")
+    options = _tokens(connection) if connection is not None else ()
+    _remove_nominated(fields, options)
+    section = RequestSection(fields, forwarding, _check_authority(host), _persistent(options, minor))
+    section.trailers_ok = trailers_ok
+    if coding is not None:
+        # RFC 9112 section 6.1: CL with TE is the classic smuggling vector; TE in HTTP/1.0 is faulty framing.
+        if length is not None:
+            raise _bad("the request has both Content-Length and Transfer-Encoding")
+        if minor == 0:
+            raise _bad("an HTTP/1.0 request has Transfer-Encoding")
+        if coding.lower() != b"chunked":
+            raise GatewayError(Reason.NOT_IMPLEMENTED, "Transfer-Encoding is not exactly “chunked”")
+        section.framing = Framing.CHUNKED
+    elif length is not None:
+        if _DECIMAL.fullmatch(length) is None:
+            raise _bad("Content-Length is not a decimal number")
+        section.content_length = int(length)
+        if section.content_length:
+            section.framing = Framing.LENGTH
+    if section.framing is Framing.NONE:
+        section.upgrade = _upgrade(minor, options, upgrades)
+    else:
+        section.expects_continue = expects_continue
+    return section
+
+
+def _upgrade(minor: int, options: Sequence[bytes], upgrades: list[bytes]) -> bytes | None:
+    """The protocol a bodiless request asks for, if it asks properly: HTTP/1.1, named in Connection, exactly one.
+
+    Anything else is an ordinary request, whose hop-by-hop fields end here. h2c is never offered to an app behind us.
+    """
+    if not minor or len(upgrades) != 1 or b"upgrade" not in options:
+        return None
+    protocol = upgrades[0].strip()
+    return protocol if _PROTOCOL.fullmatch(protocol) and protocol.lower() != b"h2c" else None
+
+
+def request_head(method: bytes, target: bytes, minor: int, section: RequestSection) -> RequestHead:
+    """A `RequestHead` from its request line's parts (`target` not empty, `minor` 0 or 1) and its section.
+
+    Raises GatewayError with the reason whose status HTTP asks for: 400, 405 or 501.
+    """
+    if target.translate(None, _TARGET_OCTETS):
+        raise _bad("the request target has a character that is not allowed")
+    head = RequestHead(method, target, minor, section)
+    if method == b"GET":
+        head.upgrade = section.upgrade
+    elif _METHOD.fullmatch(method) is None:
+        if TOKEN.fullmatch(method) is None:
+            raise _bad("the method has a character that is not allowed")
+        raise GatewayError(Reason.NOT_IMPLEMENTED, "the method is not an upper-case token")
+    elif method == b"CONNECT" or method == b"TRACE":
+        raise GatewayError(Reason.METHOD_NOT_ALLOWED, f"{method.decode()} is not forwarded")
+    if target[0] != 0x2F:
+        head.target = _origin_form(method, target, section.authority)
+    return head
+
+
+def _origin_form(method: bytes, target: bytes, host: bytes) -> bytes:
+    if target == b"*" and method == b"OPTIONS":
+        return target
+    match = _ABSOLUTE_FORM.fullmatch(target)
+    if match is None:
+        raise _bad("the request target is neither a path nor a URL")
+    # RFC 9112 section 3.2.2 says the absolute-form's authority replaces Host. Where the two differ somebody is
+    # confusing somebody, so they must agree.
+    if match[1].lower() != host.lower():
+        raise _bad("the request target names another host than the Host field")
+    rest = match[2]
+    return rest if rest[:1] == b"/" else b"/" + rest
+
+
+def _tokens(value: bytes) -> list[bytes]:
+    return [token for part in value.lower().split(b",") if (token := part.strip(b" \t"))]
+
+
+def _persistent(tokens: Sequence[bytes], minor: int) -> bool:
+    """RFC 9112 section 9.3: HTTP/1.1 persists unless told to close, HTTP/1.0 closes unless told to persist."""
+    return b"close" not in tokens and (minor == 1 or b"keep-alive" in tokens)
+
+
+def _remove_nominated(fields: Fields, options: Sequence[bytes]) -> None:
+    """Takes out the fields that Connection's options name: they were meant for this hop only.
+
+    In one pass, however many they are: ten thousand names times a hundred fields would hold the loop for 100 ms.
+    """
+    if not _NOT_NOMINATED.issuperset(options):
+        nominated = set(options) - _NOT_NOMINATED
+        fields[:] = [pair for pair in fields if pair[0].lower() not in nominated]
+
+
+def response_section(minor: int, pairs: Fields) -> ResponseSection:
+    """What the field pairs of an HTTP/1.`minor` response say.
+
+    Raises GatewayError(http_protocol_error) for everything a careful recipient must not guess about.
+    """
+    fields: Fields = []
+    length: bytes | None = None
+    coding: bytes | None = None
+    connection: bytes | None = None
+    upgrade: bytes | None = None
+    set_cookies = False
+    try:
+        check_values(b"".join([value for _, value in pairs]))
+        for pair in pairs:
+            name, value = pair
+            role = known_role(name)
+            if role is None:
+                role = classify(name)
+            if not role or role is _FORWARDING or role is _EXPECT or role is _HOST:
+                fields.append(pair)
+            elif role is _SET_COOKIE:
+                set_cookies = True
+                fields.append(pair)
+            elif role is _LENGTH:
+                if length is not None:
+                    raise _bad("two Content-Length fields")
+                length = value
+                fields.append(pair)
+            elif role is _CODING:
+                if coding is not None:
+                    raise _bad("two Transfer-Encoding fields")
+                coding = value
+            elif role is _CONNECTION:
+                connection = value if connection is None else connection + b"," + value
+            elif role is _UPGRADE:
+                upgrade = value if upgrade is None else upgrade + b"," + value
+        if length is not None and _DECIMAL.fullmatch(length) is None:
+            raise _bad("Content-Length is not a decimal number")
+        if coding is not None and (length is not None or minor == 0 or coding.lower() != b"chunked"):
+            raise _bad("Transfer-Encoding that contradicts Content-Length or HTTP/1.0, or is not “chunked”")
+    except GatewayError as error:
+        raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"the answer has a bad head: {error.detail}") from None
+    options = _tokens(connection) if connection is not None else ()
+    _remove_nominated(fields, options)
+    section = ResponseSection(fields, _persistent(options, minor))
+    section.set_cookies = set_cookies
+    section.content_length = int(length) if length is not None else None
+    section.chunked = coding is not None
+    section.upgrade = upgrade if b"upgrade" in options else None
+    return section
+
+
+def response_head(status: int, phrase: bytes, section: ResponseSection, request_method: bytes) -> ResponseHead:
+    """A `ResponseHead` from its status line's parts and its section, in answer to a `request_method` request.
+
+    Raises GatewayError(http_protocol_error) if the status is none.
+    """
+    if not 100 <= status <= 599:
+        raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"the answer has status {status}")
+    head = ResponseHead(status, phrase, section)
+    head.keep_alive = section.keep_alive
+    # RFC 9112 section 6.3, steps in its order. 1: HEAD, 1xx, 204 and 304 end with the head, whatever the fields say.
+    if status < 200 or status == 204:
+        if status == 101:
+            head.upgrade = section.upgrade
+        if section.content_length is not None:  # RFC 9110 section 8.6: MUST NOT be sent in 1xx and 204
+            head.section = Section([pair for pair in section.fields if pair[0].lower() != b"content-length"])
+    elif request_method == b"HEAD" or status == 304:
+        pass
+    # 4: chunked decides. 6: then Content-Length. 8: else everything until the connection closes.
+    elif section.chunked:
+        head.framing = Framing.CHUNKED
+    elif section.content_length is None:
+        head.framing = Framing.CLOSE
+    elif section.content_length:
+        head.framing = Framing.LENGTH
+        head.content_length = section.content_length
+    return head
