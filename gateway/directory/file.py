@@ -1,0 +1,105 @@
+"""The file backend: a TOML table of sandboxes, read again when it changes.
+
+    [sandboxes.demo]
+    address = "fd00::5"
+    generation = "2"        # optional; the address stands in for it
+
+A broken edit never takes a sandbox away: the last good table stays in force, and one log line says what is wrong
+and where.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tomllib
+from collections.abc import Callable, Iterable
+from ipaddress import IPv6Address
+from pathlib import Path
+
+from gateway.directory.sandbox import Sandbox, TableDirectory
+from gateway.errors import UserError
+from gateway.hostname import is_sandbox_id
+
+POLL_INTERVAL = 0.5
+"""Seconds between two looks at the file's identity, size and time; one stat() each."""
+
+log = logging.getLogger("gateway.directory")
+
+_Stamp = tuple[int, int, int]
+
+
+def read_table(path: Path) -> dict[str, Sandbox]:
+    """The records in `path`. Raises UserError with one sentence naming the file and the entry at fault."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(f"{path}: not valid TOML: {error}") from None
+    unknown = document.keys() - {"sandboxes"}
+    if unknown:
+        raise UserError(f"{path}: {min(unknown)}: unknown key (expected [sandboxes.<id>] tables)")
+    sandboxes = document.get("sandboxes", {})
+    if not isinstance(sandboxes, dict):
+        raise UserError(f"{path}: sandboxes: expected a table of [sandboxes.<id>]")
+    return {name: _record(path, name, entry) for name, entry in sandboxes.items()}
+
+
+def _record(path: Path, name: str, entry: object) -> Sandbox:
+    where = f"{path}: sandboxes.{name}"
+    if not is_sandbox_id(name):
+        raise UserError(f"{where}: not a sandbox id (a-z, 0-9, inner hyphens, at most 57 characters)")
+    if not isinstance(entry, dict):
+        raise UserError(f'{where}: expected a table such as {{ address = "fd00::5" }}')
+    unknown = entry.keys() - {"address", "generation"}
+    if unknown:
+        raise UserError(f"{where}.{min(unknown)}: unknown key (expected address, generation)")
+    text, generation = entry.get("address"), entry.get("generation")
+    try:
+        address = IPv6Address(text)
+    except ValueError:
+        raise UserError(f"{where}.address: expected an IPv6 address, got {text!r}") from None
+    if not isinstance(text, str) or address.scope_id is not None:
+        raise UserError(f"{where}.address: expected an IPv6 address without zone, got {text!r}")
+    if generation is not None and (isinstance(generation, bool) or not isinstance(generation, str | int)):
+        raise UserError(f"{where}.generation: expected a string or a number, got {generation!r}")
+    return Sandbox(name, address, str(address if generation is None else generation))
+
+
+class FileDirectory(TableDirectory):
+    """The table in `path`, kept current by `watch`."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises UserError if the file cannot be read now: a gateway does not start on a guess."""
+        self.path = path
+        self._stamp = _stamp(path)
+        super().__init__(read_table(path))
+
+    async def watch(self, changed: Callable[[Iterable[str]], None]) -> None:
+        """Runs until cancelled; calls `changed(ids)` after each reload with the ids whose record differs."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(POLL_INTERVAL)
+            # In a thread: a network file system may hang, and a large table takes long to parse.
+            stamp = await loop.run_in_executor(None, _stamp, self.path)
+            if stamp == self._stamp:
+                continue
+            self._stamp = stamp
+            try:
+                table = await loop.run_in_executor(None, read_table, self.path)
+            except UserError as error:
+                log.error("%s; keeping the %d sandboxes read before", error, len(self.table))
+                continue
+            before, self.table = self.table, table
+            differing = [name for name in before.keys() | table.keys() if before.get(name) != table.get(name)]
+            log.info("%s: %d sandboxes, %d changed", self.path, len(table), len(differing))
+            changed(differing)
+
+
+def _stamp(path: Path) -> _Stamp | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None  # read_table will say why
+    return status.st_ino, status.st_size, status.st_mtime_ns
