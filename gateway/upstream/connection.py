@@ -1,0 +1,405 @@
+"""One HTTP/1.1 connection to a sandbox.
+
+A connection serves one request at a time and goes round in a circle; every arrow not drawn here ends in CLOSED:
+
+    IDLE --send_request--> HEAD --final head--> BODY --body complete--> DONE --release--> IDLE (in the pool)
+                             `----101 asked for--> TUNNEL
+
+What comes from a sandbox is hostile. Octets while IDLE, octets after the body, a 101 nobody asked for, a body that
+breaks its framing: the connection is closed and never reused, and the exchange hears why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from enum import Enum, auto
+from math import inf
+from typing import TYPE_CHECKING, cast
+
+from gateway.errors import GatewayError, Reason
+from gateway.http import serialize
+from gateway.http.body import BodyError, BodyReader, reader_for
+from gateway.http.head_parser import HEAD_END, check_partial_response, parse_response_head, quote
+from gateway.http.message import Fields, Framing, RequestHead, ResponseHead, Section
+
+if TYPE_CHECKING:
+    from gateway.upstream.pool import Key, Pool
+    from gateway.upstream.stream import ResponseSink
+
+log = logging.getLogger("gateway.upstream")
+
+MAX_INFORMATIONAL = 16
+"""1xx heads before the final one; a sandbox that sends more is not answering."""
+
+
+class State(Enum):
+    """See the drawing above."""
+
+    IDLE = auto()
+    HEAD = auto()
+    BODY = auto()
+    TUNNEL = auto()
+    DONE = auto()
+    CLOSED = auto()
+
+
+class Http1Upstream(asyncio.Protocol):
+    """An `UpstreamStream` over one TCP connection; made by `Pool.dial` only."""
+
+    __slots__ = (
+        "_chunked",
+        "_clock",
+        "_held",
+        "_informational",
+        "_out",
+        "_paused",
+        "_pool",
+        "_reader",
+        "_request",
+        "_request_done",
+        "_response",
+        "_sink",
+        "_socket",
+        "_transport",
+        "deadline",
+        "heard",
+        "key",
+        "reused",
+        "since",
+        "state",
+    )
+
+    def __init__(self, pool: Pool, key: Key, sock: socket.socket) -> None:
+        self._pool = pool
+        self._clock: Callable[[], float] = pool.clock
+        self.key = key
+        self._socket = sock  # ours to look at (`is_alive`), the transport's to read, write and close
+        self._transport: asyncio.Transport = cast("asyncio.Transport", None)  # set before anything else is called
+        self.state = State.IDLE
+        self._sink: ResponseSink | None = None  # set from send_request to the end of the response
+        self._request: RequestHead | None = None
+        self._request_done = True
+        self._response: ResponseHead | None = None  # the final head, from its arrival to release
+        self._reader: BodyReader | None = None  # set exactly in BODY
+        self._held = b""  # an unfinished head
+        self._out: list[bytes] = []  # written at the next flush
+        self._chunked = False  # the request body goes out chunked
+        self._paused = False
+        self._informational = 0
+        self.reused = False
+        self.heard = False
+        self.since = 0.0  # when it became idle
+        self.deadline = inf  # loop time at which `expire` is due; the sweeper looks
+
+    def __repr__(self) -> str:
+        (_, address), port = self.key
+        return f"<Upstream http1 {self.state.name} [{address}]:{port} held={len(self._held)}>"
+
+    # --- UpstreamStream ------------------------------------------------------------------------------------------
+
+    def send_request(
+        self, sink: ResponseSink, head: RequestHead, host: bytes, added: Section, request_id: bytes
+    ) -> None:
+        self._sink = sink
+        self._request = head
+        self._request_done = False
+        self._response = None
+        self._chunked = head.framing is Framing.CHUNKED
+        self._informational = 0
+        self.heard = False
+        self.state = State.HEAD  # its deadline begins with the flush
+        self._out.append(serialize.request_head(head, host, added, request_id))
+
+    def send_body(self, data: bytes) -> None:
+        if self._chunked:
+            self._out += serialize.chunk(data)
+        else:
+            self._out.append(data)
+
+    def finish(self, trailers: Fields) -> None:
+        self._request_done = True
+        if self.state is State.TUNNEL:
+            self.flush()
+            if not self._transport.is_closing():
+                self._transport.write_eof()
+        elif self._chunked:
+            self._out.append(serialize.last_chunk(trailers))
+
+    def flush(self) -> None:
+        out = self._out
+        if out and self.state is not State.CLOSED:
+            self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+            if self.state is State.HEAD:
+                self.deadline = self._clock() + self._pool.timeouts.response_header
+        self._out = []
+
+    def pause(self) -> None:
+        if not self._paused and self.state is not State.CLOSED:
+            self._paused = True
+            self.deadline = inf  # downstream's slowness is not the sandbox's fault
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            if self.state is not State.CLOSED and not self._transport.is_closing():
+                self.deadline = self._clock() + self._pool.timeouts.response_idle
+                self._transport.resume_reading()
+
+    def release(self) -> None:
+        response = self._response
+        self._sink = None
+        if self.state is State.DONE and self._request_done and response is not None and response.keep_alive:
+            self._request = self._response = None
+            if self._paused:
+                self.resume()
+            self.state = State.IDLE
+            self.reused = True
+            self._pool.put(self)
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """Ends the connection without a word to the sink.
+
+        A request that was not sent yet is not wanted any more; the last octets of a tunnel (a WebSocket's Close) are.
+        """
+        if self.state is State.CLOSED:
+            return
+        tunnel = self.state is State.TUNNEL
+        self.state = State.CLOSED
+        self._sink = None
+        self._reader = None
+        self._out = []
+        if tunnel and self._transport.get_write_buffer_size():
+            self.deadline = self._clock() + self._pool.timeouts.linger
+            self._transport.close()
+        else:
+            self._transport.abort()
+            self._pool.forget(self)
+
+    # --- for the pool and the sweeper ----------------------------------------------------------------------------
+
+    def is_alive(self) -> bool:
+        """Whether an idle connection still is what it seems: no FIN, no reset, no stray octet waiting in the socket.
+
+        One recv(MSG_PEEK), for requests that could not be replayed, and after a silence in which servers like to
+        close (Node after 5 s).
+        """
+        if self._transport.is_closing():
+            return False
+        try:
+            self._socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def stillborn(self) -> GatewayError | None:
+        """Why a connection just dialed is of no use: it may have ended before the dialing task went on."""
+        if self.state is not State.CLOSED:
+            return None
+        if self.heard:  # SSH, SMTP and databases greet whoever connects
+            detail = f"the app spoke before it was asked, beginning with {quote(self._held)}"
+            return GatewayError(Reason.HTTP_PROTOCOL_ERROR, detail)
+        return GatewayError(Reason.CONNECTION_TERMINATED, "the app closed the connection before it was asked")
+
+    def expire(self, now: float) -> None:
+        """The deadline has passed: what that means depends on what was awaited."""
+        timeouts = self._pool.timeouts
+        if self.state is State.HEAD:
+            detail = f"no answer within {timeouts.response_header:g} s"
+            self._fail(GatewayError(Reason.HTTP_RESPONSE_TIMEOUT, detail))
+        elif self.state is State.BODY:
+            detail = f"the answer stood still for {timeouts.response_idle:g} s"
+            self._fail(GatewayError(Reason.HTTP_RESPONSE_INCOMPLETE, detail))
+        elif self.state is State.CLOSED:
+            self._transport.abort()  # the sandbox did not take a tunnel's last octets
+            self._pool.forget(self)
+        else:
+            self.close()
+
+    # --- asyncio.Protocol ----------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=self._pool.buffer_bytes)
+
+    def data_received(self, data: bytes) -> None:
+        state = self.state
+        try:
+            if state is State.HEAD:
+                self._read_head(data)
+            elif state is State.BODY:
+                self.deadline = self._clock() + self._pool.timeouts.response_idle
+                self._read_body(data)
+            elif state is State.TUNNEL:
+                self._deliver_tunnel(data)
+            else:
+                # Nothing was asked (IDLE), or everything was said (DONE): a response smuggled for the next request.
+                self.heard = True
+                self._held = data
+                self.close()
+            if self._sink is not None:
+                self._sink.flush_response()
+        except Exception:
+            log.exception("reading from %r failed inside the gateway", self)
+            self._fail(GatewayError(Reason.PROXY_INTERNAL_ERROR, "unexpected error, logged with a traceback"))
+
+    def eof_received(self) -> bool:
+        if self.state is State.TUNNEL and self._sink is not None:
+            self._sink.response_end([])
+            return self.state is State.TUNNEL  # half-closed: the other direction may go on
+        self._lost(None)
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None and self.state is State.HEAD:
+            self._read_what_is_left()
+        self._lost(exc)
+        self._pool.forget(self)
+
+    def pause_writing(self) -> None:
+        if self._sink is not None:
+            self._sink.upstream_full()
+
+    def resume_writing(self) -> None:
+        if self._sink is not None:
+            self._sink.upstream_drained()
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    def _read_head(self, data: bytes) -> None:
+        self.heard = True
+        if self._held:
+            data = self._held + data
+            self._held = b""
+        limits = self._pool.head_limits
+        request, sink = self._request, self._sink
+        assert request is not None and sink is not None  # HEAD is entered by send_request only
+        try:
+            while True:
+                end = data.find(HEAD_END) + 4
+                if end < 4 or end > limits.head:
+                    check_partial_response(data[: limits.head + 1], limits)
+                    self._held = data
+                    return
+                head = parse_response_head(data[:end], limits, request.method)
+                data = data[end:]
+                if head.status >= 200:
+                    break
+                if head.status == 101:
+                    self._switch(head, data)
+                    return
+                self._informational += 1
+                if self._informational > MAX_INFORMATIONAL:
+                    raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"more than {MAX_INFORMATIONAL} interim answers")
+                sink.informational(head)
+                if self._sink is None or not data:
+                    return
+        except GatewayError as error:
+            self._fail(error)
+            return
+        self._response = head
+        self._reader = reader_for(head.framing, head.content_length, limits)
+        self.state = State.BODY
+        self.deadline = self._clock() + self._pool.timeouts.response_idle
+        sink.response_head(head)
+        if self.state is not State.BODY:
+            return  # the exchange ended it: downstream is gone
+        if self._reader is None:
+            self._complete(data)
+        elif data:
+            self._read_body(data)
+
+    def _read_body(self, data: bytes) -> None:
+        reader, sink = self._reader, self._sink
+        assert reader is not None and sink is not None  # both are set exactly in BODY
+        try:
+            content, rest = reader.read(data)
+        except BodyError as error:
+            self._fail(GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"in the body of the answer, {error}"))
+            return
+        if content:
+            sink.response_body(content)
+        if rest is not None and self.state is State.BODY:
+            self._complete(rest)
+
+    def _complete(self, rest: bytes) -> None:
+        reader, sink, response = self._reader, self._sink, self._response
+        assert sink is not None and response is not None
+        if rest:
+            response.keep_alive = False  # octets beyond the body are dropped with the connection
+        self.state = State.DONE
+        self.deadline = inf
+        self._reader = None
+        sink.response_end(reader.trailers if reader is not None else [])
+
+    def _switch(self, head: ResponseHead, data: bytes) -> None:
+        request, sink = self._request, self._sink
+        assert request is not None and sink is not None
+        asked = request.upgrade
+        if asked is None:
+            raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, "the app switched protocols though nobody asked")
+        # RFC 9110 section 7.8: a server MUST NOT switch to a protocol that the request did not name.
+        if head.upgrade is None or head.upgrade.lower() != asked.lower():
+            raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, "the app switched to another protocol than asked for")
+        head.framing = Framing.TUNNEL
+        self._response = head
+        self._chunked = False
+        self._request_done = False
+        self.state = State.TUNNEL
+        self.deadline = inf  # a tunnel's silence is timed downstream, where both directions pass
+        sink.response_head(head)
+        if data and self.state is State.TUNNEL:
+            sink.response_body(data)
+
+    def _deliver_tunnel(self, data: bytes) -> None:
+        if self._sink is not None:
+            self._sink.response_body(data)
+
+    def _read_what_is_left(self) -> None:
+        """Takes an answer that was already here when writing the request failed.
+
+        An app that answers 413 and closes without reading the upload makes our next write fail, and the transport
+        gives up without reading. The kernel still holds the answer, and during connection_lost the socket is open.
+        """
+        try:
+            while data := self._socket.recv(65536):
+                self.data_received(data)
+        except OSError:
+            return  # nothing (more) was there
+
+    # --- endings -------------------------------------------------------------------------------------------------
+
+    def _lost(self, exc: Exception | None) -> None:
+        """The sandbox closed, cleanly or not."""
+        state = self.state
+        how = "reset the connection" if exc is not None else "closed the connection"
+        if state is State.HEAD:
+            when = "in the middle of its answer's head" if self._held else "before answering"
+            self._fail(GatewayError(Reason.CONNECTION_TERMINATED, f"the app {how} {when}"))
+        elif state is State.BODY:
+            reader = self._reader
+            assert reader is not None
+            if exc is None and reader.ends_at_eof():
+                response = self._response
+                assert response is not None
+                response.keep_alive = False
+                self._complete(b"")
+            else:
+                self._fail(GatewayError(Reason.HTTP_RESPONSE_INCOMPLETE, f"the app {how} inside the body"))
+        elif state is State.TUNNEL:
+            self._fail(GatewayError(Reason.CONNECTION_TERMINATED, f"the app {how}"))
+        else:
+            self.close()
+
+    def _fail(self, error: GatewayError) -> None:
+        sink = self._sink
+        self.close()
+        if sink is not None:
+            sink.upstream_failed(error)

@@ -1,0 +1,82 @@
+"""Which addresses may be dialed: the wall between somebody's directory record and our network.
+
+An address is dialed only if it lies inside a configured prefix (`upstream.allow`). Special ranges (loopback,
+link-local, embedded IPv4, a cloud's metadata service, …) lie inside wide prefixes by accident, so they need a listed
+prefix that lies wholly inside the special range itself: `fd00::/8` does not open `fd00:ec2::254`, and only
+`::1/128` opens loopback, as `gateway dev` does.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Sequence
+from ipaddress import IPv6Address, IPv6Network
+
+from gateway.errors import GatewayError, Reason
+
+SPECIAL_RANGES: tuple[tuple[IPv6Network, str], ...] = tuple(
+    (IPv6Network(prefix), what)
+    for prefix, what in (
+        ("::/128", "the unspecified address"),
+        ("::1/128", "loopback"),
+        ("::/96", "an IPv4-compatible address"),
+        ("::ffff:0:0/96", "an IPv4-mapped address"),
+        ("::ffff:0:0:0/96", "an IPv4-translated address"),
+        ("64:ff9b::/96", "a NAT64 address"),
+        ("64:ff9b:1::/48", "a local NAT64 address"),
+        ("100::/64", "the discard prefix"),
+        ("2001::/32", "a Teredo address"),
+        ("2001:db8::/32", "a documentation address"),
+        ("3fff::/20", "a documentation address"),
+        ("2002::/16", "a 6to4 address"),
+        ("fe80::/10", "a link-local address"),
+        ("fec0::/10", "a site-local address"),
+        ("ff00::/8", "a multicast address"),
+        ("fd00:ec2::254/128", "a cloud metadata address"),
+        ("fd00:ec2::/32", "a cloud service address"),
+        ("fd20:ce::254/128", "a cloud metadata address"),
+    )
+)
+"""Range and its name, most specific first where they overlap (RFC 6890 and successors; AWS and GCP metadata)."""
+
+
+class AddressPolicy:
+    """`allow` are the prefixes of `upstream.allow`; `own` are our listeners as (address or None for any, port)."""
+
+    __slots__ = ("_allow", "_own")
+
+    def __init__(self, allow: Sequence[IPv6Network], own: Sequence[tuple[IPv6Address | None, int]] = ()) -> None:
+        self._allow = tuple(allow)
+        self._own = tuple(own)
+
+    def check(self, address: IPv6Address, port: int) -> None:
+        """Raises GatewayError(destination_ip_prohibited) saying which rule forbids to dial `address`."""
+        why = self._why_not(address) or self._why_ours(address, port)
+        if why:
+            raise GatewayError(Reason.DESTINATION_IP_PROHIBITED, f"[{address}] is {why}")
+
+    def _why_not(self, address: IPv6Address) -> str | None:
+        if address.scope_id is not None:
+            return "an address with a zone id"
+        containing = [network for network in self._allow if address in network]
+        for special, what in SPECIAL_RANGES:
+            if address in special:
+                return None if any(network.subnet_of(special) for network in containing) else what
+        return None if containing else "outside the allowed prefixes"
+
+    def _why_ours(self, address: IPv6Address, port: int) -> str | None:
+        for own, own_port in self._own:
+            if port == own_port and (own == address or (own is None and _is_local(address))):
+                return "this gateway's own listener"
+        return None
+
+
+def _is_local(address: IPv6Address) -> bool:
+    """Whether `address` is one of this host's: only then can a socket be bound to it. Sends nothing."""
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((str(address), 0))
+        except OSError as error:
+            return error.errno != errno.EADDRNOTAVAIL
+    return True

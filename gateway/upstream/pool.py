@@ -1,0 +1,173 @@
+"""Upstream connections: who may be used again, and how a new one is made.
+
+Idle connections are kept under (generation, address, port), newest first. The pool only keeps books: it asks a
+connection what it is (`is_alive`), and the connection acts. `connections` holds every live one, idle or not, so that
+the sweeper can look at deadlines and a test can prove that nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+
+from gateway.config import Settings
+from gateway.errors import GatewayError, Reason
+from gateway.http.head_parser import HeadLimits
+from gateway.upstream.connection import Http1Upstream
+from gateway.upstream.policy import AddressPolicy
+
+Key = tuple[tuple[str, str], int]
+"""((generation, address), port): a recycled address under a new generation never meets an old connection."""
+
+_REASONS: dict[int, Reason] = {
+    errno.ECONNREFUSED: Reason.CONNECTION_REFUSED,
+    errno.ETIMEDOUT: Reason.CONNECTION_TIMEOUT,
+    errno.EHOSTUNREACH: Reason.DESTINATION_IP_UNROUTABLE,
+    errno.ENETUNREACH: Reason.DESTINATION_IP_UNROUTABLE,
+    errno.ENETDOWN: Reason.DESTINATION_IP_UNROUTABLE,
+    errno.EHOSTDOWN: Reason.DESTINATION_IP_UNROUTABLE,
+    errno.EACCES: Reason.DESTINATION_IP_UNROUTABLE,  # ICMPv6 "administratively prohibited"
+    errno.EPERM: Reason.DESTINATION_IP_UNROUTABLE,  # a local firewall's verdict
+    errno.ECONNRESET: Reason.CONNECTION_TERMINATED,
+    errno.EMFILE: Reason.OVERLOADED,
+    errno.ENFILE: Reason.OVERLOADED,
+    errno.ENOBUFS: Reason.OVERLOADED,
+    errno.ENOMEM: Reason.OVERLOADED,
+    errno.EADDRNOTAVAIL: Reason.OVERLOADED,  # no local port left
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds, each from the settings of the same name."""
+
+    connect: float
+    response_header: float
+    response_idle: float
+    """A response that has begun may be silent as long as a tunnel may: event streams are."""
+    idle: float
+    proven: float
+    linger: float
+
+
+class Pool:
+    """One per worker. `clock` is the event loop's time."""
+
+    def __init__(self, settings: Settings, policy: AddressPolicy, clock: Callable[[], float]) -> None:
+        upstream, limits = settings.upstream, settings.limits
+        self.clock = clock
+        self.timeouts = Timeouts(
+            connect=upstream.connect_timeout,
+            response_header=upstream.response_header_timeout,
+            response_idle=settings.timeouts.tunnel_idle,
+            idle=upstream.idle_timeout,
+            proven=upstream.idle_proven,
+            linger=settings.timeouts.linger,
+        )
+        self.buffer_bytes = limits.buffer_bytes
+        self.head_limits = HeadLimits(
+            limits.header_bytes, limits.target_bytes, limits.field_bytes, limits.header_fields
+        )
+        self.connections: set[Http1Upstream] = set()
+        self._idle: dict[Key, list[Http1Upstream]] = {}
+        self._max_idle = upstream.max_idle_per_target
+        self._policy = policy
+
+    @property
+    def idle_count(self) -> int:
+        """Connections waiting for work."""
+        return sum(map(len, self._idle.values()))
+
+    def acquire(self, key: Key, replayable: bool) -> Http1Upstream | None:
+        """An idle connection for `key`, or None: then `dial`.
+
+        A request that cannot be replayed, and any request after a long silence, gets only a connection that has just
+        been proven alive.
+        """
+        idle = self._idle.get(key)
+        if idle is None:
+            return None
+        latest = self.clock() - self.timeouts.proven
+        while idle:
+            connection = idle.pop()
+            if not idle:
+                del self._idle[key]
+            if (replayable and connection.since > latest) or connection.is_alive():
+                return connection
+            connection.close()
+        return None
+
+    def put(self, connection: Http1Upstream) -> None:
+        """Keeps a connection whose exchange is over; the oldest of its target goes when there are too many."""
+        now = self.clock()
+        connection.since = now
+        connection.deadline = now + self.timeouts.idle
+        idle = self._idle.get(connection.key)
+        if idle is None:
+            self._idle[connection.key] = [connection]
+            return
+        idle.append(connection)
+        if len(idle) > self._max_idle:
+            idle.pop(0).close()
+
+    def forget(self, connection: Http1Upstream) -> None:
+        """A connection has closed."""
+        self.connections.discard(connection)
+        idle = self._idle.get(connection.key)
+        if idle is not None and connection in idle:
+            idle.remove(connection)
+            if not idle:
+                del self._idle[connection.key]
+
+    def close(self) -> None:
+        """Closes every connection; exchanges under way hear nothing, they were ended before."""
+        for connection in list(self.connections):
+            connection.close()
+
+    async def dial(self, key: Key) -> Http1Upstream:
+        """A new connection. The address is the record's own: nothing is resolved between policy and connect.
+
+        Raises GatewayError: `destination_ip_prohibited`, or what became of the attempt (refused, timed out, …).
+        """
+        (_, address), port = key
+        self._policy.check(IPv6Address(address), port)
+        loop = asyncio.get_running_loop()
+        started = time.monotonic()
+        try:
+            sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+        except OSError as error:
+            raise self._classify(error, key, started) from error
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            async with asyncio.timeout(self.timeouts.connect):
+                await loop.sock_connect(sock, (address, port, 0, 0))
+                _, connection = await loop.create_connection(lambda: Http1Upstream(self, key, sock), sock=sock)
+        except TimeoutError:
+            sock.close()
+            detail = f"connect to [{address}]:{port}: no answer within {self.timeouts.connect:g} s"
+            raise GatewayError(Reason.CONNECTION_TIMEOUT, detail) from None
+        except OSError as error:
+            sock.close()
+            raise self._classify(error, key, started) from error
+        except BaseException:
+            sock.close()
+            raise
+        if (failure := connection.stillborn()) is not None:
+            raise failure
+        self.connections.add(connection)
+        return connection
+
+    def _classify(self, error: OSError, key: Key, started: float) -> GatewayError:
+        (_, address), port = key
+        reason = _REASONS.get(error.errno or 0, Reason.PROXY_INTERNAL_ERROR)
+        said = os.strerror(error.errno) if error.errno else str(error)
+        elapsed = (time.monotonic() - started) * 1000
+        return GatewayError(reason, f"connect to [{address}]:{port}: {said} after {elapsed:.1f} ms")

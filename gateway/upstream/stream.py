@@ -1,0 +1,67 @@
+"""The upstream half of the seam: what an exchange sees of the sandbox's side, whatever HTTP version it speaks.
+
+An exchange drives an `UpstreamStream` and is told what comes back through `ResponseSink`. Calls never block: what is
+written is gathered until `flush`, so that a head and the first piece of its body leave in one write.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from gateway.errors import GatewayError
+from gateway.http.message import Fields, RequestHead, ResponseHead, Section
+
+
+class ResponseSink(Protocol):
+    """What an exchange is told. After `response_end` or `upstream_failed` nothing more is said."""
+
+    def informational(self, head: ResponseHead) -> None:
+        """A 1xx other than 101 came."""
+
+    def response_head(self, head: ResponseHead) -> None:
+        """The final head (or a 101: then both bodies are opaque octets until one side closes)."""
+
+    def response_body(self, data: bytes) -> None: ...
+
+    def response_end(self, trailers: Fields) -> None:
+        """The response is complete."""
+
+    def flush_response(self) -> None:
+        """Everything that one read brought has been delivered: write it out."""
+
+    def upstream_full(self) -> None:
+        """The upstream does not take more request body for now."""
+
+    def upstream_drained(self) -> None: ...
+
+    def upstream_failed(self, error: GatewayError) -> None:
+        """The upstream is gone; it has closed itself."""
+
+
+class UpstreamStream(Protocol):
+    """One request to a sandbox and its response."""
+
+    reused: bool
+    """Whether the connection served another request before: only then may a lost request be replayed."""
+    heard: bool
+    """Whether any octet of a response to this request has come."""
+
+    def send_request(
+        self, sink: ResponseSink, head: RequestHead, host: bytes, added: Section, request_id: bytes
+    ) -> None:
+        """Begins a request: `host` is the Host field's value; `head`'s fields, then `added`, then X-Request-Id."""
+
+    def send_body(self, data: bytes) -> None: ...
+
+    def finish(self, trailers: Fields) -> None:
+        """The request is complete; in a tunnel, downstream will send no more."""
+
+    def flush(self) -> None: ...
+
+    def pause(self) -> None:
+        """Stop delivering response body: downstream does not take more for now."""
+
+    def resume(self) -> None: ...
+
+    def release(self) -> None:
+        """The exchange is over: back to the pool if everything was complete and clean, closed otherwise."""
