@@ -1,0 +1,200 @@
+"""What the connections of one worker share: settings ready for use, caches, counts.
+
+Also the sweeper: deadlines are numbers on connections, looked at by one timer, so that a request costs no timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import lru_cache
+from ipaddress import IPv6Address
+from typing import Protocol
+
+from gateway.config import Settings
+from gateway.directory.cache import DirectoryCache
+from gateway.directory.sandbox import Directory
+from gateway.edge.forwarded import Address
+from gateway.errors import GatewayError, Reason
+from gateway.hostname import HostnameParser, Target
+from gateway.http.head_parser import HeadLimits
+from gateway.observe.access_log import AccessLog
+from gateway.observe.ids import RequestIds
+from gateway.tasks import Tasks
+from gateway.upstream.policy import AddressPolicy
+from gateway.upstream.pool import Pool
+
+log = logging.getLogger("gateway.edge")
+
+ROUTES_REMEMBERED = 8192
+"""Authorities whose parsed form is kept (about 400 octets each)."""
+
+
+class Downstream(Protocol):
+    """What the edge needs of a downstream connection besides its stream."""
+
+    deadline: float
+
+    def expire(self, now: float) -> None:
+        """The deadline has passed."""
+
+    def drain(self) -> None:
+        """Finish what is under way, then close."""
+
+    def close(self) -> None:
+        """Close now."""
+
+
+class Edge:
+    """One per worker; made inside its event loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        backend: Directory,
+        access_log: AccessLog,
+        own_listeners: tuple[tuple[IPv6Address | None, int], ...] = (),
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.loop = loop
+        self.settings = settings
+        self.timeouts = settings.timeouts
+        self.buffer_bytes = settings.limits.buffer_bytes
+        self.clock: Callable[[], float] = loop.time
+        self.access_log = access_log
+        self.ids = RequestIds()
+        self.tasks = Tasks()
+        limits, directory = settings.limits, settings.directory
+        self.head_limits = HeadLimits(
+            limits.header_bytes, limits.target_bytes, limits.field_bytes, limits.header_fields
+        )
+        self.directory = DirectoryCache(
+            backend, self.clock, ttl=directory.ttl, negative_ttl=directory.negative_ttl, stale=directory.stale
+        )
+        self.pool = Pool(settings, AddressPolicy(settings.upstream.allow, own_listeners), self.clock)
+        parser = HostnameParser(settings.edge.domains)
+        self.example_domain = parser.domains[-1]
+        self.route: Callable[[bytes], Target] = lru_cache(maxsize=ROUTES_REMEMBERED)(
+            lambda authority: parser.parse(authority.decode("latin-1"))
+        )
+        """The target an authority names; raises GatewayError as `HostnameParser.parse` does."""
+        self.host_mask = _host_mask(settings.upstream.host)
+        self._denied_ports = frozenset(settings.upstream.deny_ports)
+        self.draining = False
+        self._drained = asyncio.Event()
+        self.downstreams: set[Downstream] = set()
+        self.exchanges: dict[str, int] = {}  # sandbox id -> exchanges under way; no entry means none
+        self.connections = 0  # admitted and not yet dismissed, those still shaking hands included
+        self._per_address: dict[object, int] = {}  # address group -> connections
+        self._sweep_interval = _sweep_interval(settings)
+        self._sweeping = loop.call_later(self._sweep_interval, self._sweep)
+
+    # --- limits --------------------------------------------------------------------------------------------------
+
+    def check_port(self, port: int) -> None:
+        """Raises GatewayError(port_denied)."""
+        if port in self._denied_ports:
+            raise GatewayError(Reason.PORT_DENIED, f"port {port} is in upstream.deny_ports")
+
+    def enter(self, sandbox_id: str) -> None:
+        """Counts an exchange in; raises GatewayError(connection_limit_reached), counting nothing."""
+        count = self.exchanges.get(sandbox_id, 0)
+        if count >= self.settings.limits.exchanges_per_sandbox:
+            raise GatewayError(Reason.CONNECTION_LIMIT_REACHED, f"{count} exchanges under way")
+        self.exchanges[sandbox_id] = count + 1
+
+    def leave(self, sandbox_id: str) -> None:
+        """Counts an exchange out."""
+        count = self.exchanges[sandbox_id] - 1
+        if count:
+            self.exchanges[sandbox_id] = count
+        else:
+            del self.exchanges[sandbox_id]
+
+    def admit(self, address: Address) -> bool:
+        """Whether one more connection from `address` is within the limits; if so it is counted (see `dismiss`)."""
+        limits = self.settings.limits
+        group = _address_group(address)
+        count = self._per_address.get(group, 0)
+        exempt = any(address in network for network in self.settings.edge.trusted_proxies)
+        if self.connections >= limits.connections or (count >= limits.connections_per_address and not exempt):
+            return False
+        self._per_address[group] = count + 1
+        self.connections += 1
+        return True
+
+    def dismiss(self, address: Address) -> None:
+        """A connection that `admit` counted has closed."""
+        self.connections -= 1
+        group = _address_group(address)
+        count = self._per_address[group] - 1
+        if count:
+            self._per_address[group] = count
+        else:
+            del self._per_address[group]
+        if self.draining and not self.connections:
+            self._drained.set()
+
+    # --- the sweeper ---------------------------------------------------------------------------------------------
+
+    def _sweep(self) -> None:
+        now = self.clock()
+        self._sweeping = self.loop.call_later(self._sweep_interval, self._sweep)
+        for connections in (self.downstreams, self.pool.connections):
+            for connection in [each for each in connections if each.deadline <= now]:
+                try:
+                    connection.expire(now)
+                except Exception:  # one connection's bug must not stop the clock of all others
+                    log.exception("ending %r failed", connection)
+
+    # --- ending --------------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Every connection finishes what is under way and closes; idle ones close now."""
+        self.draining = True
+        for connection in list(self.downstreams):
+            connection.drain()
+        if not self.connections:
+            self._drained.set()
+
+    async def drained(self) -> None:
+        """Returns when, after `drain`, the last connection has closed."""
+        await self._drained.wait()
+
+    async def close(self) -> None:
+        """Closes what is left."""
+        for connection in list(self.downstreams):
+            connection.close()
+        await self.tasks.cancel()
+        self.pool.close()
+        self._sweeping.cancel()
+        self.access_log.flush()
+
+
+def _address_group(address: Address) -> object:
+    """Who counts as one source: an IPv4 address, or an IPv6 /64, which is what one subscriber gets."""
+    return address if address.version == 4 else int(address) >> 64
+
+
+def _host_mask(setting: str) -> Callable[[Target | None], bytes] | None:
+    if setting == "preserve":
+        return None
+    return lambda target: setting.replace("{port}", str(target.port if target else 0)).encode()
+
+
+def _sweep_interval(settings: Settings) -> float:
+    """Seconds between sweeps: a quarter of the shortest deadline, at most one."""
+    timeouts, upstream = settings.timeouts, settings.upstream
+    shortest = min(
+        timeouts.request_header,
+        timeouts.idle,
+        timeouts.body_idle,
+        timeouts.tunnel_idle,
+        timeouts.half_closed,
+        timeouts.linger,
+        timeouts.handshake,
+        upstream.response_header_timeout,
+        upstream.idle_timeout,
+    )
+    return min(1.0, max(0.02, shortest / 4))

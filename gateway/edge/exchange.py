@@ -1,0 +1,344 @@
+"""One request and its response: the road from a head to its end.
+
+    ROUTING --connection idle--> OPEN --------response complete--> ENDED
+       |                          ^ `---101--> TUNNEL --both sides done--> ENDED
+       `--directory miss, dial--> CONNECTING
+
+Every arrow to ENDED passes through `_end`, once: the upstream connection is released, the exchange recorded, the
+downstream stream told. There are three ways to end: completed, failed (a Reason; told to downstream as a problem, or
+by a visible truncation if the head was already sent), and downstream gone.
+
+When the sandbox is cached and a connection idle, everything here is plain function calls. CONNECTING is the only
+phase with a task. Knows nothing of HTTP versions; the streams on both sides do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from gateway.edge import cookies
+from gateway.errors import GatewayError, Reason
+from gateway.http.message import Fields, Framing, RequestHead, ResponseHead, ResponseSection, Section
+from gateway.observe.access_log import AccessRecord
+from gateway.problems.problem import Circumstances, render
+
+if TYPE_CHECKING:
+    from gateway.directory.sandbox import Sandbox
+    from gateway.edge.edge import Edge
+    from gateway.edge.stream import DownstreamStream
+    from gateway.hostname import Target
+    from gateway.upstream.pool import Key
+    from gateway.upstream.stream import UpstreamStream
+
+log = logging.getLogger("gateway.edge")
+
+IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
+"""RFC 9110 section 9.2.2; of the methods we forward, those that may be sent twice."""
+DOWNSTREAM_CLOSED = 499
+"""Status in the access log of a request whose sender left before an answer (nginx's number)."""
+
+_EVICTING = (Reason.CONNECTION_TIMEOUT, Reason.DESTINATION_IP_UNROUTABLE)
+"""A refusal proves a live host; silence and no route cast doubt on the record."""
+
+
+class Phase(Enum):
+    """See the drawing above."""
+
+    ROUTING = auto()
+    CONNECTING = auto()
+    OPEN = auto()
+    TUNNEL = auto()
+    ENDED = auto()
+
+
+class Exchange:
+    """A `ResponseSink`; made by a downstream connection for each request."""
+
+    __slots__ = (
+        "_admitted",
+        "_connecting",
+        "_downstream",
+        "_edge",
+        "_head",
+        "_key",
+        "_received",
+        "_request_complete",
+        "_request_id",
+        "_response_complete",
+        "_retried",
+        "_reused",
+        "_sent",
+        "_started",
+        "_status",
+        "_target",
+        "_upstream",
+        "phase",
+    )
+
+    def __init__(self, edge: Edge, downstream: DownstreamStream, head: RequestHead) -> None:
+        self._edge = edge
+        self._downstream = downstream
+        self._head = head
+        self._started = time.monotonic()  # the loop's own time has millisecond steps
+        self.phase = Phase.ROUTING
+        self._request_id = b""
+        self._target: Target | None = None
+        self._key: Key | None = None  # set once the sandbox is known and admitted
+        self._upstream: UpstreamStream | None = None  # ours alone from acquire or dial until _end
+        self._connecting: asyncio.Task[None] | None = None
+        self._admitted = ""  # sandbox id counted in edge.exchanges, to be taken off in _end
+        self._request_complete = False
+        self._response_complete = False
+        self._retried = False
+        self._reused = False
+        self._status = 0  # of the head sent downstream; 0: none yet
+        self._received = 0  # octets of request content
+        self._sent = 0  # octets of response content
+
+    def __repr__(self) -> str:
+        where = self._target.host if self._target else self._head.authority.decode("latin-1")
+        return f"<Exchange {self.phase.name} {where} rx={self._received} tx={self._sent}>"
+
+    # --- the way up ----------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Routes the request and writes its head, at once if that needs no waiting; `flush_request` sends it."""
+        edge, head = self._edge, self._head
+        self._request_id = (head.forwarding and self._downstream.peer.request_id(head)) or edge.ids.new()
+        try:
+            self._target = target = edge.route(head.authority)
+            edge.check_port(target.port)
+            sandbox = edge.directory.peek(target.sandbox_id)
+            if sandbox is not None:
+                upstream = edge.pool.acquire(self._admit(sandbox, target), self._replayable())
+                if upstream is not None:
+                    self._reused = True
+                    self._send(upstream)
+                    return
+        except GatewayError as error:
+            self.fail(error)
+            return
+        except Exception:
+            self._fault()
+            return
+        self._connect_cold()
+
+    def _admit(self, sandbox: Sandbox, target: Target) -> Key:
+        """Counts the exchange in; raises GatewayError(connection_limit_reached)."""
+        if not self._admitted:
+            self._edge.enter(sandbox.id)
+            self._admitted = sandbox.id
+        self._key = key = (sandbox.origin, target.port)
+        return key
+
+    def _replayable(self) -> bool:
+        """May be sent again if a reused connection turns out dead: nothing of a body can have been used up."""
+        head = self._head
+        return head.framing is Framing.NONE and head.method in IDEMPOTENT
+
+    def _connect_cold(self) -> None:
+        self.phase = Phase.CONNECTING
+        self._downstream.pause()
+        self._connecting = self._edge.tasks.spawn(self._connect(), f"connect {self._target and self._target.host}")
+
+    async def _connect(self) -> None:
+        edge, target = self._edge, self._target
+        assert target is not None  # CONNECTING comes after routing
+        try:
+            key = self._key
+            upstream: UpstreamStream | None = None
+            if key is None:
+                key = self._admit(await edge.directory.fetch(target.sandbox_id), target)
+                upstream = edge.pool.acquire(key, self._replayable())
+                self._reused = upstream is not None
+            if upstream is None:
+                upstream = await edge.pool.dial(key)
+            self._connecting = None
+            self._send(upstream)
+            self._downstream.resume()
+        except GatewayError as error:
+            self._connecting = None
+            if error.reason in _EVICTING:
+                edge.directory.evict(target.sandbox_id)
+            self.fail(error)
+        except Exception:
+            self._connecting = None
+            self._fault()
+
+    def _send(self, upstream: UpstreamStream) -> None:
+        head, edge = self._head, self._edge
+        self._upstream = upstream
+        self.phase = Phase.OPEN
+        host = head.authority if edge.host_mask is None else edge.host_mask(self._target)
+        upstream.send_request(self, head, host, self._downstream.peer.added(head), self._request_id)
+        if head.framing is Framing.NONE:
+            self._request_complete = True
+            upstream.finish([])
+
+    # --- from downstream -----------------------------------------------------------------------------------------
+
+    def request_body(self, data: bytes) -> None:
+        """Content of the request, or octets of a tunnel."""
+        if self._upstream is not None:
+            self._received += len(data)
+            self._upstream.send_body(data)
+
+    def request_end(self, trailers: Fields) -> None:
+        """The request is complete; in a tunnel, downstream has closed its direction."""
+        if self._upstream is None:
+            return
+        if self.phase is Phase.TUNNEL and self._response_complete:
+            self._end()
+            return
+        self._request_complete = True
+        self._upstream.finish(trailers)
+
+    def flush_request(self) -> None:
+        if self._upstream is not None:
+            self._upstream.flush()
+
+    def downstream_full(self) -> None:
+        if self._upstream is not None:
+            self._upstream.pause()
+
+    def downstream_drained(self) -> None:
+        if self._upstream is not None:
+            self._upstream.resume()
+
+    def downstream_lost(self, detail: str) -> None:
+        """Nobody is there to answer any more."""
+        if self.phase is Phase.TUNNEL:
+            self._end()  # how tunnels end; who closed first says nothing
+        else:
+            self._status = self._status or DOWNSTREAM_CLOSED
+            self._end("downstream_closed", detail)
+
+    # --- from upstream (ResponseSink) ----------------------------------------------------------------------------
+
+    def informational(self, head: ResponseHead) -> None:
+        if head.status != 100 or self._head.section.expects_continue:
+            head.request_id = self._request_id
+            self._downstream.send_informational(head)
+
+    def response_head(self, head: ResponseHead) -> None:
+        self._status = head.status
+        head.request_id = self._request_id
+        section = head.section
+        if isinstance(section, ResponseSection) and section.set_cookies and self._target is not None:
+            head.section = Section(cookies.confine(section.fields, self._target))
+        if head.status == 101:
+            self.phase = Phase.TUNNEL
+            self._request_complete = False
+        self._downstream.send_head(head)
+
+    def response_body(self, data: bytes) -> None:
+        self._sent += len(data)
+        self._downstream.send_body(data)
+
+    def response_end(self, trailers: Fields) -> None:
+        self._response_complete = True
+        if self.phase is Phase.TUNNEL and not self._request_complete:
+            # Half-close where the transport can; where it cannot (TLS), the stream reports itself lost right away.
+            self._downstream.finish(trailers)
+            return
+        self._downstream.finish(trailers)
+        self._end()
+
+    def flush_response(self) -> None:
+        self._downstream.flush()
+
+    def upstream_full(self) -> None:
+        self._downstream.pause()
+
+    def upstream_drained(self) -> None:
+        self._downstream.resume()
+
+    def upstream_failed(self, error: GatewayError) -> None:
+        upstream, self._upstream = self._upstream, None
+        # RFC 9110 section 9.2.2 allows to retry what is idempotent when the connection closed before any response.
+        # Only on a connection that had served before: that one may simply have grown stale while it was idle.
+        stale = error.reason is Reason.CONNECTION_TERMINATED and upstream and upstream.reused and not upstream.heard
+        if stale and self._replayable() and not self._retried and self.phase is Phase.OPEN:
+            self._retried = True
+            self._reused = False
+            self._connect_cold()
+        elif self.phase is Phase.TUNNEL:
+            self._downstream.abort(error)
+            self._end(str(error.reason), error.detail)
+        else:
+            self.fail(error)
+
+    # --- endings -------------------------------------------------------------------------------------------------
+
+    def fail(self, error: GatewayError) -> None:
+        """Ends the exchange with `error`: a problem if nothing was sent yet, a visible truncation otherwise."""
+        if self.phase is Phase.ENDED:
+            return
+        if self._status:
+            self._downstream.abort(error)
+        else:
+            self._send_problem(error)
+        self._end(str(error.reason), error.detail)
+
+    def _send_problem(self, error: GatewayError) -> None:
+        head, body = render(
+            error,
+            Circumstances(
+                request_id=self._request_id.decode(),
+                head=self._head,
+                target=self._target,
+                address=self._key[0][1] if self._key else "",
+                domain=self._edge.example_domain,
+            ),
+        )
+        self._status = head.status
+        self._sent = len(body)
+        self._downstream.send_head(head)
+        if body:
+            self._downstream.send_body(body)
+        self._downstream.finish([])
+
+    def _fault(self) -> None:
+        """A bug of ours: the traceback goes to the log, the request id leads to it."""
+        log.exception("request %s failed inside the gateway", self._request_id.decode())
+        self.fail(GatewayError(Reason.PROXY_INTERNAL_ERROR, "unexpected error, logged under the request id"))
+
+    def _end(self, reason: str = "", detail: str = "") -> None:
+        if self.phase is Phase.ENDED:
+            return
+        upgraded = self.phase is Phase.TUNNEL
+        self.phase = Phase.ENDED
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            upstream.release()
+        connecting, self._connecting = self._connecting, None
+        if connecting is not None:
+            connecting.cancel()
+        edge, head, target, peer = self._edge, self._head, self._target, self._downstream.peer
+        if self._admitted:
+            edge.leave(self._admitted)
+        # By position: with keywords this line costs four times as much.
+        record = AccessRecord(
+            time.time(),
+            self._request_id.decode(),
+            peer.client(head) if head.forwarding else peer.text,
+            head.method,
+            head.authority,
+            head.target,
+            self._status,
+            reason,
+            detail,
+            time.monotonic() - self._started,
+            self._received,
+            self._sent,
+            target.sandbox_id if target else "",
+            target.port if target else 0,
+            self._reused,
+            upgraded,
+        )
+        edge.access_log.record(record)
+        self._downstream.exchange_ended()

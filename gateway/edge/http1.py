@@ -1,0 +1,515 @@
+"""One HTTP/1.1 connection from downstream: a codec around exchanges, one at a time, in order.
+
+    IDLE --octets--> HEAD --head complete--> EXCHANGE --101--> TUNNEL
+      ^                                         |
+      `------- both messages complete ----------+---- anything else ----> LINGER --> CLOSED
+
+Octets that came too early (pipelined requests, a body that upstream does not take yet, what a browser sends along
+with an upgrade) stay unread in `_held`, at most `limits.buffer_bytes` and one read; past that the transport is
+paused. A connection has exactly one deadline, whose meaning is the phase's; the sweeper calls `expire`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import struct
+from collections.abc import Callable
+from enum import Enum, auto
+from math import inf
+from typing import TYPE_CHECKING, cast
+
+from gateway.edge.exchange import Exchange
+from gateway.edge.forwarded import Peer
+from gateway.edge.progress import undelivered
+from gateway.edge.refusal import Refusal, reply
+from gateway.errors import GatewayError, Reason
+from gateway.http import serialize
+from gateway.http.body import BodyError, BodyReader, CloseReader, reader_for
+from gateway.http.head_parser import HEAD_END, check_partial_head, parse_request_head
+from gateway.http.message import Fields, Framing, RequestHead, ResponseHead
+
+if TYPE_CHECKING:
+    from gateway.edge.edge import Edge
+
+log = logging.getLogger("gateway.edge")
+
+PIPELINED_PER_TURN = 16
+"""Requests answered from one read before other connections get their turn (CVE-2026-54273 counted none)."""
+LINGER_OCTETS = 4 * 1024 * 1024
+"""What a closing connection still reads and throws away, so that a reset does not overtake the answer."""
+
+
+class Phase(Enum):
+    """See the drawing above."""
+
+    IDLE = auto()
+    HEAD = auto()
+    EXCHANGE = auto()
+    TUNNEL = auto()
+    LINGER = auto()
+    CLOSED = auto()
+
+
+class Http1Downstream(asyncio.Protocol):
+    """A `DownstreamStream`, and the protocol object of its transport."""
+
+    __slots__ = (
+        "_chunked",
+        "_edge",
+        "_ended",
+        "_eof",
+        "_exchange",
+        "_head",
+        "_held",
+        "_keep_alive",
+        "_linger_left",
+        "_on_close",
+        "_out",
+        "_paused",
+        "_processing",
+        "_reader",
+        "_reading",
+        "_refusal",
+        "_stall",
+        "_transport",
+        "_write_full",
+        "deadline",
+        "peer",
+        "phase",
+    )
+
+    def __init__(self, edge: Edge, peer: Peer, on_close: Callable[[], None], refusal: Refusal | None = None) -> None:
+        self._edge = edge
+        self.peer = peer
+        self._on_close = on_close  # called once, from connection_lost
+        self._refusal = refusal
+        self._transport: asyncio.Transport = cast("asyncio.Transport", None)  # set before anything else is called
+        self.phase = Phase.IDLE
+        self._exchange: Exchange | None = None  # set exactly in EXCHANGE and TUNNEL
+        self._head: RequestHead | None = None  # of the exchange
+        self._reader: BodyReader | None = None  # None: the request's body is complete (or there is none)
+        self._held = b""  # octets not read yet
+        self._paused = False  # upstream takes no request body for now
+        self._reading = True  # the transport reads
+        self._processing = False  # `_process` is on the stack
+        self._out: list[bytes] = []  # written at the next flush
+        self._chunked = False  # the response body goes out chunked
+        self._keep_alive = True  # decided with each response head
+        self._write_full = False  # the transport takes no more for now
+        self._stall = 0  # octets not delivered when the write deadline was last set
+        self._ended = False  # one direction is closed: downstream's, or in a tunnel upstream's
+        self._eof = False  # downstream's is; what came before waits in `_held` if it could not be read yet
+        self._linger_left = LINGER_OCTETS
+        self.deadline = inf
+
+    def __repr__(self) -> str:
+        return f"<Downstream http1 {self.phase.name} {self.peer.text} held={len(self._held)} {self._exchange!r}>"
+
+    # --- asyncio.Protocol ----------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=self._edge.buffer_bytes)
+        self.deadline = self._edge.clock() + self._edge.timeouts.idle
+        self._edge.downstreams.add(self)
+        if self._edge.draining:
+            self._transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        if self.phase is Phase.LINGER:
+            self._linger_left -= len(data)
+            if self._linger_left < 0:
+                self._transport.abort()
+            return
+        try:
+            self._process(self._held + data if self._held else data)
+        except Exception:
+            self._fault()
+
+    def eof_received(self) -> bool:
+        """Plain TCP only: over TLS the transport closes both directions by itself."""
+        self._ended = self._eof = True
+        return self._goes_on()
+
+    def _goes_on(self) -> bool:
+        """Whether a half-closed connection still has something to do; a tunnel hears of it once all octets are read."""
+        phase = self.phase
+        if phase is Phase.TUNNEL and self._exchange is not None:
+            if self._reader is not None and not self._held:
+                self._reader = None
+                self._exchange.request_end([])
+            self._set_deadline()
+            return not self._transport.is_closing()
+        if phase is Phase.EXCHANGE and (self._reader is None or self._held):
+            # The request has come and its sender waits: some programs close their direction after asking.
+            self._set_deadline()
+            return True
+        return phase is Phase.IDLE and len(self._held) > 2  # requests not begun yet, not just an empty line
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.phase = Phase.CLOSED
+        self.deadline = inf
+        self._held = b""
+        self._edge.downstreams.discard(self)
+        self._on_close()
+        if self._exchange is not None:
+            self._exchange.downstream_lost("the connection was reset" if exc else "the connection was closed")
+
+    def pause_writing(self) -> None:
+        self._write_full = True
+        self._stall = undelivered(self._transport)
+        self._set_deadline()
+        if self._exchange is not None:
+            self._exchange.downstream_full()
+
+    def resume_writing(self) -> None:
+        self._write_full = False
+        if self.phase is Phase.CLOSED:
+            return
+        self._set_deadline()
+        if self._exchange is not None:
+            self._exchange.downstream_drained()
+        elif self._held:
+            self._process_held()
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    def _process(self, data: bytes) -> None:
+        """Works through `data` until it is used up or somebody has to be waited for; the rest is held.
+
+        A reply made at once ends its exchange while this is on the stack; `_processing` keeps that from coming back
+        here, the loop goes on instead.
+        """
+        self._processing = True
+        turns = 0
+        try:
+            while data:
+                if self.phase is Phase.IDLE or self.phase is Phase.HEAD:
+                    if self._write_full:
+                        break  # its reader is slow: no new answers until the last one is taken
+                    if turns == PIPELINED_PER_TURN:
+                        self._edge.loop.call_soon(self._go_on)
+                        break
+                    turns += 1
+                    rest = self._read_head(data)
+                    if rest is None:
+                        break
+                    data = rest
+                elif self._reader is not None and not self._paused:
+                    data = self._read_body(data)
+                elif self.phase is Phase.CLOSED or self.phase is Phase.LINGER:
+                    data = b""
+                else:
+                    break
+        finally:
+            self._processing = False
+        self._held = data
+        if self._exchange is not None:
+            self._exchange.flush_request()
+        if data or not self._reading:
+            self._set_reading()
+
+    def _process_held(self) -> None:
+        self._process(self._held)
+        if self._eof and not self._goes_on():
+            self._transport.close()
+
+    def _go_on(self) -> None:
+        if self._held and self.phase is not Phase.CLOSED:
+            self._process_held()
+
+    def _set_reading(self) -> None:
+        """Reads on while there is room; pauses the transport while there is none."""
+        room = len(self._held) <= self._edge.buffer_bytes
+        if room is not self._reading and self.phase is not Phase.CLOSED and not self._transport.is_closing():
+            self._reading = room
+            if room:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
+    def _read_head(self, data: bytes) -> bytes | None:
+        """Begins an exchange with the head at the start of `data`: what follows it, or None while it is unfinished."""
+        edge = self._edge
+        # RFC 9112 section 2.2: a server SHOULD ignore at least one empty line before the request-line. One it is.
+        if data[0] == 0x0D and self.phase is Phase.IDLE:
+            if b"\r\n".startswith(data):
+                return None  # alone, it does not refresh the idle deadline
+            if data[1] == 0x0A:
+                self._head_begins()
+                return data[2:]
+        limits = edge.head_limits
+        end = data.find(HEAD_END) + 4
+        try:
+            if end < 4 or end > limits.head:
+                check_partial_head(data[: limits.head + 1], limits)
+                self._head_begins()
+                return None
+            head = parse_request_head(data[:end], limits)
+        except GatewayError as error:
+            self._refuse_unread(error)
+            return b""
+        self._head = head
+        self._reader = reader_for(head.framing, head.section.content_length, limits)
+        self.phase = Phase.EXCHANGE
+        if self._reader is None:
+            self.deadline = inf  # the sandbox's turn, see _set_deadline
+        else:
+            self._set_deadline()
+        if self._refusal is not None:
+            self._refuse(head, self._refusal(head))
+            return data[end:]
+        self._exchange = exchange = Exchange(edge, self, head)
+        exchange.begin()
+        return data[end:]
+
+    def _head_begins(self) -> None:
+        if self.phase is Phase.IDLE:
+            self.phase = Phase.HEAD
+            # Absolute: an inactivity timer never fires against one byte now and then (slowloris).
+            self.deadline = self._edge.clock() + self._edge.timeouts.request_header
+
+    def _read_body(self, data: bytes) -> bytes:
+        """Passes on the request body (or a tunnel's octets) at the start of `data`; what follows it."""
+        reader, exchange = self._reader, self._exchange
+        assert reader is not None and exchange is not None  # a reader outlives its exchange only in LINGER
+        try:
+            content, rest = reader.read(data)
+        except BodyError as error:
+            exchange.fail(GatewayError(Reason.BAD_REQUEST, f"in the body, {error}"))
+            return b""
+        self._set_deadline()
+        if content:
+            exchange.request_body(content)
+        if rest is None:
+            return b""
+        trailers = reader.trailers
+        self._reader = None
+        self._set_deadline()
+        exchange.request_end(trailers)
+        return rest
+
+    # --- DownstreamStream ----------------------------------------------------------------------------------------
+
+    def send_informational(self, head: ResponseHead) -> None:
+        if self._head is not None and self._head.minor:
+            self._out += serialize.response_head(head, Framing.NONE, None)
+            self.flush()
+
+    def send_head(self, head: ResponseHead) -> None:
+        request = self._head
+        assert request is not None  # an exchange (or refusal) is under way
+        framing = head.framing
+        if head.status == 101:
+            self._begin_tunnel(head)
+            return
+        if request.minor == 0 and framing is Framing.CHUNKED:
+            framing = Framing.CLOSE
+        elif request.minor and framing is Framing.CLOSE:
+            # The end of a close-delimited body cannot be told from a truncation; with chunks it can.
+            framing = Framing.CHUNKED
+        self._chunked = framing is Framing.CHUNKED
+        # A request body still on its way when the answer begins would have to be read to its end for nothing.
+        self._keep_alive = (
+            request.keep_alive and self._reader is None and framing is not Framing.CLOSE and not self._edge.draining
+        )
+        if not self._keep_alive:
+            connection: bytes | None = b"close"
+        else:
+            connection = None if request.minor else b"keep-alive"
+        self._out += serialize.response_head(head, framing, connection)
+
+    def _begin_tunnel(self, head: ResponseHead) -> None:
+        self._out += serialize.response_head(head, Framing.NONE, b"Upgrade")
+        self.phase = Phase.TUNNEL
+        self._keep_alive = self._chunked = False
+        self._reader = CloseReader()
+        self._set_deadline()
+        self.flush()
+        if self._held and not self._processing:
+            self._process_held()
+
+    def send_body(self, data: bytes) -> None:
+        if self._chunked:
+            self._out += serialize.chunk(data)
+        else:
+            self._out.append(data)
+
+    def finish(self, trailers: Fields) -> None:
+        if self._chunked:
+            self._out.append(serialize.last_chunk(trailers))
+        self.flush()
+        if self.phase is Phase.TUNNEL and self._exchange is not None:
+            if self._transport.can_write_eof() and not self._transport.is_closing():
+                self._transport.write_eof()
+                self._ended = True
+                self._set_deadline()
+            else:
+                # TLS transports cannot half-close: what upstream ended is ended for both.
+                self._exchange.downstream_lost("upstream closed the tunnel")
+
+    def flush(self) -> None:
+        out = self._out
+        if out:
+            self._out = []
+            if self.phase is Phase.TUNNEL or self._ended:
+                self._set_deadline()
+            self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+
+    def abort(self, error: GatewayError) -> None:
+        if self._head is not None and self._head.minor and self.phase is not Phase.TUNNEL:
+            # What came is delivered; a missing last chunk, or fewer octets than declared, shows that it is not all.
+            self.flush()
+            self._close()
+        else:
+            # Here a clean end of the connection would be a clean end of the body: a reset is not.
+            sock = self._transport.get_extra_info("socket")
+            if sock.fileno() >= 0:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._transport.abort()
+
+    def pause(self) -> None:
+        self._paused = True
+        self._set_deadline()
+
+    def resume(self) -> None:
+        self._paused = False
+        self._set_deadline()
+        if self._held and not self._processing:
+            self._process_held()
+        elif self._exchange is not None:
+            self._exchange.flush_request()
+
+    def exchange_ended(self) -> None:
+        tunnel = self.phase is Phase.TUNNEL
+        # What came along with an upgrade that was refused was meant for a tunnel; it is not read as a request.
+        premature = (self._held or self._processing) and self._head is not None and self._head.upgrade is not None
+        unread = self._reader is not None
+        self._exchange = self._reader = None
+        self._paused = False
+        if self.phase is Phase.CLOSED or self._transport.is_closing():
+            return
+        if tunnel:
+            self._close()
+        elif self._keep_alive and not unread and not premature:
+            self._next()
+        else:
+            self._linger()
+
+    def _next(self) -> None:
+        self.phase = Phase.IDLE
+        self._head = None
+        self._set_deadline()
+        if self._held and not self._processing:
+            self._process_held()
+        elif self._ended and not self._processing:
+            self._close()
+
+    # --- replies without an exchange -----------------------------------------------------------------------------
+
+    def _refuse_unread(self, error: GatewayError) -> None:
+        """Answers a head that could not be read, or never came whole; nothing on this connection is read again."""
+        head, body = reply(self._edge, self.peer, None, error)
+        self._out = [*serialize.response_head(head, Framing.LENGTH, b"close"), body]
+        self.flush()
+        self._linger()
+
+    def _refuse(self, request: RequestHead, answer: GatewayError | ResponseHead) -> None:
+        """Answers a request on a listener that forwards nothing."""
+        head, body = reply(self._edge, self.peer, request, answer)
+        self.send_head(head)
+        self._out.append(body)
+        self.finish([])
+        self.exchange_ended()
+
+    def _fault(self) -> None:
+        """A bug of ours, met while reading: told to whoever waits, with a traceback in the log."""
+        log.exception("reading from %s failed inside the gateway", self.peer.text)
+        failure = GatewayError(Reason.PROXY_INTERNAL_ERROR, "unexpected error, logged with a traceback")
+        if self._exchange is not None:
+            self._exchange.fail(failure)
+        elif self.phase in (Phase.IDLE, Phase.HEAD, Phase.EXCHANGE):
+            self._refuse_unread(failure)
+        else:
+            self._transport.abort()
+
+    # --- deadlines and endings -----------------------------------------------------------------------------------
+
+    def _set_deadline(self) -> None:
+        """The deadline of the phase as it is now; every call is a sign of progress."""
+        phase = self.phase
+        if phase is Phase.HEAD:
+            return  # absolute, see _head_begins
+        edge = self._edge
+        timeouts = edge.timeouts
+        if self._write_full:
+            self.deadline = edge.clock() + timeouts.body_idle
+        elif phase is Phase.IDLE:
+            self.deadline = edge.clock() + timeouts.idle
+        elif phase is Phase.TUNNEL:
+            self.deadline = edge.clock() + (timeouts.half_closed if self._ended else timeouts.tunnel_idle)
+        elif phase is Phase.EXCHANGE and self._reader is not None and not self._paused:
+            self.deadline = edge.clock() + timeouts.body_idle
+        elif phase is Phase.EXCHANGE and self._ended:
+            self.deadline = edge.clock() + timeouts.half_closed
+        elif phase is Phase.EXCHANGE:
+            self.deadline = inf  # the sandbox's turn; the upstream connection has a deadline of its own
+
+    def expire(self, now: float) -> None:
+        """The deadline has passed."""
+        phase = self.phase
+        if phase is Phase.LINGER:
+            pending = undelivered(self._transport)
+            if pending and pending != self._stall:
+                self._stall = pending  # the last octets are still on their way to a slow reader
+                self.deadline = now + self._edge.timeouts.body_idle
+            else:
+                self._transport.abort()
+        elif self._write_full and undelivered(self._transport) != self._stall:
+            self._stall = undelivered(self._transport)
+            self._set_deadline()  # slow, but taking octets
+        elif phase is Phase.HEAD:
+            allowed = self._edge.timeouts.request_header
+            self._refuse_unread(GatewayError(Reason.REQUEST_TIMEOUT, f"the head was not complete after {allowed:g} s"))
+        elif phase is Phase.EXCHANGE and not self._write_full and not self._ended and self._exchange is not None:
+            allowed = self._edge.timeouts.body_idle
+            self._exchange.fail(GatewayError(Reason.REQUEST_TIMEOUT, f"the body stood still for {allowed:g} s"))
+        elif phase is Phase.IDLE and not self._write_full:
+            self._close()
+        else:
+            self._transport.abort()
+            if self._exchange is not None:
+                self._exchange.downstream_lost("it stopped taking octets" if self._write_full else "it was silent")
+
+    def _linger(self) -> None:
+        """Closes so that the answer arrives: a reset for unread octets could overtake it (RFC 9112 section 9.6)."""
+        self._begin_linger()
+        self._set_reading()
+        if self._transport.is_closing():
+            return
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()  # TLS: sends close_notify and reads on until the other side answers it
+
+    def _close(self) -> None:
+        """Delivers what is written, then closes."""
+        self._begin_linger()
+        self._transport.close()
+
+    def _begin_linger(self) -> None:
+        self.phase = Phase.LINGER
+        self._held = b""
+        self._stall = -1
+        self.deadline = self._edge.clock() + self._edge.timeouts.linger
+
+    def drain(self) -> None:
+        if self.phase is Phase.IDLE and not self._write_full:
+            self._close()
+
+    def close(self) -> None:
+        self._transport.abort()
+        if self._exchange is not None:
+            self._exchange.downstream_lost("the gateway is shutting down")

@@ -1,0 +1,60 @@
+"""Replies without an exchange: to heads that cannot be read, and on listeners that forward nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gateway.errors import GatewayError, Reason
+from gateway.http.message import RequestHead, ResponseHead, Section
+from gateway.http.serialize import phrase_for
+from gateway.observe.access_log import AccessRecord
+from gateway.problems.problem import Circumstances, render
+
+if TYPE_CHECKING:
+    from gateway.edge.edge import Edge
+    from gateway.edge.forwarded import Peer
+
+Refusal = Callable[[RequestHead], GatewayError | ResponseHead]
+"""Answers every request of a listener that forwards nothing: a problem, or a ready reply without a body."""
+
+
+def reply(
+    edge: Edge, peer: Peer, request: RequestHead | None, answer: GatewayError | ResponseHead
+) -> tuple[ResponseHead, bytes]:
+    """The head and body of `answer`, recorded; `request` is None if its head could not be read."""
+    request_id = edge.ids.new()
+    if isinstance(answer, GatewayError):
+        reason, detail = str(answer.reason), answer.detail
+        head, body = render(answer, Circumstances(request_id.decode(), request, domain=edge.example_domain))
+    else:
+        reason, detail = "", ""
+        head, body = answer, b""
+        head.request_id = request_id
+    if request is None:
+        method, host, target = b"-", b"-", b""
+    else:
+        method, host, target = request.method, request.authority, request.target
+    now, text = time.time(), request_id.decode()
+    edge.access_log.record(AccessRecord(now, text, peer.text, method, host, target, head.status, reason, detail))
+    return head, body
+
+
+def plain_on_tls(request: RequestHead) -> GatewayError:
+    """The refusal of plain HTTP on a TLS port."""
+    return GatewayError(Reason.PLAIN_HTTP_ON_TLS_PORT, f"use https://{request.authority.decode('latin-1')}")
+
+
+def redirect_to_https(public_port: int) -> Refusal:
+    """The refusal of a `plain = "redirect"` listener: 308 keeps the method (RFC 9110 section 15.4.9)."""
+    suffix = b"" if public_port == 443 else b":%d" % public_port
+
+    def redirect(request: RequestHead) -> ResponseHead:
+        name = request.authority
+        if not name.startswith(b"["):
+            name = name.partition(b":")[0]
+        location = b"https://" + name + suffix + (request.target if request.target != b"*" else b"/")
+        return ResponseHead(308, phrase_for(308), Section([(b"Location", location), (b"Content-Length", b"0")]))
+
+    return redirect

@@ -1,0 +1,44 @@
+"""The downstream half of the seam: what an exchange sees of the browser's side, whatever HTTP version it speaks.
+
+Calls never block; what is sent is gathered until `flush`, so that a head and the first piece of its body leave in one
+write. In the other direction the stream calls the exchange: `request_body`, `request_end`, `flush_request`,
+`downstream_full`, `downstream_drained`, `downstream_lost`.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from gateway.edge.forwarded import Peer
+from gateway.errors import GatewayError
+from gateway.http.message import Fields, ResponseHead
+
+
+class DownstreamStream(Protocol):
+    """One request from downstream and the response to it."""
+
+    peer: Peer
+
+    def send_informational(self, head: ResponseHead) -> None:
+        """A 1xx other than 101; dropped where the request's HTTP version has none."""
+
+    def send_head(self, head: ResponseHead) -> None:
+        """The final head, or a 101: then both bodies are opaque octets from here on."""
+
+    def send_body(self, data: bytes) -> None: ...
+
+    def finish(self, trailers: Fields) -> None:
+        """The response is complete (in a tunnel: upstream will send no more); implies `flush`."""
+
+    def flush(self) -> None: ...
+
+    def abort(self, error: GatewayError) -> None:
+        """The response cannot be completed: make that visible, never a clean end."""
+
+    def pause(self) -> None:
+        """Stop delivering request body: upstream does not take more for now."""
+
+    def resume(self) -> None: ...
+
+    def exchange_ended(self) -> None:
+        """The exchange is over and recorded; the stream may serve the next one."""
