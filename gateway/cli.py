@@ -1,0 +1,183 @@
+"""The command line: verbs, their flags, and how a mistake is told.
+
+Exit statuses: 0 ok, 1 the user's input or state (one sentence on stderr), 2 usage (argparse's).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from gateway import __version__
+from gateway.config import Loaded, load, render_effective
+from gateway.errors import UserError
+from gateway.hostname import is_sandbox_id
+
+DEFAULT_DOMAIN = "sandbox.localhost"
+"""Browsers and curl resolve *.localhost to loopback by themselves. Two labels, because OpenSSL and Chromium refuse a
+wildcard directly under a single one."""
+DEFAULT_DEV_PORT = 8443
+
+_EXPOSED = re.compile(r"(?:(?P<id>[^=]+)=)?(?P<port>[0-9]+)")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)  # type: ignore[no-any-return]
+    except UserError as error:
+        for line in str(error).splitlines():
+            print(f"gateway: {line}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # `gateway check | head`: the reader has seen enough. stdout goes to nowhere, so that exit does not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gateway",
+        description="The public HTTPS door of a sandbox platform: https://<port>-<sandbox-id>.<domain> "
+        "reaches [address of the sandbox]:<port>.",
+        epilog="Settings: flag > environment (GATEWAY_EDGE__DOMAINS, …) > file > default.",
+    )
+    parser.add_argument("--version", action="version", version=f"gateway {__version__}")
+    verbs = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    dev = verbs.add_parser("dev", help="see apps of this machine under their public URL")
+    dev.add_argument(
+        "exposed",
+        nargs="*",
+        type=_exposed,
+        metavar="[ID=]PORT",
+        help="what listens on PORT of this machine, as sandbox ID (default: local); none: a built-in demo app",
+    )
+    dev.add_argument(
+        "--listen-port", type=_port, default=DEFAULT_DEV_PORT, metavar="PORT", help="HTTPS port (default: %(default)s)"
+    )
+    dev.add_argument("--domain", default=DEFAULT_DOMAIN, help="the domain of the URLs (default: %(default)s)")
+    _add_certs(dev)
+    _add_config(dev, required=False)
+    dev.add_argument(
+        "--no-color", action="store_true", help="no colours (also: NO_COLOR, or output that is no terminal)"
+    )
+    dev.set_defaults(run=_dev)
+
+    serve = verbs.add_parser("serve", help="run in production: a supervisor and its workers")
+    _add_config(serve, required=True)
+    serve.set_defaults(run=_serve)
+
+    check = verbs.add_parser("check", help="validate a configuration and print what is in force, and why")
+    _add_config(check, required=True)
+    check.set_defaults(run=_check)
+
+    certs = verbs.add_parser("certs", help="the local certificate authority of `gateway dev`")
+    certs.add_argument(
+        "action",
+        choices=("init", "show", "trust", "renew"),
+        help="init: make what is missing; show: what there is and who trusts it; trust: let this machine's browsers "
+        "and tools trust it; renew: make a new certificate now",
+    )
+    _add_certs(certs)
+    certs.add_argument("--domain", default=DEFAULT_DOMAIN, help="the domain of the URLs (default: %(default)s)")
+    certs.set_defaults(run=_certs)
+    return parser
+
+
+def _add_certs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--certs",
+        type=Path,
+        default=Path("certs"),
+        metavar="DIR",
+        help="where the local authority and its certificate are kept (default: %(default)s)",
+    )
+
+
+def _add_config(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    parser.add_argument("--config", type=Path, required=required, metavar="FILE", help="TOML; see config/ for examples")
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 <= int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port")
+    return int(text)
+
+
+def _exposed(text: str) -> tuple[str, int]:
+    match = _EXPOSED.fullmatch(text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not PORT or ID=PORT, for example 5000 or shop=5000")
+    port = int(match["port"])
+    if not 1 <= port <= 65535 or match["port"][0] == "0":
+        raise argparse.ArgumentTypeError(f"{match['port']} is not a port between 1 and 65535")
+    sandbox_id = match["id"] or "local"
+    if not is_sandbox_id(sandbox_id):
+        raise argparse.ArgumentTypeError(f"{sandbox_id!r} is not a sandbox id (a-z, 0-9, inner hyphens)")
+    return sandbox_id, port
+
+
+def _load(options: argparse.Namespace, *, serve: bool) -> Loaded:
+    return load(file=options.config, environ=os.environ, serve=serve)
+
+
+def _dev(options: argparse.Namespace) -> int:
+    # Imported here: `gateway check` and `gateway --help` need no event loop, and start in a third of the time.
+    from gateway.observe import logs
+    from gateway.process import dev
+
+    colour = sys.stdout.isatty() and not options.no_color and not os.environ.get("NO_COLOR")
+    settings = _load(options, serve=False).settings
+    logs.configure("text", settings.log.level)
+    exposed = [dev.Exposed(sandbox_id, port) for sandbox_id, port in options.exposed]
+    return dev.run(
+        settings, dev.DevOptions(exposed, options.listen_port, options.certs, options.domain.lower(), bool(colour))
+    )
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from gateway.observe import logs
+    from gateway.process.supervisor import Supervisor
+
+    settings = _load(options, serve=True).settings
+    logs.configure(settings.log.format, settings.log.level)
+    return Supervisor(settings).run()
+
+
+def _check(options: argparse.Namespace) -> int:
+    from gateway.directory.file import read_table
+    from gateway.tls.context import CertificatePair, check_pair
+
+    loaded = _load(options, serve=True)
+    for pair in loaded.settings.tls.certificates:
+        check_pair(CertificatePair(pair.cert, pair.key))
+    sandboxes = read_table(loaded.settings.directory.path)
+    rows = render_effective(loaded)
+    width = max(len(f"{path} = {value}") for path, value, _ in rows if len(value) <= 40)
+    for path, value, origin in rows:
+        print(f"{f'{path} = {value}':<{width}}  # {origin}")
+    print(f"\n{options.config}: ok; {loaded.settings.directory.path} names {len(sandboxes)} sandboxes")
+    return 0
+
+
+def _certs(options: argparse.Namespace) -> int:
+    from gateway.tls import local_ca, trust
+
+    certificates = local_ca.ensure(options.certs, options.domain.lower(), force=options.action == "renew")
+    if options.action != "trust":
+        print("\n".join(local_ca.describe(certificates)))
+        return 0
+    outcomes = trust.install(certificates.authority)
+    for outcome in outcomes:
+        print(f"{'done' if outcome.done else 'todo':<5} {outcome.store}: {outcome.message}")
+        if outcome.command:
+            print(f"      {outcome.command}")
+    return 0 if any(outcome.done for outcome in outcomes) else 1
