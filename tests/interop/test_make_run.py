@@ -1,0 +1,76 @@
+"""What `make run` ends in, taken at its word: the lines it prints are run as they stand."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import urllib.parse
+from pathlib import Path
+
+import pytest
+
+from tests.interop.harness import DOMAIN, GatewayProcess, curl, require
+from tests.support.process import clean_environment
+
+pytestmark = pytest.mark.interop
+
+CURL_LINE = r"curl [^\n]*--cacert [^\n]*https://[^\n]*"
+DEMO_URL = rf"https://\d+-demo\.{re.escape(DOMAIN)}:\d+/"
+REPORT = '{"status": %{http_code}, "verified": %{ssl_verify_result}, "type": "%{content_type}"}'
+
+
+def test_the_printed_curl_line_answers_200(tmp_path: Path) -> None:
+    require("curl")
+    with GatewayProcess(directory=tmp_path) as gateway:
+        line = gateway.printed(CURL_LINE)
+        # As pasted, plus options that tell what came; `sh` sees the quoting the gateway printed.
+        options = f"--silent --show-error --output /dev/null --write-out '{REPORT}'"
+        done = subprocess.run(
+            ["sh", "-c", f"{line} {options}"],
+            cwd=tmp_path,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert done.returncode == 0, f"{line}\n{done.stderr}"
+    report = json.loads(done.stdout)
+    assert report["status"] == 200
+    assert report["verified"] == 0
+    assert report["type"].startswith("text/html")
+
+
+def test_the_printed_url_is_the_demo_apps(tmp_path: Path) -> None:
+    with GatewayProcess(directory=tmp_path) as gateway:
+        url = urllib.parse.urlsplit(gateway.printed(DEMO_URL))
+    assert url.port == gateway.tls_port
+
+
+def test_one_live_line_per_request(tmp_path: Path) -> None:
+    with GatewayProcess(directory=tmp_path) as gateway:
+        url = gateway.printed(DEMO_URL)
+        answer = curl(f"{url}ask-for-this?x=1", gateway.ca)
+        shown = gateway.printed(r"[^\n]*GET[^\n]*/ask-for-this[^\n]*")
+    assert str(answer.status) in shown.split()
+    assert "\x1b" not in shown
+
+
+def test_a_busy_port_is_one_sentence_and_exit_code_1(tmp_path: Path) -> None:
+    with GatewayProcess(directory=tmp_path) as gateway:
+        command = [sys.executable, "-m", "gateway", "dev", "--listen-port", str(gateway.tls_port)]
+        done = subprocess.run(
+            [*command, "--certs", str(gateway.certs)],
+            cwd=tmp_path,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert str(gateway.tls_port) in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr

@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# Makes sure that what the tests need beside Python is there: Debian packages, the Express example's modules, the Go
+# example's binary. `make test` calls it before pytest. It is quiet and instant when nothing is missing.
+#
+# As root it installs what is missing; as anybody else it names it and the command that installs it. The tests that
+# need a missing component skip naming it, except with CI=true: there a missing component is an error, here and there.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+build="$root/tests/.build"
+failed=()
+
+say() { printf 'tests/setup.sh: %s\n' "$*" >&2; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# command:package, checked by the command so that a tool that came from elsewhere (nvm, a Go tarball) counts.
+commands=(
+    chromium:chromium
+    chromedriver:chromium-driver
+    go:golang-go
+    certutil:libnss3-tools
+    node:nodejs
+    npm:npm
+    openssl:openssl
+    curl:curl
+)
+
+missing_packages() {
+    local entry
+    for entry in "${commands[@]}"; do
+        have "${entry%%:*}" || printf '%s\n' "${entry#*:}"
+    done
+}
+
+install_packages() {
+    local packages
+    mapfile -t packages < <(missing_packages)
+    ((${#packages[@]})) || return 0
+    # A page without any font renders no text; the browser itself only suggests one.
+    [[ " ${packages[*]} " == *" chromium "* ]] && packages+=(fonts-dejavu-core)
+
+    if ((EUID == 0)) && have apt-get; then
+        say "installing ${packages[*]}"
+        local log
+        log=$(mktemp)
+        if ! {
+            export DEBIAN_FRONTEND=noninteractive
+            apt-get -o DPkg::Lock::Timeout=300 update &&
+                apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "${packages[@]}"
+        } >"$log" 2>&1; then
+            tail -n 20 "$log" >&2
+        fi
+        rm -f "$log"
+        hash -r
+        mapfile -t packages < <(missing_packages)
+        ((${#packages[@]})) || return 0
+    fi
+    say "missing: ${packages[*]}"
+    say "install with: sudo apt-get update && sudo apt-get install -y --no-install-recommends ${packages[*]}"
+    failed+=("${packages[@]}")
+}
+
+install_express() {
+    local directory="$root/examples/express"
+    local stamp="$directory/node_modules/.installed-from"
+    cmp -s "$directory/package.json" "$stamp" && return 0
+    if ! have npm; then
+        failed+=("examples/express/node_modules")
+        return 0
+    fi
+    say "npm install in examples/express"
+    if (cd "$directory" && npm install --no-package-lock --no-audit --no-fund --no-progress --loglevel=error >&2); then
+        cp "$directory/package.json" "$stamp"
+    else
+        failed+=("examples/express/node_modules")
+    fi
+}
+
+build_go() {
+    local binary="$build/hello-go"
+    local source="$root/examples/go"
+    [[ -x $binary && $binary -nt $source/main.go && $binary -nt $source/go.mod ]] && return 0
+    if ! have go; then
+        failed+=("tests/.build/hello-go")
+        return 0
+    fi
+    say "go build examples/go"
+    # The standard library only: nothing is fetched, neither a module nor another toolchain.
+    (cd "$source" && CGO_ENABLED=0 GOFLAGS=-mod=mod GOPROXY=off GOTOOLCHAIN=local GOWORK=off go build -o "$binary" .) ||
+        failed+=("tests/.build/hello-go")
+}
+
+mkdir -p "$build"
+[[ -e $build/.gitignore ]] || printf '*\n' >"$build/.gitignore"
+
+install_packages
+install_express
+build_go
+
+if ((${#failed[@]})); then
+    if [[ ${CI:-} == true ]]; then
+        say "not there, and CI runs every test: ${failed[*]}"
+        exit 1
+    fi
+    say "tests that need these will be skipped: ${failed[*]}"
+fi
