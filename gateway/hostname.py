@@ -74,8 +74,8 @@ def _split_port(authority: str) -> tuple[str, str | None]:
     """The name and what follows its colon, if there is one; an IPv6 literal stays whole."""
     if authority.startswith("["):
         return authority, None
-    name, colon, port = authority.partition(":")
-    return name, port if colon else None
+    name, _, port = authority.partition(":")
+    return name, port or None  # an empty port is allowed (RFC 3986 section 3.2.3)
 
 
 def _check_port(port: str | None) -> None:

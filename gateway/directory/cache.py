@@ -102,6 +102,10 @@ class DirectoryCache:
             self._entries.pop(sandbox_id, None)
             self._asking.pop(sandbox_id, None)  # those who wait get what they asked for; it is not kept
 
+    async def close(self) -> None:
+        """Ends the questions under way."""
+        await self._tasks.cancel()
+
     def __len__(self) -> int:
         return len(self._entries)
 

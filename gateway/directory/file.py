@@ -79,11 +79,14 @@ class FileDirectory(TableDirectory):
     async def watch(self, changed: Callable[[Iterable[str]], None]) -> None:
         """Runs until cancelled; calls `changed(ids)` after each reload with the ids whose record differs."""
         loop = asyncio.get_running_loop()
+        seen = self._stamp
         while True:
             await asyncio.sleep(POLL_INTERVAL)
             # In a thread: a network file system may hang, and a large table takes long to parse.
             stamp = await loop.run_in_executor(None, _stamp, self.path)
-            if stamp == self._stamp:
+            # Half a file may be a good table too, an empty one is: it is read when two looks have found it the same.
+            settled, seen = stamp == seen, stamp
+            if not settled or stamp == self._stamp:
                 continue
             self._stamp = stamp
             try:

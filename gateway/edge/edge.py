@@ -23,7 +23,7 @@ from gateway.observe.access_log import AccessLog
 from gateway.observe.ids import RequestIds
 from gateway.tasks import Tasks
 from gateway.upstream.policy import AddressPolicy
-from gateway.upstream.pool import Pool
+from gateway.upstream.pool import READ_BUFFER, Pool
 
 log = logging.getLogger("gateway.edge")
 
@@ -81,6 +81,7 @@ class Edge:
         """The target an authority names; raises GatewayError as `HostnameParser.parse` does."""
         self.host_mask = _host_mask(settings.upstream.host)
         self._denied_ports = frozenset(settings.upstream.deny_ports)
+        self.read_buffer = memoryview(bytearray(READ_BUFFER))  # every downstream read lands here, one at a time
         self.draining = False
         self._drained = asyncio.Event()
         self.downstreams: set[Downstream] = set()
@@ -167,6 +168,7 @@ class Edge:
         for connection in list(self.downstreams):
             connection.close()
         await self.tasks.cancel()
+        await self.directory.close()
         self.pool.close()
         self._sweeping.cancel()
         self.access_log.flush()

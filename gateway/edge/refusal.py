@@ -52,8 +52,7 @@ def redirect_to_https(public_port: int) -> Refusal:
 
     def redirect(request: RequestHead) -> ResponseHead:
         name = request.authority
-        if not name.startswith(b"["):
-            name = name.partition(b":")[0]
+        name = name[: name.index(b"]") + 1] if name.startswith(b"[") else name.partition(b":")[0]
         location = b"https://" + name + suffix + (request.target if request.target != b"*" else b"/")
         return ResponseHead(308, phrase_for(308), Section([(b"Location", location), (b"Content-Length", b"0")]))
 

@@ -89,15 +89,16 @@ class ChunkedReader:
 
     States: SIZE (waiting for a chunk-size line), DATA (`_left` octets of a chunk to come), CRLF (its line end),
     TRAILERS (from the last chunk to the empty line). `_held` keeps an unfinished line: at most `MAX_CHUNK_LINE`
-    octets, or the trailer section's limit.
+    octets, or the trailer section's limit. `head_fields` is how many fields the head had: trailers share its budget.
     """
 
-    __slots__ = ("_held", "_left", "_limits", "_state", "trailers")
+    __slots__ = ("_fields_left", "_held", "_left", "_limits", "_state", "trailers")
 
     SIZE, DATA, CRLF, TRAILERS, DONE = range(5)
 
-    def __init__(self, limits: HeadLimits) -> None:
+    def __init__(self, limits: HeadLimits, head_fields: int = 0) -> None:
         self._state = self.SIZE
+        self._fields_left = limits.fields - head_fields
         self._left = 0
         self._held = b""
         self._limits = limits
@@ -178,6 +179,8 @@ class ChunkedReader:
         try:
             pairs = parse_field_section(data[: end + 4], self._limits)
             check_values(b"".join([value for _, value in pairs]))
+            if len(pairs) > self._fields_left:
+                raise BodyError(f"head and trailer section have more than {self._limits.fields} fields")
         except FieldSectionError as error:
             raise BodyError(f"the trailer section {error}") from None
         except GatewayError as error:
@@ -201,12 +204,12 @@ def _chunk_size(line: bytes) -> int:
     return int(match[1], 16)
 
 
-def reader_for(framing: Framing, length: int, limits: HeadLimits) -> BodyReader | None:
-    """The reader for a body, or None where there is none."""
+def reader_for(framing: Framing, length: int, limits: HeadLimits, head_fields: int = 0) -> BodyReader | None:
+    """The reader for a body, or None where there is none; `head_fields` is how many fields its head had."""
     if framing is Framing.NONE:
         return None
     if framing is Framing.LENGTH:
         return LengthReader(length)
     if framing is Framing.CHUNKED:
-        return ChunkedReader(limits)
+        return ChunkedReader(limits, head_fields)
     return CloseReader()

@@ -28,6 +28,8 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80
 _FIELDS_PREFIX = b"HTTP/1.1 200 OK\r\n"
 
 
+MAX_STATUS_LINE = 1024
+"""Octets of a status line; they are remembered, so a sandbox must not choose how much."""
 REMEMBERED_SECTIONS = 1024
 REMEMBERED_OCTETS = 2048
 """Sections kept by their octets, and the largest that is: the same browser asks with the same fields, the same app
@@ -190,7 +192,7 @@ _remembered_response = lru_cache(maxsize=REMEMBERED_SECTIONS)(_response_section)
 def _status_line(line: bytes) -> tuple[int, int, bytes]:
     """The minor version, the status and the phrase of a status line; a handful serve all of a worker's life."""
     match = _STATUS_LINE.fullmatch(line)
-    if match is None:
+    if match is None or len(line) > MAX_STATUS_LINE:
         raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"the answer begins with {quote(line)}")
     minor, status, phrase = match.groups(b"")
     return int(minor), int(status), phrase

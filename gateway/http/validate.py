@@ -198,6 +198,8 @@ def _origin_form(method: bytes, target: bytes, host: bytes) -> bytes:
     if match[1].lower() != host.lower():
         raise _bad("the request target names another host than the Host field")
     rest = match[2]
+    if not rest and method == b"OPTIONS":
+        return b"*"  # RFC 9112 section 3.2.4: the last proxy turns an empty path of OPTIONS into the asterisk
     return rest if rest[:1] == b"/" else b"/" + rest
 
 

@@ -163,7 +163,7 @@ def json_line(record: AccessRecord) -> bytes:
         record.reused,
         record.upgraded,
         record.reason,
-        record.detail[:MAX_TEXT],
+        record.detail and _shown(record.detail),
     )
     return _encode(line) + b"\n"
 
@@ -196,7 +196,7 @@ def _printable(octets: bytes) -> str:
 
 
 def _shown(text: str) -> str:
-    """A detail for a terminal; it may quote foreign octets between typographic quotation marks."""
+    """A detail, for a terminal too; it may quote foreign octets between typographic quotation marks."""
     return "".join(char if char.isprintable() else "·" for char in text[:MAX_TEXT])
 
 

@@ -24,6 +24,7 @@ from gateway.http import serialize
 from gateway.http.body import BodyError, BodyReader, reader_for
 from gateway.http.head_parser import HEAD_END, check_partial_response, parse_response_head, quote
 from gateway.http.message import Fields, Framing, RequestHead, ResponseHead, Section
+from gateway.transport import GONE
 
 if TYPE_CHECKING:
     from gateway.upstream.pool import Key, Pool
@@ -46,7 +47,7 @@ class State(Enum):
     CLOSED = auto()
 
 
-class Http1Upstream(asyncio.Protocol):
+class Http1Upstream(asyncio.BufferedProtocol):
     """An `UpstreamStream` over one TCP connection; made by `Pool.dial` only."""
 
     __slots__ = (
@@ -77,7 +78,7 @@ class Http1Upstream(asyncio.Protocol):
         self._clock: Callable[[], float] = pool.clock
         self.key = key
         self._socket = sock  # ours to look at (`is_alive`), the transport's to read, write and close
-        self._transport: asyncio.Transport = cast("asyncio.Transport", None)  # set before anything else is called
+        self._transport = GONE  # the real one from connection_made to connection_lost
         self.state = State.IDLE
         self._sink: ResponseSink | None = None  # set from send_request to the end of the response
         self._request: RequestHead | None = None
@@ -146,7 +147,8 @@ class Http1Upstream(asyncio.Protocol):
         if self._paused:
             self._paused = False
             if self.state is not State.CLOSED and not self._transport.is_closing():
-                self.deadline = self._clock() + self._pool.timeouts.response_idle
+                if self.state is not State.TUNNEL:  # see _switch
+                    self.deadline = self._clock() + self._pool.timeouts.response_idle
                 self._transport.resume_reading()
 
     def release(self) -> None:
@@ -223,13 +225,21 @@ class Http1Upstream(asyncio.Protocol):
         else:
             self.close()
 
-    # --- asyncio.Protocol ----------------------------------------------------------------------------------------
+    # --- asyncio.BufferedProtocol --------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=self._pool.buffer_bytes)
 
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._pool.read_buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        # Copied at once: the buffer is everybody's.
+        self.data_received(bytes(self._pool.read_buffer[:nbytes]))
+
     def data_received(self, data: bytes) -> None:
+        """Takes what one read brought."""
         state = self.state
         try:
             if state is State.HEAD:
@@ -262,6 +272,7 @@ class Http1Upstream(asyncio.Protocol):
             self._read_what_is_left()
         self._lost(exc)
         self._pool.forget(self)
+        self._transport = GONE
 
     def pause_writing(self) -> None:
         if self._sink is not None:
@@ -305,7 +316,7 @@ class Http1Upstream(asyncio.Protocol):
             self._fail(error)
             return
         self._response = head
-        self._reader = reader_for(head.framing, head.content_length, limits)
+        self._reader = reader_for(head.framing, head.content_length, limits, len(head.section.fields))
         self.state = State.BODY
         self.deadline = self._clock() + self._pool.timeouts.response_idle
         sink.response_head(head)

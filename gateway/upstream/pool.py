@@ -25,6 +25,9 @@ from gateway.upstream.policy import AddressPolicy
 Key = tuple[tuple[str, str], int]
 """((generation, address), port): a recycled address under a new generation never meets an old connection."""
 
+READ_BUFFER = 64 * 1024
+"""Octets of one read at most. The worst 64 KiB a sandbox can send, one-octet chunks, hold the loop for 4 ms."""
+
 _REASONS: dict[int, Reason] = {
     errno.ECONNREFUSED: Reason.CONNECTION_REFUSED,
     errno.ETIMEDOUT: Reason.CONNECTION_TIMEOUT,
@@ -74,6 +77,7 @@ class Pool:
         self.head_limits = HeadLimits(
             limits.header_bytes, limits.target_bytes, limits.field_bytes, limits.header_fields
         )
+        self.read_buffer = memoryview(bytearray(READ_BUFFER))  # every upstream read lands here, one at a time
         self.connections: set[Http1Upstream] = set()
         self._idle: dict[Key, list[Http1Upstream]] = {}
         self._max_idle = upstream.max_idle_per_target

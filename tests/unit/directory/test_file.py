@@ -1,0 +1,275 @@
+"""The file backend: what it reads, what it says about what it cannot read, and what survives a bad edit."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable
+from ipaddress import IPv6Address
+from pathlib import Path
+
+import pytest
+
+from gateway.directory import file as file_module
+from gateway.directory.file import FileDirectory, read_table
+from gateway.directory.sandbox import Sandbox
+from gateway.errors import UserError
+from gateway.tasks import Tasks
+
+DEADLINE = 20.0
+"""Seconds until a test that waits for something gives up."""
+
+ONE = '[sandboxes.demo]\naddress = "fd00::5"\n'
+TWO = '[sandboxes.demo]\naddress = "fd00::6"\n\n[sandboxes.other]\naddress = "fd00::7"\n'
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "sandboxes.toml"
+    path.write_text(ONE)
+    return path
+
+
+# --- reading ------------------------------------------------------------------------------------------------------
+
+GOOD = [
+    # the file, the records: address, and generation where it is not the address
+    ("", {}),
+    ("[sandboxes]\n", {}),
+    (ONE, {"demo": ("fd00::5", None)}),
+    ('sandboxes.demo = { address = "FD00:0::5" }', {"demo": ("fd00::5", None)}),
+    ('[sandboxes.a]\naddress = "::1"\ngeneration = "7"', {"a": ("::1", "7")}),
+    ('[sandboxes.a]\naddress = "::1"\ngeneration = 7', {"a": ("::1", "7")}),
+    ('[sandboxes.my-app-7]\naddress = "::"', {"my-app-7": ("::", None)}),
+    ('[sandboxes."0"]\naddress = "::ffff:192.0.2.1"', {"0": ("::ffff:192.0.2.1", None)}),
+    (f'[sandboxes.{"a" * 57}]\naddress = "::1"', {"a" * 57: ("::1", None)}),
+]
+
+
+@pytest.mark.parametrize(("text", "records"), GOOD)
+async def test_a_table_is_read(path: Path, text: str, records: dict[str, tuple[str, str | None]]) -> None:
+    path.write_text(text)
+    table = read_table(path)
+    directory = FileDirectory(path)
+    assert table.keys() == records.keys()
+    for name, (address, generation) in records.items():
+        record = Sandbox(name, IPv6Address(address), generation or str(IPv6Address(address)))
+        assert table[name] == record
+        assert await directory.fetch(name) == record
+    assert await directory.fetch("absent") is None
+
+
+BROKEN = [
+    # the file, what the sentence says after the file's name
+    ("x", "not valid TOML"),
+    ("[sandboxes.demo\n", "not valid TOML"),
+    (ONE + ONE, "not valid TOML"),
+    ("a = " + "[" * 5000, "not valid TOML"),
+    ("[sandbox.demo]\n", "sandbox: unknown key"),
+    ("version = 1\n" + ONE, "version: unknown key"),
+    ("sandboxes = 1", "sandboxes: expected a table"),
+    ("[[sandboxes]]\n", "sandboxes: expected a table"),
+    ("[sandboxes]\ndemo = 1", "sandboxes.demo: expected a table"),
+    ('[sandboxes]\ndemo = "fd00::5"', "sandboxes.demo: expected a table"),
+    ("[[sandboxes.demo]]\n", "sandboxes.demo: expected a table"),
+    ('[sandboxes.Demo]\naddress = "::1"', "sandboxes.Demo: not a sandbox id"),
+    ('[sandboxes.-demo]\naddress = "::1"', "sandboxes.-demo: not a sandbox id"),
+    ('[sandboxes.demo-]\naddress = "::1"', "sandboxes.demo-: not a sandbox id"),
+    ('[sandboxes."a.b"]\naddress = "::1"', "sandboxes.a.b: not a sandbox id"),
+    ('[sandboxes.a_b]\naddress = "::1"', "sandboxes.a_b: not a sandbox id"),
+    ('[sandboxes.""]\naddress = "::1"', "sandboxes.: not a sandbox id"),
+    (f'[sandboxes.{"a" * 58}]\naddress = "::1"', "not a sandbox id"),
+    ("[sandboxes.demo]\n", "sandboxes.demo.address: expected an IPv6 address"),
+    ('[sandboxes.demo]\naddress = ""', "sandboxes.demo.address: expected an IPv6 address"),
+    ('[sandboxes.demo]\naddress = "127.0.0.1"', "sandboxes.demo.address: expected an IPv6 address"),
+    ('[sandboxes.demo]\naddress = "localhost"', "sandboxes.demo.address: expected an IPv6 address"),
+    ('[sandboxes.demo]\naddress = "[::1]"', "sandboxes.demo.address: expected an IPv6 address"),
+    ('[sandboxes.demo]\naddress = "::1/128"', "sandboxes.demo.address: expected an IPv6 address"),
+    ('[sandboxes.demo]\naddress = "::1 "', "sandboxes.demo.address: expected an IPv6 address"),
+    ('[sandboxes.demo]\naddress = "fe80::1%eth0"', "sandboxes.demo.address: expected an IPv6 address without zone"),
+    ("[sandboxes.demo]\naddress = 1", "sandboxes.demo.address: expected an IPv6 address"),
+    ("[sandboxes.demo]\naddress = true", "sandboxes.demo.address: expected an IPv6 address"),
+    ("[sandboxes.demo]\naddress = 1.5", "sandboxes.demo.address: expected an IPv6 address"),
+    ("[sandboxes.demo]\naddress = []", "sandboxes.demo.address: expected an IPv6 address"),
+    ("[sandboxes.demo]\naddress = {}", "sandboxes.demo.address: expected an IPv6 address"),
+    ("[sandboxes.demo]\naddress = 2020-01-01", "sandboxes.demo.address: expected an IPv6 address"),
+    (ONE + "generation = true", "sandboxes.demo.generation: expected a string or a number"),
+    (ONE + "generation = 1.5", "sandboxes.demo.generation: expected a string or a number"),
+    (ONE + "generation = []", "sandboxes.demo.generation: expected a string or a number"),
+    (ONE + "port = 5000", "sandboxes.demo.port: unknown key"),
+    (ONE + 'addres = "::1"', "sandboxes.demo.addres: unknown key"),
+]
+
+
+@pytest.mark.parametrize(("text", "says"), BROKEN, ids=range(len(BROKEN)))
+def test_a_broken_file_is_one_sentence_that_names_the_entry(path: Path, text: str, says: str) -> None:
+    path.write_text(text)
+    for read in (read_table, FileDirectory):
+        with pytest.raises(UserError) as error:
+            read(path)
+        sentence = str(error.value)
+        assert sentence.startswith(f"{path}: ")
+        assert says in sentence
+        assert "\n" not in sentence
+
+
+def test_a_file_that_is_not_text_says_so(path: Path) -> None:
+    path.write_bytes(b'[sandboxes.demo]\naddress = "\xff"\n')
+    with pytest.raises(UserError, match="not valid TOML"):
+        read_table(path)
+
+
+def test_a_file_that_is_not_there_says_so(path: Path) -> None:
+    path.unlink()
+    for read in (read_table, FileDirectory):
+        with pytest.raises(UserError) as error:
+            read(path)
+        assert str(error.value) == f"{path}: No such file or directory"
+
+
+def test_a_directory_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="Is a directory"):
+        read_table(tmp_path)
+
+
+# --- watching -----------------------------------------------------------------------------------------------------
+
+
+class Watched:
+    """A directory that is being watched, and what was heard of it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.directory = FileDirectory(path)
+        self.changes: asyncio.Queue[set[str]] = asyncio.Queue()
+        self.lines: asyncio.Queue[str] = asyncio.Queue()
+
+    def changed(self, names: Iterable[str]) -> None:
+        self.changes.put_nowait(set(names))
+
+    async def next_change(self) -> set[str]:
+        return await asyncio.wait_for(self.changes.get(), DEADLINE)
+
+    async def next_error(self) -> str:
+        return await asyncio.wait_for(self.lines.get(), DEADLINE)
+
+    def replace(self, text: str) -> None:
+        """A whole new file in place of the old one, as careful editors do it."""
+        new = self.path.with_suffix(".new")
+        new.write_text(text)
+        new.replace(self.path)
+
+
+@pytest.fixture
+async def watched(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watched]:
+    monkeypatch.setattr(file_module, "POLL_INTERVAL", 0.005)
+    watched = Watched(path)
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.levelno >= logging.ERROR:
+                watched.lines.put_nowait(record.getMessage())
+
+    listener = Listener()
+    tasks = Tasks()
+    tasks.spawn(watched.directory.watch(watched.changed), "watch")
+    file_module.log.addHandler(listener)
+    yield watched
+    file_module.log.removeHandler(listener)
+    assert len(tasks) == 1, "watching never ends by itself"
+    await tasks.cancel()
+
+
+async def test_a_changed_file_is_read_again(watched: Watched) -> None:
+    watched.replace(TWO)
+    assert await watched.next_change() == {"demo", "other"}
+    record = await watched.directory.fetch("demo")
+    assert record is not None
+    assert record.address == IPv6Address("fd00::6")
+    assert await watched.directory.fetch("other") is not None
+
+
+async def test_a_file_written_over_is_read_again(watched: Watched) -> None:
+    watched.path.write_text(TWO)
+    assert await watched.next_change() == {"demo", "other"}
+
+
+CHANGES = [
+    (TWO, {"demo", "other"}),
+    ("", {"demo"}),
+    (ONE + "generation = 2", {"demo"}),
+    ("# a comment\n" + ONE, set()),
+    (ONE + '[sandboxes.new]\naddress = "::1"', {"new"}),
+]
+
+
+@pytest.mark.parametrize(("text", "names"), CHANGES)
+async def test_exactly_the_records_that_differ_are_reported(watched: Watched, text: str, names: set[str]) -> None:
+    watched.replace(text)
+    assert await watched.next_change() == names
+
+
+@pytest.mark.parametrize(
+    "text", ["x", "[sandboxes.demo]\n", '[sandboxes.demo]\naddress = "127.0.0.1"', "a = " + "[" * 5000]
+)
+async def test_a_broken_edit_keeps_the_last_good_table_and_says_so(watched: Watched, text: str) -> None:
+    watched.replace(text)
+    line = await watched.next_error()
+    assert line.startswith(f"{watched.path}: ")
+    assert line.endswith("keeping the 1 sandboxes read before")
+    assert await watched.directory.fetch("demo") is not None
+    assert watched.changes.empty()
+    watched.replace(TWO)
+    assert await watched.next_change() == {"demo", "other"}
+    assert watched.lines.empty(), "a broken file is one line, not one for each look"
+
+
+async def test_a_deleted_file_keeps_the_last_good_table_and_says_so(watched: Watched) -> None:
+    watched.path.unlink()
+    assert "No such file" in await watched.next_error()
+    assert await watched.directory.fetch("demo") is not None
+    watched.replace(TWO)
+    assert await watched.next_change() == {"demo", "other"}
+    assert watched.lines.empty()
+
+
+async def test_an_edit_between_the_first_read_and_the_first_look_is_not_missed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_module, "POLL_INTERVAL", 0.005)
+    watched = Watched(path)
+    watched.replace(TWO)
+    tasks = Tasks()
+    tasks.spawn(watched.directory.watch(watched.changed), "watch")
+    assert await watched.next_change() == {"demo", "other"}
+    await tasks.cancel()
+
+
+async def test_a_file_that_is_still_being_written_is_not_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Emptied, then written in pieces: each of these is a good table, and taken seriously it would be an outage."""
+    monkeypatch.setattr(file_module, "POLL_INTERVAL", 0.0)
+    watched = Watched(path)
+    before = watched.directory._stamp
+    assert before is not None
+    number, _, time = before
+    emptied, begun, finished = (number, 0, time + 1), (number, 60, time + 2), (number, 200, time + 3)
+    looks = iter([before, before, emptied, begun, finished])
+    read: list[object] = []
+    now: object = before
+
+    def stamp(_: Path) -> object:
+        nonlocal now
+        now = next(looks, finished)
+        return now
+
+    def table(_: Path) -> dict[str, Sandbox]:
+        read.append(now)
+        return {"other": Sandbox("other", IPv6Address("fd00::7"), "1")}
+
+    monkeypatch.setattr(file_module, "_stamp", stamp)
+    monkeypatch.setattr(file_module, "read_table", table)
+    tasks = Tasks()
+    tasks.spawn(watched.directory.watch(watched.changed), "watch")
+    assert await watched.next_change() == {"demo", "other"}
+    await tasks.cancel()
+    assert read == [finished]

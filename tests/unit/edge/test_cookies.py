@@ -1,0 +1,92 @@
+"""Set-Cookie stays with the app that sent it; everything else about it stays as it was."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.edge.cookies import confine
+from gateway.hostname import Target
+
+TARGET = Target(5000, "abc123", "sandbox.example.dev")
+
+COOKIES = [
+    # as the app sends it, as the browser gets it
+    # --- nothing to do
+    (b"a=b", b"a=b"),
+    (b"a=b; Path=/; Secure; HttpOnly", b"a=b; Path=/; Secure; HttpOnly"),
+    (b"__Host-a=b; Path=/; Secure", b"__Host-a=b; Path=/; Secure"),
+    (b"", b""),
+    (b";;", b";;"),
+    # --- a domain above the app's own host is taken out
+    (b"a=b; Domain=sandbox.example.dev", b"a=b"),
+    (b"a=b; Domain=.sandbox.example.dev", b"a=b"),
+    (b"a=b; Domain=example.dev", b"a=b"),
+    (b"a=b; Domain=dev", b"a=b"),
+    (b"a=b; domain=SANDBOX.Example.DEV", b"a=b"),
+    (b"a=b; DOMAIN=sandbox.example.dev", b"a=b"),
+    (b"a=b;Domain=sandbox.example.dev", b"a=b"),
+    (b"a=b;  Domain = sandbox.example.dev ", b"a=b"),
+    (b"a=b;\tDomain\t=\tsandbox.example.dev\t", b"a=b"),
+    (b"a=b; Domain=..sandbox.example.dev", b"a=b"),
+    (b"a=b; Domain=sandbox.example.dev; Path=/x; Secure", b"a=b; Path=/x; Secure"),
+    (b"a=b; Path=/x; Domain=sandbox.example.dev; Secure", b"a=b; Path=/x; Secure"),
+    (b"a=b; Path=/x; Domain=sandbox.example.dev", b"a=b; Path=/x"),
+    # the last one counts for a browser, so all of them go
+    (
+        b"a=b; Domain=5000-abc123.sandbox.example.dev; Domain=example.dev",
+        b"a=b; Domain=5000-abc123.sandbox.example.dev",
+    ),
+    (b"a=b; Domain=example.dev; Domain=sandbox.example.dev; Secure", b"a=b; Secure"),
+    # the name with a dot at its end is the same name
+    (b"a=b; Domain=sandbox.example.dev.", b"a=b"),
+    (b"a=b; Domain=.example.dev.", b"a=b"),
+    # --- the app's own host is its own business, another's is the browser's to refuse
+    (b"a=b; Domain=5000-abc123.sandbox.example.dev", b"a=b; Domain=5000-abc123.sandbox.example.dev"),
+    (b"a=b; Domain=8000-abc123.sandbox.example.dev", b"a=b; Domain=8000-abc123.sandbox.example.dev"),
+    (b"a=b; Domain=other.test", b"a=b; Domain=other.test"),
+    (b"a=b; Domain=box.example.dev", b"a=b; Domain=box.example.dev"),
+    (b"a=b; Domain=", b"a=b; Domain="),
+    (b"a=b; Domain", b"a=b; Domain"),
+    # --- only the attribute is one
+    (b"Domain=example.dev", b"Domain=example.dev"),
+    (b"domain=example.dev; Path=/", b"domain=example.dev; Path=/"),
+    (b"a=Domain=example.dev", b"a=Domain=example.dev"),
+    (b"a=b; X-Domain=example.dev", b"a=b; X-Domain=example.dev"),
+    (b"a=b; Comment=Domain=example.dev", b"a=b; Comment=Domain=example.dev"),
+    # --- all other octets
+    (b"a=\xff\xe4; Domain=example.dev;  Path=/ ;;x", b"a=\xff\xe4;  Path=/ ;;x"),
+    (b'a="x;y"; Domain=example.dev', b'a="x;y"'),
+    (
+        b"a=b,c=d; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Domain=example.dev",
+        b"a=b,c=d; Expires=Thu, 01 Jan 1970 00:00:00 GMT",
+    ),
+]
+
+
+@pytest.mark.parametrize(("sent", "received"), COOKIES)
+def test_a_cookie_does_not_reach_the_neighbours(sent: bytes, received: bytes) -> None:
+    assert confine([(b"Set-Cookie", sent)], TARGET) == [(b"Set-Cookie", received)]
+
+
+@pytest.mark.parametrize("name", [b"Set-Cookie", b"set-cookie", b"SET-COOKIE", b"sEt-cOOkie"])
+def test_a_cookie_is_one_in_every_spelling(name: bytes) -> None:
+    assert confine([(name, b"a=b; Domain=example.dev")], TARGET) == [(name, b"a=b")]
+
+
+def test_each_cookie_is_confined_and_nothing_else_is_touched() -> None:
+    fields = [
+        (b"X-Domain", b"a; Domain=example.dev"),
+        (b"Set-Cookie", b"a=1; Domain=example.dev"),
+        (b"set-cookie", b"b=2"),
+        (b"Cookie", b"a=b; Domain=example.dev"),
+        (b"Set-Cookie", b"c=3; Domain=.dev; Secure"),
+    ]
+    before = list(fields)
+    assert confine(fields, TARGET) == [
+        (b"X-Domain", b"a; Domain=example.dev"),
+        (b"Set-Cookie", b"a=1"),
+        (b"set-cookie", b"b=2"),
+        (b"Cookie", b"a=b; Domain=example.dev"),
+        (b"Set-Cookie", b"c=3; Secure"),
+    ]
+    assert fields == before, "a field list may be shared by many heads"

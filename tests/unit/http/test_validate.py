@@ -1,0 +1,629 @@
+"""What a head's fields mean: HARDENING's "Fields", "Upgrade" and the response rules, row by row.
+
+These rows call the validator as any codec does, with pairs: what only a lenient parser would let through is here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from gateway.errors import GatewayError, Reason
+from gateway.http import serialize, validate
+from gateway.http.message import Fields, Framing, RequestHead, ResponseHead, Section
+
+HOST = (b"Host", b"5000-a.example.dev")
+
+
+def request(
+    *pairs: tuple[bytes, bytes], method: bytes = b"GET", target: bytes = b"/", minor: int = 1, host: bool = True
+) -> RequestHead:
+    section = validate.request_section(minor, [HOST, *pairs] if host else list(pairs))
+    return validate.request_head(method, target, minor, section)
+
+
+def response(
+    *pairs: tuple[bytes, bytes], status: int = 200, minor: int = 1, request_method: bytes = b"GET"
+) -> ResponseHead:
+    return validate.response_head(status, b"", validate.response_section(minor, list(pairs)), request_method)
+
+
+def reason_of(make: Callable[..., object], *pairs: tuple[bytes, bytes], **start: object) -> Reason:
+    with pytest.raises(GatewayError) as error:
+        make(*pairs, **start)
+    assert error.value.detail
+    return error.value.reason
+
+
+# --- which fields go on -------------------------------------------------------------------------------------------
+
+FIELDS = [
+    # what is sent, what goes on in a request, what goes on in a response
+    # --- hop by hop
+    ((b"Connection", b"keep-alive"), False, False),
+    ((b"Keep-Alive", b"timeout=5"), False, False),
+    ((b"Proxy-Connection", b"keep-alive"), False, False),
+    ((b"TE", b"trailers"), False, False),
+    ((b"Upgrade", b"websocket"), False, False),
+    ((b"HTTP2-Settings", b"AAMAAABkAAQAoAAAAAIAAAAA"), False, False),
+    ((b"Proxy", b"http://evil.test"), False, False),
+    # --- who asks: judged by the edge in a request, an app's own words in a response
+    ((b"X-Forwarded-For", b"203.0.113.1"), False, True),
+    ((b"x-forwarded-host", b"evil.test"), False, True),
+    ((b"X-FORWARDED-PROTO", b"https"), False, True),
+    ((b"X-Forwarded-Port", b"443"), False, True),
+    ((b"X-Forwarded-Anything", b"1"), False, True),
+    ((b"Forwarded", b"for=203.0.113.1"), False, True),
+    ((b"X-Real-Ip", b"203.0.113.1"), False, True),
+    ((b"Via", b"1.1 elsewhere"), False, True),
+    # --- the same with underscores, as CGI and its heirs read them
+    ((b"X_Forwarded_For", b"203.0.113.1"), False, True),
+    ((b"x-forwarded_for", b"203.0.113.1"), False, True),
+    ((b"X_Forwarded-Host", b"evil.test"), False, True),
+    ((b"X_Real_Ip", b"203.0.113.1"), False, True),
+    ((b"content_length", b"5"), False, False),
+    ((b"Content_Length", b"x"), False, False),
+    ((b"transfer_encoding", b"chunked"), False, False),
+    ((b"Transfer_Encoding", b"gzip"), False, False),
+    ((b"keep_alive", b"1"), False, False),
+    ((b"proxy_connection", b"1"), False, False),
+    ((b"http2_settings", b"1"), False, False),
+    # --- the gateway's own marks
+    ((b"X-Gateway-Error", b"connection_refused"), False, False),
+    ((b"x-gateway-error", b"x"), False, False),
+    ((b"X_Gateway_Error", b"x"), False, False),
+    ((b"X-Gateway-Hint", b"x"), False, False),
+    ((b"Proxy-Status", b"gateway; error=connection_refused"), False, False),
+    ((b"Proxy_Status", b"x"), False, False),
+    ((b"X-Request-Id", b"abc"), False, False),
+    ((b"x_request_id", b"abc"), False, False),
+    # --- everything else is between the app and its users
+    ((b"Accept", b"*/*"), True, True),
+    ((b"Cookie", b"a=b; c=d"), True, True),
+    ((b"Set-Cookie", b"a=b"), True, True),
+    ((b"Authorization", b"Bearer x"), True, True),
+    ((b"Content-Encoding", b"br"), True, True),
+    ((b"Content-Type", b""), True, True),
+    ((b"Sec-WebSocket-Key", b"dGhlIHNhbXBsZSBub25jZQ=="), True, True),
+    ((b"Sec-WebSocket-Extensions", b"permessage-deflate; client_max_window_bits"), True, True),
+    ((b"Origin", b"null"), True, True),
+    ((b"Range", b"bytes=0-5,10-"), True, True),
+    ((b"Trailer", b"X-Checksum"), True, True),
+    ((b"traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), True, True),
+    ((b"X_Custom_Field", b"1"), True, True),
+    ((b"X-Forwarded", b"1"), True, True),
+    ((b"Age", b"0"), True, True),
+    ((b"Location", b"http://localhost:3000/"), True, True),
+]
+
+
+@pytest.mark.parametrize(("pair", "in_request", "in_response"), FIELDS)
+def test_each_field_goes_on_or_ends_here(pair: tuple[bytes, bytes], in_request: bool, in_response: bool) -> None:
+    around = ((b"A", b"1"), pair, (b"Z", b"2"))
+    ends = [(b"A", b"1"), (b"Z", b"2")]
+    assert request(*around).fields == (list(around) if in_request else ends)
+    assert response(*around).fields == (list(around) if in_response else ends)
+
+
+@pytest.mark.parametrize(
+    "name", [b"X-Forwarded-For", b"x_forwarded_for", b"Forwarded", b"X-Real-Ip", b"X_Real_Ip", b"Via", b"X-Request-Id"]
+)
+def test_a_claim_about_the_origin_is_kept_apart(name: bytes) -> None:
+    head = request((b"A", b"1"), (name, b"x"), (name, b"y"))
+    assert head.fields == [(b"A", b"1")]
+    assert head.forwarding == [(name, b"x"), (name, b"y")]
+
+
+def test_order_duplicates_and_case_are_kept() -> None:
+    pairs = [(b"b", b"1"), (b"A", b"2"), (b"B", b"1"), (b"b", b"1"), (b"SEC-websocket-KEY", b"x"), (b"a", b"")]
+    assert request(*pairs).fields == pairs
+    assert response(*pairs).fields == pairs
+
+
+def test_what_a_head_says_can_be_asked_by_name() -> None:
+    head = request((b"X-A", b"1"), (b"x-a", b"2"))
+    assert (head.get(b"x-a"), head.get(b"x-b")) == (b"1", None)
+    assert response((b"X-A", b"1")).get(b"x-a") == b"1"
+
+
+@pytest.mark.parametrize("make", [request, response])
+@pytest.mark.parametrize("value", [b"\0", b"a\0", b"a\r\nB: c", b"\n", b"\r", b"\x0b", b"\x1b[0m", b"\x7f"])
+@pytest.mark.parametrize("name", [b"A", b"Connection", b"X-Forwarded-For", b"Keep-Alive", b"X-Gateway-Error"])
+def test_no_control_character_passes_in_a_value(make: Callable[..., object], name: bytes, value: bytes) -> None:
+    expected = Reason.BAD_REQUEST if make is request else Reason.HTTP_PROTOCOL_ERROR
+    assert reason_of(make, (name, value)) is expected
+
+
+@pytest.mark.parametrize("make", [request, response])
+@pytest.mark.parametrize(
+    "name", [b"", b" ", b"A ", b" A", b"A B", b":method", b"A:", b"A\r\nB", b"A\0", b"\xe4", b"(A)"]
+)
+def test_a_name_is_a_token(make: Callable[..., object], name: bytes) -> None:
+    expected = Reason.BAD_REQUEST if make is request else Reason.HTTP_PROTOCOL_ERROR
+    assert reason_of(make, (name, b"1")) is expected
+
+
+# --- Connection ---------------------------------------------------------------------------------------------------
+
+NOMINATIONS = [
+    # Connection's values, the fields that are left
+    ((b"X-Hop",), [b"X-Other", b"Cookie", b"Content-Length"]),
+    ((b"x-hop, X-OTHER",), [b"Cookie", b"Content-Length"]),
+    ((b"x-hop", b"x-other"), [b"Cookie", b"Content-Length"]),
+    ((b",, close ,X-Hop\t,,",), [b"X-Other", b"Cookie", b"Content-Length"]),
+    ((b"cookie",), [b"X-Hop", b"X-Other", b"Content-Length"]),
+    ((b"x-absent",), [b"X-Hop", b"X-Other", b"Cookie", b"Content-Length"]),
+    ((b"x_hop",), [b"X-Hop", b"X-Other", b"Cookie", b"Content-Length"]),
+    ((b'"X-Hop"',), [b"X-Hop", b"X-Other", b"Cookie", b"Content-Length"]),
+    ((b"",), [b"X-Hop", b"X-Other", b"Cookie", b"Content-Length"]),
+    ((b"close",), [b"X-Hop", b"X-Other", b"Cookie", b"Content-Length"]),
+    ((b"Content-Length",), [b"X-Hop", b"X-Other", b"Cookie", b"Content-Length"]),
+    ((b"content-length, x-hop",), [b"X-Other", b"Cookie", b"Content-Length"]),
+    ((b"host, transfer-encoding, connection, te, upgrade",), [b"X-Hop", b"X-Other", b"Cookie", b"Content-Length"]),
+]
+
+
+@pytest.mark.parametrize(("values", "left"), NOMINATIONS)
+@pytest.mark.parametrize("make", [request, response])
+def test_connection_names_what_ends_here(
+    make: Callable[..., RequestHead], values: tuple[bytes, ...], left: Fields
+) -> None:
+    fields = ((b"X-Hop", b"1"), (b"X-Other", b"2"), (b"Cookie", b"3"), (b"Content-Length", b"5"))
+    head = make(*fields, *((b"Connection", value) for value in values))
+    assert [name for name, _ in head.fields] == left
+    assert head.framing is Framing.LENGTH
+
+
+PROTECTED = [
+    b"Host",
+    b"Content-Length",
+    b"X-Forwarded-For",
+    b"X-Forwarded-Host",
+    b"X-Forwarded-Proto",
+    b"X-Forwarded-Port",
+]
+PROTECTED += [b"Forwarded", b"X-Real-Ip", b"Via", b"X-Request-Id", b"Expect"]
+
+
+@pytest.mark.parametrize("name", PROTECTED)
+@pytest.mark.parametrize("spell", [bytes.lower, bytes.upper, lambda name: name.replace(b"-", b"_")])
+def test_a_nomination_never_takes_what_routes_frames_or_tells_the_origin(
+    name: bytes, spell: Callable[[bytes], bytes]
+) -> None:
+    """CVE-2024-45410. Seen in what goes upstream, with the fields that the edge adds."""
+    added = [
+        (forwarded, b"ours") for forwarded in PROTECTED if forwarded not in (b"Host", b"Content-Length", b"Expect")
+    ]
+    added.remove((b"X-Request-Id", b"ours"))
+    claims = [(forwarded, b"theirs") for forwarded in PROTECTED[2:-1]]
+    head = request((b"Content-Length", b"5"), (b"Expect", b"100-continue"), *claims, (b"Connection", spell(name)))
+    written = serialize.request_head(head, head.authority, Section(added), b"ours")
+    assert b"\r\n%b: " % name in written
+    assert b"theirs" not in written
+    assert (head.framing, head.section.content_length) == (Framing.LENGTH, 5)
+
+
+def test_ten_thousand_nominations_take_one_pass() -> None:
+    """Counted, not timed: each field's name is lowered once, however many names Connection has."""
+    lowered: list[bytes] = []
+
+    class Name(bytes):
+        def lower(self) -> bytes:
+            lowered.append(self)
+            return super().lower()
+
+    fields = [(Name(b"X-%d" % number), b"") for number in range(90)]
+    nominations = [
+        (b"Connection", b",".join(b"n%d-%d" % (number, each) for each in range(1000))) for number in range(10)
+    ]
+    head = request(*fields, *nominations, (b"Connection", b"x-7"))
+    assert len(head.fields) == 89
+    assert len([name for name in lowered if name == b"X-50"]) <= 2  # once to classify it, once here
+
+
+PERSISTENCE = [
+    # minor version, Connection's values, whether the connection may be used again
+    (1, (), True),
+    (1, (b"keep-alive",), True),
+    (1, (b"close",), False),
+    (1, (b"Close",), False),
+    (1, (b"keep-alive, close",), False),
+    (1, (b"keep-alive", b"close"), False),
+    (1, (b"x-hop,close",), False),
+    (1, (b"closed",), True),
+    (0, (), False),
+    (0, (b"keep-alive",), True),
+    (0, (b"Keep-Alive",), True),
+    (0, (b"close",), False),
+    (0, (b"keep-alive, close",), False),
+    (0, (b"upgrade",), False),
+]
+
+
+@pytest.mark.parametrize(("minor", "values", "keep_alive"), PERSISTENCE)
+@pytest.mark.parametrize("make", [request, response])
+def test_a_connection_persists_as_its_version_says(
+    make: Callable[..., RequestHead], minor: int, values: tuple[bytes, ...], keep_alive: bool
+) -> None:
+    head = make(*((b"Connection", value) for value in values), minor=minor)
+    assert head.keep_alive is keep_alive
+
+
+TE = [
+    ((), False),
+    ((b"trailers",), True),
+    ((b"Trailers",), True),
+    ((b"gzip", b"trailers"), True),
+    ((b"trailers", b"gzip"), True),
+    ((b"trailers, deflate;q=0.5",), False),
+    ((b"trailers;q=0.5",), False),
+    ((b"deflate",), False),
+    ((b"",), False),
+]
+
+
+@pytest.mark.parametrize(("values", "trailers_ok"), TE)
+def test_te_goes_on_only_as_trailers(values: tuple[bytes, ...], trailers_ok: bool) -> None:
+    head = request(*((b"TE", value) for value in values))
+    assert head.section.trailers_ok is trailers_ok
+    written = serialize.request_head(head, head.authority, Section([]), b"id")
+    assert written.count(b"TE: ") == trailers_ok
+    assert (b"\r\nConnection: TE\r\nTE: trailers\r\n" in written) is trailers_ok
+
+
+# --- framing of requests ------------------------------------------------------------------------------------------
+
+LENGTHS = [
+    # Content-Length, the octets declared, None where it is refused
+    (b"0", 0),
+    (b"1", 1),
+    (b"10", 10),
+    (b"9" * 18, 10**18 - 1),
+    (b"1" + b"0" * 18, None),
+    (b"", None),
+    (b"01", None),
+    (b"00", None),
+    (b"+1", None),
+    (b"-1", None),
+    (b" 1", None),
+    (b"1 ", None),
+    (b"1\t", None),
+    (b"1,1", None),
+    (b"1, 1", None),
+    (b"0x1", None),
+    (b"1_0", None),
+    (b"1.0", None),
+    (b"1e1", None),
+    (b"\xd9\xa1", None),
+    (b"\xb9", None),
+    (b"one", None),
+]
+
+
+@pytest.mark.parametrize(("value", "length"), LENGTHS)
+def test_content_length_is_a_plain_number(value: bytes, length: int | None) -> None:
+    pair = (b"Content-Length", value)
+    if length is None:
+        assert reason_of(request, pair) is Reason.BAD_REQUEST
+        assert reason_of(response, pair) is Reason.HTTP_PROTOCOL_ERROR
+    else:
+        framing = Framing.LENGTH if length else Framing.NONE
+        asked, answered = request(pair), response(pair)
+        assert (asked.framing, asked.section.content_length) == (framing, length)
+        assert (answered.framing, answered.content_length) == (framing, length)
+        assert asked.fields == answered.fields == [pair]
+
+
+FRAMINGS = [
+    # the fields, the minor version, the framing or the reason
+    ([], 1, Framing.NONE),
+    ([(b"Transfer-Encoding", b"chunked")], 1, Framing.CHUNKED),
+    ([(b"TRANSFER-encoding", b"CHUNKED")], 1, Framing.CHUNKED),
+    ([(b"Transfer-Encoding", b"chunked")], 0, Reason.BAD_REQUEST),
+    ([(b"Transfer-Encoding", b"gzip")], 0, Reason.BAD_REQUEST),
+    ([(b"Transfer-Encoding", b"")], 1, Reason.NOT_IMPLEMENTED),
+    ([(b"Transfer-Encoding", b"gzip")], 1, Reason.NOT_IMPLEMENTED),
+    ([(b"Transfer-Encoding", b"identity")], 1, Reason.NOT_IMPLEMENTED),
+    ([(b"Transfer-Encoding", b"gzip, chunked")], 1, Reason.NOT_IMPLEMENTED),
+    ([(b"Transfer-Encoding", b"chunked, chunked")], 1, Reason.NOT_IMPLEMENTED),
+    ([(b"Transfer-Encoding", b"chunked ")], 1, Reason.NOT_IMPLEMENTED),
+    ([(b"Transfer-Encoding", b"\tchunked")], 1, Reason.NOT_IMPLEMENTED),
+    ([(b"Transfer-Encoding", b"chunked"), (b"Transfer-Encoding", b"chunked")], 1, Reason.BAD_REQUEST),
+    ([(b"Transfer-Encoding", b"gzip"), (b"transfer-encoding", b"chunked")], 1, Reason.BAD_REQUEST),
+    ([(b"Content-Length", b"5"), (b"Content-Length", b"5")], 1, Reason.BAD_REQUEST),
+    ([(b"Content-Length", b"5"), (b"content-length", b"6")], 1, Reason.BAD_REQUEST),
+    ([(b"Content-Length", b"5"), (b"Transfer-Encoding", b"chunked")], 1, Reason.BAD_REQUEST),
+    ([(b"Transfer-Encoding", b"chunked"), (b"Content-Length", b"0")], 1, Reason.BAD_REQUEST),
+    ([(b"Transfer-Encoding", b"gzip"), (b"Content-Length", b"5")], 1, Reason.BAD_REQUEST),
+    ([(b"Content_Length", b"7"), (b"Content-Length", b"5")], 1, Framing.LENGTH),
+    ([(b"Transfer_Encoding", b"chunked")], 1, Framing.NONE),
+]
+
+
+@pytest.mark.parametrize(("pairs", "minor", "outcome"), FRAMINGS)
+@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"OPTIONS", b"POST", b"DELETE", b"PROPFIND"])
+def test_a_body_is_framed_whatever_the_method(pairs: Fields, minor: int, outcome: object, method: bytes) -> None:
+    if isinstance(outcome, Reason):
+        assert reason_of(request, *pairs, method=method, minor=minor) is outcome
+    else:
+        assert request(*pairs, method=method, minor=minor).framing is outcome
+
+
+EXPECTATIONS = [
+    # Expect, minor version, body; whether it is waited for, whether the app may read it
+    (b"100-continue", 1, b"5", True, True),
+    (b"100-Continue", 1, b"5", True, True),
+    (b"100-continue", 1, b"0", False, True),
+    (b"100-continue", 0, b"5", False, False),
+]
+
+
+@pytest.mark.parametrize(("value", "minor", "length", "waited_for", "passed"), EXPECTATIONS)
+def test_100_continue_is_an_expectation(
+    value: bytes, minor: int, length: bytes, waited_for: bool, passed: bool
+) -> None:
+    head = request((b"Content-Length", length), (b"Expect", value), method=b"POST", minor=minor)
+    assert head.section.expects_continue is waited_for
+    assert ((b"Expect", value) in head.fields) is passed
+
+
+@pytest.mark.parametrize("value", [b"", b"100", b"continue", b"200-ok", b"100-continue, 200-ok", b"100-continue;x"])
+@pytest.mark.parametrize("minor", [0, 1])
+def test_there_is_no_other_expectation(value: bytes, minor: int) -> None:
+    assert reason_of(request, (b"Expect", value), minor=minor) is Reason.EXPECTATION_FAILED
+
+
+# --- Host and target ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("minor", [0, 1])
+def test_a_request_names_exactly_one_host(minor: int) -> None:
+    assert request(minor=minor).authority == HOST[1]
+    assert reason_of(request, host=False, minor=minor) is Reason.BAD_REQUEST
+    assert reason_of(request, HOST, minor=minor) is Reason.BAD_REQUEST
+    assert reason_of(request, (b"hOST", b"other.test"), minor=minor) is Reason.BAD_REQUEST
+
+
+AUTHORITIES = [
+    (b"a.test", True),
+    (b"A.test:443", True),
+    (b"a.test:", True),
+    (b"192.0.2.1:80", True),
+    (b"[2001:db8::1]:80", True),
+    (b"[::1]", True),
+    (b"a" * 255, True),
+    (b"a" * 256, False),
+    (b"", False),
+    (b"a@b", False),
+    (b"a/b", False),
+    (b"a,b", False),
+    (b"a b", False),
+    (b"a\tb", False),
+    (b'a"', False),
+    (b"a;b", True),
+    (b"a:80:80", False),
+    (b"a:8o", False),
+    (b"a:123456", False),
+    (b"::1", False),
+    (b"[::1%25lo]", False),
+    (b"a\xe4", False),
+    (b"a\n", False),
+]
+
+
+@pytest.mark.parametrize(("value", "is_one"), AUTHORITIES)
+def test_an_authority_is_host_and_port(value: bytes, is_one: bool) -> None:
+    assert validate.is_authority(value) is is_one
+    if is_one:
+        assert request((b"Host", value), host=False).authority == value
+    else:
+        assert reason_of(request, (b"Host", value), host=False) is Reason.BAD_REQUEST
+
+
+@pytest.mark.parametrize(
+    ("octet", "allowed"), [(octet, 0x21 <= octet < 0x7F and octet != 0x23) for octet in range(256)]
+)
+def test_a_target_has_visible_ascii_without_a_fragment(octet: int, allowed: bool) -> None:
+    target = b"/%c?%c" % (octet, octet)
+    if allowed:
+        assert request(target=target).target == target
+    else:
+        assert reason_of(request, target=target) is Reason.BAD_REQUEST
+
+
+# --- Upgrade ------------------------------------------------------------------------------------------------------
+
+WEBSOCKET = (b"Upgrade", b"websocket")
+NAMED = (b"Connection", b"Upgrade")
+
+UPGRADES = [
+    # method, minor version, fields, the protocol asked for
+    (b"GET", 1, [NAMED, WEBSOCKET], b"websocket"),
+    (b"GET", 1, [WEBSOCKET, NAMED], b"websocket"),
+    (b"GET", 1, [(b"connection", b"keep-alive, uPGRADE"), WEBSOCKET], b"websocket"),
+    (b"GET", 1, [(b"Connection", b"keep-alive"), NAMED, WEBSOCKET], b"websocket"),
+    (b"GET", 1, [NAMED, (b"Upgrade", b"WebSocket")], b"WebSocket"),
+    (b"GET", 1, [NAMED, (b"Upgrade", b"foo/1.1")], b"foo/1.1"),
+    (b"GET", 1, [NAMED, WEBSOCKET, (b"Content-Length", b"0")], b"websocket"),
+    # one half of the handshake is none
+    (b"GET", 1, [WEBSOCKET], None),
+    (b"GET", 1, [NAMED], None),
+    (b"GET", 1, [(b"Connection", b"close"), WEBSOCKET], None),
+    (b"GET", 1, [(b"Connection", b"upgraded"), WEBSOCKET], None),
+    (b"GET", 1, [(b"Connection", b'"upgrade"'), WEBSOCKET], None),
+    # not GET, not HTTP/1.1, a body
+    (b"POST", 1, [NAMED, WEBSOCKET], None),
+    (b"HEAD", 1, [NAMED, WEBSOCKET], None),
+    (b"OPTIONS", 1, [NAMED, WEBSOCKET], None),
+    (b"GET", 0, [NAMED, WEBSOCKET], None),
+    (b"GET", 1, [NAMED, WEBSOCKET, (b"Content-Length", b"5")], None),
+    (b"GET", 1, [NAMED, WEBSOCKET, (b"Transfer-Encoding", b"chunked")], None),
+    # not one value, or none that is a protocol
+    (b"GET", 1, [NAMED, WEBSOCKET, WEBSOCKET], None),
+    (b"GET", 1, [NAMED, WEBSOCKET, (b"upgrade", b"h2c")], None),
+    (b"GET", 1, [NAMED, (b"Upgrade", b"websocket, foo")], None),
+    (b"GET", 1, [NAMED, (b"Upgrade", b"")], None),
+    (b"GET", 1, [NAMED, (b"Upgrade", b",")], None),
+    (b"GET", 1, [NAMED, (b"Upgrade", b"web socket")], None),
+    (b"GET", 1, [NAMED, (b"Upgrade", b"foo/1/2")], None),
+    (b"GET", 1, [NAMED, (b"Upgrade", b"f\xf6\xf6")], None),
+    # never cleartext HTTP/2 towards an app
+    (b"GET", 1, [NAMED, (b"Upgrade", b"h2c")], None),
+    (b"GET", 1, [NAMED, (b"Upgrade", b"H2C")], None),
+    (b"GET", 1, [(b"Connection", b"Upgrade, HTTP2-Settings"), (b"Upgrade", b"h2c"), (b"HTTP2-Settings", b"")], None),
+]
+
+
+@pytest.mark.parametrize(("method", "minor", "pairs", "protocol"), UPGRADES)
+def test_an_upgrade_is_asked_for_properly_or_not_at_all(
+    method: bytes, minor: int, pairs: Fields, protocol: bytes | None
+) -> None:
+    head = request(*pairs, (b"Sec-WebSocket-Key", b"x"), method=method, minor=minor)
+    assert head.upgrade == protocol
+    written = serialize.request_head(head, head.authority, Section([]), b"id").lower()
+    assert written.count(b"upgrade") == (0 if protocol is None else 2)
+    assert b"http2-settings" not in written
+    assert b"\r\nsec-websocket-key: x\r\n" in written
+
+
+# --- methods ------------------------------------------------------------------------------------------------------
+
+METHODS = [
+    (b"GET", None),
+    (b"A", None),
+    (b"M-SEARCH", None),
+    (b"A" * 32, None),
+    (b"CONNECT", Reason.METHOD_NOT_ALLOWED),
+    (b"TRACE", Reason.METHOD_NOT_ALLOWED),
+    (b"connect", Reason.NOT_IMPLEMENTED),
+    (b"get", Reason.NOT_IMPLEMENTED),
+    (b"A" * 33, Reason.NOT_IMPLEMENTED),
+    (b"1GET", Reason.NOT_IMPLEMENTED),
+    (b"G_T", Reason.NOT_IMPLEMENTED),
+    (b"", Reason.BAD_REQUEST),
+    (b"G T", Reason.BAD_REQUEST),
+    (b"GET\r\n", Reason.BAD_REQUEST),
+    (b"GET\0", Reason.BAD_REQUEST),
+    (b"\nGET", Reason.BAD_REQUEST),
+    (b"G\xc9T", Reason.BAD_REQUEST),
+]
+
+
+@pytest.mark.parametrize(("method", "reason"), METHODS)
+def test_a_method_is_an_upper_case_token_and_neither_connect_nor_trace(method: bytes, reason: Reason | None) -> None:
+    if reason is None:
+        assert request(method=method).method == method
+    else:
+        assert reason_of(request, method=method) is reason
+
+
+# --- responses ----------------------------------------------------------------------------------------------------
+
+CHUNKED = (b"Transfer-Encoding", b"chunked")
+FIVE = (b"Content-Length", b"5")
+
+RESPONSES = [
+    # the request's method, status, minor version, fields; the framing, whether Content-Length goes on
+    (b"GET", 200, 1, [FIVE], Framing.LENGTH, True),
+    (b"GET", 200, 1, [CHUNKED], Framing.CHUNKED, False),
+    (b"GET", 200, 1, [(b"transfer-encoding", b"Chunked")], Framing.CHUNKED, False),
+    (b"GET", 200, 1, [], Framing.CLOSE, False),
+    (b"GET", 200, 0, [], Framing.CLOSE, False),
+    (b"GET", 200, 0, [FIVE], Framing.LENGTH, True),
+    (b"GET", 404, 1, [(b"Content-Length", b"0")], Framing.NONE, True),
+    (b"POST", 500, 1, [FIVE], Framing.LENGTH, True),
+    (b"GET", 205, 1, [(b"Content-Length", b"0")], Framing.NONE, True),
+    (b"GET", 599, 1, [FIVE], Framing.LENGTH, True),
+    # no body, whatever the fields say
+    (b"HEAD", 200, 1, [FIVE], Framing.NONE, True),
+    (b"HEAD", 200, 1, [CHUNKED], Framing.NONE, False),
+    (b"HEAD", 200, 1, [], Framing.NONE, False),
+    (b"HEAD", 404, 0, [], Framing.NONE, False),
+    (b"GET", 304, 1, [FIVE], Framing.NONE, True),
+    (b"GET", 304, 1, [CHUNKED], Framing.NONE, False),
+    (b"GET", 304, 1, [], Framing.NONE, False),
+    (b"GET", 204, 1, [], Framing.NONE, False),
+    (b"GET", 204, 1, [FIVE], Framing.NONE, False),
+    (b"GET", 204, 1, [CHUNKED], Framing.NONE, False),
+    (b"GET", 100, 1, [FIVE], Framing.NONE, False),
+    (b"GET", 103, 1, [], Framing.NONE, False),
+    (b"GET", 103, 1, [FIVE], Framing.NONE, False),
+    (b"GET", 101, 1, [CHUNKED], Framing.NONE, False),
+]
+
+
+@pytest.mark.parametrize(("method", "status", "minor", "pairs", "framing", "length_passes"), RESPONSES)
+def test_a_response_ends_where_rfc_9112_says(
+    method: bytes, status: int, minor: int, pairs: Fields, framing: Framing, length_passes: bool
+) -> None:
+    head = response((b"Link", b"</x>"), *pairs, status=status, minor=minor, request_method=method)
+    assert head.framing is framing
+    assert head.content_length == (5 if framing is Framing.LENGTH else 0)
+    assert head.fields == [(b"Link", b"</x>"), *(pairs if length_passes else [])]
+
+
+BAD_RESPONSES = [
+    (200, 1, [FIVE, FIVE]),
+    (200, 1, [FIVE, (b"Content-Length", b"6")]),
+    (200, 1, [FIVE, CHUNKED]),
+    (200, 1, [CHUNKED, FIVE]),
+    (200, 1, [CHUNKED, CHUNKED]),
+    (200, 0, [CHUNKED]),
+    (200, 1, [(b"Transfer-Encoding", b"gzip")]),
+    (200, 1, [(b"Transfer-Encoding", b"gzip, chunked")]),
+    (200, 1, [(b"Transfer-Encoding", b"identity")]),
+    (200, 1, [(b"Transfer-Encoding", b"")]),
+    (204, 1, [FIVE, FIVE]),
+    (304, 1, [FIVE, CHUNKED]),
+    (101, 1, [FIVE, FIVE]),
+    (99, 1, []),
+    (0, 1, []),
+    (600, 1, []),
+    (999, 1, []),
+]
+
+
+@pytest.mark.parametrize(("status", "minor", "pairs"), BAD_RESPONSES)
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+def test_an_ambiguous_response_is_the_apps_fault(status: int, minor: int, pairs: Fields, method: bytes) -> None:
+    reason = reason_of(response, *pairs, status=status, minor=minor, request_method=method)
+    assert reason is Reason.HTTP_PROTOCOL_ERROR
+
+
+SWITCHES = [
+    (101, [NAMED, WEBSOCKET], b"websocket"),
+    (101, [(b"connection", b"upgrade"), (b"upgrade", b"WebSocket")], b"WebSocket"),
+    (101, [WEBSOCKET], None),
+    (101, [NAMED], None),
+    (101, [NAMED, WEBSOCKET, (b"Upgrade", b"other")], b"websocket,other"),
+    (200, [NAMED, WEBSOCKET], None),
+    (426, [NAMED, WEBSOCKET], None),
+    (103, [NAMED, WEBSOCKET], None),
+]
+
+
+@pytest.mark.parametrize(("status", "pairs", "protocol"), SWITCHES)
+def test_only_a_101_switches_protocols(status: int, pairs: Fields, protocol: bytes | None) -> None:
+    head = response(*pairs, status=status)
+    assert head.upgrade == protocol
+    assert head.fields == []
+
+
+@pytest.mark.parametrize(
+    ("pairs", "has_some"), [([], False), ([(b"sEt-Cookie", b"a=b")], True), ([(b"Cookie", b"a=b")], False)]
+)
+def test_a_response_knows_whether_it_sets_cookies(pairs: Fields, has_some: bool) -> None:
+    section = validate.response_section(1, pairs)
+    assert section.set_cookies is has_some
+    assert section.fields == pairs
+
+
+def test_a_set_cookie_that_is_nominated_or_misspelt_is_gone() -> None:
+    assert response((b"Set-Cookie", b"a=b"), (b"Connection", b"set-cookie")).fields == []
+    assert response((b"Set_Cookie", b"a=b")).fields == []
+
+
+def test_heads_show_what_they_are() -> None:
+    assert repr(request((b"Content-Length", b"5"))) == "<RequestHead b'GET' b'/' at b'5000-a.example.dev' length>"
+    assert repr(response(CHUNKED)) == "<ResponseHead 200 chunked>"
