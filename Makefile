@@ -2,7 +2,7 @@
 # ARGS reaches the program: make run ARGS=5000, make test ARGS="tests/unit -k hostname".
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format constraints clean
+.PHONY: help run test check bench format constraints clean
 
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
@@ -27,6 +27,9 @@ check: $(TOOLS) ## format, lint, types, import contracts
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+bench: $(RUNTIME) ## the gateway beside nginx, HAProxy, Caddy and Go (ARGS=--quick for a glance)
+	@$(VENV)/bin/python -m bench $(ARGS)
 
 format: $(TOOLS) ## rewrite the sources in the project's format, with the safe fixes of lint
 	$(VENV)/bin/ruff check --fix-only .

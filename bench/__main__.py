@@ -1,0 +1,170 @@
+"""The benchmark's command line.
+
+Ends with status 0 when everything ran, 1 when something could not be measured (said at the end), 2 for usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bench import chart, curves, machine, peers, report, runner
+from bench.processes import ROOT, find
+from bench.samples import Sample, summarize
+from bench.site import Unable, open_site
+from bench.targets import judge
+from bench.workloads import WORKLOADS, Kind, Workload
+
+RESULTS = ROOT / "bench" / "results"
+QUICK_PEERS = ("gateway", "nginx", "go")
+QUICK_WORKLOADS = ("get_tls", "get_plain", "refused", "new_conn", "ws_32")
+CURVE_PEERS = ("gateway", "nginx", "go")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs it; returns the exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    known = curves.CURVES if options.curves else WORKLOADS
+    for name in options.only:
+        if name not in known:
+            parser.error(f"--only: {name} is none of {', '.join(known)}")
+    if options.seconds < 1:
+        parser.error("--seconds: at least 1")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever stops us, what we started ends too
+    try:
+        return _curves(options) if options.curves else _side_by_side(options)
+    except Unable as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="The gateway beside nginx, HAProxy, Go, Caddy and aiohttp: same machine, same load, same run.",
+    )
+    parser.add_argument("--quick", action="store_true", help="a glance within a minute: three peers, one round")
+    parser.add_argument("--curves", action="store_true", help="cost against connections, sandboxes, body size, fields")
+    parser.add_argument(
+        "--only", type=_names, default=[], metavar="A,B", help=f"workloads ({', '.join(WORKLOADS)}) or curves"
+    )
+    parser.add_argument("--peers", type=_peers, metavar="A,B", help=f"of {', '.join(peers.PEERS)}")
+    parser.add_argument("--rounds", type=int, metavar="N", help="how often each is measured (default 3)")
+    parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="of one measurement (default 3)")
+    parser.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="where JSON and pictures go")
+    return parser
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _peers(text: str) -> list[str]:
+    names = _names(text)
+    for name in names:
+        if name not in peers.PEERS:
+            raise argparse.ArgumentTypeError(f"{name} is none of {', '.join(peers.PEERS)}")
+    return names
+
+
+def _side_by_side(options: argparse.Namespace) -> int:
+    default = QUICK_PEERS if options.quick else tuple(peers.PEERS)
+    present, absent = _installed(options.peers or default)
+    chosen = set(options.only or (QUICK_WORKLOADS if options.quick else WORKLOADS))
+    if any(WORKLOADS[name].half_load for name in chosen):
+        chosen.add("get_tls")  # half of what is found there
+    workloads = _runnable([workload for name, workload in WORKLOADS.items() if name in chosen])
+    rounds = options.rounds or (1 if options.quick else 3)
+    seconds = 1.0 if options.quick else options.seconds
+    where = machine.describe()
+    with open_site() as site:
+        config = peers.effective_config(site)
+        versions = peers.versions(present)
+        plan = runner.Plan(present, workloads, rounds, seconds)
+        samples = runner.run(plan, site, _ticker(rounds * len(present) * len(workloads)))
+    summaries = summarize(samples)
+    result = report.Result(
+        machine=where,
+        versions=versions,
+        rounds=rounds,
+        seconds=seconds,
+        missing=absent,
+        gateway_config=config,
+        summaries=summaries,
+        verdicts=judge(summaries),
+        samples=samples,
+    )
+    print(config)
+    print(report.terminal(result))
+    # Only a full run may replace the result that the README shows.
+    whole = not options.only and not options.peers and not options.quick
+    name = "latest" if whole else "quick" if options.quick else "partial"
+    report.save(result, options.out / f"{name}.json")
+    picture = options.out / ("bench.svg" if whole else f"{name}.svg")
+    picture.write_text(chart.bars(result))
+    print(f"\nwritten: {options.out / name}.json, {picture}")
+    return 1 if any(summary.errors for summary in summaries) else 0
+
+
+def _curves(options: argparse.Namespace) -> int:
+    present, _ = _installed(options.peers or CURVE_PEERS)
+    names = options.only or list(curves.CURVES)
+    if find("wrk") is None:
+        raise Unable("the curves need wrk: apt-get install wrk")
+    where = machine.describe()
+    with open_site() as site:
+        points = curves.run(names, present, options.rounds or 1, options.seconds, site, _ticker(0))
+    for point in points:
+        if point.error:
+            print(f"{point.curve} {point.peer} at {point.value}: {point.error}")
+    written = curves.save(curves.Curves(machine=where, points=points), options.out)
+    print(f"\nwritten: {', '.join(map(str, written))}")
+    return 1 if any(point.error for point in points) else 0
+
+
+def _installed(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Peers that can run and those that cannot; says how to get the latter. Installs nothing."""
+    missing = peers.missing(list(names))
+    packages = [peer.package for peer in missing] + (["wrk"] if find("wrk") is None else [])
+    if packages:
+        who = ", ".join([*(peer.title for peer in missing), *(["wrk"] if "wrk" in packages else [])])
+        print(f"missing: {who}; to have all of it: apt-get install {' '.join(packages)}", file=sys.stderr)
+    absent = [peer.name for peer in missing]
+    return [name for name in names if name not in absent], absent
+
+
+def _runnable(workloads: Sequence[Workload]) -> list[Workload]:
+    if find("wrk") is not None:
+        return list(workloads)
+    kept = [workload for workload in workloads if workload.kind is not Kind.WRK and not workload.half_load]
+    if not kept:
+        raise Unable("every workload that was asked for needs wrk: apt-get install wrk")
+    print(f"without wrk: {', '.join(each.name for each in workloads if each not in kept)} left out", file=sys.stderr)
+    return kept
+
+
+def _ticker(total: int) -> Callable[[Sample], None]:
+    """Prints a line per sample, as it is taken."""
+    begun, count = time.monotonic(), 0
+
+    def tell(sample: Sample) -> None:
+        nonlocal count
+        count += 1
+        place = f"{count}/{total}" if total else f"{count}"
+        figure = f"{sample.held_kib:.1f} KiB" if sample.held_kib else f"{sample.cpu_us:.1f} µs"
+        errors = f"  {sample.errors}" if sample.errors else ""
+        clock = f"{time.monotonic() - begun:4.0f} s"
+        print(f"{clock} {place:>8}  {sample.workload:<18} {sample.peer:<8} {figure:>12}{errors}", file=sys.stderr)
+
+    return tell
+
+
+if __name__ == "__main__":
+    sys.exit(main())

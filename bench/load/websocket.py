@@ -1,0 +1,118 @@
+"""WebSocket echoes over TLS: one masked binary frame per connection under way, all the time.
+
+python -m bench.load.websocket --port P --host H --size 32
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import struct
+import sys
+import time
+
+from bench.load.engine import Connection, Engine, arguments, browser_request
+from bench.load.opening import Opening
+from bench.load.result import ready, say
+
+KEY = base64.b64encode(b"sixteen octets!!").decode()
+ACCEPT = base64.b64encode(hashlib.sha1(f"{KEY}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest())
+"""RFC 6455 section 4.2.2: the answer that proves the app, and not only a proxy, has read the handshake."""
+MASKED = 0x80
+
+
+def handshake(host: str) -> bytes:
+    return browser_request(
+        host, "Upgrade: websocket", "Connection: Upgrade", f"Sec-WebSocket-Key: {KEY}", "Sec-WebSocket-Version: 13"
+    )
+
+
+def accepted(answer: bytes) -> bool:
+    """Whether the handshake's answer is complete; ends the program if it is not the right one."""
+    if not answer.endswith(b"\r\n\r\n"):
+        return False
+    if not answer.startswith(b"HTTP/1.1 101") or ACCEPT not in answer:
+        sys.exit(f"the handshake was answered {answer[:200]!r}")
+    return True
+
+
+def binary_frame(size: int) -> bytes:
+    """One masked frame with `size` octets (RFC 6455 section 5.2)."""
+    mask = os.urandom(4)
+    if size < 126:
+        head = struct.pack("!BB", 0x82, MASKED | size)
+    elif size < 65536:
+        head = struct.pack("!BBH", 0x82, MASKED | 126, size)
+    else:
+        head = struct.pack("!BBQ", 0x82, MASKED | 127, size)
+    return head + mask + os.urandom(size)
+
+
+class Echo:
+    """Sends the frame again whenever it has come back whole."""
+
+    def __init__(self, frame: bytes) -> None:
+        self._frame = frame
+        self._view = memoryview(frame)
+        self.latencies: list[float] = []
+        self.errors: dict[str, int] = {}
+        self.under_way = 0
+        self._deadline = 0.0
+
+    def begin(self, connections: list[Connection], deadline: float) -> None:
+        self._deadline = deadline
+        for connection in connections:
+            connection.handler = self
+            self._send(connection)
+
+    def _send(self, connection: Connection) -> None:
+        self.under_way += 1
+        connection.started = time.perf_counter()
+        connection.buffer = b""
+        connection.send(self._view)
+
+    def received(self, connection: Connection, data: bytes) -> None:
+        if connection.buffer:
+            data = connection.buffer + data
+        # It comes back as it went, or without mask if the proxy ends both WebSockets and frames anew.
+        expected = len(self._frame) - (0 if len(data) > 1 and data[1] & MASKED else 4)
+        if len(data) < expected:
+            connection.buffer = data
+            return
+        if len(data) > expected:
+            self.errors["surplus"] = self.errors.get("surplus", 0) + 1
+        now = time.perf_counter()
+        self.latencies.append(now - connection.started)
+        self.under_way -= 1
+        if now < self._deadline:
+            self._send(connection)
+
+    def opened(self, connection: Connection) -> None: ...
+
+    def lost(self, connection: Connection, why: str) -> None:
+        self.under_way -= 1
+        self.errors[why] = self.errors.get(why, 0) + 1
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--size", type=int, default=32)
+    options = parser.parse_args()
+    engine = Engine(options.port, options.host)
+    connections = Opening(engine, options.connections, [handshake(options.host)], accepted).run()
+    echo = Echo(binary_frame(options.size))
+
+    def flow(seconds: float) -> None:
+        echo.begin(connections, time.perf_counter() + seconds)
+        engine.run(lambda: echo.under_way == 0, seconds + 5)
+
+    flow(options.warm)
+    echo.latencies.clear()
+    started = ready()
+    flow(options.seconds)
+    say(echo.latencies, time.perf_counter() - started, echo.errors)
+
+
+if __name__ == "__main__":
+    main()

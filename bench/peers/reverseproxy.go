@@ -1,0 +1,58 @@
+// The proxy most Go programmers would write: httputil.ReverseProxy with its documented knobs turned the right way.
+// It routes <port>-<id>.<domain> to [::1]:<port>. Easier than the gateway's job: no directory, no limits, no log.
+package main
+
+import (
+	"crypto/tls"
+	"flag"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"strings"
+	"sync"
+	"time"
+)
+
+// buffers lets the proxy reuse its copy buffers, as httputil.BufferPool is there for.
+type buffers struct{ pool sync.Pool }
+
+func (b *buffers) Get() []byte       { return *b.pool.Get().(*[]byte) }
+func (b *buffers) Put(buffer []byte) { b.pool.Put(&buffer) }
+
+func main() {
+	listenTLS := flag.String("tls", "", "address of the TLS listener")
+	listenPlain := flag.String("plain", "", "address of the plain listener")
+	cert := flag.String("cert", "", "certificate chain, PEM")
+	key := flag.String("key", "", "private key, PEM")
+	flag.Parse()
+
+	proxy := &httputil.ReverseProxy{
+		Director: func(request *http.Request) {
+			port, _, _ := strings.Cut(request.Host, "-")
+			request.URL.Scheme = "http"
+			request.URL.Host = net.JoinHostPort("::1", port)
+		},
+		Transport: &http.Transport{
+			DialContext:         (&net.Dialer{Timeout: 3 * time.Second}).DialContext,
+			MaxIdleConnsPerHost: 256,
+			IdleConnTimeout:     60 * time.Second,
+			DisableCompression:  true,
+		},
+		BufferPool: &buffers{sync.Pool{New: func() any { b := make([]byte, 32*1024); return &b }}},
+		ErrorLog:   log.New(io.Discard, "", 0),
+	}
+	server := func(address string) *http.Server {
+		return &http.Server{
+			Addr:         address,
+			Handler:      proxy,
+			IdleTimeout:  75 * time.Second,
+			TLSConfig:    &tls.Config{MinVersion: tls.VersionTLS13},
+			TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){}, // no HTTP/2
+			ErrorLog:     log.New(io.Discard, "", 0),
+		}
+	}
+	go func() { log.Fatal(server(*listenPlain).ListenAndServe()) }()
+	log.Fatal(server(*listenTLS).ListenAndServeTLS(*cert, *key))
+}

@@ -1,0 +1,79 @@
+"""The README's table, from a result; and the picture beside it.
+
+.venv/bin/python -m bench.readme [RESULT] [--picture docs/images/bench.svg]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from bench import chart
+from bench.peers import PEERS
+from bench.processes import ROOT
+from bench.report import Result, load
+from bench.samples import Summary
+from bench.workloads import WORKLOADS, Kind
+
+RESULT = ROOT / "bench" / "results" / "latest.json"
+SHOWN = ("get_tls", "resp_1m", "upload_1m", "new_conn", "ws_32", "mixed_200", "idle_tls")
+
+
+def markdown(result: Result) -> str:
+    """A table of CPU time and memory, peers as columns, and a line that says where and when."""
+    return "\n".join(_lines(result)) + "\n"
+
+
+def _lines(result: Result) -> Iterator[str]:
+    found = {(summary.workload, summary.peer): summary for summary in result.summaries}
+    peers = list(dict.fromkeys(summary.peer for summary in result.summaries))
+    yield f"| | {' | '.join(PEERS[peer].title for peer in peers)} |"
+    yield f"|---|{'---:|' * len(peers)}"
+    for name in SHOWN:
+        if any((name, peer) in found for peer in peers):
+            cells = (_cell(found.get((name, peer))) for peer in peers)
+            yield f"| {_title(name)} | {' | '.join(cells)} |"
+    yield ""
+    judged = [verdict for verdict in result.verdicts if verdict.reached is not None]
+    yield (
+        f"CPU time in all of the proxy's processes, on one core; medians of {result.rounds} rounds in one run on "
+        f"{result.machine.sentence()}. {sum(bool(verdict.reached) for verdict in judged)} of {len(judged)} targets "
+        "reached. Repeat it with `make bench`."
+    )
+
+
+def _title(name: str) -> str:
+    workload = WORKLOADS[name]
+    return f"{workload.title}, {'KiB' if workload.kind is Kind.IDLE else 'µs'}"
+
+
+def _cell(summary: Summary | None) -> str:
+    if summary is None:
+        return "–"
+    if summary.errors:
+        return "failed"
+    return f"{summary.figure:,.0f}" if summary.figure >= 10 else f"{summary.figure:.1f}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.readme", description="the README's table, from a result")
+    parser.add_argument("result", nargs="?", type=Path, default=RESULT)
+    parser.add_argument("--picture", type=Path, help="also draw the bar chart there")
+    options = parser.parse_args()
+    try:
+        result = load(options.result)
+    except (OSError, msgspec.MsgspecError) as error:
+        print(f"{options.result}: {error}", file=sys.stderr)
+        return 1
+    print(markdown(result), end="")
+    if options.picture:
+        options.picture.write_text(chart.bars(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

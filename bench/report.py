@@ -1,0 +1,107 @@
+"""A run's result: as JSON to keep, as a table to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from bench.machine import Machine
+from bench.peers import PEERS
+from bench.samples import Sample, Summary
+from bench.targets import GATEWAY, Verdict
+from bench.workloads import WORKLOADS, Kind
+
+NOISY = 0.05
+"""Share of the proxy's core used by others above which a run is not to be trusted."""
+UNSTEADY = 0.10
+"""Spread between rounds above which a figure is marked."""
+
+
+class Result(msgspec.Struct, kw_only=True):
+    """Everything about one run; what `latest.json` holds."""
+
+    machine: Machine
+    versions: dict[str, str]
+    rounds: int
+    seconds: float
+    missing: list[str]
+    """Peers that were not installed."""
+    gateway_config: str
+    """`gateway check` of the configuration that was measured."""
+    summaries: list[Summary]
+    verdicts: list[Verdict]
+    samples: list[Sample]
+
+
+def save(result: Result, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+
+
+def load(path: Path) -> Result:
+    """Raises OSError, msgspec.ValidationError."""
+    return msgspec.json.decode(path.read_bytes(), type=Result)
+
+
+def ratio(summaries: Sequence[Summary], summary: Summary) -> float | None:
+    """The gateway's figure divided by this one's, in the same workload."""
+    for ours in summaries:
+        if ours.workload == summary.workload and ours.peer == GATEWAY and ours.figure and summary.figure:
+            return ours.figure / summary.figure
+    return None
+
+
+def terminal(result: Result) -> str:
+    """The whole result for a person at a terminal."""
+    return "\n".join(_lines(result))
+
+
+def _lines(result: Result) -> Iterator[str]:
+    yield result.machine.sentence()
+    yield f"{result.rounds} rounds of {result.seconds:g} s, medians; proxy on one core, load and upstream on another"
+    for name in dict.fromkeys(summary.workload for summary in result.summaries):
+        yield ""
+        yield from _workload(name, result.summaries)
+    yield ""
+    yield "targets (gateway as a multiple of …)"
+    for verdict in result.verdicts:
+        if verdict.value is not None:
+            said = "reached" if verdict.reached else "MISSED"
+            yield f"  {said:<8} {verdict.title:<36} {verdict.value:>6.2f}   wanted {verdict.wanted()}"
+    unknown = sum(verdict.value is None for verdict in result.verdicts)
+    if unknown:
+        yield f"  {unknown} of {len(result.verdicts)} were not measured in this run"
+    yield from _doubts(result)
+
+
+def _workload(name: str, summaries: Sequence[Summary]) -> Iterator[str]:
+    workload = WORKLOADS[name]
+    rows = [summary for summary in summaries if summary.workload == name]
+    idle = workload.kind is Kind.IDLE
+    figure = f"KiB/{workload.unit}" if idle else "CPU µs"
+    columns = "" if idle else f"{'per s':>9} {'p50 µs':>8} {'p99 µs':>8} {'busy':>5}"
+    yield workload.title
+    yield f"  {'':<26}{figure:>15} {'gateway is':>10} {'MiB':>6} {columns}"
+    for row in rows:
+        share = ratio(summaries, row)
+        multiple = "" if share is None or row.peer == GATEWAY else f"{share:.2f} ×"
+        flow = f"{row.per_second:>9,.0f} {row.p50_us:>8,.0f} {row.p99_us:>8,.0f} {row.busy:>5.0%}"
+        remarks = [f"±{row.spread / 2:.0%}"] if row.spread > UNSTEADY else []
+        remarks += [f"{count} × {kind}" for kind, count in row.errors.items()]
+        figures = f"{row.figure:>15.1f} {multiple:>10} {row.pss_kib / 1024:>6.1f} {'' if idle else flow}"
+        yield (
+            f"  {PEERS[row.peer].title:<26}{figures if row.figure else '–'.rjust(15)}  {', '.join(remarks)}"
+        ).rstrip()
+
+
+def _doubts(result: Result) -> Iterator[str]:
+    worst = max((summary.foreign for summary in result.summaries), default=0.0)
+    if worst > NOISY:
+        yield ""
+        yield f"not quiet: others used up to {worst:.0%} of the proxy's core; repeat it on an idle machine"
+    if any(0 < summary.busy < 0.9 for summary in result.summaries):
+        yield ""
+        yield "busy: share of its core that the proxy used. Where it is low the load was the bottleneck, so `per s` is"
+        yield "no capacity, and CPU µs is on the high side: a proxy that waits is woken for every request."

@@ -1,0 +1,68 @@
+"""Medians over rounds, and how far rounds lie apart."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.load.result import percentile
+from bench.samples import Sample, spread, summarize
+
+
+def sample(cpu_us: float, *, peer: str = "gateway", workload: str = "get_tls", **rest: float) -> Sample:
+    return Sample(peer=peer, workload=workload, round=0, cpu_us=cpu_us, **rest)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("values", "share", "expected"),
+    [
+        ([], 0.99, 0.0),
+        ([7.0], 0.50, 7.0),
+        ([7.0], 0.99, 7.0),
+        ([1.0, 2.0, 3.0, 4.0], 0.50, 2.0),
+        ([1.0, 2.0, 3.0, 4.0], 0.75, 3.0),
+        ([float(n) for n in range(1, 101)], 0.99, 99.0),
+        ([float(n) for n in range(1, 101)], 1.0, 100.0),
+    ],
+)
+def test_percentile_is_a_value_that_so_many_do_not_exceed(values: list[float], share: float, expected: float) -> None:
+    assert percentile(values, share) == expected
+
+
+def test_spread_is_relative_to_the_median() -> None:
+    assert spread([9.0, 10.0, 11.0]) == pytest.approx(0.2)
+    assert spread([]) == 0.0
+    assert spread([0.0, 0.0]) == 0.0
+
+
+def test_rounds_become_medians_per_workload_and_peer_in_order_of_appearance() -> None:
+    summaries = summarize(
+        [
+            sample(30.0, busy=1.0),
+            sample(15.0, peer="nginx"),
+            sample(20.0, busy=0.5),
+            sample(80.0, busy=0.9),
+            sample(5.0, workload="ws_32"),
+        ]
+    )
+    assert [(summary.workload, summary.peer, summary.rounds) for summary in summaries] == [
+        ("get_tls", "gateway", 3),
+        ("get_tls", "nginx", 1),
+        ("ws_32", "gateway", 1),
+    ]
+    assert summaries[0].cpu_us == 30.0
+    assert summaries[0].busy == 0.9
+    assert summaries[0].spread == pytest.approx(2.0)
+
+
+def test_errors_of_all_rounds_are_added_up() -> None:
+    first, second = sample(1.0), sample(2.0)
+    first.errors, second.errors = {"timeout": 1}, {"timeout": 2, "read": 3}
+    assert summarize([first, second])[0].errors == {"timeout": 3, "read": 3}
+
+
+def test_the_figure_is_memory_where_there_is_no_flow() -> None:
+    idle, flow = summarize([sample(0.0, workload="idle_tls", held_kib=24.0), sample(33.0)])
+    assert idle.figure == 24.0
+    assert idle.capacity == 0.0
+    assert flow.figure == 33.0
+    assert flow.capacity == pytest.approx(1e6 / 33.0)
