@@ -1,0 +1,68 @@
+"""Fixtures of the behaviour tests: gateways that must leave nothing behind, on the event loop of production."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from gateway.tls import local_ca
+from gateway.tls.context import CertificatePair, server_context
+from tests.behaviour.harness import DOMAIN, Gateway, OpenGateway, Options, TlsSides, until
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], uvloop.Loop]]:
+    """Transports differ in what matters here (half-close, aborts, TLS shutdown): tests run on the workers' loop."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(scope="session")
+def tls_sides(tmp_path_factory: pytest.TempPathFactory) -> TlsSides:
+    certificates = local_ca.ensure(tmp_path_factory.mktemp("certs"), DOMAIN)
+    server = server_context([CertificatePair(certificates.certificate, certificates.key)])
+    return TlsSides(server, ssl.create_default_context(cafile=certificates.authority))
+
+
+def _descriptors() -> dict[str, str]:
+    """Open descriptors and what they are; the one that lists them is gone by the time it is looked at."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 names are all that is wanted
+        try:
+            found[name] = str(Path(f"/proc/self/fd/{name}").readlink())
+        except FileNotFoundError:
+            continue
+    return found
+
+
+@pytest.fixture(autouse=True)
+async def no_descriptor_is_left(tls_sides: TlsSides) -> AsyncIterator[None]:
+    # libuv opens a descriptor of its own with the loop's first server, and keeps it.
+    (await asyncio.get_running_loop().create_server(asyncio.Protocol, "::1", 0)).close()
+    await asyncio.sleep(0)
+    before = _descriptors()
+    yield
+    await until(lambda: len(_descriptors()) <= len(before), f"{_descriptors()}, before {before}")
+
+
+@pytest.fixture
+async def open_gateway(tls_sides: TlsSides, no_descriptor_is_left: None) -> AsyncIterator[OpenGateway]:
+    """Makes gateways; each is proven clean after the test (`Gateway.finish`)."""
+    async with AsyncExitStack() as opened:
+
+        async def open_one(**options: object) -> Gateway:
+            gateway = Gateway(tls_sides, Options(**options))  # type: ignore[arg-type]
+            opened.push_async_callback(gateway.finish)
+            return gateway
+
+        yield open_one
+
+
+@pytest.fixture
+async def gateway(open_gateway: OpenGateway) -> Gateway:
+    return await open_gateway()

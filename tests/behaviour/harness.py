@@ -1,0 +1,573 @@
+"""The gateway between two raw ends, in one process and one event loop.
+
+    browser  <── gateway.connect() ──>  Gateway (an Edge, a plain and a TLS listener)  <──>  App (scripted)
+
+Both ends are `Wire`s: octets go out as the test writes them and come in as they were sent, so that a test reads like a
+sequence diagram. An app's connections are played by the test (`await app.accept()`) or by a script, a coroutine given
+each connection. Nothing sleeps: waits end when what they wait for is there, and fail after `PATIENCE`.
+
+`Gateway.finish` proves after every test that nothing is left behind and that nothing went wrong unseen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import socket
+import ssl
+import struct
+import traceback
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address, IPv6Network
+from typing import Any, TypeVar, cast
+
+import msgspec
+
+from gateway.config import Settings
+from gateway.directory.sandbox import Sandbox, TableDirectory
+from gateway.edge.edge import Edge
+from gateway.edge.listener import Listener
+from gateway.edge.refusal import Refusal
+from gateway.observe.access_log import AccessRecord
+from gateway.tasks import Tasks
+
+T = TypeVar("T")
+
+PATIENCE = 5.0
+"""Seconds until a wait has failed. Never reached by a test that passes."""
+DOMAIN = "sandbox.localhost"
+SANDBOX = "box"
+LOOPBACK = "::1"
+
+Script = Callable[["Wire"], Coroutine[Any, Any, None]]
+
+
+async def until(condition: Callable[[], T], what: str, patience: float = PATIENCE) -> T:
+    """What `condition` returns as soon as that is true; AssertionError naming `what` if it does not become so."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + patience
+    while not (value := condition()):
+        assert loop.time() < deadline, f"not within {patience:g} s: {what}"
+        await asyncio.sleep(0.002)
+    return value
+
+
+# --- messages -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Message:
+    """A request or an answer as it came over the wire, its body decoded."""
+
+    head: bytes
+    """Start line and fields to the empty line. In answers the value of X-Request-Id is shown as `#`."""
+    body: bytes = b""
+    chunks: list[bytes] = field(default_factory=list)
+    """The chunks of a chunked body, as they were cut."""
+    trailers: bytes = b""
+    """The trailer section of a chunked body, without the empty line."""
+
+    @property
+    def start(self) -> bytes:
+        return self.head.partition(b"\r\n")[0]
+
+    @property
+    def status(self) -> int:
+        return int(self.start.split(b" ")[1])
+
+    @property
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        lines = self.head.split(b"\r\n")[1:-2]
+        return [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
+
+    def get(self, name: bytes) -> bytes | None:
+        """The value of the only field `name` (any case), or None."""
+        values = [value for key, value in self.fields if key.lower() == name.lower()]
+        assert len(values) < 2, f"{name!r} came {len(values)} times: {self.head!r}"
+        return values[0] if values else None
+
+    @property
+    def reason(self) -> bytes | None:
+        return self.get(b"X-Gateway-Error")
+
+
+_REQUEST_ID = re.compile(rb"(?<=\r\nX-Request-Id: )[^\r]+")
+
+
+# --- one end of a connection ----------------------------------------------------------------------------------------
+
+
+class Wire(asyncio.Protocol):
+    """One end of a connection, in the hands of a test."""
+
+    def __init__(self) -> None:
+        self.received = bytearray()  # everything that ever came
+        self.end = ""  # how the other side ended: "eof", "reset" or not yet
+        self.closed = False  # the transport is gone
+        self.writable = True
+        self.transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self._taken = 0  # octets of `received` that the test has read
+        self._changed = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Wire {self.end or 'open'} unread={bytes(self.received[self._taken :])[-300:]!r}>"
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.received += data
+        self._changed.set()
+
+    def eof_received(self) -> bool:
+        self.end = "eof"
+        self._changed.set()
+        return self.transport.can_write_eof()  # then the test decides when to close
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        self.end = self.end or ("reset" if exc is not None else "eof")
+        self._changed.set()
+
+    def pause_writing(self) -> None:
+        self.writable = False
+
+    def resume_writing(self) -> None:
+        self.writable = True
+        self._changed.set()
+
+    async def wait(self, condition: Callable[[], bool], what: str) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not condition():
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            raise AssertionError(f"not within {PATIENCE:g} s: {what}\n{self!r}") from None
+
+    # --- writing ---------------------------------------------------------------------------------------------------
+
+    def send(self, octets: bytes) -> None:
+        """To who may have gone already: then the octets go nowhere."""
+        if not self.transport.is_closing():
+            self.transport.write(octets)
+
+    async def send_bytewise(self, octets: bytes) -> None:
+        """Each octet in a segment of its own."""
+        for octet in octets:
+            self.transport.write(bytes([octet]))
+            await asyncio.sleep(0)
+
+    async def drained(self) -> None:
+        await self.wait(lambda: self.writable, "the other side takes what was sent")
+
+    def half_close(self) -> None:
+        """No more octets from this side (FIN)."""
+        self.transport.write_eof()
+
+    def close(self) -> None:
+        if self.transport is not None:
+            self.transport.close()
+
+    def reset(self) -> None:
+        """Ends the connection with a RST."""
+        if not self.closed:
+            sock = self.transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.transport.abort()
+
+    @property
+    def handed_over(self) -> Callable[[int], int]:
+        """Of so many octets sent, how many the kernel has taken."""
+        return lambda sent: sent - self.transport.get_write_buffer_size()
+
+    # --- reading ---------------------------------------------------------------------------------------------------
+
+    def stop_reading(self) -> None:
+        self.transport.pause_reading()
+
+    def read_on(self) -> None:
+        if not self.closed:
+            self.transport.resume_reading()
+
+    @property
+    def unread(self) -> int:
+        return len(self.received) - self._taken
+
+    async def read(self, count: int) -> bytes:
+        """Exactly `count` octets."""
+        await self.wait(lambda: self.unread >= count or bool(self.end), f"{count} octets")
+        assert self.unread >= count, f"{self.end} after {self.unread} of {count} octets\n{self!r}"
+        return self._take(self._taken + count)
+
+    async def read_until(self, mark: bytes) -> bytes:
+        """Everything up to `mark`, included."""
+        found = lambda: self.received.find(mark, self._taken)  # noqa: E731 used three times, here only
+        await self.wait(lambda: found() >= 0 or bool(self.end), f"{mark!r}")
+        assert found() >= 0, f"{self.end} before {mark!r}\n{self!r}"
+        return self._take(found() + len(mark))
+
+    async def ended(self) -> bytes:
+        """Waits for the other side's end; what came until then."""
+        await self.wait(lambda: bool(self.end), "the other side's end")
+        return self._take(len(self.received))
+
+    async def eof(self) -> bytes:
+        """Like `ended`; the end must be a clean one."""
+        rest = await self.ended()
+        assert self.end == "eof", f"a {self.end}, after {rest!r}"
+        return rest
+
+    def _take(self, end: int) -> bytes:
+        begin, self._taken = self._taken, end
+        return bytes(self.received[begin:end])
+
+    async def head(self) -> bytes:
+        """A head as it came, X-Request-Id excepted (see `Message.head`)."""
+        return _REQUEST_ID.sub(b"#", await self.read_until(b"\r\n\r\n"))
+
+    async def another(self) -> bool:
+        """Waits, without a limit, for the next request to begin; False at the end of the connection."""
+        while not (self.unread or self.end):
+            self._changed.clear()
+            await self._changed.wait()
+        return self.unread > 0
+
+    async def request(self) -> Message:
+        """The next request, as an app reads it."""
+        message = Message(await self.read_until(b"\r\n\r\n"))
+        await self._read_body(message)
+        return message
+
+    async def answer(self, method: bytes = b"GET") -> Message:
+        """The next answer, as a browser reads it; its body lasts to the end of the connection if nothing says else."""
+        message = Message(await self.head())
+        if method == b"HEAD" or message.status < 200 or message.status in (204, 304):
+            return message
+        if not await self._read_body(message):
+            message.body = await self.eof()
+        return message
+
+    async def _read_body(self, message: Message) -> bool:
+        """False if neither length nor chunks say where it ends."""
+        length = message.get(b"Content-Length")
+        if message.get(b"Transfer-Encoding") is not None:
+            assert message.get(b"Transfer-Encoding") == b"chunked" and length is None, message.head
+            while size := int((await self.read_until(b"\r\n"))[:-2], 16):
+                message.chunks.append(await self.read(size))
+                assert await self.read(2) == b"\r\n"
+            while (line := await self.read_until(b"\r\n")) != b"\r\n":
+                message.trailers += line
+            message.body = b"".join(message.chunks)
+        elif length is not None:
+            message.body = await self.read(int(length))
+        return message.get(b"Transfer-Encoding") is not None or length is not None
+
+
+# --- the app --------------------------------------------------------------------------------------------------------
+
+
+class App:
+    """What listens on a port of the sandbox. Without a script the test plays it: `await app.accept()`."""
+
+    def __init__(self, script: Script | None) -> None:
+        self.connections: list[Wire] = []  # in the order they came
+        self.port = 0
+        self._script = script
+        self._accepted = 0
+        self._tasks = Tasks()
+        self._scripts: list[asyncio.Task[None]] = []
+        self._server: asyncio.Server | None = None
+
+    @property
+    def host(self) -> bytes:
+        return b"%d-%b.%b" % (self.port, SANDBOX.encode(), DOMAIN.encode())
+
+    @property
+    def received(self) -> bytes:
+        """Every octet that ever reached it, over all connections."""
+        return b"".join(bytes(connection.received) for connection in self.connections)
+
+    async def start(self, sock: socket.socket) -> None:
+        self.port = sock.getsockname()[1]
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._connection, sock=sock)
+
+    def _connection(self) -> Wire:
+        wire = _AppWire(self)
+        self.connections.append(wire)
+        return wire
+
+    def connected(self, wire: Wire) -> None:
+        if self._script is not None:
+            self._scripts.append(self._tasks.spawn(self._script(wire), "app"))
+
+    async def accept(self) -> Wire:
+        """The next connection, in the order they came."""
+        self._accepted += 1
+        await until(lambda: len(self.connections) >= self._accepted, f"connection {self._accepted} to the app")
+        return self.connections[self._accepted - 1]
+
+    async def finish(self) -> None:
+        """Every connection has been ended by the gateway; ours, and what went wrong in a script."""
+        for wire in self.connections:
+            wire.read_on()
+        await until(lambda: all(wire.end for wire in self.connections), "the gateway hangs up on the app")
+        for wire in self.connections:
+            wire.transport.abort()
+        await until(lambda: all(wire.closed for wire in self.connections), "the app's connections close")
+        self.stop()
+        await self._tasks.cancel()
+        for script in self._scripts:
+            if not script.cancelled() and (error := script.exception()) is not None:
+                raise error
+
+    def stop(self) -> None:
+        """Stops listening; connections stay."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+
+
+class _AppWire(Wire):
+    def __init__(self, app: App) -> None:
+        super().__init__()
+        self._app = app
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._app.connected(self)
+
+
+def answering(*answers: bytes) -> Script:
+    """A script that answers the n-th request of each connection with the n-th answer; the last one repeats."""
+
+    async def script(wire: Wire) -> None:
+        number = 0
+        while await wire.another():
+            await wire.request()
+            wire.send(answers[min(number, len(answers) - 1)])
+            number += 1
+
+    return script
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+# --- the gateway ----------------------------------------------------------------------------------------------------
+
+
+class Records(list[AccessRecord]):
+    """An `AccessLog` that can be asked."""
+
+    def record(self, record: AccessRecord) -> None:
+        self.append(record)
+
+    def flush(self) -> None: ...
+
+
+LOGGERS = ("gateway", "asyncio")
+
+
+class _Complaints(logging.Handler):
+    """Warnings and errors that were logged: nothing a peer does may cause one."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(logging.Formatter().format(record))
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSides:
+    """Contexts of both ends, made from one local authority."""
+
+    server: ssl.SSLContext
+    client: ssl.SSLContext
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a test wants different: sections by keyword, as in the configuration file."""
+
+    edge: dict[str, Any] = field(default_factory=dict)
+    upstream: dict[str, Any] = field(default_factory=dict)
+    timeouts: dict[str, Any] = field(default_factory=dict)
+    limits: dict[str, Any] = field(default_factory=dict)
+    refusal: Refusal | None = None
+    """Of the plain listener."""
+    kernel_buffer: int = 0
+    """SO_SNDBUF and SO_RCVBUF of the listeners and so of what they accept; 0: the system's."""
+
+
+def settings(options: Options) -> Settings:
+    """The defaults for one sandbox on loopback; a wait that a test does not ask for outlasts it, except lingering."""
+    replace = msgspec.structs.replace
+    base = Settings()
+    return replace(
+        base,
+        edge=replace(base.edge, **{"domains": (DOMAIN,), **options.edge}),
+        upstream=replace(base.upstream, **{"allow": (IPv6Network(f"{LOOPBACK}/128"),), **options.upstream}),
+        timeouts=replace(base.timeouts, **{"linger": 1.0, **options.timeouts}),
+        limits=replace(base.limits, **options.limits),
+    )
+
+
+class Gateway:
+    """One `Edge` with its two listeners. Attributes are the real objects, for tests that look at counts."""
+
+    def __init__(self, tls: TlsSides, options: Options) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._tls = tls
+        self.settings = settings(options)
+        self.log = Records()
+        self.table = TableDirectory({SANDBOX: Sandbox(SANDBOX, IPv6Address(LOOPBACK), "1")})
+        self.edge = Edge(self.settings, self.table, self.log)
+        self.apps: list[App] = []
+        self.browsers: list[Wire] = []
+        self._sockets = [listening_socket(options.kernel_buffer) for _ in range(2)]
+        plain, secure = self._sockets
+        self.plain = Listener(self.edge, plain, None, options.refusal)
+        self.secure = Listener(self.edge, secure, tls.server)
+        self.plain_port: int = plain.getsockname()[1]
+        self.tls_port: int = secure.getsockname()[1]
+        self._faults: list[dict[str, Any]] = []
+        self._loop.set_exception_handler(lambda _, context: self._faults.append(context))
+        self._complaints = _Complaints()
+        for name in LOGGERS:
+            logging.getLogger(name).addHandler(self._complaints)
+
+    async def app(self, script: Script | None = None, *, kernel_buffer: int = 0) -> App:
+        """An app on a port of the sandbox's own."""
+        app = App(script)
+        await app.start(listening_socket(kernel_buffer))
+        self.apps.append(app)
+        return app
+
+    async def connect(self, *, tls: bool = False, kernel_buffer: int = 0) -> Wire:
+        """A browser's connection."""
+        if not tls:
+            return await self.connect_to(self.plain_port, kernel_buffer=kernel_buffer)
+        return await self.connect_to(self.tls_port, context=self._tls.client, kernel_buffer=kernel_buffer)
+
+    async def connect_to(self, port: int, *, context: ssl.SSLContext | None = None, kernel_buffer: int = 0) -> Wire:
+        """A connection to any of the listeners, with TLS if there is a context for it."""
+        wire = Wire()
+        sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        _set_buffers(sock, kernel_buffer)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await self._loop.sock_connect(sock, (LOOPBACK, port))
+        name = f"5000-{SANDBOX}.{DOMAIN}" if context is not None else None
+        await self._loop.create_connection(lambda: wire, sock=sock, ssl=context, server_hostname=name)
+        self.browsers.append(wire)
+        return wire
+
+    async def blocking_socket(
+        self, *, tls: bool = False, kernel_buffer: int = 0, context: ssl.SSLContext | None = None, **wrap: Any
+    ) -> socket.socket:
+        """A browser's connection that only moves when a thread calls it; `wrap` is for `SSLContext.wrap_socket`."""
+        sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+        _set_buffers(sock, kernel_buffer)
+        sock.settimeout(PATIENCE)
+        context = context or (self._tls.client if tls else None)
+
+        def connect() -> socket.socket:
+            sock.connect((LOOPBACK, self.plain_port if context is None else self.tls_port))
+            if context is None:
+                return sock
+            return context.wrap_socket(sock, **{"server_hostname": f"5000-{SANDBOX}.{DOMAIN}", **wrap})
+
+        try:
+            return await asyncio.to_thread(connect)
+        except BaseException:
+            sock.close()
+            raise
+
+    def shrink_upstream_buffers(self, size: int) -> None:
+        """SO_SNDBUF of the connections to apps; left alone the kernel lets it grow to megabytes."""
+        for connection in self.edge.pool.connections:
+            connection._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+
+    async def settled(self) -> None:
+        """Returns after another connection was served: what was sent before has been read by then."""
+        before = self.edge.connections
+        other = await self.connect()
+        other.send(b"GET / HTTP/1.1\r\nHost: elsewhere.example\r\nConnection: close\r\n\r\n")
+        await other.eof()
+        other.close()
+        await until(lambda: self.edge.connections <= before, "the other connection is gone")
+        del self.log[[record.host for record in self.log].index(b"elsewhere.example")]
+
+    async def finish(self) -> None:
+        """The browsers leave: everything must be back where it was, and nothing must have been complained about."""
+        edge = self.edge
+        try:
+            for wire in self.browsers:
+                if not wire.closed:
+                    wire.reset()  # a mere close would be a half-close, which is honoured for a while
+            await until(lambda: not edge.connections, f"no connection: {edge.downstreams}")
+            await until(lambda: not edge.exchanges, f"no exchange: {edge.exchanges}")
+            await until(lambda: not edge.downstreams, f"no downstream: {edge.downstreams}")
+            await until(lambda: not len(edge.tasks), "no task")
+            edge.pool.close()
+            await until(lambda: not edge.pool.connections, f"no upstream connection: {edge.pool.connections}")
+            assert edge.pool.idle_count == 0
+            for app in self.apps:
+                await app.finish()
+            await until(lambda: all(wire.closed for wire in self.browsers), "the browsers' connections close")
+        finally:
+            self.plain.close()
+            self.secure.close()
+            await edge.close()
+            for sock in self._sockets:
+                sock.close()
+            for app in self.apps:
+                app.stop()
+            for name in LOGGERS:
+                logging.getLogger(name).removeHandler(self._complaints)
+            self._loop.set_exception_handler(None)
+        assert not self._faults, "\n".join(map(_describe, self._faults))
+        assert not self._complaints.lines, "\n".join(self._complaints.lines)
+
+
+def _describe(context: dict[str, Any]) -> str:
+    """What the event loop's exception handler was told, with the traceback."""
+    error = context.get("exception")
+    lines = traceback.format_exception(error) if isinstance(error, BaseException) else []
+    return "".join([f"{context}\n", *lines])
+
+
+def listening_socket(kernel_buffer: int = 0, backlog: int = 1024) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+    sock.setblocking(False)
+    _set_buffers(sock, kernel_buffer)
+    sock.bind((LOOPBACK, 0))
+    sock.listen(backlog)
+    return sock
+
+
+def _set_buffers(sock: socket.socket, size: int) -> None:
+    if size:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
+
+OpenGateway = Callable[..., Awaitable[Gateway]]
+"""`await open_gateway(timeouts={"idle": 0.2})`: keywords are those of `Options`."""
+
+
+# --- requests that are not the point of a test ----------------------------------------------------------------------
+
+
+def get(app: App, target: bytes = b"/") -> bytes:
+    return b"GET %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (target, app.host)
+
+
+def post(app: App, body: bytes, target: bytes = b"/") -> bytes:
+    return b"POST %b HTTP/1.1\r\nHost: %b\r\nContent-Length: %d\r\n\r\n%b" % (target, app.host, len(body), body)
