@@ -53,7 +53,7 @@ async def test_nothing_older(gateway: Gateway, tls_sides: TlsSides) -> None:
         context.minimum_version = ssl.TLSVersion.TLSv1
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     context.set_ciphers("ALL:@SECLEVEL=0")
-    with pytest.raises(ssl.SSLError, match="PROTOCOL_VERSION|UNEXPECTED_EOF"):  # uvloop does not send the alert
+    with pytest.raises(ssl.SSLError, match=r"PROTOCOL_VERSION|UNEXPECTED_EOF"):  # uvloop does not send the alert
         await gateway.blocking_socket(context=context)
     await until(lambda: not gateway.edge.connections, "it is counted out")
 
