@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from gateway.edge import cookies
 from gateway.errors import GatewayError, Reason
-from gateway.http.message import Fields, Framing, RequestHead, ResponseHead, ResponseSection, Section
+from gateway.http.message import NO_BODY, Fields, RequestHead, ResponseHead, ResponseSection, Section
 from gateway.observe.access_log import AccessRecord
 from gateway.problems.problem import Circumstances, render
 
@@ -55,6 +55,10 @@ class Phase(Enum):
     ENDED = auto()
 
 
+ROUTING, CONNECTING, OPEN, TUNNEL, ENDED = Phase
+"""By themselves: through its class, CPython 3.11 takes 0.1 µs to find a member, thirty times a request."""
+
+
 class Exchange:
     """A `ResponseSink`; made by a downstream connection for each request."""
 
@@ -84,7 +88,7 @@ class Exchange:
         self._downstream = downstream
         self._head = head
         self._started = time.monotonic()  # the loop's own time has millisecond steps
-        self.phase = Phase.ROUTING
+        self.phase = ROUTING
         self._request_id = b""
         self._target: Target | None = None
         self._key: Key | None = None  # set once the sandbox is known and admitted
@@ -138,10 +142,10 @@ class Exchange:
     def _replayable(self) -> bool:
         """May be sent again if a reused connection turns out dead: nothing of a body can have been used up."""
         head = self._head
-        return head.framing is Framing.NONE and head.method in IDEMPOTENT
+        return head.framing is NO_BODY and head.method in IDEMPOTENT
 
     def _connect_cold(self) -> None:
-        self.phase = Phase.CONNECTING
+        self.phase = CONNECTING
         self._downstream.pause()
         self._connecting = self._edge.tasks.spawn(self._connect(), f"connect {self._target and self._target.host}")
 
@@ -172,10 +176,10 @@ class Exchange:
     def _send(self, upstream: UpstreamStream) -> None:
         head, edge = self._head, self._edge
         self._upstream = upstream
-        self.phase = Phase.OPEN
+        self.phase = OPEN
         host = head.authority if edge.host_mask is None else edge.host_mask(self._target)
         upstream.send_request(self, head, host, self._downstream.peer.added(head), self._request_id)
-        if head.framing is Framing.NONE:
+        if head.framing is NO_BODY:
             self._request_complete = True
             upstream.finish([])
 
@@ -191,7 +195,7 @@ class Exchange:
         """The request is complete; in a tunnel, downstream has closed its direction."""
         if self._upstream is None:
             return
-        if self.phase is Phase.TUNNEL and self._response_complete:
+        if self.phase is TUNNEL and self._response_complete:
             self._end()
             return
         self._request_complete = True
@@ -211,7 +215,7 @@ class Exchange:
 
     def downstream_lost(self, detail: str) -> None:
         """Nobody is there to answer any more."""
-        if self.phase is Phase.TUNNEL:
+        if self.phase is TUNNEL:
             self._end()  # how tunnels end; who closed first says nothing
         else:
             self._status = self._status or DOWNSTREAM_CLOSED
@@ -231,7 +235,7 @@ class Exchange:
         if isinstance(section, ResponseSection) and section.set_cookies and self._target is not None:
             head.section = Section(cookies.confine(section.fields, self._target))
         if head.status == 101:
-            self.phase = Phase.TUNNEL
+            self.phase = TUNNEL
             self._request_complete = False
         self._downstream.send_head(head)
 
@@ -241,7 +245,7 @@ class Exchange:
 
     def response_end(self, trailers: Fields) -> None:
         self._response_complete = True
-        if self.phase is Phase.TUNNEL and not self._request_complete:
+        if self.phase is TUNNEL and not self._request_complete:
             # Half-close where the transport can; where it cannot (TLS), the stream reports itself lost right away.
             self._downstream.finish(trailers)
             return
@@ -262,11 +266,11 @@ class Exchange:
         # RFC 9110 section 9.2.2 allows to retry what is idempotent when the connection closed before any response.
         # Only on a connection that had served before: that one may simply have grown stale while it was idle.
         stale = error.reason is Reason.CONNECTION_TERMINATED and upstream and upstream.reused and not upstream.heard
-        if stale and self._replayable() and not self._retried and self.phase is Phase.OPEN:
+        if stale and self._replayable() and not self._retried and self.phase is OPEN:
             self._retried = True
             self._reused = False
             self._connect_cold()
-        elif self.phase is Phase.TUNNEL:
+        elif self.phase is TUNNEL:
             self._downstream.abort(error)
             self._end(str(error.reason), error.detail)
         else:
@@ -276,7 +280,7 @@ class Exchange:
 
     def fail(self, error: GatewayError) -> None:
         """Ends the exchange with `error`: a problem if nothing was sent yet, a visible truncation otherwise."""
-        if self.phase is Phase.ENDED:
+        if self.phase is ENDED:
             return
         if self._status:
             self._downstream.abort(error)
@@ -308,10 +312,10 @@ class Exchange:
         self.fail(GatewayError(Reason.PROXY_INTERNAL_ERROR, "unexpected error, logged under the request id"))
 
     def _end(self, reason: str = "", detail: str = "") -> None:
-        if self.phase is Phase.ENDED:
+        if self.phase is ENDED:
             return
-        upgraded = self.phase is Phase.TUNNEL
-        self.phase = Phase.ENDED
+        upgraded = self.phase is TUNNEL
+        self.phase = ENDED
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
             upstream.release()

@@ -27,7 +27,7 @@ from gateway.errors import GatewayError, Reason
 from gateway.http import serialize
 from gateway.http.body import BodyError, BodyReader, CloseReader, reader_for
 from gateway.http.head_parser import HEAD_END, check_partial_head, parse_request_head
-from gateway.http.message import Fields, Framing, RequestHead, ResponseHead
+from gateway.http.message import BY_CLOSE, BY_LENGTH, CHUNKED, NO_BODY, Fields, RequestHead, ResponseHead
 from gateway.transport import GONE, undelivered
 
 if TYPE_CHECKING:
@@ -50,6 +50,10 @@ class Phase(Enum):
     TUNNEL = auto()
     LINGER = auto()
     CLOSED = auto()
+
+
+IDLE, HEAD, EXCHANGE, TUNNEL, LINGER, CLOSED = Phase
+"""By themselves: through its class, CPython 3.11 takes 0.1 µs to find a member, thirty times a request."""
 
 
 class Http1Downstream(asyncio.BufferedProtocol):
@@ -90,7 +94,7 @@ class Http1Downstream(asyncio.BufferedProtocol):
         self._on_close = on_close  # called once, from connection_lost
         self._refusal = refusal
         self._transport = GONE  # the real one from connection_made to connection_lost
-        self.phase = Phase.IDLE
+        self.phase = IDLE
         self._exchange: Exchange | None = None  # set exactly in EXCHANGE and TUNNEL
         self._head: RequestHead | None = None  # of the exchange
         self._reader: BodyReader | None = None  # None: the request's body is complete (or there is none)
@@ -131,7 +135,7 @@ class Http1Downstream(asyncio.BufferedProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Takes what one read brought."""
-        if self.phase is Phase.LINGER:
+        if self.phase is LINGER:
             self._linger_left -= len(data)
             if self._linger_left < 0:
                 self._transport.abort()
@@ -142,37 +146,47 @@ class Http1Downstream(asyncio.BufferedProtocol):
             self._fault()
 
     def eof_received(self) -> bool:
-        """Over TLS the transport closes both directions by itself, and complains of being asked not to."""
         self._ended = self._eof = True
-        return self._goes_on() and self._transport.can_write_eof()
+        if self._transport.can_write_eof():
+            return self._goes_on()
+        # Over TLS the transport ends both directions by itself, once what it holds has left: nobody listens any more.
+        self._tell_lost("the connection was closed")
+        self._close()
+        return False
 
     def _goes_on(self) -> bool:
         """Whether a half-closed connection still has something to do; a tunnel hears of it once all octets are read."""
         phase = self.phase
-        if phase is Phase.TUNNEL and self._exchange is not None:
+        if phase is TUNNEL and self._exchange is not None:
             if self._reader is not None and not self._held:
                 self._reader = None
                 self._exchange.request_end([])
             self._set_deadline()
             return not self._transport.is_closing()
-        if phase is Phase.EXCHANGE and (self._reader is None or self._held):
+        if phase is EXCHANGE and (self._reader is None or self._held):
             # The request has come and its sender waits: some programs close their direction after asking.
             self._set_deadline()
             return True
         return HEAD_END in self._held  # requests not begun yet
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._held and self.phase is Phase.TUNNEL and self._exchange is not None and exc is None:
-            self._exchange.request_body(self._held)  # last words that upstream did not take yet
-            self._exchange.flush_request()
-        self.phase = Phase.CLOSED
+        self._tell_lost("the connection was reset" if exc else "the connection was closed")
+        self.phase = CLOSED
         self.deadline = inf
         self._held = b""
         self._edge.downstreams.discard(self)
         self._on_close()
-        if self._exchange is not None:
-            self._exchange.downstream_lost("the connection was reset" if exc else "the connection was closed")
         self._transport = GONE
+
+    def _tell_lost(self, detail: str) -> None:
+        exchange, tunnel = self._exchange, self.phase is TUNNEL
+        if exchange is None:
+            return
+        if tunnel and self._held:
+            exchange.request_body(self._held)  # last words that upstream did not take yet
+            exchange.flush_request()
+        self.phase = CLOSED  # from here on nothing is sent, and no next request begun
+        exchange.downstream_lost(detail)
 
     def pause_writing(self) -> None:
         self._write_full = True
@@ -183,7 +197,7 @@ class Http1Downstream(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self._write_full = False
-        if self.phase is Phase.CLOSED:
+        if self.phase is CLOSED:
             return
         self._set_deadline()
         if self._exchange is not None:
@@ -203,7 +217,7 @@ class Http1Downstream(asyncio.BufferedProtocol):
         turns = 0
         try:
             while data:
-                if self.phase is Phase.IDLE or self.phase is Phase.HEAD:
+                if self.phase is IDLE or self.phase is HEAD:
                     if self._write_full:
                         break  # its reader is slow: no new answers until the last one is taken
                     if turns == PIPELINED_PER_TURN:
@@ -216,7 +230,7 @@ class Http1Downstream(asyncio.BufferedProtocol):
                     data = rest
                 elif self._reader is not None and not self._paused:
                     data = self._read_body(data)
-                elif self.phase is Phase.CLOSED or self.phase is Phase.LINGER:
+                elif self.phase is CLOSED or self.phase is LINGER:
                     data = b""
                 else:
                     break
@@ -234,13 +248,13 @@ class Http1Downstream(asyncio.BufferedProtocol):
             self._transport.close()
 
     def _go_on(self) -> None:
-        if self._held and self.phase is not Phase.CLOSED:
+        if self._held and self.phase is not CLOSED:
             self._process_held()
 
     def _set_reading(self) -> None:
         """Reads on while there is room; pauses the transport while there is none."""
         room = len(self._held) <= self._edge.buffer_bytes
-        if room is not self._reading and self.phase is not Phase.CLOSED and not self._transport.is_closing():
+        if room is not self._reading and self.phase is not CLOSED and not self._transport.is_closing():
             self._reading = room
             if room:
                 self._transport.resume_reading()
@@ -251,7 +265,7 @@ class Http1Downstream(asyncio.BufferedProtocol):
         """Begins an exchange with the head at the start of `data`: what follows it, or None while it is unfinished."""
         edge = self._edge
         # RFC 9112 section 2.2: a server SHOULD ignore at least one empty line before the request-line. One it is.
-        if data[0] == 0x0D and self.phase is Phase.IDLE:
+        if data[0] == 0x0D and self.phase is IDLE:
             if b"\r\n".startswith(data):
                 return None  # alone, it does not refresh the idle deadline
             if data[1] == 0x0A:
@@ -270,7 +284,7 @@ class Http1Downstream(asyncio.BufferedProtocol):
             return b""
         self._head = head
         self._reader = reader_for(head.framing, head.section.content_length, limits, len(head.section.fields))
-        self.phase = Phase.EXCHANGE
+        self.phase = EXCHANGE
         if self._reader is None:
             self.deadline = inf  # the sandbox's turn, see _set_deadline
         else:
@@ -283,8 +297,8 @@ class Http1Downstream(asyncio.BufferedProtocol):
         return data[end:]
 
     def _head_begins(self) -> None:
-        if self.phase is Phase.IDLE:
-            self.phase = Phase.HEAD
+        if self.phase is IDLE:
+            self.phase = HEAD
             # Absolute: an inactivity timer never fires against one byte now and then (slowloris).
             self.deadline = self._edge.clock() + self._edge.timeouts.request_header
 
@@ -312,7 +326,7 @@ class Http1Downstream(asyncio.BufferedProtocol):
 
     def send_informational(self, head: ResponseHead) -> None:
         if self._head is not None and self._head.minor:
-            self._out += serialize.response_head(head, Framing.NONE, None)
+            self._out += serialize.response_head(head, NO_BODY, None)
             self.flush()
 
     def send_head(self, head: ResponseHead) -> None:
@@ -322,15 +336,15 @@ class Http1Downstream(asyncio.BufferedProtocol):
         if head.status == 101:
             self._begin_tunnel(head)
             return
-        if request.minor == 0 and framing is Framing.CHUNKED:
-            framing = Framing.CLOSE
-        elif request.minor and framing is Framing.CLOSE:
+        if request.minor == 0 and framing is CHUNKED:
+            framing = BY_CLOSE
+        elif request.minor and framing is BY_CLOSE:
             # The end of a close-delimited body cannot be told from a truncation; with chunks it can.
-            framing = Framing.CHUNKED
-        self._chunked = framing is Framing.CHUNKED
+            framing = CHUNKED
+        self._chunked = framing is CHUNKED
         # A request body still on its way when the answer begins would have to be read to its end for nothing.
         self._keep_alive = (
-            request.keep_alive and self._reader is None and framing is not Framing.CLOSE and not self._edge.draining
+            request.keep_alive and self._reader is None and framing is not BY_CLOSE and not self._edge.draining
         )
         if not self._keep_alive:
             connection: bytes | None = b"close"
@@ -339,8 +353,8 @@ class Http1Downstream(asyncio.BufferedProtocol):
         self._out += serialize.response_head(head, framing, connection)
 
     def _begin_tunnel(self, head: ResponseHead) -> None:
-        self._out += serialize.response_head(head, Framing.NONE, b"Upgrade")
-        self.phase = Phase.TUNNEL
+        self._out += serialize.response_head(head, NO_BODY, b"Upgrade")
+        self.phase = TUNNEL
         self._keep_alive = self._chunked = False
         self._reader = CloseReader()
         self._set_deadline()
@@ -358,7 +372,7 @@ class Http1Downstream(asyncio.BufferedProtocol):
         if self._chunked:
             self._out.append(serialize.last_chunk(trailers))
         self.flush()
-        if self.phase is Phase.TUNNEL and self._exchange is not None:
+        if self.phase is TUNNEL and self._exchange is not None:
             if self._transport.can_write_eof() and not self._transport.is_closing():
                 self._transport.write_eof()
                 self._ended = True
@@ -371,19 +385,19 @@ class Http1Downstream(asyncio.BufferedProtocol):
         out = self._out
         if out:
             self._out = []
-            if self.phase is Phase.TUNNEL or self._ended:
+            if self.phase is TUNNEL or self._ended:
                 self._set_deadline()
             self._transport.write(out[0] if len(out) == 1 else b"".join(out))
 
     def abort(self, error: GatewayError) -> None:
-        if self._head is not None and self._head.minor and self.phase is not Phase.TUNNEL:
+        if self._head is not None and self._head.minor and self.phase is not TUNNEL:
             # What came is delivered; a missing last chunk, or fewer octets than declared, shows that it is not all.
             self.flush()
             self._close()
         else:
             # Here a clean end of the connection would be a clean end of the body: a reset is not.
             sock = self._transport.get_extra_info("socket")
-            if sock.fileno() >= 0:
+            if sock is not None and sock.fileno() >= 0:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self._transport.abort()
 
@@ -400,13 +414,13 @@ class Http1Downstream(asyncio.BufferedProtocol):
             self._exchange.flush_request()
 
     def exchange_ended(self) -> None:
-        tunnel = self.phase is Phase.TUNNEL
+        tunnel = self.phase is TUNNEL
         # What came along with an upgrade that was refused was meant for a tunnel; it is not read as a request.
         premature = (self._held or self._processing) and self._head is not None and self._head.upgrade is not None
         unread = self._reader is not None
         self._exchange = self._reader = None
         self._paused = False
-        if self.phase is Phase.CLOSED or self._transport.is_closing():
+        if self.phase is CLOSED or self._transport.is_closing():
             return
         if tunnel:
             self._close()
@@ -416,12 +430,12 @@ class Http1Downstream(asyncio.BufferedProtocol):
             self._linger()
 
     def _next(self) -> None:
-        self.phase = Phase.IDLE
+        self.phase = IDLE
         self._head = None
         self._set_deadline()
         if self._held and not self._processing:
             self._process_held()
-        elif (self._ended or self._edge.draining) and not self._processing:
+        elif self._ended and not self._processing:
             self._close()
 
     # --- replies without an exchange -----------------------------------------------------------------------------
@@ -429,7 +443,7 @@ class Http1Downstream(asyncio.BufferedProtocol):
     def _refuse_unread(self, error: GatewayError) -> None:
         """Answers a head that could not be read, or never came whole; nothing on this connection is read again."""
         head, body = reply(self._edge, self.peer, None, error)
-        self._out = [*serialize.response_head(head, Framing.LENGTH, b"close"), body]
+        self._out = [*serialize.response_head(head, BY_LENGTH, b"close"), body]
         self.flush()
         self._linger()
 
@@ -447,7 +461,7 @@ class Http1Downstream(asyncio.BufferedProtocol):
         failure = GatewayError(Reason.PROXY_INTERNAL_ERROR, "unexpected error, logged with a traceback")
         if self._exchange is not None:
             self._exchange.fail(failure)
-        elif self.phase in (Phase.IDLE, Phase.HEAD, Phase.EXCHANGE):
+        elif self.phase in (IDLE, HEAD, EXCHANGE):
             self._refuse_unread(failure)
         else:
             self._transport.abort()
@@ -457,27 +471,27 @@ class Http1Downstream(asyncio.BufferedProtocol):
     def _set_deadline(self) -> None:
         """The deadline of the phase as it is now; every call is a sign of progress."""
         phase = self.phase
-        if phase is Phase.HEAD:
+        if phase is HEAD:
             return  # absolute, see _head_begins
         edge = self._edge
         timeouts = edge.timeouts
         if self._write_full:
             self.deadline = edge.clock() + timeouts.body_idle
-        elif phase is Phase.IDLE:
+        elif phase is IDLE:
             self.deadline = edge.clock() + timeouts.idle
-        elif phase is Phase.TUNNEL:
+        elif phase is TUNNEL:
             self.deadline = edge.clock() + (timeouts.half_closed if self._ended else timeouts.tunnel_idle)
-        elif phase is Phase.EXCHANGE and self._reader is not None and not self._paused:
+        elif phase is EXCHANGE and self._reader is not None and not self._paused:
             self.deadline = edge.clock() + timeouts.body_idle
-        elif phase is Phase.EXCHANGE and self._ended:
+        elif phase is EXCHANGE and self._ended:
             self.deadline = edge.clock() + timeouts.half_closed
-        elif phase is Phase.EXCHANGE:
+        elif phase is EXCHANGE:
             self.deadline = inf  # the sandbox's turn; the upstream connection has a deadline of its own
 
     def expire(self, now: float) -> None:
         """The deadline has passed."""
         phase = self.phase
-        if phase is Phase.LINGER:
+        if phase is LINGER:
             pending = undelivered(self._transport)
             if pending and pending != self._stall:
                 self._stall = pending  # the last octets are still on their way to a slow reader
@@ -487,13 +501,13 @@ class Http1Downstream(asyncio.BufferedProtocol):
         elif self._write_full and undelivered(self._transport) != self._stall:
             self._stall = undelivered(self._transport)
             self._set_deadline()  # slow, but taking octets
-        elif phase is Phase.HEAD:
+        elif phase is HEAD:
             allowed = self._edge.timeouts.request_header
             self._refuse_unread(GatewayError(Reason.REQUEST_TIMEOUT, f"the head was not complete after {allowed:g} s"))
-        elif phase is Phase.EXCHANGE and not self._write_full and not self._ended and self._exchange is not None:
+        elif phase is EXCHANGE and not self._write_full and not self._ended and self._exchange is not None:
             allowed = self._edge.timeouts.body_idle
             self._exchange.fail(GatewayError(Reason.REQUEST_TIMEOUT, f"the body stood still for {allowed:g} s"))
-        elif phase is Phase.IDLE and not self._write_full:
+        elif phase is IDLE and not self._write_full:
             self._close()
         else:
             self._transport.abort()
@@ -517,13 +531,14 @@ class Http1Downstream(asyncio.BufferedProtocol):
         self._transport.close()
 
     def _begin_linger(self) -> None:
-        self.phase = Phase.LINGER
+        self.phase = LINGER
         self._held = b""
         self._stall = -1
         self.deadline = self._edge.clock() + self._edge.timeouts.linger
 
     def drain(self) -> None:
-        if self.phase is Phase.IDLE and not self._write_full:
+        self._keep_alive = False  # also after an answer whose head has left already and said nothing about it
+        if self.phase is IDLE and not self._write_full:
             self._close()
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from gateway.errors import GatewayError
 from gateway.http.head_parser import FieldSectionError, HeadLimits, has_bare_line_end, parse_field_section
-from gateway.http.message import Fields, Framing
+from gateway.http.message import BY_LENGTH, CHUNKED, NO_BODY, Fields, Framing
 from gateway.http.validate import check_values
 
 MAX_CHUNK_LINE = 256
@@ -206,10 +206,10 @@ def _chunk_size(line: bytes) -> int:
 
 def reader_for(framing: Framing, length: int, limits: HeadLimits, head_fields: int = 0) -> BodyReader | None:
     """The reader for a body, or None where there is none; `head_fields` is how many fields its head had."""
-    if framing is Framing.NONE:
+    if framing is NO_BODY:
         return None
-    if framing is Framing.LENGTH:
+    if framing is BY_LENGTH:
         return LengthReader(length)
-    if framing is Framing.CHUNKED:
+    if framing is CHUNKED:
         return ChunkedReader(limits, head_fields)
     return CloseReader()

@@ -28,6 +28,10 @@ class Framing(Enum):
     """Not a body: what follows a 101 belongs to another protocol until one side closes."""
 
 
+NO_BODY, BY_LENGTH, CHUNKED, BY_CLOSE, AS_TUNNEL = Framing
+"""By themselves: through its class, CPython 3.11 takes 0.1 µs to find a member, and a request asks often."""
+
+
 class Section:
     """A field list and its HTTP/1.1 lines, written once. Not to be changed: it is shared."""
 
@@ -72,7 +76,7 @@ class RequestSection(Section):
         self.forwarding = forwarding
         self.authority = authority
         self.keep_alive = keep_alive
-        self.framing = Framing.NONE  # NONE, LENGTH or CHUNKED
+        self.framing = NO_BODY  # NONE, LENGTH or CHUNKED
         self.content_length = 0  # declared octets where framing is LENGTH
         self.upgrade: bytes | None = None  # the one protocol asked for, if the method is GET
         self.expects_continue = False
@@ -137,7 +141,7 @@ class ResponseHead:
         self.status = status
         self.phrase = phrase
         self.section = section
-        self.framing = Framing.NONE
+        self.framing = NO_BODY
         self.content_length = 0  # declared octets where framing is LENGTH
         self.keep_alive = True
         self.upgrade: bytes | None = None  # protocol switched to, on a 101

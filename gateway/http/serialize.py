@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 from http import HTTPStatus
 
-from gateway.http.message import Fields, Framing, RequestHead, ResponseHead, Section
+from gateway.http.message import CHUNKED, Fields, Framing, RequestHead, ResponseHead, Section
 
 LAST_CHUNK = b"0\r\n\r\n"
 _PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
@@ -28,7 +28,7 @@ def request_head(head: RequestHead, host: bytes, added: Section, request_id: byt
         end = b"\r\n\r\n"
         if section.trailers_ok:
             end = b"\r\nConnection: TE\r\nTE: trailers" + end
-        if head.framing is Framing.CHUNKED:
+        if head.framing is CHUNKED:
             end = b"\r\nTransfer-Encoding: chunked" + end
     return b"".join(
         (
@@ -59,7 +59,7 @@ def response_head(head: ResponseHead, framing: Framing, connection: bytes | None
     field's value, if one is due. Returned in parts so that the first piece of the body joins the same write.
     """
     parts = [_status_line(head.status, head.phrase), head.section.lines, b"X-Request-Id: ", head.request_id]
-    if framing is Framing.CHUNKED:
+    if framing is CHUNKED:
         parts.append(b"\r\nTransfer-Encoding: chunked")
     if head.upgrade is not None:
         parts += (b"\r\nUpgrade: ", head.upgrade)

@@ -15,8 +15,11 @@ from functools import lru_cache
 from gateway.errors import GatewayError, Reason
 from gateway.http.fields import TOKEN, Role, classify, known_role
 from gateway.http.message import (
+    BY_CLOSE,
+    BY_LENGTH,
+    CHUNKED,
+    NO_BODY,
     Fields,
-    Framing,
     RequestHead,
     RequestSection,
     ResponseHead,
@@ -141,14 +144,14 @@ def request_section(minor: int, pairs: Fields) -> RequestSection:
             raise _bad("an HTTP/1.0 request has Transfer-Encoding")
         if coding.lower() != b"chunked":
             raise GatewayError(Reason.NOT_IMPLEMENTED, "Transfer-Encoding is not exactly “chunked”")
-        section.framing = Framing.CHUNKED
+        section.framing = CHUNKED
     elif length is not None:
         if _DECIMAL.fullmatch(length) is None:
             raise _bad("Content-Length is not a decimal number")
         section.content_length = int(length)
         if section.content_length:
-            section.framing = Framing.LENGTH
-    if section.framing is Framing.NONE:
+            section.framing = BY_LENGTH
+    if section.framing is NO_BODY:
         section.upgrade = _upgrade(minor, options, upgrades)
     else:
         section.expects_continue = expects_continue
@@ -293,10 +296,10 @@ def response_head(status: int, phrase: bytes, section: ResponseSection, request_
         pass
     # 4: chunked decides. 6: then Content-Length. 8: else everything until the connection closes.
     elif section.chunked:
-        head.framing = Framing.CHUNKED
+        head.framing = CHUNKED
     elif section.content_length is None:
-        head.framing = Framing.CLOSE
+        head.framing = BY_CLOSE
     elif section.content_length:
-        head.framing = Framing.LENGTH
+        head.framing = BY_LENGTH
         head.content_length = section.content_length
     return head

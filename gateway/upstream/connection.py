@@ -23,7 +23,7 @@ from gateway.errors import GatewayError, Reason
 from gateway.http import serialize
 from gateway.http.body import BodyError, BodyReader, reader_for
 from gateway.http.head_parser import HEAD_END, check_partial_response, parse_response_head, quote
-from gateway.http.message import Fields, Framing, RequestHead, ResponseHead, Section
+from gateway.http.message import AS_TUNNEL, CHUNKED, Fields, RequestHead, ResponseHead, Section
 from gateway.transport import GONE
 
 if TYPE_CHECKING:
@@ -45,6 +45,10 @@ class State(Enum):
     TUNNEL = auto()
     DONE = auto()
     CLOSED = auto()
+
+
+IDLE, HEAD, BODY, TUNNEL, DONE, CLOSED = State
+"""By themselves: through its class, CPython 3.11 takes 0.1 µs to find a member, thirty times a request."""
 
 
 class Http1Upstream(asyncio.BufferedProtocol):
@@ -79,7 +83,7 @@ class Http1Upstream(asyncio.BufferedProtocol):
         self.key = key
         self._socket = sock  # ours to look at (`is_alive`), the transport's to read, write and close
         self._transport = GONE  # the real one from connection_made to connection_lost
-        self.state = State.IDLE
+        self.state = IDLE
         self._sink: ResponseSink | None = None  # set from send_request to the end of the response
         self._request: RequestHead | None = None
         self._request_done = True
@@ -108,10 +112,10 @@ class Http1Upstream(asyncio.BufferedProtocol):
         self._request = head
         self._request_done = False
         self._response = None
-        self._chunked = head.framing is Framing.CHUNKED
+        self._chunked = head.framing is CHUNKED
         self._informational = 0
         self.heard = False
-        self.state = State.HEAD  # its deadline begins with the flush
+        self.state = HEAD  # its deadline begins with the flush
         self._out.append(serialize.request_head(head, host, added, request_id))
 
     def send_body(self, data: bytes) -> None:
@@ -122,7 +126,7 @@ class Http1Upstream(asyncio.BufferedProtocol):
 
     def finish(self, trailers: Fields) -> None:
         self._request_done = True
-        if self.state is State.TUNNEL:
+        if self.state is TUNNEL:
             self.flush()
             if not self._transport.is_closing():
                 self._transport.write_eof()
@@ -131,14 +135,14 @@ class Http1Upstream(asyncio.BufferedProtocol):
 
     def flush(self) -> None:
         out = self._out
-        if out and self.state is not State.CLOSED:
+        if out and self.state is not CLOSED:
             self._transport.write(out[0] if len(out) == 1 else b"".join(out))
-            if self.state is State.HEAD:
+            if self.state is HEAD:
                 self.deadline = self._clock() + self._pool.timeouts.response_header
         self._out = []
 
     def pause(self) -> None:
-        if not self._paused and self.state is not State.CLOSED:
+        if not self._paused and self.state is not CLOSED:
             self._paused = True
             self.deadline = inf  # downstream's slowness is not the sandbox's fault
             self._transport.pause_reading()
@@ -146,19 +150,19 @@ class Http1Upstream(asyncio.BufferedProtocol):
     def resume(self) -> None:
         if self._paused:
             self._paused = False
-            if self.state is not State.CLOSED and not self._transport.is_closing():
-                if self.state is not State.TUNNEL:  # see _switch
+            if self.state is not CLOSED and not self._transport.is_closing():
+                if self.state is not TUNNEL:  # see _switch
                     self.deadline = self._clock() + self._pool.timeouts.response_idle
                 self._transport.resume_reading()
 
     def release(self) -> None:
         response = self._response
         self._sink = None
-        if self.state is State.DONE and self._request_done and response is not None and response.keep_alive:
+        if self.state is DONE and self._request_done and response is not None and response.keep_alive:
             self._request = self._response = None
             if self._paused:
                 self.resume()
-            self.state = State.IDLE
+            self.state = IDLE
             self.reused = True
             self._pool.put(self)
         else:
@@ -169,10 +173,10 @@ class Http1Upstream(asyncio.BufferedProtocol):
 
         A request that was not sent yet is not wanted any more; the last octets of a tunnel (a WebSocket's Close) are.
         """
-        if self.state is State.CLOSED:
+        if self.state is CLOSED:
             return
-        tunnel = self.state is State.TUNNEL
-        self.state = State.CLOSED
+        tunnel = self.state is TUNNEL
+        self.state = CLOSED
         self._sink = None
         self._reader = None
         self._out = []
@@ -203,7 +207,7 @@ class Http1Upstream(asyncio.BufferedProtocol):
 
     def stillborn(self) -> GatewayError | None:
         """Why a connection just dialed is of no use: it may have ended before the dialing task went on."""
-        if self.state is not State.CLOSED:
+        if self.state is not CLOSED:
             return None
         if self.heard:  # SSH, SMTP and databases greet whoever connects
             detail = f"the app spoke before it was asked, beginning with {quote(self._held)}"
@@ -213,13 +217,13 @@ class Http1Upstream(asyncio.BufferedProtocol):
     def expire(self, now: float) -> None:
         """The deadline has passed: what that means depends on what was awaited."""
         timeouts = self._pool.timeouts
-        if self.state is State.HEAD:
+        if self.state is HEAD:
             detail = f"no answer within {timeouts.response_header:g} s"
             self._fail(GatewayError(Reason.HTTP_RESPONSE_TIMEOUT, detail))
-        elif self.state is State.BODY:
+        elif self.state is BODY:
             detail = f"the answer stood still for {timeouts.response_idle:g} s"
             self._fail(GatewayError(Reason.HTTP_RESPONSE_INCOMPLETE, detail))
-        elif self.state is State.CLOSED:
+        elif self.state is CLOSED:
             self._transport.abort()  # the sandbox did not take a tunnel's last octets
             self._pool.forget(self)
         else:
@@ -242,12 +246,12 @@ class Http1Upstream(asyncio.BufferedProtocol):
         """Takes what one read brought."""
         state = self.state
         try:
-            if state is State.HEAD:
+            if state is HEAD:
                 self._read_head(data)
-            elif state is State.BODY:
+            elif state is BODY:
                 self.deadline = self._clock() + self._pool.timeouts.response_idle
                 self._read_body(data)
-            elif state is State.TUNNEL:
+            elif state is TUNNEL:
                 self._deliver_tunnel(data)
             else:
                 # Nothing was asked (IDLE), or everything was said (DONE): a response smuggled for the next request.
@@ -261,14 +265,14 @@ class Http1Upstream(asyncio.BufferedProtocol):
             self._fail(GatewayError(Reason.PROXY_INTERNAL_ERROR, "unexpected error, logged with a traceback"))
 
     def eof_received(self) -> bool:
-        if self.state is State.TUNNEL and self._sink is not None:
+        if self.state is TUNNEL and self._sink is not None:
             self._sink.response_end([])
-            return self.state is State.TUNNEL  # half-closed: the other direction may go on
+            return self.state is TUNNEL  # half-closed: the other direction may go on
         self._lost(None)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if exc is not None and self.state is State.HEAD:
+        if exc is not None and self.state is HEAD:
             self._read_what_is_left()
         self._lost(exc)
         self._pool.forget(self)
@@ -317,10 +321,10 @@ class Http1Upstream(asyncio.BufferedProtocol):
             return
         self._response = head
         self._reader = reader_for(head.framing, head.content_length, limits, len(head.section.fields))
-        self.state = State.BODY
+        self.state = BODY
         self.deadline = self._clock() + self._pool.timeouts.response_idle
         sink.response_head(head)
-        if self.state is not State.BODY:
+        if self.state is not BODY:
             return  # the exchange ended it: downstream is gone
         if self._reader is None:
             self._complete(data)
@@ -337,7 +341,7 @@ class Http1Upstream(asyncio.BufferedProtocol):
             return
         if content:
             sink.response_body(content)
-        if rest is not None and self.state is State.BODY:
+        if rest is not None and self.state is BODY:
             self._complete(rest)
 
     def _complete(self, rest: bytes) -> None:
@@ -345,7 +349,7 @@ class Http1Upstream(asyncio.BufferedProtocol):
         assert sink is not None and response is not None
         if rest:
             response.keep_alive = False  # octets beyond the body are dropped with the connection
-        self.state = State.DONE
+        self.state = DONE
         self.deadline = inf
         self._reader = None
         sink.response_end(reader.trailers if reader is not None else [])
@@ -359,14 +363,14 @@ class Http1Upstream(asyncio.BufferedProtocol):
         # RFC 9110 section 7.8: a server MUST NOT switch to a protocol that the request did not name.
         if head.upgrade is None or head.upgrade.lower() != asked.lower():
             raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, "the app switched to another protocol than asked for")
-        head.framing = Framing.TUNNEL
+        head.framing = AS_TUNNEL
         self._response = head
         self._chunked = False
         self._request_done = False
-        self.state = State.TUNNEL
+        self.state = TUNNEL
         self.deadline = inf  # a tunnel's silence is timed downstream, where both directions pass
         sink.response_head(head)
-        if data and self.state is State.TUNNEL:
+        if data and self.state is TUNNEL:
             sink.response_body(data)
 
     def _deliver_tunnel(self, data: bytes) -> None:
@@ -391,10 +395,10 @@ class Http1Upstream(asyncio.BufferedProtocol):
         """The sandbox closed, cleanly or not."""
         state = self.state
         how = "reset the connection" if exc is not None else "closed the connection"
-        if state is State.HEAD:
+        if state is HEAD:
             when = "in the middle of its answer's head" if self._held else "before answering"
             self._fail(GatewayError(Reason.CONNECTION_TERMINATED, f"the app {how} {when}"))
-        elif state is State.BODY:
+        elif state is BODY:
             reader = self._reader
             assert reader is not None
             if exc is None and reader.ends_at_eof():
@@ -404,7 +408,7 @@ class Http1Upstream(asyncio.BufferedProtocol):
                 self._complete(b"")
             else:
                 self._fail(GatewayError(Reason.HTTP_RESPONSE_INCOMPLETE, f"the app {how} inside the body"))
-        elif state is State.TUNNEL:
+        elif state is TUNNEL:
             self._fail(GatewayError(Reason.CONNECTION_TERMINATED, f"the app {how}"))
         else:
             self.close()

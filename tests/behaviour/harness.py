@@ -168,20 +168,18 @@ class Wire(asyncio.Protocol):
         self.transport.write_eof()
 
     def close(self) -> None:
-        if self.transport is not None:
-            self.transport.close()
+        self.transport.close()
 
     def reset(self) -> None:
         """Ends the connection with a RST."""
-        if not self.closed:
+        if not self.transport.is_closing():
             sock = self.transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.transport.abort()
 
-    @property
-    def handed_over(self) -> Callable[[int], int]:
-        """Of so many octets sent, how many the kernel has taken."""
-        return lambda sent: sent - self.transport.get_write_buffer_size()
+    def handed_over(self, sent: int) -> int:
+        """Of `sent` octets, how many the kernel has taken."""
+        return sent - self.transport.get_write_buffer_size()
 
     # --- reading ---------------------------------------------------------------------------------------------------
 
@@ -189,7 +187,7 @@ class Wire(asyncio.Protocol):
         self.transport.pause_reading()
 
     def read_on(self) -> None:
-        if not self.closed:
+        if not self.transport.is_closing():
             self.transport.resume_reading()
 
     @property

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
+import ssl
 
 import pytest
 
-from tests.behaviour.harness import App, Gateway, OpenGateway, Wire, get, listening_socket, until
+from tests.behaviour.harness import App, Gateway, OpenGateway, TlsSides, Wire, get, listening_socket, until
 
 both = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 LEAVING = pytest.mark.parametrize("how", ["close", "reset"])
@@ -98,7 +99,8 @@ async def test_inside_the_request(gateway: Gateway, app: App, how: str, tls: boo
 
 
 @LEAVING
-async def test_while_dialing(gateway: Gateway, how: str) -> None:
+async def test_while_dialing(open_gateway: OpenGateway, how: str) -> None:
+    gateway = await open_gateway(upstream={"connect_timeout": 60.0})
     full = listening_socket(backlog=0)
     filling = [socket.socket(socket.AF_INET6, socket.SOCK_STREAM) for _ in range(4)]
     for sock in filling:
@@ -155,6 +157,40 @@ async def test_pipelined_requests_of_one_who_left_are_not_begun(gateway: Gateway
     await released(gateway, upstream, 499)
     await gateway.settled()
     assert app.received.count(b"GET ") == 1
+
+
+async def test_a_goodbye_over_tls_from_one_who_stays_on_the_line(
+    open_gateway: OpenGateway, tls_sides: TlsSides
+) -> None:
+    """close_notify ends both directions: the app's endless answer is not fetched any more, only to be thrown away."""
+    gateway = await open_gateway(timeouts={"linger": 0.2, "body_idle": 0.2}, kernel_buffer=16 * 1024)
+    app = await gateway.app(kernel_buffer=16 * 1024)
+    wire = await gateway.connect_to(gateway.tls_port, kernel_buffer=16 * 1024)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = tls_sides.client.wrap_bio(incoming, outgoing, server_hostname="5000-box.sandbox.localhost")
+    shaken = False
+    while not shaken:
+        try:
+            tls.do_handshake()
+            shaken = True
+        except ssl.SSLWantReadError:
+            wire.send(outgoing.read())
+            await wire.wait(lambda: wire.unread > 0, "the handshake goes on")
+            incoming.write(await wire.read(wire.unread))
+    tls.write(get(app))
+    wire.send(outgoing.read())
+    upstream = await app.accept()
+    await upstream.request()
+    wire.stop_reading()
+    upstream.send(b"HTTP/1.1 200 OK\r\n\r\n")
+    while upstream.writable:
+        upstream.send(bytes(100_000))
+        await gateway.settled()
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.unwrap()
+    wire.send(outgoing.read())
+    await upstream.ended()
+    await until(lambda: not gateway.edge.connections, "the connection is forgotten")
 
 
 async def test_two_hundred_who_left(gateway: Gateway, app: App) -> None:

@@ -67,8 +67,26 @@ async def test_413_from_an_app_that_does_not_read(gateway: Gateway, app: App, tl
     assert (answer.status, answer.body, answer.get(b"Connection")) == (413, b"big", b"close")
 
 
+async def test_an_answer_whose_connection_a_write_finds_dead(gateway: Gateway, app: App) -> None:
+    """What the app said before it hung up is heard even if that is noticed first."""
+    browser = await gateway.connect()
+    await upload(browser, app)
+    upstream = await app.accept()
+    await upstream.read_until(b"\r\n\r\n" + bytes(1000))
+    upstream.stop_reading()
+    (connection,) = gateway.edge.pool.connections
+    connection._transport.pause_reading()  # what comes next has not been read when the write fails
+    browser.send(bytes(1000))
+    await gateway.settled()
+    upstream.send(TOO_LARGE)
+    upstream.close()  # with octets unread, so this is a reset
+    await until(lambda: upstream.closed, "the app has hung up")
+    browser.send(bytes(1000))
+    answer = await browser.answer()
+    assert (answer.status, answer.body) == (413, b"big")
+
+
 async def test_an_app_that_answers_and_resets_at_once(gateway: Gateway, app: App) -> None:
-    """What the app said before it hung up is heard even if our next write finds the connection dead first."""
     for _ in range(20):
         browser = await gateway.connect()
         await upload(browser, app)
@@ -78,7 +96,7 @@ async def test_an_app_that_answers_and_resets_at_once(gateway: Gateway, app: App
         for _ in range(4):
             browser.send(bytes(64 * 1024))
         upstream.send(TOO_LARGE)
-        upstream.close()  # with octets unread, so this is a reset
+        upstream.close()
         answer = await browser.answer()
         assert (answer.status, answer.body) == (413, b"big")
         browser.close()

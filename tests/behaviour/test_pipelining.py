@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.behaviour.harness import OK, App, Gateway, Wire, answering, get, post, until
+from tests.behaviour.harness import OK, App, Gateway, OpenGateway, Wire, answering, get, post, until
 
 
 async def echo(wire: Wire) -> None:
@@ -153,18 +153,21 @@ async def test_a_flood_is_bounded(gateway: Gateway, tls: bool) -> None:
     upstream.close()  # a connection that is not read is found dead when its answer is written
 
 
-async def test_a_reader_that_takes_no_answers_gets_no_new_ones(gateway: Gateway) -> None:
-    """Requests are not read on while their answers pile up."""
-    big = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + bytes(1_000_000)
-    app = await gateway.app(answering(big))
-    browser = await gateway.connect(kernel_buffer=32 * 1024)
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("size", [3_000, 30_000, 300_000])
+async def test_a_reader_that_takes_no_answers_gets_no_new_ones(open_gateway: OpenGateway, size: int, tls: bool) -> None:
+    """Requests are not read on while their answers pile up, however little each of them is."""
+    count = 12_000_000 // size
+    gateway = await open_gateway(kernel_buffer=32 * 1024)
+    app = await gateway.app(answering(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size)))
+    browser = await gateway.connect(tls=tls, kernel_buffer=32 * 1024)
     browser.stop_reading()
-    browser.send(get(app) * 200)
+    browser.send(get(app) * count)
     (downstream,) = await until(lambda: gateway.edge.downstreams, "the connection")
     await until(lambda: downstream._write_full, "the answers fill the connection")
     for _ in range(10):
         await gateway.settled()
-    assert len(gateway.log) < 20
+    assert len(gateway.log) * size < 1_000_000
     browser.read_on()
-    for _ in range(200):
-        assert len((await browser.answer()).body) == 1_000_000
+    for _ in range(count):
+        assert len((await browser.answer()).body) == size
