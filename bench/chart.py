@@ -18,7 +18,14 @@ from bench.workloads import WORKLOADS, Kind
 
 BACKGROUND, PANEL, LINE, TEXT, FAINT = "#fbfaf8", "#ffffff", "#d8d4cc", "#1c2024", "#5b636b"
 OURS = "#b3420f"
-THEIRS = {"nginx": "#3f6f52", "haproxy": "#7aa88b", "go": "#2f6690", "caddy": "#81a4c4", "aiohttp": "#a39a8b"}
+THEIRS = {
+    "nginx": "#3f6f52",
+    "haproxy": "#7aa88b",
+    "go": "#2f6690",
+    "go_as_shipped": "#5d8bb3",
+    "caddy": "#81a4c4",
+    "aiohttp": "#a39a8b",
+}
 WIDTH = 880
 MARGIN = 24
 _FONT = 'font-family="ui-sans-serif, system-ui, sans-serif"'

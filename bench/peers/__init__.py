@@ -51,6 +51,23 @@ class Peer:
     """Run once; makes `@BINARY@`."""
 
 
+def _go(name: str, title: str, *flags: str) -> Peer:
+    """Tuned, it keeps as many upstream connections as it needs; as shipped, two per host, and dials the rest anew."""
+    return Peer(
+        name=name,
+        title=title,
+        program="go",
+        package="golang-go",
+        command=(
+            *("@BINARY@", "-tls", "127.0.0.1:@TLS_PORT@", "-plain", "127.0.0.1:@PLAIN_PORT@"),
+            *("-cert", "@CERT@", "-key", "@KEY@", *flags),
+        ),
+        version=("@PROGRAM@", "version"),
+        environment=(("GOMAXPROCS", "1"),),  # it has one core
+        build=("@PROGRAM@", "build", "-o", "@BINARY@", str(HERE / "reverseproxy.go")),
+    )
+
+
 PEERS = {
     peer.name: peer
     for peer in (
@@ -81,19 +98,8 @@ PEERS = {
             version=("@PROGRAM@", "-v"),
             configuration="haproxy.cfg",
         ),
-        Peer(
-            name="go",
-            title="Go ReverseProxy",
-            program="go",
-            package="golang-go",
-            command=(
-                *("@BINARY@", "-tls", "127.0.0.1:@TLS_PORT@", "-plain", "127.0.0.1:@PLAIN_PORT@"),
-                *("-cert", "@CERT@", "-key", "@KEY@"),
-            ),
-            version=("@PROGRAM@", "version"),
-            environment=(("GOMAXPROCS", "1"),),  # it has one core
-            build=("@PROGRAM@", "build", "-o", "@BINARY@", str(HERE / "reverseproxy.go")),
-        ),
+        _go("go", "Go ReverseProxy, tuned"),
+        _go("go_as_shipped", "Go ReverseProxy, as shipped", "-as-shipped"),
         Peer(
             name="caddy",
             title="Caddy",

@@ -26,6 +26,7 @@ func main() {
 	listenPlain := flag.String("plain", "", "address of the plain listener")
 	cert := flag.String("cert", "", "certificate chain, PEM")
 	key := flag.String("key", "", "private key, PEM")
+	asShipped := flag.Bool("as-shipped", false, "leave http.DefaultTransport and no buffer pool, as most programs do")
 	flag.Parse()
 
 	proxy := &httputil.ReverseProxy{
@@ -42,6 +43,9 @@ func main() {
 		},
 		BufferPool: &buffers{sync.Pool{New: func() any { b := make([]byte, 32*1024); return &b }}},
 		ErrorLog:   log.New(io.Discard, "", 0),
+	}
+	if *asShipped {
+		proxy.Transport, proxy.BufferPool = nil, nil // two idle connections per host: under load it dials all the time
 	}
 	server := func(address string) *http.Server {
 		return &http.Server{

@@ -75,12 +75,18 @@ class Edge:
         self.pool = Pool(settings, AddressPolicy(settings.upstream.allow, own_listeners), self.clock)
         parser = HostnameParser(settings.edge.domains)
         self.example_domain = parser.domains[-1]
-        self.route: Callable[[bytes], Target] = lru_cache(maxsize=ROUTES_REMEMBERED)(
-            lambda authority: parser.parse(authority.decode("latin-1"))
-        )
-        """The target an authority names; raises GatewayError as `HostnameParser.parse` does."""
+        denied_ports = frozenset(settings.upstream.deny_ports)
+
+        @lru_cache(maxsize=ROUTES_REMEMBERED)
+        def route(authority: bytes) -> Target:
+            target = parser.parse(authority.decode("latin-1"))
+            if target.port in denied_ports:
+                raise GatewayError(Reason.PORT_DENIED, f"port {target.port} is in upstream.deny_ports")
+            return target
+
+        self.route: Callable[[bytes], Target] = route
+        """The target an authority names; raises GatewayError as `HostnameParser.parse` does, or `port_denied`."""
         self.host_mask = _host_mask(settings.upstream.host)
-        self._denied_ports = frozenset(settings.upstream.deny_ports)
         self.read_buffer = memoryview(bytearray(READ_BUFFER))  # every downstream read lands here, one at a time
         self.draining = False
         self._drained = asyncio.Event()
@@ -92,11 +98,6 @@ class Edge:
         self._sweeping = loop.call_later(self._sweep_interval, self._sweep)
 
     # --- limits --------------------------------------------------------------------------------------------------
-
-    def check_port(self, port: int) -> None:
-        """Raises GatewayError(port_denied)."""
-        if port in self._denied_ports:
-            raise GatewayError(Reason.PORT_DENIED, f"port {port} is in upstream.deny_ports")
 
     def enter(self, sandbox_id: str) -> None:
         """Counts an exchange in; raises GatewayError(connection_limit_reached), counting nothing."""

@@ -115,10 +115,10 @@ class Exchange:
         self._request_id = (head.forwarding and self._downstream.peer.request_id(head)) or edge.ids.new()
         try:
             self._target = target = edge.route(head.authority)
-            edge.check_port(target.port)
             sandbox = edge.directory.peek(target.sandbox_id)
             if sandbox is not None:
-                upstream = edge.pool.acquire(self._admit(sandbox, target), self._replayable())
+                replayable = head.framing is NO_BODY and head.method in IDEMPOTENT
+                upstream = edge.pool.acquire(self._admit(sandbox, target), replayable)
                 if upstream is not None:
                     self._reused = True
                     self._send(upstream)
@@ -179,9 +179,7 @@ class Exchange:
         self.phase = OPEN
         host = head.authority if edge.host_mask is None else edge.host_mask(self._target)
         upstream.send_request(self, head, host, self._downstream.peer.added(head), self._request_id)
-        if head.framing is NO_BODY:
-            self._request_complete = True
-            upstream.finish([])
+        self._request_complete = head.framing is NO_BODY
 
     # --- from downstream -----------------------------------------------------------------------------------------
 

@@ -283,11 +283,12 @@ class Http1Downstream(asyncio.BufferedProtocol):
             self._refuse_unread(error)
             return b""
         self._head = head
-        self._reader = reader_for(head.framing, head.section.content_length, limits, len(head.section.fields))
         self.phase = EXCHANGE
-        if self._reader is None:
+        if head.framing is NO_BODY:
             self.deadline = inf  # the sandbox's turn, see _set_deadline
         else:
+            section = head.section
+            self._reader = reader_for(head.framing, section.content_length, limits, len(section.fields))
             self._set_deadline()
         if self._refusal is not None:
             self._refuse(head, self._refusal(head))

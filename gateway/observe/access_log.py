@@ -117,10 +117,6 @@ def _text(octets: bytes) -> str:
     return octets[:MAX_TEXT].decode("ascii", "backslashreplace")
 
 
-def _path(target: bytes) -> str:
-    return _text(target.partition(b"?")[0])
-
-
 _encode = msgspec.json.Encoder().encode
 
 
@@ -151,9 +147,9 @@ def json_line(record: AccessRecord) -> bytes:
         round(record.time, 3),
         record.request_id,
         record.remote,
-        _text(record.method),
-        _text(record.host),
-        _path(record.target),
+        record.method[:MAX_TEXT].decode("latin-1"),
+        record.host[:MAX_TEXT].decode("latin-1"),
+        record.target.partition(b"?")[0][:MAX_TEXT].decode("latin-1"),
         record.status,
         round(record.duration * 1000, 2),
         record.received,

@@ -23,7 +23,7 @@ from gateway.errors import GatewayError, Reason
 from gateway.http import serialize
 from gateway.http.body import BodyError, BodyReader, reader_for
 from gateway.http.head_parser import HEAD_END, check_partial_response, parse_response_head, quote
-from gateway.http.message import AS_TUNNEL, CHUNKED, Fields, RequestHead, ResponseHead, Section
+from gateway.http.message import AS_TUNNEL, CHUNKED, NO_BODY, Fields, RequestHead, ResponseHead, Section
 from gateway.transport import GONE
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Http1Upstream(asyncio.BufferedProtocol):
     ) -> None:
         self._sink = sink
         self._request = head
-        self._request_done = False
+        self._request_done = head.framing is NO_BODY
         self._response = None
         self._chunked = head.framing is CHUNKED
         self._informational = 0

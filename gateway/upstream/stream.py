@@ -49,7 +49,10 @@ class UpstreamStream(Protocol):
     def send_request(
         self, sink: ResponseSink, head: RequestHead, host: bytes, added: Section, request_id: bytes
     ) -> None:
-        """Begins a request: `host` is the Host field's value; `head`'s fields, then `added`, then X-Request-Id."""
+        """Begins a request: `host` is the Host field's value; `head`'s fields, then `added`, then X-Request-Id.
+
+        One without a body is complete with it; otherwise `finish` follows.
+        """
 
     def send_body(self, data: bytes) -> None: ...
 

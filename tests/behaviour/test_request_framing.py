@@ -165,9 +165,10 @@ async def test_refused_unread_when_octets_trickle_in(gateway: Gateway, status: i
     app = await gateway.app(answering(OK))
     browser = await gateway.connect()
     whole = (octets + SMUGGLED).replace(b"<app>", app.host)
-    for begin in range(0, len(whole), 1 + len(whole) // 100):
-        browser.send(whole[begin : begin + 1 + len(whole) // 100])
-        await gateway.settled() if begin % 10 == 0 else None
+    piece = 1 + len(whole) // 8
+    for begin in range(0, len(whole), piece):
+        browser.send(whole[begin : begin + piece])
+        await gateway.settled()
     answer = await browser.answer()
     assert (answer.status, answer.get(b"Connection")) == (status, b"close"), answer
     assert await browser.eof() == b""

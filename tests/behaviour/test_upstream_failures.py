@@ -113,10 +113,11 @@ async def test_a_head_that_trickles_for_too_long(open_gateway: OpenGateway) -> N
     upstream = await app.accept()
     await upstream.request()
     upstream.send(b"HTTP/1.1 200 OK\r\n")
-    while not upstream.end:
+    for _ in range(2_000):
+        if upstream.end:
+            break
         upstream.send(b"X-A: a\r\n")
         await gateway.settled()
-        assert upstream.received.count(b"GET") == 1
     await failed(gateway, browser, 504, b"http_response_timeout")
 
 
