@@ -112,11 +112,6 @@ class LineLog:
             self.lost = 0
 
 
-def _text(octets: bytes) -> str:
-    """Foreign octets for JSON, which escapes ASCII's control characters only; U+009B begins a sequence too."""
-    return octets[:MAX_TEXT].decode("ascii", "backslashreplace")
-
-
 _encode = msgspec.json.Encoder().encode
 
 
@@ -142,14 +137,17 @@ class _JsonLine(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 def json_line(record: AccessRecord) -> bytes:
-    """One JSON object and a newline."""
+    """One JSON object and a newline.
+
+    JSON escapes ASCII's control characters only, and U+009B begins a terminal's sequence too: foreign octets are ASCII.
+    """
     line = _JsonLine(
         round(record.time, 3),
         record.request_id,
         record.remote,
-        record.method[:MAX_TEXT].decode("latin-1"),
-        record.host[:MAX_TEXT].decode("latin-1"),
-        record.target.partition(b"?")[0][:MAX_TEXT].decode("latin-1"),
+        record.method[:MAX_TEXT].decode("ascii", "backslashreplace"),
+        record.host[:MAX_TEXT].decode("ascii", "backslashreplace"),
+        record.target.partition(b"?")[0][:MAX_TEXT].decode("ascii", "backslashreplace"),
         record.status,
         round(record.duration * 1000, 2),
         record.received,
