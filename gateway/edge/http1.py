@@ -11,15 +11,13 @@ paused. A connection has exactly one deadline, whose meaning is the phase's; the
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import socket
-import struct
 from collections.abc import Callable
 from enum import Enum, auto
 from math import inf
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
+from gateway.edge.connection import DownstreamConnection
 from gateway.edge.exchange import Exchange
 from gateway.edge.forwarded import Peer
 from gateway.edge.refusal import Refusal, reply
@@ -28,7 +26,6 @@ from gateway.http import serialize
 from gateway.http.body import BodyError, BodyReader, CloseReader, reader_for
 from gateway.http.head_parser import HEAD_END, check_partial_head, parse_request_head
 from gateway.http.message import BY_CLOSE, BY_LENGTH, CHUNKED, NO_BODY, Fields, RequestHead, ResponseHead
-from gateway.transport import GONE, undelivered
 
 if TYPE_CHECKING:
     from gateway.edge.edge import Edge
@@ -37,8 +34,6 @@ log = logging.getLogger("gateway.edge")
 
 PIPELINED_PER_TURN = 16
 """Requests answered from one read before other connections get their turn (CVE-2026-54273 counted none)."""
-LINGER_OCTETS = 4 * 1024 * 1024
-"""What a closing connection still reads and throws away, so that a reset does not overtake the answer."""
 
 
 class Phase(Enum):
@@ -56,44 +51,29 @@ IDLE, HEAD, EXCHANGE, TUNNEL, LINGER, CLOSED = Phase
 """By themselves: through its class, CPython 3.11 takes 0.1 µs to find a member, thirty times a request."""
 
 
-class Http1Downstream(asyncio.BufferedProtocol):
-    """A `DownstreamStream`, and the protocol object of its transport.
-
-    A buffered protocol, reading into the worker's one buffer: otherwise every TLS read allocates 256 KiB to hold it,
-    which costs a third of a request in page faults.
-    """
+class Http1Downstream(DownstreamConnection):
+    """A `DownstreamStream`, and the protocol object of its transport."""
 
     __slots__ = (
         "_chunked",
-        "_edge",
         "_ended",
         "_eof",
         "_exchange",
         "_head",
         "_held",
         "_keep_alive",
-        "_linger_left",
-        "_on_close",
         "_out",
         "_paused",
         "_processing",
         "_reader",
         "_reading",
         "_refusal",
-        "_stall",
-        "_transport",
-        "_write_full",
-        "deadline",
-        "peer",
         "phase",
     )
 
     def __init__(self, edge: Edge, peer: Peer, on_close: Callable[[], None], refusal: Refusal | None = None) -> None:
-        self._edge = edge
-        self.peer = peer
-        self._on_close = on_close  # called once, from connection_lost
+        super().__init__(edge, peer, on_close)
         self._refusal = refusal
-        self._transport = GONE  # the real one from connection_made to connection_lost
         self.phase = IDLE
         self._exchange: Exchange | None = None  # set exactly in EXCHANGE and TUNNEL
         self._head: RequestHead | None = None  # of the exchange
@@ -105,40 +85,17 @@ class Http1Downstream(asyncio.BufferedProtocol):
         self._out: list[bytes] = []  # written at the next flush
         self._chunked = False  # the response body goes out chunked
         self._keep_alive = True  # decided with each response head
-        self._write_full = False  # the transport takes no more for now
-        self._stall = 0  # octets not delivered when the write deadline was last set
         self._ended = False  # one direction is closed: downstream's, or in a tunnel upstream's
         self._eof = False  # downstream's is; what came before waits in `_held` if it could not be read yet
-        self._linger_left = LINGER_OCTETS
-        self.deadline = inf
 
     def __repr__(self) -> str:
         return f"<Downstream http1 {self.phase.name} {self.peer.text} held={len(self._held)} {self._exchange!r}>"
 
     # --- asyncio.BufferedProtocol --------------------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=self._edge.buffer_bytes)
-        self.deadline = self._edge.clock() + self._edge.timeouts.idle
-        self._edge.downstreams.add(self)
-        if self._edge.draining:
-            # It came before the listener closed, and its request may be here already: there is a moment to ask.
-            self.deadline = self._edge.clock() + self._edge.timeouts.linger
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._edge.read_buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        # Copied at once: the buffer is everybody's, and what is read may be kept (`_held`) or written later.
-        self.data_received(bytes(self._edge.read_buffer[:nbytes]))
-
     def data_received(self, data: bytes) -> None:
-        """Takes what one read brought."""
         if self.phase is LINGER:
-            self._linger_left -= len(data)
-            if self._linger_left < 0:
-                self._transport.abort()
+            self._discard(data)
             return
         try:
             self._process(self._held + data if self._held else data)
@@ -172,11 +129,8 @@ class Http1Downstream(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._tell_lost("the connection was reset" if exc else "the connection was closed")
         self.phase = CLOSED
-        self.deadline = inf
         self._held = b""
-        self._edge.downstreams.discard(self)
-        self._on_close()
-        self._transport = GONE
+        self._forget()
 
     def _tell_lost(self, detail: str) -> None:
         exchange, tunnel = self._exchange, self.phase is TUNNEL
@@ -190,7 +144,7 @@ class Http1Downstream(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         self._write_full = True
-        self._stall = undelivered(self._transport)
+        self._takes_octets()
         self._set_deadline()
         if self._exchange is not None:
             self._exchange.downstream_full()
@@ -396,11 +350,7 @@ class Http1Downstream(asyncio.BufferedProtocol):
             self.flush()
             self._close()
         else:
-            # Here a clean end of the connection would be a clean end of the body: a reset is not.
-            sock = self._transport.get_extra_info("socket")
-            if sock is not None and sock.fileno() >= 0:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self._transport.abort()
+            self._reset()
 
     def pause(self) -> None:
         self._paused = True
@@ -490,18 +440,11 @@ class Http1Downstream(asyncio.BufferedProtocol):
             self.deadline = inf  # the sandbox's turn; the upstream connection has a deadline of its own
 
     def expire(self, now: float) -> None:
-        """The deadline has passed."""
         phase = self.phase
         if phase is LINGER:
-            pending = undelivered(self._transport)
-            if pending and pending != self._stall:
-                self._stall = pending  # the last octets are still on their way to a slow reader
-                self.deadline = now + self._edge.timeouts.body_idle
-            else:
-                self._transport.abort()
-        elif self._write_full and undelivered(self._transport) != self._stall:
-            self._stall = undelivered(self._transport)
-            self._set_deadline()  # slow, but taking octets
+            self._expire_lingering(now)
+        elif self._write_full and self._takes_octets():
+            self._set_deadline()  # slow, but alive
         elif phase is HEAD:
             allowed = self._edge.timeouts.request_header
             self._refuse_unread(GatewayError(Reason.REQUEST_TIMEOUT, f"the head was not complete after {allowed:g} s"))
@@ -515,27 +458,11 @@ class Http1Downstream(asyncio.BufferedProtocol):
             if self._exchange is not None:
                 self._exchange.downstream_lost("it stopped taking octets" if self._write_full else "it was silent")
 
-    def _linger(self) -> None:
-        """Closes so that the answer arrives: a reset for unread octets could overtake it (RFC 9112 section 9.6)."""
-        self._begin_linger()
-        self._set_reading()
-        if self._transport.is_closing():
-            return
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-        else:
-            self._transport.close()  # TLS: sends close_notify and reads on until the other side answers it
-
-    def _close(self) -> None:
-        """Delivers what is written, then closes."""
-        self._begin_linger()
-        self._transport.close()
-
     def _begin_linger(self) -> None:
+        super()._begin_linger()
         self.phase = LINGER
         self._held = b""
-        self._stall = -1
-        self.deadline = self._edge.clock() + self._edge.timeouts.linger
+        self._set_reading()
 
     def drain(self) -> None:
         self._keep_alive = False  # also after an answer whose head has left already and said nothing about it

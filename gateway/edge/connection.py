@@ -1,0 +1,130 @@
+"""What every connection from downstream has, whatever it speaks: a transport, a deadline, and a way to end.
+
+Ending is the delicate part. An answer must not be overtaken by a reset, a slow reader gets its last octets, and nobody
+holds a connection open for ever: see `_linger`, `_close` and `_expire_lingering`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable
+from math import inf
+from typing import TYPE_CHECKING, cast
+
+from gateway.transport import GONE, undelivered
+
+if TYPE_CHECKING:
+    from gateway.edge.edge import Edge
+    from gateway.edge.forwarded import Peer
+
+LINGER_OCTETS = 4 * 1024 * 1024
+"""What a closing connection still reads and throws away, so that a reset does not overtake the answer."""
+
+
+class DownstreamConnection(asyncio.BufferedProtocol):
+    """The base of the codecs; each defines `data_received`, `expire` and what `_begin_linger` means to its phases.
+
+    A buffered protocol, reading into the worker's one buffer: otherwise every TLS read allocates 256 KiB to hold it,
+    which costs a sixth of a request in page faults.
+    """
+
+    __slots__ = ("_edge", "_linger_left", "_on_close", "_stall", "_transport", "_write_full", "deadline", "peer")
+
+    def __init__(self, edge: Edge, peer: Peer, on_close: Callable[[], None]) -> None:
+        self._edge = edge
+        self.peer = peer
+        self._on_close = on_close  # called once, when the connection is lost
+        self._transport = GONE  # the real one from connection_made to connection_lost
+        self._write_full = False  # the transport takes no more for now
+        self._stall = 0  # octets not delivered when somebody last looked whether the reader takes any
+        self._linger_left = LINGER_OCTETS
+        self.deadline = inf  # loop time at which `expire` is due; the sweeper looks
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=self._edge.buffer_bytes)
+        self.deadline = self._edge.clock() + self._edge.timeouts.idle
+        self._edge.downstreams.add(self)
+        if self._edge.draining:
+            # It came before the listener closed, and its request may be here already: there is a moment to ask.
+            self.deadline = self._edge.clock() + self._edge.timeouts.linger
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._edge.read_buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        # Copied at once: the buffer is everybody's, and what is read may be kept or written later.
+        self.data_received(bytes(self._edge.read_buffer[:nbytes]))
+
+    def data_received(self, data: bytes) -> None:
+        """Takes what one read brought."""
+        raise NotImplementedError
+
+    def expire(self, now: float) -> None:
+        """The deadline has passed."""
+        raise NotImplementedError
+
+    def drain(self) -> None:
+        """Finish what is under way, then close."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Close now."""
+        raise NotImplementedError
+
+    def _forget(self) -> None:
+        """The connection is lost: takes it off the worker's books."""
+        self.deadline = inf
+        self._edge.downstreams.discard(self)
+        self._on_close()
+        self._transport = GONE
+
+    def _takes_octets(self) -> bool:
+        """Whether a slow reader has taken anything since this was last asked."""
+        pending = undelivered(self._transport)
+        moved, self._stall = pending != self._stall, pending
+        return moved
+
+    # --- endings -------------------------------------------------------------------------------------------------
+
+    def _begin_linger(self) -> None:
+        """From here on nothing is answered."""
+        self._stall = -1
+        self.deadline = self._edge.clock() + self._edge.timeouts.linger
+
+    def _linger(self) -> None:
+        """Closes so that the answer arrives: a reset for unread octets could overtake it (RFC 9112 section 9.6)."""
+        self._begin_linger()
+        if self._transport.is_closing():
+            return
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()  # TLS: sends close_notify and reads on until the other side answers it
+
+    def _discard(self, data: bytes) -> None:
+        """What still comes while lingering."""
+        self._linger_left -= len(data)
+        if self._linger_left < 0:
+            self._transport.abort()
+
+    def _close(self) -> None:
+        """Delivers what is written, then closes."""
+        self._begin_linger()
+        self._transport.close()
+
+    def _expire_lingering(self, now: float) -> None:
+        """Time to go, unless the last octets are still on their way to a slow reader."""
+        if self._takes_octets() and self._stall:
+            self.deadline = now + self._edge.timeouts.body_idle
+        else:
+            self._transport.abort()
+
+    def _reset(self) -> None:
+        """Ends with a TCP reset, where a clean end would be read as a clean end of the body."""
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None and sock.fileno() >= 0:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._transport.abort()
