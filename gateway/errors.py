@@ -255,8 +255,9 @@ class Reason(Enum):
         False,
         "destination_ip_prohibited",
         "The sandbox's address is not one this gateway may dial",
-        "Sandbox {sandbox} is registered with the address [{address}], which lies outside the allowed prefixes.",
+        "Sandbox {sandbox} is registered with the address [{address}]; what was observed says which rule forbids it.",
         (
+            "The gateway's own port is never forwarded to itself: use the port of an app.",
             "Operator: correct the sandbox's record, or add the sandboxes' prefix to upstream.allow.",
             "Everybody else: give the request id below to whoever runs this gateway.",
         ),

@@ -117,8 +117,7 @@ class Exchange:
             self._target = target = edge.route(head.authority)
             sandbox = edge.directory.peek(target.sandbox_id)
             if sandbox is not None:
-                replayable = head.framing is NO_BODY and head.method in IDEMPOTENT
-                upstream = edge.pool.acquire(self._admit(sandbox, target), replayable)
+                upstream = edge.pool.acquire(self._admit(sandbox, target), self._replayable())
                 if upstream is not None:
                     self._reused = True
                     self._send(upstream)

@@ -20,7 +20,7 @@ MAX_CHUNK_LINE = 256
 """Octets of a chunk-size line with its extensions, without CRLF."""
 MAX_CHUNK_DIGITS = 16
 
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,%d})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?" % MAX_CHUNK_DIGITS)
 _NOT_IN_TRAILERS = frozenset(
     (
         b"host content-length transfer-encoding trailer te connection keep-alive upgrade proxy-connection expect "
