@@ -280,6 +280,21 @@ class Reason(Enum):
             "Just started it? Wait until it is ready and load this page again.",
         ),
     )
+    IPV4_ONLY_LISTENER = Row(
+        "ipv4_only_listener",
+        502,
+        GrpcStatus.UNAVAILABLE,
+        Blame.UPSTREAM,
+        True,
+        "connection_refused",
+        "The app on port {port} listens on IPv4 only",
+        "Sandboxes are reached over IPv6. Nothing accepts connections on [{address}]:{port}, but something does on the "
+        "same port over IPv4: the app runs, bound to an address nobody outside can reach.",
+        (
+            "Bind to `::` (all IPv6 addresses, and on Linux all IPv4 ones too), port {port}, and start the app again.",
+            "Check with `ss -ltnp | grep {port}`: it should say `[::]:{port}` or `*:{port}`.",
+        ),
+    )
     CONNECTION_TIMEOUT = Row(
         "connection_timeout",
         504,
@@ -390,6 +405,21 @@ class Reason(Enum):
             "Does the app expect HTTPS on this port? Behind this gateway it must speak plain HTTP.",
         ),
     )
+    UPSTREAM_SPEAKS_TLS = Row(
+        "upstream_speaks_tls",
+        502,
+        GrpcStatus.INTERNAL,
+        Blame.UPSTREAM,
+        False,
+        "tls_protocol_error",
+        "The app on port {port} expects HTTPS",
+        "Something listens on [{address}]:{port} and speaks TLS. The gateway has ended TLS already and speaks plain "
+        "HTTP to sandboxes.",
+        (
+            "Start the app without TLS: without a certificate, a key, or an `--https` flag. Visitors still get https://.",
+            "If the app also has a plain HTTP port, use that one in the hostname.",
+        ),
+    )
 
     # --- ourselves -----------------------------------------------------------------------------------------------
     PROXY_INTERNAL_ERROR = Row(
@@ -417,13 +447,25 @@ class GatewayError(Exception):
     """A failure on its way to becoming a problem.
 
     `detail` says what was observed in this case ("connect to [fd00::5]:5000: refused after 0.4 ms"), never what it
-    may mean: meaning is the row's. `observed` lists further facts, one sentence each.
+    may mean: meaning is the row's. `observed` lists further facts, one sentence each. What a look at the sandbox found
+    comes as data: `process`, the name of the program that listens ("python3", "node"; empty: not known), and
+    `open_ports`, other ports of the sandbox that accept connections.
     """
 
-    def __init__(self, reason: Reason, detail: str = "", *, observed: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        reason: Reason,
+        detail: str = "",
+        *,
+        observed: tuple[str, ...] = (),
+        process: str = "",
+        open_ports: tuple[int, ...] = (),
+    ) -> None:
         self.reason = reason
         self.detail = detail
         self.observed = observed
+        self.process = process
+        self.open_ports = open_ports
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
 
 

@@ -2,7 +2,9 @@
 
     [sandboxes.demo]
     address = "fd00::5"
-    generation = "2"        # optional; the address stands in for it
+    generation = "2"            # optional; the address stands in for it
+    ipv4 = "10.0.0.5"           # optional; looked at when the app refuses, never forwarded to
+    host = "localhost:{port}"   # optional; the Host field its apps are sent, see upstream.host
 
 A broken edit never takes a sandbox away: the last good table stays in force, and one log line says what is wrong
 and where.
@@ -14,9 +16,10 @@ import asyncio
 import logging
 import tomllib
 from collections.abc import Callable, Iterable
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
+from gateway.config.values import parse_host_mask
 from gateway.directory.sandbox import Sandbox, TableDirectory
 from gateway.errors import UserError
 from gateway.hostname import is_sandbox_id
@@ -25,6 +28,8 @@ POLL_INTERVAL = 0.5
 """Seconds between two looks at the file's identity, size and time; one stat() each."""
 
 log = logging.getLogger("gateway.directory")
+
+_KEYS = ("address", "generation", "ipv4", "host")
 
 _Stamp = tuple[int, int, int]
 
@@ -52,9 +57,9 @@ def _record(path: Path, name: str, entry: object) -> Sandbox:
         raise UserError(f"{where}: not a sandbox id (a-z, 0-9, inner hyphens, at most 57 characters)")
     if not isinstance(entry, dict):
         raise UserError(f'{where}: expected a table such as {{ address = "fd00::5" }}')
-    unknown = entry.keys() - {"address", "generation"}
+    unknown = entry.keys() - set(_KEYS)
     if unknown:
-        raise UserError(f"{where}.{min(unknown)}: unknown key (expected address, generation)")
+        raise UserError(f"{where}.{min(unknown)}: unknown key (expected {', '.join(_KEYS)})")
     text, generation = entry.get("address"), entry.get("generation")
     try:
         address = IPv6Address(text)
@@ -64,7 +69,35 @@ def _record(path: Path, name: str, entry: object) -> Sandbox:
         raise UserError(f"{where}.address: expected an IPv6 address without zone, got {text!r}")
     if generation is not None and (isinstance(generation, bool) or not isinstance(generation, str | int)):
         raise UserError(f"{where}.generation: expected a string or a number, got {generation!r}")
-    return Sandbox(name, address, str(address if generation is None else generation))
+    return Sandbox(
+        name,
+        address,
+        str(address if generation is None else generation),
+        _ipv4(where, entry.get("ipv4")),
+        _host(where, entry.get("host", "")),
+    )
+
+
+def _ipv4(where: str, text: object) -> IPv4Address | None:
+    if text is None:
+        return None
+    try:
+        if isinstance(text, str):
+            return IPv4Address(text)
+    except ValueError:
+        pass
+    raise UserError(f"{where}.ipv4: expected an IPv4 address, got {text!r}")
+
+
+def _host(where: str, text: object) -> str:
+    if not isinstance(text, str):
+        raise UserError(f"{where}.host: expected a host such as 'localhost:{{port}}', got {text!r}")
+    if text in ("", "preserve"):
+        return text
+    try:
+        return parse_host_mask(text)
+    except ValueError as error:
+        raise UserError(f"{where}.host: {error}") from None
 
 
 class FileDirectory(TableDirectory):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
 
 
@@ -19,6 +19,11 @@ class Sandbox:
     id: str
     address: IPv6Address
     generation: str
+    ipv4: IPv4Address | None = None
+    """Where the same machine is reached over IPv4. Nothing is forwarded there: after a refusal it tells whether the
+    app merely listens on IPv4 only."""
+    host: str = ""
+    """The Host field its apps are sent, as `upstream.host`; empty: what that setting says."""
     origin: tuple[str, str] = field(init=False)
     """(generation, address as text): the part of a pool key that is the sandbox's. Hashing an IPv6Address costs a
     microsecond, a tuple of strings a twentieth."""

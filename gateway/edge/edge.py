@@ -86,7 +86,7 @@ class Edge:
 
         self.route: Callable[[bytes], Target] = route
         """The target an authority names; raises GatewayError as `HostnameParser.parse` does, or `port_denied`."""
-        self.host_mask = _host_mask(settings.upstream.host)
+        self.host = settings.upstream.host
         self.read_buffer = memoryview(bytearray(READ_BUFFER))  # every downstream read lands here, one at a time
         self.draining = False
         self._drained = asyncio.Event()
@@ -178,12 +178,6 @@ class Edge:
 def _address_group(address: Address) -> object:
     """Who counts as one source: an IPv4 address, or an IPv6 /64, which is what one subscriber gets."""
     return address if address.version == 4 else int(address) >> 64
-
-
-def _host_mask(setting: str) -> Callable[[Target | None], bytes] | None:
-    if setting == "preserve":
-        return None
-    return lambda target: setting.replace("{port}", str(target.port if target else 0)).encode()
 
 
 def _sweep_interval(settings: Settings) -> float:

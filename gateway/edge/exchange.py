@@ -21,6 +21,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from gateway.edge import cookies
+from gateway.edge.forwarded import PRESERVE, masked
 from gateway.errors import GatewayError, Reason
 from gateway.http.message import NO_BODY, Fields, RequestHead, ResponseHead, ResponseSection, Section
 from gateway.observe.access_log import AccessRecord
@@ -68,6 +69,7 @@ class Exchange:
         "_downstream",
         "_edge",
         "_head",
+        "_host",
         "_key",
         "_received",
         "_request_complete",
@@ -92,6 +94,7 @@ class Exchange:
         self._request_id = b""
         self._target: Target | None = None
         self._key: Key | None = None  # set once the sandbox is known and admitted
+        self._host = PRESERVE  # the Host to send upstream, or its mask; from then on too
         self._upstream: UpstreamStream | None = None  # ours alone from acquire or dial until _end
         self._connecting: asyncio.Task[None] | None = None
         self._admitted = ""  # sandbox id counted in edge.exchanges, to be taken off in _end
@@ -135,6 +138,7 @@ class Exchange:
         if not self._admitted:
             self._edge.enter(sandbox.id)
             self._admitted = sandbox.id
+        self._host = sandbox.host or self._edge.host
         self._key = key = (sandbox.origin, target.port)
         return key
 
@@ -173,10 +177,10 @@ class Exchange:
             self._fault()
 
     def _send(self, upstream: UpstreamStream) -> None:
-        head, edge = self._head, self._edge
+        head = self._head
         self._upstream = upstream
         self.phase = OPEN
-        host = head.authority if edge.host_mask is None else edge.host_mask(self._target)
+        host = head.authority if self._host == PRESERVE else masked(self._host, self._target)
         upstream.send_request(self, head, host, self._downstream.peer.added(head), self._request_id)
         self._request_complete = head.framing is NO_BODY
 

@@ -6,7 +6,7 @@ from ipaddress import IPv6Network
 
 import pytest
 
-from tests.behaviour.harness import OK, App, Gateway, Message, OpenGateway, Wire, answering, get, post
+from tests.behaviour.harness import OK, SANDBOX, App, Gateway, Message, OpenGateway, Wire, answering, get, post
 
 both = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 
@@ -492,3 +492,14 @@ async def test_a_body_in_tiny_chunks(gateway: Gateway) -> None:
     answer = await browser.answer()
     assert answer.body == b"a" * 50_000
     assert len(answer.chunks) < 1_000  # what comes in one read leaves in one chunk
+
+
+async def test_a_sandbox_may_have_a_host_mask_of_its_own(open_gateway: OpenGateway) -> None:
+    gateway = await open_gateway(upstream={"host": "everywhere.example"})
+    app = await gateway.app()
+    gateway.table.table[SANDBOX].host = "localhost:{port}"
+    asked, _ = await exchange(gateway, app, b"GET / HTTP/1.1\r\nHost: <app>\r\n\r\n", OK)
+    assert asked.get(b"Host") == b"localhost:%d" % app.port
+    gateway.table.table[SANDBOX].host = "preserve"
+    asked, _ = await exchange(gateway, app, b"GET / HTTP/1.1\r\nHost: <app>\r\n\r\n", OK)
+    assert asked.get(b"Host") == app.host

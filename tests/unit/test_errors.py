@@ -17,6 +17,8 @@ PROMISED = [
     ("port_denied", 403, "http_request_denied", False),
     ("destination_not_found", 404, "destination_not_found", False),
     ("connection_refused", 502, "connection_refused", True),
+    ("ipv4_only_listener", 502, "connection_refused", True),
+    ("upstream_speaks_tls", 502, "tls_protocol_error", False),
     ("connection_timeout", 504, "connection_timeout", True),
     ("destination_ip_unroutable", 502, "destination_ip_unroutable", True),
     ("destination_ip_prohibited", 502, "destination_ip_prohibited", False),
@@ -92,7 +94,7 @@ def test_names_are_unique() -> None:
 @pytest.mark.parametrize("reason", Reason, ids=str)
 def test_a_row_is_complete(reason: Reason) -> None:
     row = reason.row
-    assert re.fullmatch(r"[a-z][a-z_]*[a-z]", row.name)
+    assert re.fullmatch(r"[a-z][a-z0-9_]*[a-z]", row.name)
     assert reason.name == row.name.upper()
     assert str(reason) == row.name
     assert 400 <= row.status <= 599

@@ -96,9 +96,20 @@ BROKEN = [
     (ONE + "generation = true", "sandboxes.demo.generation: expected a string or a number"),
     (ONE + "generation = 1.5", "sandboxes.demo.generation: expected a string or a number"),
     (ONE + "generation = []", "sandboxes.demo.generation: expected a string or a number"),
+    (ONE + 'ipv4 = "::1"', "sandboxes.demo.ipv4: expected an IPv4 address"),
+    (ONE + "ipv4 = 1", "sandboxes.demo.ipv4: expected an IPv4 address"),
+    (ONE + "host = 1", "sandboxes.demo.host: expected a host such as"),
+    (ONE + 'host = "a b"', "sandboxes.demo.host: expected"),
+    (ONE + 'host = "{id}.example"', "sandboxes.demo.host: "),
     (ONE + "port = 5000", "sandboxes.demo.port: unknown key"),
     (ONE + 'addres = "::1"', "sandboxes.demo.addres: unknown key"),
 ]
+
+
+def test_a_record_may_say_how_its_machine_is_met_otherwise(path: Path) -> None:
+    path.write_text(ONE + 'ipv4 = "10.0.0.5"\nhost = "localhost:{port}"\n')
+    record = read_table(path)["demo"]
+    assert (str(record.ipv4), record.host) == ("10.0.0.5", "localhost:{port}")
 
 
 @pytest.mark.parametrize(("text", "says"), BROKEN, ids=range(len(BROKEN)))
