@@ -120,10 +120,15 @@ class Exchange:
             self._target = target = edge.route(head.authority)
             sandbox = edge.directory.peek(target.sandbox_id)
             if sandbox is not None:
-                upstream = edge.pool.acquire(self._admit(sandbox, target), self._replayable())
+                key = self._admit(sandbox, target)
+                upstream = edge.pool.acquire(key, self._replayable())
                 if upstream is not None:
                     self._reused = True
                     self._send(upstream)
+                    return
+                refused = edge.pool.refusals.instead_of_dialing(key)
+                if refused is not None:
+                    self.fail(refused)
                     return
         except GatewayError as error:
             self.fail(error)
@@ -171,6 +176,8 @@ class Exchange:
             self._connecting = None
             if error.reason in _EVICTING:
                 edge.directory.evict(target.sandbox_id)
+            elif error.reason is Reason.CONNECTION_REFUSED and self._key is not None:
+                edge.pool.refusals.remember(self._key, error)
             self.fail(error)
         except Exception:
             self._connecting = None

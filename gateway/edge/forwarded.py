@@ -7,6 +7,7 @@ From an untrusted peer every such claim is dropped (underscore spellings too) an
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from gateway.errors import GatewayError, Reason
@@ -22,6 +23,8 @@ PRESERVE = "preserve"
 """The value of `upstream.host` that sends the Host field as it came."""
 VIA = b"1.1 gateway"
 """Our pseudonym (RFC 9110 section 7.6.3). One name for all gateways: what loops may loop through several."""
+ADDRESSES_REMEMBERED = 4096
+"""Parsed peer addresses kept: whoever connects once often connects again, and balancers always do."""
 MAX_HOPS = 8
 """How often we may find ourselves in Via before it is a loop."""
 
@@ -31,6 +34,7 @@ def masked(mask: str, target: Target | None) -> bytes:
     return mask.replace("{port}", str(target.port if target else 0)).encode()
 
 
+@lru_cache(maxsize=ADDRESSES_REMEMBERED)
 def normalized(address: str) -> Address:
     """A socket's peer address; an IPv4 peer of a dual-stack socket comes as `::ffff:a.b.c.d` and is IPv4."""
     parsed = ip_address(address.partition("%")[0])

@@ -94,11 +94,20 @@ class Http1Downstream(DownstreamConnection):
     # --- asyncio.BufferedProtocol --------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        if self.phase is LINGER:
+        phase = self.phase
+        if phase is LINGER:
             self._discard(data)
             return
         try:
-            self._process(self._held + data if self._held else data)
+            if phase is TUNNEL and not self._held and not self._paused and self._reader is not None:
+                # A tunnel's octets that nobody has to wait for: `_process` in short.
+                exchange = self._exchange
+                assert exchange is not None  # set in TUNNEL
+                self._set_deadline()
+                exchange.request_body(data)
+                exchange.flush_request()
+            else:
+                self._process(self._held + data if self._held else data)
         except Exception:
             self._fault()
 

@@ -21,6 +21,7 @@ from gateway.errors import GatewayError, Reason
 from gateway.http.head_parser import HeadLimits
 from gateway.upstream.connection import Http1Upstream
 from gateway.upstream.policy import AddressPolicy
+from gateway.upstream.refusals import Refusals
 
 Key = tuple[tuple[str, str], int]
 """((generation, address), port): a recycled address under a new generation never meets an old connection."""
@@ -79,6 +80,7 @@ class Pool:
         )
         self.read_buffer = memoryview(bytearray(READ_BUFFER))  # every upstream read lands here, one at a time
         self.connections: set[Http1Upstream] = set()
+        self.refusals = Refusals(clock)
         self._idle: dict[Key, list[Http1Upstream]] = {}
         self._max_idle = upstream.max_idle_per_target
         self._policy = policy
@@ -167,6 +169,7 @@ class Pool:
         if (failure := connection.stillborn()) is not None:
             raise failure
         self.connections.add(connection)
+        self.refusals.forget(key)
         return connection
 
     def _classify(self, error: OSError, key: Key, started: float) -> GatewayError:

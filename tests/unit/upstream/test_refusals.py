@@ -1,0 +1,96 @@
+"""A target that refuses is dialed a few times in a while, and not as often as somebody asks."""
+
+from __future__ import annotations
+
+from gateway.errors import GatewayError, Reason
+from gateway.upstream.refusals import DIALS, MAX_REMEMBERED, WINDOW, Refusals
+
+REFUSED = GatewayError(Reason.CONNECTION_REFUSED, "connect to [fd00::5]:5000: Connection refused after 0.4 ms")
+LATER = GatewayError(Reason.CONNECTION_REFUSED, "connect to [fd00::5]:5000: Connection refused after 0.5 ms")
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def key(port: int, generation: str = "1") -> tuple[tuple[str, str], int]:
+    return ((generation, "fd00::5"), port)
+
+
+def dial(refusals: Refusals, port: int = 5000, error: GatewayError = REFUSED) -> bool:
+    """Asks for the port, and is refused if it is dialed; whether it was."""
+    if refusals.instead_of_dialing(key(port)) is not None:
+        return False
+    refusals.remember(key(port), error)
+    return True
+
+
+def test_a_few_requests_are_all_dialed() -> None:
+    refusals = Refusals(Clock())
+    assert [dial(refusals) for _ in range(DIALS)] == [True] * DIALS
+
+
+def test_of_many_only_a_few_are_dialed_and_the_last_refusal_answers() -> None:
+    refusals = Refusals(Clock())
+    for _ in range(DIALS - 1):
+        dial(refusals)
+    assert dial(refusals, error=LATER)
+    assert not any(dial(refusals) for _ in range(1000))
+    assert refusals.instead_of_dialing(key(5000)) is LATER
+
+
+def test_every_window_has_its_dials() -> None:
+    clock = Clock()
+    refusals = Refusals(clock)
+    for _ in range(5):
+        assert sum(dial(refusals) for _ in range(1000)) == DIALS
+        clock.now += WINDOW
+
+
+def test_dials_under_way_count() -> None:
+    """A window's dials are counted when they begin: a hundred requests at once are not a hundred dials."""
+    clock = Clock()
+    refusals = Refusals(clock)
+    refusals.remember(key(5000), REFUSED)
+    clock.now += WINDOW
+    begun = sum(refusals.instead_of_dialing(key(5000)) is None for _ in range(100))
+    assert begun == DIALS
+
+
+def test_an_old_refusal_answers_for_nobody() -> None:
+    clock = Clock()
+    refusals = Refusals(clock)
+    for _ in range(DIALS):
+        dial(refusals)
+    clock.now += 2 * WINDOW
+    assert refusals.instead_of_dialing(key(5000)) is None
+    assert len(refusals) == 0
+
+
+def test_an_app_that_came_up_is_dialed_again() -> None:
+    refusals = Refusals(Clock())
+    for _ in range(DIALS):
+        dial(refusals)
+    refusals.forget(key(5000))
+    assert refusals.instead_of_dialing(key(5000)) is None
+
+
+def test_it_answers_for_its_own_target_only() -> None:
+    refusals = Refusals(Clock())
+    for _ in range(DIALS):
+        dial(refusals)
+    assert refusals.instead_of_dialing(key(5001)) is None
+    assert refusals.instead_of_dialing(key(5000, generation="2")) is None, "another machine under the same id"
+
+
+def test_the_oldest_are_forgotten_when_there_are_too_many() -> None:
+    refusals = Refusals(Clock())
+    for port in range(1, MAX_REMEMBERED + 11):
+        for _ in range(DIALS):
+            dial(refusals, port)
+    assert len(refusals) == MAX_REMEMBERED
+    assert refusals.instead_of_dialing(key(10)) is None
+    assert refusals.instead_of_dialing(key(11)) is REFUSED
