@@ -140,16 +140,17 @@ def json_line(record: AccessRecord) -> bytes:
     """One JSON object and a newline.
 
     JSON escapes ASCII's control characters only, and U+009B begins a terminal's sequence too: foreign octets are ASCII.
+    Times are cut, not rounded: `round` goes by way of decimal text and costs a microsecond.
     """
     line = _JsonLine(
-        round(record.time, 3),
+        int(record.time * 1e3) / 1e3,
         record.request_id,
         record.remote,
         record.method[:MAX_TEXT].decode("ascii", "backslashreplace"),
         record.host[:MAX_TEXT].decode("ascii", "backslashreplace"),
         record.target.partition(b"?")[0][:MAX_TEXT].decode("ascii", "backslashreplace"),
         record.status,
-        round(record.duration * 1000, 2),
+        int(record.duration * 1e5) / 1e2,
         record.received,
         record.sent,
         record.sandbox,
