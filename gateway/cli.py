@@ -8,9 +8,11 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from gateway import __version__
 from gateway.config import Loaded, load, render_effective
@@ -21,6 +23,9 @@ DEFAULT_DOMAIN = "sandbox.localhost"
 """Browsers and curl resolve *.localhost to loopback by themselves. Two labels, because OpenSSL and Chromium refuse a
 wildcard directly under a single one."""
 DEFAULT_DEV_PORT = 8443
+
+DEFAULT_ADMIN = "http://127.0.0.1:9090"
+ADMIN_TOKEN = "GATEWAY_ADMIN_TOKEN"  # noqa: S105 (the name of a variable)
 
 _EXPOSED = re.compile(r"(?:(?P<id>[^=]+)=)?(?P<port>[0-9]+)")
 
@@ -79,6 +84,21 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(check, required=True)
     check.set_defaults(run=_check)
 
+    explain = verbs.add_parser("explain", help="why does this URL (not) work? Each step of a request, with its time")
+    explain.add_argument("url", type=_url, metavar="URL", help="e.g. https://5000-abc123.sandbox.example.dev/")
+    where = explain.add_mutually_exclusive_group()
+    where.add_argument("--config", type=Path, metavar="FILE", help="look from here, as a gateway with these settings")
+    where.add_argument(
+        "--admin",
+        type=_admin_url,
+        default=DEFAULT_ADMIN,
+        metavar="URL",
+        help="ask the running gateway with this admin listener (default: %(default)s); its token, if it asks for one, "
+        f"is read from ${ADMIN_TOKEN}",
+    )
+    explain.add_argument("--json", action="store_true", help="print the report as JSON")
+    explain.set_defaults(run=_explain)
+
     certs = verbs.add_parser("certs", help="the local certificate authority of `gateway dev`")
     certs.add_argument(
         "action",
@@ -125,6 +145,26 @@ def _exposed(text: str) -> tuple[str, int]:
     return sandbox_id, port
 
 
+def _url(text: str) -> str:
+    from gateway.explain.url import InvalidUrl, read
+
+    try:
+        return read(text).url
+    except InvalidUrl as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _admin_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        fine = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not parts.query
+    except ValueError:
+        fine = False
+    if not fine:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an admin listener's URL such as {DEFAULT_ADMIN}")
+    return text.rstrip("/")
+
+
 def _load(options: argparse.Namespace, *, serve: bool) -> Loaded:
     return load(file=options.config, environ=os.environ, serve=serve)
 
@@ -166,6 +206,28 @@ def _check(options: argparse.Namespace) -> int:
         print(f"{f'{path} = {value}':<{width}}  # {origin}")
     print(f"\n{options.config}: ok; {loaded.settings.directory.path} names {len(sandboxes)} sandboxes")
     return 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    # Imported where they are needed, as above: to ask a running gateway takes no event loop of our own.
+    from gateway.explain import remote, terminal
+    from gateway.explain.report import as_json
+
+    if options.config is not None:
+        from gateway.observe import logs
+        from gateway.process.explain import examine
+
+        settings = _load(options, serve=True).settings
+        logs.configure("text", "error")  # the report says it all
+        report = examine(settings, options.url)
+    else:
+        report = remote.ask(options.admin, options.url, os.environ.get(ADMIN_TOKEN, ""))
+    if options.json:
+        print(as_json(report))
+    else:
+        colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        print(terminal.render(report, width=shutil.get_terminal_size().columns, colour=bool(colour)))
+    return 0 if report.ok else 1
 
 
 def _certs(options: argparse.Namespace) -> int:

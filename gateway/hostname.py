@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from gateway.errors import GatewayError, Reason
 
+PRESERVE = "preserve"
+"""The Host mask that is none: the Host field goes upstream as it came."""
 MAX_LABEL = 63
 """Octets of one DNS label (RFC 1035 section 2.3.4)."""
 MAX_NAME = 253
@@ -35,6 +37,10 @@ class Target:
     def host(self) -> str:
         """The public name, the inverse of `parse`: `5000-abc123.sandbox.example.dev`."""
         return f"{self.port}-{self.sandbox_id}.{self.domain}"
+
+    def masked(self, mask: str, authority: bytes) -> bytes:
+        """The Host field to send upstream: `mask` (see `upstream.host`) filled in, or `authority` where it is none."""
+        return authority if mask == PRESERVE else mask.replace("{port}", str(self.port)).encode()
 
 
 def is_sandbox_id(text: str) -> bool:

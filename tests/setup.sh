@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Makes sure that what the tests need beside Python is there: Debian packages, the Express example's modules, the Go
-# example's binary. `make test` calls it before pytest. It is quiet and instant when nothing is missing.
+# Makes sure that what the tests need beside Python is there: Debian packages, the modules of the Express and the Vite
+# example, axe-core, the Go example's binary. `make test` calls it before pytest. It is quiet and instant when nothing
+# is missing.
 #
 # As root it installs what is missing; as anybody else it names it and the command that installs it. The tests that
 # need a missing component skip naming it, except with CI=true: there a missing component is an error, here and there.
@@ -8,6 +9,7 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build="$root/tests/.build"
+axe_version=4.14.1
 failed=()
 
 say() { printf 'tests/setup.sh: %s\n' "$*" >&2; }
@@ -60,20 +62,32 @@ install_packages() {
     failed+=("${packages[@]}")
 }
 
-install_express() {
-    local directory="$root/examples/express"
+install_modules() {
+    local directory="$root/examples/$1"
     local stamp="$directory/node_modules/.installed-from"
     cmp -s "$directory/package.json" "$stamp" && return 0
     if ! have npm; then
-        failed+=("examples/express/node_modules")
+        failed+=("examples/$1/node_modules")
         return 0
     fi
-    say "npm install in examples/express"
+    say "npm install in examples/$1"
     if (cd "$directory" && npm install --no-package-lock --no-audit --no-fund --no-progress --loglevel=error >&2); then
         cp "$directory/package.json" "$stamp"
     else
-        failed+=("examples/express/node_modules")
+        failed+=("examples/$1/node_modules")
     fi
+}
+
+install_axe() {
+    local directory="$build/node_modules/axe-core"
+    grep -qs "\"version\": \"$axe_version\"" "$directory/package.json" && return 0
+    if ! have npm; then
+        failed+=("tests/.build/node_modules/axe-core")
+        return 0
+    fi
+    say "npm install axe-core $axe_version in tests/.build"
+    npm install --prefix "$build" --no-save --no-package-lock --no-audit --no-fund --no-progress --loglevel=error \
+        "axe-core@$axe_version" >&2 || failed+=("tests/.build/node_modules/axe-core")
 }
 
 build_go() {
@@ -94,7 +108,9 @@ mkdir -p "$build"
 [[ -e $build/.gitignore ]] || printf '*\n' >"$build/.gitignore"
 
 install_packages
-install_express
+install_modules express
+install_modules vite
+install_axe
 build_go
 
 if ((${#failed[@]})); then

@@ -1,18 +1,27 @@
 """The admin's HTTP application (aiohttp.web: comfort matters here, microseconds do not).
 
 `/livez` says that this process runs. `/readyz` says whether every worker answers and none is draining: 200 or 503,
-with the workers' own words as JSON.
+with the workers' own words as JSON. `/v1/` is the operator's API, behind `auth.guard`.
 """
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Awaitable, Callable
 
 import msgspec
 from aiohttp import web
 
+from gateway.admin.auth import guard
+from gateway.admin.explain import Explaining
+from gateway.admin.problem import NO_STORE, as_problems
+from gateway.explain.engine import Context
+
 Ask = Callable[[], Awaitable[list[dict[str, object] | None]]]
 """Asks every worker how it is; one item per slot, None for a worker that does not answer."""
+
+SHUTDOWN = 1.0
+"""Seconds that requests under way get at the end; nothing here is worth more."""
 
 
 class Health:
@@ -35,16 +44,22 @@ class Health:
             status = "not ready"
         body = msgspec.json.encode({"status": status, "workers": workers})
         return web.Response(
-            status=200 if status == "ready" else 503,
-            body=body,
-            content_type="application/json",
-            headers={"Cache-Control": "no-store"},
+            status=200 if status == "ready" else 503, body=body, content_type="application/json", headers=NO_STORE
         )
 
 
-def make_app(health: Health) -> web.Application:
-    """The application; it holds no socket."""
-    app = web.Application()
+def make_app(health: Health, context: Context, token: str = "") -> web.Application:
+    """The application; it holds no socket. `token` is what the API asks for; empty: nothing."""
+    app = web.Application(middlewares=[as_problems, guard(token)])
     app.router.add_get("/livez", health.live)
     app.router.add_get("/readyz", health.ready)
+    app.router.add_get("/v1/explain", Explaining(context).explain)
     return app
+
+
+async def start(app: web.Application, sock: socket.socket) -> web.AppRunner:
+    """Serves `app` on a listening socket; `await runner.cleanup()` ends it."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN)
+    await runner.setup()
+    await web.SockSite(runner, sock).start()
+    return runner

@@ -11,7 +11,7 @@ import tomllib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv6Network
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -212,6 +212,7 @@ _PATH = Scalar("the path of a file, as text", str, _path, str)
 _LISTEN = Scalar('an address and a port such as "[::]:443"', str, values.parse_listen, str)
 _NETWORK = Scalar('a network such as "fd00::/8"', str, values.parse_network, str)
 _PREFIX = Scalar('a network such as "fd00::/8"', str, values.parse_sandbox_prefix, str)
+_IPV4_PREFIX = Scalar('a network such as "10.0.0.0/8"', str, values.parse_ipv4_prefix, str)
 _DOMAIN = Scalar('a domain such as "sandbox.example.dev"', str, values.parse_domain, str)
 _HOST_MASK = Scalar('"preserve" or a host such as "localhost:{port}"', str, values.parse_host_mask, str)
 _OPTIONAL_PATH = Scalar(
@@ -236,6 +237,7 @@ Address = Annotated[values.Listen, _LISTEN]
 Addresses = Annotated[tuple[values.Listen, ...], ListOf(_LISTEN, unique=True)]
 Networks = Annotated[tuple[values.Network, ...], ListOf(_NETWORK)]
 Prefixes = Annotated[tuple[IPv6Network, ...], ListOf(_PREFIX)]
+Ipv4Prefixes = Annotated[tuple[IPv4Network, ...], ListOf(_IPV4_PREFIX)]
 
 
 def kind_of(annotation: Any) -> Kind:

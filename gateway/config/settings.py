@@ -22,6 +22,7 @@ from gateway.config.kinds import (
     FilePath,
     Flag,
     HostMask,
+    Ipv4Prefixes,
     ListOf,
     Networks,
     OptionalPath,
@@ -64,6 +65,10 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     public_port: Port = 443
     """The port in public URLs: what the browser connects to, which behind a balancer is not a port of ours."""
+
+    websocket_errors: Annotated[Literal["status", "close"], choice("status", "close")] = "status"
+    """How a WebSocket handshake that cannot be forwarded is refused: with its HTTP status, which browsers hide from
+    scripts, or accepted and closed with 4000 plus the status. A URL may ask for the latter: `?gateway_close=1`."""
 
 
 class Certificate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -115,6 +120,10 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     allow: Prefixes = (IPv6Network("fd00::/8"),)
     """Prefixes sandboxes live in; nothing else is ever dialed. The default is the locally assigned half of the unique
     local addresses (RFC 4193). A special range (loopback, link-local, metadata, …) needs a prefix wholly inside it."""
+
+    allow_ipv4: Ipv4Prefixes = ()
+    """Where a look over IPv4 is allowed after a refusal, at the `ipv4` of a sandbox's record, to tell an app that
+    listens on IPv4 only from one that does not run. Nothing is ever forwarded over IPv4. Special ranges as above."""
 
     deny_ports: Ports = ()
     """Ports closed for every sandbox, answered with `port_denied`."""

@@ -106,7 +106,7 @@ def parse_listen(text: str) -> Listen:
     return Listen(str(address), int(port))
 
 
-def parse_network(text: str) -> Network:
+def parse_network(text: str, example: str = "fd00::/8") -> Network:
     """A CIDR prefix of either family; a bare address is a prefix of one. Bits behind the prefix must be zero."""
     try:
         if "%" in text:  # a zone names an interface of one machine, a prefix is compared with addresses of any
@@ -114,7 +114,7 @@ def parse_network(text: str) -> Network:
         return ipaddress.ip_network(text)
     except ValueError as error:
         hint = " (it has bits set behind its prefix length)" if "host bits" in str(error) else ""
-        raise ValueError(f'expected a network such as "fd00::/8", got {quote(text)}{hint}') from None
+        raise ValueError(f'expected a network such as "{example}", got {quote(text)}{hint}') from None
 
 
 def parse_sandbox_prefix(text: str) -> ipaddress.IPv6Network:
@@ -122,6 +122,14 @@ def parse_sandbox_prefix(text: str) -> ipaddress.IPv6Network:
     network = parse_network(text)
     if isinstance(network, ipaddress.IPv4Network):
         raise ValueError(f"sandboxes are dialed over IPv6 only, {quote(text)} is an IPv4 network")
+    return network
+
+
+def parse_ipv4_prefix(text: str) -> ipaddress.IPv4Network:
+    """A CIDR prefix of IPv4 addresses that may be looked at."""
+    network = parse_network(text, "10.0.0.0/8")
+    if isinstance(network, ipaddress.IPv6Network):
+        raise ValueError(f"expected an IPv4 network, {quote(text)} is an IPv6 one: those stand in upstream.allow")
     return network
 
 

@@ -21,6 +21,7 @@ from gateway.hostname import HostnameParser, Target
 from gateway.http.head_parser import HeadLimits
 from gateway.observe.access_log import AccessLog
 from gateway.observe.ids import RequestIds
+from gateway.problems.probe import Probe
 from gateway.tasks import Tasks
 from gateway.upstream.policy import AddressPolicy
 from gateway.upstream.pool import READ_BUFFER, Pool
@@ -86,6 +87,12 @@ class Edge:
 
         self.route: Callable[[bytes], Target] = route
         """The target an authority names; raises GatewayError as `HostnameParser.parse` does, or `port_denied`."""
+        self.probe = Probe(
+            self.clock,
+            self.tasks,
+            allow_ipv4=settings.upstream.allow_ipv4,
+            closed_ports=denied_ports | {port for _, port in own_listeners},
+        )
         self.host = settings.upstream.host
         self.read_buffer = memoryview(bytearray(READ_BUFFER))  # every downstream read lands here, one at a time
         self.draining = False

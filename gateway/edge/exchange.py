@@ -21,10 +21,11 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from gateway.edge import cookies
-from gateway.edge.forwarded import PRESERVE, masked
+from gateway.edge.refusal import ready
 from gateway.errors import GatewayError, Reason
 from gateway.http.message import NO_BODY, Fields, RequestHead, ResponseHead, ResponseSection, Section
 from gateway.observe.access_log import AccessRecord
+from gateway.problems import websocket
 from gateway.problems.problem import Circumstances, render
 
 if TYPE_CHECKING:
@@ -69,7 +70,6 @@ class Exchange:
         "_downstream",
         "_edge",
         "_head",
-        "_host",
         "_key",
         "_received",
         "_request_complete",
@@ -77,6 +77,7 @@ class Exchange:
         "_response_complete",
         "_retried",
         "_reused",
+        "_sandbox",
         "_sent",
         "_started",
         "_status",
@@ -94,7 +95,7 @@ class Exchange:
         self._request_id = b""
         self._target: Target | None = None
         self._key: Key | None = None  # set once the sandbox is known and admitted
-        self._host = PRESERVE  # the Host to send upstream, or its mask; from then on too
+        self._sandbox: Sandbox | None = None  # set with it
         self._upstream: UpstreamStream | None = None  # ours alone from acquire or dial until _end
         self._connecting: asyncio.Task[None] | None = None
         self._admitted = ""  # sandbox id counted in edge.exchanges, to be taken off in _end
@@ -121,7 +122,7 @@ class Exchange:
             sandbox = edge.directory.peek(target.sandbox_id)
             if sandbox is not None:
                 key = self._admit(sandbox, target)
-                upstream = edge.pool.acquire(key, self._replayable())
+                upstream = None if head.section.probes else edge.pool.acquire(key, self._replayable())
                 if upstream is not None:
                     self._reused = True
                     self._send(upstream)
@@ -143,7 +144,7 @@ class Exchange:
         if not self._admitted:
             self._edge.enter(sandbox.id)
             self._admitted = sandbox.id
-        self._host = sandbox.host or self._edge.host
+        self._sandbox = sandbox
         self._key = key = (sandbox.origin, target.port)
         return key
 
@@ -158,36 +159,57 @@ class Exchange:
         self._connecting = self._edge.tasks.spawn(self._connect(), f"connect {self._target and self._target.host}")
 
     async def _connect(self) -> None:
-        edge, target = self._edge, self._target
-        assert target is not None  # CONNECTING comes after routing
         try:
-            key = self._key
-            upstream: UpstreamStream | None = None
-            if key is None:
-                key = self._admit(await edge.directory.fetch(target.sandbox_id), target)
-                upstream = edge.pool.acquire(key, self._replayable())
-                self._reused = upstream is not None
-            if upstream is None:
-                upstream = await edge.pool.dial(key)
+            upstream = await self._reach()
             self._connecting = None
-            self._send(upstream)
-            self._downstream.resume()
+            if self._head.section.probes:
+                upstream.release()  # closed: an app that serves one connection at a time would wait for it
+                self._send_ready()
+            else:
+                self._send(upstream)
+                self._downstream.resume()
         except GatewayError as error:
             self._connecting = None
-            if error.reason in _EVICTING:
-                edge.directory.evict(target.sandbox_id)
-            elif error.reason is Reason.CONNECTION_REFUSED and self._key is not None:
-                edge.pool.refusals.remember(self._key, error)
             self.fail(error)
         except Exception:
             self._connecting = None
             self._fault()
 
+    async def _reach(self) -> UpstreamStream:
+        """A connection to the target. Raises GatewayError saying as much as could be found out."""
+        edge, target = self._edge, self._target
+        assert target is not None  # CONNECTING comes after routing
+        key = self._key
+        if key is None:
+            key = self._admit(await edge.directory.fetch(target.sandbox_id), target)
+            upstream = None if self._head.section.probes else edge.pool.acquire(key, self._replayable())
+            if upstream is not None:
+                self._reused = True
+                return upstream
+        try:
+            return await edge.pool.dial(key)
+        except GatewayError as error:
+            if error.reason in _EVICTING:
+                edge.directory.evict(target.sandbox_id)
+            elif error.reason is Reason.CONNECTION_REFUSED:
+                explained = await self._look(error)
+                edge.pool.refusals.remember(key, explained)
+                raise explained from None
+            raise
+
+    async def _look(self, refused: GatewayError) -> GatewayError:
+        """`refused` with what can be seen of the sandbox: is the app there, elsewhere?"""
+        sandbox, target = self._sandbox, self._target
+        assert sandbox is not None and target is not None  # both were needed to dial
+        findings = await self._edge.probe.look(sandbox.address, target.port, sandbox.ipv4)
+        return findings.explain(refused, str(sandbox.address), target.port)
+
     def _send(self, upstream: UpstreamStream) -> None:
-        head = self._head
+        head, sandbox, target = self._head, self._sandbox, self._target
+        assert sandbox is not None and target is not None  # both were needed to find `upstream`
         self._upstream = upstream
         self.phase = OPEN
-        host = head.authority if self._host == PRESERVE else masked(self._host, self._target)
+        host = target.masked(sandbox.host or self._edge.host, head.authority)
         upstream.send_request(self, head, host, self._downstream.peer.added(head), self._request_id)
         self._request_complete = head.framing is NO_BODY
 
@@ -273,16 +295,30 @@ class Exchange:
         upstream, self._upstream = self._upstream, None
         # RFC 9110 section 9.2.2 allows to retry what is idempotent when the connection closed before any response.
         # Only on a connection that had served before: that one may simply have grown stale while it was idle.
-        stale = error.reason is Reason.CONNECTION_TERMINATED and upstream and upstream.reused and not upstream.heard
-        if stale and self._replayable() and not self._retried and self.phase is OPEN:
+        reused = upstream is not None and upstream.reused
+        silent = upstream is not None and not upstream.heard and error.reason is Reason.CONNECTION_TERMINATED
+        if silent and reused and self._replayable() and not self._retried and self.phase is OPEN:
             self._retried = True
             self._reused = False
             self._connect_cold()
         elif self.phase is TUNNEL:
             self._downstream.abort(error)
             self._end(str(error.reason), error.detail)
+        elif silent and not reused and not self._retried:  # nothing was ever heard from there
+            self._connecting = self._edge.tasks.spawn(self._explain(error), f"explain {self._target}")
         else:
             self.fail(error)
+
+    async def _explain(self, error: GatewayError) -> None:
+        """Fails with `error` or its cause: a TLS server may have hung up on plain HTTP without a word."""
+        try:
+            assert self._key is not None  # there was a connection
+            error = await self._edge.pool.tls_check.explain(error, self._key, self._edge.tasks)
+            self._connecting = None
+            self.fail(error)
+        except Exception:
+            self._connecting = None
+            self._fault()
 
     # --- endings -------------------------------------------------------------------------------------------------
 
@@ -297,22 +333,35 @@ class Exchange:
         self._end(str(error.reason), error.detail)
 
     def _send_problem(self, error: GatewayError) -> None:
-        head, body = render(
-            error,
-            Circumstances(
-                request_id=self._request_id.decode(),
-                head=self._head,
-                target=self._target,
-                address=self._key[0][1] if self._key else "",
-                domain=self._edge.example_domain,
-            ),
+        circumstances = Circumstances(
+            request_id=self._request_id.decode(),
+            head=self._head,
+            target=self._target,
+            address=self._key[0][1] if self._key else "",
+            domain=self._edge.example_domain,
+            public_port=self._edge.settings.edge.public_port,
         )
+        downstream = self._downstream
+        closes = websocket.asks_for_close(self._head, always=self._edge.settings.edge.websocket_errors == "close")
+        head, body = websocket.accept_and_close(error, circumstances) if closes else render(error, circumstances)
         self._status = head.status
         self._sent = len(body)
-        self._downstream.send_head(head)
+        downstream.send_head(head)
         if body:
-            self._downstream.send_body(body)
+            downstream.send_body(body)
+        if closes:
+            downstream.flush()
+        else:
+            downstream.finish([])
+
+    def _send_ready(self) -> None:
+        """The answer to a probe: the target accepts connections."""
+        head = ready()
+        head.request_id = self._request_id
+        self._status = head.status
+        self._downstream.send_head(head)
         self._downstream.finish([])
+        self._end()
 
     def _fault(self) -> None:
         """A bug of ours: the traceback goes to the log, the request id leads to it."""

@@ -11,7 +11,6 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from gateway.errors import GatewayError, Reason
-from gateway.hostname import Target
 from gateway.http.message import Fields, RequestHead, Section
 from gateway.http.validate import is_authority
 from gateway.observe.ids import is_acceptable
@@ -19,19 +18,12 @@ from gateway.observe.ids import is_acceptable
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
 
-PRESERVE = "preserve"
-"""The value of `upstream.host` that sends the Host field as it came."""
 VIA = b"1.1 gateway"
 """Our pseudonym (RFC 9110 section 7.6.3). One name for all gateways: what loops may loop through several."""
 ADDRESSES_REMEMBERED = 4096
 """Parsed peer addresses kept: whoever connects once often connects again, and balancers always do."""
 MAX_HOPS = 8
 """How often we may find ourselves in Via before it is a loop."""
-
-
-def masked(mask: str, target: Target | None) -> bytes:
-    """The Host field that `mask` (see `upstream.host`) stands for; the public name goes in X-Forwarded-Host."""
-    return mask.replace("{port}", str(target.port if target else 0)).encode()
 
 
 @lru_cache(maxsize=ADDRESSES_REMEMBERED)

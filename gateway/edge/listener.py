@@ -11,6 +11,7 @@ import errno
 import logging
 import socket
 import ssl
+from collections.abc import Sequence
 from ipaddress import IPv6Address
 from math import inf
 from typing import TYPE_CHECKING
@@ -199,8 +200,12 @@ class _Greeting:
         self._newcomer.turn_away()
 
 
-def own_listeners(sockets: list[socket.socket]) -> tuple[tuple[IPv6Address | None, int], ...]:
-    """Our listening addresses as `AddressPolicy` wants them; None stands for every local address."""
+OwnListeners = tuple[tuple[IPv6Address | None, int], ...]
+"""(address or None for every local one, port), as `AddressPolicy` wants them."""
+
+
+def own_listeners(sockets: Sequence[socket.socket]) -> OwnListeners:
+    """What `sockets` listen on; IPv4 is left out, since nothing is dialed there."""
     own: list[tuple[IPv6Address | None, int]] = []
     for sock in sockets:
         host, port = sock.getsockname()[:2]

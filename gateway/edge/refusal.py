@@ -1,4 +1,4 @@
-"""Replies without an exchange: to heads that cannot be read, and on listeners that forward nothing."""
+"""Replies that need no upstream: to heads that cannot be read, on listeners that forward nothing, to probes."""
 
 from __future__ import annotations
 
@@ -36,9 +36,17 @@ def reply(
         method, host, target = b"-", b"-", b""
     else:
         method, host, target = request.method, request.authority, request.target
-    now, text = time.time(), request_id.decode()
-    edge.access_log.record(AccessRecord(now, text, peer.text, method, host, target, head.status, reason, detail))
+    now, text, sent = time.time(), request_id.decode(), len(body)
+    edge.access_log.record(
+        AccessRecord(now, text, peer.text, method, host, target, head.status, reason, detail, sent=sent)
+    )
     return head, body
+
+
+def ready() -> ResponseHead:
+    """The answer to a probe (X-Gateway-Probe) of a target that accepts connections: no body, not from the app."""
+    fields = [(b"X-Gateway-Probe", b"ready"), (b"Proxy-Status", b"gateway"), (b"Cache-Control", b"no-store")]
+    return ResponseHead(204, phrase_for(204), Section(fields))
 
 
 def plain_on_tls(request: RequestHead) -> GatewayError:

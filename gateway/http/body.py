@@ -26,7 +26,8 @@ _NOT_IN_TRAILERS = frozenset(
         b"host content-length transfer-encoding trailer te connection keep-alive upgrade proxy-connection expect "
         b"http2-settings proxy authorization proxy-authorization www-authenticate proxy-authenticate cookie set-cookie "
         b"content-encoding content-type content-range "
-        b"forwarded via x-real-ip x-request-id x-gateway-error x-gateway-hint proxy-status"
+        b"forwarded via x-real-ip x-request-id x-gateway-error x-gateway-hint x-gateway-probe "
+        b"proxy-status"
     ).split()
 )
 

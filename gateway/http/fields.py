@@ -36,6 +36,8 @@ class Role(IntEnum):
     """The gateway's own marker; a sandbox must not be able to forge it."""
     REQUEST_ID = 11
     SET_COOKIE = 12
+    PROBE = 13
+    """Asks the gateway itself whether the target accepts connections; never the app's business."""
 
 
 _ROLES_BY_NAME: dict[bytes, Role] = {
@@ -58,6 +60,7 @@ _ROLES_BY_NAME: dict[bytes, Role] = {
     b"x-gateway-error": Role.MARK,
     b"x-gateway-hint": Role.MARK,
     b"proxy-status": Role.MARK,
+    b"x-gateway-probe": Role.PROBE,
     b"x-request-id": Role.REQUEST_ID,
     b"set-cookie": Role.SET_COOKIE,
 }

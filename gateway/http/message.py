@@ -67,6 +67,7 @@ class RequestSection(Section):
         "forwarding",
         "framing",
         "keep_alive",
+        "probes",
         "trailers_ok",
         "upgrade",
     )
@@ -81,6 +82,7 @@ class RequestSection(Section):
         self.upgrade: bytes | None = None  # the one protocol asked for, if the method is GET
         self.expects_continue = False
         self.trailers_ok = False  # TE: trailers
+        self.probes = False  # X-Gateway-Probe: asks whether the target accepts connections, and wants nothing of it
 
 
 class RequestHead:

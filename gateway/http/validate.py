@@ -30,6 +30,7 @@ from gateway.http.message import (
 # The loops below run for every field of every message: a global costs half of an enum member's look-up.
 _HOST, _CONNECTION, _LENGTH, _CODING = Role.HOST, Role.CONNECTION, Role.CONTENT_LENGTH, Role.TRANSFER_ENCODING
 _FORWARDING, _REQUEST_ID, _SET_COOKIE = Role.FORWARDING, Role.REQUEST_ID, Role.SET_COOKIE
+_PROBE = Role.PROBE
 _UPGRADE, _EXPECT, _TE = Role.UPGRADE, Role.EXPECT, Role.TE
 
 _METHOD = re.compile(rb"[A-Z][A-Z0-9-]{0,31}")
@@ -89,7 +90,7 @@ def request_section(minor: int, pairs: Fields) -> RequestSection:
     coding: bytes | None = None
     connection: bytes | None = None
     upgrades: list[bytes] = []
-    expects_continue = trailers_ok = False
+    expects_continue = trailers_ok = probes = False
 
     for pair in pairs:
         name, value = pair
@@ -127,6 +128,8 @@ def request_section(minor: int, pairs: Fields) -> RequestSection:
                 fields.append(pair)
         elif role is _TE:
             trailers_ok = trailers_ok or value.lower() == b"trailers"
+        elif role is _PROBE:
+            probes = True
 
     # RFC 9112 section 3.2: a server MUST respond with 400 to a request that lacks a Host field or has more than one.
     # For HTTP/1.0 too: without a name there is nothing this gateway could route by.
@@ -136,6 +139,7 @@ def request_section(minor: int, pairs: Fields) -> RequestSection:
     _remove_nominated(fields, options)
     section = RequestSection(fields, forwarding, _check_authority(host), _persistent(options, minor))
     section.trailers_ok = trailers_ok
+    section.probes = probes
     if coding is not None:
         # RFC 9112 section 6.1: CL with TE is the classic smuggling vector; TE in HTTP/1.0 is faulty framing.
         if length is not None:

@@ -1,45 +1,137 @@
-"""Which form of a problem the asker can use, from what it says it wants; never from User-Agent."""
+"""What the asker can use: which form of a problem, and what a browser must be told so that a script may read it.
+
+Decided by what a request says it wants (Accept, Sec-Fetch-Mode and -Dest, Content-Type, the fields of CORS), never by
+User-Agent. Knows nothing of failures. What requests say repeats, so the answers are remembered.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
-from gateway.http.message import RequestHead
+from gateway.http.fields import TOKEN
+from gateway.http.head_parser import REMEMBERED_OCTETS
+from gateway.http.message import Field, Fields, RequestHead, Section
+
+REMEMBERED = 256
+"""Combinations of wishes kept."""
+MAX_OCTETS = 1024
+"""A longer field says nothing here: browsers stay far below, and what is said is remembered."""
 
 
 class Form(Enum):
-    """The value is the media type sent."""
+    """How a problem is told."""
 
-    HTML = "text/html; charset=utf-8"
-    JSON = "application/problem+json"
-    TEXT = "text/plain; charset=utf-8"
+    HTML = "page"
+    JSON = "document"
+    """RFC 9457."""
+    TEXT = "text"
+    GRPC = "gRPC status"
+    """Trailers-Only: the status is a field, there is no body."""
+    PREFLIGHT = "CORS preflight"
+    """The request that follows is allowed, so that a script can read why that one fails."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Intent:
+    """What one kind of request wants. Equal to itself only, so that it is a cheap key."""
+
+    form: Form
+    media_type: bytes
+    """The reply's Content-Type; empty: no body is sent."""
+    cors: tuple[Field, ...]
+    """The fields of the Fetch standard that let a script read the reply, whatever its origin."""
 
 
 _TYPES = {
     "text/html": Form.HTML,
     "application/xhtml+xml": Form.HTML,
-    "application/problem+json": Form.JSON,
     "application/json": Form.JSON,
+    "application/*": Form.JSON,
     "text/plain": Form.TEXT,
+    "text/*": Form.TEXT,
 }
+_SENT_AS = {
+    Form.HTML: b"text/html; charset=utf-8",
+    Form.JSON: b"application/problem+json",
+    Form.TEXT: b"text/plain; charset=utf-8",
+    Form.PREFLIGHT: b"",
+}
+_GRPC = re.compile(rb"application/grpc(-web(-text)?)?(\+[a-z0-9.-]+)?")
+_ORIGIN = re.compile(rb"[!-~]+")
+_EXPOSED = b"X-Gateway-Error, Proxy-Status, X-Request-Id, Retry-After"
 
 
-def choose(head: RequestHead | None) -> Form:
-    """The form for the answer to `head`; None is a request too broken to have said anything.
+def understand(head: RequestHead | None) -> Intent:
+    """What the sender of `head` wants; None is a request too broken to have said anything."""
+    if head is None:
+        return _UNREAD
+    section = head.section
+    read = _remembered if len(section.lines) <= REMEMBERED_OCTETS else _read
+    return read(section, head.method == b"OPTIONS")
 
-    A navigation gets a page. What loads a script, a style or an image gets text, which none of them can execute.
+
+def _read(section: Section, is_options: bool) -> Intent:
+    # One pass: `section.get` would walk the list eight times. Backwards, so that the first of equals counts.
+    said = {name.lower(): value for name, value in reversed(section.fields) if len(value) <= MAX_OCTETS}.get
+    return _intent(
+        is_options,
+        said(b"accept"),
+        said(b"sec-fetch-mode"),
+        said(b"sec-fetch-dest"),
+        said(b"content-type"),
+        said(b"origin"),
+        said(b"access-control-request-method"),
+        said(b"access-control-request-headers"),
+        said(b"access-control-request-private-network"),
+    )
+
+
+_remembered = lru_cache(maxsize=REMEMBERED)(_read)
+"""By the section itself: a browser that asks again sends the same one, and the parser gives it out again."""
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _intent(
+    is_options: bool,
+    accept: bytes | None,
+    mode: bytes | None,
+    destination: bytes | None,
+    content_type: bytes | None,
+    origin: bytes | None,
+    next_method: bytes | None,
+    next_fields: bytes | None,
+    private_network: bytes | None,
+) -> Intent:
+    cors = list(_shared_with(origin))
+    # Fetch standard, CORS-preflight request: OPTIONS with both fields. A method that is no token asks for nothing.
+    if is_options and origin and next_method and TOKEN.fullmatch(next_method):
+        cors += _allowed(next_method, next_fields, private_network)
+        return Intent(Form.PREFLIGHT, b"", tuple(cors))
+    media_type = (content_type or b"").partition(b";")[0].strip().lower()
+    if _GRPC.fullmatch(media_type):
+        # In a browser, gRPC-Web reads the status of a reply without body from the fields.
+        cors.append((b"Access-Control-Expose-Headers", b"Grpc-Status, Grpc-Message, " + _EXPOSED))
+        return Intent(Form.GRPC, media_type, tuple(cors))
+    cors.append((b"Access-Control-Expose-Headers", _EXPOSED))
+    form = _form(accept, mode, destination)
+    return Intent(form, _SENT_AS[form], tuple(cors))
+
+
+def _form(accept: bytes | None, mode: bytes | None, destination: bytes | None) -> Form:
+    """A navigation gets a page. What loads a script, a style or an image gets text, which none of them can execute.
+
     Otherwise Accept decides; `*/*` is JSON when a page script asks (Sec-Fetch-Mode is set by browsers and not by
     scripts) and text when curl does.
     """
-    if head is None:
-        return Form.TEXT
-    mode = head.get(b"sec-fetch-mode")
-    destination = head.get(b"sec-fetch-dest")
     if mode == b"navigate":
         return Form.HTML
     if destination is not None and destination not in (b"empty", b"document", b"iframe"):
         return Form.TEXT
-    return _from_accept(head.get(b"accept")) or (Form.JSON if mode in (b"cors", b"same-origin") else Form.TEXT)
+    return _from_accept(accept) or (Form.JSON if mode in (b"cors", b"same-origin") else Form.TEXT)
 
 
 def _from_accept(accept: bytes | None) -> Form | None:
@@ -50,7 +142,8 @@ def _from_accept(accept: bytes | None) -> Form | None:
     best_weight = 0.0
     for item in accept.decode("latin-1").lower().split(","):
         media_type, *parameters = item.split(";")
-        form = _TYPES.get(media_type.strip())
+        media_type = media_type.strip()
+        form = _TYPES.get(media_type) or (Form.JSON if media_type.endswith("+json") else None)
         weight = _weight(parameters)
         if form is not None and weight > best_weight:
             best, best_weight = form, weight
@@ -66,3 +159,29 @@ def _weight(parameters: list[str]) -> float:
             except ValueError:
                 return 0.0
     return 1.0
+
+
+def _shared_with(origin: bytes | None) -> Iterator[Field]:
+    # A page script on another origin must be able to read why its fetch failed. Only on our own replies: what an app
+    # shares is the app's decision.
+    if origin and _ORIGIN.fullmatch(origin):
+        yield b"Access-Control-Allow-Origin", origin
+        yield b"Access-Control-Allow-Credentials", b"true"
+    else:
+        yield b"Access-Control-Allow-Origin", b"*"
+
+
+def _allowed(method: bytes, fields: bytes | None, private_network: bytes | None) -> Fields:
+    """What a preflight has asked for. Mirrored, because with credentials `*` means nothing but itself."""
+    allowed = [(b"Access-Control-Allow-Methods", method)]
+    names = [name.strip() for name in (fields or b"").split(b",")]
+    if all(map(TOKEN.fullmatch, names)):
+        allowed.append((b"Access-Control-Allow-Headers", b", ".join(names)))
+    if private_network == b"true":
+        allowed.append((b"Access-Control-Allow-Private-Network", b"true"))
+    # Remembered by no browser: the next request may reach the app, and what that one allows is its own to say.
+    allowed.append((b"Access-Control-Max-Age", b"0"))
+    return allowed
+
+
+_UNREAD = _intent(False, None, None, None, None, None, None, None, None)

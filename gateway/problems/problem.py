@@ -1,28 +1,41 @@
-"""One failure of one request, with everything that is known about it, and its rendering."""
+"""One failure of one request, with everything that is known about it, and its rendering.
+
+A dead app is asked for again and again, and its refusal must not cost more than a request that is forwarded. So a
+reply is composed once for each distinct case and remembered in two pieces, between which each request's id stands;
+nothing is searched for or replaced in what was composed. Knows no event loop; what a page looks like is `page`'s.
+"""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from html import escape
-from importlib.resources import files
-from string import Template
+from typing import NamedTuple
+from urllib.parse import quote_from_bytes
 
 import msgspec
 
-from gateway.errors import GatewayError, Reason, Row
+from gateway.errors import GatewayError, Reason
 from gateway.hostname import Target
 from gateway.http import serialize
-from gateway.http.message import Fields, Framing, RequestHead, ResponseHead, Section
-from gateway.problems.negotiation import Form, choose
+from gateway.http.message import BY_LENGTH, Fields, RequestHead, ResponseHead, Section
+from gateway.problems.fixes import Fix, fixes
+from gateway.problems.negotiation import Form, Intent, understand
+from gateway.problems.page import CONTENT_SECURITY_POLICY, LIKELY, Shown, compose_page
 
 TYPE_BASE = "urn:sandbox-gateway:problem:"
 """Prefix of the RFC 9457 `type`: an identifier that is not meant to be fetched (section 3.1.1)."""
+REMEMBERED = 256
+"""Composed replies kept, and their field sections: 13 KiB for a page, a tenth of that for any other form."""
 
-_PAGE = Template(files("gateway.problems").joinpath("page.html").read_text(encoding="utf-8"))
-_CSP = b"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-_CODE = re.compile(r"`([^`]+)`")
-_EXPOSED = b"X-Gateway-Error, Proxy-Status, X-Request-Id, Retry-After"
+_BIND_FIXES = (Reason.CONNECTION_REFUSED, Reason.IPV4_ONLY_LISTENER)
+"""Cured by another line in the app."""
+_NAMES_HOST = frozenset(
+    reason for reason in Reason if "{host}" in "".join((reason.row.title, reason.row.explanation, *reason.row.checks))
+)
+_MAX_MESSAGE = 400
+"""Characters of a gRPC message; many clients take 8 KiB of fields, and one may become nine octets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +48,8 @@ class Circumstances:
     address: str = ""
     domain: str = ""
     """A domain served here, for texts that show what a hostname looks like."""
+    public_port: int = 443
+    """For links to other ports."""
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=False):
@@ -52,17 +67,96 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=False):
     fix: list[str]
 
 
+class _Case(NamedTuple):
+    """Everything a reply depends on but its form and the request id."""
+
+    reason: Reason
+    detail: str
+    observed: tuple[str, ...]
+    process: str
+    open_ports: tuple[int, ...]
+    target: Target | None
+    address: str
+    domain: str
+    public_port: int
+    host: str
+    """As asked for, where the texts name it."""
+    method: str
+    """Of a request answered with a page."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Reply:
+    """A composed reply. Equal to itself only, so that it is a cheap key."""
+
+    status: int
+    phrase: bytes
+    fields: Fields
+    before: bytes
+    after: bytes
+    quote: Callable[[str], bytes] | None
+    """The request id as it stands between; None: there is no body."""
+
+
 def describe(error: GatewayError, circumstances: Circumstances) -> Problem:
     """The problem document for `error`, its row's texts filled in."""
-    row = error.reason.row
-    target, head = circumstances.target, circumstances.head
+    return _document(_case(error, circumstances, Form.JSON), circumstances.request_id)
+
+
+def render(error: GatewayError, circumstances: Circumstances) -> tuple[ResponseHead, bytes]:
+    """The reply: a head whose Content-Length fits the body, and the body (not to be sent in answer to HEAD)."""
+    intent = understand(circumstances.head)
+    reply = _compose(intent.form, _case(error, circumstances, intent.form))
+    request_id = circumstances.request_id
+    quote = reply.quote
+    body = b"" if quote is None else b"".join((reply.before, quote(request_id), reply.after))
+    head = ResponseHead(reply.status, reply.phrase, _section(reply, intent, len(body)))
+    head.request_id = request_id.encode()
+    if circumstances.head is not None and circumstances.head.method == b"HEAD":
+        return head, b""
+    if body:
+        head.framing = BY_LENGTH
+        head.content_length = len(body)
+    return head, body
+
+
+def marks(error: GatewayError) -> Fields:
+    """The fields that only the gateway's own replies carry, whatever their status."""
+    return _marks(error.reason, error.detail)
+
+
+# --- what is known ------------------------------------------------------------------------------------------------
+
+
+def _case(error: GatewayError, circumstances: Circumstances, form: Form) -> _Case:
+    head, reason = circumstances.head, error.reason
+    return _Case(
+        reason,
+        error.detail,
+        error.observed,
+        error.process,
+        error.open_ports,
+        circumstances.target,
+        circumstances.address,
+        circumstances.domain,
+        circumstances.public_port,
+        _shorten(head.authority.decode("latin-1")) if head is not None and reason in _NAMES_HOST else "",
+        head.method.decode("latin-1") if head is not None and form is Form.HTML else "",
+    )
+
+
+def _document(case: _Case, request_id: str) -> Problem:
+    row, target = case.reason.row, case.target
     known = {
         "port": str(target.port) if target else "?",
         "sandbox": target.sandbox_id if target else "?",
-        "address": circumstances.address or "?",
-        "domain": (target.domain if target else circumstances.domain) or "<domain>",
-        "host": _shorten(head.authority.decode("latin-1")) if head else "?",
+        "address": case.address or "?",
+        "domain": (target.domain if target else case.domain) or "<domain>",
+        "host": case.host or "?",
     }
+    observed = [fact for fact in (case.detail, *case.observed) if fact]
+    if case.open_ports:
+        observed.append(_accepting(case.open_ports))
     return Problem(
         type=f"{TYPE_BASE}{row.name}",
         title=_fill(row.title, known),
@@ -71,70 +165,20 @@ def describe(error: GatewayError, circumstances: Circumstances) -> Problem:
         reason=row.name,
         sandbox=target.sandbox_id if target else None,
         port=target.port if target else None,
-        request_id=circumstances.request_id,
-        observed=[fact for fact in (error.detail, *error.observed) if fact],
-        fix=[_fill(check, known) for check in row.checks],
+        request_id=request_id,
+        observed=observed,
+        fix=[_fill(check, known) for check in row.checks] + [f"{fix.framework}: {fix.line}" for fix in _fixes(case)],
     )
 
 
-def render(error: GatewayError, circumstances: Circumstances) -> tuple[ResponseHead, bytes]:
-    """The reply: a head whose Content-Length fits the body, and the body (not to be sent in answer to HEAD)."""
-    row = error.reason.row
-    problem = describe(error, circumstances)
-    form = choose(circumstances.head)
-    if form is Form.JSON:
-        body = msgspec.json.encode(problem)
-    elif form is Form.HTML:
-        body = _page(problem)
-    else:
-        body = _text(problem)
-    fields = _fields(error, row, form, circumstances)
-    fields.append((b"Content-Length", str(len(body)).encode()))
-    head = ResponseHead(row.status, serialize.phrase_for(row.status), Section(fields))
-    head.request_id = circumstances.request_id.encode()
-    if circumstances.head is None or circumstances.head.method != b"HEAD":
-        head.framing = Framing.LENGTH
-        head.content_length = len(body)
-    else:
-        body = b""
-    return head, body
+def _fixes(case: _Case) -> list[Fix]:
+    return fixes(case.target.port, case.process) if case.target and case.reason in _BIND_FIXES else []
 
 
-def _fields(error: GatewayError, row: Row, form: Form, circumstances: Circumstances) -> Fields:
-    fields: Fields = [
-        (b"Content-Type", form.value.encode()),
-        (b"X-Gateway-Error", row.name.encode()),
-        (b"Proxy-Status", _proxy_status(error, row)),
-        (b"Cache-Control", b"no-store"),
-        (b"X-Content-Type-Options", b"nosniff"),
-        (b"Vary", b"Accept, Sec-Fetch-Mode, Sec-Fetch-Dest, Origin"),
-    ]
-    # A page script on another origin must be able to read why its fetch failed. Only on our own replies: what an app
-    # shares is the app's decision.
-    origin = circumstances.head.get(b"origin") if circumstances.head is not None else None
-    if origin:
-        fields.append((b"Access-Control-Allow-Origin", origin))
-        fields.append((b"Access-Control-Allow-Credentials", b"true"))
-    else:
-        fields.append((b"Access-Control-Allow-Origin", b"*"))
-    fields.append((b"Access-Control-Expose-Headers", _EXPOSED))
-    if row.may_retry:
-        fields.append((b"Retry-After", b"1"))
-    if form is Form.HTML:
-        fields.append((b"Content-Security-Policy", _CSP))
-        fields.append((b"Referrer-Policy", b"no-referrer"))
-    if error.reason is Reason.METHOD_NOT_ALLOWED:
-        # RFC 9110 section 15.5.6: the origin server MUST generate an Allow field in a 405.
-        fields.append((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))
-    return fields
-
-
-def _proxy_status(error: GatewayError, row: Row) -> bytes:
-    # RFC 9209 section 2; details is a String of RFC 9651: printable ASCII with \ and " escaped.
-    details = "".join(char if " " <= char <= "~" else "?" for char in error.detail.replace("“", "'").replace("”", "'"))
-    details = details.replace("\\", "\\\\").replace('"', '\\"')
-    status = f"gateway; error={row.proxy_error}"
-    return (f'{status}; details="{details}"' if details else status).encode()
+def _accepting(ports: tuple[int, ...]) -> str:
+    if len(ports) == 1:
+        return f"port {ports[0]} of this sandbox accepts connections"
+    return f"ports {', '.join(map(str, ports[:-1]))} and {ports[-1]} of this sandbox accept connections"
 
 
 def _fill(text: str, known: dict[str, str]) -> str:
@@ -143,29 +187,115 @@ def _fill(text: str, known: dict[str, str]) -> str:
     return text
 
 
-def _shorten(text: str) -> str:
-    return text if len(text) <= 100 else text[:99] + "…"
+def _shorten(text: str, length: int = 100) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def _text(problem: Problem) -> bytes:
+# --- the forms ----------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _compose(form: Form, case: _Case) -> _Reply:
+    row, problem = case.reason.row, _document(case, "")
+    status = row.status
+    fields = [*_marks(case.reason, case.detail), (b"Cache-Control", b"no-store")]
+    if row.may_retry:
+        fields.append((b"Retry-After", b"1"))
+    if case.reason is Reason.METHOD_NOT_ALLOWED:
+        # RFC 9110 section 15.5.6: the origin server MUST generate an Allow field in a 405.
+        fields.append((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))
+    if form is Form.PREFLIGHT:
+        # Only an ok status lets the browser send the request itself, whose answer then says what is wrong.
+        return _Reply(204, serialize.phrase_for(204), fields, b"", b"", None)
+    fields.append((b"X-Content-Type-Options", b"nosniff"))
+    fields.append((b"Vary", b"Accept, Sec-Fetch-Mode, Sec-Fetch-Dest, Origin"))
+    before = after = b""
+    quote: Callable[[str], bytes] | None = None
+    if form is Form.GRPC:
+        status = 200  # "PROTOCOL-HTTP2": whatever has gone wrong, the status of HTTP is 200
+        fields += _grpc_status(problem, case)
+    elif form is Form.JSON:
+        before, after = _json(problem)
+        quote = msgspec.json.encode
+    elif form is Form.HTML:
+        before, after = compose_page(problem, _shown(problem, case))
+        quote = _escaped
+        fields.append((b"Content-Security-Policy", CONTENT_SECURITY_POLICY))
+        fields.append((b"Referrer-Policy", b"no-referrer"))
+    else:
+        before, after = _text(problem, case.reason)
+        quote = str.encode
+    return _Reply(status, serialize.phrase_for(status), fields, before, after, quote)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _section(reply: _Reply, intent: Intent, length: int) -> Section:
+    """The whole field section of a reply whose body has `length` octets."""
+    fields = [*reply.fields, *intent.cors]
+    if intent.media_type:
+        fields.append((b"Content-Type", intent.media_type))
+    if reply.status != 204:  # RFC 9110 section 8.6: a server MUST NOT send Content-Length in a 204
+        fields.append((b"Content-Length", b"%d" % length))
+    return Section(fields)
+
+
+def _marks(reason: Reason, detail: str) -> Fields:
+    # RFC 9209 section 2; details is a String of RFC 9651: printable ASCII with \ and " escaped.
+    details = "".join(char if " " <= char <= "~" else "?" for char in detail.replace("“", "'").replace("”", "'"))
+    details = details.replace("\\", "\\\\").replace('"', '\\"')
+    status = f"gateway; error={reason.row.proxy_error}"
+    return [
+        (b"X-Gateway-Error", reason.row.name.encode()),
+        (b"Proxy-Status", (f'{status}; details="{details}"' if details else status).encode()),
+    ]
+
+
+def _json(problem: Problem) -> tuple[bytes, bytes]:
+    """The document before and after the value of `request_id`."""
+    members = {name: getattr(problem, name) for name in problem.__struct_fields__}
+    names = list(members)
+    at = names.index("request_id")
+    first = msgspec.json.encode({name: members[name] for name in names[:at]})
+    last = msgspec.json.encode({name: members[name] for name in names[at + 1 :]})
+    return first[:-1] + b',"request_id":', b"," + last[1:]
+
+
+def _text(problem: Problem, reason: Reason) -> tuple[bytes, bytes]:
+    """For a terminal. It begins with number and word, which neither a script nor a style sheet may."""
     lines = [f"{problem.status} {problem.title}", "", problem.detail]
     lines += [f"Observed: {fact}." for fact in problem.observed]
     lines.append("")
-    lines += [f"  - {check}" for check in problem.fix]
-    lines += ["", f"reason: {problem.reason}   request id: {problem.request_id}", ""]
-    return "\n".join(lines).encode()
+    lines += [f"  - {fix}" for fix in problem.fix[: len(reason.row.checks) + LIKELY]]
+    lines += ["", f"reason: {problem.reason}   request id: "]
+    return "\n".join(map(_printable, lines)).encode(), b"\n"
 
 
-def _page(problem: Problem) -> bytes:
-    def prose(text: str) -> str:
-        return _CODE.sub(r"<code>\1</code>", escape(text))
+def _printable(text: str) -> str:
+    """A line for a terminal: what was observed may quote octets of an app."""
+    return "".join(char if char.isprintable() else "?" for char in text)
 
-    return _PAGE.substitute(
-        title=escape(problem.title),
-        status=problem.status,
-        detail=prose(problem.detail),
-        observed="".join(f"<p class=observed>{escape(fact)}</p>" for fact in problem.observed),
-        checks="".join(f"<li>{prose(check)}</li>" for check in problem.fix),
-        reason=escape(problem.reason),
-        request_id=escape(problem.request_id),
-    ).encode()
+
+def _grpc_status(problem: Problem, case: _Case) -> Fields:
+    told = f"{problem.title}: {case.detail}" if case.detail else problem.title
+    # gRPC over HTTP2, Status-Message: UTF-8, percent-encoded but for %x20-%x24 and %x26-%x7E.
+    unencoded = bytes(octet for octet in range(0x20, 0x7F) if octet != 0x25)
+    message = quote_from_bytes(_shorten(told, _MAX_MESSAGE).encode(), unencoded)
+    return [(b"Grpc-Status", b"%d" % case.reason.row.grpc_status.value), (b"Grpc-Message", message.encode())]
+
+
+def _shown(problem: Problem, case: _Case) -> Shown:
+    port = "" if case.public_port == 443 else f":{case.public_port}"
+    target = case.target
+    return Shown(
+        reason=case.reason,
+        method=case.method,
+        checks=problem.fix[: len(case.reason.row.checks)],
+        fixes=_fixes(case),
+        elsewhere=[f"{Target(other, target.sandbox_id, target.domain).host}{port}" for other in case.open_ports]
+        if target
+        else [],
+    )
+
+
+def _escaped(request_id: str) -> bytes:
+    return escape(request_id).encode()

@@ -6,14 +6,18 @@ import asyncio
 import signal
 import socket
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import count
 
 import msgspec
 import uvloop
-from aiohttp import web
 
-from gateway.admin.app import Health, make_app
+from gateway.admin.app import Health, make_app, start
+from gateway.config import Settings
+from gateway.directory.file import FileDirectory
+from gateway.process.explain import Own, make_context
 from gateway.process.worker import Question, Status
+from gateway.tasks import Tasks
 
 ANSWER_TIMEOUT = 1.0
 """Seconds a worker has to answer; one that cannot in that time is not ready."""
@@ -50,18 +54,38 @@ class Workers:
             return None
 
 
-def run(sock: socket.socket, channels: Sequence[socket.socket], lifeline: int) -> int:
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What the admin process is given."""
+
+    settings: Settings
+    directory: FileDirectory
+    """A copy of what the workers have: every process keeps its own current."""
+    own: Own
+    """The public listeners, which no URL leads back to."""
+    token: str
+    """What the API asks for; empty: nothing."""
+    door: socket.socket
+    """The listening socket."""
+    channels: Sequence[socket.socket]
+    """The admin's ends of the workers' channels."""
+    lifeline: int
+    """Read end of a pipe; end of file means that the supervisor is gone."""
+
+
+def run(post: Post) -> int:
     """Serves until SIGTERM, or until the supervisor is gone. SIGUSR1 makes readiness fail."""
-    uvloop.run(_serve(sock, channels, lifeline))
+    uvloop.run(_serve(post))
     return 0
 
 
-async def _serve(sock: socket.socket, channels: Sequence[socket.socket], lifeline: int) -> None:
-    loop = asyncio.get_running_loop()
-    health = Health(Workers(channels).ask)
-    runner = web.AppRunner(make_app(health), access_log=None)
-    await runner.setup()
-    await web.SockSite(runner, sock).start()
+async def _serve(post: Post) -> None:
+    loop, tasks = asyncio.get_running_loop(), Tasks()
+    health = Health(Workers(post.channels).ask)
+    context = make_context(post.settings, post.directory, post.own, tasks)
+    runner = await start(make_app(health, context, post.token), post.door)
+    # Examinations look the record up themselves: there is no cache here to be told of changes.
+    tasks.spawn(post.directory.watch(lambda changed: None), "directory watch")
     finish = asyncio.Event()
 
     def drain() -> None:
@@ -69,7 +93,8 @@ async def _serve(sock: socket.socket, channels: Sequence[socket.socket], lifelin
 
     loop.add_signal_handler(signal.SIGTERM, finish.set)
     loop.add_signal_handler(signal.SIGUSR1, drain)
-    loop.add_reader(lifeline, finish.set)
+    loop.add_reader(post.lifeline, finish.set)
     await finish.wait()
-    loop.remove_reader(lifeline)
+    loop.remove_reader(post.lifeline)
     await runner.cleanup()
+    await tasks.cancel()

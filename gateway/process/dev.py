@@ -1,9 +1,14 @@
-"""`gateway dev`: the gateway on a laptop, everything in one process and one event loop."""
+"""`gateway dev`: the gateway on a laptop, everything in one process and one event loop.
+
+Loopback only, the admin listener too, whatever a configuration says: it is what `gateway explain` asks, and if its port
+is taken, the gateway runs without.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shlex
 import signal
 import socket
@@ -20,6 +25,8 @@ import uvloop
 from aiohttp import web
 
 from gateway import __version__
+from gateway.admin.app import Health, make_app, start
+from gateway.admin.auth import read_token
 from gateway.config import Listen, Settings
 from gateway.directory.sandbox import Sandbox, TableDirectory
 from gateway.edge.edge import Edge
@@ -27,8 +34,10 @@ from gateway.edge.listener import Listener, own_listeners
 from gateway.errors import UserError
 from gateway.observe.access_log import LineLog, text_line
 from gateway.process import demo
+from gateway.process.explain import make_context
 from gateway.process.sockets import bind
 from gateway.process.worker import finish_up
+from gateway.tasks import Tasks
 from gateway.tls import local_ca
 from gateway.tls.context import CertificatePair, server_context
 
@@ -59,20 +68,37 @@ class DevOptions:
     colour: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """What is ready before the event loop starts: files read, sockets bound."""
+
+    settings: Settings
+    exposed: Sequence[Exposed]
+    doors: Sequence[tuple[socket.socket, ssl.SSLContext]]
+    demo: socket.socket | None
+    """None: the apps are the user's own."""
+    admin: socket.socket | None
+    """None: its port is taken."""
+    token: str
+
+
 def run(settings: Settings, options: DevOptions) -> int:
     """Runs until Ctrl-C or SIGTERM; returns the exit status. Raises UserError with one sentence."""
     certificates = local_ca.ensure(options.certs, options.domain)
     tls = server_context([CertificatePair(certificates.certificate, certificates.key)])
-    # Loopback only, and both families: which one a browser tries first for *.localhost is its own business.
+    token = read_token(settings.admin.token_file)
+    # Both families: which one a browser tries first for *.localhost is its own business.
     sockets = bind(Listen(LOOPBACK, options.listen_port))
     port = sockets[0].getsockname()[1]
     sockets += bind(Listen("127.0.0.1", port))
     demo_socket = None if options.exposed else _demo_socket()
     exposed = options.exposed or [Exposed("demo", demo_socket.getsockname()[1] if demo_socket else 0)]
     settings = _for_a_laptop(settings, options.domain, port)
-    banner = _banner(exposed, options, certificates.authority, port, demo_socket is not None)
+    admin_socket, doctor = _admin_socket(settings.admin.listen)
+    stage = _Stage(settings, exposed, [(sock, tls) for sock in sockets], demo_socket, admin_socket, token)
+    banner = _banner(stage, options, certificates.authority, doctor)
     try:
-        uvloop.run(_serve(settings, exposed, [(sock, tls) for sock in sockets], demo_socket, banner, options.colour))
+        uvloop.run(_serve(stage, banner, options.colour))
     finally:
         for sock in sockets:
             sock.close()
@@ -81,11 +107,12 @@ def run(settings: Settings, options: DevOptions) -> int:
 
 def _for_a_laptop(settings: Settings, domain: str, port: int) -> Settings:
     """`settings` with what `gateway dev` decides itself: one local domain, and loopback as the only target."""
-    replace = msgspec.structs.replace
+    replace, admin = msgspec.structs.replace, settings.admin.listen
     return replace(
         settings,
         edge=replace(settings.edge, domains=(domain,), public_port=port, listen=(), listen_plain=()),
         upstream=replace(settings.upstream, allow=(IPv6Network(f"{LOOPBACK}/128"),)),
+        admin=replace(settings.admin, listen=admin if admin.is_loopback else Listen("127.0.0.1", admin.port)),
     )
 
 
@@ -96,49 +123,70 @@ def _demo_socket() -> socket.socket:
         return bind(Listen(LOOPBACK, 0))[0]  # something of the user's is there; any other port will do
 
 
-async def _serve(
-    settings: Settings,
-    exposed: Sequence[Exposed],
-    doors: Sequence[tuple[socket.socket, ssl.SSLContext]],
-    demo_socket: socket.socket | None,
-    banner: str,
-    colour: bool,
-) -> None:
+def _admin_socket(listen: Listen) -> tuple[socket.socket | None, str]:
+    """The admin listener's socket if its port is free, and the command or the reason that the banner shows for it."""
+    try:
+        [sock] = bind(listen)
+    except UserError as error:
+        return None, f"not available: {error}"
+    port = sock.getsockname()[1]
+    default = Settings().admin.listen
+    elsewhere = "" if Listen(listen.host, port) == default else f" --admin http://{Listen(listen.host, port)}"
+    return sock, f"{_command()} explain{elsewhere} URL{'':6}says what happens to a request, step by step"
+
+
+async def _serve(stage: _Stage, banner: str, colour: bool) -> None:
     loop = asyncio.get_running_loop()
-    table = {each.sandbox_id: Sandbox(each.sandbox_id, IPv6Address(LOOPBACK), "dev") for each in exposed}
+    table = {each.sandbox_id: Sandbox(each.sandbox_id, IPv6Address(LOOPBACK), "dev") for each in stage.exposed}
+    directory = TableDirectory(table)
     access_log = LineLog(partial(text_line, colour=colour), loop.call_later)
-    own = own_listeners([sock for sock, _ in doors])
-    edge = Edge(settings, TableDirectory(table), access_log, own)
-    runner: web.AppRunner | None = await demo.start(demo_socket) if demo_socket is not None else None
+    own = own_listeners([sock for sock, _ in stage.doors] + ([stage.admin] if stage.admin else []))
+    edge = Edge(stage.settings, directory, access_log, own)
+    tasks = Tasks()
+    runners: list[web.AppRunner] = []
+    if stage.demo is not None:
+        runners.append(await demo.start(stage.demo))
+    if stage.admin is not None:
+        context = make_context(stage.settings, directory, own, tasks)
+        runners.append(await start(make_app(Health(partial(_status, edge)), context, stage.token), stage.admin))
     finish = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, finish.set)
-    listeners = [Listener(edge, sock, tls) for sock, tls in doors]
+    listeners = [Listener(edge, sock, tls) for sock, tls in stage.doors]
     print(banner, flush=True)
     await finish.wait()
     for listener in listeners:
         listener.close()
     await finish_up(edge, DRAIN_SECONDS)
-    if runner is not None:
+    for runner in runners:
         await runner.cleanup()
+    await tasks.cancel()
 
 
-def _banner(exposed: Sequence[Exposed], options: DevOptions, authority: Path, port: int, is_demo: bool) -> str:
+async def _status(edge: Edge) -> list[dict[str, object] | None]:
+    """What `/readyz` says: here the one worker is the process that answers."""
+    state = "draining" if edge.draining else "ready"
+    return [{"worker": 0, "pid": os.getpid(), "state": state, "connections": edge.connections}]
+
+
+def _banner(stage: _Stage, options: DevOptions, authority: Path, doctor: str) -> str:
     strong: Callable[[str], str] = (lambda text: f"\x1b[1m{text}\x1b[0m") if options.colour else str
+    port = stage.settings.edge.public_port
     suffix = "" if port == 443 else f":{port}"
-    urls = [f"https://{each.port}-{each.sandbox_id}.{options.domain}{suffix}/" for each in exposed]
+    urls = [f"https://{each.port}-{each.sandbox_id}.{options.domain}{suffix}/" for each in stage.exposed]
     width = max(map(len, urls))
     command = _command()
     certs = "" if options.certs == Path("certs") else f" --certs {shlex.quote(str(options.certs))}"
     lines = [f"gateway {__version__}", ""]
-    for url, each in zip(urls, exposed, strict=True):
-        what = "the built-in demo" if is_demo else f"port {each.port} of this machine"
+    for url, each in zip(urls, stage.exposed, strict=True):
+        what = "the built-in demo" if stage.demo is not None else f"port {each.port} of this machine"
         lines.append(f"  {strong(url)}{' ' * (width - len(url))}   → {what}, [{LOOPBACK}]:{each.port}")
     lines += [
         "",
         f"  try it      curl --cacert {shlex.quote(str(authority))} {urls[0]}",
         f"  your app    {command} dev 3000{'':9}exposes what listens on port 3000 (bind it to ::)",
         f"  browsers    {command} certs trust{certs}{'':6}makes browsers on this machine trust the certificate",
+        f"  why (not)?  {doctor}",
         "",
         "Requests (Ctrl-C stops):",
     ]

@@ -21,8 +21,10 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gateway.admin.auth import read_token
 from gateway.config import Settings
 from gateway.directory.file import FileDirectory
+from gateway.edge.listener import own_listeners
 from gateway.edge.refusal import redirect_to_https
 from gateway.process import admin, worker
 from gateway.process.sockets import bind
@@ -58,6 +60,7 @@ class Supervisor:
         """Raises UserError, or CertificateError, with one sentence."""
         self._settings = settings
         directory = FileDirectory(settings.directory.path)
+        token = read_token(settings.admin.token_file)
         count = settings.process.workers or len(os.sched_getaffinity(0))
         tls = None
         if settings.edge.listen:
@@ -76,10 +79,14 @@ class Supervisor:
         self._others = [admin_socket, *(end for pair in channels for end in pair)]
         alive, self._lifeline = os.pipe()  # nobody writes; it closes when this process ends, however it ends
         self._doors = [door for slot in doors for door in slot]
-        self._admin = Child("admin", lambda: admin.run(admin_socket, [ours for ours, _ in channels], alive))
+        own = own_listeners([admin_socket, *(door.socket for door in self._doors)])
+        post = admin.Post(settings, directory, own, token, admin_socket, [ours for ours, _ in channels], alive)
+        self._admin = Child("admin", lambda: admin.run(post))
         self._workers = [
-            Child(f"worker {number}", _worker_runner(settings, directory, Slot(number, tuple(own), theirs, alive)))
-            for number, (own, (_, theirs)) in enumerate(zip(doors, channels, strict=True))
+            Child(
+                f"worker {number}", _worker_runner(settings, directory, Slot(number, tuple(slot), own, theirs, alive))
+            )
+            for number, (slot, (_, theirs)) in enumerate(zip(doors, channels, strict=True))
         ]
 
     def run(self) -> int:

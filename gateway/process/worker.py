@@ -20,7 +20,7 @@ import uvloop
 from gateway.config import Settings
 from gateway.directory.file import FileDirectory
 from gateway.edge.edge import Edge
-from gateway.edge.listener import Listener, own_listeners
+from gateway.edge.listener import Listener, OwnListeners
 from gateway.edge.refusal import Refusal
 from gateway.observe.access_log import AccessLog, LineLog, NoLog, json_line, text_line
 
@@ -42,6 +42,8 @@ class Slot:
 
     number: int
     doors: tuple[Door, ...]
+    own: OwnListeners
+    """Every listener of this gateway, the admin's too: none of them is ever dialed."""
     channel: socket.socket
     """The worker's end of the admin's questions: datagrams of JSON."""
     lifeline: int
@@ -76,9 +78,7 @@ def run(settings: Settings, directory: FileDirectory, slot: Slot) -> int:
 
 async def _serve(settings: Settings, directory: FileDirectory, slot: Slot) -> None:
     loop = asyncio.get_running_loop()
-    edge = Edge(
-        settings, directory, make_access_log(settings, loop), own_listeners([door.socket for door in slot.doors])
-    )
+    edge = Edge(settings, directory, make_access_log(settings, loop), slot.own)
     finish = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, finish.set)
     loop.add_reader(slot.lifeline, finish.set)

@@ -7,6 +7,9 @@ A connection serves one request at a time and goes round in a circle; every arro
 
 What comes from a sandbox is hostile. Octets while IDLE, octets after the body, a 101 nobody asked for, a body that
 breaks its framing: the connection is closed and never reused, and the exchange hears why.
+
+An error answer is looked at before it is passed on: the beginning of its body may say that the app wants TLS, or which
+setting it lacks. Some apps write head and body apart, so its head waits a moment in HEAD for that beginning.
 """
 
 from __future__ import annotations
@@ -21,10 +24,11 @@ from typing import TYPE_CHECKING, cast
 
 from gateway.errors import GatewayError, Reason
 from gateway.http import serialize
-from gateway.http.body import BodyError, BodyReader, reader_for
+from gateway.http.body import MAX_CHUNK_LINE, BodyError, BodyReader, reader_for
 from gateway.http.head_parser import HEAD_END, check_partial_response, parse_response_head, quote
 from gateway.http.message import AS_TUNNEL, CHUNKED, NO_BODY, Fields, RequestHead, ResponseHead, Section
 from gateway.transport import GONE
+from gateway.upstream import evidence, hints
 
 if TYPE_CHECKING:
     from gateway.upstream.pool import Key, Pool
@@ -34,6 +38,8 @@ log = logging.getLogger("gateway.upstream")
 
 MAX_INFORMATIONAL = 16
 """1xx heads before the final one; a sandbox that sends more is not answering."""
+BEGINNING_TIMEOUT = 0.5
+"""Seconds an error answer's head waits for the first octets of its body, and one step of the sweeper more."""
 
 
 class State(Enum):
@@ -55,6 +61,7 @@ class Http1Upstream(asyncio.BufferedProtocol):
     """An `UpstreamStream` over one TCP connection; made by `Pool.dial` only."""
 
     __slots__ = (
+        "_awaits_body",
         "_chunked",
         "_clock",
         "_held",
@@ -89,7 +96,8 @@ class Http1Upstream(asyncio.BufferedProtocol):
         self._request_done = True
         self._response: ResponseHead | None = None  # the final head, from its arrival to release
         self._reader: BodyReader | None = None  # set exactly in BODY
-        self._held = b""  # an unfinished head
+        self._held = b""  # an unfinished head, or a finished one that `_awaits_body`
+        self._awaits_body = False  # the head of an error answer is here whole, the beginning of its body is not
         self._out: list[bytes] = []  # written at the next flush
         self._chunked = False  # the request body goes out chunked
         self._paused = False
@@ -152,7 +160,8 @@ class Http1Upstream(asyncio.BufferedProtocol):
             self._paused = False
             if self.state is not CLOSED and not self._transport.is_closing():
                 if self.state is not TUNNEL:  # see _switch
-                    self.deadline = self._clock() + self._pool.timeouts.response_idle
+                    idle = BEGINNING_TIMEOUT if self._awaits_body else self._pool.timeouts.response_idle
+                    self.deadline = self._clock() + idle
                 self._transport.resume_reading()
 
     def release(self) -> None:
@@ -179,6 +188,7 @@ class Http1Upstream(asyncio.BufferedProtocol):
         self.state = CLOSED
         self._sink = None
         self._reader = None
+        self._awaits_body = False
         self._out = []
         if tunnel and self._transport.get_write_buffer_size():
             self.deadline = self._clock() + self._pool.timeouts.linger
@@ -211,13 +221,17 @@ class Http1Upstream(asyncio.BufferedProtocol):
             return None
         if self.heard:  # SSH, SMTP and databases greet whoever connects
             detail = f"the app spoke before it was asked, beginning with {quote(self._held)}"
-            return GatewayError(Reason.HTTP_PROTOCOL_ERROR, detail)
+            return evidence.judged(GatewayError(Reason.HTTP_PROTOCOL_ERROR, detail), self._held)
         return GatewayError(Reason.CONNECTION_TERMINATED, "the app closed the connection before it was asked")
 
     def expire(self, now: float) -> None:
         """The deadline has passed: what that means depends on what was awaited."""
         timeouts = self._pool.timeouts
-        if self.state is HEAD:
+        if self._awaits_body:
+            self._pass_on()
+            if self._sink is not None:
+                self._sink.flush_response()
+        elif self.state is HEAD:
             detail = f"no answer within {timeouts.response_header:g} s"
             self._fail(GatewayError(Reason.HTTP_RESPONSE_TIMEOUT, detail))
         elif self.state is BODY:
@@ -288,7 +302,8 @@ class Http1Upstream(asyncio.BufferedProtocol):
 
     # --- reading -------------------------------------------------------------------------------------------------
 
-    def _read_head(self, data: bytes) -> None:
+    def _read_head(self, data: bytes, patient: bool = True) -> None:
+        """Takes (more of) heads; an error answer's final one does not wait for its body if not `patient`."""
         self.heard = True
         if self._held:
             data = self._held + data
@@ -304,7 +319,7 @@ class Http1Upstream(asyncio.BufferedProtocol):
                     self._held = data
                     return
                 head = parse_response_head(data[:end], limits, request.method)
-                data = data[end:]
+                whole, data = data, data[end:]
                 if head.status >= 200:
                     break
                 if head.status == 101:
@@ -317,7 +332,11 @@ class Http1Upstream(asyncio.BufferedProtocol):
                 if self._sink is None or not data:
                     return
         except GatewayError as error:
-            self._fail(error)
+            self._fail(evidence.judged(error, data))
+            return
+        if head.status >= 400 and not self._passes(head, data, patient):
+            if self._awaits_body:
+                self._held = whole
             return
         self._response = head
         self._reader = reader_for(head.framing, head.content_length, limits, len(head.section.fields))
@@ -330,6 +349,36 @@ class Http1Upstream(asyncio.BufferedProtocol):
             self._complete(data)
         elif data:
             self._read_body(data)
+
+    def _passes(self, head: ResponseHead, data: bytes, patient: bool) -> bool:
+        """Looks at an error answer, `data` being what came after its head. False: it does not go downstream, or not
+        yet (then `_awaits_body`)."""
+        request = self._request
+        assert request is not None  # we are in HEAD
+        if head.framing is NO_BODY or not hints.is_readable(head):
+            return True
+        is_chunk_line = head.framing is CHUNKED and len(data) <= MAX_CHUNK_LINE
+        beginning = data.partition(b"\r\n")[2] if is_chunk_line else data
+        if not beginning and patient:
+            if not self._awaits_body:
+                self._awaits_body = True
+                self.deadline = self._clock() + BEGINNING_TIMEOUT
+            return False
+        self._awaits_body = False
+        failure = evidence.refusal_of_plain_http(head.status, beginning)
+        if failure is not None:
+            self._fail(failure)
+            return False
+        hint = hints.find(request, head.status, beginning)
+        if hint is not None:
+            head.section = hints.with_hint(head.section, hint)
+            if self._pool.told.is_news(self.key, hint, self._clock()):
+                log.warning("the app behind %s lacks a setting: %s", request.authority.decode(), hint)
+        return True
+
+    def _pass_on(self) -> None:
+        """The beginning of the body did not come: the answer goes downstream unread."""
+        self._read_head(b"", patient=False)
 
     def _read_body(self, data: bytes) -> None:
         reader, sink = self._reader, self._sink
@@ -393,6 +442,8 @@ class Http1Upstream(asyncio.BufferedProtocol):
 
     def _lost(self, exc: Exception | None) -> None:
         """The sandbox closed, cleanly or not."""
+        if self._awaits_body:
+            self._pass_on()
         state = self.state
         how = "reset the connection" if exc is not None else "closed the connection"
         if state is HEAD:

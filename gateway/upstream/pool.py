@@ -20,6 +20,8 @@ from gateway.config import Settings
 from gateway.errors import GatewayError, Reason
 from gateway.http.head_parser import HeadLimits
 from gateway.upstream.connection import Http1Upstream
+from gateway.upstream.evidence import TlsCheck
+from gateway.upstream.hints import Told
 from gateway.upstream.policy import AddressPolicy
 from gateway.upstream.refusals import Refusals
 
@@ -81,6 +83,8 @@ class Pool:
         self.read_buffer = memoryview(bytearray(READ_BUFFER))  # every upstream read lands here, one at a time
         self.connections: set[Http1Upstream] = set()
         self.refusals = Refusals(clock)
+        self.tls_check = TlsCheck()
+        self.told = Told()  # hints logged lately
         self._idle: dict[Key, list[Http1Upstream]] = {}
         self._max_idle = upstream.max_idle_per_target
         self._policy = policy

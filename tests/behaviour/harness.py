@@ -466,6 +466,12 @@ class Gateway:
         self.browsers.append(wire)
         return wire
 
+    def expect_complaint(self, words: str) -> None:
+        """Takes the logged warnings that contain `words` out of what `finish` minds; there must be one."""
+        lines = self._complaints.lines
+        assert any(words in line for line in lines), lines
+        lines[:] = [line for line in lines if words not in line]
+
     async def blocking_socket(
         self, *, tls: bool = False, kernel_buffer: int = 0, context: ssl.SSLContext | None = None, **wrap: Any
     ) -> socket.socket:

@@ -22,6 +22,8 @@ from tests.behaviour.harness import (
     until,
 )
 
+HOW = {"close": "closed", "reset": "reset"}
+
 both = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 
 
@@ -65,6 +67,7 @@ async def test_closed_before_an_answer(gateway: Gateway, app: App, how: str, tls
     await upstream.request()
     getattr(upstream, how)()
     await failed(gateway, browser, 502, b"connection_terminated")
+    assert gateway.log[-1].detail == f"the app {HOW[how]} the connection before answering"
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
@@ -92,6 +95,7 @@ async def test_closed_inside_the_head(gateway: Gateway, app: App, begun: bytes, 
     await gateway.settled()
     getattr(upstream, how)()
     await failed(gateway, browser, 502, b"connection_terminated")
+    assert gateway.log[-1].detail == f"the app {HOW[how]} the connection in the middle of its answer's head"
 
 
 async def test_silent_for_too_long(open_gateway: OpenGateway) -> None:
@@ -161,7 +165,6 @@ async def test_no_answer_to_the_dial(open_gateway: OpenGateway) -> None:
 BAD_ANSWERS = {
     "ssh": b"SSH-2.0-OpenSSH_9.6\r\n",
     "smtp": b"220 mail.example ESMTP\r\n",
-    "tls-alert": b"\x15\x03\x01\x00\x02\x02\x46",
     "zeroes": bytes(100),
     "empty-line": b"\r\n\r\n",
     "http-0.9": b"<html>hello</html>\r\n\r\n",
@@ -257,7 +260,11 @@ async def test_a_length_not_reached_stays_unreached(gateway: Gateway, app: App, 
     assert await browser.read(3) == b"abc"
     getattr(upstream, how)()
     assert await browser.ended() == b""
-    assert gateway.log[-1].reason == "http_response_incomplete"
+    record = gateway.log[-1]
+    assert (record.reason, record.detail) == (
+        "http_response_incomplete",
+        f"the app {HOW[how]} the connection inside the body",
+    )
 
 
 @both
@@ -355,7 +362,7 @@ async def test_a_body_that_stands_still(open_gateway: OpenGateway) -> None:
 
 
 async def _hang_up(wire: Wire) -> None:
-    await wire.request()
+    await wire.another()  # a request, or a ClientHello
     wire.reset()
 
 

@@ -20,6 +20,7 @@ listen_plain = ["[::1]:8080"]
 plain = "redirect"
 trusted_proxies = ["10.0.0.0/8", "fd00::1"]
 public_port = 8443
+websocket_errors = "close"
 [tls]
 certificates = [{ cert = "c\\"1.pem", key = "k\\\\1.key" }, { cert = "ü.pem", key = "tab\\t.key" }]
 minimum_version = "1.3"
@@ -30,6 +31,7 @@ negative_ttl = "0s"
 stale = "1d"
 [upstream]
 allow = ["::1/128", "fd12:3456::/32"]
+allow_ipv4 = ["10.0.0.0/8", "192.0.2.1/32"]
 deny_ports = [22, 25]
 connect_timeout = "1500ms"
 response_header_timeout = "1s"

@@ -22,6 +22,7 @@ plain = "forward"
 proxy_protocol = "off"
 trusted_proxies = []
 public_port = 443
+websocket_errors = "status"
 
 [tls]
 certificates = []
@@ -36,6 +37,7 @@ stale = "10m"
 
 [upstream]
 allow = ["fd00::/8"]
+allow_ipv4 = []
 deny_ports = []
 connect_timeout = "3s"
 response_header_timeout = "5m"

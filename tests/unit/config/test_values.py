@@ -176,6 +176,15 @@ def test_sandbox_prefix_is_ipv6() -> None:
         values.parse_sandbox_prefix("10.0.0.0/8")
 
 
+def test_ipv4_prefix_is_ipv4() -> None:
+    assert values.parse_ipv4_prefix("10.0.0.0/8") == ipaddress.IPv4Network("10.0.0.0/8")
+    assert values.parse_ipv4_prefix("10.0.0.5") == ipaddress.IPv4Network("10.0.0.5/32")
+    with pytest.raises(ValueError, match="expected an IPv4 network"):
+        values.parse_ipv4_prefix("fd00::/8")
+    with pytest.raises(ValueError, match=r'such as "10\.0\.0\.0/8"'):
+        values.parse_ipv4_prefix("10.0.0.1/8")
+
+
 LONGEST_DOMAIN = ".".join(["a" * 63, "b" * 63, "c" * 61])
 """189 octets: a label of 63 and a dot in front make 253."""
 

@@ -1,4 +1,4 @@
-"""Which form of a problem is sent, by what the asker says it can use."""
+"""Which form of a problem is sent, by what the asker says it can use, and what a browser is told beside it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,29 @@ import pytest
 
 from gateway.http.head_parser import HeadLimits, parse_request_head
 from gateway.http.message import RequestHead
-from gateway.problems.negotiation import Form, choose
+from gateway.problems.negotiation import MAX_OCTETS, Form, Intent, understand
 
 CHROMIUM = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 CHROMIUM_IMAGE = "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8"
 
 
-def asked(accept: str | None = None, mode: str | None = None, destination: str | None = None) -> RequestHead:
+def asked(
+    accept: str | None = None, mode: str | None = None, destination: str | None = None, *more: str, method: str = "GET"
+) -> RequestHead:
     fields = {"Accept": accept, "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": destination}
-    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items() if value is not None)
-    return parse_request_head(f"GET / HTTP/1.1\r\nHost: a.test\r\n{lines}\r\n".encode(), HeadLimits())
+    lines = [f"{name}: {value}\r\n" for name, value in fields.items() if value is not None]
+    lines += [f"{line}\r\n" for line in more]
+    return parse_request_head(f"{method} / HTTP/1.1\r\nHost: a.test\r\n{''.join(lines)}\r\n".encode(), HeadLimits())
 
+
+def told(intent: Intent, name: str) -> str | None:
+    """The value of a field of CORS, which comes once or not at all."""
+    values = [value.decode() for key, value in intent.cors if key.decode().lower() == name]
+    assert len(values) <= 1
+    return values[0] if values else None
+
+
+# --- by Accept ----------------------------------------------------------------------------------------------------
 
 BY_ACCEPT = [
     # programs
@@ -25,9 +37,12 @@ BY_ACCEPT = [
     ("*/*", Form.TEXT),  # curl, wget, python-requests
     ("application/json", Form.JSON),
     ("application/problem+json", Form.JSON),
+    ("application/vnd.github+json", Form.JSON),
     ("APPLICATION/JSON; charset=utf-8", Form.JSON),
     ("application/json, text/plain, */*", Form.JSON),  # axios
+    ("application/*", Form.JSON),
     ("text/plain", Form.TEXT),
+    ("text/*", Form.TEXT),
     ("text/html", Form.HTML),
     ("application/xhtml+xml", Form.HTML),
     # browsers that send no Sec-Fetch fields
@@ -51,13 +66,20 @@ BY_ACCEPT = [
     ("image/png", Form.TEXT),
     ("text/css,*/*;q=0.1", Form.TEXT),
     ("text/htmlx", Form.TEXT),
+    ("text/html," + "x" * MAX_OCTETS, Form.TEXT),  # too long to be meant, and to be remembered
 ]
 
 
 @pytest.mark.parametrize(("accept", "form"), BY_ACCEPT)
 def test_accept_decides(accept: str | None, form: Form) -> None:
-    assert choose(asked(accept)) is form
+    assert understand(asked(accept)).form is form
 
+
+def test_the_first_of_two_fields_counts() -> None:
+    assert understand(asked("application/json", None, None, "Accept: text/html")).form is Form.JSON
+
+
+# --- by what the answer is for ------------------------------------------------------------------------------------
 
 BY_INTENT = [
     # Accept, Sec-Fetch-Mode, Sec-Fetch-Dest
@@ -82,7 +104,9 @@ BY_INTENT = [
     (CHROMIUM_IMAGE, "no-cors", "image", Form.TEXT),
     ("text/html", "no-cors", "script", Form.TEXT),
     ("application/json", "cors", "font", Form.TEXT),
+    ("*/*", "cors", "json", Form.TEXT),  # import … with {type: "json"}
     ("*/*", "same-origin", "worker", Form.TEXT),
+    ("*/*", "same-origin", "serviceworker", Form.TEXT),
     ("*/*", "websocket", "websocket", Form.TEXT),
     ("*/*", "websocket", "empty", Form.TEXT),
 ]
@@ -92,8 +116,123 @@ BY_INTENT = [
 def test_what_the_answer_is_for_decides(
     accept: str | None, mode: str | None, destination: str | None, form: Form
 ) -> None:
-    assert choose(asked(accept, mode, destination)) is form
+    assert understand(asked(accept, mode, destination)).form is form
 
 
 def test_a_request_that_could_not_be_read_gets_text() -> None:
-    assert choose(None) is Form.TEXT
+    intent = understand(None)
+    assert (intent.form, intent.media_type) == (Form.TEXT, b"text/plain; charset=utf-8")
+
+
+def test_a_header_section_of_any_length_is_understood() -> None:
+    long = [f"X-Long-{number}: {'x' * 1000}" for number in range(8)]
+    assert understand(asked("application/json", None, None, *long)).form is Form.JSON
+
+
+def test_user_agent_says_nothing() -> None:
+    for agent in ("curl/8.5.0", "Mozilla/5.0 (X11; Linux x86_64) Chrome/130.0.0.0", "grpc-go/1.60"):
+        assert understand(asked("*/*", None, None, f"User-Agent: {agent}")).form is Form.TEXT
+
+
+def test_the_same_request_is_understood_once() -> None:
+    first = understand(asked(CHROMIUM, "navigate", "document"))
+    assert understand(asked(CHROMIUM, "navigate", "document")) is first
+    assert understand(asked(CHROMIUM, "navigate", "document", "Cookie: another section")) is first
+
+
+# --- gRPC ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content_type", "sent"),
+    [
+        ("application/grpc", b"application/grpc"),
+        ("application/grpc+proto", b"application/grpc+proto"),
+        ("Application/gRPC+JSON; charset=utf-8", b"application/grpc+json"),
+        ("application/grpc-web", b"application/grpc-web"),
+        ("application/grpc-web+proto", b"application/grpc-web+proto"),
+        ("application/grpc-web-text+proto", b"application/grpc-web-text+proto"),
+    ],
+)
+def test_grpc_is_answered_as_it_is_spoken(content_type: str, sent: bytes) -> None:
+    intent = understand(asked("*/*", "cors", "empty", f"Content-Type: {content_type}", method="POST"))
+    assert (intent.form, intent.media_type) == (Form.GRPC, sent)
+    exposed = told(intent, "access-control-expose-headers")
+    assert exposed is not None
+    assert {"Grpc-Status", "Grpc-Message", "X-Gateway-Error"} <= set(exposed.split(", "))
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/grpcx", "application/grpc+", "text/application/grpc", 'application/grpc+"<b>"']
+)
+def test_what_only_resembles_grpc_is_not(content_type: str) -> None:
+    assert understand(asked(None, None, None, f"Content-Type: {content_type}", method="POST")).form is Form.TEXT
+
+
+# --- CORS ---------------------------------------------------------------------------------------------------------
+
+ORIGIN = "Origin: https://shop.example"
+PREFLIGHT = (ORIGIN, "Access-Control-Request-Method: PUT")
+
+
+@pytest.mark.parametrize("origin", ["https://shop.example", "http://localhost:3000", "null", "vscode-webview://x"])
+def test_an_origin_is_mirrored_with_credentials(origin: str) -> None:
+    intent = understand(asked("*/*", "cors", "empty", f"Origin: {origin}"))
+    assert told(intent, "access-control-allow-origin") == origin
+    assert told(intent, "access-control-allow-credentials") == "true"
+
+
+@pytest.mark.parametrize("origin", ["", "https://a.example https://b.example", "x" * (MAX_OCTETS + 1)])
+def test_what_is_no_origin_is_not_mirrored(origin: str) -> None:
+    intent = understand(asked("*/*", None, None, f"Origin: {origin}"))
+    assert told(intent, "access-control-allow-origin") == "*"
+    assert told(intent, "access-control-allow-credentials") is None
+
+
+def test_a_preflight_is_allowed_what_it_asks_for() -> None:
+    names = "Access-Control-Request-Headers: content-type,x-token,  authorization"
+    intent = understand(asked("*/*", "cors", "empty", *PREFLIGHT, names, method="OPTIONS"))
+    assert (intent.form, intent.media_type) == (Form.PREFLIGHT, b"")
+    assert dict(intent.cors) == {
+        b"Access-Control-Allow-Origin": b"https://shop.example",
+        b"Access-Control-Allow-Credentials": b"true",
+        b"Access-Control-Allow-Methods": b"PUT",
+        b"Access-Control-Allow-Headers": b"content-type, x-token, authorization",
+        b"Access-Control-Max-Age": b"0",
+    }
+
+
+def test_a_preflight_without_fields_is_allowed_none() -> None:
+    intent = understand(asked("*/*", "cors", "empty", *PREFLIGHT, method="OPTIONS"))
+    assert intent.form is Form.PREFLIGHT
+    assert told(intent, "access-control-allow-headers") is None
+    assert told(intent, "access-control-allow-private-network") is None
+
+
+@pytest.mark.parametrize("names", ["x-token, a b", "<script>", "a,,b", ""])
+def test_only_tokens_are_mirrored(names: str) -> None:
+    lines = (*PREFLIGHT, f"Access-Control-Request-Headers: {names}")
+    intent = understand(asked("*/*", "cors", "empty", *lines, method="OPTIONS"))
+    assert intent.form is Form.PREFLIGHT
+    assert told(intent, "access-control-allow-headers") is None
+
+
+def test_a_private_network_is_mirrored() -> None:
+    lines = (*PREFLIGHT, "Access-Control-Request-Private-Network: true")
+    intent = understand(asked("*/*", "cors", "empty", *lines, method="OPTIONS"))
+    assert told(intent, "access-control-allow-private-network") == "true"
+
+
+@pytest.mark.parametrize(
+    ("method", "lines"),
+    [
+        ("OPTIONS", (ORIGIN,)),
+        ("OPTIONS", ("Access-Control-Request-Method: PUT",)),
+        ("OPTIONS", (ORIGIN, "Access-Control-Request-Method: P U T")),
+        ("GET", PREFLIGHT),
+    ],
+)
+def test_what_is_no_preflight_is_answered_as_any_request(method: str, lines: tuple[str, ...]) -> None:
+    intent = understand(asked("application/json", None, None, *lines, method=method))
+    assert intent.form is Form.JSON
+    assert told(intent, "access-control-max-age") is None

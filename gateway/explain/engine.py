@@ -1,0 +1,336 @@
+"""The examination itself: one URL, walked step by step as a request would go, each step timed.
+
+    parse -> directory -> policy -> dial --accepted--> http -> websocket
+                                     `----refused----> ipv4
+
+The first failure ends the road and names the reason; it is the same GatewayError that the edge would have met, because
+hostname, directory, policy, pool and parser are the same. No connection is shared with anybody: a pool is made for one
+examination and closed with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from gateway.config import Settings
+from gateway.config.values import format_duration
+from gateway.directory.sandbox import Directory, DirectoryError, Sandbox
+from gateway.errors import GatewayError, Reason
+from gateway.explain.question import Question, ask, page_request, websocket_request
+from gateway.explain.report import ROAD, Report, Step, Verdict
+from gateway.explain.url import Asked, read
+from gateway.explain.words import advice, shorten, status, summary
+from gateway.hostname import HostnameParser, Target
+from gateway.http.message import RequestHead, RequestSection, ResponseHead, Section
+from gateway.observe.ids import RequestIds
+from gateway.problems.probe import Probe
+from gateway.problems.problem import Circumstances, describe
+from gateway.tasks import Tasks
+from gateway.upstream.connection import Http1Upstream
+from gateway.upstream.evidence import CHECK_TIMEOUT
+from gateway.upstream.policy import AddressPolicy
+from gateway.upstream.pool import Pool
+
+LOOK_UP, DIAL, LOOK, ANSWER, HANDSHAKE = 2.0, 3.0, 3.0, 6.0, 2.0
+"""Seconds that each step gets at most. A setting may allow the edge more; then the report says so."""
+LONGEST = LOOK_UP + DIAL + max(LOOK, ANSWER + max(HANDSHAKE, CHECK_TIMEOUT))
+"""Seconds that an examination can take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What an examination needs to know of the gateway it speaks for."""
+
+    settings: Settings
+    directory: Directory
+    policy: AddressPolicy
+    probe: Probe
+    tasks: Tasks
+    """Owns what is looked into on behalf of several examinations at once."""
+    added: Callable[[RequestHead], Section]
+    """The fields that the edge adds to a request from this machine (X-Forwarded-For and its kin)."""
+
+
+async def explain(url: str, context: Context) -> Report:
+    """Examines `url`, which may lack scheme, port and path. Raises InvalidUrl; every other failure is in the report."""
+    examination = _Examination(read(url), context)
+    try:
+        return await examination.run()
+    finally:
+        examination.close()
+
+
+@dataclass(slots=True)
+class _Note:
+    """What a step writes down while it runs."""
+
+    detail: str = ""
+    verdict: Verdict = "ok"
+
+
+class _Examination:
+    def __init__(self, asked: Asked, context: Context) -> None:
+        self._asked = asked
+        self._context = context
+        self._settings = settings = context.settings
+        patient = replace(
+            settings.upstream,
+            connect_timeout=min(settings.upstream.connect_timeout, DIAL),
+            response_header_timeout=min(settings.upstream.response_header_timeout, ANSWER),
+        )
+        clock = asyncio.get_running_loop().time
+        self._pool = Pool(replace(settings, upstream=patient), context.policy, clock)
+        self._steps: dict[str, Step] = {}
+        self._remarks: list[str] = []  # sentences for the conclusion of a URL that works
+        self._fix: list[str] = []
+        # Filled on the way.
+        self._target: Target | None = None
+        self._sandbox: Sandbox | None = None
+
+    def close(self) -> None:
+        """Closes every connection, now: one that lingers has nobody here to watch its deadline."""
+        self._pool.close()
+        for connection in list(self._pool.connections):
+            connection.expire(self._pool.clock())
+
+    async def run(self) -> Report:
+        try:
+            target = self._target = self._parse()
+            page, (handshake, accept) = self._requests(target)
+            sandbox = self._sandbox = await self._look_up(target)
+            self._check_address(sandbox, target)
+            connection = await self._dial(sandbox, target)
+            answer = await self._ask(connection, self._question(page))
+        except GatewayError as error:
+            return self._unreachable(error)
+        await self._shake_hands(self._question(handshake), accept)
+        return self._reachable(answer)
+
+    @contextmanager
+    def _step(self, name: str) -> Iterator[_Note]:
+        note = _Note()
+        started = time.perf_counter()
+        try:
+            yield note
+        except GatewayError as error:
+            note.verdict = "failed"
+            note.detail = "; ".join(fact for fact in (error.detail, *error.observed) if fact)
+            raise
+        finally:
+            elapsed = round((time.perf_counter() - started) * 1000, 1)
+            self._steps[name] = Step(name, note.verdict, note.detail, elapsed)
+
+    # --- finding the sandbox -------------------------------------------------------------------------------------
+
+    def _parse(self) -> Target:
+        asked, domains = self._asked, self._settings.edge.domains
+        with self._step("parse") as note:
+            try:
+                target = HostnameParser(domains).parse(asked.authority)
+            except GatewayError as error:
+                if error.reason is Reason.UNKNOWN_DOMAIN:
+                    error.observed = (f"served here: {', '.join(domains)}",)
+                raise
+            if target.port in self._settings.upstream.deny_ports:
+                raise GatewayError(Reason.PORT_DENIED, f"port {target.port} is in upstream.deny_ports")
+            note.detail = f"port {target.port} of sandbox {target.sandbox_id}, under {target.domain}"
+            remark = self._wrong_door()
+            if remark:
+                note.verdict = "warning"
+                note.detail += f"; {remark}"
+                self._remarks.append(f"But {remark}.")
+                self._fix.append(f"Use https://{target.host}{self._public_suffix}{asked.path}")
+        return target
+
+    @property
+    def _public_suffix(self) -> str:
+        port = self._settings.edge.public_port
+        return "" if port == 443 else f":{port}"
+
+    def _wrong_door(self) -> str | None:
+        """Why a browser given this URL would not come to the gateway's public port, or not with TLS."""
+        asked, public = self._asked, self._settings.edge.public_port
+        port = asked.port_reached
+        if asked.scheme in ("https", "wss") and port != public:
+            return f"this URL goes to port {port}, and public URLs of this gateway to port {public}"
+        if asked.scheme in ("http", "ws") and port == public:
+            return f"port {public} speaks TLS, and this URL begins with {asked.scheme}://"
+        return None
+
+    def _requests(self, target: Target) -> tuple[RequestHead, tuple[RequestHead, bytes]]:
+        """What will be asked, made early: a path the gateway would not take fails the URL, not the app."""
+        asked, limits = self._asked, self._pool.head_limits
+        says_where = asked.scheme or asked.port is not None
+        authority = target.host + (asked.port_written if says_where else self._public_suffix)
+        try:
+            return page_request(asked.path, authority, limits), websocket_request(asked.path, authority, limits)
+        except GatewayError as error:
+            self._steps["parse"] = replace(self._steps["parse"], verdict="failed", detail=error.detail)
+            raise
+
+    async def _look_up(self, target: Target) -> Sandbox:
+        with self._step("directory") as note:
+            try:
+                async with asyncio.timeout(LOOK_UP):
+                    sandbox = await self._context.directory.fetch(target.sandbox_id)
+            except TimeoutError:
+                raise GatewayError(Reason.DIRECTORY_UNAVAILABLE, f"no answer within {LOOK_UP:g} s") from None
+            except DirectoryError as error:
+                raise GatewayError(Reason.DIRECTORY_UNAVAILABLE, str(error)) from error
+            if sandbox is None:
+                raise GatewayError(Reason.DESTINATION_NOT_FOUND, f"no record for {target.sandbox_id}")
+            facts = [f"[{sandbox.address}]", f"generation {sandbox.generation}"]
+            facts += [f"IPv4 {sandbox.ipv4}"] if sandbox.ipv4 else []
+            facts += [f"Host {sandbox.host}"] if sandbox.host else []
+            note.detail = ", ".join(facts)
+            return sandbox
+
+    def _check_address(self, sandbox: Sandbox, target: Target) -> None:
+        with self._step("policy") as note:
+            self._context.policy.check(sandbox.address, target.port)
+            inside = [str(prefix) for prefix in self._settings.upstream.allow if sandbox.address in prefix]
+            note.detail = f"[{sandbox.address}] may be dialed: it lies in {', '.join(inside)}"
+
+    # --- reaching it ---------------------------------------------------------------------------------------------
+
+    async def _dial(self, sandbox: Sandbox, target: Target) -> Http1Upstream:
+        try:
+            with self._step("dial") as note:
+                connection = await self._pool.dial((sandbox.origin, target.port))
+                note.detail = f"[{sandbox.address}]:{target.port} accepts connections"
+                return connection
+        except GatewayError as error:
+            if error.reason is Reason.CONNECTION_TIMEOUT:
+                self._say_patience("dial", DIAL, self._settings.upstream.connect_timeout)
+            if error.reason is not Reason.CONNECTION_REFUSED:
+                raise
+            refused = error
+        raise await self._look(refused, sandbox, target)
+
+    async def _look(self, refused: GatewayError, sandbox: Sandbox, target: Target) -> GatewayError:
+        """`refused`, or what it turns out to be once somebody has looked what does listen there."""
+        with self._step("ipv4") as note:
+            note.verdict = "skipped"
+            try:
+                async with asyncio.timeout(LOOK):
+                    findings = await self._context.probe.look(sandbox.address, target.port, sandbox.ipv4)
+            except TimeoutError:
+                note.detail = f"not finished within {LOOK:g} s"
+                return refused
+            listener = findings.ipv4
+            if listener is not None:
+                note.verdict = "warning"
+                who = f"{listener.process} (pid {listener.pid})" if listener.process else "something"
+                note.detail = f"{who} listens on {listener.address}:{listener.port}"
+            else:
+                note.detail = f"nothing is known to listen on port {target.port} over IPv4 either"
+            if findings.open_ports:
+                note.detail += f"; open ports: {', '.join(map(str, findings.open_ports))}"
+            return findings.explain(refused, str(sandbox.address), target.port)
+
+    # --- talking to the app --------------------------------------------------------------------------------------
+
+    def _question(self, head: RequestHead) -> Question:
+        assert self._target is not None and self._sandbox is not None  # asked when both are known
+        host = self._target.masked(self._sandbox.host or self._settings.upstream.host, head.authority)
+        return Question(head, host, self._context.added(head), RequestIds().new())
+
+    async def _ask(self, connection: Http1Upstream, question: Question) -> ResponseHead:
+        # Nothing is awaited between dial and here: an app that speaks first is caught by either.
+        try:
+            with self._step("http") as note:
+                answer = await self._answer(connection, question)
+                note.detail = f"GET {shorten(self._asked.path)} → {summary(answer)}"
+                if answer.status >= 400:
+                    note.verdict = "warning"
+        except GatewayError as error:
+            if error.reason is Reason.HTTP_RESPONSE_TIMEOUT:
+                self._say_patience("http", ANSWER, self._settings.upstream.response_header_timeout)
+            raise
+        return answer
+
+    async def _answer(self, connection: Http1Upstream, question: Question) -> ResponseHead:
+        try:
+            return await ask(connection, question)
+        except GatewayError as error:
+            if error.reason is not Reason.CONNECTION_TERMINATED or connection.heard:
+                raise
+            # Hung up without a word, as most TLS servers do.
+            raise await self._pool.tls_check.explain(error, connection.key, self._context.tasks) from None
+
+    async def _shake_hands(self, question: Question, accept: bytes) -> None:
+        """An app without WebSockets is none the worse for it, unless the URL asks for one."""
+        assert self._target is not None and self._sandbox is not None  # as in `_question`
+        with self._step("websocket") as note:
+            note.verdict = "warning" if self._asked.is_websocket else "skipped"
+            try:
+                async with asyncio.timeout(HANDSHAKE):
+                    connection = await self._pool.dial((self._sandbox.origin, self._target.port))
+                    answer = await ask(connection, question)
+            except TimeoutError:
+                note.detail = f"no answer to a handshake within {HANDSHAKE:g} s"
+            except GatewayError as error:
+                note.detail = f"no answer to a handshake: {error.detail}"
+            else:
+                self._judge_handshake(note, answer, accept)
+            if note.verdict == "warning":
+                self._remarks.append("But no WebSocket opens here.")
+
+    def _judge_handshake(self, note: _Note, answer: ResponseHead, accept: bytes) -> None:
+        if answer.status != 101:
+            note.detail = f"the app has no WebSocket here (HTTP {answer.status})"
+        elif answer.get(b"sec-websocket-accept") != accept:
+            note.verdict = "warning"
+            note.detail = "101, but with a wrong Sec-WebSocket-Accept: browsers will refuse it"
+        else:
+            note.verdict = "ok"
+            note.detail = "101 Switching Protocols"
+
+    def _say_patience(self, name: str, ours: float, setting: float) -> None:
+        if setting > ours:
+            step = self._steps[name]
+            allowed = format_duration(setting)
+            self._steps[name] = replace(step, detail=f"{step.detail} (serving, the gateway waits {allowed})")
+
+    # --- the report ----------------------------------------------------------------------------------------------
+
+    def _reachable(self, answer: ResponseHead) -> Report:
+        http, websocket = self._steps["http"], self._steps["websocket"]
+        opens = websocket.verdict == "ok"
+        if opens and self._asked.is_websocket:
+            # What such an app says to a GET is of no interest, and usually 400 or 426.
+            sentence = f"Reachable: a WebSocket opens after {websocket.milliseconds:g} ms."
+        else:
+            also = ", and opens a WebSocket" if opens else ""
+            sentence = f"Reachable: the app answers {status(answer)} after {http.milliseconds:g} ms{also}."
+            if answer.status >= 400:
+                self._fix.append(advice(answer))
+        return self._report(True, " ".join([sentence, *self._remarks]), None, self._fix)
+
+    def _unreachable(self, error: GatewayError) -> Report:
+        authority = self._asked.authority.encode("ascii", "backslashreplace")
+        problem = describe(
+            error,
+            Circumstances(
+                request_id="",
+                head=RequestHead(b"GET", b"/", 1, RequestSection([], [], authority, keep_alive=True)),
+                target=self._target,
+                address=str(self._sandbox.address) if self._sandbox else "",
+                domain=next(iter(self._settings.edge.domains), ""),
+                public_port=self._settings.edge.public_port,
+            ),
+        )
+        # The texts are a page's, which shows a request id; this report is what to pass on instead.
+        fix = [check.replace("the request id below", "this report") for check in problem.fix]
+        return self._report(False, f"{problem.title}. {fix[0]}", problem.reason, [*fix, *self._fix])
+
+    def _report(self, ok: bool, conclusion: str, reason: str | None, fix: list[str]) -> Report:
+        for name in ROAD:
+            self._steps.setdefault(name, Step(name, "skipped", "not reached", 0.0))
+        return Report(self._asked.url, ok, conclusion, reason, list(self._steps.values()), fix)

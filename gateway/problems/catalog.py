@@ -1,0 +1,127 @@
+"""docs/errors.md, printed from the Reason table: `python -m gateway.problems.catalog > docs/errors.md`.
+
+Owns the page's words about how a reply is read; everything about one reason is the table's own. What a text fills in
+from the request stands as `<port>`, `<sandbox>`, … A test compares the page with what is printed here.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+
+from gateway.errors import Blame, Reason
+from gateway.http.serialize import phrase_for
+
+COMMAND = "python -m gateway.problems.catalog > docs/errors.md"
+"""What writes the page."""
+
+BLAMED = {
+    Blame.DOWNSTREAM: "the request",
+    Blame.UPSTREAM: "the sandbox or its app",
+    Blame.GATEWAY: "the gateway",
+    Blame.DIRECTORY: "the list of sandboxes",
+}
+
+JSON_FIELDS = {
+    "type": "`urn:sandbox-gateway:problem:<reason>`, an identifier, not an address",
+    "title": "the reason in one line",
+    "status": "the reply's HTTP status",
+    "detail": "what the reason means in this case",
+    "reason": "the name below, the same as in `X-Gateway-Error`: what a program should compare",
+    "sandbox": "the sandbox id the hostname names, or null",
+    "port": "the port the hostname names, or null",
+    "request_id": "the same as in `X-Request-Id`: what to give to whoever runs the gateway",
+    "observed": "what the gateway saw, one sentence each",
+    "fix": "what to check, in this order",
+}
+"""Every field of the JSON form and its meaning."""
+
+_INTRODUCTION = """\
+# Errors
+
+<!-- Written by: {command} -->
+
+When a request cannot be forwarded, the gateway answers itself, and the answer says why. This page lists every reason.
+
+## How to read a reply
+
+A reply of the gateway itself carries `X-Gateway-Error` and `Proxy-Status`; no app's reply does, because the gateway
+removes both from what apps send. So whoever sees `X-Gateway-Error` knows that the app has not answered.
+
+| field | says |
+|---|---|
+| `X-Gateway-Error` | the reason, one of the names below; without this field, the reply is the app's own |
+| `Proxy-Status` | the same for machines that know RFC 9209: `gateway; error=<type>; details="<what was seen>"` |
+| `X-Request-Id` | this request's name in the gateway's log; on replies of apps too |
+| `Retry-After` | seconds to wait; present where the same request may simply be sent again |
+
+The body depends on who asks: a page for a browser's navigation, short text for curl, and for programs that accept it
+`application/problem+json` (RFC 9457) with these fields:
+
+| JSON field | holds |
+|---|---|
+{fields}
+
+An app's reply that breaks off after its head has been passed on cannot be replaced. It is cut off visibly, without the
+end that was announced, and only the gateway's log names the reason.
+
+“To blame” is where the cause lies, “again” whether the same request may be sent again unchanged, and the gRPC status
+is the code of gRPC that says the same. In the texts, `<port>`, `<sandbox>` and so on stand for what the request names.
+
+## All reasons
+
+| reason | status | gRPC status | to blame | again | in short |
+|---|---|---|---|---|---|
+{reasons}
+"""
+
+_PLACEHOLDER = re.compile(r"\{([a-z]+)\}")
+_CODE = re.compile(r"(`[^`]*`)")
+_MARKUP = re.compile(r"([<*_|])")
+
+
+def page() -> str:
+    """The whole page, Markdown as GitHub reads it."""
+    introduction = _INTRODUCTION.format(
+        command=COMMAND,
+        fields="\n".join(f"| `{name}` | {meaning} |" for name, meaning in JSON_FIELDS.items()),
+        reasons="\n".join(map(_summary, Reason)),
+    )
+    return "\n".join([introduction, *(line for reason in Reason for line in _section(reason))])
+
+
+def _summary(reason: Reason) -> str:
+    row = reason.row
+    link = f"[`{row.name}`](#{row.name})"
+    columns = (link, row.status, row.grpc_status.name, BLAMED[row.blame], _again(reason), _prose(row.title))
+    return f"| {' | '.join(map(str, columns))} |"
+
+
+def _section(reason: Reason) -> Iterator[str]:
+    row = reason.row
+    yield f"## {row.name}\n"
+    yield f"**{_prose(row.title)}**\n"
+    yield f"{_prose(row.explanation)}\n"
+    yield f"- Status: {row.status} {phrase_for(row.status).decode()}"
+    yield f"- gRPC status: {row.grpc_status.name} ({row.grpc_status.value})"
+    yield f"- To blame: {BLAMED[row.blame]}"
+    yield f"- The same request may be sent again: {_again(reason)}"
+    yield f"- Type in `Proxy-Status`: `{row.proxy_error}`\n"
+    yield "What to check:\n"
+    yield from (f"{number}. {_prose(check)}" for number, check in enumerate(row.checks, 1))
+    yield ""
+
+
+def _again(reason: Reason) -> str:
+    return "yes" if reason.row.may_retry else "no"
+
+
+def _prose(text: str) -> str:
+    """`text` as Markdown that shows it literally: `<port>` would be taken for HTML and vanish."""
+    parts = _CODE.split(_PLACEHOLDER.sub(r"<\1>", text))
+    return "".join(part if part.startswith("`") else _MARKUP.sub(r"\\\1", part) for part in parts)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

@@ -1,0 +1,184 @@
+"""The page: a problem as a person meets it in a browser.
+
+Owns the order of what is said, the sources (page.html, page.css, page.js) and the policy that lets nothing but them
+be applied and run. Everything that comes from elsewhere is escaped here. Knows no fields, no requests and no time: what
+the page does while it waits is page.js, and the texts it shows then are written here.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+from string import Template
+from typing import TYPE_CHECKING
+
+from gateway.errors import Blame, Reason
+from gateway.http.serialize import phrase_for
+
+if TYPE_CHECKING:
+    from gateway.problems.fixes import Fix
+    from gateway.problems.problem import Problem
+
+LIKELY = 3
+"""Lines to paste that are seen at once; the others are a click away."""
+
+WAITED_FOR = {
+    Reason.CONNECTION_REFUSED: ("Waiting for port {port} to accept connections", "refused"),
+    Reason.IPV4_ONLY_LISTENER: ("Waiting for port {port} to accept connections over IPv6", "refused"),
+    Reason.CONNECTION_TIMEOUT: ("Waiting for sandbox {sandbox} to answer", "no answer"),
+    Reason.DESTINATION_IP_UNROUTABLE: ("Waiting for a route to sandbox {sandbox}", "no route"),
+    Reason.DESTINATION_NOT_FOUND: ("Waiting for sandbox {sandbox} to appear", "not there"),
+    Reason.DIRECTORY_UNAVAILABLE: ("Waiting for the list of sandboxes", "not readable"),
+    Reason.CONNECTION_LIMIT_REACHED: ("Waiting until requests have finished", "still too many"),
+    Reason.OVERLOADED: ("Waiting until the gateway has room", "still full"),
+}
+"""What the page waits for by asking again and again, and what it has met so far.
+
+Failures before or at the dial only: later ones happen to a request that the app has seen, and a page that loads itself
+again could crash the app over and over.
+"""
+
+_STAGES = 4
+"""The request, the gateway, the sandbox, the app: the road on which a request breaks off somewhere."""
+_STAGE_BY_BLAME = {Blame.DOWNSTREAM: 0, Blame.GATEWAY: 1, Blame.DIRECTORY: 1, Blame.UPSTREAM: 3}
+_STAGE = {
+    Reason.DESTINATION_NOT_FOUND: 2,
+    Reason.DESTINATION_IP_PROHIBITED: 2,
+    Reason.CONNECTION_TIMEOUT: 2,
+    Reason.DESTINATION_IP_UNROUTABLE: 2,
+    Reason.CONNECTION_LIMIT_REACHED: 1,
+}
+"""Where the road ends, unless who is to blame says it."""
+
+_CODE = re.compile(r"`([^`]+)`")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the page needs beyond the document."""
+
+    reason: Reason
+    method: str
+    """Of the request answered; a page that answers anything but GET never loads itself again."""
+    checks: Sequence[str]
+    fixes: Sequence[Fix]
+    elsewhere: Sequence[str]
+    """Authorities of the sandbox's other ports that accept connections."""
+
+
+def _source(name: str) -> str:
+    """A source without indentation and without the lines that are comments, which are for its readers here."""
+    lines = map(str.strip, files("gateway.problems").joinpath(name).read_text(encoding="utf-8").splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith(("//", "/*")))
+
+
+def _hash(source: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
+
+
+_STYLE = _source("page.css")
+_SCRIPT = _source("page.js")
+CONTENT_SECURITY_POLICY = (
+    f"default-src 'none'; style-src {_hash(_STYLE)}; script-src {_hash(_SCRIPT)}; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'"  # no frame-ancestors: apps, and so this page, are shown inside of IDEs
+).encode()
+_BEFORE, _AFTER = map(Template, _source("page.html").split("$request_id"))
+
+
+def compose_page(problem: Problem, shown: Shown) -> tuple[bytes, bytes]:
+    """The page before and after the request id, which it shows once."""
+    before = _BEFORE.substitute(
+        style=_STYLE,
+        status=problem.status,
+        phrase=escape(phrase_for(problem.status).decode()),
+        title=escape(problem.title),
+        method=escape(shown.method),
+        waiting=_waiting(problem, shown.reason),
+        road=_road(problem, shown.reason),
+        actions=_actions(shown),
+        detail=_prose(problem.detail),
+        facts="".join((_observed(problem), _change(shown), _elsewhere(shown))),
+        reason=escape(problem.reason),
+    )
+    return before.encode(), _AFTER.substitute(script=_SCRIPT).encode()
+
+
+def _prose(text: str) -> str:
+    return _CODE.sub(r"<code>\1</code>", escape(text))
+
+
+def _waiting(problem: Problem, reason: Reason) -> str:
+    if reason not in WAITED_FOR or problem.port is None or problem.sandbox is None:
+        return ""
+    what, met = WAITED_FOR[reason]
+    what = what.replace("{port}", str(problem.port)).replace("{sandbox}", problem.sandbox)
+    return f' data-waiting="{escape(what)}" data-met="{escape(met)}"'
+
+
+def _road(problem: Problem, reason: Reason) -> str:
+    end = _STAGE.get(reason, _STAGE_BY_BLAME[reason.row.blame])
+    app = "App" if problem.port is None else f"Port {problem.port}"
+    states = ["ok"] * end + ["bad"] + ["off"] * (_STAGES - 1 - end)
+    said = {"ok": "reached", "bad": "the request ends here", "off": "not reached"}
+    stages = zip(("Request", "Gateway", "Sandbox", app), states, strict=True)
+    return "".join(
+        f'<li class="{state}">{name}<span class="unseen">: {said[state]}</span></li>' for name, state in stages
+    )
+
+
+def _actions(shown: Shown) -> str:
+    row = shown.reason.row
+    if shown.method != "GET":
+        resend = (
+            f'<button class="button" id="resend" type="button" hidden>Send the {escape(shown.method)} again</button>'
+        )
+        return f'{resend}<a class="button" id="again" href="">Open this page anew</a>'
+    if row.blame is Blame.DOWNSTREAM and not row.may_retry and shown.reason not in WAITED_FOR:
+        return ""  # the same request would be refused again
+    return f'<a class="button" id="again" href="">{"Reload" if shown.reason in WAITED_FOR else "Try again"}</a>'
+
+
+def _observed(problem: Problem) -> str:
+    return _section("seen", "What the gateway saw", _list("seen", map(escape, problem.observed)))
+
+
+def _change(shown: Shown) -> str:
+    if not shown.fixes:
+        return _section("change", "What to check", _list("checks", map(_prose, shown.checks)))
+    # The first check says what the lines below it do.
+    parts = [f"<p>{_prose(shown.checks[0])}</p>", _lines(shown.fixes[:LIKELY])]
+    more = shown.fixes[LIKELY:]
+    if more:
+        names = ", ".join(escape(fix.framework) for fix in more)
+        parts.append(f"<details><summary>{names}</summary>{_lines(more)}</details>")
+    parts.append(_list("checks", map(_prose, shown.checks[1:])))
+    return _section("change", "What to change", "".join(parts))
+
+
+def _lines(fixes: Sequence[Fix]) -> str:
+    return _list("fixes", map(_line, fixes))
+
+
+def _line(fix: Fix) -> str:
+    name = escape(fix.framework)
+    button = f'<button class="copy" type="button">Copy<span class="unseen"> the line for {name}</span></button>'
+    return f"<span>{name}</span><code>{escape(fix.line)}</code>{button}"
+
+
+def _elsewhere(shown: Shown) -> str:
+    links = (f'<a href="https://{escape(authority)}/">{escape(authority)}</a>' for authority in shown.elsewhere)
+    return _section("elsewhere", "Ports of this sandbox that answer", _list("elsewhere", links))
+
+
+def _section(name: str, heading: str, content: str) -> str:
+    return content and f'<section aria-labelledby="{name}"><h2 id="{name}">{heading}</h2>{content}</section>'
+
+
+def _list(kind: str, items: Iterable[str]) -> str:
+    lines = "".join(f"<li>{item}</li>" for item in items)
+    return lines and f'<ul class="{kind}">{lines}</ul>'

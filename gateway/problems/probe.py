@@ -1,0 +1,307 @@
+"""The look after a refusal: what IS listening there?
+
+Most refusals have one cause, an app bound to 127.0.0.1 or 0.0.0.0 while sandboxes are reached over IPv6, and most of
+the rest are another port than asked. A look tells: from /proc where the sandbox is this machine, by dialing where it
+is another. Only facts come out, as `Findings`; nothing is ever forwarded to what was found. A look costs dials, so
+there are few at once and few per second, and asking the same again within a second repeats the answer.
+
+Runs after a refused connection and must not be asked before one. Knows no HTTP, no directory and no pool: address and
+port come as values, and the policy for the IPv6 address has been applied by whoever was refused there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
+from pathlib import Path
+from typing import NamedTuple
+
+from gateway.errors import GatewayError, Reason
+from gateway.tasks import Tasks
+
+PLAUSIBLE_PORTS = (3000, 3001, 4200, 5000, 5173, 8000, 8080, 8888)
+"""What frameworks choose when nobody says: Express and Next, Angular, Flask, Vite, Django and uvicorn, Jupyter."""
+IPV4_TIMEOUT = 0.5
+"""Seconds a dial to a sandbox's IPv4 address may take."""
+PORT_TIMEOUT = 0.3
+"""Seconds the dials to the plausible ports may take, all at once."""
+NAMING_TIMEOUT = 0.2
+"""Seconds spent on finding the process behind a socket: a machine may hold a million descriptors."""
+LOOKS_PER_SECOND = 20
+LOOKS_AT_ONCE = 8
+REMEMBERED = 1.0
+"""Seconds an answer is given again. With the rate above this also bounds how many are kept."""
+
+SPECIAL_RANGES = tuple(
+    IPv4Network(prefix)
+    for prefix in (
+        "169.254.169.254/32",  # metadata of AWS, Google Cloud, Azure and most others
+        "100.100.100.200/32",  # metadata of Alibaba Cloud
+        "168.63.129.16/32",  # Azure's host
+        "192.0.0.192/32",  # metadata of Oracle Cloud
+        "255.255.255.255/32",  # broadcast
+        "0.0.0.0/8",  # "this network": on Linux 0.0.0.0 is this machine
+        "127.0.0.0/8",  # loopback
+        "169.254.0.0/16",  # link-local
+        "224.0.0.0/4",  # multicast
+        "240.0.0.0/4",  # reserved
+    )
+)
+"""Dialed only if a listed prefix lies wholly inside, as in `upstream.allow`; the narrower first (RFC 6890)."""
+
+_PROC = Path("/proc")
+_LISTEN = b" 0A "
+"""The state column of a listening socket in /proc/net/tcp."""
+_NODE_MAIN = ("MainThread", "node-MainThread")
+"""What Node calls its main thread, and so its process, since it names its threads (nodejs/node 56416 and 61307)."""
+
+_Key = tuple[IPv6Address, int, IPv4Address | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Something that accepts connections."""
+
+    address: str
+    """As bound ("0.0.0.0", "127.0.0.1") or as dialed."""
+    port: int
+    process: str = ""
+    """"python3", "node"; empty: not visible from here."""
+    pid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a look has found; nothing, when there was nothing or no time."""
+
+    ipv4: Listener | None = None
+    """What accepts on the same port over IPv4."""
+    open_ports: tuple[int, ...] = ()
+    """Other plausible ports where the sandbox's IPv6 address accepts connections, ascending."""
+
+    def explain(self, refused: GatewayError, ipv6: str, port: int) -> GatewayError:
+        """`refused` with the open ports added, or the error that says what listens on IPv4 only."""
+        if self.ipv4 is None:
+            refused.open_ports = self.open_ports
+            return refused
+        listener = self.ipv4
+        facts = [refused.detail, *refused.observed]
+        if listener.process:
+            facts.append(f"the process is {listener.process} (pid {listener.pid})")
+        return GatewayError(
+            Reason.IPV4_ONLY_LISTENER,
+            f"something listens on {listener.address}:{listener.port} but not on [{ipv6}]:{port}",
+            observed=tuple(fact for fact in facts if fact),
+            process=listener.process,
+            open_ports=self.open_ports,
+        )
+
+
+class Probe:
+    """Looks, for one worker.
+
+    `clock` is the event loop's time. `allow_ipv4` is `upstream.allow_ipv4`. `closed_ports` are never offered: the
+    gateway's own listeners and the ports closed for every sandbox.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        tasks: Tasks,
+        *,
+        allow_ipv4: Sequence[IPv4Network] = (),
+        closed_ports: Collection[int] = (),
+    ) -> None:
+        self._clock = clock
+        self._tasks = tasks
+        self._allow_ipv4 = tuple(allow_ipv4)
+        self._closed_ports = frozenset(closed_ports)
+        self._started: deque[float] = deque(maxlen=LOOKS_PER_SECOND)  # when the latest looks began
+        self._looking: dict[_Key, asyncio.Task[Findings]] = {}
+        self._known: dict[_Key, tuple[float, Findings]] = {}  # until when, what; oldest first
+
+    async def look(self, address: IPv6Address, port: int, ipv4: IPv4Address | None = None) -> Findings:
+        """What listens around `address`, where `port` was refused; `ipv4` is the same sandbox's other address.
+
+        Takes half a second at most. Empty when too many looks are under way, or were started within a second.
+        """
+        key = (address, port, ipv4)
+        now = self._clock()
+        known = self._known.get(key)
+        if known is not None and now < known[0]:
+            return known[1]
+        looking = self._looking.get(key)
+        if looking is None:
+            if not self._may_start(now):
+                return Findings()
+            self._started.append(now)
+            looking = self._tasks.spawn(self._look(address, port, ipv4), f"probe [{address}]:{port}")
+            self._looking[key] = looking
+            looking.add_done_callback(partial(self._looked, key))
+        # shield: one asker going away must not take the answer from the others.
+        return await asyncio.shield(looking)
+
+    def _may_start(self, now: float) -> bool:
+        if len(self._looking) >= LOOKS_AT_ONCE:
+            return False
+        return len(self._started) < LOOKS_PER_SECOND or now - self._started[0] >= 1.0
+
+    def _looked(self, key: _Key, task: asyncio.Task[Findings]) -> None:
+        # A callback of the task, because a task that is cancelled before its first step runs no `finally`.
+        del self._looking[key]
+        now = self._clock()
+        for old in [old for old, (until, _) in self._known.items() if until <= now]:
+            del self._known[old]
+        if not task.cancelled() and task.exception() is None:
+            self._known[key] = (now + REMEMBERED, task.result())
+
+    async def _look(self, address: IPv6Address, port: int, ipv4: IPv4Address | None) -> Findings:
+        others = tuple(other for other in PLAUSIBLE_PORTS if other != port and other not in self._closed_ports)
+        if _is_own(address):
+            ours = port in self._closed_ports  # then what listens on IPv4 is the gateway itself
+            try:
+                return await asyncio.to_thread(_read, address, port, others, ours)
+            except OSError:  # no /proc (macOS), or a closed one: dialing needs neither
+                ipv4 = None if ours else IPv4Address("127.0.0.1")
+        elif ipv4 is not None and not self._may_dial(ipv4, port):
+            ipv4 = None
+        return await self._dial(address, port, ipv4, others)
+
+    def _may_dial(self, ipv4: IPv4Address, port: int) -> bool:
+        if port in self._closed_ports and _is_own(ipv4):
+            return False  # a record that leads to the gateway's own door
+        containing = [network for network in self._allow_ipv4 if ipv4 in network]
+        for special in SPECIAL_RANGES:
+            if ipv4 in special:
+                return any(network.subnet_of(special) for network in containing)
+        return bool(containing)
+
+    async def _dial(
+        self, address: IPv6Address, port: int, ipv4: IPv4Address | None, others: tuple[int, ...]
+    ) -> Findings:
+        dials = {
+            other: self._tasks.spawn(_accepts(address, other, PORT_TIMEOUT), f"probe [{address}]:{other}")
+            for other in others
+        }
+        try:
+            found = ipv4 is not None and await _accepts(ipv4, port, IPV4_TIMEOUT)
+            open_ports = tuple([other for other, dial in dials.items() if await dial])
+        finally:
+            for dial in dials.values():
+                dial.cancel()
+        return Findings(Listener(str(ipv4), port) if found else None, open_ports)
+
+
+async def _accepts(address: IPv4Address | IPv6Address, port: int, seconds: float) -> bool:
+    """Whether a connection is accepted within `seconds`; it is closed at once."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as sock:
+            sock.setblocking(False)
+            async with asyncio.timeout(seconds):
+                await asyncio.get_running_loop().sock_connect(sock, (str(address), port))
+            # Equal when the kernel, choosing the local port, hit the very one: TCP then connects a socket to itself.
+            return bool(sock.getsockname() != sock.getpeername())
+    except OSError:  # refused, no route, no time, no descriptor left: nothing to tell
+        return False
+
+
+def _is_own(address: IPv4Address | IPv6Address) -> bool:
+    """Whether `address` is one of this machine's: only then can a socket be bound to it. Sends nothing."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.bind((str(address), 0))
+    except OSError:
+        return False
+    return True
+
+
+# --- this machine's own tables, read in a thread -------------------------------------------------------------------
+
+
+class _Socket(NamedTuple):
+    """One that listens."""
+
+    address: IPv4Address | IPv6Address
+    port: int
+    inode: int
+
+
+def _read(address: IPv6Address, port: int, others: tuple[int, ...], ours: bool) -> Findings:
+    """The findings as /proc has them. Raises OSError where there is none."""
+    listening = list(_listening({port, *others}))
+    reachable = {each.port for each in listening if each.address in (address, IPv6Address("::"))}
+    ipv4 = [each for each in listening if each.port == port and each.address.version == 4]
+    listener = None
+    if ipv4 and not ours and port not in reachable:  # reachable by now: the app has just started
+        pid = _holder(ipv4[0].inode)
+        listener = Listener(str(ipv4[0].address), port, _name(pid), pid)
+    return Findings(listener, tuple(other for other in others if other in reachable))
+
+
+def _listening(ports: Collection[int]) -> Iterator[_Socket]:
+    for table in ("tcp", "tcp6"):
+        # Line by line, so that this thread lets go of the interpreter in between: a table may have megabytes.
+        with (_PROC / "net" / table).open("rb") as lines:
+            for line in lines:
+                if _LISTEN not in line:
+                    continue
+                # sl, local, remote, state, queues, timer, retransmits, uid, timeout, inode, …
+                columns = line.split()
+                packed, _, port = columns[1].partition(b":")
+                if columns[3] == b"0A" and int(port, 16) in ports:
+                    yield _Socket(_address(packed), int(port, 16), int(columns[9]))
+
+
+def _address(text: bytes) -> IPv4Address | IPv6Address:
+    """Eight digits per 32-bit word, each in the machine's own byte order; an IPv4-mapped address is an IPv4 one."""
+    words = [int(text[start : start + 8], 16) for start in range(0, len(text), 8)]
+    address = ip_address(struct.pack(f"={len(words)}I", *words))
+    # Java binds 127.0.0.1 this way, in the table of IPv6.
+    return address if isinstance(address, IPv4Address) else address.ipv4_mapped or address
+
+
+def _holder(inode: int) -> int:
+    """The process that has the socket open, or 0: another user's, in another namespace, or not found in time."""
+    link = f"socket:[{inode}]"
+    deadline = time.monotonic() + NAMING_TIMEOUT
+    # The newest first: an app is younger than the system around it.
+    for pid in sorted((int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()), reverse=True):
+        try:
+            for descriptor in (_PROC / str(pid) / "fd").iterdir():
+                if _target(descriptor) == link:
+                    return pid
+                if time.monotonic() > deadline:
+                    return 0
+        except OSError:  # not ours to see, or gone
+            continue
+    return 0
+
+
+def _name(pid: int) -> str:
+    """The program of process `pid`, fit to be shown: its name is its own choice."""
+    if not pid:
+        return ""
+    process = _PROC / str(pid)
+    try:
+        name = (process / "comm").read_text(encoding="utf-8", errors="replace").rstrip("\n")
+    except OSError:  # gone
+        return ""
+    if name in _NODE_MAIN:
+        name = _target(process / "exe").rpartition("/")[2] or name
+    return "".join(char if char.isprintable() else "?" for char in name[:40])
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except OSError:  # closed meanwhile
+        return ""

@@ -1,0 +1,65 @@
+"""A problem as a WebSocket's close code: what a page script can see.
+
+A browser tells a script nothing about a refused handshake, neither its status nor its body (WebSockets Standard, "fail
+the WebSocket connection"). So whoever asks for it, with `gateway_close=1` in the URL's query or for everybody with
+`edge.websocket_errors = "close"`, gets the handshake accepted and then closed at once: the code is 4000 plus the HTTP
+status (4502, 4404, …; RFC 6455 section 7.4.2 leaves 4000 to 4999 to applications), the reason says the rest.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import struct
+
+from gateway.errors import GatewayError
+from gateway.http.message import AS_TUNNEL, RequestHead, ResponseHead, Section
+from gateway.http.serialize import phrase_for
+from gateway.problems.problem import Circumstances, describe, marks
+
+PARAMETER = b"gateway_close=1"
+CODE_BASE = 4000
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_MAX_REASON = 123
+"""Octets: a control frame carries 125 (RFC 6455 section 5.5), two of them the code."""
+_FINAL_CLOSE = 0x88
+
+
+def asks_for_close(head: RequestHead, *, always: bool) -> bool:
+    """Whether the failure of `head` is to be told after the handshake: it is one, and somebody wants it so."""
+    if head.upgrade is None or head.upgrade.lower() != b"websocket" or not _is_key(head.get(b"sec-websocket-key")):
+        return False
+    return always or PARAMETER in head.target.partition(b"?")[2].split(b"&")
+
+
+def accept_and_close(error: GatewayError, circumstances: Circumstances) -> tuple[ResponseHead, bytes]:
+    """The 101 that accepts the handshake, and the Close frame that follows; `asks_for_close` has said yes."""
+    asked = circumstances.head
+    assert asked is not None  # see above
+    key = asked.get(b"sec-websocket-key") or b""
+    # RFC 6455 section 4.2.2, step 5.4.
+    accepted = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
+    head = ResponseHead(101, phrase_for(101), Section([(b"Sec-WebSocket-Accept", accepted), *marks(error)]))
+    head.framing = AS_TUNNEL
+    head.upgrade = b"websocket"
+    head.request_id = circumstances.request_id.encode()
+    problem = describe(error, circumstances)
+    payload = struct.pack("!H", CODE_BASE + problem.status) + _shortened(f"{problem.reason}: {problem.title}")
+    return head, bytes((_FINAL_CLOSE, len(payload))) + payload
+
+
+def _is_key(key: bytes | None) -> bool:
+    """RFC 6455 section 4.2.1: a base64-encoded value that, when decoded, is 16 bytes in length."""
+    try:
+        return key is not None and len(base64.b64decode(key, validate=True)) == 16
+    except binascii.Error:
+        return False
+
+
+def _shortened(text: str) -> bytes:
+    """UTF-8 that ends between two characters: a broken one would make the browser fail the close itself."""
+    octets = text.encode()
+    if len(octets) <= _MAX_REASON:
+        return octets
+    return octets[: _MAX_REASON - 3].decode(errors="ignore").encode() + "…".encode()

@@ -1,0 +1,60 @@
+"""What an examination needs to know, from settings as `serve` and `dev` use them; and one without a running gateway."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from ipaddress import IPv6Address
+
+import uvloop
+
+from gateway.config import Settings
+from gateway.directory.file import FileDirectory
+from gateway.directory.sandbox import Directory
+from gateway.edge.forwarded import Peer
+from gateway.explain.engine import Context, explain
+from gateway.explain.report import Report
+from gateway.problems.probe import Probe
+from gateway.tasks import Tasks
+from gateway.upstream.policy import AddressPolicy
+
+Own = Sequence[tuple[IPv6Address | None, int]]
+"""Our listeners, as `AddressPolicy` wants them."""
+
+
+def make_context(settings: Settings, directory: Directory, own: Own, tasks: Tasks) -> Context:
+    """A context for the running event loop; `tasks` owns what its probe starts."""
+    return Context(
+        settings,
+        directory,
+        AddressPolicy(settings.upstream.allow, own),
+        Probe(
+            asyncio.get_running_loop().time,
+            tasks,
+            allow_ipv4=settings.upstream.allow_ipv4,
+            closed_ports={port for _, port in own} | set(settings.upstream.deny_ports),
+        ),
+        tasks,
+        Peer(IPv6Address("::1"), b"https").added,
+    )
+
+
+def examine(settings: Settings, url: str) -> Report:
+    """The report on `url` that a gateway with these settings would give. Raises InvalidUrl and UserError."""
+    directory = FileDirectory(settings.directory.path)
+    return uvloop.run(_examine(settings, directory, url))
+
+
+async def _examine(settings: Settings, directory: FileDirectory, url: str) -> Report:
+    tasks = Tasks()
+    try:
+        return await explain(url, make_context(settings, directory, configured_listeners(settings), tasks))
+    finally:
+        await tasks.cancel()
+
+
+def configured_listeners(settings: Settings) -> Own:
+    """The listeners of a gateway that is not (known to be) running."""
+    listens = [each for each in (*settings.edge.listen, *settings.edge.listen_plain) if each.is_ipv6]
+    addresses = [(IPv6Address(listen.host), listen.port) for listen in listens]
+    return [(None if address.is_unspecified else address, port) for address, port in addresses]

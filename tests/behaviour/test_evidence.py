@@ -1,0 +1,267 @@
+"""What answers on the port but is no HTTP server is called what it is: TLS, SSH, a database, an HTTP/2-only server."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.behaviour.harness import (
+    DOMAIN,
+    LOOPBACK,
+    OK,
+    SANDBOX,
+    App,
+    Gateway,
+    Message,
+    TlsSides,
+    Wire,
+    get,
+    post,
+    until,
+)
+
+
+@pytest.fixture
+async def app(gateway: Gateway) -> App:
+    return await gateway.app()
+
+
+async def failed(gateway: Gateway, browser: Wire, reason: bytes, *observed: str) -> Message:
+    """The problem the browser got; each of `observed` is in the log and shown."""
+    answer = await browser.answer()
+    assert (answer.status, answer.reason) == (502, reason), answer
+    record = gateway.log[-1]
+    assert (record.status, record.reason) == (502, reason.decode())
+    for fact in observed:
+        assert fact in record.detail
+        assert fact.encode() in answer.body
+    return answer
+
+
+# --- other protocols --------------------------------------------------------------------------------------------------
+
+GREETINGS = {
+    "ssh": (b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n", "an SSH server"),
+    "redis": (b"-DENIED Redis is running in protected mode because protected mode is enabled.\r\n", "a Redis server"),
+    "smtp": (b"220 mail.example.com ESMTP Postfix\r\n", "SMTP"),
+    "mariadb": (b"\x6e\x00\x00\x00\x0a5.5.5-10.11.6-MariaDB-0+deb12u1\x00", "MariaDB"),
+    "vnc": (b"RFB 003.008\n", "a VNC server"),
+    "h2c": (b"\x00\x00\x00\x04\x00\x00\x00\x00\x00", "an HTTP/2 server"),
+}
+ANSWERS = {
+    "redis": (b"-ERR wrong number of arguments for 'get' command\r\n", "a Redis server"),
+    "postgresql": (b"E\x00\x00\x00\x8eSFATAL\x00VFATAL\x00C0A000\x00Munsupported", "a PostgreSQL server"),
+    "amqp": (b"AMQP\x00\x00\x09\x01", "an AMQP broker"),
+    "h2c": (b"\x00\x00\x12\x04\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x80", "an HTTP/2 server"),
+}
+
+
+@pytest.mark.parametrize(("octets", "name"), GREETINGS.values(), ids=GREETINGS.keys())
+async def test_who_greets_whoever_connects(gateway: Gateway, octets: bytes, name: str) -> None:
+    """Before the request is written or after: which of the two is up to the kernel."""
+
+    async def greet(wire: Wire) -> None:
+        wire.send(octets)
+
+    app = await gateway.app(greet)
+    browser = await gateway.connect()
+    for _ in range(10):
+        browser.send(get(app))
+        await failed(gateway, browser, b"http_protocol_error", name, "“")
+    assert not gateway.edge.pool.connections
+
+
+@pytest.mark.parametrize(("octets", "name"), ANSWERS.values(), ids=ANSWERS.keys())
+async def test_who_answers_in_another_protocol(gateway: Gateway, app: App, octets: bytes, name: str) -> None:
+    browser = await gateway.connect()
+    browser.send(get(app))
+    upstream = await app.accept()
+    await upstream.request()
+    upstream.send(octets)
+    await failed(gateway, browser, b"http_protocol_error", name, "“")
+    assert await upstream.ended() == b""
+
+
+async def test_who_greets_while_idle_in_the_pool(gateway: Gateway, app: App) -> None:
+    """Nobody asked, nobody hears it: the next request gets another connection."""
+    browser = await gateway.connect()
+    browser.send(get(app))
+    upstream = await app.accept()
+    await upstream.request()
+    upstream.send(OK)
+    await browser.answer()
+    upstream.send(b"\x15\x03\x01\x00\x02\x02\x46")
+    await upstream.ended()
+    browser.send(get(app))
+    again = await app.accept()
+    await again.request()
+    again.send(OK)
+    assert (await browser.answer()).body == b"ok"
+
+
+async def test_next_js_refuses_a_websocket_without_a_head(gateway: Gateway, app: App) -> None:
+    browser = await gateway.connect()
+    browser.send(
+        b"GET /_next/webpack-hmr HTTP/1.1\r\nHost: %b\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n" % app.host
+    )
+    upstream = await app.accept()
+    await upstream.request()
+    upstream.send(b"Unauthorized")
+    await failed(gateway, browser, b"http_protocol_error", "“Unauthorized”", "allowedDevOrigins")
+
+
+# --- TLS, said aloud --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("octets", [b"\x15\x03\x01\x00\x02\x02\x46", b"\x16\x03\x03\x00\x7a\x02"])
+async def test_a_tls_record(gateway: Gateway, app: App, octets: bytes) -> None:
+    browser = await gateway.connect()
+    browser.send(get(app))
+    upstream = await app.accept()
+    await upstream.request()
+    upstream.send(octets)
+    await failed(gateway, browser, b"upstream_speaks_tls", "TLS")
+    await upstream.ended()
+
+
+NGINX_BODY = (
+    b"<html>\r\n<head><title>400 The plain HTTP request was sent to HTTPS port</title></head>\r\n<body>\r\n"
+    b"<center><h1>400 Bad Request</h1></center>\r\n<center>The plain HTTP request was sent to HTTPS port</center>\r\n"
+    b"<hr><center>nginx/1.22.1</center>\r\n</body>\r\n</html>\r\n"
+)
+NGINX_HEAD = (
+    b"HTTP/1.1 400 Bad Request\r\nServer: nginx/1.22.1\r\nContent-Type: text/html\r\nContent-Length: %d\r\n"
+    b"Connection: close\r\n\r\n" % len(NGINX_BODY)
+)
+GO_HEAD = b"HTTP/1.0 400 Bad Request\r\n\r\n"
+GO_BODY = b"Client sent an HTTP request to an HTTPS server.\n"
+TOMCAT_HEAD = b"HTTP/1.1 400 \r\nContent-Type: text/plain;charset=UTF-8\r\nTransfer-Encoding: chunked\r\n\r\n"
+TOMCAT_BODY = b"3a\r\nBad Request\r\nThis combination of host and port requires TLS.\r\n\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["at-once", "apart"])
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [(NGINX_HEAD, NGINX_BODY), (GO_HEAD, GO_BODY), (TOMCAT_HEAD, TOMCAT_BODY)],
+    ids=["nginx", "go", "tomcat"],
+)
+async def test_a_tls_server_that_explains_itself(
+    gateway: Gateway, app: App, head: bytes, body: bytes, apart: bool
+) -> None:
+    browser = await gateway.connect()
+    browser.send(get(app))
+    upstream = await app.accept()
+    await upstream.request()
+    for piece in [head, body] if apart else [head + body]:
+        upstream.send(piece)
+        await gateway.settled()
+    upstream.close()
+    await failed(gateway, browser, b"upstream_speaks_tls", "HTTP" if body is not TOMCAT_BODY else "requires TLS")
+
+
+async def test_without_a_body_a_bad_request_is_the_apps(gateway: Gateway, app: App) -> None:
+    browser = await gateway.connect()
+    browser.send(b"HEAD / HTTP/1.1\r\nHost: %b\r\n\r\n" % app.host)
+    upstream = await app.accept()
+    await upstream.request()
+    upstream.send(NGINX_HEAD)
+    answer = await browser.answer(b"HEAD")
+    assert (answer.status, answer.reason) == (400, None)
+
+
+async def test_a_page_about_the_phrase_is_the_apps(gateway: Gateway, app: App) -> None:
+    browser = await gateway.connect()
+    browser.send(get(app))
+    upstream = await app.accept()
+    await upstream.request()
+    upstream.send(NGINX_HEAD.replace(b"400 Bad Request", b"404 Not Found") + NGINX_BODY)
+    answer = await browser.answer()
+    assert (answer.status, answer.reason, answer.body) == (404, None, NGINX_BODY)
+
+
+# --- TLS, kept silent -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def tls_host(tls_sides: TlsSides) -> AsyncIterator[bytes]:
+    """A TLS server that closes when plain HTTP comes, as uvicorn and aiohttp do; its name behind the gateway."""
+    server = await asyncio.start_server(_never, LOOPBACK, 0, ssl=tls_sides.server)
+    async with server:
+        yield b"%d-%b.%b" % (server.sockets[0].getsockname()[1], SANDBOX.encode(), DOMAIN.encode())
+
+
+async def _never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    raise AssertionError("nobody completes a handshake")
+
+
+async def test_a_tls_server_that_hangs_up(gateway: Gateway, tls_host: bytes) -> None:
+    browser = await gateway.connect()
+    for _ in range(3):
+        browser.send(b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % tls_host)
+        await failed(gateway, browser, b"upstream_speaks_tls", "before answering", "TLS")
+    browser.send(b"POST / HTTP/1.1\r\nHost: %b\r\nContent-Length: 100000\r\n\r\n%b" % (tls_host, b"x" * 100_000))
+    await failed(gateway, browser, b"upstream_speaks_tls")
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+async def test_an_app_that_crashes_is_asked_once(gateway: Gateway, app: App, how: str) -> None:
+    browser = await gateway.connect()
+    for first in (True, False):
+        browser.send(get(app))
+        upstream = await app.accept()
+        await upstream.request()
+        getattr(upstream, how)()
+        if first:
+            asked = await app.accept()
+            assert (await asked.read(3))[:2] == b"\x16\x03"
+            asked.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            await asked.ended()
+        await failed(gateway, browser, b"connection_terminated", "before answering")
+    assert len(app.connections) == 3
+
+
+async def test_an_app_that_has_served_is_not_asked(gateway: Gateway, app: App) -> None:
+    """That it speaks HTTP is known."""
+    browser = await gateway.connect()
+    browser.send(get(app))
+    upstream = await app.accept()
+    await upstream.request()
+    upstream.send(OK)
+    await browser.answer()
+    browser.send(post(app, b"abc"))
+    await upstream.request()
+    upstream.close()
+    await failed(gateway, browser, b"connection_terminated")
+    assert len(app.connections) == 1
+
+
+async def test_nobody_waits_for_the_answer_any_more(gateway: Gateway, app: App) -> None:
+    browser = await gateway.connect()
+    browser.send(get(app))
+    upstream = await app.accept()
+    await upstream.request()
+    upstream.close()
+    asked = await app.accept()
+    await asked.read(3)
+    browser.reset()
+    await until(lambda: gateway.log, "the exchange is over")
+    assert (gateway.log[-1].status, gateway.log[-1].reason) == (499, "downstream_closed")
+    asked.send(b"\x16\x03\x03\x00\x7a\x02")
+    await asked.ended()
+    await until(lambda: not len(gateway.edge.tasks), "no task")
+    assert len(gateway.log) == 1
+
+
+def test_the_question_is_a_client_hello(tls_sides: TlsSides) -> None:
+    """Whatever this machine's OpenSSL is told to offer, a server takes it for TLS."""
+    from gateway.upstream.evidence import _client_hello
+
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = tls_sides.server.wrap_bio(incoming, outgoing, server_side=True)
+    incoming.write(_client_hello())
+    with pytest.raises(ssl.SSLWantReadError):
+        server.do_handshake()
+    assert outgoing.read(3)[:2] == b"\x16\x03"

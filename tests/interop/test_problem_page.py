@@ -1,0 +1,336 @@
+"""The problem page in a real browser: it makes way for the app by itself, and everybody can read it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from gateway.errors import GatewayError, Reason
+from tests.interop.harness import COMPONENTS, Component, require
+from tests.support.devtools import AXE, DevTools
+from tests.support.problem_site import Site, ipv4_only, problem_site, refused
+from tests.support.process import poll
+
+pytestmark = [pytest.mark.interop, pytest.mark.slow]
+
+COMPONENTS["axe-core"] = Component(AXE.is_file, "bash tests/setup.sh")
+DEEP = "/some/page?q=a%20b&c=%2F#part-2"
+
+# Notes every delay the page asks for.
+NOTE_DELAYS = """
+const real = setTimeout;
+self.delays = [];
+self.setTimeout = (call, delay, ...rest) => (delays.push(delay), real(call, delay, ...rest));
+"""
+# The same, and no time passes but on the page's clock; the answers come from here, because an hour has 400 of them.
+HURRY = """
+const real = setTimeout, now = Date.now;
+let ahead = 0;
+self.delays = [];
+Date.now = () => now() + ahead;
+self.setTimeout = (call, delay) => (delays.push(delay), real(() => { ahead += delay; call(); }, 0));
+const problem = {reason: "connection_refused", observed: []};
+const init = {status: 502, headers: {"X-Gateway-Error": problem.reason}};
+self.fetch = () => Promise.resolve(new Response(JSON.stringify(problem), init));
+"""
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevTools]:
+    require("chromium", "chromedriver")
+    with DevTools(tmp_path_factory.mktemp("browser")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with problem_site(refused()) as site:
+        yield site
+
+
+def state(browser: DevTools) -> str:
+    return str(browser.evaluate("return document.getElementById('state').textContent"))
+
+
+def wait_for_state(browser: DevTools, part: str) -> str:
+    """What it says, once `part` is in it."""
+
+    def look() -> str | None:
+        said = state(browser)
+        return said if part in said else None
+
+    return poll(look, f"the page says “{part}”", 10)
+
+
+def delays(browser: DevTools) -> list[int]:
+    found: list[int] = browser.evaluate("return delays")
+    return found
+
+
+def submit(browser: DevTools, url: str) -> None:
+    """Sends a form by POST, from a page of the same site."""
+    browser.evaluate(
+        "const form = Object.assign(document.createElement('form'), {method: 'post', action: arguments[0]});"
+        "document.body.append(form); form.submit()",
+        url,
+    )
+
+
+# --- it recovers by itself ----------------------------------------------------------------------------------------
+
+
+def test_the_page_becomes_the_app(browser: DevTools, site: Site) -> None:
+    browser.open(site.url(DEEP))
+    entries = browser.evaluate("return history.length")
+    assert "Nothing is listening on port 5000" in browser.text
+    site.wait_for(2, probes=True)
+    assert state(browser) == "Waiting for port 5000 to accept connections"
+    site.error = None
+    up = time.monotonic()
+    assert site.wait_for(2, probes=False).at - up < 2
+    poll(lambda: browser.title == "The app", "the app is shown", 10)
+    assert browser.url == site.url(DEEP)
+    assert browser.evaluate("return history.length") == entries
+    assert "GET /some/page?q=a%20b&c=%2F" in browser.text
+    assert [asked.status for asked in site.asked if asked.probes][-1] == 204
+    assert all(asked.path == "/some/page?q=a%20b&c=%2F" for asked in site.asked)
+
+
+def test_it_asks_for_the_document_and_never_for_the_app(browser: DevTools, site: Site) -> None:
+    browser.open(site.url())
+    site.wait_for(3, probes=True)
+    probes = [asked for asked in site.asked if asked.probes]
+    assert {(asked.method, asked.accept, asked.status) for asked in probes} == {
+        ("GET", "application/problem+json", 502)
+    }
+    assert len(site.asked) - len(probes) == 1
+
+
+def test_another_reason_is_told_in_place(browser: DevTools, site: Site) -> None:
+    browser.open(site.url())
+    browser.evaluate("self.stillHere = true")
+    site.wait_for(1, probes=True)
+    site.error = ipv4_only()
+    poll(lambda: "listens on IPv4 only" in browser.text, "the other reason is shown", 10)
+    assert browser.evaluate("return stillHere") is True
+    assert "listens on IPv4 only" in browser.title
+    assert "the process is python3 (pid 4711)" in browser.text
+    assert (
+        browser.evaluate("return document.querySelector('section a').href") == "https://3000-abc123.sandbox.localhost/"
+    )
+    wait_for_state(browser, "over IPv6")
+    shown = [asked for asked in site.asked if asked.accept == "text/html"]
+    # A dial takes another time at every attempt; that alone is no news.
+    site.error = ipv4_only()
+    site.error.observed = (refused(17.3).detail, *site.error.observed[1:])
+    count = len([asked for asked in site.asked if asked.probes])
+    site.wait_for(count + 2, probes=True)
+    assert [asked for asked in site.asked if asked.accept == "text/html"] == shown
+    assert len(shown) == 1
+
+
+def test_what_comes_after_a_connection_is_tried_again_by_hand_only(browser: DevTools, site: Site) -> None:
+    site.error = GatewayError(Reason.CONNECTION_TERMINATED, "the app closed the connection")
+    with browser.before_every_page(NOTE_DELAYS + "self.fetch = () => delays.push('fetch')"):
+        browser.open(site.url(DEEP))
+        assert delays(browser) == []
+    assert state(browser) == ""
+    site.error = None
+    browser.evaluate("document.getElementById('again').click()")
+    site.wait_for(2, probes=False)
+    poll(lambda: browser.title == "The app", "the app is shown", 10)
+    assert browser.url == site.url(DEEP)
+
+
+def test_a_post_is_never_sent_again_by_itself(browser: DevTools, site: Site) -> None:
+    site.error = None
+    browser.open(site.url())
+    site.error = refused()
+    submit(browser, site.url("/order"))
+    poll(lambda: "Nothing is listening" in browser.text, "the problem is shown", 10)
+    assert browser.evaluate("return getComputedStyle(document.getElementById('resend')).display") == "none"
+    site.error = None
+    assert "This page answered a POST" in wait_for_state(browser, "The app is up")
+    # What the button begins, a headless browser cannot finish: it asks whether the form is to be sent again.
+    assert "Send the POST again" in browser.text
+    assert len([asked for asked in site.asked if asked.method == "POST"]) == 1
+    browser.evaluate("document.getElementById('again').click()")
+    poll(lambda: browser.title == "The app", "the app is shown", 10)
+    assert "GET /order" in browser.text
+    assert len([asked for asked in site.asked if asked.method == "POST"]) == 1
+
+
+def test_an_answer_of_somebody_else_stops_it(browser: DevTools, site: Site) -> None:
+    browser.open(site.url())
+    site.app_is_probed = True
+    site.error = None
+    wait_for_state(browser, "Something other than the gateway answers here.")
+    assert "Nothing is listening" in browser.text
+    assert browser.evaluate("return document.getElementById('again').textContent") == "Try again"
+
+
+# --- how often ----------------------------------------------------------------------------------------------------
+
+
+def test_it_asks_less_and_less_often_and_stops_after_an_hour(browser: DevTools, site: Site) -> None:
+    with browser.before_every_page(HURRY):
+        browser.open(site.url())
+        wait_for_state(browser, "Not asking any more")
+        taken = [delay for delay in delays(browser) if delay >= 700]
+        assert taken[0] == 700
+        paces = taken[1:]
+        assert paces == sorted(paces)
+        assert set(paces) == {1000, 5000, 15000}
+        assert paces.count(1000) == pytest.approx(60, abs=1)
+        assert paces.count(5000) == pytest.approx(9 * 60 / 5, abs=2)
+        assert paces.count(15000) == pytest.approx(50 * 60 / 15, abs=2)
+        assert browser.evaluate("return document.getElementById('again').textContent") == "Try again"
+        browser.evaluate("delays.length = 0; document.getElementById('again').click()")
+        poll(lambda: delays(browser)[:3] == [0, 1000, 1000], "it begins anew", 10)
+    assert len(site.asked) == 1
+
+
+def test_unseen_it_slows_down_and_seen_again_it_asks_at_once(browser: DevTools, site: Site) -> None:
+    see = "Object.defineProperty(document, 'visibilityState', {value: arguments[0], configurable: true});"
+    with browser.before_every_page(NOTE_DELAYS):
+        browser.open(site.url())
+        browser.evaluate(see, "hidden")
+        poll(lambda: 30_000 in delays(browser), "the page waits half a minute", 10)
+        before = len([asked for asked in site.asked if asked.probes])
+        browser.evaluate(see + "document.dispatchEvent(new Event('visibilitychange', {bubbles: true}))", "visible")
+        assert site.wait_for(before + 1, probes=True, timeout=5).probes
+
+
+def test_it_waits_as_long_as_the_gateway_asks(browser: DevTools, site: Site) -> None:
+    site.retry_after = 7
+    with browser.before_every_page(NOTE_DELAYS):
+        browser.open(site.url())
+        poll(lambda: 7000 in delays(browser), "the page waits seven seconds", 10)
+        assert 1000 not in delays(browser)
+
+
+def test_a_lost_network_is_told_and_outlived(browser: DevTools, site: Site) -> None:
+    def network(**conditions: object) -> None:
+        rates = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+        browser.send("Network.emulateNetworkConditions", **rates, **conditions)
+
+    browser.send("Network.enable")
+    browser.open(site.url())
+    network(offline=True)
+    try:
+        assert wait_for_state(browser, "offline") == "You are offline. Still trying"
+    finally:
+        network(offline=False)
+    wait_for_state(browser, "Waiting for port 5000")
+    site.error = None
+    poll(lambda: browser.title == "The app", "the app is shown", 10)
+
+
+# --- for everybody ------------------------------------------------------------------------------------------------
+
+
+def test_a_line_is_copied_with_the_keyboard(browser: DevTools, site: Site) -> None:
+    browser.open(site.url())
+    for name in ("clipboard-read", "clipboard-write"):
+        browser.send("Browser.setPermission", permission={"name": name}, setting="granted", origin=site.url()[:-1])
+    browser.send("Emulation.setFocusEmulationEnabled", enabled=True)
+    browser.evaluate("document.querySelector('.copy').focus()")
+    browser.press("Enter")
+    poll(lambda: "Copied" in browser.evaluate("return document.activeElement.textContent"), "the button says so", 10)
+    assert browser.evaluate("return document.getElementById('copied').textContent") == "Copied"
+    assert browser.evaluate("return navigator.clipboard.readText()") == "flask run --host=:: --port=5000"
+
+
+def test_without_the_clipboard_the_line_is_selected(browser: DevTools, site: Site) -> None:
+    browser.open(site.url())
+    browser.evaluate(
+        "navigator.clipboard.writeText = () => Promise.reject(new Error('not in this frame'));"
+        "document.querySelectorAll('.copy')[1].click()"
+    )
+    poll(lambda: browser.evaluate("return getSelection().toString()"), "the line is selected", 10)
+    assert browser.evaluate("return getSelection().toString()") == 'app.run(host="::", port=5000)'
+
+
+def test_without_scripts_it_can_be_read_and_loaded_again(browser: DevTools, site: Site) -> None:
+    browser.send("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        browser.open(site.url())
+        document = browser.send("DOM.getDocument")["root"]["nodeId"]
+
+        def box(selector: str) -> Any:
+            node = browser.send("DOM.querySelector", nodeId=document, selector=selector)["nodeId"]
+            return browser.send("DOM.getContentQuads", nodeId=node)["quads"]
+
+        [quad] = box("#again")
+        assert box(".fixes code")
+        assert box(".copy") == []
+        site.error = None
+        x, y = quad[0] + 5, quad[1] + 5
+        for kind in ("mousePressed", "mouseReleased"):
+            browser.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+        site.wait_for(2, probes=False)
+    finally:
+        browser.send("Emulation.setScriptExecutionDisabled", value=False)
+    assert not [asked for asked in site.asked if asked.probes]
+
+
+def test_the_policy_is_kept_and_keeps_others_out(browser: DevTools, site: Site) -> None:
+    with browser.before_every_page(
+        "self.broken = []; addEventListener('securitypolicyviolation', (event) => broken.push(event.blockedURI))"
+    ):
+        browser.open(site.url())
+        site.wait_for(1, probes=True)
+        # The browser itself asks for the icon, which the page does not need.
+        assert [uri for uri in browser.evaluate("return broken") if not uri.endswith("/favicon.ico")] == []
+        browser.evaluate(
+            "document.body.append(Object.assign(document.createElement('script'), {textContent: 'self.run = true'}));"
+            "document.body.append(Object.assign(document.createElement('style'), {textContent: 'h1 {color: red}'}))"
+        )
+        poll(lambda: browser.evaluate("return broken").count("inline") == 2, "both are refused", 10)
+        assert browser.evaluate("return self.run === undefined") is True
+
+
+LOOKS = [
+    (1280, 800, "light"),
+    (1280, 800, "dark"),
+    (375, 720, "light"),
+    (375, 720, "dark"),
+]
+
+
+@pytest.mark.parametrize(("width", "height", "scheme"), LOOKS)
+def test_everybody_can_use_it(browser: DevTools, site: Site, width: int, height: int, scheme: str) -> None:
+    require("axe-core")
+    browser.emulate(width, height, scheme)
+    for error in (
+        refused(),
+        ipv4_only(),
+        GatewayError(Reason.HTTP_PROTOCOL_ERROR, "the answer begins with “SSH-2.0-OpenSSH_9.2p1”"),
+        GatewayError(Reason.DESTINATION_NOT_FOUND),
+    ):
+        site.error = error
+        browser.open(site.url())
+        dark = browser.evaluate("return matchMedia('(prefers-color-scheme: dark)').matches")
+        assert dark is (scheme == "dark")
+        browser.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
+        assert browser.evaluate("return document.documentElement.scrollWidth") <= width
+        assert browser.violations() == [], error
+
+
+def test_the_judge_of_the_test_above_judges(browser: DevTools, site: Site) -> None:
+    require("axe-core")
+    browser.open(site.url())
+    browser.evaluate("document.querySelector('#again').textContent = ''; document.documentElement.lang = ''")
+    assert {violation.partition(":")[0] for violation in browser.violations()} >= {"link-name", "html-has-lang"}
+
+
+def test_nothing_moves_for_who_wants_no_motion(browser: DevTools, site: Site) -> None:
+    running = "return document.getAnimations().length"
+    browser.emulate(1280, 800, "light")
+    browser.open(site.url())
+    assert browser.evaluate(running) == 1
+    browser.emulate(1280, 800, "light", motion="reduce")
+    assert browser.evaluate(running) == 0

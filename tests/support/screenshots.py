@@ -1,0 +1,71 @@
+"""The pictures of the problem page in docs/images: `python -m tests.support.screenshots` writes them.
+
+They show the page in the fonts of whoever runs this, or in Inter and JetBrains Mono where those are installed (Debian:
+fonts-inter, fonts-jetbrains-mono), which look like most people's systems.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.errors import GatewayError
+from gateway.hostname import Target
+from tests.support.devtools import DevTools
+from tests.support.problem_site import ipv4_only, problem_site, refused
+from tests.support.process import ROOT
+
+IMAGES = ROOT / "docs" / "images"
+TARGET = Target(5000, "abc123", "sandbox.example.dev")
+
+_FONTS = """<?xml version="1.0"?>
+<!DOCTYPE fontconfig SYSTEM "fonts.dtd">
+<fontconfig>
+  <include ignore_missing="yes">/etc/fonts/fonts.conf</include>
+  <alias binding="strong"><family>system-ui</family><prefer><family>Inter</family></prefer></alias>
+  <alias binding="strong"><family>sans-serif</family><prefer><family>Inter</family></prefer></alias>
+  <alias binding="strong"><family>ui-monospace</family><prefer><family>JetBrains Mono</family></prefer></alias>
+</fontconfig>
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One file and what it shows."""
+
+    name: str
+    error: GatewayError
+    width: int
+    height: int
+    scheme: str
+    scale: float = 1
+    at_most: int = 2000
+    """CSS pixels of its length that are shown."""
+
+
+PICTURES = (
+    Picture("problem-light.png", refused(), 1000, 800, "light"),
+    Picture("problem-dark.png", ipv4_only(), 1000, 800, "dark"),
+    Picture("problem-phone.png", refused(), 375, 812, "light", scale=1.5, at_most=968),
+)
+
+
+def take(pictures: tuple[Picture, ...], into: Path) -> None:
+    """Writes `pictures`, each once its page has asked and been answered."""
+    with tempfile.TemporaryDirectory() as directory:
+        home = Path(directory)
+        (home / ".config" / "fontconfig").mkdir(parents=True)
+        (home / ".config" / "fontconfig" / "fonts.conf").write_text(_FONTS)
+        with DevTools(home) as browser:
+            for picture in pictures:
+                with problem_site(picture.error, TARGET) as site:
+                    browser.emulate(picture.width, picture.height, picture.scheme, scale=picture.scale)
+                    browser.open(site.url())
+                    site.wait_for(1, probes=True)
+                    browser.picture(into / picture.name, picture.at_most)
+
+
+if __name__ == "__main__":
+    take(PICTURES, Path(sys.argv[1]) if len(sys.argv) > 1 else IMAGES)

@@ -1,0 +1,60 @@
+"""Health, and what the router itself says."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.admin.app import Health
+from tests.unit.admin.conftest import MakeClient, one_ready_worker
+
+READY: dict[str, object] = {"worker": 0, "state": "ready"}
+DRAINING: dict[str, object] = {"worker": 1, "state": "draining"}
+
+
+@pytest.mark.parametrize(
+    ("workers", "status", "word"),
+    [
+        ([READY], 200, "ready"),
+        ([READY, DRAINING], 503, "not ready"),
+        ([READY, None], 503, "not ready"),
+        ([], 503, "not ready"),
+    ],
+)
+async def test_ready_when_every_worker_is(
+    client_of: MakeClient, workers: list[dict[str, object] | None], status: int, word: str
+) -> None:
+    async def ask() -> list[dict[str, object] | None]:
+        return workers
+
+    client = await client_of(health=Health(ask))
+    async with client.get("/readyz") as answer:
+        assert answer.status == status
+        assert await answer.json() == {"status": word, "workers": workers}
+        assert answer.headers["Cache-Control"] == "no-store"
+
+
+async def test_not_ready_while_draining(client_of: MakeClient) -> None:
+    health = Health(one_ready_worker)
+    health.draining = True
+    client = await client_of(health=health)
+    async with client.get("/readyz") as answer:
+        assert (answer.status, (await answer.json())["status"]) == (503, "draining")
+    async with client.get("/livez") as answer:
+        assert (answer.status, await answer.text()) == (200, "ok\n")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "allow"),
+    [("GET", "/nothing", 404, None), ("GET", "/v1/nothing", 404, None), ("POST", "/v1/explain", 405, "GET,HEAD")],
+)
+async def test_what_is_not_offered_is_a_problem_document(
+    client_of: MakeClient, method: str, path: str, status: int, allow: str | None
+) -> None:
+    client = await client_of()
+    async with client.request(method, path) as answer:
+        assert answer.status == status
+        assert answer.headers.get("Allow") == allow
+        assert answer.content_type == "application/problem+json"
+        problem = await answer.json()
+        assert problem["status"] == status
+        assert problem["detail"] == f"{method} {path} is not offered here"

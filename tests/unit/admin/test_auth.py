@@ -1,0 +1,116 @@
+"""Who may use the API: the token's file, the bearer check, and names that only DNS knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.admin.auth import read_token
+from gateway.errors import UserError
+from tests.unit.admin.conftest import MakeClient
+
+TOKEN = "c0ffee"
+API = "/v1/explain"
+
+
+# --- the file -------------------------------------------------------------------------------------------------------
+
+
+def test_no_file_is_no_token() -> None:
+    assert read_token(None) == ""
+
+
+def test_the_token_is_what_the_file_holds(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(f"  {TOKEN}\n")
+    assert read_token(file) == TOKEN
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty"),
+        (b" \n", "is empty"),
+        (b"two words", "more than one word"),
+        (b"one\ntwo", "more than one word"),
+        ("schlüssel".encode(), "visible ASCII"),
+        (b"\xff\xfe", "it is not text"),
+    ],
+)
+def test_a_file_without_a_token(tmp_path: Path, content: bytes, said: str) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=said) as raised:
+        read_token(file)
+    assert str(raised.value).startswith(f"admin.token_file: {file} ")
+    assert len(str(raised.value).splitlines()) == 1
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No such file"):
+        read_token(tmp_path / "missing")
+
+
+# --- with a token ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("authorization", [f"Bearer {TOKEN}", f"bearer {TOKEN}", f"BEARER   {TOKEN} "])
+async def test_the_token_opens_the_api(client_of: MakeClient, authorization: str) -> None:
+    client = await client_of(TOKEN)
+    answer = await client.get(API, headers={"Authorization": authorization})
+    assert answer.status == 400  # past the guard: there is no url
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [None, "", TOKEN, "Bearer", "Bearer ", f"Basic {TOKEN}", f"Bearer {TOKEN[:-1]}", f"Bearer {TOKEN}x", "Bearer ü"],
+)
+async def test_nothing_else_does(client_of: MakeClient, authorization: str | None) -> None:
+    client = await client_of(TOKEN)
+    answer = await client.get(API, headers={} if authorization is None else {"Authorization": authorization})
+    assert answer.status == 401
+    assert answer.headers["WWW-Authenticate"] == 'Bearer realm="gateway"'
+    assert answer.content_type == "application/problem+json"
+    problem = await answer.json()
+    assert (problem["status"], problem["title"], problem["type"]) == (401, "Unauthorized", "about:blank")
+    assert "admin.token_file" in problem["detail"]
+
+
+@pytest.mark.parametrize("path", ["/v1/explain", "/v1/nothing", "/v1/", "/%761/explain", "/v1%2Fexplain"])
+async def test_however_the_path_is_spelled(client_of: MakeClient, path: str) -> None:
+    client = await client_of(TOKEN)
+    assert (await client.get(path)).status == 401
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+async def test_health_is_open(client_of: MakeClient, path: str) -> None:
+    client = await client_of(TOKEN)
+    assert (await client.get(path, headers={"Host": "gateway.internal"})).status == 200
+
+
+async def test_with_a_token_any_name_leads_here(client_of: MakeClient) -> None:
+    client = await client_of(TOKEN)
+    answer = await client.get(API, headers={"Authorization": f"Bearer {TOKEN}", "Host": "gateway.internal:9090"})
+    assert answer.status == 400
+
+
+# --- without one ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1:9090", "127.0.0.1", "[::1]:9090", "localhost", "LOCALHOST:1", "a.localhost"]
+)
+async def test_names_of_this_machine_open_the_api(client_of: MakeClient, host: str) -> None:
+    client = await client_of()
+    assert (await client.get(API, headers={"Host": host})).status == 400
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:9090", "localhost.evil.example", "127.0.0.1.evil.example"]
+)
+async def test_names_of_others_do_not(client_of: MakeClient, host: str) -> None:
+    client = await client_of()
+    answer = await client.get(API, headers={"Host": host})
+    assert answer.status == 403
+    assert "localhost" in (await answer.json())["detail"]

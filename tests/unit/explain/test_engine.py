@@ -1,0 +1,510 @@
+"""The road of an examination: where it ends, what each step says, and that nothing is left open."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import re
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+import pytest
+
+from gateway.directory.sandbox import DirectoryError, Sandbox
+from gateway.errors import GatewayError, Reason
+from gateway.explain import engine, question
+from gateway.explain.engine import Context, explain
+from gateway.explain.report import ROAD, Report, Step
+from gateway.explain.url import InvalidUrl
+from gateway.http.message import RequestHead, Section
+from gateway.problems.probe import Findings, Listener
+from gateway.tasks import Tasks
+from gateway.upstream.pool import Key, Pool
+from tests.unit.explain.harness import BOX, DOMAIN, PATIENCE, App, Looking, changed, configured, make_context
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: 2\r\n\r\nok"
+NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+
+
+def step(report: Report, name: str) -> Step:
+    return next(step for step in report.steps if step.name == name)
+
+
+def verdicts(report: Report) -> dict[str, str]:
+    return {step.name: step.verdict for step in report.steps}
+
+
+def url(port: int, path: str = "/", scheme: str = "https") -> str:
+    return f"{scheme}://{port}-box.{DOMAIN}{path}"
+
+
+def is_handshake(request: bytes) -> bool:
+    return b"\r\nUpgrade: websocket\r\n" in request
+
+
+def switch(request: bytes) -> bytes:
+    """The app's half of a handshake."""
+    match = re.search(rb"Sec-WebSocket-Key: (\S+)", request)
+    assert match is not None
+    due = base64.b64encode(hashlib.sha1(match[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+        + due
+        + b"\r\n\r\n"
+    )
+
+
+# --- an app that answers --------------------------------------------------------------------------------------------
+
+
+async def test_an_app_that_answers_is_reachable(app: App, context: Context) -> None:
+    app.script = lambda request: OK
+    report = await explain(url(app.port, "/items?page=2"), context)
+    assert report.ok
+    assert report.reason is None
+    assert report.fix == []
+    assert report.conclusion.startswith("Reachable: the app answers 200 OK after ")
+    assert tuple(verdicts(report)) == ROAD
+    assert set(verdicts(report).values()) == {"ok", "skipped"}
+    assert step(report, "parse").detail == f"port {app.port} of sandbox box, under {DOMAIN}"
+    assert step(report, "directory").detail == "[::1], generation 7"
+    assert step(report, "http").detail == "GET /items?page=2 → 200 OK, text/html"
+    assert step(report, "websocket") == Step(
+        "websocket", "skipped", "the app has no WebSocket here (HTTP 200)", step(report, "websocket").milliseconds
+    )
+    assert all(step.milliseconds > 0 for step in report.steps if step.name in ("dial", "http", "websocket"))
+
+
+async def test_the_request_is_the_one_the_edge_would_send(app: App, context: Context) -> None:
+    await explain(url(app.port, "/x"), context)
+    lines = app.heads[0].decode().split("\r\n")
+    assert lines[0] == "GET /x HTTP/1.1"
+    assert f"Host: {app.port}-box.{DOMAIN}" in lines
+    assert "User-Agent: gateway-explain" in lines
+    assert "X-Forwarded-Proto: https" in lines
+    assert "Via: 1.1 gateway" in lines
+    assert any(line.startswith("X-Request-Id: ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("asked", "host"),
+    [
+        ("https://{}:8443/", "{}:8443"),
+        ("https://{}:443/", "{}"),
+        ("{}", "{}:8443"),
+        ("{}:9443/x", "{}:9443"),
+        ("HTTPS://{}.:8443/", "{}:8443"),
+    ],
+)
+async def test_the_host_is_what_a_browser_would_send(app: App, looking: Looking, asked: str, host: str) -> None:
+    name = f"{app.port}-box.{DOMAIN}"
+    await explain(asked.format(name), make_context(looking, configured(edge={"public_port": 8443})))
+    assert f"\r\nHost: {host.format(name)}\r\n".encode() in app.heads[0]
+
+
+@pytest.mark.parametrize(
+    ("of_all", "of_this", "host"),
+    [
+        ("localhost:{port}", "", "localhost:{port}"),
+        ("localhost:{port}", "app.internal", "app.internal"),
+        ("localhost:{port}", "preserve", "{port}-box.sandbox.localhost"),
+        ("preserve", "localhost", "localhost"),
+    ],
+)
+async def test_a_mask_is_put_on(app: App, looking: Looking, of_all: str, of_this: str, host: str) -> None:
+    context = make_context(looking, configured(upstream={"host": of_all}), changed(BOX, host=of_this))
+    report = await explain(url(app.port), context)
+    expected = host.replace("{port}", str(app.port))
+    assert [f"\r\nHost: {expected}\r\n".encode() in head for head in app.heads] == [True, True]
+    assert ("Host" in step(report, "directory").detail) == bool(of_this)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said", "verdict"),
+    [
+        (NOT_FOUND, "404 Not Found", "warning"),
+        (b"HTTP/1.1 500 \r\nContent-Length: 0\r\n\r\n", "500 Internal Server Error", "warning"),
+        (b"HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\n\r\n", "302 Found, to “/login”", "ok"),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n", "204 No Content", "ok"),
+        (b"HTTP/1.0 200 Fine\r\n\r\nuntil the end", "200 Fine", "ok"),
+    ],
+)
+async def test_whatever_status_it_has(app: App, context: Context, answer: bytes, said: str, verdict: str) -> None:
+    app.script = lambda request: answer
+    report = await explain(url(app.port), context)
+    assert report.ok
+    assert step(report, "http").detail == f"GET / → {said}"
+    assert step(report, "http").verdict == verdict
+    assert bool(report.fix) == (verdict == "warning")
+
+
+async def test_only_the_head_of_an_endless_answer_is_waited_for(app: App, context: Context) -> None:
+    app.script = lambda request: b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n" + b"x" * 1_000_000
+    assert (await explain(url(app.port), context)).ok
+    await app.all_closed()
+
+
+# --- WebSockets -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_websocket_opens_and_is_closed_as_one(
+    app: App, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(question, "FAREWELL", PATIENCE)  # it ends because the app closes, not because time is up
+    # The script answers Close as soon as it may: the frame is on its way before ours is read.
+    app.script = lambda request: switch(request) + b"\x88\x00" if is_handshake(request) else OK
+    report = await explain(url(app.port), context)
+    assert step(report, "websocket").verdict == "ok"
+    assert step(report, "websocket").detail == "101 Switching Protocols"
+    assert report.conclusion.endswith(", and opens a WebSocket.")
+    await app.all_closed()
+    assert app.after[-1] == b"\x88\x80\x00\x00\x00\x00"
+    assert f"\r\nOrigin: https://{app.port}-box.{DOMAIN}\r\n".encode() in app.heads[1]
+
+
+async def test_one_that_never_answers_close_is_left(
+    app: App, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(question, "FAREWELL", 0.01)
+    app.script = lambda request: switch(request) if is_handshake(request) else OK
+    assert step(await explain(url(app.port), context), "websocket").verdict == "ok"
+    await app.all_closed()
+
+
+async def test_a_url_of_a_websocket_is_judged_by_it(app: App, context: Context) -> None:
+    app.script = lambda request: (
+        switch(request) + b"\x88\x00"
+        if is_handshake(request)
+        else b"HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\n\r\n"
+    )
+    report = await explain(url(app.port, "/ws", "wss"), context)
+    assert report.ok
+    assert report.conclusion.startswith("Reachable: a WebSocket opens after ")
+    assert report.fix == []
+
+
+async def test_a_url_of_a_websocket_where_there_is_none(app: App, context: Context) -> None:
+    app.script = lambda request: OK
+    report = await explain(url(app.port, "/ws", "wss"), context)
+    assert step(report, "websocket").verdict == "warning"
+    assert report.conclusion.endswith(" But no WebSocket opens here.")
+
+
+async def test_a_wrong_accept_is_no_websocket(app: App, context: Context) -> None:
+    wrong = (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: x\r\n\r\n\x88\x00"
+    )
+    app.script = lambda request: wrong if is_handshake(request) else OK
+    report = await explain(url(app.port), context)
+    assert step(report, "websocket").verdict == "warning"
+    assert "wrong Sec-WebSocket-Accept" in step(report, "websocket").detail
+
+
+async def test_an_app_that_hangs_up_on_a_handshake_is_reachable_all_the_same(app: App, context: Context) -> None:
+    app.script = lambda request: b"" if is_handshake(request) else OK
+    report = await explain(url(app.port), context)
+    assert report.ok
+    assert step(report, "websocket").verdict == "skipped"
+    assert "closed the connection" in step(report, "websocket").detail
+
+
+async def test_so_is_one_that_is_silent_after_it(app: App, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "HANDSHAKE", 0.05)
+    app.script = lambda request: None if is_handshake(request) else OK
+    report = await explain(url(app.port), context)
+    assert report.ok
+    assert step(report, "websocket").detail == "no answer to a handshake within 0.05 s"
+
+
+# --- the name -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason", "said"),
+    [
+        ("https://example.com/", "unknown_domain", f"served here: {DOMAIN}"),
+        ("https://5000-bóx.sandbox.localhost/", "unknown_domain", "outside ASCII"),
+        ("https://[::1]:5000/", "unknown_domain", "an IPv6 address"),
+        (f"https://box.{DOMAIN}/", "invalid_hostname", "is not <port>-<sandbox-id>"),
+        (f"https://me@5000-box.{DOMAIN}/", "invalid_hostname", "is not <port>-<sandbox-id>"),
+        (f"https://0-box.{DOMAIN}/", "invalid_port", "“0” is not a port"),
+        (f"https://22-box.{DOMAIN}/", "port_denied", "upstream.deny_ports"),
+        (f"https://5000-box.{DOMAIN}/{'x' * 9000}", "uri_too_long", "more than 8192"),
+    ],
+)
+async def test_a_name_that_leads_nowhere(looking: Looking, asked: str, reason: str, said: str) -> None:
+    report = await explain(asked, make_context(looking, configured(upstream={"deny_ports": (22,)})))
+    assert not report.ok
+    assert report.reason == reason
+    assert step(report, "parse").verdict == "failed"
+    assert said in step(report, "parse").detail
+    assert [step.verdict for step in report.steps[1:]] == ["skipped"] * 5
+    assert report.fix
+    assert report.conclusion.endswith(f". {report.fix[0]}")
+
+
+async def test_no_url_at_all(context: Context) -> None:
+    with pytest.raises(InvalidUrl):
+        await explain("ftp://5000-box.sandbox.localhost/", context)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("https://{}/", "this URL goes to port 443, and public URLs of this gateway to port 8443"),
+        ("wss://{}:444/", "this URL goes to port 444, and public URLs of this gateway to port 8443"),
+        ("http://{}:8443/", "port 8443 speaks TLS, and this URL begins with http://"),
+    ],
+)
+async def test_a_url_that_misses_the_gateway(app: App, looking: Looking, asked: str, said: str) -> None:
+    app.script = lambda request: OK
+    name = f"{app.port}-box.{DOMAIN}"
+    context = make_context(looking, configured(edge={"public_port": 8443}))
+    report = await explain(asked.format(name), context)
+    assert report.ok
+    assert step(report, "parse").verdict == "warning"
+    assert f"But {said}." in report.conclusion
+    assert f"Use https://{name}:8443/" in report.fix
+
+
+# --- the directory and the address ----------------------------------------------------------------------------------
+
+
+class Failing:
+    def __init__(self, error: Exception | None) -> None:
+        self._error = error
+
+    async def fetch(self, sandbox_id: str) -> Sandbox | None:
+        if self._error is None:
+            await asyncio.Event().wait()
+            return None
+        raise self._error
+
+
+async def test_an_unknown_sandbox(context: Context) -> None:
+    report = await explain("https://5000-nobody.sandbox.localhost/", context)
+    assert report.reason == "destination_not_found"
+    assert step(report, "directory").verdict == "failed"
+    assert "“nobody”" in report.conclusion
+
+
+async def test_a_directory_that_fails(looking: Looking) -> None:
+    context = make_context(looking, directory=Failing(DirectoryError("redis://…: connection refused")))
+    report = await explain(url(5000), context)
+    assert report.reason == "directory_unavailable"
+    assert step(report, "directory").detail == "redis://…: connection refused"
+
+
+async def test_a_directory_that_hangs(looking: Looking, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "LOOK_UP", 0.01)
+    async with asyncio.timeout(PATIENCE):
+        report = await explain(url(5000), make_context(looking, directory=Failing(None)))
+    assert report.reason == "directory_unavailable"
+    assert step(report, "directory").detail == "no answer within 0.01 s"
+
+
+async def test_all_of_a_record_is_shown(looking: Looking) -> None:
+    box = changed(BOX, address=IPv6Address("fd00::5"), ipv4=IPv4Address("10.0.0.5"), host="localhost:{port}")
+    report = await explain(url(5000), make_context(looking, sandbox=box))
+    assert step(report, "directory").detail == "[fd00::5], generation 7, IPv4 10.0.0.5, Host localhost:{port}"
+    assert report.reason == "destination_ip_prohibited"
+    assert step(report, "policy") == Step(
+        "policy", "failed", "[fd00::5] is outside the allowed prefixes", step(report, "policy").milliseconds
+    )
+    assert step(report, "dial").verdict == "skipped"
+
+
+async def test_the_gateways_own_listener(looking: Looking) -> None:
+    report = await explain(url(8443), make_context(looking, own=((IPv6Address("::1"), 8443),)))
+    assert report.reason == "destination_ip_prohibited"
+    assert "own listener" in step(report, "policy").detail
+
+
+@pytest.mark.parametrize("reason", list(Reason), ids=str)
+async def test_every_reason_is_told_without_a_page_around_it(looking: Looking, reason: Reason) -> None:
+    context = make_context(looking, directory=Failing(GatewayError(reason, "seen", observed=("more",))))
+    report = await explain(url(5000), context)
+    assert (report.ok, report.reason) == (False, str(reason))
+    assert step(report, "directory").detail == "seen; more"
+    assert report.conclusion.endswith(report.fix[0])
+    for text in (report.conclusion, *report.fix):
+        assert "below" not in text
+        assert not re.search(r"\{[a-z]+\}", text)
+
+
+# --- dialing --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_refusal_is_looked_into(looking: Looking, refusing_port: int) -> None:
+    box = changed(BOX, ipv4=IPv4Address("10.0.0.5"))
+    looking.findings = Findings(None, (3000, 8000))
+    report = await explain(url(refusing_port), make_context(looking, sandbox=box))
+    assert report.reason == "connection_refused"
+    assert looking.asked == [(IPv6Address("::1"), refusing_port, IPv4Address("10.0.0.5"))]
+    assert list(verdicts(report)) == ["parse", "directory", "policy", "dial", "ipv4", "http", "websocket"]
+    assert step(report, "dial").verdict == "failed"
+    assert "Connection refused" in step(report, "dial").detail
+    assert step(report, "ipv4").verdict == "skipped"
+    assert step(report, "ipv4").detail.endswith("; open ports: 3000, 8000")
+    assert "Bind to `::`" in report.conclusion
+
+
+async def test_what_listens_on_ipv4_only_is_named(looking: Looking, refusing_port: int) -> None:
+    looking.findings = Findings(Listener("127.0.0.1", refusing_port, "python3", 4711), ())
+    report = await explain(url(refusing_port), make_context(looking))
+    assert report.reason == "ipv4_only_listener"
+    assert step(report, "ipv4").verdict == "warning"
+    assert step(report, "ipv4").detail == f"python3 (pid 4711) listens on 127.0.0.1:{refusing_port}"
+
+
+async def test_a_look_that_hangs_is_given_up(
+    looking: Looking, refusing_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def forever(*args: Any) -> Findings:
+        await asyncio.Event().wait()
+        return Findings()
+
+    monkeypatch.setattr(engine, "LOOK", 0.01)
+    monkeypatch.setattr(looking, "look", forever)
+    report = await explain(url(refusing_port), make_context(looking))
+    assert report.reason == "connection_refused"
+    assert step(report, "ipv4").detail == "not finished within 0.01 s"
+
+
+@pytest.mark.parametrize(
+    ("reason", "setting", "said"),
+    [
+        (Reason.CONNECTION_TIMEOUT, 3.0, "silence"),
+        (Reason.CONNECTION_TIMEOUT, 10.0, "silence (serving, the gateway waits 10s)"),
+        (Reason.DESTINATION_IP_UNROUTABLE, 10.0, "silence"),
+    ],
+)
+async def test_only_a_refusal_is_looked_into(
+    looking: Looking, monkeypatch: pytest.MonkeyPatch, reason: Reason, setting: float, said: str
+) -> None:
+    async def fail(pool: Pool, key: Key) -> None:
+        assert pool.timeouts.connect == engine.DIAL
+        raise GatewayError(reason, "silence")
+
+    monkeypatch.setattr(Pool, "dial", fail)
+    report = await explain(url(5000), make_context(looking, configured(upstream={"connect_timeout": setting})))
+    assert report.reason == str(reason)
+    assert step(report, "dial").detail == said
+    assert looking.asked == []
+
+
+async def test_an_app_that_is_reachable_is_not_looked_into(app: App, context: Context, looking: Looking) -> None:
+    await explain(url(app.port), context)
+    assert looking.asked == []
+
+
+# --- talking --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "said"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2p1\r\n", "http_protocol_error", "“SSH-2.0-OpenSSH_9.2p1"),
+        (b"", "connection_terminated", "the app closed the connection before answering"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 40_000, "http_response_header_section_size", "more than 32768 octets"),
+        (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "http_protocol_error", "though nobody asked"),
+    ],
+)
+async def test_what_answers_is_no_http_app(app: App, context: Context, answer: bytes, reason: str, said: str) -> None:
+    app.script = lambda request: answer
+    report = await explain(url(app.port), context)
+    assert report.reason == reason
+    assert verdicts(report)["dial"] == "ok"
+    assert verdicts(report)["http"] == "failed"
+    assert said in step(report, "http").detail
+    assert verdicts(report)["websocket"] == "skipped"
+
+
+async def test_an_app_that_expects_tls_and_hangs_up(app: App, context: Context) -> None:
+    app.script = lambda request: b""
+    app.to_client_hello = b"\x15\x03\x03\x00\x02\x02\x28"  # the alert handshake_failure: TLS is spoken
+    report = await explain(url(app.port), context)
+    assert report.reason == "upstream_speaks_tls"
+    assert step(report, "http").detail.endswith("answers when TLS is spoken to it")
+    assert "without TLS" in report.fix[0]
+
+
+async def test_one_that_says_so(app: App, context: Context) -> None:
+    body = b"Client sent an HTTP request to an HTTPS server.\n"
+    app.script = lambda request: b"HTTP/1.0 400 Bad Request\r\n\r\n" + body
+    report = await explain(url(app.port), context)
+    assert report.reason == "upstream_speaks_tls"
+
+
+async def test_an_app_that_dislikes_its_name_gets_the_setting(app: App, context: Context) -> None:
+    body = b"Blocked request. This host is not allowed."
+    app.script = lambda request: b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    report = await explain(url(app.port), context)
+    assert report.ok
+    assert step(report, "http").verdict == "warning"
+    assert "server.allowedHosts" in report.fix[0]
+
+
+async def test_an_app_that_speaks_first(app: App, context: Context) -> None:
+    app.greeting = b"SSH-2.0-OpenSSH_9.2p1\r\n"
+    report = await explain(url(app.port), context)
+    assert report.reason == "http_protocol_error"
+    assert "SSH-2.0" in " ".join(step.detail for step in report.steps)
+
+
+async def test_a_silent_app_within_the_patience_of_the_gateway(app: App, looking: Looking) -> None:
+    app.script = lambda request: None
+    context = make_context(looking, configured(upstream={"response_header_timeout": 0.05}))
+    report = await explain(url(app.port), context)
+    assert report.reason == "http_response_timeout"
+    assert step(report, "http").detail == "no answer within 0.05 s"
+
+
+async def test_a_silent_app_beyond_our_own(app: App, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "ANSWER", 0.05)
+    app.script = lambda request: None
+    report = await explain(url(app.port), context)
+    assert step(report, "http").detail == "no answer within 0.05 s (serving, the gateway waits 5m)"
+
+
+# --- bounds ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_examination_is_over_within_fifteen_seconds() -> None:
+    assert engine.LONGEST <= 15
+
+
+async def test_a_cancelled_one_leaves_no_connection(app: App, context: Context) -> None:
+    app.script = lambda request: None
+    tasks = Tasks()
+    examination = tasks.spawn(explain(url(app.port), context), "examination")
+    async with asyncio.timeout(PATIENCE):
+        await app.asked.wait()
+    examination.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await examination
+    await app.all_closed()
+
+
+async def test_nor_does_one_that_fails(app: App, context: Context) -> None:
+    def fail(head: RequestHead) -> Section:
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        await explain(url(app.port), replace(context, added=fail))
+    await app.all_closed()
+
+
+async def test_several_at_once_do_not_mix(app: App, context: Context) -> None:
+    app.script = lambda request: OK if request.startswith(b"GET /a ") else NOT_FOUND
+    tasks = Tasks()
+    running = {path: tasks.spawn(explain(url(app.port, path), context), path) for path in ("/a", "/b", "/c")}
+    statuses = {path: step(await task, "http").detail for path, task in running.items()}
+    assert statuses == {
+        "/a": "GET /a → 200 OK, text/html",
+        "/b": "GET /b → 404 Not Found",
+        "/c": "GET /c → 404 Not Found",
+    }

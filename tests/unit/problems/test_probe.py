@@ -1,0 +1,602 @@
+"""The look after a refusal, with real sockets: what it finds, what it never offers, and what it leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import GatewayError, Reason
+from gateway.problems import probe as probe_module
+from gateway.problems.probe import (
+    IPV4_TIMEOUT,
+    LOOKS_AT_ONCE,
+    LOOKS_PER_SECOND,
+    PORT_TIMEOUT,
+    REMEMBERED,
+    Findings,
+    Listener,
+    Probe,
+)
+from gateway.tasks import Tasks
+from tests.support.process import Child, free_port
+
+HERE = IPv6Address("::1")
+HERE_IPV4 = IPv4Address("127.0.0.1")
+LOOPBACK = IPv4Network("127.0.0.0/8")
+NOTHING = Findings()
+DETAIL = "connect to [fd00::5]:5000: Connection refused after 0.4 ms"
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def tasks() -> AsyncIterator[Tasks]:
+    tasks = Tasks()
+    yield tasks
+    await tasks.cancel()
+
+
+@pytest.fixture
+async def askers() -> AsyncIterator[Tasks]:
+    """Those who wait for a look: none of the probe's own tasks."""
+    askers = Tasks()
+    yield askers
+    await askers.cancel()
+
+
+@pytest.fixture
+def probe(clock: Clock, tasks: Tasks) -> Probe:
+    return Probe(clock, tasks)
+
+
+@pytest.fixture
+def ports(monkeypatch: pytest.MonkeyPatch) -> tuple[int, ...]:
+    """Three ports that nothing holds, in place of the plausible ones, which somebody else here may hold."""
+    ports = tuple(sorted({free_port(), free_port(), free_port()}))
+    monkeypatch.setattr(probe_module, "PLAUSIBLE_PORTS", ports)
+    return ports
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every address counts as another machine's, so that a look dials; loopback stands in for that machine."""
+    monkeypatch.setattr(probe_module, "_is_own", lambda address: False)
+
+
+@contextmanager
+def listening(host: str, port: int = 0, *, backlog: int = 16) -> Iterator[int]:
+    """Something that accepts on `host` alone; yields the port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # An address such as ::ffff:127.0.0.1 needs a socket of both families; nothing else here does.
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not host.startswith("::ffff:"))
+        sock.bind((host, port))
+        sock.listen(backlog)
+        yield sock.getsockname()[1]
+
+
+@contextmanager
+def silent(host: str) -> Iterator[int]:
+    """A port that neither accepts nor refuses: its queue is full, so further SYNs are dropped."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with ExitStack() as stack:
+        port = stack.enter_context(listening(host, backlog=0))
+        for _ in range(8):
+            filler = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            filler.settimeout(0.2)
+            try:
+                filler.connect((host, port))
+            except TimeoutError:
+                break
+        else:
+            pytest.skip("this kernel does not drop SYNs when a queue is full")
+        yield port
+
+
+def descriptors() -> set[str]:
+    """The sockets this process has open."""
+    links = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            links.add(str(entry.readlink()))
+        except FileNotFoundError:  # the descriptor that listed them
+            continue
+    return {link for link in links if link.startswith("socket:")}
+
+
+class Dials:
+    """Notes the connects of the running loop, which still happen."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seen: list[tuple[str, int]] = []
+        self._begun = asyncio.Semaphore(0)
+        loop = asyncio.get_running_loop()
+        real = loop.sock_connect
+
+        async def sock_connect(sock: socket.socket, address: tuple[str, int]) -> None:
+            self.seen.append(address)
+            self._begun.release()
+            await real(sock, address)
+
+        monkeypatch.setattr(loop, "sock_connect", sock_connect)
+
+    async def begun(self, count: int) -> None:
+        """Returns when `count` more have begun."""
+        for _ in range(count):
+            await self._begun.acquire()
+
+
+@pytest.fixture
+async def dials(monkeypatch: pytest.MonkeyPatch) -> Dials:
+    return Dials(monkeypatch)
+
+
+# --- this machine: /proc -------------------------------------------------------------------------------------------
+
+LISTENER = """
+import socket, sys, threading
+sock = socket.create_server((sys.argv[1], 0))
+print("port", sock.getsockname()[1], flush=True)
+threading.Event().wait()
+"""
+
+
+class App(Child):
+    def __init__(self, host: str) -> None:
+        super().__init__([sys.executable, "-c", LISTENER, host])
+        self.port = 0
+
+    def ready(self) -> None:
+        found = self.wait_until(lambda: re.search(r"port (\d+)\n", self.log), "the app names its port")
+        self.port = int(found[1])
+
+
+@on_linux
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "127.8.9.10"])
+async def test_an_app_on_ipv4_only_is_found_with_its_process(probe: Probe, ports: tuple[int, ...], host: str) -> None:
+    with App(host) as app:
+        findings = await probe.look(HERE, app.port)
+        assert findings.ipv4 is not None
+        assert findings.ipv4 == Listener(host, app.port, findings.ipv4.process, app.pid)
+        assert findings.ipv4.process.startswith("python")
+
+
+@on_linux
+async def test_an_ipv4_address_in_a_socket_of_both_families_is_ipv4(probe: Probe, ports: tuple[int, ...]) -> None:
+    with listening("::ffff:127.0.0.1") as port:  # what Java does
+        findings = await probe.look(HERE, port)
+    assert findings.ipv4 is not None
+    assert (findings.ipv4.address, findings.ipv4.pid) == ("127.0.0.1", os.getpid())
+
+
+async def test_where_nothing_listens_nothing_is_found(probe: Probe, ports: tuple[int, ...]) -> None:
+    assert await probe.look(HERE, free_port()) == NOTHING
+
+
+@on_linux
+async def test_an_app_that_has_started_meanwhile_is_not_called_ipv4_only(probe: Probe, ports: tuple[int, ...]) -> None:
+    port = ports[0]
+    with listening("127.0.0.1", port), listening("::1", port):
+        assert (await probe.look(HERE, port)).ipv4 is None
+
+
+@pytest.mark.parametrize("host", ["::", "::1"])
+async def test_other_ports_are_found(probe: Probe, ports: tuple[int, ...], host: str) -> None:
+    with listening(host, ports[0]), listening(host, ports[2]):
+        assert await probe.look(HERE, free_port()) == Findings(None, (ports[0], ports[2]))
+
+
+async def test_the_asked_port_and_ports_on_ipv4_are_no_other_ports(probe: Probe, ports: tuple[int, ...]) -> None:
+    with listening("::1", ports[0]), listening("127.0.0.1", ports[1]):
+        assert (await probe.look(HERE, ports[0])).open_ports == ()
+
+
+async def test_closed_ports_are_never_offered(clock: Clock, tasks: Tasks, ports: tuple[int, ...]) -> None:
+    probe = Probe(clock, tasks, closed_ports=(ports[0],))
+    with listening("::1", ports[0]), listening("::1", ports[1]):
+        assert (await probe.look(HERE, free_port())).open_ports == (ports[1],)
+
+
+async def test_the_gateways_own_listener_is_no_app(clock: Clock, tasks: Tasks, ports: tuple[int, ...]) -> None:
+    with listening("127.0.0.1") as port:
+        assert await Probe(clock, tasks, closed_ports=(port,)).look(HERE, port) == NOTHING
+
+
+@on_linux
+async def test_on_this_machine_nothing_is_dialed(probe: Probe, dials: Dials) -> None:
+    with listening("127.0.0.1") as port:
+        assert (await probe.look(HERE, port, HERE_IPV4)).ipv4 is not None
+    assert dials.seen == []
+
+
+async def test_without_proc_loopback_is_dialed(
+    clock: Clock, tasks: Tasks, ports: tuple[int, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(probe_module, "_PROC", tmp_path)
+    with listening("127.0.0.1") as port, listening("::1", ports[1]):
+        found = await Probe(clock, tasks).look(HERE, port)
+        assert found == Findings(Listener("127.0.0.1", port), (ports[1],))
+        own = await Probe(clock, tasks, closed_ports=(port,)).look(HERE, port)
+        assert own == Findings(None, (ports[1],))
+
+
+def test_which_addresses_are_ours() -> None:
+    assert probe_module._is_own(HERE)
+    assert probe_module._is_own(HERE_IPV4)
+    assert not probe_module._is_own(IPv6Address("2001:db8::1"))
+    assert not probe_module._is_own(IPv4Address("192.0.2.1"))
+
+
+def test_tables_are_read_in_the_machines_byte_order() -> None:
+    def row(packed: bytes) -> bytes:
+        return b"".join(b"%08X" % word for word in struct.unpack(f"={len(packed) // 4}I", packed))
+
+    for address in (IPv4Address("192.0.2.1"), IPv6Address("2001:db8::5:1"), IPv6Address("::")):
+        assert probe_module._address(row(address.packed)) == address
+    assert probe_module._address(row(IPv6Address("::ffff:192.0.2.1").packed)) == IPv4Address("192.0.2.1")
+
+
+def test_only_sockets_that_listen_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = (
+        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+        "   0: 0100007F:1388 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 64 1 0\n"
+        "   1: 0100007F:1388 0200007F:BEEF 01 00000000:00000000 00:00000000 00000000     0        0 65 1 0\n"
+        "   2: 0100007F:1389 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 66 1 0\n"
+    )
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "tcp").write_text(rows)
+    (tmp_path / "net" / "tcp6").write_text(rows.splitlines(keepends=True)[0])
+    monkeypatch.setattr(probe_module, "_PROC", tmp_path)
+    address = probe_module._address(b"0100007F")
+    assert list(probe_module._listening({5000})) == [(address, 5000, 64)]
+
+
+@pytest.fixture
+def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], str]:
+    """What process 42 is called, given what /proc says of it."""
+    monkeypatch.setattr(probe_module, "_PROC", tmp_path)
+
+    def name(comm: str, exe: str) -> str:
+        folder = tmp_path / "42"
+        folder.mkdir()
+        (folder / "comm").write_text(comm + "\n")
+        (folder / "exe").symlink_to(exe)
+        return probe_module._name(42)
+
+    return name
+
+
+@pytest.mark.parametrize(
+    ("comm", "exe", "shown"),
+    [
+        ("python3", "/usr/bin/python3.11", "python3"),
+        ("next-server (v1", "/usr/bin/node", "next-server (v1"),
+        ("MainThread", "/usr/local/bin/node", "node"),
+        ("node-MainThread", "/usr/local/bin/node", "node"),
+        ("\x1b[31mred\nX-Y: z", "/bin/x", "?[31mred?X-Y: z"),
+    ],
+)
+def test_a_process_is_called_by_its_program(
+    process: Callable[[str, str], str], comm: str, exe: str, shown: str
+) -> None:
+    assert process(comm, exe) == shown
+
+
+def test_a_process_that_has_gone_has_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe_module, "_PROC", tmp_path)
+    assert probe_module._name(42) == ""
+    assert probe_module._holder(64) == 0
+
+
+@on_linux
+def test_the_search_for_a_process_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    with listening("127.0.0.1") as port:
+        [found] = probe_module._listening({port})
+        assert probe_module._holder(found.inode) == os.getpid()
+        monkeypatch.setattr(probe_module, "NAMING_TIMEOUT", -1.0)
+        assert probe_module._holder(found.inode) == 0
+
+
+async def test_reading_does_not_hold_the_loop(
+    probe: Probe, ports: tuple[int, ...], monkeypatch: pytest.MonkeyPatch, askers: Tasks
+) -> None:
+    reading, go_on = threading.Event(), threading.Event()
+    real = probe_module._read
+
+    def slow(address: IPv6Address, port: int, others: tuple[int, ...], ours: bool) -> Findings:
+        reading.set()
+        assert go_on.wait(30)
+        return real(address, port, others, ours)
+
+    monkeypatch.setattr(probe_module, "_read", slow)
+    with listening("127.0.0.1") as port:
+        look = askers.spawn(probe.look(HERE, port), "ask")
+        await asyncio.to_thread(reading.wait, 30)
+        assert not look.done()  # and this line was reached, so the loop runs
+        go_on.set()
+        assert (await look).ipv4 is not None
+
+
+# --- another machine: dialing --------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("elsewhere")
+async def test_the_records_ipv4_address_is_dialed_where_allowed(
+    clock: Clock, tasks: Tasks, ports: tuple[int, ...]
+) -> None:
+    with listening("127.0.0.1") as port, listening("::1", ports[1]):
+        probe = Probe(clock, tasks, allow_ipv4=(LOOPBACK,))
+        assert await probe.look(HERE, port, HERE_IPV4) == Findings(Listener("127.0.0.1", port), (ports[1],))
+        assert await probe.look(HERE, port) == Findings(None, (ports[1],))
+    assert len(tasks) == 0
+
+
+@pytest.mark.usefixtures("elsewhere")
+async def test_ports_are_dialed_and_closed_ones_are_not(
+    clock: Clock, tasks: Tasks, ports: tuple[int, ...], dials: Dials
+) -> None:
+    asked = free_port()
+    with listening("::1", ports[0]), listening("::1", ports[1]):
+        found = await Probe(clock, tasks, closed_ports=(ports[0],)).look(HERE, asked)
+    assert found.open_ports == (ports[1],)
+    assert sorted(dials.seen) == [("::1", ports[1]), ("::1", ports[2])]
+
+
+@pytest.mark.usefixtures("elsewhere")
+async def test_silence_is_waited_for_once_and_not_for_long(
+    clock: Clock, tasks: Tasks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with silent("127.0.0.1") as port, listening("::1") as open_port, ExitStack() as stack:
+        quiet = [stack.enter_context(silent("::1")) for _ in range(5)]
+        monkeypatch.setattr(probe_module, "PLAUSIBLE_PORTS", (*quiet, open_port))
+        probe = Probe(clock, tasks, allow_ipv4=(LOOPBACK,))
+        started = time.monotonic()
+        assert await probe.look(HERE, port, HERE_IPV4) == Findings(None, (open_port,))
+        elapsed = time.monotonic() - started
+    # Waited for one after the other, they would take longer than this even on a machine without delays.
+    assert IPV4_TIMEOUT <= elapsed < IPV4_TIMEOUT + 4 * PORT_TIMEOUT
+
+
+@pytest.mark.parametrize(
+    ("ipv4", "allowed"),
+    [
+        ("10.0.0.5", False),  # outside what is listed
+        ("172.16.0.1", True),
+        ("8.8.8.8", False),
+        ("127.0.0.1", False),
+        ("169.254.169.254", False),
+        ("169.254.0.1", False),
+        ("100.100.100.200", False),
+        ("168.63.129.16", False),
+        ("192.0.0.192", False),
+        ("0.0.0.0", False),
+        ("224.0.0.1", False),
+        ("240.0.0.1", False),
+        ("255.255.255.255", False),
+    ],
+)
+def test_what_may_be_dialed_over_ipv4(probe: Probe, clock: Clock, tasks: Tasks, ipv4: str, allowed: bool) -> None:
+    address = IPv4Address(ipv4)
+    narrow = Probe(clock, tasks, allow_ipv4=(IPv4Network("172.16.0.0/12"),))
+    everything = Probe(clock, tasks, allow_ipv4=(IPv4Network("0.0.0.0/0"),))
+    itself = Probe(clock, tasks, allow_ipv4=(IPv4Network("0.0.0.0/0"), IPv4Network(ipv4)))
+    assert not probe._may_dial(address, 5000)
+    assert narrow._may_dial(address, 5000) is allowed
+    special = any(address in network for network in probe_module.SPECIAL_RANGES)
+    assert everything._may_dial(address, 5000) is not special
+    assert itself._may_dial(address, 5000)
+
+
+def test_link_local_does_not_open_metadata(clock: Clock, tasks: Tasks) -> None:
+    probe = Probe(clock, tasks, allow_ipv4=(IPv4Network("169.254.0.0/16"),))
+    assert probe._may_dial(IPv4Address("169.254.1.1"), 80)
+    assert not probe._may_dial(IPv4Address("169.254.169.254"), 80)
+
+
+def test_a_record_cannot_lead_to_the_gateways_own_door(clock: Clock, tasks: Tasks) -> None:
+    probe = Probe(clock, tasks, allow_ipv4=(LOOPBACK,), closed_ports=(443,))
+    assert probe._may_dial(HERE_IPV4, 80)
+    assert not probe._may_dial(HERE_IPV4, 443)
+
+
+@pytest.mark.usefixtures("elsewhere")
+async def test_an_ipv4_address_that_is_not_allowed_is_not_dialed(
+    probe: Probe, ports: tuple[int, ...], dials: Dials
+) -> None:
+    with listening("127.0.0.1") as port:
+        assert (await probe.look(HERE, port, HERE_IPV4)).ipv4 is None
+    assert not any(host == "127.0.0.1" for host, _ in dials.seen)
+
+
+# --- few looks -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("elsewhere")
+async def test_the_same_look_within_a_second_is_answered_from_memory(
+    clock: Clock, tasks: Tasks, ports: tuple[int, ...], dials: Dials
+) -> None:
+    probe = Probe(clock, tasks)
+    asked = free_port()
+    with listening("::1", ports[0]):
+        found = await probe.look(HERE, asked)
+    assert found.open_ports == (ports[0],)
+    dialed = len(dials.seen)
+    clock.now += REMEMBERED - 0.001
+    assert await probe.look(HERE, asked) == found
+    assert len(dials.seen) == dialed
+    assert await probe.look(HERE, asked, HERE_IPV4) == NOTHING  # another question
+    clock.now += 0.002
+    assert await probe.look(HERE, asked) == NOTHING
+
+
+async def test_no_more_than_so_many_looks_are_started_in_a_second(
+    probe: Probe, clock: Clock, ports: tuple[int, ...]
+) -> None:
+    with listening("127.0.0.1") as port:
+        for offset in range(LOOKS_PER_SECOND):
+            clock.now += 0.01
+            await probe.look(HERE, 1 + offset)
+        assert await probe.look(HERE, port) == NOTHING
+        clock.now += 1.0 - 0.01 * LOOKS_PER_SECOND
+        assert await probe.look(HERE, port) == NOTHING
+        clock.now += 0.02
+        assert (await probe.look(HERE, port)).ipv4 is not None
+
+
+async def test_what_is_remembered_is_bounded(probe: Probe, clock: Clock, ports: tuple[int, ...]) -> None:
+    for port in range(1, 4 * LOOKS_PER_SECOND):
+        await probe.look(HERE, port)
+        clock.now += 1 / LOOKS_PER_SECOND
+        assert len(probe._known) <= 2 * LOOKS_PER_SECOND
+
+
+@pytest.mark.usefixtures("elsewhere")
+async def test_one_look_for_all_who_ask_and_not_too_many_at_once(
+    clock: Clock, tasks: Tasks, askers: Tasks, ports: tuple[int, ...], dials: Dials
+) -> None:
+    probe = Probe(clock, tasks, allow_ipv4=(LOOPBACK,))
+    with silent("127.0.0.1") as port, ExitStack() as stack:
+        asked = [port, *(stack.enter_context(silent("127.0.0.1")) for _ in range(LOOKS_AT_ONCE - 1))]
+        asking = [askers.spawn(probe.look(HERE, each, HERE_IPV4), "ask") for each in asked]
+        again = [askers.spawn(probe.look(HERE, port, HERE_IPV4), "ask again") for _ in range(50)]
+        await asyncio.sleep(0)  # every asker has asked
+        assert len(probe._looking) == LOOKS_AT_ONCE
+        with listening("127.0.0.1") as other:
+            assert await probe.look(HERE, other, HERE_IPV4) == NOTHING
+            for ask in (*asking, *again):
+                assert await ask == NOTHING
+            assert probe._looking == {}
+            assert (await probe.look(HERE, other, HERE_IPV4)).ipv4 is not None
+    assert dials.seen.count(("127.0.0.1", port)) == 1
+
+
+# --- nothing is left behind ----------------------------------------------------------------------------------------
+
+
+@on_linux
+@pytest.mark.usefixtures("elsewhere")
+async def test_every_socket_is_closed_when_all_is_cancelled(
+    clock: Clock, tasks: Tasks, dials: Dials, monkeypatch: pytest.MonkeyPatch, askers: Tasks
+) -> None:
+    with silent("::1") as first, silent("::1") as second, silent("127.0.0.1") as port:
+        monkeypatch.setattr(probe_module, "PLAUSIBLE_PORTS", (first, second))
+        probe = Probe(clock, tasks, allow_ipv4=(LOOPBACK,))
+        before = descriptors()
+        asking = askers.spawn(probe.look(HERE, port, HERE_IPV4), "ask")
+        await dials.begun(3)
+        assert len(descriptors() - before) == 3
+        await tasks.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert descriptors() == before
+    assert (len(tasks), probe._looking, probe._known) == (0, {}, {})
+
+
+@on_linux
+@pytest.mark.usefixtures("elsewhere")
+async def test_an_asker_who_goes_away_leaves_the_look_to_the_others(
+    clock: Clock, tasks: Tasks, ports: tuple[int, ...], dials: Dials, askers: Tasks
+) -> None:
+    probe = Probe(clock, tasks)
+    before = descriptors()
+    asked = free_port()
+    with listening("::1", ports[0]):
+        first = askers.spawn(probe.look(HERE, asked), "ask")
+        second = askers.spawn(probe.look(HERE, asked), "ask")
+        await dials.begun(1)
+        first.cancel()
+        assert (await second).open_ports == (ports[0],)
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert descriptors() == before
+    assert len(tasks) == 0
+
+
+@pytest.mark.usefixtures("elsewhere")
+async def test_a_look_that_is_cancelled_takes_its_dials_with_it(
+    clock: Clock, tasks: Tasks, askers: Tasks, dials: Dials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe = Probe(clock, tasks)
+    with silent("::1") as first, silent("::1") as second:
+        monkeypatch.setattr(probe_module, "PLAUSIBLE_PORTS", (first, second))
+        monkeypatch.setattr(probe_module, "PORT_TIMEOUT", 3600.0)
+        asking = askers.spawn(probe.look(HERE, 1), "ask")
+        await dials.begun(2)
+        [look] = probe._looking.values()
+        dialing = asyncio.all_tasks() - {look, asking, asyncio.current_task()}
+        assert len(dialing) == 2
+        look.cancel()
+        _, left = await asyncio.wait(dialing, timeout=30)
+        assert left == set()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+
+
+async def test_a_look_cancelled_before_it_began_is_forgotten(probe: Probe, tasks: Tasks, askers: Tasks) -> None:
+    asking = askers.spawn(probe.look(HERE, 1), "ask")
+    await asyncio.sleep(0)
+    [look] = probe._looking.values()
+    look.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert probe._looking == {}
+
+
+# --- the explanation -----------------------------------------------------------------------------------------------
+
+
+def refused() -> GatewayError:
+    return GatewayError(Reason.CONNECTION_REFUSED, DETAIL, observed=("seen before",))
+
+
+def test_without_an_ipv4_listener_the_refusal_stays_and_learns_the_open_ports() -> None:
+    error = refused()
+    assert Findings(None, (3000, 8000)).explain(error, "fd00::5", 5000) is error
+    assert (error.reason, error.detail, error.observed) == (Reason.CONNECTION_REFUSED, DETAIL, ("seen before",))
+    assert (error.open_ports, error.process) == ((3000, 8000), "")
+
+
+def test_an_ipv4_listener_is_named_and_the_refusal_kept() -> None:
+    findings = Findings(Listener("127.0.0.1", 5000, "python3", 4242), (8000,))
+    error = findings.explain(refused(), "fd00::5", 5000)
+    assert error.reason is Reason.IPV4_ONLY_LISTENER
+    assert error.detail == "something listens on 127.0.0.1:5000 but not on [fd00::5]:5000"
+    assert error.observed == (DETAIL, "seen before", "the process is python3 (pid 4242)")
+    assert (error.process, error.open_ports) == ("python3", (8000,))
+
+
+def test_an_ipv4_listener_that_cannot_be_seen_is_not_named() -> None:
+    error = Findings(Listener("10.0.0.5", 5000)).explain(GatewayError(Reason.CONNECTION_REFUSED), "fd00::5", 5000)
+    assert error.detail == "something listens on 10.0.0.5:5000 but not on [fd00::5]:5000"
+    assert (error.observed, error.process, error.open_ports) == ((), "", ())
+
+
+def test_the_plausible_ports() -> None:
+    assert probe_module.PLAUSIBLE_PORTS == (3000, 3001, 4200, 5000, 5173, 8000, 8080, 8888)
