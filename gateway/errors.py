@@ -277,7 +277,7 @@ class Reason(Enum):
             "Bind to `::` (all IPv6 addresses), port {port}. An app bound to 127.0.0.1 or 0.0.0.0 cannot be reached.",
             "Is the process running? In the sandbox: `ss -ltnp | grep {port}`",
             "Read the app's own log: it may have stopped with an error, or chosen another port.",
-            "Just started it? Wait until it is ready and load this page again.",
+            "Just started it? Wait until it is ready and try again.",
         ),
     )
     IPV4_ONLY_LISTENER = Row(

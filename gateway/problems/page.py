@@ -88,6 +88,7 @@ CONTENT_SECURITY_POLICY = (
     "base-uri 'none'; form-action 'none'"  # no frame-ancestors: apps, and so this page, are shown inside of IDEs
 ).encode()
 _BEFORE, _AFTER = map(Template, _source("page.html").split("$request_id"))
+_END = _AFTER.substitute(script=_SCRIPT).encode()
 
 
 def compose_page(problem: Problem, shown: Shown) -> tuple[bytes, bytes]:
@@ -105,7 +106,7 @@ def compose_page(problem: Problem, shown: Shown) -> tuple[bytes, bytes]:
         facts="".join((_observed(problem), _change(shown), _elsewhere(shown))),
         reason=escape(problem.reason),
     )
-    return before.encode(), _AFTER.substitute(script=_SCRIPT).encode()
+    return before.encode(), _END
 
 
 def _prose(text: str) -> str:

@@ -7,7 +7,8 @@ nothing is searched for or replaced in what was composed. Knows no event loop; w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
@@ -34,8 +35,11 @@ _BIND_FIXES = (Reason.CONNECTION_REFUSED, Reason.IPV4_ONLY_LISTENER)
 _NAMES_HOST = frozenset(
     reason for reason in Reason if "{host}" in "".join((reason.row.title, reason.row.explanation, *reason.row.checks))
 )
+_PLACEHOLDER = re.compile(r"\{(port|sandbox|address|domain|host)\}")
 _MAX_MESSAGE = 400
-"""Characters of a gRPC message; many clients take 8 KiB of fields, and one may become nine octets."""
+"""Characters of a gRPC message; many clients take 8 KiB of fields, and one may become twelve octets."""
+_UNENCODED = bytes(octet for octet in range(0x20, 0x7F) if octet != ord("%"))
+"""In a gRPC message, which is percent-encoded UTF-8 (gRPC over HTTP2, Status-Message)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,7 @@ class _Case(NamedTuple):
     host: str
     """As asked for, where the texts name it."""
     method: str
-    """Of a request answered with a page."""
+    """Of a request answered with a page; GET for HEAD, whose answer has the length of a GET's."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,7 +104,8 @@ class _Reply:
 
 def describe(error: GatewayError, circumstances: Circumstances) -> Problem:
     """The problem document for `error`, its row's texts filled in."""
-    return _document(_case(error, circumstances, Form.JSON), circumstances.request_id)
+    case = _case(error, circumstances, Form.JSON)
+    return _document(case, _fixes(case), circumstances.request_id)
 
 
 def render(error: GatewayError, circumstances: Circumstances) -> tuple[ResponseHead, bytes]:
@@ -130,6 +135,12 @@ def marks(error: GatewayError) -> Fields:
 
 def _case(error: GatewayError, circumstances: Circumstances, form: Form) -> _Case:
     head, reason = circumstances.head, error.reason
+    host = method = ""
+    if head is not None:
+        if reason in _NAMES_HOST:
+            host = _shorten(head.authority.decode("latin-1"))
+        if form is Form.HTML:
+            method = "GET" if head.method == b"HEAD" else head.method.decode("latin-1")
     return _Case(
         reason,
         error.detail,
@@ -140,12 +151,12 @@ def _case(error: GatewayError, circumstances: Circumstances, form: Form) -> _Cas
         circumstances.address,
         circumstances.domain,
         circumstances.public_port,
-        _shorten(head.authority.decode("latin-1")) if head is not None and reason in _NAMES_HOST else "",
-        head.method.decode("latin-1") if head is not None and form is Form.HTML else "",
+        host,
+        method,
     )
 
 
-def _document(case: _Case, request_id: str) -> Problem:
+def _document(case: _Case, lines: Sequence[Fix], request_id: str) -> Problem:
     row, target = case.reason.row, case.target
     known = {
         "port": str(target.port) if target else "?",
@@ -167,7 +178,7 @@ def _document(case: _Case, request_id: str) -> Problem:
         port=target.port if target else None,
         request_id=request_id,
         observed=observed,
-        fix=[_fill(check, known) for check in row.checks] + [f"{fix.framework}: {fix.line}" for fix in _fixes(case)],
+        fix=[_fill(check, known) for check in row.checks] + [f"{fix.framework}: {fix.line}" for fix in lines],
     )
 
 
@@ -182,9 +193,8 @@ def _accepting(ports: tuple[int, ...]) -> str:
 
 
 def _fill(text: str, known: dict[str, str]) -> str:
-    for name, value in known.items():
-        text = text.replace(f"{{{name}}}", value)
-    return text
+    """In one pass: what is filled in may look like a placeholder itself."""
+    return _PLACEHOLDER.sub(lambda found: known[found[1]], text) if "{" in text else text
 
 
 def _shorten(text: str, length: int = 100) -> str:
@@ -196,7 +206,8 @@ def _shorten(text: str, length: int = 100) -> str:
 
 @lru_cache(maxsize=REMEMBERED)
 def _compose(form: Form, case: _Case) -> _Reply:
-    row, problem = case.reason.row, _document(case, "")
+    row, lines = case.reason.row, _fixes(case)
+    problem = _document(case, lines, "")
     status = row.status
     fields = [*_marks(case.reason, case.detail), (b"Cache-Control", b"no-store")]
     if row.may_retry:
@@ -218,7 +229,7 @@ def _compose(form: Form, case: _Case) -> _Reply:
         before, after = _json(problem)
         quote = msgspec.json.encode
     elif form is Form.HTML:
-        before, after = compose_page(problem, _shown(problem, case))
+        before, after = compose_page(problem, _shown(problem, case, lines))
         quote = _escaped
         fields.append((b"Content-Security-Policy", CONTENT_SECURITY_POLICY))
         fields.append((b"Referrer-Policy", b"no-referrer"))
@@ -241,7 +252,10 @@ def _section(reply: _Reply, intent: Intent, length: int) -> Section:
 
 def _marks(reason: Reason, detail: str) -> Fields:
     # RFC 9209 section 2; details is a String of RFC 9651: printable ASCII with \ and " escaped.
-    details = "".join(char if " " <= char <= "~" else "?" for char in detail.replace("“", "'").replace("”", "'"))
+    details = detail
+    if not (detail.isascii() and detail.isprintable()):
+        plain = detail.replace("“", "'").replace("”", "'")
+        details = "".join(char if " " <= char <= "~" else "?" for char in plain)
     details = details.replace("\\", "\\\\").replace('"', '\\"')
     status = f"gateway; error={reason.row.proxy_error}"
     return [
@@ -272,25 +286,23 @@ def _text(problem: Problem, reason: Reason) -> tuple[bytes, bytes]:
 
 def _printable(text: str) -> str:
     """A line for a terminal: what was observed may quote octets of an app."""
-    return "".join(char if char.isprintable() else "?" for char in text)
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _grpc_status(problem: Problem, case: _Case) -> Fields:
     told = f"{problem.title}: {case.detail}" if case.detail else problem.title
-    # gRPC over HTTP2, Status-Message: UTF-8, percent-encoded but for %x20-%x24 and %x26-%x7E.
-    unencoded = bytes(octet for octet in range(0x20, 0x7F) if octet != 0x25)
-    message = quote_from_bytes(_shorten(told, _MAX_MESSAGE).encode(), unencoded)
+    message = quote_from_bytes(_shorten(told, _MAX_MESSAGE).encode(), _UNENCODED)
     return [(b"Grpc-Status", b"%d" % case.reason.row.grpc_status.value), (b"Grpc-Message", message.encode())]
 
 
-def _shown(problem: Problem, case: _Case) -> Shown:
+def _shown(problem: Problem, case: _Case, lines: Sequence[Fix]) -> Shown:
     port = "" if case.public_port == 443 else f":{case.public_port}"
     target = case.target
     return Shown(
         reason=case.reason,
         method=case.method,
         checks=problem.fix[: len(case.reason.row.checks)],
-        fixes=_fixes(case),
+        fixes=lines,
         elsewhere=[f"{Target(other, target.sandbox_id, target.domain).host}{port}" for other in case.open_ports]
         if target
         else [],

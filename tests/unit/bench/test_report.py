@@ -70,7 +70,7 @@ def test_the_terminal_shows_ratios_verdicts_errors_and_doubts(result: Result) ->
     text = terminal(result)
     assert "0.40 ×" in text
     assert "2 × timeout" in text
-    [verdict] = [line for line in text.splitlines() if "× go" in line and "small GET" in line]
+    [verdict] = [line for line in text.splitlines() if "× Go, tuned" in line and "small GET" in line]
     assert verdict.split()[0] == "reached"
     assert "others used up to 20% of the proxy's core" in text
     assert "the load was the bottleneck" in text
