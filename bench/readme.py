@@ -1,6 +1,8 @@
-"""The README's table, from a result; and the picture beside it.
+"""The README's figures: a table and a picture, generated from a result and never written by hand.
 
-.venv/bin/python -m bench.readme [RESULT] [--picture docs/images/bench.svg]
+.venv/bin/python -m bench.readme                     prints the table of the latest run
+.venv/bin/python -m bench.readme --publish [RESULT]  keeps that run as bench/published.json, and writes the README's
+                                                     table and docs/images/bench.svg from it
 """
 
 from __future__ import annotations
@@ -15,17 +17,34 @@ import msgspec
 from bench import chart
 from bench.peers import PEERS
 from bench.processes import ROOT
-from bench.report import Result, load
+from bench.report import Result, load, save
 from bench.samples import Summary
 from bench.workloads import WORKLOADS, Kind
 
 RESULT = ROOT / "bench" / "results" / "latest.json"
-SHOWN = ("get_tls", "resp_1m", "upload_1m", "new_conn", "ws_32", "mixed_200", "idle_tls")
+PUBLISHED = ROOT / "bench" / "published.json"
+README = ROOT / "README.md"
+PICTURE = ROOT / "docs" / "images" / "bench.svg"
+BEGIN, END = "<!-- figures: written by python -m bench.readme -->\n", "<!-- end of figures -->\n"
+SHOWN = ("get_tls", "mixed_200", "resp_1m", "upload_1m", "ws_32", "new_conn", "refused", "idle_tls")
 
 
 def markdown(result: Result) -> str:
     """A table of CPU time and memory, peers as columns, and a line that says where and when."""
     return "\n".join(_lines(result)) + "\n"
+
+
+def figures(readme: str) -> str:
+    """The table as the README has it."""
+    return readme.partition(BEGIN)[2].partition(END)[0]
+
+
+def _publish(result: Result) -> None:
+    result.samples = []  # the medians are what is published
+    save(result, PUBLISHED)
+    text = README.read_text(encoding="utf-8")
+    README.write_text(text.replace(BEGIN + figures(text) + END, BEGIN + markdown(result) + END), encoding="utf-8")
+    PICTURE.write_text(chart.bars(result), encoding="utf-8")
 
 
 def _lines(result: Result) -> Iterator[str]:
@@ -62,7 +81,7 @@ def _cell(summary: Summary | None) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.readme", description="the README's table, from a result")
     parser.add_argument("result", nargs="?", type=Path, default=RESULT)
-    parser.add_argument("--picture", type=Path, help="also draw the bar chart there")
+    parser.add_argument("--publish", action="store_true", help="write README.md, its picture and bench/published.json")
     options = parser.parse_args()
     try:
         result = load(options.result)
@@ -70,8 +89,8 @@ def main() -> int:
         print(f"{options.result}: {error}", file=sys.stderr)
         return 1
     print(markdown(result), end="")
-    if options.picture:
-        options.picture.write_text(chart.bars(result))
+    if options.publish:
+        _publish(result)
     return 0
 
 

@@ -54,7 +54,8 @@ class Reading:
 def run(plan: Plan, site: Site, tell: Callable[[Sample], None]) -> list[Sample]:
     """All samples: per workload A B C, C B A, A B C, …, so that what changes slowly changes for everybody alike.
 
-    A workload for which there are not enough descriptors is left out.
+    A workload for which there are not enough descriptors is left out. A proxy that does not start has an error in that
+    sample; what was measured before is not lost.
     """
     samples: list[Sample] = []
     for workload in plan.workloads:
@@ -63,7 +64,10 @@ def run(plan: Plan, site: Site, tell: Callable[[Sample], None]) -> list[Sample]:
         rate = half_rate(samples) if workload.half_load else 0.0
         for number in range(plan.rounds):
             for name in plan.peers if number % 2 == 0 else reversed(plan.peers):
-                sample = measure(PEERS[name], workload, site, plan.seconds, rate=rate)
+                try:
+                    sample = measure(PEERS[name], workload, site, plan.seconds, rate=rate)
+                except Unable as error:
+                    sample = Sample(peer=name, workload=workload.name, round=number, errors={str(error)[:200]: 1})
                 sample.round = number
                 samples.append(sample)
                 tell(sample)

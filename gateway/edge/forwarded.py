@@ -22,6 +22,8 @@ VIA = b"1.1 gateway"
 """Our pseudonym (RFC 9110 section 7.6.3). One name for all gateways: what loops may loop through several."""
 ADDRESSES_REMEMBERED = 4096
 """Parsed peer addresses kept: whoever connects once often connects again, and balancers always do."""
+SECTIONS_REMEMBERED = 4096
+"""Field sections kept for (peer, scheme, authority); about 600 octets each, 3 KiB for the longest names."""
 MAX_HOPS = 8
 """How often we may find ourselves in Via before it is a loop."""
 
@@ -52,7 +54,7 @@ class Peer:
         """The fields to send upstream after the request's own. Raises GatewayError(proxy_loop_detected)."""
         if head.authority != self._authority:
             self._authority = head.authority
-            self._usual = Section(self._fields(head.authority, self.text, self.text, self.scheme, b""))
+            self._usual = _usual(self.text, self.scheme, head.authority)
         return self._with_claims(head) if head.forwarding else self._usual
 
     def client(self, head: RequestHead) -> str:
@@ -84,7 +86,8 @@ class Peer:
             scheme = (_claims(head, b"x-forwarded-proto") or [self.scheme])[0].lower()
             # Many proxies pass on what X-Forwarded-Host a client sent; in Forwarded it must not end its quotes.
             named = _claims(head, b"x-forwarded-host")[:1]
-            fields = self._fields(
+            fields = _fields(
+                self.text,
                 named[0] if named and is_authority(named[0]) else head.authority,
                 b", ".join(chain).decode("latin-1"),
                 self.client(head),
@@ -97,23 +100,30 @@ class Peer:
             fields[-1] = (b"Via", b", ".join([*via, VIA]))
         return Section(fields)
 
-    def _fields(self, authority: bytes, chain: str, client: str, scheme: bytes, forwarded: bytes) -> Fields:
-        """Via stands last, where `_with_claims` finds it."""
-        port = authority.rpartition(b":")[2]
-        if not port.isdigit():
-            port = b"443" if scheme == b"https" else b"80"
-        # RFC 7239 section 6: an IPv6 address is bracketed, and with its colons quoted.
-        node = f'"[{self.text}]"' if self.address.version == 6 else self.text
-        element = b'for=%b;host="%b";proto=%b' % (node.encode(), authority, scheme)
-        return [
-            (b"X-Forwarded-For", chain.encode("latin-1")),
-            (b"X-Forwarded-Host", authority),
-            (b"X-Forwarded-Port", port),
-            (b"X-Forwarded-Proto", scheme),
-            (b"X-Real-Ip", client.encode()),
-            (b"Forwarded", forwarded + b", " + element if forwarded else element),
-            (b"Via", VIA),
-        ]
+
+@lru_cache(maxsize=SECTIONS_REMEMBERED)
+def _usual(peer: str, scheme: bytes, authority: bytes) -> Section:
+    """What is added to a request without claims. Remembered, because a balancer's connection carries many names."""
+    return Section(_fields(peer, authority, peer, peer, scheme, b""))
+
+
+def _fields(peer: str, authority: bytes, chain: str, client: str, scheme: bytes, forwarded: bytes) -> Fields:
+    """Via stands last, where `_with_claims` finds it."""
+    port = authority.rpartition(b":")[2]
+    if not port.isdigit():
+        port = b"443" if scheme == b"https" else b"80"
+    # RFC 7239 section 6: an IPv6 address is bracketed, and with its colons quoted.
+    node = f'"[{peer}]"' if ":" in peer else peer
+    element = b'for=%b;host="%b";proto=%b' % (node.encode(), authority, scheme)
+    return [
+        (b"X-Forwarded-For", chain.encode("latin-1")),
+        (b"X-Forwarded-Host", authority),
+        (b"X-Forwarded-Port", port),
+        (b"X-Forwarded-Proto", scheme),
+        (b"X-Real-Ip", client.encode()),
+        (b"Forwarded", forwarded + b", " + element if forwarded else element),
+        (b"Via", VIA),
+    ]
 
 
 def _claims(head: RequestHead, name: bytes) -> list[bytes]:

@@ -63,6 +63,20 @@ The body depends on who asks: a page for a browser's navigation, short text for 
 |---|---|
 {fields}
 
+Others are told in their own way:
+
+- gRPC (by content type): status 200 without a body, `grpc-status` and `grpc-message` in the header section.
+- A CORS preflight: 204 that allows what was asked, so that the request itself is sent and its sender can read the
+  problem. Every reply of the gateway's own may be read by scripts of any origin.
+- A WebSocket handshake: the HTTP status, which browsers hide from scripts. With `gateway_close=1` in the URL's query,
+  or `edge.websocket_errors = "close"`, it is accepted and closed with code 4000 plus the status and
+  `<reason>: <title>`.
+- A request with `X-Gateway-Probe` is never forwarded: 204 with `X-Gateway-Probe: ready` if the target accepts
+  connections now, the problem otherwise. The page for a dead app asks so.
+
+An app's own reply may carry `X-Gateway-Hint`: a dev server has refused its public name, and the field says which
+setting helps. No app can send that field itself.
+
 An app's reply that breaks off after its head has been passed on cannot be replaced. It is cut off visibly, without the
 end that was announced, and only the gateway's log names the reason.
 

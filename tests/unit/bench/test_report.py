@@ -9,7 +9,7 @@ import pytest
 
 from bench import chart, curves
 from bench.machine import Machine
-from bench.readme import markdown
+from bench.readme import PICTURE, PUBLISHED, README, figures, markdown
 from bench.report import Result, load, ratio, save, terminal
 from bench.samples import Sample, summarize
 from bench.targets import judge
@@ -115,3 +115,10 @@ def test_numbers_are_short(number: float, text: str) -> None:
 @pytest.mark.parametrize(("largest", "step"), [(10.0, 2.0), (33.0, 5.0), (99.0, 20.0), (0.7, 0.1), (1000.0, 200.0)])
 def test_axis_steps_are_round(largest: float, step: float) -> None:
     assert chart.nice_step(largest) == pytest.approx(step)
+
+
+def test_the_readmes_figures_are_those_of_the_published_run() -> None:
+    published = load(PUBLISHED)
+    rewrite = "python -m bench.readme --publish bench/published.json"
+    assert figures(README.read_text(encoding="utf-8")) == markdown(published), rewrite
+    assert PICTURE.read_text(encoding="utf-8") == chart.bars(published), rewrite
