@@ -10,14 +10,18 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway import __version__
 from gateway.config import Loaded, load, render_effective
 from gateway.errors import UserError
 from gateway.hostname import is_sandbox_id
+
+if TYPE_CHECKING:
+    from gateway.process.sandboxes import Records
 
 DEFAULT_DOMAIN = "sandbox.localhost"
 """Browsers and curl resolve *.localhost to loopback by themselves. Two labels, because OpenSSL and Chromium refuse a
@@ -88,16 +92,29 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("url", type=_url, metavar="URL", help="e.g. https://5000-abc123.sandbox.example.dev/")
     where = explain.add_mutually_exclusive_group()
     where.add_argument("--config", type=Path, metavar="FILE", help="look from here, as a gateway with these settings")
-    where.add_argument(
-        "--admin",
-        type=_admin_url,
-        default=DEFAULT_ADMIN,
-        metavar="URL",
-        help="ask the running gateway with this admin listener (default: %(default)s); its token, if it asks for one, "
-        f"is read from ${ADMIN_TOKEN}",
-    )
+    _add_admin(where)
     explain.add_argument("--json", action="store_true", help="print the report as JSON")
     explain.set_defaults(run=_explain)
+
+    sandboxes = verbs.add_parser("sandboxes", help="register, list, show and remove sandboxes")
+    actions = sandboxes.add_subparsers(title="actions", required=True, metavar="ACTION")
+    add = actions.add_parser("add", help="create or replace a record")
+    add.add_argument("id", type=_sandbox_id, metavar="ID", help="a-z, 0-9 and inner hyphens, e.g. abc123")
+    add.add_argument("address", metavar="ADDRESS", help="the sandbox's IPv6 address, e.g. fd00::5")
+    add.add_argument("--ipv4", metavar="A", help="where the same machine is looked at over IPv4 after a refusal")
+    add.add_argument("--host", metavar="MASK", help="the Host field its apps are sent, e.g. localhost:{port}")
+    add.add_argument("--if-match", metavar="GEN", help="only if this is the generation of the record there is")
+    _add_records(add, _sandboxes_add)
+    listing = actions.add_parser("list", help="all records, by id")
+    listing.add_argument("--after", type=_sandbox_id, metavar="ID", help="only ids greater than this one")
+    listing.add_argument("--limit", type=_count, metavar="N", help="at most N records")
+    _add_records(listing, _sandboxes_list)
+    show = actions.add_parser("show", help="one record")
+    show.add_argument("id", type=_sandbox_id, metavar="ID")
+    _add_records(show, _sandboxes_show)
+    remove = actions.add_parser("remove", help="remove a record")
+    remove.add_argument("id", type=_sandbox_id, metavar="ID")
+    _add_records(remove, _sandboxes_remove)
 
     certs = verbs.add_parser("certs", help="the local certificate authority of `gateway dev`")
     certs.add_argument(
@@ -124,6 +141,37 @@ def _add_certs(parser: argparse.ArgumentParser) -> None:
 
 def _add_config(parser: argparse.ArgumentParser, *, required: bool) -> None:
     parser.add_argument("--config", type=Path, required=required, metavar="FILE", help="TOML; see config/ for examples")
+
+
+def _add_records(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> None:
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--config", type=Path, metavar="FILE", help="open the registry of this configuration itself")
+    _add_admin(where)
+    parser.add_argument("--json", action="store_true", help="JSON lines (also: output that is no terminal)")
+    parser.set_defaults(run=run)
+
+
+def _add_admin(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        "--admin",
+        type=_admin_url,
+        default=DEFAULT_ADMIN,
+        metavar="URL",
+        help="ask the running gateway with this admin listener (default: %(default)s); its token, if it asks for one, "
+        f"is read from ${ADMIN_TOKEN}",
+    )
+
+
+def _sandbox_id(text: str) -> str:
+    if not is_sandbox_id(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a sandbox id (a-z, 0-9, inner hyphens, at most 57)")
+    return text
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of records")
+    return int(text)
 
 
 def _port(text: str) -> int:
@@ -193,19 +241,25 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from gateway.directory.file import read_table
+    from gateway.directory import backends
     from gateway.tls.context import CertificatePair, check_pair
 
     loaded = _load(options, serve=True)
     for pair in loaded.settings.tls.certificates:
         check_pair(CertificatePair(pair.cert, pair.key))
-    sandboxes = read_table(loaded.settings.directory.path)
-    rows = render_effective(loaded)
+    directory = backends.check(loaded.settings.directory)
+    rows = [(path, _without_password(path, value), origin) for path, value, origin in render_effective(loaded)]
     width = max(len(f"{path} = {value}") for path, value, _ in rows if len(value) <= 40)
     for path, value, origin in rows:
         print(f"{f'{path} = {value}':<{width}}  # {origin}")
-    print(f"\n{options.config}: ok; {loaded.settings.directory.path} names {len(sandboxes)} sandboxes")
+    print(f"\n{options.config}: ok; {directory}")
     return 0
+
+
+def _without_password(path: str, value: str) -> str:
+    from gateway.directory.backends import without_password
+
+    return f'"{without_password(value[1:-1])}"' if path == "directory.url" else value
 
 
 def _explain(options: argparse.Namespace) -> int:
@@ -228,6 +282,45 @@ def _explain(options: argparse.Namespace) -> int:
         colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         print(terminal.render(report, width=shutil.get_terminal_size().columns, colour=bool(colour)))
     return 0 if report.ok else 1
+
+
+def _records(options: argparse.Namespace) -> Records:
+    from gateway.process.sandboxes import Local, Remote
+
+    if options.config is not None:
+        return Local(_load(options, serve=False).settings)
+    return Remote(options.admin, os.environ.get(ADMIN_TOKEN, ""))
+
+
+def _sandboxes_add(options: argparse.Namespace) -> int:
+    from gateway.process.sandboxes import print_records
+
+    given = {"address": options.address, "ipv4": options.ipv4, "host": options.host}
+    registration = {name: text for name, text in given.items() if text is not None}
+    print_records([_records(options).add(options.id, registration, options.if_match)], as_json=options.json)
+    return 0
+
+
+def _sandboxes_list(options: argparse.Namespace) -> int:
+    from gateway.process.sandboxes import every, print_records
+
+    print_records(every(_records(options), options.after or "", options.limit), as_json=options.json)
+    return 0
+
+
+def _sandboxes_show(options: argparse.Namespace) -> int:
+    from gateway.process.sandboxes import print_records
+
+    print_records([_records(options).get(options.id)], as_json=options.json)
+    return 0
+
+
+def _sandboxes_remove(options: argparse.Namespace) -> int:
+    from gateway.process.sandboxes import print_removed
+
+    _records(options).remove(options.id)
+    print_removed(options.id, as_json=options.json)
+    return 0
 
 
 def _certs(options: argparse.Namespace) -> int:

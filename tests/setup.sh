@@ -13,7 +13,8 @@ axe_version=4.14.1
 failed=()
 
 say() { printf 'tests/setup.sh: %s\n' "$*" >&2; }
-have() { command -v "$1" >/dev/null 2>&1; }
+# Daemons live in sbin, which not everybody has on the path.
+have() { PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1; }
 
 # command:package, checked by the command so that a tool that came from elsewhere (nvm, a Go tarball) counts.
 commands=(
@@ -25,6 +26,8 @@ commands=(
     npm:npm
     openssl:openssl
     curl:curl
+    redis-server:redis-server
+    knotd:knot
 )
 
 missing_packages() {

@@ -1,7 +1,7 @@
 """The admin's HTTP application (aiohttp.web: comfort matters here, microseconds do not).
 
 `/livez` says that this process runs. `/readyz` says whether every worker answers and none is draining: 200 or 503,
-with the workers' own words as JSON. `/v1/` is the operator's API, behind `auth.guard`.
+with the workers' own words as JSON. `/v1/` is the operator's API and the platform's, behind `auth.guard`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from aiohttp import web
 from gateway.admin.auth import guard
 from gateway.admin.explain import Explaining
 from gateway.admin.problem import NO_STORE, as_problems
+from gateway.admin.sandboxes import MAX_BODY, Sandboxes
 from gateway.explain.engine import Context
 
 Ask = Callable[[], Awaitable[list[dict[str, object] | None]]]
@@ -50,10 +51,11 @@ class Health:
 
 def make_app(health: Health, context: Context, token: str = "") -> web.Application:
     """The application; it holds no socket. `token` is what the API asks for; empty: nothing."""
-    app = web.Application(middlewares=[as_problems, guard(token)])
+    app = web.Application(middlewares=[as_problems, guard(token)], client_max_size=MAX_BODY)
     app.router.add_get("/livez", health.live)
     app.router.add_get("/readyz", health.ready)
     app.router.add_get("/v1/explain", Explaining(context).explain)
+    Sandboxes(context).add_routes(app.router)
     return app
 
 

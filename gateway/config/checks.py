@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from gateway.config.kinds import Problems
-from gateway.config.settings import Settings
+from gateway.config.settings import Directory, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,28 @@ def _admin_without_token(settings: Settings) -> str | None:
     return f"is required, because admin.listen = {admin.listen} can be reached from other machines"
 
 
+def _dns_without_zone(settings: Settings) -> str | None:
+    directory = settings.directory
+    if directory.backend != "dns" or directory.zone:
+        return None
+    return 'is required by directory.backend = "dns", e.g. "sandboxes.internal"'
+
+
+def _toml_is_no_database(settings: Settings) -> str | None:
+    # Configurations from before the embedded registry was the default name a TOML file and no backend.
+    directory = settings.directory
+    if directory.backend != "sqlite" or directory.path.suffix != ".toml":
+        return None
+    return f'{directory.path} is no database: for a file of sandboxes set directory.backend = "file"'
+
+
+def _file_without_path(settings: Settings) -> str | None:
+    directory = settings.directory
+    if directory.backend != "file" or directory.path != Directory().path:
+        return None
+    return 'is required by directory.backend = "file", e.g. "config/sandboxes.toml"'
+
+
 def _target_larger_than_head(settings: Settings) -> str | None:
     limits = settings.limits
     return "is larger than limits.header_bytes" if limits.target_bytes > limits.header_bytes else None
@@ -82,6 +104,9 @@ RULES = (
     Rule("edge.listen_plain", ("edge.listen",), False, _same_socket),
     Rule("admin.listen", _LISTENERS, False, _admin_is_public),
     Rule("admin.token_file", ("admin.listen",), False, _admin_without_token),
+    Rule("directory.zone", ("directory.backend",), False, _dns_without_zone),
+    Rule("directory.path", ("directory.backend",), False, _toml_is_no_database),
+    Rule("directory.path", ("directory.backend",), False, _file_without_path),
     Rule("limits.target_bytes", ("limits.header_bytes",), False, _target_larger_than_head),
     Rule("limits.field_bytes", ("limits.header_bytes",), False, _field_larger_than_head),
 )

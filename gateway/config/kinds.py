@@ -214,6 +214,11 @@ _NETWORK = Scalar('a network such as "fd00::/8"', str, values.parse_network, str
 _PREFIX = Scalar('a network such as "fd00::/8"', str, values.parse_sandbox_prefix, str)
 _IPV4_PREFIX = Scalar('a network such as "10.0.0.0/8"', str, values.parse_ipv4_prefix, str)
 _DOMAIN = Scalar('a domain such as "sandbox.example.dev"', str, values.parse_domain, str)
+_OPTIONAL_DOMAIN = Scalar(
+    'a domain such as "sandboxes.internal"', str, lambda text: values.parse_domain(text) if text else "", str
+)
+_NAMESERVER = Scalar('an address such as "10.0.0.53" or "[fd00::53]:5353"', str, values.parse_nameserver, str)
+_REDIS_URL = Scalar('a URL such as "redis://127.0.0.1:6379/0"', str, values.parse_redis_url, str)
 _HOST_MASK = Scalar('"preserve" or a host such as "localhost:{port}"', str, values.parse_host_mask, str)
 _OPTIONAL_PATH = Scalar(
     "the path of a file, as text", str, _optional_path, lambda path: "" if path is None else str(path)
@@ -233,6 +238,9 @@ FilePath = Annotated[Path, _PATH]
 OptionalPath = Annotated[Path | None, _OPTIONAL_PATH]
 HostMask = Annotated[str, _HOST_MASK]
 Domains = Annotated[tuple[str, ...], ListOf(_DOMAIN, unique=True)]
+OptionalDomain = Annotated[str, _OPTIONAL_DOMAIN]
+RedisUrl = Annotated[str, _REDIS_URL]
+Nameservers = Annotated[tuple[values.Listen, ...], ListOf(_NAMESERVER, unique=True)]
 Address = Annotated[values.Listen, _LISTEN]
 Addresses = Annotated[tuple[values.Listen, ...], ListOf(_LISTEN, unique=True)]
 Networks = Annotated[tuple[values.Network, ...], ListOf(_NETWORK)]

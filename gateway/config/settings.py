@@ -24,11 +24,14 @@ from gateway.config.kinds import (
     HostMask,
     Ipv4Prefixes,
     ListOf,
+    Nameservers,
     Networks,
+    OptionalDomain,
     OptionalPath,
     Port,
     Ports,
     Prefixes,
+    RedisUrl,
     Seconds,
     SecondsOrZero,
     Table,
@@ -98,11 +101,21 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class Directory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[directory]`: where sandbox ids are looked up, and how long an answer is kept."""
 
-    backend: Annotated[Literal["file"], choice("file", later=("sqlite", "redis", "dns"))] = "file"
-    """What holds the records."""
+    backend: Annotated[Literal["sqlite", "file", "redis", "dns"], choice("sqlite", "file", "redis", "dns")] = "sqlite"
+    """What holds the records: an embedded database, written through the admin API; a TOML file, read again when it
+    changes; a Redis server for a fleet of gateways; a DNS zone."""
 
-    path: FilePath = Path("config/sandboxes.toml")
-    """The file of records, read again when it changes; relative to the working directory."""
+    path: FilePath = Path("var/sandboxes.db")
+    """The database (made if there is none) or the TOML file of the records; relative to the working directory."""
+
+    url: RedisUrl = "redis://127.0.0.1:6379/0"
+    """The Redis server and its database: `rediss://` for TLS, `redis://user:password@…` to log in, `unix:///path`."""
+
+    zone: OptionalDomain = ""
+    """The DNS zone: a sandbox's address is the AAAA record of `<id>.<zone>`. Required by the DNS backend."""
+
+    nameservers: Nameservers = ()
+    """Who is asked, as addresses with an optional port (53); none: the system's, as in /etc/resolv.conf."""
 
     ttl: Seconds = 5.0
     """How long a found record is used without asking again (ours): bounds how long a moved sandbox is missed."""
@@ -142,6 +155,9 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     max_idle_per_target: Count = 64
     """Idle connections kept per sandbox port and worker (ours; nginx's documentation shows 16 to 64)."""
+
+    tunnel_grace: SecondsOrZero = 10.0
+    """How long a tunnel lives on whose sandbox was replaced or removed (ours): the machine may be finishing too."""
 
     host: HostMask = "preserve"
     """The Host field sent upstream: the public name as it came, or a mask such as `localhost:{port}` for dev servers

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -28,11 +29,13 @@ MAX_SIZE = 1024 * 1024 * MIB
 """Bytes (1 TiB): fits every C type that a buffer limit is handed to."""
 
 MAX_PORT = 65535
+DNS_PORT = 53
 MAX_DOMAIN = 253 - len(".") - 63
 """Octets left for a domain when a full label and a dot stand before it (RFC 1035 section 2.3.4)."""
 _LDH_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 _PORT_DIGITS = re.compile(r"0|[1-9][0-9]{0,4}")
+_REDIS_DATABASE = re.compile(r"/?|/[0-9]{1,5}")
 _MASK_PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 _MASK_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?")
 
@@ -104,6 +107,42 @@ def parse_listen(text: str) -> Listen:
     if not found or (address.version == 6) is not bracketed or not _is_port(port):
         raise ValueError(f'expected an address and a port such as "[::]:443" or "127.0.0.1:8080", got {quote(text)}')
     return Listen(str(address), int(port))
+
+
+def parse_nameserver(text: str) -> Listen:
+    """`"10.0.0.53"`, `"fd00::53"` or `"[fd00::53]:5353"`: an address, and a port if it is not 53."""
+    try:
+        return Listen(str(ipaddress.ip_address(text)), DNS_PORT)
+    except ValueError:
+        pass  # then it has a port, or is nothing
+    try:
+        server = parse_listen(text)
+    except ValueError:
+        server = None
+    if server is None or not server.port:
+        raise ValueError(f'expected an address such as "10.0.0.53" or "[fd00::53]:5353", got {quote(text)}')
+    return server
+
+
+def parse_redis_url(text: str) -> str:
+    """`"redis://[user:password@]host[:port][/database]"`, the same with `rediss` for TLS, or `"unix:///path[?db=0]"`.
+
+    What is wrong is told without the text, which may hold a password.
+    """
+    example = '"redis://127.0.0.1:6379/0", "rediss://user:password@host:6379/0" or "unix:///run/redis.sock"'
+    try:
+        parts = urlsplit(text)
+        if parts.scheme == "unix":
+            good = len(parts.path) > 1
+        else:
+            good = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # the port, or brackets that do not match
+        good = False
+    if not (good and text.isascii() and text.isprintable()):
+        raise ValueError(f"expected a URL such as {example}")
+    if parts.scheme != "unix" and (not _REDIS_DATABASE.fullmatch(parts.path) or parts.query or parts.fragment):
+        raise ValueError("a URL of Redis ends with the number of its database, such as /0")
+    return text
 
 
 def parse_network(text: str, example: str = "fd00::/8") -> Network:

@@ -1,7 +1,8 @@
 """The one cache in front of every backend.
 
 `peek` is the hot path: synchronous, one dict look-up. `fetch` is the cold one: one shared question per id, whoever
-asks. An entry lives `ttl`; a "no such sandbox" lives `negative_ttl`; and when the backend fails, an entry that was
+asks. An entry lives `ttl`, or less if the record says so;
+a "no such sandbox" lives `negative_ttl`; and when the backend fails, an entry that was
 good up to `stale` ago is served on, because an outage of the registry is no reason to take down what was reachable
 a minute ago.
 """
@@ -17,6 +18,8 @@ from gateway.tasks import Tasks
 
 MAX_ENTRIES = 100_000
 """Entries kept (about 300 octets each); the oldest goes first."""
+MIN_RECORD_TTL = 0.5
+"""Seconds a record is used at least, whatever its own ttl: zero would ask the backend for every request."""
 RETRY_AFTER_ERROR = 1.0
 """Seconds a stale entry is served before the backend is asked again."""
 
@@ -41,6 +44,8 @@ class DirectoryCache:
         self._ttl = ttl
         self._negative_ttl = negative_ttl
         self._stale = stale
+        self.moved: Callable[[Sandbox], None] = lambda before: None
+        """Called with the old record when asking again has shown another machine, or none, under its id."""
         self._entries: dict[str, _Entry] = {}
         self._asking: dict[str, asyncio.Task[Sandbox | DirectoryError | None]] = {}
         self._tasks = Tasks()
@@ -96,11 +101,15 @@ class DirectoryCache:
         """Forgets one record: what it led to was not there."""
         self._entries.pop(sandbox_id, None)
 
-    def invalidate(self, sandbox_ids: Iterable[str]) -> None:
-        """Forgets the records that the backend says have changed."""
+    def invalidate(self, sandbox_ids: Iterable[str]) -> list[Sandbox]:
+        """Forgets the records that the backend says have changed; returns those that were known."""
+        known: list[Sandbox] = []
         for sandbox_id in sandbox_ids:
-            self._entries.pop(sandbox_id, None)
+            entry = self._entries.pop(sandbox_id, None)
+            if entry is not None and entry.sandbox is not None:
+                known.append(entry.sandbox)
             self._asking.pop(sandbox_id, None)  # those who wait get what they asked for; it is not kept
+        return known
 
     async def close(self) -> None:
         """Ends the questions under way."""
@@ -111,11 +120,17 @@ class DirectoryCache:
 
     def _remember(self, sandbox_id: str, sandbox: Sandbox | None, now: float) -> None:
         entries = self._entries
-        entries.pop(sandbox_id, None)  # so that insertion order is age
+        before = entries.pop(sandbox_id, None)  # so that insertion order is age
+        known = before.sandbox if before is not None else None
+        if known is not None and (sandbox is None or sandbox.origin != known.origin):
+            self.moved(known)
         while len(entries) >= MAX_ENTRIES:
             del entries[next(iter(entries))]
-        ttl = self._negative_ttl if sandbox is None else self._ttl
-        entries[sandbox_id] = _Entry(sandbox, now + ttl, now + ttl + (0.0 if sandbox is None else self._stale))
+        if sandbox is None:
+            entries[sandbox_id] = _Entry(None, now + self._negative_ttl, now + self._negative_ttl)
+            return
+        ttl = self._ttl if sandbox.ttl is None else min(max(sandbox.ttl, MIN_RECORD_TTL), self._ttl)
+        entries[sandbox_id] = _Entry(sandbox, now + ttl, now + ttl + self._stale)
 
     def _serve_stale(self, sandbox_id: str, error: DirectoryError) -> Sandbox:
         entry = self._entries.get(sandbox_id)

@@ -1,8 +1,13 @@
-"""A sandbox as the directory knows it, and what a backend must offer."""
+"""A sandbox as the directory knows it, and what a backend must offer.
+
+`Directory` is what the gateway itself needs: looking up, and hearing of changes. `Registry` is what the admin API needs
+besides: writing. The file and DNS backends are directories only, their records are somebody else's to write.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
@@ -24,6 +29,8 @@ class Sandbox:
     app merely listens on IPv4 only."""
     host: str = ""
     """The Host field its apps are sent, as `upstream.host`; empty: what that setting says."""
+    ttl: float | None = None
+    """Seconds for which the backend says this record may be used (DNS); None: as `directory.ttl` says."""
     origin: tuple[str, str] = field(init=False)
     """(generation, address as text): the part of a pool key that is the sandbox's. Hashing an IPv6Address costs a
     microsecond, a tuple of strings a twentieth."""
@@ -42,6 +49,46 @@ class Directory(Protocol):
         """
         ...
 
+    async def watch(self, changed: Callable[[Iterable[str]], None]) -> None:
+        """Runs until cancelled; calls `changed(ids)` with the ids whose record differs from before.
+
+        A backend that is away for a while is no reason to end: it logs so once, and goes on when it is back.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Gives back what the backend holds open."""
+        ...
+
+
+class Registry(Directory, Protocol):
+    """A backend whose records are written through the admin API. Every method raises DirectoryError as `fetch` does."""
+
+    async def put(self, sandbox: Sandbox, *, expected: str | None = None, lifetime: float | None = None) -> Sandbox:
+        """Creates or replaces the record; returns it as stored.
+
+        `sandbox.generation` is ignored: the stored one stays as it is while the address stays, and is a new one, never
+        used before for this id, when the address changes or the id was removed meanwhile. Raises Conflict if `expected`
+        is given and is not the generation of the record in force. After `lifetime` seconds the record is gone.
+        """
+        ...
+
+    async def remove(self, sandbox_id: str, *, expected: str | None = None) -> bool:
+        """Whether there was such a record. Raises Conflict as `put` does."""
+        ...
+
+    async def page(self, after: str, limit: int) -> list[Sandbox]:
+        """At most `limit` records whose id is greater than `after`, in the order of their ids."""
+        ...
+
+
+class Conflict(Exception):
+    """The record is not the one the writer had in mind; `current` is its generation, None if there is no record."""
+
+    def __init__(self, current: str | None) -> None:
+        self.current = current
+        super().__init__(f"the record's generation is {current}" if current else "there is no such record")
+
 
 class DirectoryError(Exception):
     """The backend could not answer; the message says what was tried and what came of it."""
@@ -55,3 +102,8 @@ class TableDirectory:
 
     async def fetch(self, sandbox_id: str) -> Sandbox | None:
         return self.table.get(sandbox_id)
+
+    async def watch(self, changed: Callable[[Iterable[str]], None]) -> None:
+        await asyncio.Event().wait()  # nothing changes by itself
+
+    async def close(self) -> None: ...

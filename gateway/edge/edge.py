@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Protocol
 
 from gateway.config import Settings
 from gateway.directory.cache import DirectoryCache
-from gateway.directory.sandbox import Directory
+from gateway.directory.sandbox import Directory, Sandbox
 from gateway.edge.forwarded import Address
 from gateway.errors import GatewayError, Reason
 from gateway.hostname import HostnameParser, Target
@@ -74,6 +74,7 @@ class Edge:
             backend, self.clock, ttl=directory.ttl, negative_ttl=directory.negative_ttl, stale=directory.stale
         )
         self.pool = Pool(settings, AddressPolicy(settings.upstream.allow, own_listeners), self.clock)
+        self.directory.moved = lambda before: self.pool.retire(before.origin)
         parser = HostnameParser(settings.edge.domains)
         self.example_domain = parser.domains[-1]
         denied_ports = frozenset(settings.upstream.deny_ports)
@@ -144,6 +145,24 @@ class Edge:
             del self._per_address[group]
         if self.draining and not self.connections:
             self._drained.set()
+
+    # --- changes of the directory --------------------------------------------------------------------------------
+
+    def records_changed(self, sandbox_ids: Iterable[str]) -> None:
+        """The backend says that these records differ: what was opened to a machine that is replaced is given up."""
+        for sandbox in self.directory.invalidate(sandbox_ids):
+            if self.pool.serves(sandbox.origin):
+                self.tasks.spawn(self._retire_if_replaced(sandbox), f"has {sandbox.id} moved?")
+
+    async def _retire_if_replaced(self, before: Sandbox) -> None:
+        try:
+            now = await self.directory.fetch(before.id)
+        except GatewayError as error:
+            if error.reason is not Reason.DESTINATION_NOT_FOUND:
+                return  # nobody knows; the next change or request will tell
+            now = None
+        if now is None or now.origin != before.origin:
+            self.pool.retire(before.origin)
 
     # --- the sweeper ---------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
 from collections.abc import Sequence
@@ -14,10 +15,13 @@ import uvloop
 
 from gateway.admin.app import Health, make_app, start
 from gateway.config import Settings
-from gateway.directory.file import FileDirectory
+from gateway.directory.backends import open_directory
+from gateway.errors import UserError
 from gateway.process.explain import Own, make_context
 from gateway.process.worker import Question, Status
 from gateway.tasks import Tasks
+
+log = logging.getLogger("gateway.process")
 
 ANSWER_TIMEOUT = 1.0
 """Seconds a worker has to answer; one that cannot in that time is not ready."""
@@ -59,8 +63,6 @@ class Post:
     """What the admin process is given."""
 
     settings: Settings
-    directory: FileDirectory
-    """A copy of what the workers have: every process keeps its own current."""
     own: Own
     """The public listeners, which no URL leads back to."""
     token: str
@@ -75,17 +77,22 @@ class Post:
 
 def run(post: Post) -> int:
     """Serves until SIGTERM, or until the supervisor is gone. SIGUSR1 makes readiness fail."""
-    uvloop.run(_serve(post))
+    try:
+        uvloop.run(_serve(post))
+    except UserError as error:  # what was in order at the start is not so any more, e.g. the file of sandboxes
+        log.error("the admin process cannot start: %s", error)
+        return 1
     return 0
 
 
 async def _serve(post: Post) -> None:
     loop, tasks = asyncio.get_running_loop(), Tasks()
     health = Health(Workers(post.channels).ask)
-    context = make_context(post.settings, post.directory, post.own, tasks)
+    directory = open_directory(post.settings.directory)
+    context = make_context(post.settings, directory, post.own, tasks)
     runner = await start(make_app(health, context, post.token), post.door)
-    # Examinations look the record up themselves: there is no cache here to be told of changes.
-    tasks.spawn(post.directory.watch(lambda changed: None), "directory watch")
+    # Whoever asks here asks the backend itself: there is no cache to be told of changes.
+    tasks.spawn(directory.watch(lambda changed: None), "directory watch")
     finish = asyncio.Event()
 
     def drain() -> None:
@@ -98,3 +105,4 @@ async def _serve(post: Post) -> None:
     loop.remove_reader(post.lifeline)
     await runner.cleanup()
     await tasks.cancel()
+    await directory.close()

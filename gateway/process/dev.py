@@ -1,7 +1,7 @@
 """`gateway dev`: the gateway on a laptop, everything in one process and one event loop.
 
-Loopback only, the admin listener too, whatever a configuration says: it is what `gateway explain` asks, and if its port
-is taken, the gateway runs without.
+Loopback only, the admin listener too, whatever a configuration says: it is what `gateway explain` and the Python client
+ask, and if its port is taken, the gateway runs without. Sandboxes registered there are forgotten at the end.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from gateway import __version__
 from gateway.admin.app import Health, make_app, start
 from gateway.admin.auth import read_token
 from gateway.config import Listen, Settings
-from gateway.directory.sandbox import Sandbox, TableDirectory
+from gateway.directory.memory import MemoryRegistry
+from gateway.directory.sandbox import Sandbox
 from gateway.edge.edge import Edge
 from gateway.edge.listener import Listener, own_listeners
 from gateway.errors import UserError
 from gateway.observe.access_log import LineLog, text_line
-from gateway.process import demo
+from gateway.process import collector, demo
 from gateway.process.explain import make_context
 from gateway.process.sockets import bind
 from gateway.process.worker import finish_up
@@ -138,11 +139,12 @@ def _admin_socket(listen: Listen) -> tuple[socket.socket | None, str]:
 async def _serve(stage: _Stage, banner: str, colour: bool) -> None:
     loop = asyncio.get_running_loop()
     table = {each.sandbox_id: Sandbox(each.sandbox_id, IPv6Address(LOOPBACK), "dev") for each in stage.exposed}
-    directory = TableDirectory(table)
+    directory = MemoryRegistry(table)
     access_log = LineLog(partial(text_line, colour=colour), loop.call_later)
     own = own_listeners([sock for sock, _ in stage.doors] + ([stage.admin] if stage.admin else []))
     edge = Edge(stage.settings, directory, access_log, own)
     tasks = Tasks()
+    tasks.spawn(directory.watch(edge.records_changed), "directory watch")
     runners: list[web.AppRunner] = []
     if stage.demo is not None:
         runners.append(await demo.start(stage.demo))
@@ -153,6 +155,7 @@ async def _serve(stage: _Stage, banner: str, colour: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, finish.set)
     listeners = [Listener(edge, sock, tls) for sock, tls in stage.doors]
+    collector.settle()
     print(banner, flush=True)
     await finish.wait()
     for listener in listeners:
@@ -161,6 +164,7 @@ async def _serve(stage: _Stage, banner: str, colour: bool) -> None:
     for runner in runners:
         await runner.cleanup()
     await tasks.cancel()
+    await directory.close()
 
 
 async def _status(edge: Edge) -> list[dict[str, object] | None]:

@@ -9,7 +9,7 @@ from ipaddress import IPv6Address
 import uvloop
 
 from gateway.config import Settings
-from gateway.directory.file import FileDirectory
+from gateway.directory.backends import open_directory
 from gateway.directory.sandbox import Directory
 from gateway.edge.forwarded import Peer
 from gateway.explain.engine import Context, explain
@@ -41,16 +41,16 @@ def make_context(settings: Settings, directory: Directory, own: Own, tasks: Task
 
 def examine(settings: Settings, url: str) -> Report:
     """The report on `url` that a gateway with these settings would give. Raises InvalidUrl and UserError."""
-    directory = FileDirectory(settings.directory.path)
-    return uvloop.run(_examine(settings, directory, url))
+    return uvloop.run(_examine(settings, url))
 
 
-async def _examine(settings: Settings, directory: FileDirectory, url: str) -> Report:
-    tasks = Tasks()
+async def _examine(settings: Settings, url: str) -> Report:
+    tasks, directory = Tasks(), open_directory(settings.directory)
     try:
         return await explain(url, make_context(settings, directory, configured_listeners(settings), tasks))
     finally:
         await tasks.cancel()
+        await directory.close()
 
 
 def configured_listeners(settings: Settings) -> Own:

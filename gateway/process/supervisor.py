@@ -23,10 +23,10 @@ from dataclasses import dataclass
 
 from gateway.admin.auth import read_token
 from gateway.config import Settings
-from gateway.directory.file import FileDirectory
+from gateway.directory import backends
 from gateway.edge.listener import own_listeners
 from gateway.edge.refusal import redirect_to_https
-from gateway.process import admin, worker
+from gateway.process import admin, collector, worker
 from gateway.process.sockets import bind
 from gateway.process.worker import Door, Slot
 from gateway.tls.context import CertificatePair, server_context
@@ -59,7 +59,7 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         """Raises UserError, or CertificateError, with one sentence."""
         self._settings = settings
-        directory = FileDirectory(settings.directory.path)
+        backends.check(settings.directory)  # opened by the children, each for itself
         token = read_token(settings.admin.token_file)
         count = settings.process.workers or len(os.sched_getaffinity(0))
         tls = None
@@ -80,18 +80,17 @@ class Supervisor:
         alive, self._lifeline = os.pipe()  # nobody writes; it closes when this process ends, however it ends
         self._doors = [door for slot in doors for door in slot]
         own = own_listeners([admin_socket, *(door.socket for door in self._doors)])
-        post = admin.Post(settings, directory, own, token, admin_socket, [ours for ours, _ in channels], alive)
+        post = admin.Post(settings, own, token, admin_socket, [ours for ours, _ in channels], alive)
         self._admin = Child("admin", lambda: admin.run(post))
         self._workers = [
-            Child(
-                f"worker {number}", _worker_runner(settings, directory, Slot(number, tuple(slot), own, theirs, alive))
-            )
+            Child(f"worker {number}", _worker_runner(settings, Slot(number, tuple(slot), own, theirs, alive)))
             for number, (slot, (_, theirs)) in enumerate(zip(doors, channels, strict=True))
         ]
 
     def run(self) -> int:
         """Supervises until told to stop; returns the exit status."""
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        collector.settle()
         for child in (*self._workers, self._admin):
             self._start(child)
         edge, listen = self._settings.edge, self._settings.admin.listen
@@ -210,8 +209,8 @@ def _channel() -> tuple[socket.socket, socket.socket]:
     return ours, theirs
 
 
-def _worker_runner(settings: Settings, directory: FileDirectory, slot: Slot) -> Callable[[], int]:
-    return lambda: worker.run(settings, directory, slot)
+def _worker_runner(settings: Settings, slot: Slot) -> Callable[[], int]:
+    return lambda: worker.run(settings, slot)
 
 
 def _signal(child: Child, number: signal.Signals) -> None:

@@ -18,10 +18,11 @@ import msgspec
 import uvloop
 
 from gateway.config import Settings
-from gateway.directory.file import FileDirectory
+from gateway.directory.backends import open_directory
 from gateway.edge.edge import Edge
 from gateway.edge.listener import Listener, OwnListeners
 from gateway.edge.refusal import Refusal
+from gateway.errors import UserError
 from gateway.observe.access_log import AccessLog, LineLog, NoLog, json_line, text_line
 
 log = logging.getLogger("gateway.process")
@@ -70,20 +71,25 @@ class Question(msgspec.Struct):
     number: int
 
 
-def run(settings: Settings, directory: FileDirectory, slot: Slot) -> int:
+def run(settings: Settings, slot: Slot) -> int:
     """Serves until drained; returns the exit status."""
-    uvloop.run(_serve(settings, directory, slot))
+    try:
+        uvloop.run(_serve(settings, slot))
+    except UserError as error:  # what was in order at the start is not so any more, e.g. the file of sandboxes
+        log.error("worker %d cannot start: %s", slot.number, error)
+        return 1
     return 0
 
 
-async def _serve(settings: Settings, directory: FileDirectory, slot: Slot) -> None:
+async def _serve(settings: Settings, slot: Slot) -> None:
     loop = asyncio.get_running_loop()
+    directory = open_directory(settings.directory)
     edge = Edge(settings, directory, make_access_log(settings, loop), slot.own)
     finish = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, finish.set)
     loop.add_reader(slot.lifeline, finish.set)
     loop.add_reader(slot.channel, _answer, slot, edge)
-    edge.tasks.spawn(directory.watch(edge.directory.invalidate), "directory watch")
+    edge.tasks.spawn(directory.watch(edge.records_changed), "directory watch")
     listeners = [Listener(edge, door.socket, door.tls, door.refusal) for door in slot.doors]
     log.debug("worker %d ready", slot.number)
     await finish.wait()
@@ -91,6 +97,7 @@ async def _serve(settings: Settings, directory: FileDirectory, slot: Slot) -> No
     for listener in listeners:
         listener.close()
     await finish_up(edge, settings.process.drain_timeout)
+    await directory.close()
 
 
 async def finish_up(edge: Edge, patience: float) -> None:

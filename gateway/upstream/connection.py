@@ -73,6 +73,7 @@ class Http1Upstream(asyncio.BufferedProtocol):
         "_request",
         "_request_done",
         "_response",
+        "_retired",
         "_sink",
         "_socket",
         "_transport",
@@ -101,6 +102,7 @@ class Http1Upstream(asyncio.BufferedProtocol):
         self._out: list[bytes] = []  # written at the next flush
         self._chunked = False  # the request body goes out chunked
         self._paused = False
+        self._retired = False  # the sandbox was replaced: not used again
         self._informational = 0
         self.reused = False
         self.heard = False
@@ -152,7 +154,8 @@ class Http1Upstream(asyncio.BufferedProtocol):
     def pause(self) -> None:
         if not self._paused and self.state is not CLOSED:
             self._paused = True
-            self.deadline = inf  # downstream's slowness is not the sandbox's fault
+            if self.state is not TUNNEL:  # see retire
+                self.deadline = inf  # downstream's slowness is not the sandbox's fault
             self._transport.pause_reading()
 
     def resume(self) -> None:
@@ -167,7 +170,8 @@ class Http1Upstream(asyncio.BufferedProtocol):
     def release(self) -> None:
         response = self._response
         self._sink = None
-        if self.state is DONE and self._request_done and response is not None and response.keep_alive:
+        clean = self.state is DONE and self._request_done and not self._retired
+        if clean and response is not None and response.keep_alive:
             self._request = self._response = None
             if self._paused:
                 self.resume()
@@ -215,6 +219,17 @@ class Http1Upstream(asyncio.BufferedProtocol):
             return False
         return False
 
+    def retire(self, deadline: float) -> None:
+        """The sandbox behind this connection is no longer what its name means: no more requests.
+
+        One under way is finished; a tunnel, which may last for hours, has until `deadline`.
+        """
+        self._retired = True
+        if self.state is IDLE:
+            self.close()
+        elif self.state is TUNNEL:
+            self.deadline = deadline
+
     def stillborn(self) -> GatewayError | None:
         """Why a connection just dialed is of no use: it may have ended before the dialing task went on."""
         if self.state is not CLOSED:
@@ -237,6 +252,8 @@ class Http1Upstream(asyncio.BufferedProtocol):
         elif self.state is BODY:
             detail = f"the answer stood still for {timeouts.response_idle:g} s"
             self._fail(GatewayError(Reason.HTTP_RESPONSE_INCOMPLETE, detail))
+        elif self.state is TUNNEL:  # see retire
+            self._fail(GatewayError(Reason.CONNECTION_TERMINATED, "the sandbox was replaced or removed"))
         elif self.state is CLOSED:
             self._transport.abort()  # the sandbox did not take a tunnel's last octets
             self._pool.forget(self)

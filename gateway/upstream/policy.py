@@ -56,6 +56,11 @@ class AddressPolicy:
         if why:
             raise GatewayError(Reason.DESTINATION_IP_PROHIBITED, f"[{address}] is {why}")
 
+    def check_address(self, address: IPv6Address) -> None:
+        """As `check`, where there is no port yet: of a record that is about to be written."""
+        if why := self._why_not(address):
+            raise GatewayError(Reason.DESTINATION_IP_PROHIBITED, f"[{address}] is {why}")
+
     def _why_not(self, address: IPv6Address) -> str | None:
         if address.scope_id is not None:
             return "an address with a zone id"

@@ -60,6 +60,7 @@ class Timeouts:
     idle: float
     proven: float
     linger: float
+    tunnel_grace: float
 
 
 class Pool:
@@ -75,6 +76,7 @@ class Pool:
             idle=upstream.idle_timeout,
             proven=upstream.idle_proven,
             linger=settings.timeouts.linger,
+            tunnel_grace=upstream.tunnel_grace,
         )
         self.buffer_bytes = limits.buffer_bytes
         self.head_limits = HeadLimits(
@@ -134,6 +136,15 @@ class Pool:
             idle.remove(connection)
             if not idle:
                 del self._idle[connection.key]
+
+    def serves(self, origin: tuple[str, str]) -> bool:
+        """Whether there is a connection to that sandbox."""
+        return any(connection.key[0] == origin for connection in self.connections)
+
+    def retire(self, origin: tuple[str, str]) -> None:
+        """The sandbox was replaced or removed: idle connections close, others after their exchange or a grace."""
+        for connection in [each for each in self.connections if each.key[0] == origin]:
+            connection.retire(self.clock() + self.timeouts.tunnel_grace)
 
     def close(self) -> None:
         """Closes every connection; exchanges under way hear nothing, they were ended before."""

@@ -394,6 +394,7 @@ class Options:
     """What a test wants different: sections by keyword, as in the configuration file."""
 
     edge: dict[str, Any] = field(default_factory=dict)
+    directory: dict[str, Any] = field(default_factory=dict)
     upstream: dict[str, Any] = field(default_factory=dict)
     timeouts: dict[str, Any] = field(default_factory=dict)
     limits: dict[str, Any] = field(default_factory=dict)
@@ -410,6 +411,7 @@ def settings(options: Options) -> Settings:
     return replace(
         base,
         edge=replace(base.edge, **{"domains": (DOMAIN,), **options.edge}),
+        directory=replace(base.directory, **options.directory),
         upstream=replace(base.upstream, **{"allow": (IPv6Network(f"{LOOPBACK}/128"),), **options.upstream}),
         timeouts=replace(base.timeouts, **{"linger": 1.0, **options.timeouts}),
         limits=replace(base.limits, **options.limits),

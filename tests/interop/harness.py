@@ -6,11 +6,8 @@ The gateway is always another process, met as any user meets it: its command, it
 from __future__ import annotations
 
 import http.client
-import importlib.util
 import json
-import os
 import re
-import shutil
 import signal
 import socket
 import ssl
@@ -18,12 +15,11 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
+from tests.support.components import COMPONENTS, Component, module, require
 from tests.support.process import ROOT, Child, accepts, descendants, free_port, poll
 
 DOMAIN = "sandbox.localhost"
@@ -32,47 +28,15 @@ GO_BINARY = ROOT / "tests" / ".build" / "hello-go"
 
 # --- components ---------------------------------------------------------------------------------------------
 
-
-@dataclass(frozen=True, slots=True)
-class Component:
-    """Something beside the gateway that a test needs: how to see that it is there, and how to get it."""
-
-    is_there: Callable[[], bool]
-    install: str
-
-
-def _command(name: str, package: str) -> Component:
-    return Component(lambda: shutil.which(name) is not None, f"sudo apt-get install -y {package}")
-
-
-def _module(name: str) -> Component:
-    return Component(lambda: importlib.util.find_spec(name) is not None, 'pip install -e ".[test]"')
-
-
-COMPONENTS = {
-    "chromium": _command("chromium", "chromium"),
-    "chromedriver": _command("chromedriver", "chromium-driver"),
-    "certutil": _command("certutil", "libnss3-tools"),
-    "curl": _command("curl", "curl"),
-    "node": _command("node", "nodejs"),
-    "express": Component((EXPRESS / "node_modules" / "express").is_dir, "bash tests/setup.sh"),
-    "go example": Component(GO_BINARY.is_file, "bash tests/setup.sh"),
-    "flask": _module("flask"),
-    "fastapi": _module("fastapi"),
-    "uvicorn": _module("uvicorn"),
-}
-
-
-def require(*names: str) -> None:
-    """Skips the test, naming what is missing; with CI=true, where everything must run, fails it instead."""
-    for name in names:
-        component = COMPONENTS[name]
-        if not component.is_there():
-            message = f"{name} is missing; install it with: {component.install}"
-            if os.environ.get("CI") == "true":
-                pytest.fail(message, pytrace=False)
-            pytest.skip(message)
-
+COMPONENTS.update(
+    {
+        "express": Component((EXPRESS / "node_modules" / "express").is_dir, "bash tests/setup.sh"),
+        "go example": Component(GO_BINARY.is_file, "bash tests/setup.sh"),
+        "flask": module("flask"),
+        "fastapi": module("fastapi"),
+        "uvicorn": module("uvicorn"),
+    }
+)
 
 # --- the gateway --------------------------------------------------------------------------------------------
 

@@ -44,6 +44,9 @@ def test_plain_listeners_need_no_certificate() -> None:
         ({"edge.listen_plain": ["[::]:443"]}, "edge.listen_plain", "[::]:443 is in edge.listen too"),
         ({"admin.listen": "[::]:443"}, "admin.listen", "is a public listener"),
         ({"admin.listen": "0.0.0.0:9090"}, "admin.token_file", "is required, because admin.listen = 0.0.0.0:9090"),
+        ({"directory.backend": "dns"}, "directory.zone", 'is required by directory.backend = "dns"'),
+        ({"directory.backend": "file"}, "directory.path", 'is required by directory.backend = "file"'),
+        ({"directory.path": "config/sandboxes.toml"}, "directory.path", 'set directory.backend = "file"'),
         ({"limits.target_bytes": "33KiB"}, "limits.target_bytes", "larger than limits.header_bytes"),
         ({"limits.field_bytes": "33KiB"}, "limits.field_bytes", "larger than limits.header_bytes"),
     ],
@@ -86,4 +89,5 @@ def test_the_shipped_configurations_are_there() -> None:
 def test_a_shipped_configuration_can_be_served(file: Path) -> None:
     loaded = load(file=file, environ={})
     assert loaded.origins["edge.domains"] == f"file {file}"
+    assert loaded.settings.directory.backend == "file"
     assert loaded.settings.directory.path == Path("config/sandboxes.toml")

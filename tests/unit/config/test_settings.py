@@ -29,8 +29,11 @@ certificates = []
 minimum_version = "1.2"
 
 [directory]
-backend = "file"
-path = "config/sandboxes.toml"
+backend = "sqlite"
+path = "var/sandboxes.db"
+url = "redis://127.0.0.1:6379/0"
+zone = ""
+nameservers = []
 ttl = "5s"
 negative_ttl = "1s"
 stale = "10m"
@@ -44,6 +47,7 @@ response_header_timeout = "5m"
 idle_timeout = "60s"
 idle_proven = "4s"
 max_idle_per_target = 64
+tunnel_grace = "10s"
 host = "preserve"
 
 [timeouts]

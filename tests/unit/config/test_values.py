@@ -293,6 +293,69 @@ def test_host_mask_names_a_foreign_placeholder(text: str) -> None:
         values.parse_host_mask(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "server"),
+    [
+        ("10.0.0.53", Listen("10.0.0.53", 53)),
+        ("10.0.0.53:5353", Listen("10.0.0.53", 5353)),
+        ("fd00:0::53", Listen("fd00::53", 53)),
+        ("[fd00::53]:5353", Listen("fd00::53", 5353)),
+    ],
+)
+def test_nameserver_accepted(text: str, server: Listen) -> None:
+    assert values.parse_nameserver(text) == server
+    assert values.parse_nameserver(str(server)) == server
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ns1.example", "10.0.0.53:", "10.0.0.53:0", "[fd00::53]", "10.0.0.53:70000", "53"]
+)
+def test_nameserver_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected an address such as"):
+        values.parse_nameserver(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "redis://localhost",
+        "redis://localhost/",
+        "redis://127.0.0.1:6379/0",
+        "redis://:secret@[fd00::9]:6380/15",
+        "rediss://user:s%2Fcret@redis.internal:6380/3",
+        "unix:///run/redis.sock",
+        "unix://:secret@/run/redis.sock?db=2",
+    ],
+)
+def test_redis_url_accepted(text: str) -> None:
+    assert values.parse_redis_url(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "localhost:6379",
+        "http://u:secret@localhost",
+        "redis://",
+        "redis://u:secret@",
+        "redis://u:secret@localhost:x",
+        "redis://u:secret@localhost:0",
+        "redis://u:secret@[::1",
+        "redis://u:secret@localhost/zero",
+        "redis://u:secret@localhost/0/1",
+        "redis://u:secret@localhost/0?db=1",
+        "redis://u:secret@localhost/0#1",
+        "redis://u:secret@locälhost/0",
+        "unix://u:secret@",
+    ],
+)
+def test_redis_url_refused_without_showing_it(text: str) -> None:
+    with pytest.raises(ValueError, match="URL") as error:
+        values.parse_redis_url(text)
+    assert "secret" not in str(error.value)
+
+
 @given(st.text())
 def test_quote_is_one_bounded_line(text: str) -> None:
     quoted = values.quote(text)
@@ -306,6 +369,8 @@ def test_quote_is_one_bounded_line(text: str) -> None:
         values.parse_duration,
         values.parse_size,
         values.parse_listen,
+        values.parse_nameserver,
+        values.parse_redis_url,
         values.parse_network,
         values.parse_sandbox_prefix,
         values.parse_domain,

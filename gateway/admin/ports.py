@@ -1,0 +1,82 @@
+"""Is a port of a sandbox in use? The policy, one dial, and after a refusal a look at what does listen there.
+
+Asked by platform code that waits for an app to start, so it is short: it ends with the connection, and sends nothing.
+`gateway explain` is for people and goes on to HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+from msgspec.structs import replace
+
+from gateway.directory.sandbox import Sandbox
+from gateway.errors import GatewayError, Reason
+from gateway.explain.engine import DIAL, LOOK, Context
+from gateway.upstream.pool import Pool
+
+_STATES = {
+    Reason.PORT_DENIED: "denied",
+    Reason.DESTINATION_IP_PROHIBITED: "prohibited",
+    Reason.CONNECTION_REFUSED: "refused",
+    Reason.IPV4_ONLY_LISTENER: "ipv4_only",
+    Reason.CONNECTION_TIMEOUT: "timeout",
+    Reason.DESTINATION_IP_UNROUTABLE: "unroutable",
+    Reason.CONNECTION_TERMINATED: "terminated",
+    # It greets whoever connects, and was quick enough to be heard: SSH, databases.
+    Reason.HTTP_PROTOCOL_ERROR: "listening",
+    Reason.UPSTREAM_SPEAKS_TLS: "listening",
+}
+
+
+class PortState(msgspec.Struct, frozen=True):
+    """`detail` is what was observed; `url` the port's public URL, None if the gateway serves no domain."""
+
+    state: str
+    detail: str
+    url: str | None
+
+
+async def look_at(sandbox: Sandbox, port: int, template: str | None, context: Context) -> PortState:
+    """The state of `port` (1 to 65535), after `DIAL + LOOK` seconds at most.
+
+    Raises GatewayError for what is no property of the port: no descriptor left, a fault of ours.
+    """
+    url = template and template.replace("{port}", str(port))
+    try:
+        detail = await _dial(sandbox, port, context)
+    except GatewayError as error:
+        state = _STATES.get(error.reason)
+        if state is None:
+            raise
+        return PortState(state, error.detail, url)
+    return PortState("listening", detail, url)
+
+
+async def _dial(sandbox: Sandbox, port: int, context: Context) -> str:
+    settings = context.settings
+    if port in settings.upstream.deny_ports:
+        raise GatewayError(Reason.PORT_DENIED, f"port {port} is in upstream.deny_ports")
+    patient = replace(settings.upstream, connect_timeout=min(settings.upstream.connect_timeout, DIAL))
+    # One look, one pool: its connection is never anybody else's.
+    pool = Pool(replace(settings, upstream=patient), context.policy, asyncio.get_running_loop().time)
+    try:
+        await pool.dial((sandbox.origin, port))
+    except GatewayError as error:
+        if error.reason is Reason.CONNECTION_REFUSED:
+            raise await _look(error, sandbox, port, context) from error
+        raise
+    finally:
+        pool.close()
+    return f"[{sandbox.address}]:{port} accepts connections"
+
+
+async def _look(refused: GatewayError, sandbox: Sandbox, port: int, context: Context) -> GatewayError:
+    """`refused`, or that something listens on IPv4 only."""
+    try:
+        async with asyncio.timeout(LOOK):
+            findings = await context.probe.look(sandbox.address, port, sandbox.ipv4)
+    except TimeoutError:
+        return refused
+    return findings.explain(refused, str(sandbox.address), port)

@@ -1,0 +1,191 @@
+"""A directory record as the API's JSON: what a registration says, checked field by field, and what is answered.
+
+Also the entity tag of a record, which is its generation. Knows no routes and no backend.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+from urllib.parse import quote as percent_encode
+from urllib.parse import unquote
+
+import msgspec
+
+from gateway.admin.refusal import FieldError, Refusal, invalid
+from gateway.config import Settings
+from gateway.config.values import MAX_DURATION, parse_host_mask, quote
+from gateway.directory.sandbox import Sandbox
+from gateway.errors import GatewayError
+from gateway.hostname import is_sandbox_id
+from gateway.upstream.policy import AddressPolicy
+
+ANY = frozenset("*")
+"""`If-Match: *`: whatever generation it has, if there is a record."""
+NOT_AN_ID = "expected a sandbox id: a-z, 0-9, inner hyphens, at most 57 characters"
+
+_TAG = r'(?:W/)?"[\x21\x23-\x7e]*"'
+_TAGS = re.compile(rf"{_TAG}(?:[ \t]*,[ \t]*{_TAG})*")
+_STRONG_TAG = re.compile(r'(W/)?"([^"]*)"')
+_UNENCODED = "".join(chr(octet) for octet in range(0x21, 0x7F) if chr(octet) not in '"%')
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """The JSON of a sandbox."""
+
+    id: str
+    address: str
+    generation: str
+    ipv4: str | None
+    host: str | None
+    template: str | None = msgspec.field(name="publicAccessUrlTemplate")
+    """None: the gateway serves no domain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What is to be stored. The sandbox's generation is empty: it is the registry's to give."""
+
+    sandbox: Sandbox
+    lifetime: float | None
+
+
+def as_record(sandbox: Sandbox, settings: Settings) -> Record:
+    """`sandbox` as it is answered."""
+    return Record(
+        id=sandbox.id,
+        address=str(sandbox.address),
+        generation=sandbox.generation,
+        ipv4=str(sandbox.ipv4) if sandbox.ipv4 else None,
+        host=sandbox.host or None,
+        template=url_template(sandbox.id, settings),
+    )
+
+
+def url_template(sandbox_id: str, settings: Settings) -> str | None:
+    """`https://{port}-abc123.sandbox.example.dev`, in the first of the domains; without its port if that is 443."""
+    edge = settings.edge
+    if not edge.domains:
+        return None
+    port = "" if edge.public_port == 443 else f":{edge.public_port}"
+    return f"https://{{port}}-{sandbox_id}.{edge.domains[0]}{port}"
+
+
+def read_registration(sandbox_id: str, body: bytes, policy: AddressPolicy) -> Registration:
+    """What `body` (JSON) wants stored under `sandbox_id`.
+
+    Raises Refusal: 400 if it is no object, 422 with everything that is wrong with it.
+    """
+    members = _read_object(body)
+    errors = [] if is_sandbox_id(sandbox_id) else [FieldError("id", NOT_AN_ID)]
+    values: dict[str, Any] = dict.fromkeys(_READERS)
+    for name in sorted(members.keys() - values.keys()):
+        errors.append(FieldError(name, f"unknown field (expected {', '.join(values)})"))
+    for name, read in _READERS.items():
+        try:
+            values[name] = read(members.get(name))
+        except ValueError as error:
+            errors.append(FieldError(name, str(error)))
+    address = values["address"]
+    if address is not None:
+        try:
+            policy.check_address(address)
+        except GatewayError as error:
+            errors.append(FieldError("address", error.detail))
+    if errors:
+        raise invalid(errors)
+    return Registration(Sandbox(sandbox_id, address, "", values["ipv4"], values["host"]), values["lifetime"])
+
+
+def _read_object(body: bytes) -> Mapping[str, object]:
+    try:
+        members = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refusal(400, f"the body is not JSON: {error}") from None
+    if not isinstance(members, dict):
+        raise Refusal(400, 'the body is not a JSON object such as {"address": "fd00::5"}')
+    return members
+
+
+# --- fields: from a value of JSON (None: not given), or ValueError with a sentence ---------------------------------
+
+
+def _address(value: object) -> IPv6Address:
+    if value is None:
+        raise ValueError("is required: the sandbox's IPv6 address, such as fd00::5")
+    try:
+        address = IPv6Address(value) if isinstance(value, str) else None  # a number would be an address, too
+    except ValueError:
+        address = None
+    if address is None or address.scope_id is not None:
+        raise ValueError(f"expected an IPv6 address without zone, such as fd00::5, got {_shown(value)}")
+    return address
+
+
+def _ipv4(value: object) -> IPv4Address | None:
+    if value is None:
+        return None
+    try:
+        if isinstance(value, str):
+            return IPv4Address(value)
+    except ValueError:
+        pass  # told below, as whatever is not even a string
+    raise ValueError(f"expected an IPv4 address such as 10.0.0.5, got {_shown(value)}")
+
+
+def _host(value: object) -> str:
+    if value is None or value == "":
+        return ""
+    if not isinstance(value, str):
+        raise ValueError(f"expected a host such as localhost:{{port}}, got {_shown(value)}")
+    return parse_host_mask(value)
+
+
+def _lifetime(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MAX_DURATION:
+        raise ValueError(f"expected seconds, more than 0 and at most {MAX_DURATION:.0f}, got {_shown(value)}")
+    return float(value)
+
+
+_READERS: dict[str, Callable[[object], object]] = {
+    "address": _address,
+    "ipv4": _ipv4,
+    "host": _host,
+    "lifetime": _lifetime,
+}
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, str):
+        return quote(value)
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+# --- entity tags ----------------------------------------------------------------------------------------------------
+
+
+def entity_tag(generation: str) -> str:
+    """`generation` as an ETag (RFC 9110 section 8.8.3), percent-encoded where a tag cannot hold it."""
+    return f'"{percent_encode(generation, safe=_UNENCODED)}"'
+
+
+def read_if_match(values: list[str]) -> frozenset[str] | None:
+    """The generations that the If-Match fields name, `ANY` for `*`, None without a field.
+
+    Weak tags never match (RFC 9110 section 13.1.1). Raises Refusal(400): a condition that cannot be read must not be
+    taken for none.
+    """
+    if not values:
+        return None
+    text = ", ".join(values).strip()
+    if text == "*":
+        return ANY
+    if not _TAGS.fullmatch(text):
+        raise Refusal(400, 'If-Match is not a generation in double quotes, such as "7", and not *')
+    return frozenset(unquote(tag) for weak, tag in _STRONG_TAG.findall(text) if not weak)

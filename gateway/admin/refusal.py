@@ -1,0 +1,87 @@
+"""Refusals of the registration API that say more than aiohttp's exceptions can: which field and why, what a record's
+generation is, that the directory is away.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from http import HTTPStatus
+
+import msgspec
+from aiohttp import web
+
+from gateway.admin.problem import NO_STORE, Problem
+from gateway.directory.sandbox import Conflict, DirectoryError
+
+RETRY_AFTER = {"Retry-After": "1"}
+
+log = logging.getLogger("gateway.admin")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class FieldError(msgspec.Struct, frozen=True):
+    """One field of what was sent, and what is expected of it."""
+
+    field: str
+    message: str
+
+
+class InvalidFields(Problem, frozen=True, kw_only=True):
+    """A problem document that goes through the fields one by one."""
+
+    errors: Sequence[FieldError]
+
+
+class Refusal(Exception):
+    """An answer other than the one that was hoped for; `detail` is a sentence without its full stop."""
+
+    def __init__(
+        self, status: int, detail: str, *, errors: Sequence[FieldError] = (), headers: Mapping[str, str] | None = None
+    ) -> None:
+        self.status = status
+        self.detail = detail
+        self.errors = errors
+        self.headers = dict(headers or {})
+        super().__init__(detail)
+
+    def response(self) -> web.Response:
+        """The problem document."""
+        title = HTTPStatus(self.status).phrase
+        problem = Problem(title=title, status=self.status, detail=self.detail)
+        if self.errors:
+            problem = InvalidFields(title=title, status=self.status, detail=self.detail, errors=self.errors)
+        return web.Response(
+            status=self.status,
+            body=msgspec.json.encode(problem),
+            content_type="application/problem+json",
+            headers={**self.headers, **NO_STORE},
+        )
+
+
+def invalid(errors: Sequence[FieldError]) -> Refusal:
+    """422 with all of `errors`."""
+    return Refusal(422, "; ".join(f"{error.field}: {error.message}" for error in errors), errors=errors)
+
+
+def refusing(handler: Handler) -> Handler:
+    """`handler` with its refusals, those of the directory, and faults of ours turned into problem documents."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except Refusal as refusal:
+            return refusal.response()
+        except Conflict as conflict:
+            return Refusal(412, str(conflict)).response()
+        except DirectoryError as error:
+            detail = f"the directory of sandboxes does not answer: {error}"
+            return Refusal(503, detail, headers=RETRY_AFTER).response()
+        except web.HTTPException:
+            raise
+        except Exception:
+            log.exception("%s %s failed", request.method, request.path)
+            return Refusal(500, "this is a fault of the gateway, and its log says more").response()
+
+    return answer

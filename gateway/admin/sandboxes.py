@@ -1,0 +1,281 @@
+"""`/v1/sandboxes`: where the platform says which sandbox is where, and asks whether a port of one is in use.
+
+    PUT    /v1/sandboxes/{id}                201 created, 200 replaced or as it was
+    GET    /v1/sandboxes/{id}                DELETE likewise, 204
+    GET    /v1/sandboxes?after=&limit=       pages in the order of the ids
+    GET    /v1/sandboxes/{id}/ports/{port}   is something listening?
+
+Writes need a backend that is a `Registry`. How a record is stored and how the workers hear of it is the backend's
+business; what a record looks like in JSON is `records`'. `openapi.json` describes all of it for programs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeGuard
+from weakref import WeakValueDictionary
+
+import msgspec
+from aiohttp import web
+
+from gateway.admin.ports import look_at
+from gateway.admin.problem import NO_STORE
+from gateway.admin.rate import Bucket
+from gateway.admin.records import (
+    ANY,
+    NOT_AN_ID,
+    Record,
+    as_record,
+    entity_tag,
+    read_if_match,
+    read_registration,
+    url_template,
+)
+from gateway.admin.refusal import RETRY_AFTER, FieldError, Handler, Refusal, invalid, refusing
+from gateway.directory.sandbox import Directory, Registry, Sandbox, TableDirectory
+from gateway.errors import GatewayError
+from gateway.explain.engine import Context
+from gateway.hostname import is_sandbox_id
+
+RATE, BURST = 500.0, 2000
+"""Requests per second, and at once after a pause: a platform that tells a whole fleet anew is not an attack."""
+LOOKS_AT_ONCE = 16
+"""Ports looked at at the same time: each may hold a connection to a sandbox for seconds."""
+DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
+"""Records on a page."""
+MAX_BODY = 16 * 1024
+"""Octets; a record takes a few hundred."""
+OPENAPI = Path(__file__).with_name("openapi.json").read_bytes()
+
+log = logging.getLogger("gateway.admin")
+
+
+class Page(msgspec.Struct, frozen=True):
+    """`next` is what to ask for as `after`; None: that was all."""
+
+    sandboxes: list[Record]
+    next: str | None
+
+
+class Sandboxes:
+    """One per admin listener."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._bucket = Bucket(RATE, BURST, time.monotonic)
+        self._looking = 0
+        # One write at a time and id, so that "is there one?" and the write after it are one step within this process.
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        """Offers the API on `router`."""
+        router.add_get("/v1/openapi.json", self.describe)
+        router.add_get("/v1/sandboxes", self._limited(self.index))
+        router.add_get("/v1/sandboxes/{id}", self._limited(self.get))
+        router.add_put("/v1/sandboxes/{id}", self._limited(self.put))
+        router.add_delete("/v1/sandboxes/{id}", self._limited(self.delete))
+        router.add_get("/v1/sandboxes/{id}/ports/{port}", self._limited(self.port))
+
+    def _limited(self, handler: Handler) -> Handler:
+        async def limited(request: web.Request) -> web.StreamResponse:
+            wait = self._bucket.take()
+            if wait:
+                seconds = {"Retry-After": str(max(1, math.ceil(wait)))}
+                raise Refusal(429, f"more than {RATE:.0f} requests per second", headers=seconds)
+            return await handler(request)
+
+        return refusing(limited)
+
+    async def describe(self, request: web.Request) -> web.Response:
+        """The API as an OpenAPI document."""
+        return web.Response(body=OPENAPI, content_type="application/json", headers=NO_STORE)
+
+    # --- one record ------------------------------------------------------------------------------------------------
+
+    async def put(self, request: web.Request) -> web.Response:
+        """Creates or replaces a record, whole: what is not given is not kept."""
+        registry = self._registry(request)
+        sandbox_id = request.match_info["id"]
+        asked = read_registration(sandbox_id, await request.read(), self._context.policy)
+        async with self._lock(sandbox_id):
+            before = await registry.fetch(sandbox_id)
+            expected = _condition(request, sandbox_id, before)
+            stored = await registry.put(asked.sandbox, expected=expected, lifetime=asked.lifetime)
+        if before is None or _said(stored) != _said(before):
+            _audit(request, "created" if before is None else "replaced", stored)
+        if before is None:
+            return self._answer(stored, 201, {"Location": f"/v1/sandboxes/{sandbox_id}"})
+        return self._answer(stored)
+
+    async def get(self, request: web.Request) -> web.Response:
+        """One record, past every cache."""
+        return self._answer(await self._fetch(request))
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """Removes a record; exchanges and tunnels under way are the workers' to end."""
+        registry = self._registry(request)
+        sandbox_id = request.match_info["id"]
+        async with self._lock(sandbox_id):
+            before = await self._fetch(request)
+            if not await registry.remove(sandbox_id, expected=_condition(request, sandbox_id, before)):
+                raise _not_found(sandbox_id)  # somebody else was faster
+        _audit(request, "removed", before)
+        return web.Response(status=204, headers=NO_STORE)
+
+    # --- others ----------------------------------------------------------------------------------------------------
+
+    async def index(self, request: web.Request) -> web.Response:
+        """A page of records, by id."""
+        after, limit = _read_page(request)
+        found = await self._page(after, limit + 1)  # one more, to know whether there is another page
+        sandboxes = found[:limit]
+        page = Page(
+            [as_record(sandbox, self._context.settings) for sandbox in sandboxes],
+            sandboxes[-1].id if len(found) > limit else None,
+        )
+        return web.Response(body=msgspec.json.encode(page), content_type="application/json", headers=NO_STORE)
+
+    async def port(self, request: web.Request) -> web.Response:
+        """What becomes of a connection to a port of a sandbox, now."""
+        number = _read_integer(request.match_info["port"], 1, 65535)
+        if number is None:
+            raise invalid([FieldError("port", "expected an integer from 1 to 65535")])
+        sandbox = await self._fetch(request)
+        if self._looking >= LOOKS_AT_ONCE:
+            raise Refusal(429, f"{LOOKS_AT_ONCE} ports are being looked at at this moment", headers=RETRY_AFTER)
+        self._looking += 1
+        try:
+            template = url_template(sandbox.id, self._context.settings)
+            state = await look_at(sandbox, number, template, self._context)
+        except GatewayError as error:
+            raise Refusal(503, f"the gateway could not look: {error}", headers=RETRY_AFTER) from error
+        finally:
+            self._looking -= 1
+        return web.Response(body=msgspec.json.encode(state), content_type="application/json", headers=NO_STORE)
+
+    # --- the backend -----------------------------------------------------------------------------------------------
+
+    def _registry(self, request: web.Request) -> Registry:
+        directory = self._context.directory
+        if _is_registry(directory):
+            return directory
+        raise web.HTTPMethodNotAllowed(request.method, ("GET", "HEAD"), text=self._why_read_only())
+
+    def _why_read_only(self) -> str:
+        settings = self._context.settings.directory
+        places = {
+            "file": f"edit them in {settings.path}, which is read again when it changes",
+            "dns": f"they are the AAAA records of <id>.{settings.zone}, edited where that zone is kept",
+        }
+        place = places.get(settings.backend, "write them there")
+        return f"the {settings.backend} backend (directory.backend) only reads its records: {place}"
+
+    async def _fetch(self, request: web.Request) -> Sandbox:
+        sandbox_id = request.match_info["id"]
+        # What can be no id is not looked for: a backend need not know which names it may be asked.
+        sandbox = await self._context.directory.fetch(sandbox_id) if is_sandbox_id(sandbox_id) else None
+        if sandbox is None:
+            raise _not_found(sandbox_id)
+        return sandbox
+
+    async def _page(self, after: str, limit: int) -> list[Sandbox]:
+        directory = self._context.directory
+        if _is_registry(directory):
+            return await directory.page(after, limit)
+        if isinstance(directory, TableDirectory):
+            table = directory.table
+            return [table[name] for name in sorted(name for name in table if name > after)[:limit]]
+        backend = self._context.settings.directory.backend
+        raise Refusal(501, f"the {backend} backend (directory.backend) answers for one id at a time, it has no list")
+
+    def _lock(self, sandbox_id: str) -> asyncio.Lock:
+        return self._locks.setdefault(sandbox_id, asyncio.Lock())
+
+    def _answer(self, sandbox: Sandbox, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+        return web.Response(
+            status=status,
+            body=msgspec.json.encode(as_record(sandbox, self._context.settings)),
+            content_type="application/json",
+            headers={"ETag": entity_tag(sandbox.generation), **NO_STORE, **(headers or {})},
+        )
+
+
+def _is_registry(directory: Directory) -> TypeGuard[Registry]:
+    return all(hasattr(directory, verb) for verb in ("put", "remove", "page"))
+
+
+def _condition(request: web.Request, sandbox_id: str, current: Sandbox | None) -> str | None:
+    """The generation that must still be in force when the write happens; None: any, or none.
+
+    Raises Refusal(412) if `current` is not what If-Match and If-None-Match ask for.
+    """
+    absent = request.headers.getall("If-None-Match", [])
+    if absent and absent != ["*"]:
+        raise Refusal(400, "the only If-None-Match understood here is *: write only if there is no such record")
+    if absent and current is not None:
+        raise _mismatch(sandbox_id, current)
+    wanted = read_if_match(request.headers.getall("If-Match", []))
+    if wanted is None:
+        return None
+    if current is None or (wanted is not ANY and current.generation not in wanted):
+        raise _mismatch(sandbox_id, current)
+    return current.generation
+
+
+def _mismatch(sandbox_id: str, current: Sandbox | None) -> Refusal:
+    if current is None:
+        return Refusal(412, f"there is no sandbox {sandbox_id}")
+    detail = f"there is a sandbox {sandbox_id}, and its generation is {current.generation}"
+    return Refusal(412, detail, headers={"ETag": entity_tag(current.generation)})
+
+
+def _not_found(sandbox_id: str) -> Refusal:
+    shown = sandbox_id if len(sandbox_id) <= 63 else f"{sandbox_id[:62]}…"
+    return Refusal(404, f"there is no sandbox {shown}")
+
+
+def _read_page(request: web.Request) -> tuple[str, int]:
+    """The query of a list: where it begins, how long it may be. Raises Refusal(422)."""
+    query, errors = request.query, []
+    for name in sorted(set(query)):
+        if name not in ("after", "limit"):
+            errors.append(FieldError(name, "unknown parameter (expected after, limit)"))
+        elif len(query.getall(name)) > 1:
+            errors.append(FieldError(name, "given more than once"))
+    after = query.get("after", "")
+    if after and not is_sandbox_id(after):
+        errors.append(FieldError("after", NOT_AN_ID))
+    limit = _read_integer(query.get("limit", str(DEFAULT_LIMIT)), 1, MAX_LIMIT)
+    if limit is None:
+        errors.append(FieldError("limit", f"expected an integer from 1 to {MAX_LIMIT}"))
+    if errors or limit is None:
+        raise invalid(errors)
+    return after, limit
+
+
+def _read_integer(text: str, lowest: int, highest: int) -> int | None:
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(highest)) and text[0] != "0"):
+        return None
+    return int(text) if lowest <= int(text) <= highest else None
+
+
+def _said(sandbox: Sandbox) -> tuple[object, ...]:
+    """What a registration said of it; its ttl, which runs down by itself, is not part of that."""
+    return sandbox.origin, sandbox.ipv4, sandbox.host
+
+
+def _audit(request: web.Request, what: str, sandbox: Sandbox) -> None:
+    """One line per change, for whoever asks later who did it."""
+    log.info(
+        "%s %s sandbox %s: address %s, generation %s",
+        request.remote or "somebody",
+        what,
+        sandbox.id,
+        sandbox.address,
+        sandbox.generation,
+    )

@@ -1,0 +1,85 @@
+"""Records in memory that the admin API writes: the registry of `gateway dev`, gone with the process.
+
+Everything happens in one event loop, so a write is one step and needs no lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+from gateway.directory.sandbox import Conflict, Sandbox, TableDirectory
+
+_Changed = Callable[[Iterable[str]], None]
+
+
+class MemoryRegistry(TableDirectory):
+    """A `Registry`. Methods that write need a running event loop: a lifetime ends by its timer."""
+
+    def __init__(self, table: Mapping[str, Sandbox]) -> None:
+        super().__init__(table)
+        self._watchers: list[_Changed] = []
+        self._ends: dict[str, asyncio.TimerHandle] = {}  # of the records with a lifetime, and of no others
+
+    async def put(self, sandbox: Sandbox, *, expected: str | None = None, lifetime: float | None = None) -> Sandbox:
+        """As `Registry.put`. Without `lifetime` the record stays, whatever it was given before."""
+        before = self.table.get(sandbox.id)
+        _expect(before, expected)
+        # Random, because nothing remembers the generations of a removed record, and none may come twice.
+        kept = before is not None and before.address == sandbox.address
+        stored = replace(sandbox, generation=before.generation if before and kept else secrets.token_hex(8))
+        self._forget_end(sandbox.id)
+        self.table[sandbox.id] = stored
+        if lifetime is not None:
+            self._ends[sandbox.id] = asyncio.get_running_loop().call_later(lifetime, self._drop, sandbox.id)
+        if stored != before:
+            self._tell(sandbox.id)
+        return stored
+
+    async def remove(self, sandbox_id: str, *, expected: str | None = None) -> bool:
+        """As `Registry.remove`."""
+        before = self.table.get(sandbox_id)
+        _expect(before, expected)
+        if before is None:
+            return False
+        self._drop(sandbox_id)
+        return True
+
+    async def page(self, after: str, limit: int) -> list[Sandbox]:
+        """As `Registry.page`."""
+        return [self.table[name] for name in sorted(name for name in self.table if name > after)[:limit]]
+
+    async def watch(self, changed: Callable[[Iterable[str]], None]) -> None:
+        """Runs until cancelled; a change is told before the write that made it returns."""
+        self._watchers.append(changed)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._watchers.remove(changed)
+
+    async def close(self) -> None:
+        """Stops the clocks of the lifetimes."""
+        for name in list(self._ends):
+            self._forget_end(name)
+
+    def _drop(self, sandbox_id: str) -> None:
+        self._forget_end(sandbox_id)
+        del self.table[sandbox_id]
+        self._tell(sandbox_id)
+
+    def _forget_end(self, sandbox_id: str) -> None:
+        end = self._ends.pop(sandbox_id, None)
+        if end is not None:
+            end.cancel()
+
+    def _tell(self, sandbox_id: str) -> None:
+        for changed in list(self._watchers):
+            changed([sandbox_id])
+
+
+def _expect(record: Sandbox | None, expected: str | None) -> None:
+    current = record.generation if record is not None else None
+    if expected is not None and expected != current:
+        raise Conflict(current)

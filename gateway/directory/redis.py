@@ -1,0 +1,284 @@
+"""The Redis registry: one Redis, or a primary that a name or a balancer leads to, shared by any number of gateways.
+
+The keys, and the scripts that touch them, are `redis_scripts`'. Changes go through a stream and not through pub/sub,
+because a subscriber that was away has missed its messages, while a reader of a stream goes on where it stopped. Whoever
+was away for so long that the stream no longer reaches back is told of every id there is.
+
+The end of a lifetime is reported by nobody: a record carries what is left of it as its `ttl`, so that the cache in
+front drops it in time. Knows nothing of the cache, and of settings only the URL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as BrokenConnection
+from redis.exceptions import NoScriptError, RedisError
+
+from gateway.config.values import parse_host_mask, quote
+from gateway.directory.redis_scripts import (
+    CHANGES,
+    EXTENT,
+    FETCH,
+    INDEX,
+    KEPT_CHANGES,
+    PAGE,
+    PUT,
+    RECORD,
+    REMOVE,
+    Script,
+)
+from gateway.directory.sandbox import Conflict, DirectoryError, Sandbox
+from gateway.errors import UserError
+
+CONNECT_TIMEOUT = 1.0
+"""Seconds for a connection, TLS included: Redis is near, or useless."""
+COMMAND_TIMEOUT = 1.0
+"""Seconds for one answer."""
+CONNECTIONS = 16
+"""Connections of one process. A flood of unknown ids waits for one of them instead of opening thousands."""
+BLOCK = 0.5
+"""Seconds that one question for changes stays open; less than COMMAND_TIMEOUT, or silence would look like an outage."""
+RETRY_INTERVAL = 0.25
+"""Seconds between two attempts to hear of changes while Redis is away."""
+BATCH = 500
+"""Changes, or ids, taken at a time, so that no number of them holds up the event loop."""
+
+log = logging.getLogger("gateway.directory")
+
+_FORM = (
+    'directory.url: expected a URL such as "redis://10.0.0.2:6379/0", "rediss://user:password@redis.internal:6380/0" '
+    'or "unix:///run/redis.sock"; what is special in a URL is percent-encoded in a password'
+)
+
+_START = "0-0"
+
+
+class RedisRegistry:
+    """A `Registry`. Its methods belong to one event loop; until the first of them is called it has no connection."""
+
+    def __init__(self, url: str) -> None:
+        """Connects to nothing. Raises UserError if `url` is none, without repeating it: it may hold a password."""
+        try:
+            self._options: dict[str, Any] = dict(parse_url(url))
+            pool: Any = self._pool()
+            pool.make_connection()  # not connected yet: an option that is none shows here
+        except (ValueError, TypeError, RedisError):
+            raise UserError(_FORM) from None
+        self._where = _where(self._options)
+        self._redis: Redis | None = None
+        self._position: str | None = None  # the last change that was reported, or made before anything was fetched
+
+    def __repr__(self) -> str:
+        return f"<RedisRegistry {self._where}>"
+
+    # --- records -------------------------------------------------------------------------------------------------
+
+    async def fetch(self, sandbox_id: str) -> Sandbox | None:
+        """As `Directory.fetch`. A hash without an `address` is no record."""
+        await self._begin()
+        row = await self._run(FETCH, sandbox_id)
+        return None if row is None else self._sandbox(row)
+
+    async def put(self, sandbox: Sandbox, *, expected: str | None = None, lifetime: float | None = None) -> Sandbox:
+        """As `Registry.put`. A write whose answer was lost is not repeated: the caller knows what it wants now."""
+        outcome, generation = await self._write(
+            PUT,
+            sandbox.id,
+            _expectation(expected),
+            str(sandbox.address),
+            str(sandbox.ipv4 or ""),
+            sandbox.host,
+            "" if lifetime is None else str(math.ceil(lifetime * 1000)),
+        )
+        if outcome == "conflict":
+            raise Conflict(generation or None)
+        return replace(sandbox, generation=generation, ttl=lifetime)
+
+    async def remove(self, sandbox_id: str, *, expected: str | None = None) -> bool:
+        """As `Registry.remove`."""
+        outcome, generation = await self._write(REMOVE, sandbox_id, _expectation(expected))
+        if outcome == "conflict":
+            raise Conflict(generation or None)
+        return bool(outcome == "removed")
+
+    async def page(self, after: str, limit: int) -> list[Sandbox]:
+        """As `Registry.page`."""
+        return [self._sandbox(row) for row in await self._run(PAGE, after, str(limit))]
+
+    def _sandbox(self, row: list[Any]) -> Sandbox:
+        """The record that Lua's `record` returned. Others write here too, so nothing in it is taken for granted."""
+        name, address, generation, ipv4, host, left = row
+        field, value = "address", address
+        try:
+            sandbox = Sandbox(name, IPv6Address(address), generation)
+            if sandbox.address.scope_id is not None:
+                raise ValueError("zone")
+            field, value = "ipv4", ipv4
+            sandbox.ipv4 = IPv4Address(ipv4) if ipv4 else None
+            field, value = "host", host
+            sandbox.host = parse_host_mask(host) if host else ""
+        except ValueError:
+            raise DirectoryError(
+                f"{self._where}: {RECORD}{name} has the {field} {quote(value)}, which is none"
+            ) from None
+        sandbox.ttl = left / 1000 if left >= 0 else None
+        return sandbox
+
+    # --- changes -------------------------------------------------------------------------------------------------
+
+    async def watch(self, changed: Callable[[Iterable[str]], None]) -> None:
+        """As `Directory.watch`. What changed while Redis was away is reported when it is back."""
+        away = False
+        while True:
+            try:
+                await self._begin()
+                await self._catch_up(changed)
+                if away:
+                    log.info("%s: back, changes are heard of again", self._where)
+                    away = False
+                while True:
+                    await self._listen(changed)
+            except DirectoryError as error:
+                if not away:
+                    log.error("%s; changes are heard of when it is back", error)
+                    away = True
+                await asyncio.sleep(RETRY_INTERVAL)
+
+    async def _begin(self) -> None:
+        """Notes where the stream ends before the first record is read, so that no change after it is missed."""
+        if self._position is None:
+            _, last, _ = await self._run(EXTENT)
+            if self._position is None:
+                self._position = last
+
+    async def _catch_up(self, changed: Callable[[Iterable[str]], None]) -> None:
+        """Reports every id there is if the stream no longer reaches back to our position: trimmed, or lost."""
+        assert self._position is not None  # _begin
+        first, last, length = await self._run(EXTENT)
+        position = _order(self._position)
+        trimmed = _order(first) > position and (self._position != _START or length >= KEPT_CHANGES)
+        if not trimmed and _order(last) >= position:
+            return
+        log.warning("%s: %s does not reach back far enough, every sandbox is looked up anew", self._where, CHANGES)
+        bound = "-"
+        while ids := await self._ask("ZRANGEBYLEX", INDEX, bound, "+", "LIMIT", 0, BATCH):
+            changed(ids)
+            bound = f"({ids[-1]}"
+        self._position = _START  # what the stream does hold names the ids that are in the index no more
+
+    async def _listen(self, changed: Callable[[Iterable[str]], None]) -> None:
+        """Waits for the next changes, at most BLOCK."""
+        answer = await self._ask(
+            "XREAD",
+            *("COUNT", BATCH, "BLOCK", int(BLOCK * 1000)),
+            *("STREAMS", CHANGES, self._position),
+            repeat=False,  # a Redis that was started anew may have lost the stream: _catch_up finds out
+        )
+        for _, entries in answer or ():
+            changed([fields["id"] for _, fields in entries if "id" in fields])
+            self._position = entries[-1][0]
+
+    # --- the connection ------------------------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        client, self._redis = self._redis, None
+        if client is not None:
+            await client.aclose()
+
+    def _client(self) -> Any:
+        if self._redis is None:
+            self._redis = Redis.from_pool(self._pool())
+        return self._redis
+
+    def _pool(self) -> BlockingConnectionPool:
+        return BlockingConnectionPool(
+            **{
+                **self._options,
+                "socket_connect_timeout": CONNECT_TIMEOUT,
+                "socket_timeout": COMMAND_TIMEOUT,
+                "max_connections": CONNECTIONS,
+                "timeout": COMMAND_TIMEOUT,  # for one of them to become free
+                "decode_responses": True,
+                "protocol": 2,
+                "retry": Retry(NoBackoff(), 0),
+            }
+        )
+
+    async def _run(self, script: Script, *arguments: str, repeat: bool = True) -> Any:
+        try:
+            return await self._ask("EVALSHA", script.digest, 0, *arguments, repeat=repeat)
+        except NoScriptError:  # a Redis that has not seen it yet, or was started anew
+            return await self._ask("EVAL", script.text, 0, *arguments, repeat=repeat)
+
+    async def _write(self, script: Script, *arguments: str) -> Any:
+        """Runs a script that must not run twice: on a connection that has just been seen to work."""
+        await self._ask("PING")
+        return await self._run(script, *arguments, repeat=False)
+
+    async def _ask(self, *command: object, repeat: bool = True) -> Any:
+        """One command's answer. Raises DirectoryError, and NoScriptError for `_run`.
+
+        With `repeat` it is sent once more if the connection breaks: while it was idle, Redis or something on the way
+        may have closed it.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        cancelled_before = task.cancelling()
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT + COMMAND_TIMEOUT):
+                try:
+                    answer = await self._client().execute_command(*command)
+                except BrokenConnection:
+                    if not repeat:
+                        raise
+                    answer = await self._client().execute_command(*command)
+        except NoScriptError:
+            raise
+        except TimeoutError:
+            raise DirectoryError(f"{self._where}: no answer in {CONNECT_TIMEOUT + COMMAND_TIMEOUT:g} s") from None
+        except (RedisError, OSError) as error:
+            raise DirectoryError(f"{self._where}: {self._words(error)}") from error
+        # redis-py writes through asyncio.wait_for, which before Python 3.12 loses a cancellation that comes just when
+        # the write is done (cpython issue 86296): `watch` would never end.
+        if task.cancelling() > cancelled_before:
+            raise asyncio.CancelledError
+        return answer
+
+    def _words(self, error: Exception) -> str:
+        """What `error` says, on one line. Servers repeat what they do not understand, so the password is taken out."""
+        text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        password = self._options.get("password")
+        return text.replace(password, "***") if password else text
+
+
+def _where(options: dict[str, Any]) -> str:
+    """Which Redis, without user and password."""
+    database = options.get("db", 0)
+    if "path" in options:
+        return f"Redis at {options['path']}, database {database}"
+    host = options.get("host", "localhost")
+    shown = f"[{host}]" if ":" in host else host
+    return f"Redis at {shown}:{options.get('port', 6379)}, database {database}"
+
+
+def _expectation(expected: str | None) -> str:
+    """Told apart from "nothing in particular" by its first character: an expected generation may be empty."""
+    return "" if expected is None else f"={expected}"
+
+
+def _order(entry: str) -> tuple[int, int]:
+    """What entries of a stream are ordered by; "1700000000000-3" as text would not do."""
+    time, _, number = entry.partition("-")
+    return int(time), int(number)

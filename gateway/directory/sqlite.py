@@ -1,0 +1,311 @@
+"""The embedded registry: one SQLite file on a local disk, read by every worker, written by the admin process.
+
+Reading happens in the event loop itself: a record of 100,000 is there in 30 µs, an absent one is known to be in 9 µs
+(half of the 30 make the Sandbox), and a thread would add 100 µs of CPU time and a wait of milliseconds whenever the
+machine is busy. In WAL mode a reader never waits for a writer. What can hold it up is the disk, for pages that are in
+nobody's memory, and a network file system, which is not supported. Writing waits for the disk by design (2 ms: an
+acknowledged record has been synced to it, and survives a crash), so it happens in a thread of its own.
+
+Every process opens its own connections at their first use: a registry may be made before a fork, and used after it.
+A file that is replaced under its name, by a restored backup, is noticed and opened anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import TypeVar
+
+from gateway.directory.sandbox import Conflict, DirectoryError, Sandbox
+from gateway.directory.sqlite_file import WRITE_TIMEOUT, connect, identity, prepare, told, transaction
+from gateway.errors import UserError
+
+POLL_INTERVAL = 0.2
+"""Seconds between two looks for changes: one stat() and one PRAGMA that compares a number in shared memory."""
+READ_TIMEOUT = 0.01
+"""Seconds that a reader waits for a lock. Only recovery after a crash takes one that keeps readers out."""
+BATCH = 1000
+"""Changes reported at a time, so that no number of them holds up the event loop."""
+KEPT_CHANGES = 100_000
+"""Changes remembered. A watcher that is further behind, a process stopped for long, is told of every id there is."""
+
+log = logging.getLogger("gateway.directory")
+
+T = TypeVar("T")
+
+_Identity = tuple[int, int]
+
+_Row = tuple[str, str, str, str | None, str, float | None]
+"""id, address, generation, ipv4, host, expires."""
+_FETCH = """
+    SELECT id, address, generation, ipv4, host, expires FROM sandboxes
+    WHERE id = ? AND coalesce(expires > ?, 1)"""
+_PAGE = """
+    SELECT id, address, generation, ipv4, host, expires FROM sandboxes
+    WHERE id > ? AND coalesce(expires > ?, 1) ORDER BY id LIMIT ?"""
+_PUT = "INSERT OR REPLACE INTO sandboxes (id, address, generation, ipv4, host, expires) VALUES (?, ?, ?, ?, ?, ?)"
+
+
+class SqliteRegistry:
+    """A `Registry`. Its methods belong to one event loop; other processes, and other registries, may use the same file.
+
+    A record with a lifetime carries what is left of it as its `ttl`, so that the cache in front drops it in time; it
+    is deleted, and reported, by the next write.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Opens nothing."""
+        self.path = path
+        self._reader: sqlite3.Connection | None = None  # the event loop's
+        self._writer: sqlite3.Connection | None = None  # the thread's, and touched there only
+        self._thread: ThreadPoolExecutor | None = None
+        self._read_file: _Identity | None = None  # what the reader, or the one before it, was opened on
+        self._written_file: _Identity | None = None
+        # How far watching has come. Set when the reader is opened, so that nothing read through it is older.
+        self._seen = 0  # the last change that was reported, or made before
+        self._version: int | None = None  # the reader's PRAGMA data_version when there was nothing left to report
+        self._telling_all: str | None = None  # while every id there is has to be reported: the last one that was
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    async def fetch(self, sandbox_id: str) -> Sandbox | None:
+        """As `Directory.fetch`."""
+        now = time.time()
+        with self._reading() as db:
+            row: _Row | None = db.execute(_FETCH, (sandbox_id, now)).fetchone()
+        return None if row is None else self._sandbox(row, now)
+
+    async def page(self, after: str, limit: int) -> list[Sandbox]:
+        """As `Registry.page`."""
+        now = time.time()
+        with self._reading() as db:
+            rows: list[_Row] = db.execute(_PAGE, (after, now, limit)).fetchall()
+        return [self._sandbox(row, now) for row in rows]
+
+    def _sandbox(self, row: _Row, now: float) -> Sandbox:
+        name, address, generation, ipv4, host, expires = row
+        try:
+            return Sandbox(
+                name,
+                IPv6Address(address),
+                generation,
+                None if ipv4 is None else IPv4Address(ipv4),
+                host,
+                None if expires is None else expires - now,
+            )
+        except ValueError as error:
+            raise DirectoryError(f"{self.path}: the record of {name} is broken: {error}") from None
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with _errors_told(self.path):
+            if self._reader is None:
+                self._open_reader()
+                assert self._reader is not None
+            try:
+                yield self._reader
+            except sqlite3.Error:
+                self._close_reader()  # whatever it was, the next one begins anew
+                raise
+
+    def _open_reader(self) -> None:
+        prepare(self.path)
+        file = identity(self.path)  # before opening: if it is replaced in between, the next look will find out
+        db = connect(self.path, timeout=READ_TIMEOUT)
+        try:
+            db.execute("PRAGMA query_only = 1")
+            [oldest, newest] = db.execute("SELECT min(seq), max(seq) FROM changes").fetchone()
+        except BaseException:
+            db.close()
+            raise
+        if self._read_file is None:
+            self._seen = newest or 0
+        elif file != self._read_file:
+            self._tell_all(oldest)
+        self._reader, self._read_file, self._version = db, file, None
+
+    def _close_reader(self) -> None:
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
+
+    # --- watching ------------------------------------------------------------------------------------------------
+
+    async def watch(self, changed: Callable[[Iterable[str]], None]) -> None:
+        """As `Directory.watch`; within `POLL_INTERVAL` of the write.
+
+        Who has fallen behind `KEPT_CHANGES`, or finds that a backup was restored, is told of every id there is. What
+        cannot be named then, a record removed in the time that nothing is known of, is left to the cache's ttl.
+        """
+        failing = False
+        while True:
+            try:
+                names = self._news()
+            except DirectoryError as error:
+                if not failing:
+                    log.error("%s; looking again until it can be read", error)
+                failing, names = True, []
+            else:
+                if failing:
+                    log.info("%s: can be read again", self.path)
+                failing = False
+            if names:
+                changed(names)
+            await asyncio.sleep(POLL_INTERVAL if len(names) < BATCH else 0)
+
+    def _news(self) -> list[str]:
+        """At most `BATCH` ids that may differ from what was read before; fewer: that is all for now."""
+        with _errors_told(self.path):
+            # A file that was removed is read on from: the next write makes a new one.
+            if self._reader is not None and identity(self.path) not in (None, self._read_file):
+                self._close_reader()
+        with self._reading() as db:
+            if self._telling_all is None:
+                # Read before the changes: what is committed in between changes it once more.
+                [version] = db.execute("PRAGMA data_version").fetchone()
+                if version == self._version:
+                    return []
+                oldest, newest = db.execute("SELECT min(seq), max(seq) FROM changes").fetchone()
+                # Numbers start at 1; fewer than were seen: a backup has been restored into the file.
+                if (oldest or 1) <= self._seen + 1 <= (newest or 0) + 1:
+                    return self._next_changes(db, version)
+                self._tell_all(oldest)
+            return self._next_of_all(db)
+
+    def _next_changes(self, db: sqlite3.Connection, version: int) -> list[str]:
+        rows = db.execute(
+            "SELECT seq, id FROM changes WHERE seq > ? ORDER BY seq LIMIT ?", (self._seen, BATCH)
+        ).fetchall()
+        if rows:
+            self._seen = rows[-1][0]
+        if len(rows) < BATCH:
+            self._version = version
+        return [name for _, name in rows]
+
+    def _tell_all(self, oldest: int | None) -> None:
+        """Every record, and then every change that is remembered: some of them removed what is no record now."""
+        self._telling_all = ""
+        self._seen = 0 if oldest is None else oldest - 1
+
+    def _next_of_all(self, db: sqlite3.Connection) -> list[str]:
+        rows = db.execute("SELECT id FROM sandboxes WHERE id > ? ORDER BY id LIMIT ?", (self._telling_all, BATCH))
+        names: list[str] = [name for [name] in rows]
+        self._telling_all = names[-1] if len(names) == BATCH else None
+        return names
+
+    # --- writing -------------------------------------------------------------------------------------------------
+
+    async def put(self, sandbox: Sandbox, *, expected: str | None = None, lifetime: float | None = None) -> Sandbox:
+        """As `Registry.put`. Cancelled, it may have been written nevertheless."""
+        return await self._write(partial(_put, sandbox=sandbox, expected=expected, lifetime=lifetime))
+
+    async def remove(self, sandbox_id: str, *, expected: str | None = None) -> bool:
+        """As `Registry.remove`. Cancelled, it may have been written nevertheless."""
+        return await self._write(partial(_remove, sandbox_id=sandbox_id, expected=expected))
+
+    async def _write(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, "sqlite-writer")
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, job)
+
+    def _transact(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        """Runs `job` in one transaction; when this returns, it is on the disk."""
+        with _errors_told(self.path):
+            try:
+                db = self._open_writer()
+                with transaction(db):
+                    return job(db)
+            except sqlite3.Error:
+                self._close_writer()
+                raise
+
+    def _open_writer(self) -> sqlite3.Connection:
+        # What is written to a file that has lost its name would be lost with it.
+        if self._writer is not None and identity(self.path) != self._written_file:
+            self._close_writer()
+        if self._writer is None:
+            prepare(self.path)
+            self._written_file = identity(self.path)
+            self._writer = connect(self.path, timeout=WRITE_TIMEOUT)
+            self._writer.execute("PRAGMA synchronous = FULL")
+        return self._writer
+
+    def _close_writer(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
+
+    async def close(self) -> None:
+        """As `Directory.close`; waits for the writes under way."""
+        self._close_reader()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            await asyncio.get_running_loop().run_in_executor(thread, self._close_writer)
+            thread.shutdown()
+
+
+# --- in the writer's transaction ----------------------------------------------------------------------------------
+
+
+def _put(db: sqlite3.Connection, sandbox: Sandbox, expected: str | None, lifetime: float | None) -> Sandbox:
+    now = time.time()
+    _remove_expired(db, now)
+    before: _Row | None = db.execute(_FETCH, (sandbox.id, now)).fetchone()
+    _expect(None if before is None else before[2], expected)
+    address, ipv4 = str(sandbox.address), None if sandbox.ipv4 is None else str(sandbox.ipv4)
+    # A change of the lifetime alone is nothing that watchers have to be told: the record is the same.
+    same = before is not None and (address, ipv4, sandbox.host) == (before[1], before[3], before[4])
+    change = 0 if same else _report(db, sandbox.id)
+    generation = before[2] if before is not None and address == before[1] else str(change)
+    after: _Row = (sandbox.id, address, generation, ipv4, sandbox.host, None if lifetime is None else now + lifetime)
+    if after != before:  # else it is not worth a wait for the disk
+        db.execute(_PUT, after)
+    return Sandbox(sandbox.id, sandbox.address, generation, sandbox.ipv4, sandbox.host, lifetime)
+
+
+def _remove(db: sqlite3.Connection, sandbox_id: str, expected: str | None) -> bool:
+    _remove_expired(db, time.time())
+    row = db.execute("SELECT generation FROM sandboxes WHERE id = ?", (sandbox_id,)).fetchone()
+    _expect(None if row is None else row[0], expected)
+    if row is None:
+        return False
+    db.execute("DELETE FROM sandboxes WHERE id = ?", (sandbox_id,))
+    _report(db, sandbox_id)
+    return True
+
+
+def _expect(current: str | None, expected: str | None) -> None:
+    if expected is not None and expected != current:
+        raise Conflict(current)
+
+
+def _report(db: sqlite3.Connection, sandbox_id: str) -> int:
+    """Notes a change for the watchers; returns its number, which no other change of any id has or ever had."""
+    number = db.execute("INSERT INTO changes (id) VALUES (?)", (sandbox_id,)).lastrowid
+    assert number is not None
+    db.execute("DELETE FROM changes WHERE seq <= ?", (number - KEPT_CHANGES,))
+    return number
+
+
+def _remove_expired(db: sqlite3.Connection, now: float) -> None:
+    for [name] in db.execute("SELECT id FROM sandboxes WHERE expires <= ?", (now,)).fetchall():
+        db.execute("DELETE FROM sandboxes WHERE id = ?", (name,))
+        _report(db, name)
+
+
+@contextmanager
+def _errors_told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        raise DirectoryError(told(path, error)) from error
+    except UserError as error:
+        raise DirectoryError(str(error)) from error

@@ -1,0 +1,159 @@
+"""The embedded registry's file: made, recognised, brought up to date. Which records it holds is `sqlite`'s business.
+
+The file is the owner's alone (0600, in folders of 0700 where they are made here): who can write it decides where
+requests go. It must be on a local disk: WAL shares memory between processes, which no network file system offers.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from gateway.directory.sandbox import DirectoryError
+from gateway.errors import UserError
+
+APPLICATION_ID = 0x67617465
+"""Marks the file as ours ("gate"), so that another program's database is never written to."""
+WRITE_TIMEOUT = 5.0
+"""Seconds that a writer waits for another one: the admin process, `gateway sandboxes --config`, a backup."""
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        f"PRAGMA application_id = {APPLICATION_ID}",
+        """CREATE TABLE sandboxes (
+            id TEXT PRIMARY KEY,
+            address TEXT NOT NULL,
+            generation TEXT NOT NULL,
+            ipv4 TEXT,
+            host TEXT NOT NULL,
+            expires REAL  -- Unix time; NULL: never
+        ) WITHOUT ROWID""",
+        "CREATE INDEX sandboxes_by_expiry ON sandboxes (expires) WHERE expires IS NOT NULL",
+        # AUTOINCREMENT: a number never comes twice, whatever is deleted. Generations are taken from it too.
+        "CREATE TABLE changes (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL)",
+    ),
+)
+"""Step n takes a file from version n to n + 1 (`PRAGMA user_version`). A step, once released, is never edited."""
+
+
+def prepare(path: Path) -> None:
+    """Makes the file if there is none, its folders too, and brings an older one up to this version.
+
+    Raises UserError if it is another program's or of a newer version; OSError and sqlite3.Error otherwise.
+    """
+    _make_folder(path.absolute().parent)
+    with _alone(path.parent):
+        if not path.exists():
+            # Made here and not by SQLite, because of the mode; SQLite gives the same to the files it keeps beside it.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        with closing(connect(path, timeout=WRITE_TIMEOUT)) as db:
+            if _version(path, db) < len(MIGRATIONS):
+                _migrate(path, db)
+
+
+def inspect(path: Path) -> int | None:
+    """How many records there are; None: there is no file yet, and it can be made. Changes nothing.
+
+    Raises UserError with one sentence.
+    """
+    try:
+        if path.is_dir():
+            raise UserError(f"{path}: is a folder, not a file")
+        if path.exists():
+            with closing(connect(path, timeout=WRITE_TIMEOUT, mode="ro")) as db:
+                if not _version(path, db):
+                    return 0
+                count: int = db.execute("SELECT count(*) FROM sandboxes").fetchone()[0]
+                return count
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+    except (OSError, sqlite3.Error) as error:
+        raise UserError(told(path, error)) from None
+    if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        raise UserError(f"{path}: cannot be made: {folder} is no folder that this user may write to")
+    return None
+
+
+def connect(path: Path, *, timeout: float, mode: str = "rw") -> sqlite3.Connection:
+    """A connection to an existing file; SQL is executed as it stands, without transactions of Python's own."""
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
+    return sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None)
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """A write transaction from its first statement on, so that it never has to be upgraded, which could fail."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        db.rollback()
+        raise
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Which file it is that `path` names (device, inode); None: none. A restored backup is another one."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def told(path: Path, error: OSError | sqlite3.Error) -> str:
+    """`error` as a sentence that names the file."""
+    said = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+        said = 'it is not an SQLite database (for a table of sandboxes in TOML, set directory.backend = "file")'
+    return f"{path}: {said}"
+
+
+def _version(path: Path, db: sqlite3.Connection) -> int:
+    """The file's version, 0 for an empty file. Raises UserError if it is not for us."""
+    version: int = db.execute("PRAGMA user_version").fetchone()[0]
+    [application] = db.execute("PRAGMA application_id").fetchone()
+    [objects] = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application != APPLICATION_ID and (application or version or objects):
+        raise UserError(f"{path}: is another program's SQLite database")
+    if version > len(MIGRATIONS):
+        raise UserError(
+            f"{path}: is of version {version}, and this gateway knows versions up to {len(MIGRATIONS)} only: "
+            "a newer gateway has written it"
+        )
+    return version
+
+
+def _migrate(path: Path, db: sqlite3.Connection) -> None:
+    [mode] = db.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise DirectoryError(f"{path}: its file system cannot share memory between processes: use a local disk")
+    db.execute("PRAGMA synchronous = FULL")
+    with transaction(db):
+        # Read once more: what is known from before the transaction may be somebody else's past.
+        for step in MIGRATIONS[_version(path, db) :]:
+            for statement in step:
+                db.execute(statement)
+        db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+
+def _make_folder(folder: Path) -> None:
+    for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keeps other gateways out: SQLite's own lock does not cover the change to WAL, which fails if two try it.
+
+    Taken on the folder, because closing any descriptor of the file itself would drop SQLite's locks on it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,255 @@
+"""`gateway sandboxes`: records read and written, in the registry itself or through a running gateway's admin API.
+
+Both ways take the same arguments, check a registration with the same code and give the same records; which one it is
+decides nothing but who opens the backend. The API is asked with the standard library: a command is one small request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import Protocol, TypeVar
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
+
+from gateway.admin.records import Record, as_record, entity_tag, read_registration
+from gateway.admin.refusal import Refusal
+from gateway.config import Settings
+from gateway.directory import backends
+from gateway.directory.sandbox import Conflict, Directory, DirectoryError, Registry, Sandbox, TableDirectory
+from gateway.errors import UserError
+from gateway.process.explain import configured_listeners
+from gateway.upstream.policy import AddressPolicy
+
+PAGE = 1000
+"""Records asked for at a time; the API gives no more."""
+TIMEOUT = 30.0
+"""Seconds of silence from the admin listener."""
+MAX_ANSWER = 4 * 1024 * 1024
+"""Octets of an answer that are read; a full page takes a tenth."""
+
+T = TypeVar("T")
+
+
+class Records(Protocol):
+    """Where the verbs find records. Every method raises UserError with one sentence."""
+
+    def add(self, sandbox_id: str, registration: dict[str, str], expected: str | None) -> Record:
+        """Creates or replaces a record; `registration` is the JSON object that the API takes."""
+        ...
+
+    def get(self, sandbox_id: str) -> Record: ...
+
+    def remove(self, sandbox_id: str) -> None: ...
+
+    def page(self, after: str, limit: int) -> list[Record]: ...
+
+
+def every(records: Records, after: str, limit: int | None) -> Iterator[Record]:
+    """The records with ids greater than `after`, in the order of their ids; at most `limit`."""
+    left = sys.maxsize if limit is None else limit
+    while left:
+        page = records.page(after, min(left, PAGE))
+        yield from page
+        if len(page) < min(left, PAGE):
+            return
+        left -= len(page)
+        after = page[-1].id
+
+
+# --- the registry itself ------------------------------------------------------------------------------------------
+
+
+class Local:
+    """The backend of a configuration, opened for one command."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises UserError as `backends.check` does."""
+        backends.check(settings.directory)
+        self._settings = settings
+
+    def add(self, sandbox_id: str, registration: dict[str, str], expected: str | None) -> Record:
+        policy = AddressPolicy(self._settings.upstream.allow, configured_listeners(self._settings))
+        try:
+            asked = read_registration(sandbox_id, msgspec.json.encode(registration), policy)
+        except Refusal as refusal:
+            raise UserError(refusal.detail) from None
+        return self._record(
+            self._run(lambda directory: self._registry(directory).put(asked.sandbox, expected=expected))
+        )
+
+    def get(self, sandbox_id: str) -> Record:
+        self._must_exist()
+        sandbox = self._run(lambda directory: directory.fetch(sandbox_id))
+        if sandbox is None:
+            raise UserError(f"there is no sandbox {sandbox_id}")
+        return self._record(sandbox)
+
+    def remove(self, sandbox_id: str) -> None:
+        self._must_exist()
+        if not self._run(lambda directory: self._registry(directory).remove(sandbox_id)):
+            raise UserError(f"there is no sandbox {sandbox_id}")
+
+    def page(self, after: str, limit: int) -> list[Record]:
+        self._must_exist()
+        return [self._record(sandbox) for sandbox in self._run(lambda directory: self._page(directory, after, limit))]
+
+    async def _page(self, directory: Directory, after: str, limit: int) -> list[Sandbox]:
+        if isinstance(directory, TableDirectory):
+            names = sorted(name for name in directory.table if name > after)[:limit]
+            return [directory.table[name] for name in names]
+        return await self._registry(directory).page(after, limit)
+
+    def _must_exist(self) -> None:
+        # Only a record makes a database: looking for one in the wrong folder must not leave an empty one behind.
+        settings = self._settings.directory
+        if settings.backend == "sqlite" and not settings.path.exists():
+            raise UserError(
+                f"{settings.path}: there is no such file yet (relative paths start at the working directory); "
+                "the first record makes it"
+            )
+
+    def _registry(self, directory: Directory) -> Registry:
+        settings = self._settings.directory
+        registry = backends.as_registry(settings, directory)
+        if registry is not None:
+            return registry
+        if settings.backend == "file":
+            raise UserError(f"the file backend is written by hand: edit {settings.path}, it is read again by itself")
+        raise UserError(f"the dns backend has neither list nor writes: its records are edited in zone {settings.zone}")
+
+    def _run(self, ask: Callable[[Directory], Awaitable[T]]) -> T:
+        async def run() -> T:
+            directory = backends.open_directory(self._settings.directory)
+            try:
+                return await ask(directory)
+            finally:
+                await directory.close()
+
+        try:
+            return asyncio.run(run())
+        except (Conflict, DirectoryError) as error:
+            raise UserError(str(error)) from None
+
+    def _record(self, sandbox: Sandbox) -> Record:
+        return as_record(sandbox, self._settings)
+
+
+# --- the admin API ------------------------------------------------------------------------------------------------
+
+
+class _Page(msgspec.Struct):
+    sandboxes: list[Record]
+
+
+class _Problem(msgspec.Struct):
+    detail: str
+
+
+class Remote:
+    """The gateway whose admin listener is at `admin` (http://host:port)."""
+
+    def __init__(self, admin: str, token: str = "") -> None:
+        if not (token.isascii() and token.isprintable()):
+            raise UserError("the token has characters that no HTTP field can carry")
+        self._admin = admin
+        self._fields = {"Authorization": f"Bearer {token}"} if token else {}
+
+    def add(self, sandbox_id: str, registration: dict[str, str], expected: str | None) -> Record:
+        condition = {} if expected is None else {"If-Match": entity_tag(expected)}
+        return self._decode(self._ask("PUT", _path(sandbox_id), msgspec.json.encode(registration), condition), Record)
+
+    def get(self, sandbox_id: str) -> Record:
+        return self._decode(self._ask("GET", _path(sandbox_id)), Record)
+
+    def remove(self, sandbox_id: str) -> None:
+        self._ask("DELETE", _path(sandbox_id))
+
+    def page(self, after: str, limit: int) -> list[Record]:
+        query = urlencode({"limit": limit} | ({"after": after} if after else {}))
+        return self._decode(self._ask("GET", f"/v1/sandboxes?{query}"), _Page).sandboxes
+
+    def _ask(self, method: str, target: str, body: bytes | None = None, fields: dict[str, str] | None = None) -> bytes:
+        """The body of the answer, if it is a good one."""
+        parts = urlsplit(self._admin)
+        make = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        connection = make(parts.hostname or "", parts.port, timeout=TIMEOUT)
+        json = {"Content-Type": "application/json"} if body is not None else {}
+        try:
+            connection.request(
+                method, parts.path.rstrip("/") + target, body, {**self._fields, **json, **(fields or {})}
+            )
+            answer = connection.getresponse()
+            status, content = answer.status, answer.read(MAX_ANSWER)
+        except (OSError, http.client.HTTPException) as error:
+            said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise UserError(
+                f"no running gateway answers at {self._admin} ({said}): start one or name its admin listener with "
+                "--admin URL, or open the registry itself with --config FILE"
+            ) from None
+        finally:
+            connection.close()
+        if 200 <= status < 300:
+            return content
+        raise UserError(self._decode(content, _Problem, status).detail)
+
+    def _decode(self, content: bytes, kind: type[T], status: int = 200) -> T:
+        try:
+            return msgspec.json.decode(content, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise UserError(
+                f"what answers at {self._admin} is not a gateway's admin listener (HTTP {status})"
+            ) from None
+
+
+def _path(sandbox_id: str) -> str:
+    return f"/v1/sandboxes/{sandbox_id}"  # an id needs no encoding
+
+
+# --- what is shown ------------------------------------------------------------------------------------------------
+
+_COLUMNS: dict[str, Callable[[Record], str | None]] = {
+    "ID": lambda record: record.id,
+    "ADDRESS": lambda record: record.address,
+    "GENERATION": lambda record: record.generation,
+    "IPV4": lambda record: record.ipv4,
+    "HOST": lambda record: record.host,
+    "URL": lambda record: record.template,
+}
+
+
+def print_records(records: Iterable[Record], *, as_json: bool) -> None:
+    """A table on a terminal; otherwise, or `as_json`, each record as the API gives it on a line of its own."""
+    if as_json or not sys.stdout.isatty():
+        for record in records:
+            print(msgspec.json.encode(record).decode())
+    elif found := list(records):
+        print(table(found))
+    else:
+        print("no sandboxes")
+
+
+def print_removed(sandbox_id: str, *, as_json: bool) -> None:
+    """What `remove` has to say when it has worked."""
+    terse = as_json or not sys.stdout.isatty()
+    print(msgspec.json.encode({"removed": sandbox_id}).decode() if terse else f"removed {sandbox_id}")
+
+
+def table(records: Sequence[Record]) -> str:
+    """Lines for a terminal; a column that is empty for all of them is left out."""
+    columns = [
+        [name, *(_shown(value(record) or "") for record in records)]
+        for name, value in _COLUMNS.items()
+        if any(value(record) for record in records)
+    ]
+    widths = [max(map(len, column)) for column in columns]
+    rows = zip(*columns, strict=True)
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def _shown(text: str) -> str:
+    """`text` without what a terminal would obey: records may be written by others."""
+    return "".join(char if char.isprintable() else "·" for char in text)

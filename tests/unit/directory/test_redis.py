@@ -1,0 +1,439 @@
+"""The Redis registry against a real Redis: what it shares, what it says when Redis is away, what it hears afterwards.
+
+What it promises as any registry does stands in test_conformance.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis.asyncio
+
+from gateway.directory import redis as redis_module
+from gateway.directory.redis import RedisRegistry
+from gateway.directory.sandbox import Conflict, DirectoryError, Sandbox
+from gateway.errors import UserError
+from gateway.tasks import Tasks
+from tests.support.components import require
+from tests.support.process import free_port
+from tests.support.redis_server import RedisServer
+
+DEADLINE = 20.0
+"""Seconds until a test that waits for something gives up."""
+PASSWORD = "correct-horse"
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def connect(server: RedisServer) -> AsyncIterator[Callable[[], RedisRegistry]]:
+    """Opens one more gateway's registry on `server`."""
+    opened: list[RedisRegistry] = []
+
+    def connect() -> RedisRegistry:
+        opened.append(RedisRegistry(server.url))
+        return opened[-1]
+
+    yield connect
+    for registry in opened:
+        await registry.close()
+
+
+@pytest.fixture
+async def platform(server: RedisServer) -> AsyncIterator[Any]:
+    """Somebody else's client: what a platform writes with that does not use the admin API."""
+    async with redis.asyncio.Redis.from_url(server.url, decode_responses=True) as client:
+        yield client
+
+
+class Watch:
+    """A registry that is being watched, and what was heard of it."""
+
+    def __init__(self, registry: RedisRegistry) -> None:
+        self.tasks = Tasks()
+        self._changes: asyncio.Queue[str] = asyncio.Queue()
+        self.tasks.spawn(registry.watch(self._changed), "watch")
+
+    def _changed(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._changes.put_nowait(name)
+
+    async def heard(self, *names: str, within: float = DEADLINE) -> set[str]:
+        """Everything that was reported until all `names` were."""
+        heard: set[str] = set()
+        async with asyncio.timeout(within):
+            while not heard >= set(names):
+                heard.add(await self._changes.get())
+        return heard
+
+
+@pytest.fixture
+async def watch() -> AsyncIterator[Callable[[RedisRegistry], Watch]]:
+    watches: list[Watch] = []
+
+    def watch(registry: RedisRegistry) -> Watch:
+        watches.append(Watch(registry))
+        return watches[-1]
+
+    yield watch
+    for each in watches:
+        assert len(each.tasks) == 1, "watching never ends by itself"
+        await each.tasks.cancel()
+
+
+def record(name: str, address: str = "fd00::5", **more: Any) -> Sandbox:
+    return Sandbox(name, IPv6Address(address), "ignored", **more)
+
+
+async def outage(registry: RedisRegistry) -> str:
+    """The sentence that `fetch` fails with."""
+    with pytest.raises(DirectoryError) as error:
+        await registry.fetch("demo")
+    sentence = str(error.value)
+    assert sentence.startswith("Redis at ")
+    assert "\n" not in sentence
+    return sentence
+
+
+Connect = Callable[[], RedisRegistry]
+StartWatch = Callable[[RedisRegistry], Watch]
+
+
+# --- records ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_lifetime_is_the_records_ttl(connect: Connect) -> None:
+    registry = connect()
+    stored = await registry.put(record("demo"), lifetime=60.0)
+    assert stored.ttl == 60.0
+    for sandbox in (await registry.fetch("demo"), *await registry.page("", 10)):
+        assert sandbox is not None
+        assert sandbox.ttl is not None
+        assert 50 < sandbox.ttl <= 60
+    await registry.put(record("demo"))
+    sandbox = await registry.fetch("demo")
+    assert sandbox is not None
+    assert sandbox.ttl is None
+
+
+async def test_generations_do_not_repeat_after_redis_has_lost_its_data(connect: Connect, platform: Any) -> None:
+    registry = connect()
+    before = await registry.put(record("demo"))
+    await platform.flushall()
+    after = await registry.put(record("demo"))
+    assert int(after.generation) > int(before.generation)
+
+
+async def test_generations_go_on_when_the_clock_goes_back(connect: Connect, platform: Any) -> None:
+    registry = connect()
+    ahead = 4_000_000_000_000_000
+    await platform.set("gateway:generation", ahead)
+    generations = [int((await registry.put(record(name))).generation) for name in ("a", "b")]
+    assert generations == [ahead + 1, ahead + 2]
+
+
+async def test_a_restarted_redis_is_told_the_scripts_again(connect: Connect, platform: Any) -> None:
+    registry = connect()
+    await registry.put(record("demo"))
+    await platform.script_flush()
+    assert await registry.fetch("demo") is not None
+
+
+async def test_ids_of_ended_lifetimes_leave_the_index_when_somebody_comes_by(connect: Connect, platform: Any) -> None:
+    registry = connect()
+    for number in range(5):
+        await registry.put(record(f"s{number}"))
+    await platform.delete("gateway:sandbox:s0", "gateway:sandbox:s1", "gateway:sandbox:s3")  # as their end does
+    assert [sandbox.id for sandbox in await registry.page("", 2)] == ["s2", "s4"]
+    assert await platform.zrange("gateway:sandboxes", 0, -1) == ["s2", "s4"]
+
+
+async def test_a_write_that_changes_nothing_is_no_change(connect: Connect, platform: Any) -> None:
+    registry = connect()
+    for _ in range(3):
+        await registry.put(record("demo", ipv4=IPv4Address("10.0.0.5"), host="localhost"), lifetime=60.0)
+    assert await platform.xlen("gateway:changes") == 1
+
+
+async def test_an_empty_expectation_is_an_expectation(connect: Connect) -> None:
+    registry = connect()
+    for attempt in (registry.put(record("demo"), expected=""), registry.remove("demo", expected="")):
+        with pytest.raises(Conflict):
+            await attempt
+
+
+# --- a platform that writes without the admin API -----------------------------------------------------------------
+
+
+async def test_what_a_platform_writes_is_found_listed_and_reported(
+    connect: Connect, platform: Any, watch: StartWatch
+) -> None:
+    """The commands that docs/directory.md gives."""
+    registry = connect()
+    assert await registry.fetch("abc123") is None
+    heard = watch(registry)
+    async with platform.pipeline(transaction=True) as commands:
+        commands.hset("gateway:sandbox:abc123", mapping={"address": "fd00:0:0::5", "generation": "vm-42"})
+        commands.zadd("gateway:sandboxes", {"abc123": 0})
+        commands.xadd("gateway:changes", {"id": "abc123"}, maxlen=10000, approximate=True)
+        await commands.execute()
+    assert await heard.heard("abc123", within=1.0) == {"abc123"}
+    sandbox = await registry.fetch("abc123")
+    assert sandbox == Sandbox("abc123", IPv6Address("fd00::5"), "vm-42")
+    assert await registry.page("", 10) == [sandbox]
+
+
+@pytest.mark.parametrize("fields", [{}, {"generation": ""}])
+async def test_without_a_generation_the_address_is_it(connect: Connect, platform: Any, fields: dict[str, str]) -> None:
+    await platform.hset("gateway:sandbox:demo", mapping={"address": "fd00::5", **fields})
+    sandbox = await connect().fetch("demo")
+    assert sandbox is not None
+    assert sandbox.generation == "fd00::5"
+
+
+async def test_a_hash_without_an_address_is_no_record(connect: Connect, platform: Any) -> None:
+    await platform.hset("gateway:sandbox:demo", mapping={"host": "localhost"})
+    assert await connect().fetch("demo") is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("address", "10.0.0.5"),
+        ("address", ""),
+        ("address", "fe80::1%eth0"),
+        ("ipv4", "fd00::5"),
+        ("host", "{name}"),
+    ],
+)
+async def test_a_broken_record_is_an_outage_that_names_it(
+    connect: Connect, platform: Any, field: str, value: str
+) -> None:
+    await platform.hset("gateway:sandbox:demo", mapping={"address": "fd00::5", field: value})
+    sentence = await outage(connect())
+    assert f'gateway:sandbox:demo has the {field} "{value}"' in sentence
+
+
+async def test_a_key_of_another_kind_is_an_outage(connect: Connect, platform: Any) -> None:
+    await platform.set("gateway:sandbox:demo", "fd00::5")
+    assert "WRONGTYPE" in await outage(connect())
+
+
+# --- changes ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_change_reaches_every_other_gateway_in_less_than_a_second(connect: Connect, watch: StartWatch) -> None:
+    writer, readers = connect(), [connect() for _ in range(3)]
+    for reader in readers:
+        assert await reader.fetch("demo") is None
+    watches = [watch(reader) for reader in readers]
+    for change in (writer.put(record("demo")), writer.put(record("demo", "fd00::6")), writer.remove("demo")):
+        await change
+        for each in watches:
+            assert await each.heard("demo", within=1.0) == {"demo"}
+
+
+async def test_what_changed_before_watching_began_is_reported(connect: Connect, watch: StartWatch) -> None:
+    writer, reader = connect(), connect()
+    await writer.put(record("before"))
+    assert await reader.fetch("before") is not None
+    await writer.put(record("demo"))
+    await writer.put(record("other"))
+    assert await watch(reader).heard("demo", "other") == {"demo", "other"}
+
+
+async def test_many_changes_are_reported_in_pieces(
+    connect: Connect, watch: StartWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_module, "BATCH", 3)
+    writer, reader = connect(), connect()
+    await reader.fetch("demo")
+    names = {f"s{number}" for number in range(20)}
+    for name in names:
+        await writer.put(record(name))
+    assert await watch(reader).heard(*names) == names
+
+
+async def test_whoever_was_away_too_long_is_told_of_every_id(
+    connect: Connect, platform: Any, watch: StartWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_module, "BATCH", 2)
+    writer, reader = connect(), connect()
+    names = {"a", "b", "c", "d", "e"}
+    for name in names:
+        await writer.put(record(name))
+    await reader.fetch("a")
+    for name in sorted(names):
+        await writer.put(record(name, "fd00::6"))
+    await writer.remove("b")
+    await platform.xtrim("gateway:changes", maxlen=1, approximate=False)
+    assert await watch(reader).heard(*names) == names
+
+
+async def test_a_redis_that_lost_its_data_is_heard_again(connect: Connect, platform: Any, watch: StartWatch) -> None:
+    writer, reader = connect(), connect()
+    await platform.xadd("gateway:changes", {"id": "demo"}, id="99999999999999-7")  # its clock was ahead, too
+    await reader.fetch("demo")
+    await platform.flushall()
+    heard = watch(reader)
+    await writer.put(record("demo"))
+    assert await heard.heard("demo") == {"demo"}
+
+
+# --- Redis is away ------------------------------------------------------------------------------------------------
+
+
+async def test_watching_outlives_a_restart_and_tells_what_changed_meanwhile(
+    server: RedisServer,
+    connect: Connect,
+    watch: StartWatch,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    reader, writer = connect(), connect()
+    await writer.put(record("before"))
+    await reader.fetch("before")
+    heard = watch(reader)
+    await writer.put(record("first"))
+    assert await heard.heard("first") == {"first"}
+
+    # Long enough that the change below comes before it listens again.
+    monkeypatch.setattr(redis_module, "RETRY_INTERVAL", 1.5)
+    caplog.set_level(logging.INFO, logger=redis_module.log.name)
+    server.stop()
+    assert str(server.port) in await outage(reader)
+    for attempt in (writer.put(record("demo")), writer.remove("before"), writer.page("", 10)):
+        with pytest.raises(DirectoryError):
+            await attempt
+
+    server.start_again()
+    await connect().put(record("meanwhile"))
+    assert await heard.heard("meanwhile") == {"meanwhile"}
+    assert await reader.fetch("before") is not None
+    assert await writer.remove("before")
+    assert await heard.heard("before") == {"before"}
+    lines = [line.getMessage() for line in caplog.records if line.name == redis_module.log.name]
+    assert len(lines) == 2, lines
+    assert lines[0].endswith("changes are heard of when it is back")
+    assert lines[1].endswith("back, changes are heard of again")
+
+
+async def test_connections_closed_while_idle_are_nobodys_outage(
+    server: RedisServer, connect: Connect, platform: Any
+) -> None:
+    registry, tasks = connect(), Tasks()
+    await registry.put(record("demo"))
+    for closing in range(3):
+        asking = [tasks.spawn(registry.fetch("demo"), f"asker {number}") for number in range(10)]
+        assert all([await task for task in asking])
+        await platform.client_kill_filter(_type="normal", skipme=True)
+        if closing == 1:
+            await registry.put(record("demo", "fd00::6"))
+        if closing == 2:
+            assert await registry.remove("demo")
+
+
+async def test_a_redis_that_hangs_is_an_outage_in_time(server: RedisServer, connect: Connect) -> None:
+    registry = connect()
+    await registry.put(record("demo"))
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        started = asyncio.get_running_loop().time()
+        await outage(registry)
+        took = asyncio.get_running_loop().time() - started
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+    assert took < 2.5
+    assert await registry.fetch("demo") is not None
+
+
+async def test_nobody_there() -> None:
+    port = free_port()
+    registry = RedisRegistry(f"redis://someone:{PASSWORD}@127.0.0.1:{port}/3")
+    sentence = await outage(registry)
+    assert sentence.startswith(f"Redis at 127.0.0.1:{port}, database 3: ")
+    assert PASSWORD not in sentence
+    assert PASSWORD not in repr(registry)
+    await registry.close()
+
+
+# --- who may, and over what ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def guarded() -> Iterator[RedisServer]:
+    with RedisServer(password=PASSWORD) as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("user", "says"),
+    [(f":{PASSWORD}@", ""), ("", "Authentication required"), (":wrong-horse@", "invalid username-password pair")],
+    ids=["right", "none", "wrong"],
+)
+async def test_the_password_of_the_url_is_used_and_never_shown(guarded: RedisServer, user: str, says: str) -> None:
+    registry = RedisRegistry(guarded.url.replace("//", f"//{user}"))
+    if says:
+        sentence = await outage(registry)
+        assert says in sentence
+        assert "horse" not in sentence
+    else:
+        assert await registry.fetch("demo") is None
+    await registry.close()
+
+
+async def test_tls_is_spoken_and_the_certificate_checked(tmp_path: Path) -> None:
+    require("openssl")
+    certificate, key = tmp_path / "redis.pem", tmp_path / "redis.key"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    command += ["-keyout", str(key), "-out", str(certificate), "-days", "2", "-subj", "/CN=redis"]
+    subprocess.run([*command, "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+    with RedisServer(certificate=certificate, key=key) as server:
+        url = f"rediss://127.0.0.1:{server.tls_port}/0"
+        trusting = RedisRegistry(f"{url}?ssl_ca_certs={certificate}")
+        stored = await trusting.put(record("demo"))
+        assert await trusting.fetch("demo") == stored
+        await trusting.close()
+        stranger = RedisRegistry(url)
+        assert "CERTIFICATE_VERIFY_FAILED" in await outage(stranger)
+        await stranger.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "127.0.0.1:6379",
+        f"http://:{PASSWORD}@127.0.0.1:6379",
+        f"redis://:{PASSWORD}/x@127.0.0.1:6379",
+        f"redis://:{PASSWORD}@127.0.0.1:port",
+        f"redis://:{PASSWORD}@127.0.0.1:6379?unknown=1",
+        f"redis://:{PASSWORD}@127.0.0.1:6379?socket_timeout=soon",
+    ],
+)
+def test_a_broken_url_is_one_sentence_without_the_password(url: str) -> None:
+    with pytest.raises(UserError) as error:
+        RedisRegistry(url)
+    assert str(error.value).startswith("directory.url: ")
+    assert PASSWORD not in str(error.value)
+    assert error.value.__cause__ is None
+
+
+def test_the_url_cannot_lift_the_limits() -> None:
+    """A command's timeout below BLOCK would take silence for an outage."""
+    pool = RedisRegistry("redis://127.0.0.1?socket_timeout=0.1&max_connections=1")._client().connection_pool
+    assert pool.connection_kwargs["socket_timeout"] == redis_module.COMMAND_TIMEOUT > redis_module.BLOCK
+    assert pool.max_connections == redis_module.CONNECTIONS

@@ -1,0 +1,512 @@
+"""The embedded registry: its file, what survives a kill, who hears of a change and how soon, what is never repeated."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
+from ipaddress import IPv6Address
+from pathlib import Path
+
+import pytest
+
+from gateway.directory import sqlite as sqlite_module
+from gateway.directory import sqlite_file
+from gateway.directory.sandbox import Conflict, DirectoryError, Sandbox
+from gateway.directory.sqlite import SqliteRegistry
+from gateway.directory.sqlite_file import MIGRATIONS, inspect, prepare
+from gateway.errors import UserError
+from gateway.tasks import Tasks
+from tests.support.process import clean_environment
+
+DEADLINE = 20.0
+"""Seconds until a test that waits for something gives up."""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "var" / "sandboxes.db"
+
+
+@pytest.fixture
+async def make(path: Path) -> AsyncIterator[Callable[[], SqliteRegistry]]:
+    """Opens the registry once more, as another process would; all are closed at the end."""
+    opened: list[SqliteRegistry] = []
+
+    def make() -> SqliteRegistry:
+        opened.append(SqliteRegistry(path))
+        return opened[-1]
+
+    yield make
+    for registry in opened:
+        await registry.close()
+
+
+Make = Callable[[], SqliteRegistry]
+
+
+def sandbox(name: str, address: str = "fd00::5") -> Sandbox:
+    return Sandbox(name, IPv6Address(address), "")
+
+
+def sql(path: Path, statement: str) -> list[tuple[object, ...]]:
+    """What `statement` gives on the file, from outside."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        return db.execute(statement).fetchall()
+
+
+@asynccontextmanager
+async def watching(registry: SqliteRegistry) -> AsyncIterator[asyncio.Queue[str]]:
+    """Every id that `registry` reports while the block runs."""
+    heard: asyncio.Queue[str] = asyncio.Queue()
+
+    def changed(names: Iterable[str]) -> None:
+        for name in names:
+            heard.put_nowait(name)
+
+    tasks = Tasks()
+    tasks.spawn(registry.watch(changed), "watch")
+    yield heard
+    assert len(tasks) == 1, "watching never ends by itself"
+    await tasks.cancel()
+
+
+async def hear(heard: asyncio.Queue[str], *names: str) -> list[str]:
+    """Waits until all `names` were reported; returns everything that was, in order."""
+    told: list[str] = []
+    async with asyncio.timeout(DEADLINE):
+        while not set(names) <= set(told):
+            told.append(await heard.get())
+    return told
+
+
+# --- the file -----------------------------------------------------------------------------------------------------
+
+
+async def test_the_file_is_made_for_its_owner_alone(make: Make, path: Path) -> None:
+    await make().put(sandbox("demo"))
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    for file in path.parent.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+    assert sql(path, "PRAGMA user_version") == [(len(MIGRATIONS),)]
+    assert sql(path, "PRAGMA journal_mode") == [("wal",)]
+
+
+async def test_nothing_is_opened_until_it_is_used(make: Make, path: Path) -> None:
+    registry = make()
+    assert not path.parent.exists()
+    assert await registry.fetch("demo") is None
+    assert path.exists()
+
+
+async def test_an_older_file_is_brought_up_to_date_once(
+    make: Make, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make().put(sandbox("demo"))
+    step = ("ALTER TABLE sandboxes ADD COLUMN note TEXT", "UPDATE sandboxes SET note = 'new'")
+    monkeypatch.setattr(sqlite_file, "MIGRATIONS", (*MIGRATIONS, step))
+    for _ in range(2):
+        prepare(path)
+    assert sql(path, "PRAGMA user_version") == [(len(MIGRATIONS) + 1,)]
+    assert sql(path, "SELECT id, note FROM sandboxes") == [("demo", "new")]
+    assert await make().fetch("demo") is not None
+
+
+async def test_a_step_that_fails_leaves_the_file_as_it_was(
+    make: Make, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make().put(sandbox("demo"))
+    monkeypatch.setattr(sqlite_file, "MIGRATIONS", (*MIGRATIONS, ("DROP TABLE changes", "NONSENSE")))
+    with pytest.raises(DirectoryError, match=f"{path}: .*syntax error"):
+        await make().fetch("demo")
+    assert sql(path, "PRAGMA user_version") == [(len(MIGRATIONS),)]
+    assert sql(path, "SELECT id FROM changes") == [("demo",)]
+
+
+async def test_a_newer_file_is_refused_and_left_alone(make: Make, path: Path) -> None:
+    prepare(path)
+    sql(path, f"PRAGMA user_version = {len(MIGRATIONS) + 7}")
+    before = path.read_bytes()
+    for look in (prepare, inspect):
+        with pytest.raises(UserError) as error:
+            look(path)
+        assert f"version {len(MIGRATIONS) + 7}" in str(error.value)
+        assert f"up to {len(MIGRATIONS)} only" in str(error.value)
+    for attempt in (make().fetch("demo"), make().put(sandbox("demo")), make().page("", 1)):
+        with pytest.raises(DirectoryError, match="a newer gateway has written it"):
+            await attempt
+    assert path.read_bytes() == before
+
+
+def test_another_programs_file_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.db"
+    sql(path, "CREATE TABLE theirs (a)")
+    before = path.read_bytes()
+    for look in (prepare, inspect):
+        with pytest.raises(UserError, match="another program's"):
+            look(path)
+    assert path.read_bytes() == before
+
+
+def test_a_table_of_sandboxes_is_no_database(tmp_path: Path) -> None:
+    path = tmp_path / "sandboxes"
+    path.write_text('[sandboxes.demo]\naddress = "fd00::5"\n' * 100)
+    with pytest.raises(UserError) as error:
+        inspect(path)
+    assert str(error.value).startswith(f"{path}: it is not an SQLite database")
+    assert 'directory.backend = "file"' in str(error.value)
+
+
+async def test_inspecting_counts_and_changes_nothing(make: Make, path: Path) -> None:
+    assert inspect(path) is None
+    assert not path.parent.exists()
+    registry = make()
+    for name in ("a", "b"):
+        await registry.put(sandbox(name))
+    assert inspect(path) == 2
+
+
+def test_a_file_that_cannot_be_made_is_told_before_it_is_needed(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be made"):
+        inspect(tmp_path / "file" / "sandboxes.db")
+    with pytest.raises(UserError, match="is a folder"):
+        inspect(tmp_path)
+
+
+async def test_two_processes_may_make_the_file_at_once(tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from gateway.directory.sqlite_file import prepare\n"
+    code += "sys.stdin.readline()\nfor n in range(20): prepare(Path(sys.argv[1]) / str(n) / 'sandboxes.db')"
+    with ExitStack() as stack:
+        children = [stack.enter_context(child(code, str(tmp_path))) for _ in range(3)]
+        for each in children:
+            assert each.stdin is not None
+            each.stdin.write("go\n")
+            each.stdin.flush()
+        assert [each.wait(DEADLINE) for each in children] == [0, 0, 0]
+    for number in range(20):
+        assert inspect(tmp_path / str(number) / "sandboxes.db") == 0
+
+
+# --- other processes ----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def child(code: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Python in a process of its own, with pipes; killed at the end of the block."""
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", code, *arguments]
+    with subprocess.Popen(command, env=clean_environment(), stdin=pipe, stdout=pipe, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+REGISTER = """
+import asyncio, sys
+from ipaddress import IPv6Address
+from pathlib import Path
+from gateway.directory.sandbox import Sandbox
+from gateway.directory.sqlite import SqliteRegistry
+
+async def main():
+    registry = SqliteRegistry(Path(sys.argv[1]))
+    for number in range(1000):
+        stored = await registry.put(Sandbox(f"s{number}", IPv6Address(0xfd << 120 | number), ""))
+        print(number, stored.generation, flush=True)
+
+asyncio.run(main())
+"""
+
+
+async def test_what_was_acknowledged_survives_kill_9(make: Make, path: Path) -> None:
+    acknowledged: dict[str, str] = {}
+    with child(REGISTER, str(path)) as writer:
+        assert writer.stdout is not None
+        for line in writer.stdout:
+            number, generation = line.split()
+            acknowledged[f"s{number}"] = generation
+            if len(acknowledged) == 300:
+                writer.kill()  # in the middle of the next one; what is in the pipe by then is acknowledged too
+    assert 300 <= len(acknowledged) < 1000
+    registry = make()
+    for name, generation in acknowledged.items():
+        found = await registry.fetch(name)
+        assert found is not None, f"{name} was acknowledged and is not there"
+        assert (found.generation, found.address) == (generation, IPv6Address(0xFD << 120 | int(name[1:])))
+    more = await registry.put(sandbox("more"))
+    assert more.generation not in acknowledged.values()
+
+
+WATCH = """
+import asyncio, sys, time
+from pathlib import Path
+from gateway.directory.sqlite import SqliteRegistry
+
+async def main():
+    registry = SqliteRegistry(Path(sys.argv[1]))
+    await registry.fetch("demo")
+    print("ready", flush=True)
+    await registry.watch(lambda names: print(time.monotonic(), *names, flush=True))
+
+asyncio.run(main())
+"""
+
+
+async def test_readers_in_other_processes_hear_of_a_change_within_a_second(make: Make, path: Path) -> None:
+    registry = make()
+    await registry.put(sandbox("demo"))
+    with ExitStack() as stack:
+        readers = [stack.enter_context(child(WATCH, str(path))) for _ in range(2)]
+        outputs = [reader.stdout for reader in readers]
+        for output in outputs:
+            assert output is not None
+            assert output.readline() == "ready\n"
+        for number in range(3):
+            await registry.put(sandbox("demo", f"fd00::1{number}"))
+            written = time.monotonic()  # the same clock for all processes of a machine
+            for output in outputs:
+                assert output is not None
+                seen, *names = output.readline().split()
+                assert names == ["demo"]
+                assert float(seen) - written < 1.0
+
+
+# --- what is reported ---------------------------------------------------------------------------------------------
+
+
+async def test_only_what_differs_is_reported(make: Make) -> None:
+    registry, watcher = make(), make()
+    await registry.put(sandbox("same"))
+    await registry.put(sandbox("alive"), lifetime=60.0)
+    await watcher.fetch("same")
+    async with watching(watcher) as heard:
+        await registry.put(sandbox("same"))
+        await registry.put(sandbox("alive"), lifetime=90.0)
+        with pytest.raises(Conflict):
+            await registry.put(sandbox("same", "fd00::9"), expected="?")
+        await registry.remove("absent")
+        await registry.put(sandbox("other"))
+        assert await hear(heard, "other") == ["other"]
+
+
+async def test_a_watcher_in_the_writing_process_hears_too(make: Make) -> None:
+    registry = make()
+    await registry.fetch("demo")
+    async with watching(registry) as heard:
+        await registry.put(sandbox("demo"))
+        assert await hear(heard, "demo") == ["demo"]
+
+
+async def test_a_change_between_the_first_read_and_watching_is_not_missed(make: Make) -> None:
+    registry, reader = make(), make()
+    assert await reader.fetch("demo") is None
+    await registry.put(sandbox("demo"))
+    async with watching(reader) as heard:
+        assert await hear(heard, "demo") == ["demo"]
+
+
+async def test_a_change_between_two_readers_of_the_same_registry_is_not_missed(make: Make) -> None:
+    """A connection that failed is closed, and another one opened at the next look."""
+    registry, reader = make(), make()
+    assert await reader.fetch("demo") is None
+    await reader.close()
+    await registry.put(sandbox("demo"))
+    async with watching(reader) as heard:
+        assert await hear(heard, "demo") == ["demo"]
+
+
+async def test_many_changes_come_in_bounded_batches(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_module, "BATCH", 3)
+    registry, reader = make(), make()
+    await reader.fetch("demo")
+    names = [f"s{number}" for number in range(10)]
+    for name in names:
+        await registry.put(sandbox(name))
+    batches: list[list[str]] = []
+    tasks = Tasks()
+    tasks.spawn(reader.watch(lambda changed: batches.append(list(changed))), "watch")
+    async with asyncio.timeout(DEADLINE):
+        while sum(map(len, batches)) < len(names):
+            await asyncio.sleep(0)
+    await tasks.cancel()
+    assert batches == [names[0:3], names[3:6], names[6:9], names[9:]]
+
+
+async def test_who_fell_behind_is_told_of_everything(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_module, "KEPT_CHANGES", 4)
+    monkeypatch.setattr(sqlite_module, "BATCH", 3)
+    registry, reader = make(), make()
+    names = {f"s{number}" for number in range(8)}
+    for name in names:
+        await registry.put(sandbox(name))
+    await registry.put(sandbox("gone"))
+    await reader.fetch("s0")
+    for number in range(6):
+        await registry.put(sandbox("busy", f"fd00::1{number}"))
+    await registry.remove("gone")
+    async with watching(reader) as heard:
+        assert set(await hear(heard, *names, "busy", "gone")) == {*names, "busy", "gone"}
+        await registry.put(sandbox("later"))
+        assert (await hear(heard, "later"))[-1] == "later"
+
+
+async def test_changes_are_trimmed(make: Make, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_module, "KEPT_CHANGES", 5)
+    registry = make()
+    for number in range(20):
+        await registry.put(sandbox("demo", f"fd00::1{number}"))
+    assert sql(path, "SELECT count(*), max(seq) FROM changes") == [(5, 20)]
+
+
+async def test_generations_never_repeat_whatever_is_forgotten(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_module, "KEPT_CHANGES", 0)
+    seen: list[str] = []
+    for _ in range(5):
+        registry = make()  # a new process knows no more than the file
+        seen.append((await registry.put(sandbox("demo"))).generation)
+        assert await registry.remove("demo")
+        await registry.close()
+    assert len(set(seen)) == 5
+
+
+# --- lifetimes ----------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_left_of_a_lifetime_is_the_records_ttl(make: Make) -> None:
+    registry = make()
+    assert (await registry.put(sandbox("demo"), lifetime=60.0)).ttl == 60.0
+    found = await registry.fetch("demo")
+    assert found is not None and found.ttl is not None
+    assert 0 < found.ttl <= 60.0
+    await registry.put(sandbox("demo"))
+    found = await registry.fetch("demo")
+    assert found is not None and found.ttl is None
+
+
+async def test_the_next_write_removes_and_reports_what_has_expired(make: Make, path: Path) -> None:
+    registry, watcher = make(), make()
+    await registry.put(sandbox("short"), lifetime=0.05)
+    async with asyncio.timeout(DEADLINE):
+        while await watcher.fetch("short") is not None:
+            await asyncio.sleep(0.01)
+    async with watching(watcher) as heard:
+        await registry.put(sandbox("demo"))
+        assert await hear(heard, "short", "demo") == ["short", "demo"]
+    assert sql(path, "SELECT id FROM sandboxes") == [("demo",)]
+
+
+# --- trouble ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_writer_keeps_no_reader_waiting_and_another_writer_only_for_a_while(
+    make: Make, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_module, "WRITE_TIMEOUT", 0.05)
+    registry = make()
+    await registry.put(sandbox("demo"))
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("DELETE FROM sandboxes")
+        assert await make().fetch("demo") is not None
+        with pytest.raises(DirectoryError, match=f"{path}: database is locked"):
+            await make().put(sandbox("more"))
+        other.execute("ROLLBACK")
+    await registry.put(sandbox("more"))
+
+
+async def test_a_restored_backup_is_noticed(make: Make, path: Path, tmp_path: Path) -> None:
+    backup = SqliteRegistry(tmp_path / "backup.db")
+    await backup.put(sandbox("old", "fd00::1"))
+    await backup.close()  # which leaves everything in the one file
+    registry = make()
+    await registry.put(sandbox("new"))
+    assert await registry.fetch("old") is None
+    async with watching(registry) as heard:
+        (tmp_path / "backup.db").replace(path)
+        for beside in ("-wal", "-shm"):
+            path.with_name(path.name + beside).unlink(missing_ok=True)
+        await hear(heard, "old")
+        assert await registry.fetch("old") is not None
+        assert await registry.fetch("new") is None
+        await registry.put(sandbox("newer"))
+        await hear(heard, "newer")
+    assert inspect(path) == 2
+
+
+async def test_a_backup_restored_into_the_file_is_noticed(make: Make, path: Path, tmp_path: Path) -> None:
+    """As `sqlite3 FILE .restore` does: the file is the same one, and its numbers go on from where they were then."""
+    registry, reader = make(), make()
+    await registry.put(sandbox("old", "fd00::1"))
+    with closing(sqlite3.connect(path)) as now, closing(sqlite3.connect(tmp_path / "backup.db")) as then:
+        now.backup(then)
+        await registry.put(sandbox("old", "fd00::2"))
+        await registry.remove("old")
+        await reader.fetch("old")
+        async with watching(reader) as heard:
+            then.backup(now)
+            await hear(heard, "old")
+            found = await reader.fetch("old")
+            assert found is not None and found.address == IPv6Address("fd00::1")
+            await registry.put(sandbox("new"))
+            await hear(heard, "new")
+
+
+async def test_a_removed_file_is_read_on_and_made_anew_by_the_next_write(make: Make, path: Path) -> None:
+    registry = make()
+    await registry.put(sandbox("demo"))
+    assert await registry.fetch("demo") is not None
+    async with watching(registry) as heard:
+        for file in list(path.parent.iterdir()):
+            file.unlink()
+        assert await registry.fetch("demo") is not None
+        await registry.put(sandbox("other"))
+        await hear(heard, "other")
+        assert await registry.fetch("demo") is None
+    assert inspect(path) == 1
+
+
+async def test_watching_outlives_a_file_that_cannot_be_read_and_says_so_once(
+    make: Make, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sqlite_module, "POLL_INTERVAL", 0.001)
+    registry = make()
+    await registry.fetch("demo")
+    caplog.set_level(logging.INFO, "gateway.directory")
+    async with watching(registry) as heard:
+        bad = tmp_path / "bad"
+        bad.write_text("no database " * 1000)
+        kept = tmp_path / "kept.db"
+        path.rename(kept)
+        bad.replace(path)
+        await said(caplog, "not an SQLite database")
+        for _ in range(3):
+            with pytest.raises(DirectoryError, match="not an SQLite database"):
+                await registry.fetch("demo")
+            await asyncio.sleep(0)
+        kept.replace(path)
+        await said(caplog, "can be read again")
+        await make().put(sandbox("demo"))
+        await hear(heard, "demo")
+    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
+
+
+async def said(caplog: pytest.LogCaptureFixture, words: str) -> None:
+    async with asyncio.timeout(DEADLINE):
+        while not any(words in record.getMessage() for record in caplog.records):
+            await asyncio.sleep(0.001)
+
+
+async def test_a_record_somebody_has_spoilt_is_told_by_its_name(make: Make, path: Path) -> None:
+    registry = make()
+    await registry.put(sandbox("demo"))
+    sql(path, "UPDATE sandboxes SET address = 'nowhere'")
+    with pytest.raises(DirectoryError, match="the record of demo is broken"):
+        await registry.fetch("demo")
