@@ -24,6 +24,7 @@ from ipaddress import IPv6Address
 from pathlib import Path
 from statistics import median, quantiles
 from timeit import timeit
+from typing import Any
 
 import uvloop
 
@@ -63,13 +64,13 @@ async def fill_redis(url: str, count: int) -> RedisRegistry:
 
     registry = RedisRegistry(url)
     await registry.put(Sandbox(name(0), IPv6Address(address(0)), ""))
-    client = Redis.from_url(url)
-    [key] = [key async for key in client.scan_iter(f"*{name(0)}")]
-    pattern, record = key.decode(), await client.hgetall(key)
+    client = Redis.from_url(url, decode_responses=True)
+    [pattern] = [str(key) async for key in client.scan_iter(f"*{name(0)}")]
+    record: dict[Any, Any] = await client.hgetall(pattern)
     for start in range(1, count, BATCH):
         async with client.pipeline(transaction=False) as pipe:
             for number in range(start, min(start + BATCH, count)):
-                pipe.hset(pattern.replace(name(0), name(number)), mapping={**record, b"address": address(number)})
+                pipe.hset(pattern.replace(name(0), name(number)), mapping={**record, "address": address(number)})
             await pipe.execute()
     await client.aclose()
     return registry
