@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, IPv6Network
 
 import pytest
 
@@ -425,3 +425,14 @@ async def test_the_app_recovers(gateway: Gateway, app: App) -> None:
     await upstream.request()
     upstream.send(OK)
     assert (await browser.answer()).body == b"ok"
+
+
+async def test_a_forbidden_address_gets_no_packet(open_gateway: OpenGateway) -> None:
+    """The directory's word is not enough: something listens where the record points, and never hears of it."""
+    gateway = await open_gateway(upstream={"allow": (IPv6Network("fd00::/8"),)})
+    app = await gateway.app()
+    browser = await gateway.connect()
+    browser.send(get(app))
+    await failed(gateway, browser, 502, b"destination_ip_prohibited")
+    await gateway.settled()
+    assert app.connections == []
