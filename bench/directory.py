@@ -48,22 +48,22 @@ def address(number: int) -> str:
 
 async def fill_sqlite(path: Path, count: int) -> SqliteRegistry:
     """The first record by the registry itself, which makes the file; the others past its list of changes."""
-    registry = SqliteRegistry(path)
-    await registry.put(Sandbox(name(0), IPv6Address(address(0)), ""))
+    store = SqliteRegistry(path)
+    await store.put(Sandbox(name(0), IPv6Address(address(0)), ""))
     with sqlite3.connect(path) as connection:
         connection.executemany(
             "INSERT INTO sandboxes (id, address, generation, ipv4, host, expires) VALUES (?, ?, '1', NULL, '', NULL)",
             ((name(number), address(number)) for number in range(1, count)),
         )
-    return registry
+    return store
 
 
 async def fill_redis(url: str, count: int) -> RedisRegistry:
     """The first record by the registry itself; the others are copies of its hash with other addresses."""
     from redis.asyncio import Redis
 
-    registry = RedisRegistry(url)
-    await registry.put(Sandbox(name(0), IPv6Address(address(0)), ""))
+    store = RedisRegistry(url)
+    await store.put(Sandbox(name(0), IPv6Address(address(0)), ""))
     client = Redis.from_url(url, decode_responses=True)
     [pattern] = [str(key) async for key in client.scan_iter(f"*{name(0)}")]
     record: dict[Any, Any] = await client.hgetall(pattern)
@@ -73,16 +73,16 @@ async def fill_redis(url: str, count: int) -> RedisRegistry:
                 pipe.hset(pattern.replace(name(0), name(number)), mapping={**record, "address": address(number)})
             await pipe.execute()
     await client.aclose()
-    return registry
+    return store
 
 
-async def measure(title: str, registry: Registry, count: int, questions: int) -> None:
+async def measure(title: str, store: Registry, count: int, questions: int) -> None:
     """Prints the figures of one backend."""
     loop = asyncio.get_running_loop()
-    cache = DirectoryCache(registry, loop.time, ttl=3600, negative_ttl=1, stale=0)
+    cache = DirectoryCache(store, loop.time, ttl=3600, negative_ttl=1, stale=0)
     chosen = random.Random(1).sample(range(count), min(count, questions))
     for number in chosen[:100]:
-        await registry.fetch(name(number))
+        await store.fetch(name(number))
     times = []
     for number in chosen:
         began = time.perf_counter()
@@ -102,7 +102,7 @@ async def measure(title: str, registry: Registry, count: int, questions: int) ->
         f"   hit: {hit:.2f} µs   cache with {len(cache):,} entries: {held / 1024:.0f} MiB more"
     )
     await cache.close()
-    await registry.close()
+    await store.close()
 
 
 @contextmanager

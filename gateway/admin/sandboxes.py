@@ -99,13 +99,13 @@ class Sandboxes:
 
     async def put(self, request: web.Request) -> web.Response:
         """Creates or replaces a record, whole: what is not given is not kept."""
-        registry = self._registry(request)
+        store = self._registry(request)
         sandbox_id = request.match_info["id"]
         asked = read_registration(sandbox_id, await request.read(), self._context.policy)
         async with self._lock(sandbox_id):
-            before = await registry.fetch(sandbox_id)
+            before = await store.fetch(sandbox_id)
             expected = _condition(request, sandbox_id, before)
-            stored = await registry.put(asked.sandbox, expected=expected, lifetime=asked.lifetime)
+            stored = await store.put(asked.sandbox, expected=expected, lifetime=asked.lifetime)
         if before is None or _said(stored) != _said(before):
             _audit(request, "created" if before is None else "replaced", stored)
         if before is None:
@@ -118,11 +118,11 @@ class Sandboxes:
 
     async def delete(self, request: web.Request) -> web.Response:
         """Removes a record; exchanges and tunnels under way are the workers' to end."""
-        registry = self._registry(request)
+        store = self._registry(request)
         sandbox_id = request.match_info["id"]
         async with self._lock(sandbox_id):
             before = await self._fetch(request)
-            if not await registry.remove(sandbox_id, expected=_condition(request, sandbox_id, before)):
+            if not await store.remove(sandbox_id, expected=_condition(request, sandbox_id, before)):
                 raise _not_found(sandbox_id)  # somebody else was faster
         _audit(request, "removed", before)
         return web.Response(status=204, headers=NO_STORE)

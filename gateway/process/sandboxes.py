@@ -114,9 +114,9 @@ class Local:
 
     def _registry(self, directory: Directory) -> Registry:
         settings = self._settings.directory
-        registry = backends.as_registry(settings, directory)
-        if registry is not None:
-            return registry
+        store = backends.as_registry(settings, directory)
+        if store is not None:
+            return store
         if settings.backend == "file":
             raise UserError(f"the file backend is written by hand: edit {settings.path}, it is read again by itself")
         raise UserError(f"the dns backend has neither list nor writes: its records are edited in zone {settings.zone}")

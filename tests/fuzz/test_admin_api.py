@@ -43,8 +43,8 @@ class Api:
 
     async def _serve(self) -> None:
         self._loop, self._finish = asyncio.get_running_loop(), asyncio.Event()
-        registry = MemoryRegistry({name: Sandbox(name, IPv6Address("::1"), "7") for name in ("0", "a", "box")})
-        context = make_context(Looking(), directory=registry)  # ::1 is all that it may dial
+        store = MemoryRegistry({name: Sandbox(name, IPv6Address("::1"), "7") for name in ("0", "a", "box")})
+        context = make_context(Looking(), directory=store)  # ::1 is all that it may dial
         runner = web.AppRunner(make_app(Health(one_ready_worker), context))
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -54,7 +54,7 @@ class Api:
         await self._finish.wait()
         await runner.cleanup()
         await context.tasks.cancel()
-        await registry.close()
+        await store.close()
 
     def start(self) -> None:
         self._thread.start()

@@ -349,40 +349,40 @@ async def test_every_watcher_is_told(stage: Stage) -> None:
 
 @backends(writes=True)
 async def test_what_is_put_is_found(stage: Stage) -> None:
-    registry = stage.registry()
+    store = stage.registry()
     wanted = record("demo", "fd00::5", ipv4=IPv4Address("10.0.0.5"), host="localhost:{port}")
-    stored = await registry.put(wanted)
+    stored = await store.put(wanted)
     assert stored.generation not in ("", wanted.generation)
     assert shown(replace(stored, generation=wanted.generation)) == shown(wanted)
-    assert shown(await registry.fetch("demo")) == shown(stored)
+    assert shown(await store.fetch("demo")) == shown(stored)
     assert shown(await stage.open().fetch("demo")) == shown(stored)
 
 
 @backends(writes=True)
 async def test_putting_replaces_the_whole_record(stage: Stage) -> None:
-    registry = stage.registry()
-    await registry.put(record("demo", "fd00::5", ipv4=IPv4Address("10.0.0.5"), host="localhost:{port}"))
-    await registry.put(record("demo", "fd00::5"))
-    sandbox = await found(registry, "demo")
+    store = stage.registry()
+    await store.put(record("demo", "fd00::5", ipv4=IPv4Address("10.0.0.5"), host="localhost:{port}"))
+    await store.put(record("demo", "fd00::5"))
+    sandbox = await found(store, "demo")
     assert (sandbox.ipv4, sandbox.host) == (None, "")
 
 
 @backends(writes=True)
 async def test_the_generation_stays_while_the_address_stays(stage: Stage) -> None:
-    registry = stage.registry()
-    first = await registry.put(record("demo", "fd00::5"))
-    again = await registry.put(record("demo", "fd00::5", host="localhost"))
+    store = stage.registry()
+    first = await store.put(record("demo", "fd00::5"))
+    again = await store.put(record("demo", "fd00::5", host="localhost"))
     assert again.generation == first.generation
-    assert (await found(registry, "demo")).host == "localhost"
+    assert (await found(store, "demo")).host == "localhost"
 
 
 @backends(writes=True)
 async def test_a_generation_is_never_used_again(stage: Stage) -> None:
-    registry, other = stage.registry(), stage.registry()
+    store, other = stage.registry(), stage.registry()
     seen: list[str] = []
     for address in ("fd00::5", "fd00::6", "fd00::5"):
-        seen.append((await registry.put(record("demo", address))).generation)
-    for writer in (registry, other):
+        seen.append((await store.put(record("demo", address))).generation)
+    for writer in (store, other):
         assert await writer.remove("demo")
         seen.append((await writer.put(record("demo", "fd00::5"))).generation)
     assert len(set(seen)) == len(seen), seen
@@ -390,50 +390,50 @@ async def test_a_generation_is_never_used_again(stage: Stage) -> None:
 
 @backends(writes=True)
 async def test_removing_says_whether_there_was_one(stage: Stage) -> None:
-    registry = stage.registry()
-    await registry.put(record("demo", "fd00::5"))
-    assert await registry.remove("demo") is True
-    assert await registry.fetch("demo") is None
-    assert await registry.remove("demo") is False
+    store = stage.registry()
+    await store.put(record("demo", "fd00::5"))
+    assert await store.remove("demo") is True
+    assert await store.fetch("demo") is None
+    assert await store.remove("demo") is False
 
 
 @backends(writes=True)
 async def test_a_writer_who_expects_the_right_generation_succeeds(stage: Stage) -> None:
-    registry = stage.registry()
-    first = await registry.put(record("demo", "fd00::5"))
-    second = await registry.put(record("demo", "fd00::6"), expected=first.generation)
-    assert (await found(registry, "demo")).address == IPv6Address("fd00::6")
-    assert await registry.remove("demo", expected=second.generation)
+    store = stage.registry()
+    first = await store.put(record("demo", "fd00::5"))
+    second = await store.put(record("demo", "fd00::6"), expected=first.generation)
+    assert (await found(store, "demo")).address == IPv6Address("fd00::6")
+    assert await store.remove("demo", expected=second.generation)
 
 
 @backends(writes=True)
 async def test_a_writer_who_expects_another_generation_changes_nothing(stage: Stage) -> None:
-    registry = stage.registry()
-    first = await registry.put(record("demo", "fd00::5"))
-    second = await registry.put(record("demo", "fd00::6"))
+    store = stage.registry()
+    first = await store.put(record("demo", "fd00::5"))
+    second = await store.put(record("demo", "fd00::6"))
     for attempt in (
-        registry.put(record("demo", "fd00::7"), expected=first.generation),
-        registry.remove("demo", expected=first.generation),
+        store.put(record("demo", "fd00::7"), expected=first.generation),
+        store.remove("demo", expected=first.generation),
     ):
         with pytest.raises(Conflict) as conflict:
             await attempt
         assert conflict.value.current == second.generation
-    assert shown(await registry.fetch("demo")) == shown(second)
+    assert shown(await store.fetch("demo")) == shown(second)
 
 
 @backends(writes=True)
 async def test_a_writer_who_expects_a_record_where_there_is_none_is_told(stage: Stage) -> None:
-    registry = stage.registry()
-    gone = await registry.put(record("demo", "fd00::5"))
-    await registry.remove("demo")
+    store = stage.registry()
+    gone = await store.put(record("demo", "fd00::5"))
+    await store.remove("demo")
     for attempt in (
-        registry.put(record("demo", "fd00::5"), expected=gone.generation),
-        registry.remove("demo", expected=gone.generation),
+        store.put(record("demo", "fd00::5"), expected=gone.generation),
+        store.remove("demo", expected=gone.generation),
     ):
         with pytest.raises(Conflict) as conflict:
             await attempt
         assert conflict.value.current is None
-    assert await registry.fetch("demo") is None
+    assert await store.fetch("demo") is None
 
 
 @backends(writes=True)
@@ -457,21 +457,21 @@ async def test_of_two_writers_who_expect_the_same_one_succeeds(stage: Stage) -> 
 
 @backends(writes=True)
 async def test_pages_are_in_the_order_of_ids(stage: Stage) -> None:
-    registry = stage.registry()
-    assert await registry.page("", 10) == []
+    store = stage.registry()
+    assert await store.page("", 10) == []
     names = ["0", "a", "a-b", "a0", "ab", "b", "z" * 57]
     for name in reversed(names):
-        await registry.put(record(name, "fd00::5"))
-    await registry.put(record("removed", "fd00::5"))
-    await registry.remove("removed")
-    assert [sandbox.id for sandbox in await registry.page("", 100)] == names
+        await store.put(record(name, "fd00::5"))
+    await store.put(record("removed", "fd00::5"))
+    await store.remove("removed")
+    assert [sandbox.id for sandbox in await store.page("", 100)] == names
     collected: list[str] = []
-    while page := await registry.page(collected[-1] if collected else "", 3):
+    while page := await store.page(collected[-1] if collected else "", 3):
         assert len(page) <= 3
         collected += [sandbox.id for sandbox in page]
     assert collected == names
-    assert [sandbox.id for sandbox in await registry.page("aa", 2)] == ["ab", "b"]
-    assert shown((await registry.page("a-b", 1))[0]) == shown(await registry.fetch("a0"))
+    assert [sandbox.id for sandbox in await store.page("aa", 2)] == ["ab", "b"]
+    assert shown((await store.page("a-b", 1))[0]) == shown(await store.fetch("a0"))
 
 
 # --- lifetimes ----------------------------------------------------------------------------------------------------
@@ -479,46 +479,46 @@ async def test_pages_are_in_the_order_of_ids(stage: Stage) -> None:
 
 @backends(writes=True)
 async def test_a_record_is_gone_after_its_lifetime(stage: Stage) -> None:
-    registry = stage.registry()
-    stored = await registry.put(record("demo", "fd00::5"), lifetime=LIFETIME)
-    await registry.put(record("other", "fd00::6"), lifetime=3600.0)
+    store = stage.registry()
+    stored = await store.put(record("demo", "fd00::5"), lifetime=LIFETIME)
+    await store.put(record("other", "fd00::6"), lifetime=3600.0)
 
     async def gone() -> bool:
-        return await registry.fetch("demo") is None
+        return await store.fetch("demo") is None
 
     await eventually(gone)
-    assert [sandbox.id for sandbox in await registry.page("", 10)] == ["other"]
-    assert await registry.remove("demo") is False
+    assert [sandbox.id for sandbox in await store.page("", 10)] == ["other"]
+    assert await store.remove("demo") is False
     with pytest.raises(Conflict) as conflict:
-        await registry.put(record("demo", "fd00::5"), expected=stored.generation)
+        await store.put(record("demo", "fd00::5"), expected=stored.generation)
     assert conflict.value.current is None
-    assert (await registry.put(record("demo", "fd00::5"))).generation != stored.generation
+    assert (await store.put(record("demo", "fd00::5"))).generation != stored.generation
 
 
 @backends(writes=True)
 async def test_putting_again_without_a_lifetime_keeps_the_record(stage: Stage) -> None:
-    registry = stage.registry()
-    await registry.put(record("demo", "fd00::5"), lifetime=LIFETIME)
-    await registry.put(record("clock", "fd00::6"), lifetime=LIFETIME)
-    await registry.put(record("demo", "fd00::5"))
+    store = stage.registry()
+    await store.put(record("demo", "fd00::5"), lifetime=LIFETIME)
+    await store.put(record("clock", "fd00::6"), lifetime=LIFETIME)
+    await store.put(record("demo", "fd00::5"))
 
     async def gone() -> bool:
-        return await registry.fetch("clock") is None
+        return await store.fetch("clock") is None
 
     await eventually(gone)
-    await found(registry, "demo")
+    await found(store, "demo")
 
 
 @backends(writes=True)
 async def test_a_lifetime_can_be_prolonged(stage: Stage) -> None:
-    registry = stage.registry()
-    first = await registry.put(record("demo", "fd00::5"), lifetime=LIFETIME)
-    await registry.put(record("clock", "fd00::6"), lifetime=LIFETIME)
-    again = await registry.put(record("demo", "fd00::5"), lifetime=3600.0)
+    store = stage.registry()
+    first = await store.put(record("demo", "fd00::5"), lifetime=LIFETIME)
+    await store.put(record("clock", "fd00::6"), lifetime=LIFETIME)
+    again = await store.put(record("demo", "fd00::5"), lifetime=3600.0)
     assert again.generation == first.generation
 
     async def gone() -> bool:
-        return await registry.fetch("clock") is None
+        return await store.fetch("clock") is None
 
     await eventually(gone)
-    await found(registry, "demo")
+    await found(store, "demo")
