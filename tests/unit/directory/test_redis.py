@@ -1,6 +1,6 @@
 """The Redis registry against a real Redis: what it shares, what it says when Redis is away, what it hears afterwards.
 
-What it promises as any registry does stands in test_conformance.py.
+What it promises as any store does stands in test_conformance.py.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ async def connect(server: RedisServer) -> AsyncIterator[Callable[[], RedisRegist
         return opened[-1]
 
     yield connect
-    for registry in opened:
-        await registry.close()
+    for store in opened:
+        await store.close()
 
 
 @pytest.fixture
@@ -62,10 +62,10 @@ async def platform(server: RedisServer) -> AsyncIterator[Any]:
 class Watch:
     """A registry that is being watched, and what was heard of it."""
 
-    def __init__(self, registry: RedisRegistry) -> None:
+    def __init__(self, store: RedisRegistry) -> None:
         self.tasks = Tasks()
         self._changes: asyncio.Queue[str] = asyncio.Queue()
-        self.tasks.spawn(registry.watch(self._changed), "watch")
+        self.tasks.spawn(store.watch(self._changed), "watch")
 
     def _changed(self, names: Iterable[str]) -> None:
         for name in names:
@@ -84,8 +84,8 @@ class Watch:
 async def watch() -> AsyncIterator[Callable[[RedisRegistry], Watch]]:
     watches: list[Watch] = []
 
-    def watch(registry: RedisRegistry) -> Watch:
-        watches.append(Watch(registry))
+    def watch(store: RedisRegistry) -> Watch:
+        watches.append(Watch(store))
         return watches[-1]
 
     yield watch
@@ -98,10 +98,10 @@ def record(name: str, address: str = "fd00::5", **more: Any) -> Sandbox:
     return Sandbox(name, IPv6Address(address), "ignored", **more)
 
 
-async def outage(registry: RedisRegistry) -> str:
+async def outage(store: RedisRegistry) -> str:
     """The sentence that `fetch` fails with."""
     with pytest.raises(DirectoryError) as error:
-        await registry.fetch("demo")
+        await store.fetch("demo")
     sentence = str(error.value)
     assert sentence.startswith("Redis at ")
     assert "\n" not in sentence
@@ -116,61 +116,61 @@ StartWatch = Callable[[RedisRegistry], Watch]
 
 
 async def test_a_lifetime_is_the_records_ttl(connect: Connect) -> None:
-    registry = connect()
-    stored = await registry.put(record("demo"), lifetime=60.0)
+    store = connect()
+    stored = await store.put(record("demo"), lifetime=60.0)
     assert stored.ttl == 60.0
-    for sandbox in (await registry.fetch("demo"), *await registry.page("", 10)):
+    for sandbox in (await store.fetch("demo"), *await store.page("", 10)):
         assert sandbox is not None
         assert sandbox.ttl is not None
         assert 50 < sandbox.ttl <= 60
-    await registry.put(record("demo"))
-    sandbox = await registry.fetch("demo")
+    await store.put(record("demo"))
+    sandbox = await store.fetch("demo")
     assert sandbox is not None
     assert sandbox.ttl is None
 
 
 async def test_generations_do_not_repeat_after_redis_has_lost_its_data(connect: Connect, platform: Any) -> None:
-    registry = connect()
-    before = await registry.put(record("demo"))
+    store = connect()
+    before = await store.put(record("demo"))
     await platform.flushall()
-    after = await registry.put(record("demo"))
+    after = await store.put(record("demo"))
     assert int(after.generation) > int(before.generation)
 
 
 async def test_generations_go_on_when_the_clock_goes_back(connect: Connect, platform: Any) -> None:
-    registry = connect()
+    store = connect()
     ahead = 4_000_000_000_000_000
     await platform.set("gateway:generation", ahead)
-    generations = [int((await registry.put(record(name))).generation) for name in ("a", "b")]
+    generations = [int((await store.put(record(name))).generation) for name in ("a", "b")]
     assert generations == [ahead + 1, ahead + 2]
 
 
 async def test_a_restarted_redis_is_told_the_scripts_again(connect: Connect, platform: Any) -> None:
-    registry = connect()
-    await registry.put(record("demo"))
+    store = connect()
+    await store.put(record("demo"))
     await platform.script_flush()
-    assert await registry.fetch("demo") is not None
+    assert await store.fetch("demo") is not None
 
 
 async def test_ids_of_ended_lifetimes_leave_the_index_when_somebody_comes_by(connect: Connect, platform: Any) -> None:
-    registry = connect()
+    store = connect()
     for number in range(5):
-        await registry.put(record(f"s{number}"))
+        await store.put(record(f"s{number}"))
     await platform.delete("gateway:sandbox:s0", "gateway:sandbox:s1", "gateway:sandbox:s3")  # as their end does
-    assert [sandbox.id for sandbox in await registry.page("", 2)] == ["s2", "s4"]
+    assert [sandbox.id for sandbox in await store.page("", 2)] == ["s2", "s4"]
     assert await platform.zrange("gateway:sandboxes", 0, -1) == ["s2", "s4"]
 
 
 async def test_a_write_that_changes_nothing_is_no_change(connect: Connect, platform: Any) -> None:
-    registry = connect()
+    store = connect()
     for _ in range(3):
-        await registry.put(record("demo", ipv4=IPv4Address("10.0.0.5"), host="localhost"), lifetime=60.0)
+        await store.put(record("demo", ipv4=IPv4Address("10.0.0.5"), host="localhost"), lifetime=60.0)
     assert await platform.xlen("gateway:changes") == 1
 
 
 async def test_an_empty_expectation_is_an_expectation(connect: Connect) -> None:
-    registry = connect()
-    for attempt in (registry.put(record("demo"), expected=""), registry.remove("demo", expected="")):
+    store = connect()
+    for attempt in (store.put(record("demo"), expected=""), store.remove("demo", expected="")):
         with pytest.raises(Conflict):
             await attempt
 
@@ -182,18 +182,18 @@ async def test_what_a_platform_writes_is_found_listed_and_reported(
     connect: Connect, platform: Any, watch: StartWatch
 ) -> None:
     """The commands that docs/directory.md gives."""
-    registry = connect()
-    assert await registry.fetch("abc123") is None
-    heard = watch(registry)
+    store = connect()
+    assert await store.fetch("abc123") is None
+    heard = watch(store)
     async with platform.pipeline(transaction=True) as commands:
         commands.hset("gateway:sandbox:abc123", mapping={"address": "fd00:0:0::5", "generation": "vm-42"})
         commands.zadd("gateway:sandboxes", {"abc123": 0})
         commands.xadd("gateway:changes", {"id": "abc123"}, maxlen=10000, approximate=True)
         await commands.execute()
     assert await heard.heard("abc123", within=1.0) == {"abc123"}
-    sandbox = await registry.fetch("abc123")
+    sandbox = await store.fetch("abc123")
     assert sandbox == Sandbox("abc123", IPv6Address("fd00::5"), "vm-42")
-    assert await registry.page("", 10) == [sandbox]
+    assert await store.page("", 10) == [sandbox]
 
 
 @pytest.mark.parametrize("fields", [{}, {"generation": ""}])
@@ -334,40 +334,40 @@ async def test_watching_outlives_a_restart_and_tells_what_changed_meanwhile(
 async def test_connections_closed_while_idle_are_nobodys_outage(
     server: RedisServer, connect: Connect, platform: Any
 ) -> None:
-    registry, tasks = connect(), Tasks()
-    await registry.put(record("demo"))
+    store, tasks = connect(), Tasks()
+    await store.put(record("demo"))
     for closing in range(3):
-        asking = [tasks.spawn(registry.fetch("demo"), f"asker {number}") for number in range(10)]
+        asking = [tasks.spawn(store.fetch("demo"), f"asker {number}") for number in range(10)]
         assert all([await task for task in asking])
         await platform.client_kill_filter(_type="normal", skipme=True)
         if closing == 1:
-            await registry.put(record("demo", "fd00::6"))
+            await store.put(record("demo", "fd00::6"))
         if closing == 2:
-            assert await registry.remove("demo")
+            assert await store.remove("demo")
 
 
 async def test_a_redis_that_hangs_is_an_outage_in_time(server: RedisServer, connect: Connect) -> None:
-    registry = connect()
-    await registry.put(record("demo"))
+    store = connect()
+    await store.put(record("demo"))
     os.kill(server.pid, signal.SIGSTOP)
     try:
         started = asyncio.get_running_loop().time()
-        await outage(registry)
+        await outage(store)
         took = asyncio.get_running_loop().time() - started
     finally:
         os.kill(server.pid, signal.SIGCONT)
     assert took < 2.5
-    assert await registry.fetch("demo") is not None
+    assert await store.fetch("demo") is not None
 
 
 async def test_nobody_there() -> None:
     port = free_port()
-    registry = RedisRegistry(f"redis://someone:{PASSWORD}@127.0.0.1:{port}/3")
-    sentence = await outage(registry)
+    store = RedisRegistry(f"redis://someone:{PASSWORD}@127.0.0.1:{port}/3")
+    sentence = await outage(store)
     assert sentence.startswith(f"Redis at 127.0.0.1:{port}, database 3: ")
     assert PASSWORD not in sentence
-    assert PASSWORD not in repr(registry)
-    await registry.close()
+    assert PASSWORD not in repr(store)
+    await store.close()
 
 
 # --- who may, and over what ---------------------------------------------------------------------------------------
@@ -385,14 +385,14 @@ def guarded() -> Iterator[RedisServer]:
     ids=["right", "none", "wrong"],
 )
 async def test_the_password_of_the_url_is_used_and_never_shown(guarded: RedisServer, user: str, says: str) -> None:
-    registry = RedisRegistry(guarded.url.replace("//", f"//{user}"))
+    store = RedisRegistry(guarded.url.replace("//", f"//{user}"))
     if says:
-        sentence = await outage(registry)
+        sentence = await outage(store)
         assert says in sentence
         assert "horse" not in sentence
     else:
-        assert await registry.fetch("demo") is None
-    await registry.close()
+        assert await store.fetch("demo") is None
+    await store.close()
 
 
 async def test_tls_is_spoken_and_the_certificate_checked(tmp_path: Path) -> None:

@@ -44,8 +44,8 @@ async def make(path: Path) -> AsyncIterator[Callable[[], SqliteRegistry]]:
         return opened[-1]
 
     yield make
-    for registry in opened:
-        await registry.close()
+    for store in opened:
+        await store.close()
 
 
 Make = Callable[[], SqliteRegistry]
@@ -62,7 +62,7 @@ def sql(path: Path, statement: str) -> list[tuple[object, ...]]:
 
 
 @asynccontextmanager
-async def watching(registry: SqliteRegistry) -> AsyncIterator[asyncio.Queue[str]]:
+async def watching(store: SqliteRegistry) -> AsyncIterator[asyncio.Queue[str]]:
     """Every id that `registry` reports while the block runs."""
     heard: asyncio.Queue[str] = asyncio.Queue()
 
@@ -71,7 +71,7 @@ async def watching(registry: SqliteRegistry) -> AsyncIterator[asyncio.Queue[str]
             heard.put_nowait(name)
 
     tasks = Tasks()
-    tasks.spawn(registry.watch(changed), "watch")
+    tasks.spawn(store.watch(changed), "watch")
     yield heard
     assert len(tasks) == 1, "watching never ends by itself"
     await tasks.cancel()
@@ -99,9 +99,9 @@ async def test_the_file_is_made_for_its_owner_alone(make: Make, path: Path) -> N
 
 
 async def test_nothing_is_opened_until_it_is_used(make: Make, path: Path) -> None:
-    registry = make()
+    store = make()
     assert not path.parent.exists()
-    assert await registry.fetch("demo") is None
+    assert await store.fetch("demo") is None
     assert path.exists()
 
 
@@ -166,9 +166,9 @@ def test_a_table_of_sandboxes_is_no_database(tmp_path: Path) -> None:
 async def test_inspecting_counts_and_changes_nothing(make: Make, path: Path) -> None:
     assert inspect(path) is None
     assert not path.parent.exists()
-    registry = make()
+    store = make()
     for name in ("a", "b"):
-        await registry.put(sandbox(name))
+        await store.put(sandbox(name))
     assert inspect(path) == 2
 
 
@@ -217,9 +217,9 @@ from gateway.directory.sandbox import Sandbox
 from gateway.directory.sqlite import SqliteRegistry
 
 async def main():
-    registry = SqliteRegistry(Path(sys.argv[1]))
+    store = SqliteRegistry(Path(sys.argv[1]))
     for number in range(1000):
-        stored = await registry.put(Sandbox(f"s{number}", IPv6Address(0xfd << 120 | number), ""))
+        stored = await store.put(Sandbox(f"s{number}", IPv6Address(0xfd << 120 | number), ""))
         print(number, stored.generation, flush=True)
 
 asyncio.run(main())
@@ -236,12 +236,12 @@ async def test_what_was_acknowledged_survives_kill_9(make: Make, path: Path) -> 
             if len(acknowledged) == 300:
                 writer.kill()  # in the middle of the next one; what is in the pipe by then is acknowledged too
     assert 300 <= len(acknowledged) < 1000
-    registry = make()
+    store = make()
     for name, generation in acknowledged.items():
-        found = await registry.fetch(name)
+        found = await store.fetch(name)
         assert found is not None, f"{name} was acknowledged and is not there"
         assert (found.generation, found.address) == (generation, IPv6Address(0xFD << 120 | int(name[1:])))
-    more = await registry.put(sandbox("more"))
+    more = await store.put(sandbox("more"))
     assert more.generation not in acknowledged.values()
 
 
@@ -251,18 +251,18 @@ from pathlib import Path
 from gateway.directory.sqlite import SqliteRegistry
 
 async def main():
-    registry = SqliteRegistry(Path(sys.argv[1]))
-    await registry.fetch("demo")
+    store = SqliteRegistry(Path(sys.argv[1]))
+    await store.fetch("demo")
     print("ready", flush=True)
-    await registry.watch(lambda names: print(time.monotonic(), *names, flush=True))
+    await store.watch(lambda names: print(time.monotonic(), *names, flush=True))
 
 asyncio.run(main())
 """
 
 
 async def test_readers_in_other_processes_hear_of_a_change_within_a_second(make: Make, path: Path) -> None:
-    registry = make()
-    await registry.put(sandbox("demo"))
+    store = make()
+    await store.put(sandbox("demo"))
     with ExitStack() as stack:
         readers = [stack.enter_context(child(WATCH, str(path))) for _ in range(2)]
         outputs = [reader.stdout for reader in readers]
@@ -270,7 +270,7 @@ async def test_readers_in_other_processes_hear_of_a_change_within_a_second(make:
             assert output is not None
             assert output.readline() == "ready\n"
         for number in range(3):
-            await registry.put(sandbox("demo", f"fd00::1{number}"))
+            await store.put(sandbox("demo", f"fd00::1{number}"))
             written = time.monotonic()  # the same clock for all processes of a machine
             for output in outputs:
                 assert output is not None
@@ -283,53 +283,53 @@ async def test_readers_in_other_processes_hear_of_a_change_within_a_second(make:
 
 
 async def test_only_what_differs_is_reported(make: Make) -> None:
-    registry, watcher = make(), make()
-    await registry.put(sandbox("same"))
-    await registry.put(sandbox("alive"), lifetime=60.0)
+    store, watcher = make(), make()
+    await store.put(sandbox("same"))
+    await store.put(sandbox("alive"), lifetime=60.0)
     await watcher.fetch("same")
     async with watching(watcher) as heard:
-        await registry.put(sandbox("same"))
-        await registry.put(sandbox("alive"), lifetime=90.0)
+        await store.put(sandbox("same"))
+        await store.put(sandbox("alive"), lifetime=90.0)
         with pytest.raises(Conflict):
-            await registry.put(sandbox("same", "fd00::9"), expected="?")
-        await registry.remove("absent")
-        await registry.put(sandbox("other"))
+            await store.put(sandbox("same", "fd00::9"), expected="?")
+        await store.remove("absent")
+        await store.put(sandbox("other"))
         assert await hear(heard, "other") == ["other"]
 
 
 async def test_a_watcher_in_the_writing_process_hears_too(make: Make) -> None:
-    registry = make()
-    await registry.fetch("demo")
-    async with watching(registry) as heard:
-        await registry.put(sandbox("demo"))
+    store = make()
+    await store.fetch("demo")
+    async with watching(store) as heard:
+        await store.put(sandbox("demo"))
         assert await hear(heard, "demo") == ["demo"]
 
 
 async def test_a_change_between_the_first_read_and_watching_is_not_missed(make: Make) -> None:
-    registry, reader = make(), make()
+    store, reader = make(), make()
     assert await reader.fetch("demo") is None
-    await registry.put(sandbox("demo"))
+    await store.put(sandbox("demo"))
     async with watching(reader) as heard:
         assert await hear(heard, "demo") == ["demo"]
 
 
 async def test_a_change_between_two_readers_of_the_same_registry_is_not_missed(make: Make) -> None:
     """A connection that failed is closed, and another one opened at the next look."""
-    registry, reader = make(), make()
+    store, reader = make(), make()
     assert await reader.fetch("demo") is None
     await reader.close()
-    await registry.put(sandbox("demo"))
+    await store.put(sandbox("demo"))
     async with watching(reader) as heard:
         assert await hear(heard, "demo") == ["demo"]
 
 
 async def test_many_changes_come_in_bounded_batches(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_module, "BATCH", 3)
-    registry, reader = make(), make()
+    store, reader = make(), make()
     await reader.fetch("demo")
     names = [f"s{number}" for number in range(10)]
     for name in names:
-        await registry.put(sandbox(name))
+        await store.put(sandbox(name))
     batches: list[list[str]] = []
     tasks = Tasks()
     tasks.spawn(reader.watch(lambda changed: batches.append(list(changed))), "watch")
@@ -343,26 +343,26 @@ async def test_many_changes_come_in_bounded_batches(make: Make, monkeypatch: pyt
 async def test_who_fell_behind_is_told_of_everything(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_module, "KEPT_CHANGES", 4)
     monkeypatch.setattr(sqlite_module, "BATCH", 3)
-    registry, reader = make(), make()
+    store, reader = make(), make()
     names = {f"s{number}" for number in range(8)}
     for name in names:
-        await registry.put(sandbox(name))
-    await registry.put(sandbox("gone"))
+        await store.put(sandbox(name))
+    await store.put(sandbox("gone"))
     await reader.fetch("s0")
     for number in range(6):
-        await registry.put(sandbox("busy", f"fd00::1{number}"))
-    await registry.remove("gone")
+        await store.put(sandbox("busy", f"fd00::1{number}"))
+    await store.remove("gone")
     async with watching(reader) as heard:
         assert set(await hear(heard, *names, "busy", "gone")) == {*names, "busy", "gone"}
-        await registry.put(sandbox("later"))
+        await store.put(sandbox("later"))
         assert (await hear(heard, "later"))[-1] == "later"
 
 
 async def test_changes_are_trimmed(make: Make, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_module, "KEPT_CHANGES", 5)
-    registry = make()
+    store = make()
     for number in range(20):
-        await registry.put(sandbox("demo", f"fd00::1{number}"))
+        await store.put(sandbox("demo", f"fd00::1{number}"))
     assert sql(path, "SELECT count(*), max(seq) FROM changes") == [(5, 20)]
 
 
@@ -370,10 +370,10 @@ async def test_generations_never_repeat_whatever_is_forgotten(make: Make, monkey
     monkeypatch.setattr(sqlite_module, "KEPT_CHANGES", 0)
     seen: list[str] = []
     for _ in range(5):
-        registry = make()  # a new process knows no more than the file
-        seen.append((await registry.put(sandbox("demo"))).generation)
-        assert await registry.remove("demo")
-        await registry.close()
+        store = make()  # a new process knows no more than the file
+        seen.append((await store.put(sandbox("demo"))).generation)
+        assert await store.remove("demo")
+        await store.close()
     assert len(set(seen)) == 5
 
 
@@ -381,24 +381,24 @@ async def test_generations_never_repeat_whatever_is_forgotten(make: Make, monkey
 
 
 async def test_what_is_left_of_a_lifetime_is_the_records_ttl(make: Make) -> None:
-    registry = make()
-    assert (await registry.put(sandbox("demo"), lifetime=60.0)).ttl == 60.0
-    found = await registry.fetch("demo")
+    store = make()
+    assert (await store.put(sandbox("demo"), lifetime=60.0)).ttl == 60.0
+    found = await store.fetch("demo")
     assert found is not None and found.ttl is not None
     assert 0 < found.ttl <= 60.0
-    await registry.put(sandbox("demo"))
-    found = await registry.fetch("demo")
+    await store.put(sandbox("demo"))
+    found = await store.fetch("demo")
     assert found is not None and found.ttl is None
 
 
 async def test_the_next_write_removes_and_reports_what_has_expired(make: Make, path: Path) -> None:
-    registry, watcher = make(), make()
-    await registry.put(sandbox("short"), lifetime=0.05)
+    store, watcher = make(), make()
+    await store.put(sandbox("short"), lifetime=0.05)
     async with asyncio.timeout(DEADLINE):
         while await watcher.fetch("short") is not None:
             await asyncio.sleep(0.01)
     async with watching(watcher) as heard:
-        await registry.put(sandbox("demo"))
+        await store.put(sandbox("demo"))
         assert await hear(heard, "short", "demo") == ["short", "demo"]
     assert sql(path, "SELECT id FROM sandboxes") == [("demo",)]
 
@@ -410,8 +410,8 @@ async def test_a_writer_keeps_no_reader_waiting_and_another_writer_only_for_a_wh
     make: Make, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite_module, "WRITE_TIMEOUT", 0.05)
-    registry = make()
-    await registry.put(sandbox("demo"))
+    store = make()
+    await store.put(sandbox("demo"))
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         other.execute("DELETE FROM sandboxes")
@@ -419,57 +419,57 @@ async def test_a_writer_keeps_no_reader_waiting_and_another_writer_only_for_a_wh
         with pytest.raises(DirectoryError, match=f"{path}: database is locked"):
             await make().put(sandbox("more"))
         other.execute("ROLLBACK")
-    await registry.put(sandbox("more"))
+    await store.put(sandbox("more"))
 
 
 async def test_a_restored_backup_is_noticed(make: Make, path: Path, tmp_path: Path) -> None:
     backup = SqliteRegistry(tmp_path / "backup.db")
     await backup.put(sandbox("old", "fd00::1"))
     await backup.close()  # which leaves everything in the one file
-    registry = make()
-    await registry.put(sandbox("new"))
-    assert await registry.fetch("old") is None
-    async with watching(registry) as heard:
+    store = make()
+    await store.put(sandbox("new"))
+    assert await store.fetch("old") is None
+    async with watching(store) as heard:
         (tmp_path / "backup.db").replace(path)
         for beside in ("-wal", "-shm"):
             path.with_name(path.name + beside).unlink(missing_ok=True)
         await hear(heard, "old")
-        assert await registry.fetch("old") is not None
-        assert await registry.fetch("new") is None
-        await registry.put(sandbox("newer"))
+        assert await store.fetch("old") is not None
+        assert await store.fetch("new") is None
+        await store.put(sandbox("newer"))
         await hear(heard, "newer")
     assert inspect(path) == 2
 
 
 async def test_a_backup_restored_into_the_file_is_noticed(make: Make, path: Path, tmp_path: Path) -> None:
     """As `sqlite3 FILE .restore` does: the file is the same one, and its numbers go on from where they were then."""
-    registry, reader = make(), make()
-    await registry.put(sandbox("old", "fd00::1"))
+    store, reader = make(), make()
+    await store.put(sandbox("old", "fd00::1"))
     with closing(sqlite3.connect(path)) as now, closing(sqlite3.connect(tmp_path / "backup.db")) as then:
         now.backup(then)
-        await registry.put(sandbox("old", "fd00::2"))
-        await registry.remove("old")
+        await store.put(sandbox("old", "fd00::2"))
+        await store.remove("old")
         await reader.fetch("old")
         async with watching(reader) as heard:
             then.backup(now)
             await hear(heard, "old")
             found = await reader.fetch("old")
             assert found is not None and found.address == IPv6Address("fd00::1")
-            await registry.put(sandbox("new"))
+            await store.put(sandbox("new"))
             await hear(heard, "new")
 
 
 async def test_a_removed_file_is_read_on_and_made_anew_by_the_next_write(make: Make, path: Path) -> None:
-    registry = make()
-    await registry.put(sandbox("demo"))
-    assert await registry.fetch("demo") is not None
-    async with watching(registry) as heard:
+    store = make()
+    await store.put(sandbox("demo"))
+    assert await store.fetch("demo") is not None
+    async with watching(store) as heard:
         for file in list(path.parent.iterdir()):
             file.unlink()
-        assert await registry.fetch("demo") is not None
-        await registry.put(sandbox("other"))
+        assert await store.fetch("demo") is not None
+        await store.put(sandbox("other"))
         await hear(heard, "other")
-        assert await registry.fetch("demo") is None
+        assert await store.fetch("demo") is None
     assert inspect(path) == 1
 
 
@@ -477,10 +477,10 @@ async def test_watching_outlives_a_file_that_cannot_be_read_and_says_so_once(
     make: Make, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(sqlite_module, "POLL_INTERVAL", 0.001)
-    registry = make()
-    await registry.fetch("demo")
+    store = make()
+    await store.fetch("demo")
     caplog.set_level(logging.INFO, "gateway.directory")
-    async with watching(registry) as heard:
+    async with watching(store) as heard:
         bad = tmp_path / "bad"
         bad.write_text("no database " * 1000)
         kept = tmp_path / "kept.db"
@@ -489,7 +489,7 @@ async def test_watching_outlives_a_file_that_cannot_be_read_and_says_so_once(
         await said(caplog, "not an SQLite database")
         for _ in range(3):
             with pytest.raises(DirectoryError, match="not an SQLite database"):
-                await registry.fetch("demo")
+                await store.fetch("demo")
             await asyncio.sleep(0)
         kept.replace(path)
         await said(caplog, "can be read again")
@@ -505,8 +505,8 @@ async def said(caplog: pytest.LogCaptureFixture, words: str) -> None:
 
 
 async def test_a_record_somebody_has_spoilt_is_told_by_its_name(make: Make, path: Path) -> None:
-    registry = make()
-    await registry.put(sandbox("demo"))
+    store = make()
+    await store.put(sandbox("demo"))
     sql(path, "UPDATE sandboxes SET address = 'nowhere'")
     with pytest.raises(DirectoryError, match="the record of demo is broken"):
-        await registry.fetch("demo")
+        await store.fetch("demo")
