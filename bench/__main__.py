@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import chart, curves, machine, peers, report, runner
+from bench import chart, curves, machine, peers, report, runner, turns
 from bench.processes import ROOT, find
 from bench.samples import Sample, summarize
 from bench.site import Unable, open_site
@@ -23,6 +23,10 @@ RESULTS = ROOT / "bench" / "results"
 QUICK_PEERS = ("gateway", "nginx", "go")
 QUICK_WORKLOADS = ("get_tls", "get_plain", "refused", "new_conn", "ws_32")
 CURVE_PEERS = ("gateway", "nginx", "go")
+SECONDS, ROUNDS = 5.0, 3
+QUICK_SECONDS, QUICK_ROUNDS = 1.0, 1
+CURVE_SECONDS, CURVE_ROUNDS = 3.0, 1
+"""Of one measurement: each point of a curve is one, in a fresh proxy."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in options.only:
         if name not in known:
             parser.error(f"--only: {name} is none of {', '.join(known)}")
-    if options.seconds < 1:
+    if options.seconds is not None and options.seconds < 1:
         parser.error("--seconds: at least 1")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever stops us, what we started ends too
     try:
@@ -56,8 +60,12 @@ def _parser() -> argparse.ArgumentParser:
         "--only", type=_names, default=[], metavar="A,B", help=f"workloads ({', '.join(WORKLOADS)}) or curves"
     )
     parser.add_argument("--peers", type=_peers, metavar="A,B", help=f"of {', '.join(peers.PEERS)}")
-    parser.add_argument("--rounds", type=int, metavar="N", help="how often each is measured (default 3)")
-    parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="of one measurement (default 3)")
+    parser.add_argument(
+        "--seconds", type=float, metavar="S", help=f"of load on each proxy in each workload (default {SECONDS:g})"
+    )
+    parser.add_argument(
+        "--rounds", type=int, metavar="N", help=f"of what is not measured in turns (default {ROUNDS}; curves 1)"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="where JSON and pictures go")
     return parser
 
@@ -81,20 +89,20 @@ def _side_by_side(options: argparse.Namespace) -> int:
     if any(WORKLOADS[name].half_load for name in chosen):
         chosen.add("get_tls")  # half of what is found there
     workloads = _runnable([workload for name, workload in WORKLOADS.items() if name in chosen])
-    rounds = options.rounds or (1 if options.quick else 3)
-    seconds = 1.0 if options.quick else options.seconds
+    rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
+    seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
     where = machine.describe()
     with open_site() as site:
         config = peers.effective_config(site)
         versions = peers.versions(present)
         plan = runner.Plan(present, workloads, rounds, seconds)
-        samples = runner.run(plan, site, _ticker(rounds * len(present) * len(workloads)))
+        samples = runner.run(plan, site, _ticker(plan.samples))
     summaries = summarize(samples)
     result = report.Result(
         machine=where,
         versions=versions,
         rounds=rounds,
-        seconds=seconds,
+        turns=turns.count(seconds),
         missing=absent,
         gateway_config=config,
         summaries=summaries,
@@ -120,7 +128,9 @@ def _curves(options: argparse.Namespace) -> int:
         raise Unable("the curves need wrk: apt-get install wrk")
     where = machine.describe()
     with open_site() as site:
-        points = curves.run(names, present, options.rounds or 1, options.seconds, site, _ticker(0))
+        points = curves.run(
+            names, present, options.rounds or CURVE_ROUNDS, options.seconds or CURVE_SECONDS, site, _ticker(0)
+        )
     for point in points:
         if point.error:
             print(f"{point.curve} {point.peer} at {point.value}: {point.error}")

@@ -12,8 +12,7 @@ from xml.sax.saxutils import escape
 
 from bench.peers import PEERS
 from bench.report import Result
-from bench.samples import Summary
-from bench.targets import GATEWAY
+from bench.samples import GATEWAY, Summary
 from bench.workloads import WORKLOADS, Kind
 
 BACKGROUND, PANEL, LINE, TEXT, FAINT = "#fbfaf8", "#ffffff", "#d8d4cc", "#1c2024", "#5b636b"

@@ -17,9 +17,8 @@ from bench import chart
 from bench.machine import Machine
 from bench.peers import PEERS
 from bench.runner import measure
-from bench.samples import Sample
+from bench.samples import GATEWAY, Sample
 from bench.site import DOMAIN, FIRST, Site, Unable, write_sandboxes
-from bench.targets import GATEWAY
 from bench.workloads import Kind, Load, Workload, client, wrk
 
 UNDER_WAY = 32

@@ -47,6 +47,7 @@ class Child:
             env={**os.environ, **(env or {})},
         )
         self.pid = self.process.pid
+        self.last_words = b""  # what it wrote to a piped standard error, once it is closed
 
     def __enter__(self) -> Child:
         return self
@@ -71,6 +72,9 @@ class Child:
                 for pid in orphans[1:]:  # it had no chance to end them itself
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
+        if self.process.stderr is not None and not self.process.stderr.closed:
+            self.last_words = self.process.stderr.read()
+            self.process.stderr.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +104,13 @@ def cost(pid: int) -> Cost:
     memory = [_memory(each) for each in pids]
     return Cost(
         pids=tuple(pids),
-        cpu_ns=sum(_cpu_ns(each) for each in pids),
+        cpu_ns=sum(cpu_ns(each) for each in pids),
         rss_kib=sum(rss for rss, _ in memory),
         pss_kib=sum(pss for _, pss in memory),
     )
 
 
-def _cpu_ns(pid: int) -> int:
+def cpu_ns(pid: int) -> int:
     """Nanoseconds on a core, all threads; in ticks of 10 ms where the kernel keeps no better."""
     if not _HAS_SCHEDSTAT:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -116,6 +120,14 @@ def _cpu_ns(pid: int) -> int:
         with contextlib.suppress(FileNotFoundError):  # a thread that just ended
             total += int((task / "schedstat").read_text().split()[0])
     return total
+
+
+def octets_moved(pid: int) -> int:
+    """Read and written by `pid` since it began, sockets and files alike. Raises FileNotFoundError if it has ended, or
+    if the kernel keeps no such account (CONFIG_TASK_IO_ACCOUNTING).
+    """
+    values = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
+    return int(values["rchar"]) + int(values["wchar"])
 
 
 def _memory(pid: int) -> tuple[int, int]:

@@ -59,7 +59,7 @@ def _lines(result: Result) -> Iterator[str]:
     yield ""
     judged = [verdict for verdict in result.verdicts if verdict.reached is not None]
     yield (
-        f"CPU time in all of the proxy's processes, on one core; medians of {result.rounds} rounds in one run on "
+        f"CPU time in all of the proxy's processes, on one core; {result.method()}; in one run on "
         f"{result.machine.sentence()}. {sum(bool(verdict.reached) for verdict in judged)} of {len(judged)} targets "
         "reached. Repeat it with `make bench`."
     )

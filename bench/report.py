@@ -9,14 +9,13 @@ import msgspec
 
 from bench.machine import Machine
 from bench.peers import PEERS
-from bench.samples import Sample, Summary
-from bench.targets import GATEWAY, Verdict
+from bench.samples import GATEWAY, Sample, Summary
+from bench.targets import Verdict
+from bench.turns import TURN_SECONDS
 from bench.workloads import WORKLOADS, Kind
 
 NOISY = 0.05
 """Share of the proxy's core used by others above which a run is not to be trusted."""
-UNSTEADY = 0.10
-"""Spread between rounds above which a figure is marked."""
 
 
 class Result(msgspec.Struct, kw_only=True):
@@ -25,7 +24,8 @@ class Result(msgspec.Struct, kw_only=True):
     machine: Machine
     versions: dict[str, str]
     rounds: int
-    seconds: float
+    turns: int
+    """0: every workload was measured in rounds."""
     missing: list[str]
     """Peers that were not installed."""
     gateway_config: str
@@ -33,6 +33,13 @@ class Result(msgspec.Struct, kw_only=True):
     summaries: list[Summary]
     verdicts: list[Verdict]
     samples: list[Sample]
+
+    def method(self) -> str:
+        """How it was measured, for a caption."""
+        if not self.turns:
+            return f"medians of {self.rounds} rounds"
+        turns = f"medians of {self.turns} turns of {TURN_SECONDS * 1000:g} ms"
+        return f"{turns}, or of {self.rounds} rounds where proxies cannot take turns"
 
 
 def save(result: Result, path: Path) -> None:
@@ -45,14 +52,6 @@ def load(path: Path) -> Result:
     return msgspec.json.decode(path.read_bytes(), type=Result)
 
 
-def ratio(summaries: Sequence[Summary], summary: Summary) -> float | None:
-    """The gateway's figure divided by this one's, in the same workload."""
-    for ours in summaries:
-        if ours.workload == summary.workload and ours.peer == GATEWAY and ours.figure and summary.figure:
-            return ours.figure / summary.figure
-    return None
-
-
 def terminal(result: Result) -> str:
     """The whole result for a person at a terminal."""
     return "\n".join(_lines(result))
@@ -60,7 +59,7 @@ def terminal(result: Result) -> str:
 
 def _lines(result: Result) -> Iterator[str]:
     yield result.machine.sentence()
-    yield f"{result.rounds} rounds of {result.seconds:g} s, medians; proxy on one core, load and upstream on another"
+    yield f"{result.method()}; proxy on one core, load and upstream on another"
     for name in dict.fromkeys(summary.workload for summary in result.summaries):
         yield ""
         yield from _workload(name, result.summaries)
@@ -83,14 +82,12 @@ def _workload(name: str, summaries: Sequence[Summary]) -> Iterator[str]:
     figure = f"KiB/{workload.unit}" if idle else "CPU µs"
     columns = "" if idle else f"{'per s':>9} {'p50 µs':>8} {'p99 µs':>8} {'busy':>5}"
     yield workload.title
-    yield f"  {'':<26}{figure:>15} {'gateway is':>10} {'MiB':>6} {columns}"
+    yield f"  {'':<26}{figure:>15} {'gateway is':>12} {'MiB':>6} {columns}"
     for row in rows:
-        share = ratio(summaries, row)
-        multiple = "" if share is None or row.peer == GATEWAY else f"{share:.2f} ×"
+        multiple = f"{row.ratio:.2f} × ±{row.margin:.0%}" if row.ratio and row.peer != GATEWAY else f"±{row.margin:.0%}"
         flow = f"{row.per_second:>9,.0f} {row.p50_us:>8,.0f} {row.p99_us:>8,.0f} {row.busy:>5.0%}"
-        remarks = [f"±{row.spread / 2:.0%}"] if row.spread > UNSTEADY else []
-        remarks += [f"{count} × {kind}" for kind, count in row.errors.items()]
-        figures = f"{row.figure:>15.1f} {multiple:>10} {row.pss_kib / 1024:>6.1f} {'' if idle else flow}"
+        remarks = [f"{count} × {kind}" for kind, count in row.errors.items()]
+        figures = f"{row.figure:>15.1f} {multiple:>12} {row.pss_kib / 1024:>6.1f} {'' if idle else flow}"
         yield (
             f"  {PEERS[row.peer].title:<26}{figures if row.figure else '–'.rjust(15)}  {', '.join(remarks)}"
         ).rstrip()

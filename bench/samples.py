@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from statistics import median
 
 import msgspec
+
+from bench.load.result import Flow
+
+GATEWAY = "gateway"
 
 METRICS = ("cpu_us", "per_second", "p50_us", "p99_us", "rss_kib", "pss_kib", "held_kib", "busy", "load_busy", "foreign")
 
@@ -37,6 +42,15 @@ class Sample(msgspec.Struct, kw_only=True):
     """Share of the proxy's core that somebody else used."""
     errors: dict[str, int] = {}
     extra: dict[str, float] = {}
+    turns: list[float] = []
+    """`cpu_us` of each turn, where proxies were measured in turns: the n-th of all peers lie side by side."""
+
+    def note_errors(self, flow: Flow, *, failing: bool) -> None:
+        """Takes the load's errors over; where every answer should have been an error status, a success is one."""
+        self.errors = dict(flow.errors)
+        statuses = self.errors.pop("status", 0) if failing else flow.count
+        if statuses < flow.count:
+            self.errors["unexpected success"] = flow.count - statuses
 
 
 class Summary(msgspec.Struct, kw_only=True):
@@ -55,8 +69,12 @@ class Summary(msgspec.Struct, kw_only=True):
     busy: float
     load_busy: float
     foreign: float
-    spread: float
-    """(largest - smallest) / median of `figure` over the rounds."""
+    ratio: float
+    """The gateway's figure divided by this peer's: of turns the median of the quotients, else the quotient of the
+    medians; 0 without both."""
+    margin: float
+    """How far `ratio` may be off, as a share of it. Of turns: half the width of the 95 % confidence interval of the
+    median; else half of what the rounds lie apart. Of the gateway, the same for its figure."""
     errors: dict[str, int]
     extra: dict[str, float]
 
@@ -70,6 +88,11 @@ class Summary(msgspec.Struct, kw_only=True):
         """Per second of CPU time. Unlike `per_second` it does not depend on whether the load could keep up."""
         return 1e6 / self.cpu_us if self.cpu_us else 0.0
 
+    @property
+    def capacity_ratio(self) -> float:
+        """The gateway's capacity divided by this peer's."""
+        return 1 / self.ratio if self.ratio else 0.0
+
 
 def spread(values: Sequence[float]) -> float:
     """Largest minus smallest, as a share of the median; 0 of nothing."""
@@ -77,27 +100,58 @@ def spread(values: Sequence[float]) -> float:
     return (max(values) - min(values)) / middle if middle else 0.0
 
 
+def confidence(values: Sequence[float]) -> tuple[float, float]:
+    """Between these two the median lies with a probability of 95 %, by the ranks of the binomial distribution; nothing
+    is assumed of how the values are distributed.
+    """
+    ascending = sorted(values)
+    rank = max(0, math.floor((len(ascending) - 1.96 * math.sqrt(len(ascending))) / 2))
+    return ascending[rank], ascending[-1 - rank]
+
+
 def summarize(samples: Iterable[Sample]) -> list[Summary]:
     """One summary per workload and peer, in the order in which they first appear."""
     groups: dict[tuple[str, str], list[Sample]] = {}
     for sample in samples:
         groups.setdefault((sample.workload, sample.peer), []).append(sample)
-    return [_summary(group) for group in groups.values()]
+    return [_summary(group, groups.get((workload, GATEWAY), [])) for (workload, _), group in groups.items()]
 
 
-def _summary(group: list[Sample]) -> Summary:
+def _summary(group: list[Sample], ours: list[Sample]) -> Summary:
     medians = {metric: float(median(getattr(sample, metric) for sample in group)) for metric in METRICS}
     errors: dict[str, int] = {}
     for sample in group:
         for kind, count in sample.errors.items():
             errors[kind] = errors.get(kind, 0) + count
     extras = {name for sample in group for name in sample.extra}
+    ratio, margin = _ratio(group, ours)
     return Summary(
         peer=group[0].peer,
         workload=group[0].workload,
         rounds=len(group),
-        spread=spread([sample.held_kib or sample.cpu_us for sample in group]),
+        ratio=ratio,
+        margin=margin,
         errors=errors,
         extra={name: float(median(sample.extra.get(name, 0.0) for sample in group)) for name in sorted(extras)},
         **medians,
     )
+
+
+def _ratio(theirs: list[Sample], ours: list[Sample]) -> tuple[float, float]:
+    """`Summary.ratio` and `Summary.margin`."""
+    their_turns, our_turns = _turns(theirs), _turns(ours)
+    if their_turns and our_turns:
+        if theirs is ours:
+            ratio, values = 1.0, our_turns
+        else:
+            values = [our / their for our, their in zip(our_turns, their_turns, strict=True)]
+            ratio = median(values)
+        low, high = confidence(values)
+        return ratio, (high - low) / 2 / median(values)
+    figures = [sample.held_kib or sample.cpu_us for sample in theirs]
+    our, their = (median(each.held_kib or each.cpu_us for each in side) if side else 0.0 for side in (ours, theirs))
+    return (our / their if their else 0.0), spread(figures) / 2
+
+
+def _turns(samples: Sequence[Sample]) -> list[float]:
+    return [turn for sample in samples for turn in sample.turns]

@@ -57,6 +57,14 @@ class Workload:
     half_load: bool = False
     """Runs at half of what the slower of gateway and nginx can do in `get_tls`."""
 
+    by_the_clock: bool = False
+    """Costs something once a second, which turns would count once a turn."""
+
+    @property
+    def in_turns(self) -> bool:
+        """Whether its load may be stopped and continued."""
+        return self.kind is not Kind.IDLE and not self.half_load and not self.by_the_clock
+
 
 def wrk(load: Load, *arguments: str, connections: int = 32, tls: bool = True, path: str = "/") -> list[str]:
     """A wrk command with load.lua; `arguments` are the script's."""
@@ -64,7 +72,7 @@ def wrk(load: Load, *arguments: str, connections: int = 32, tls: bool = True, pa
     return [
         find("wrk") or "wrk",
         *("--threads", "1", "--connections", str(connections), "--duration", f"{max(1, round(load.seconds))}s"),
-        *("--timeout", "5s", "--latency", "--script", str(SCRIPT)),
+        *("--timeout", "60s", "--latency", "--script", str(SCRIPT)),
         f"{'https' if tls else 'http'}://127.0.0.1:{port}{path}",
         *("--", *arguments),
     ]
@@ -149,7 +157,7 @@ WORKLOADS = {
         Workload("resp_1m", "1 MiB response, TLS", "request", Kind.WRK, _response_1m),
         Workload("upload_1m", "1 MiB upload, TLS", "request", Kind.WRK, _upload_1m),
         Workload("mixed_200", "mixed traffic, 200 sandboxes", "request", Kind.WRK, _mixed),
-        Workload("refused", "refused target", "request", Kind.WRK, _refused, failing=True),
+        Workload("refused", "refused target", "request", Kind.WRK, _refused, failing=True, by_the_clock=True),
         Workload("new_conn", "new TLS connection", "connection", Kind.STAGED, _new_connection),
         Workload("new_conn_resumed", "new TLS connection, resumed", "connection", Kind.STAGED, _resumed),
         Workload("ws_32", "WebSocket echo 32 B", "echo", Kind.STAGED, _websocket_32),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import select
+import signal
 import socket
 import ssl
 import time
@@ -188,6 +189,25 @@ class Engine:
                 connection = self._connections.get(fileno)
                 if connection is not None:
                     connection.wake()
+
+
+class Deadline:
+    """When a client stops asking: at its appointed time, or as soon as it gets SIGINT. One for each process."""
+
+    def __init__(self) -> None:
+        self._at = 0.0
+        self._interrupted = False
+        signal.signal(signal.SIGINT, self._interrupt)
+
+    def set(self, seconds: float) -> None:
+        """From now."""
+        self._at = time.perf_counter() + seconds
+
+    def passed(self, now: float) -> bool:
+        return self._interrupted or now >= self._at
+
+    def _interrupt(self, _signal: int, _frame: object) -> None:
+        self._interrupted = True
 
 
 def arguments(description: str) -> argparse.ArgumentParser:

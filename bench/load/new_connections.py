@@ -10,7 +10,7 @@ from __future__ import annotations
 import ssl
 import time
 
-from bench.load.engine import Connection, Engine, arguments, browser_request
+from bench.load.engine import Connection, Deadline, Engine, arguments, browser_request
 from bench.load.result import ready, say
 from bench.upstream import BODY
 
@@ -27,10 +27,10 @@ class Visits:
         self.errors: dict[str, int] = {}
         self.resumed = 0
         self.under_way = 0
-        self._deadline = 0.0
+        self._deadline = Deadline()
 
-    def begin(self, slots: int, deadline: float) -> None:
-        self._deadline = deadline
+    def begin(self, slots: int, seconds: float) -> None:
+        self._deadline.set(seconds)
         for _ in range(slots):
             self._visit()
 
@@ -59,7 +59,7 @@ class Visits:
 
     def _again(self, now: float) -> None:
         self.under_way -= 1
-        if now < self._deadline:
+        if not self._deadline.passed(now):
             self._visit()
 
 
@@ -71,7 +71,7 @@ def main() -> None:
     visits = Visits(engine, options.host, resume=options.resume)
 
     def flow(seconds: float) -> None:
-        visits.begin(options.connections, time.perf_counter() + seconds)
+        visits.begin(options.connections, seconds)
         engine.run(lambda: visits.under_way == 0, seconds + 5)
 
     flow(options.warm)

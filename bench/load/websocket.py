@@ -12,7 +12,7 @@ import struct
 import sys
 import time
 
-from bench.load.engine import Connection, Engine, arguments, browser_request
+from bench.load.engine import Connection, Deadline, Engine, arguments, browser_request
 from bench.load.opening import Opening
 from bench.load.result import ready, say
 
@@ -58,10 +58,10 @@ class Echo:
         self.latencies: list[float] = []
         self.errors: dict[str, int] = {}
         self.under_way = 0
-        self._deadline = 0.0
+        self._deadline = Deadline()
 
-    def begin(self, connections: list[Connection], deadline: float) -> None:
-        self._deadline = deadline
+    def begin(self, connections: list[Connection], seconds: float) -> None:
+        self._deadline.set(seconds)
         for connection in connections:
             connection.handler = self
             self._send(connection)
@@ -85,7 +85,7 @@ class Echo:
         now = time.perf_counter()
         self.latencies.append(now - connection.started)
         self.under_way -= 1
-        if now < self._deadline:
+        if not self._deadline.passed(now):
             self._send(connection)
 
     def opened(self, connection: Connection) -> None: ...
@@ -104,7 +104,7 @@ def main() -> None:
     echo = Echo(binary_frame(options.size))
 
     def flow(seconds: float) -> None:
-        echo.begin(connections, time.perf_counter() + seconds)
+        echo.begin(connections, seconds)
         engine.run(lambda: echo.under_way == 0, seconds + 5)
 
     flow(options.warm)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.load.result import percentile
-from bench.samples import Sample, spread, summarize
+from bench.load.result import Flow, percentile
+from bench.samples import Sample, confidence, spread, summarize
 
 
 def sample(cpu_us: float, *, peer: str = "gateway", workload: str = "get_tls", **rest: float) -> Sample:
@@ -51,7 +51,7 @@ def test_rounds_become_medians_per_workload_and_peer_in_order_of_appearance() ->
     ]
     assert summaries[0].cpu_us == 30.0
     assert summaries[0].busy == 0.9
-    assert summaries[0].spread == pytest.approx(2.0)
+    assert summaries[0].margin == pytest.approx(1.0)
 
 
 def test_errors_of_all_rounds_are_added_up() -> None:
@@ -66,3 +66,43 @@ def test_the_figure_is_memory_where_there_is_no_flow() -> None:
     assert idle.capacity == 0.0
     assert flow.figure == 33.0
     assert flow.capacity == pytest.approx(1e6 / 33.0)
+
+
+def test_of_turns_the_ratio_is_the_median_of_the_ratios_cycle_by_cycle() -> None:
+    # The machine was twice as slow for everybody in most of the cycles: medians alone would not show it.
+    ours = Sample(peer="gateway", workload="get_tls", round=0, cpu_us=60.0, turns=[30.0, 60.0, 62.0])
+    theirs = Sample(peer="nginx", workload="get_tls", round=0, cpu_us=20.0, turns=[15.0, 20.0, 31.0])
+    gateway, nginx = summarize([ours, theirs])
+    assert nginx.ratio == pytest.approx(2.0)
+    assert nginx.capacity_ratio == pytest.approx(0.5)
+    assert gateway.ratio == 1.0
+
+
+def test_the_gateway_without_turns_has_no_ratio_to_those_that_have() -> None:
+    ours = Sample(peer="gateway", workload="get_tls", round=0, errors={"it did not start": 1})
+    theirs = Sample(peer="nginx", workload="get_tls", round=0, cpu_us=20.0, turns=[15.0, 20.0, 31.0])
+    assert [summary.ratio for summary in summarize([ours, theirs])] == [0.0, 0.0]
+
+
+def test_the_margin_is_the_confidence_interval_of_the_median() -> None:
+    hundred = [float(number) for number in range(1, 101)]
+    assert confidence(hundred) == (41.0, 60.0)  # ranks 50 ± 9.8
+    assert confidence([3.0, 1.0, 2.0]) == (1.0, 3.0)
+    [summary] = summarize([Sample(peer="gateway", workload="get_tls", round=0, turns=hundred)])
+    assert summary.margin == pytest.approx(9.5 / 50.5)
+
+
+@pytest.mark.parametrize(
+    ("failing", "errors", "noted"),
+    [
+        (False, {"timeout": 2}, {"timeout": 2}),
+        (True, {"status": 10}, {}),
+        (True, {"status": 7, "read": 1}, {"read": 1, "unexpected success": 3}),
+    ],
+)
+def test_where_every_answer_has_to_fail_a_success_is_an_error(
+    failing: bool, errors: dict[str, int], noted: dict[str, int]
+) -> None:
+    one = sample(1.0)
+    one.note_errors(Flow(count=10, seconds=1.0, p50_us=1.0, p99_us=1.0, errors=errors), failing=failing)
+    assert one.errors == noted

@@ -8,8 +8,8 @@ from bench.samples import Sample, Summary, summarize
 from bench.targets import TARGETS, Target, judge
 from bench.workloads import WORKLOADS
 
-CPU = Target("CPU", "get_tls", "cpu_us", 2.0, peer="nginx")
-RATE = Target("rate", "get_tls", "capacity", 0.9, peer="nginx", at_least=True)
+CPU = Target("CPU", "get_tls", "ratio", 2.0, peer="nginx")
+RATE = Target("rate", "get_tls", "capacity_ratio", 0.9, peer="nginx", at_least=True)
 REFUSED = Target("refused", "refused", "cpu_us", 1.5, peer="gateway", base="get_tls")
 IDLE = Target("idle", "idle_tls", "held_kib", 32.0, unit="KiB")
 

@@ -1,0 +1,222 @@
+"""All proxies of one workload at once, each under its own load for a twentieth of a second in turn.
+
+What a request costs changes with whatever else the machine's owner runs on it, by a quarter from one second to the
+next, and for everybody alike: the processor's caches and clock are shared. Proxies measured one after another are
+measured on different machines. Here all loads but one are stopped (SIGSTOP), and a cycle through all of them takes less
+than half a second, so every turn of the gateway has one of each peer beside it; what counts is the median of the
+ratios, cycle by cycle.
+
+A turn costs what the proxy uses from its beginning to the beginning of its next one, so nothing it puts off is lost
+(what it does by the clock while others have their turn counts too). What it has done is counted in octets that the
+load's process has moved, which the kernel knows exactly at any moment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from bench import loading
+from bench.loading import LoadFailed
+from bench.peers import PEERS, Proxy, running
+from bench.processes import Child, core_busy_seconds, cost, cpu_ns, family, octets_moved
+from bench.samples import Sample
+from bench.site import Site, Unable
+from bench.workloads import Kind, Load, Workload
+
+TURN_SECONDS = 0.05
+"""Hundreds of requests. The noise of the machines this was made on lasts half a second and longer."""
+UNDISTURBED_SECONDS = 1.0
+"""Of load without turns before: it warms the proxy up, and latencies are its, which stopping the load would spoil."""
+OPENING_SECONDS = 0.3
+"""After which wrk has opened its connections."""
+QUIET_SECONDS = 0.003
+"""Without any use of CPU, after which a proxy has dealt with what was under way when its load was stopped."""
+QUIET_PATIENCE = 0.25
+ATTEMPTS, ATTEMPT_SECONDS = 20, 0.2
+"""How often a load is told to end, and how far apart."""
+STARTING_SECONDS = 30.0
+"""For each proxy, while the loads of those before it wait."""
+
+
+@dataclass(slots=True)
+class Turn:
+    """One peer's, as differences; `cpu` and `octets` until its next one begins, the rest until it was quiet again."""
+
+    cpu: float = 0.0
+    octets: int = 0
+    wall: float = 0.0
+    core: float = 0.0
+    load_core: float = 0.0
+
+
+@dataclass(slots=True)
+class Contender:
+    """One proxy with its load, which is stopped but in its turns."""
+
+    sample: Sample
+    proxy: Proxy
+    load: Child
+    pids: list[int]
+    moved_before: int = 0
+    """Octets moved by the load's process before it counted."""
+    turns: list[Turn] = field(default_factory=list)
+    _mark: tuple[float, int] = (0.0, 0)
+
+    def cpu_seconds(self) -> float:
+        """Of all its processes. Raises FileNotFoundError if one of them has ended."""
+        return sum(map(cpu_ns, self.pids)) / 1e9
+
+    def close_turn(self) -> None:
+        """Nothing of the last turn comes after this."""
+        mark = self.cpu_seconds(), octets_moved(self.load.pid)
+        if self.turns:
+            self.turns[-1].cpu = mark[0] - self._mark[0]
+            self.turns[-1].octets = mark[1] - self._mark[1]
+        self._mark = mark
+
+    def take_turn(self, site: Site) -> None:
+        self.close_turn()
+        began, core, load_core = _clocks(site)
+        os.kill(self.load.pid, signal.SIGCONT)
+        time.sleep(TURN_SECONDS)
+        os.kill(self.load.pid, signal.SIGSTOP)
+        self._wait_until_quiet()
+        ended, core_after, load_core_after = _clocks(site)
+        self.turns.append(Turn(wall=ended - began, core=core_after - core, load_core=load_core_after - load_core))
+
+    def _wait_until_quiet(self) -> None:
+        deadline = time.monotonic() + QUIET_PATIENCE
+        used = self.cpu_seconds()
+        while time.monotonic() < deadline:
+            time.sleep(QUIET_SECONDS)
+            before, used = used, self.cpu_seconds()
+            if used == before:
+                return
+
+
+def count(seconds: float) -> int:
+    """Turns in so much load."""
+    return max(1, round(seconds / TURN_SECONDS))
+
+
+def measure(
+    peers: Sequence[str], workload: Workload, site: Site, seconds: float, tell: Callable[[Sample], None]
+) -> list[Sample]:
+    """A sample per peer, after `seconds` of load on each. What goes wrong with one is in its sample's `errors`."""
+    cycles = count(seconds)
+    samples = []
+    with contextlib.ExitStack() as stack:
+        contenders: list[Contender] = []
+        longest = len(peers) * (STARTING_SECONDS + (cycles + 1) * (TURN_SECONDS + QUIET_PATIENCE))
+        for name in peers:
+            sample = Sample(peer=name, workload=workload.name, round=0)
+            samples.append(sample)
+            try:
+                proxy = stack.enter_context(running(PEERS[name], site))
+                _undisturbed(sample, workload, Load(site, proxy, UNDISTURBED_SECONDS))
+                contenders.append(_enter(stack, sample, workload, Load(site, proxy, longest)))
+            except (Unable, LoadFailed, FileNotFoundError) as error:
+                sample.errors = {str(error)[:200]: 1}
+        for contender in contenders[:]:
+            _attempt(contenders, contender, lambda each: _begin(each, workload))
+        for number in range(cycles + 1):  # the first is for what stopping and opening left behind
+            for contender in contenders[:] if number % 2 == 0 else contenders[::-1]:
+                _attempt(contenders, contender, lambda each: each.take_turn(site))
+        for contender in contenders[:]:
+            _attempt(contenders, contender, lambda each: _leave(each, workload))
+    for sample in samples:
+        tell(sample)
+    return samples
+
+
+def _attempt(contenders: list[Contender], contender: Contender, step: Callable[[Contender], None]) -> None:
+    """One that fails is out of the race, and the others go on."""
+    try:
+        step(contender)
+    except (LoadFailed, FileNotFoundError, ProcessLookupError) as error:
+        contender.sample.errors = {str(error): 1}
+        contenders.remove(contender)
+        _end(contender.load)  # or it would go on in the turns of the others
+
+
+def _undisturbed(sample: Sample, workload: Workload, load: Load) -> None:
+    with loading.start(workload, load) as child:
+        if workload.kind is not Kind.WRK:
+            loading.go(child)
+        flow = loading.end(workload, child, load.seconds + loading.LOAD_PATIENCE)
+    sample.p50_us, sample.p99_us, sample.extra = flow.p50_us, flow.p99_us, flow.extra
+
+
+def _enter(stack: contextlib.ExitStack, sample: Sample, workload: Workload, load: Load) -> Contender:
+    child = loading.start(workload, load)
+    stack.callback(_end, child)
+    if workload.kind is Kind.WRK:
+        time.sleep(OPENING_SECONDS)
+        os.kill(child.pid, signal.SIGSTOP)
+    return Contender(sample, load.proxy, child, family(load.proxy.pid))
+
+
+def _begin(contender: Contender, workload: Workload) -> None:
+    """A staged client begins when all are there: a handshake that stood still for so long would be given up."""
+    if workload.kind is not Kind.WRK:
+        contender.moved_before = octets_moved(contender.load.pid)
+        loading.go(contender.load)
+        os.kill(contender.load.pid, signal.SIGSTOP)
+
+
+def _end(child: Child) -> None:
+    """A stopped process cannot end politely."""
+    if child.process.poll() is None:
+        os.kill(child.pid, signal.SIGCONT)
+    child.close()
+
+
+def _leave(contender: Contender, workload: Workload) -> None:
+    """Ends the load, and makes its sample of what it says and of the turns. Raises LoadFailed, FileNotFoundError."""
+    contender.close_turn()
+    sample, load = contender.sample, contender.load
+    moved = octets_moved(load.pid) - contender.moved_before
+    _interrupt(load)
+    flow = loading.end(workload, load, loading.LOAD_PATIENCE)
+    after = cost(contender.proxy.pid)
+    sample.note_errors(flow, failing=workload.failing)
+    if list(after.pids) != contender.pids:
+        sample.errors["processes replaced"] = 1
+    turns = contender.turns[1:]
+    if not flow.count or any(turn.octets <= 0 for turn in turns):
+        sample.errors["a turn without progress"] = 1
+        return
+    unit = moved / flow.count  # octets
+    counts = [turn.octets / unit for turn in turns]
+    sample.count = flow.count
+    sample.rss_kib, sample.pss_kib = after.rss_kib, after.pss_kib
+    sample.turns = [round(turn.cpu * 1e6 / count, 3) for turn, count in zip(turns, counts, strict=True)]
+    sample.cpu_us = median(sample.turns)
+    sample.per_second = median(count / turn.wall for turn, count in zip(turns, counts, strict=True))
+    wall = sum(turn.wall for turn in turns)
+    sample.busy = sum(turn.cpu for turn in turns) / wall
+    sample.foreign = max(0.0, sum(turn.core - turn.cpu for turn in turns) / wall)
+    sample.load_busy = sum(turn.load_core for turn in turns) / wall
+
+
+def _interrupt(load: Child) -> None:
+    """wrk and our clients then stop asking, and say what they have seen."""
+    stdout = load.process.stdout
+    assert stdout is not None
+    os.kill(load.pid, signal.SIGCONT)
+    for _ in range(ATTEMPTS):
+        # Again, until it speaks: any thread may get the signal, and wrk hears it only if the sleeping one does.
+        os.kill(load.pid, signal.SIGINT)
+        if select.select((stdout,), (), (), ATTEMPT_SECONDS)[0]:
+            return
+
+
+def _clocks(site: Site) -> tuple[float, float, float]:
+    return time.monotonic(), core_busy_seconds(site.proxy_core), core_busy_seconds(site.load_core)

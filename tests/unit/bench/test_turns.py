@@ -1,0 +1,54 @@
+"""Two real proxies take turns under real loads."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import turns
+from bench.processes import octets_moved
+from bench.samples import Sample, summarize
+from bench.site import open_site
+from bench.workloads import WORKLOADS
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="the benchmark needs two cores")
+def test_proxies_take_turns_and_each_turn_has_its_cost() -> None:
+    told: list[Sample] = []
+    with open_site() as site:
+        samples = turns.measure(["gateway", "aiohttp"], WORKLOADS["ws_32"], site, 0.4, told.append)
+    assert samples == told
+    assert [sample.errors for sample in samples] == [{}, {}]
+    assert [len(sample.turns) for sample in samples] == [8, 8]
+    for sample in samples:
+        assert sample.count > 8
+        assert min(sample.turns) > 1.0  # microseconds: an echo takes four calls of the kernel at least
+        assert 0.0 < sample.busy < 1.2
+        assert sample.p99_us >= sample.p50_us > 0
+    _, aiohttp = summarize(samples)
+    # 0.7 on a quiet machine: aiohttp reads and writes every frame anew in Python.
+    assert 0.2 < aiohttp.ratio < 1.3
+
+
+def test_octets_are_counted_while_a_process_is_stopped(tmp_path: Path) -> None:
+    file = tmp_path / "octets"
+    code = (
+        "import os, sys; f = os.open(sys.argv[1], os.O_WRONLY); os.write(f, bytes(100_000)); print(flush=True); input()"
+    )
+    file.touch()
+    with subprocess.Popen([sys.executable, "-c", code, file], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        os.kill(child.pid, signal.SIGSTOP)
+        moved = octets_moved(child.pid)
+        assert moved > 100_000
+        assert octets_moved(child.pid) == moved
+        os.kill(child.pid, signal.SIGCONT)
+        child.communicate(b"\n")
+    with pytest.raises(FileNotFoundError):
+        octets_moved(child.pid)
