@@ -16,6 +16,7 @@ from gateway.config import Settings
 from gateway.directory.cache import DirectoryCache
 from gateway.directory.sandbox import Directory, Sandbox
 from gateway.edge.forwarded import Address
+from gateway.edge.tls_transport import Buffers
 from gateway.errors import GatewayError, Reason
 from gateway.hostname import HostnameParser, Target
 from gateway.http.head_parser import HeadLimits
@@ -96,6 +97,7 @@ class Edge:
         )
         self.host = settings.upstream.host
         self.read_buffer = memoryview(bytearray(READ_BUFFER))  # every downstream read lands here, one at a time
+        self.tls_buffers = Buffers(self.read_buffer)
         self.draining = False
         self._drained = asyncio.Event()
         self.downstreams: set[Downstream] = set()

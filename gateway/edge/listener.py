@@ -1,24 +1,25 @@
 """Accepting: from a listening socket to a downstream connection.
 
-Sockets are accepted here and not by the event loop's server, because what a connection speaks must be looked at
-before TLS begins, without consuming it: a ClientHello goes to OpenSSL whole, anything else on a TLS port gets an
-answer that says so. Limits apply before anything is allocated for a connection.
+Sockets are accepted here and not by the event loop's server, so that limits apply before anything is allocated for a
+connection, and a process out of descriptors pauses instead of spinning. On a TLS port what comes first decides: a
+ClientHello goes to OpenSSL, anything else gets an answer in plain HTTP that says so.
 """
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import socket
 import ssl
 from collections.abc import Sequence
 from ipaddress import IPv6Address
-from math import inf
 from typing import TYPE_CHECKING
 
 from gateway.edge.forwarded import Address, Peer, normalized
 from gateway.edge.http1 import Http1Downstream
 from gateway.edge.refusal import Refusal, plain_on_tls
+from gateway.edge.tls_transport import TlsTransport
 
 if TYPE_CHECKING:
     from gateway.edge.edge import Edge
@@ -27,14 +28,9 @@ log = logging.getLogger("gateway.edge")
 
 ACCEPTS_PER_TURN = 64
 """Connections accepted per wake-up before established ones get their turn."""
-SHUTDOWN_BACKSTOP = 3600.0
-"""Seconds; the transport's own limit on a TLS close. It would cut off a slow reader's last octets, so it is out of
-the way, and the connection's deadline decides (`Http1Downstream.expire`)."""
 EXHAUSTED_PAUSE = 1.0
 """Seconds without accepting after the process ran out of descriptors (HARDENING: EMFILE)."""
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_TLS_HANDSHAKE = 0x16
-"""First octet of a ClientHello record (RFC 8446 section 5.1)."""
 
 
 class Listener:
@@ -87,117 +83,103 @@ class Listener:
             self.edge.loop.add_reader(self._socket, self._accept)
 
     def _welcome(self, connection: socket.socket, address: Address) -> None:
-        if not self.edge.admit(address):
+        edge = self.edge
+        if not edge.admit(address):
             connection.close()
             return
         connection.setblocking(False)
-        newcomer = _Newcomer(self.edge, connection, address)
+        newcomer: _Newcomer
+        protocol: asyncio.BaseProtocol
         if self._tls is None:
-            self.serve(newcomer, None, self._refusal)
+            newcomer = _Newcomer(edge, address)
+            protocol = newcomer.downstream(b"http", self._refusal)
         else:
-            _Greeting(self, newcomer).look()
+            newcomer = visitor = _Visitor(edge, address, self._tls, self._refusal)
+            protocol = visitor.transport
+        edge.tasks.spawn(_attach(newcomer, connection, protocol), f"accept {address}")
 
-    def serve_tls(self, newcomer: _Newcomer) -> None:
-        """A ClientHello waits in the socket."""
-        self.serve(newcomer, self._tls, self._refusal)
 
-    def serve(self, newcomer: _Newcomer, tls: ssl.SSLContext | None, refusal: Refusal | None) -> None:
-        """Hands the socket to a downstream connection, which owns it from then on."""
-        peer = Peer(newcomer.address, b"http" if tls is None else b"https", self.edge.settings.edge.trusted_proxies)
-        downstream = Http1Downstream(self.edge, peer, newcomer.gone, refusal)
-        self.edge.tasks.spawn(self._connect(newcomer, downstream, tls), f"accept {peer.text}")
-
-    async def _connect(self, newcomer: _Newcomer, downstream: Http1Downstream, tls: ssl.SSLContext | None) -> None:
-        timeouts = self.edge.settings.timeouts
-        try:
-            await self.edge.loop.connect_accepted_socket(
-                lambda: downstream,
-                newcomer.connection,
-                ssl=tls,
-                ssl_handshake_timeout=timeouts.handshake if tls else None,
-                ssl_shutdown_timeout=SHUTDOWN_BACKSTOP if tls else None,
-            )
-        except OSError as error:  # ssl.SSLError and TimeoutError are OSErrors
-            # The daily noise of a public port: scanners, old TLS, a certificate the other side does not trust.
-            log.debug("handshake with %s failed: %s", newcomer.address, error)
-            newcomer.turn_away()
-        except BaseException:
-            newcomer.turn_away()
-            raise
+async def _attach(newcomer: _Newcomer, connection: socket.socket, protocol: asyncio.BaseProtocol) -> None:
+    """Hands the socket to the event loop, which owns it from then on."""
+    try:
+        await newcomer.edge.loop.connect_accepted_socket(lambda: protocol, connection)
+    except BaseException:
+        connection.close()
+        newcomer.gone()
+        raise
 
 
 class _Newcomer:
     """An accepted socket, counted in; `gone` counts it out, once."""
 
-    __slots__ = ("_counted", "_edge", "address", "connection")
+    __slots__ = ("_address", "_counted", "edge")
 
-    def __init__(self, edge: Edge, connection: socket.socket, address: Address) -> None:
-        self._edge = edge
-        self.connection = connection
-        self.address = address
+    def __init__(self, edge: Edge, address: Address) -> None:
+        self.edge = edge
+        self._address = address
         self._counted = True
 
     def gone(self) -> None:
         if self._counted:
             self._counted = False
-            self._edge.dismiss(self.address)
+            self.edge.dismiss(self._address)
 
-    def turn_away(self) -> None:
-        self.connection.close()
+    def downstream(self, scheme: bytes, refusal: Refusal | None) -> Http1Downstream:
+        """What will speak HTTP on this connection, and call `gone` at its end."""
+        edge = self.edge
+        return Http1Downstream(
+            edge, Peer(self._address, scheme, edge.settings.edge.trusted_proxies), self.gone, refusal
+        )
+
+
+class _Visitor(_Newcomer):
+    """A newcomer on a TLS port, until TLS is agreed upon: the `Doorkeeper` of its transport."""
+
+    __slots__ = ("_refusal", "deadline", "transport")
+
+    def __init__(self, edge: Edge, address: Address, tls: ssl.SSLContext, refusal: Refusal | None) -> None:
+        super().__init__(edge, address)
+        self._refusal = refusal
+        self.transport = TlsTransport(tls, edge.tls_buffers, self)
+        self.deadline = edge.clock() + edge.timeouts.handshake
+        edge.downstreams.add(self)
+
+    def __repr__(self) -> str:
+        return f"<Visitor {self._address} {self.transport!r}>"
+
+    # --- Doorkeeper ----------------------------------------------------------------------------------------------
+
+    def secured(self, transport: TlsTransport) -> Http1Downstream:
+        self.edge.downstreams.discard(self)
+        return self.downstream(b"https", self._refusal)
+
+    def spoke_plain(self, tcp: asyncio.Transport, octets: bytes) -> None:
+        self.edge.downstreams.discard(self)
+        downstream = self.downstream(b"http", plain_on_tls)
+        tcp.set_protocol(downstream)
+        downstream.connection_made(tcp)
+        downstream.data_received(octets)
+
+    def turned_away(self, error: Exception | None) -> None:
+        # The daily noise of a public port: scanners, old TLS, a certificate the other side does not trust.
+        log.debug("handshake with %s failed: %s", self._address, error or "the connection was closed")
         self.gone()
 
+    def gone(self) -> None:
+        self.edge.downstreams.discard(self)
+        super().gone()
 
-class _Greeting:
-    """A connection to a TLS port whose first octet has not come yet."""
-
-    __slots__ = ("_edge", "_listener", "_newcomer", "deadline")
-
-    def __init__(self, listener: Listener, newcomer: _Newcomer) -> None:
-        self._listener = listener
-        self._newcomer = newcomer
-        self._edge = edge = listener.edge
-        self.deadline = edge.clock() + edge.settings.timeouts.handshake
-
-    def look(self) -> None:
-        """Decides if the first octet is there already, as it usually is; waits for it otherwise."""
-        if not self._decide():
-            self._edge.downstreams.add(self)
-            self._edge.loop.add_reader(self._newcomer.connection, self._readable)
-
-    def _readable(self) -> None:
-        if self._decide():
-            self._forget()
-
-    def _decide(self) -> bool:
-        newcomer = self._newcomer
-        try:
-            first = newcomer.connection.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return False
-        except OSError:
-            first = b""
-        if not first:
-            newcomer.turn_away()
-        elif first[0] == _TLS_HANDSHAKE:
-            self._listener.serve_tls(newcomer)
-        else:
-            self._listener.serve(newcomer, None, plain_on_tls)
-        return True
-
-    def _forget(self) -> None:
-        self._edge.loop.remove_reader(self._newcomer.connection)
-        self._edge.downstreams.discard(self)
-        self.deadline = inf
+    # --- for the sweeper and the drain ---------------------------------------------------------------------------
 
     def expire(self, now: float) -> None:
-        self.close()
+        self.transport.abort()
 
     def drain(self) -> None:
-        self.close()
+        if self.transport.is_silent:
+            self.transport.abort()  # else its handshake, and the request that comes with it, are on their way
 
     def close(self) -> None:
-        self._forget()
-        self._newcomer.turn_away()
+        self.transport.abort()
 
 
 OwnListeners = tuple[tuple[IPv6Address | None, int], ...]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.edge.http1 import Http1Downstream
 from tests.behaviour.harness import OK, App, Gateway, OpenGateway, Wire, answering, get, post, until
 
 
@@ -163,7 +164,9 @@ async def test_a_reader_that_takes_no_answers_gets_no_new_ones(open_gateway: Ope
     browser = await gateway.connect(tls=tls, kernel_buffer=32 * 1024)
     browser.stop_reading()
     browser.send(get(app) * count)
-    (downstream,) = await until(lambda: gateway.edge.downstreams, "the connection")
+    (downstream,) = await until(
+        lambda: [each for each in gateway.edge.downstreams if isinstance(each, Http1Downstream)], "the connection"
+    )
     await until(lambda: downstream._write_full, "the answers fill the connection")
     for _ in range(10):
         await gateway.settled()

@@ -1,0 +1,422 @@
+"""The TLS transport between a client in memory and a protocol that remembers: octets in, octets out, no socket."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from gateway.edge.connection import LINGER_OCTETS
+from gateway.edge.tls_transport import MAX_UNREAD_REPLIES, RECORD, Buffers, TlsTransport
+from gateway.tls import local_ca
+from gateway.tls.context import CertificatePair, server_context
+
+NAME = "5000-box.sandbox.localhost"
+V1_2, V1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+versions = pytest.mark.parametrize("version", [V1_2, V1_3], ids=["1.2", "1.3"])
+TEXT = bytes(range(256)) * 700  # several records, and no multiple of one
+ALERT = 0x15
+
+
+class Tcp(asyncio.Transport):
+    """The TCP transport below: remembers what is written to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+        self.ended = self.aborted = self.closing = False
+        self.reading = True
+        self.protocol: asyncio.BaseProtocol | None = None
+
+    def write(self, data: Any) -> None:
+        assert not self.ended, "nothing is written after the end"
+        self.written.append(bytes(data))
+
+    def take(self) -> bytes:
+        octets = b"".join(self.written)
+        self.written.clear()
+        return octets
+
+    def write_eof(self) -> None:
+        self.ended = True
+
+    def close(self) -> None:
+        self.closing = True
+
+    def abort(self) -> None:
+        self.aborted = self.closing = True
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def get_write_buffer_size(self) -> int:
+        return sum(map(len, self.written))
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return {"peername": ("::1", 1)}.get(name, default)
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.protocol = protocol
+
+
+class Speaker(asyncio.Protocol):
+    """The protocol above, and the doorkeeper: remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+        self.received = b""
+        self.transport: TlsTransport | None = None
+        self.answer = b""  # written as soon as anything has come
+
+    def secured(self, transport: TlsTransport) -> Speaker:
+        self.told.append("secured")
+        return self
+
+    def spoke_plain(self, tcp: asyncio.Transport, octets: bytes) -> None:
+        self.told += ["plain", octets]
+
+    def turned_away(self, error: Exception | None) -> None:
+        self.told += ["turned away", type(error)]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("TlsTransport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.received += data
+        if self.answer and self.transport is not None:
+            self.transport.write(self.answer)
+
+    def eof_received(self) -> None:
+        self.told.append("eof")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.told += ["lost", type(exc)]
+
+    def pause_writing(self) -> None:
+        self.told.append("full")
+
+    def resume_writing(self) -> None:
+        self.told.append("drained")
+
+
+class Line:
+    """A client, the transport under test, and the wire between them, moved by hand."""
+
+    def __init__(self, server: ssl.SSLContext, client: ssl.SSLContext, buffers: Buffers) -> None:
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.client = client.wrap_bio(self.incoming, self.outgoing, server_hostname=NAME)
+        self.buffers = buffers
+        self.tcp = Tcp()
+        self.speaker = Speaker()
+        self.transport = TlsTransport(server, buffers, self.speaker)
+        self.transport.connection_made(self.tcp)
+
+    def feed(self, octets: bytes, step: int = 1 << 20) -> None:
+        """What the event loop does with `octets` that come in pieces of `step`."""
+        step = min(step, len(self.buffers.read))
+        for begin in range(0, len(octets), step):
+            piece = octets[begin : begin + step]
+            assert len(self.transport.get_buffer(-1)) >= len(piece)
+            self.transport.get_buffer(-1)[: len(piece)] = piece
+            self.transport.buffer_updated(len(piece))
+            assert not self.buffers.incoming.pending, "every call leaves the shared BIOs empty"
+            assert not self.buffers.outgoing.pending, "every call leaves the shared BIOs empty"
+
+    def send(self, data: bytes, step: int = 1 << 20) -> None:
+        self.feed(self.sealed(data), step)
+
+    def sealed(self, data: bytes) -> bytes:
+        """`data` as the client puts it on the wire, after whatever else it has to say."""
+        while data:
+            data = data[self.client.write(data) :]
+        return self.outgoing.read()
+
+    def shake_hands(self, step: int = 1 << 20, *, hold: bool = False) -> None:
+        """The whole handshake; with `hold` the client's last flight is left in `outgoing`."""
+        while True:
+            try:
+                self.client.do_handshake()
+            except ssl.SSLWantReadError:
+                self.feed(self.outgoing.read(), step)
+                self.incoming.write(self.tcp.take())
+                continue
+            if not hold:
+                self.feed(self.outgoing.read(), step)
+            return
+
+    def read(self) -> bytes:
+        """All that the client can read of what was written to it."""
+        self.incoming.write(self.tcp.take())
+        pieces = []
+        try:
+            while piece := self.client.read(RECORD):
+                pieces.append(piece)
+        except ssl.SSLWantReadError:
+            pass
+        return b"".join(pieces)
+
+
+class Lines:
+    """Makes them, all on the same buffers, as in a worker."""
+
+    def __init__(self, server: ssl.SSLContext, authority: Path) -> None:
+        self.server = server
+        self.authority = authority
+        self.buffers = Buffers(memoryview(bytearray(64 * 1024)))
+
+    def client(self, version: ssl.TLSVersion = V1_3) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=self.authority)
+        context.minimum_version = context.maximum_version = version
+        return context
+
+    def line(self, version: ssl.TLSVersion = V1_3) -> Line:
+        return Line(self.server, self.client(version), self.buffers)
+
+    def secure(self, version: ssl.TLSVersion = V1_3) -> Line:
+        line = self.line(version)
+        line.shake_hands()
+        assert line.speaker.told == ["secured"]
+        return line
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> local_ca.LocalCertificates:
+    return local_ca.ensure(tmp_path_factory.mktemp("certs"), "sandbox.localhost")
+
+
+@pytest.fixture
+def lines(certificates: local_ca.LocalCertificates) -> Lines:
+    server = server_context([CertificatePair(certificates.certificate, certificates.key)])
+    return Lines(server, certificates.authority)
+
+
+# --- the handshake --------------------------------------------------------------------------------------------------
+
+
+@versions
+@pytest.mark.parametrize("step", [1, 3, 1 << 20])
+def test_a_handshake_in_any_pieces(lines: Lines, version: ssl.TLSVersion, step: int) -> None:
+    line = lines.line(version)
+    assert line.transport.is_silent
+    line.shake_hands(step)
+    assert not line.transport.is_silent
+    assert line.speaker.told == ["secured"]
+    assert line.transport.get_extra_info("ssl_object").version() == line.client.version()
+    assert line.transport.get_extra_info("peername") == ("::1", 1)
+    line.send(b"hello", step)
+    assert line.speaker.received == b"hello"
+
+
+def test_what_comes_with_the_end_of_the_handshake_is_not_lost(lines: Lines) -> None:
+    line = lines.line()
+    line.shake_hands(hold=True)
+    line.speaker.answer = b"welcome"
+    line.send(TEXT)
+    assert line.speaker.received == TEXT
+    assert line.read().startswith(b"welcome")
+
+
+def test_a_client_that_does_not_trust_us(lines: Lines) -> None:
+    line = Line(lines.server, ssl.create_default_context(), lines.buffers)
+    with pytest.raises(ssl.SSLCertVerificationError):
+        line.shake_hands()
+    line.feed(line.outgoing.read())  # its alert
+    assert line.tcp.aborted
+    assert line.speaker.told == ["turned away", ssl.SSLError]
+    line.transport.connection_lost(None)
+    assert line.speaker.told == ["turned away", ssl.SSLError], "told once"
+
+
+def test_what_cannot_be_agreed_upon_is_answered_with_an_alert(lines: Lines) -> None:
+    lines.server.minimum_version = V1_3
+    line = lines.line(V1_2)
+    with pytest.raises(ssl.SSLError, match="PROTOCOL_VERSION"):
+        line.shake_hands()
+    assert line.tcp.aborted
+
+
+def test_garbage_in_place_of_a_client_hello(lines: Lines) -> None:
+    line = lines.line()
+    line.feed(b"\x16\x03\x01\x00\x05nothing of the kind")
+    assert line.tcp.take()[0] == ALERT
+    assert line.tcp.aborted
+    assert line.speaker.told == ["turned away", ssl.SSLError]
+
+
+def test_plain_octets_go_back_to_the_doorkeeper(lines: Lines) -> None:
+    line = lines.line()
+    line.feed(b"GET / HTTP/1.1\r\n")
+    assert line.speaker.told == ["plain", b"GET / HTTP/1.1\r\n"]
+    assert not line.tcp.written
+    assert not line.tcp.closing
+    assert line.transport.get_extra_info("ssl_object") is None
+
+
+@pytest.mark.parametrize("octets", [b"", b"\x16\x03\x01"], ids=["silent", "begun"])
+def test_who_leaves_before_the_handshake_is_done(lines: Lines, octets: bytes) -> None:
+    line = lines.line()
+    line.feed(octets)
+    assert line.transport.eof_received() is False
+    line.transport.connection_lost(None)
+    assert line.speaker.told == ["turned away", type(None)]
+
+
+# --- content --------------------------------------------------------------------------------------------------------
+
+
+@versions
+@pytest.mark.parametrize("step", [1000, 1 << 20])
+def test_content_arrives_as_it_was_sent(lines: Lines, version: ssl.TLSVersion, step: int) -> None:
+    line = lines.secure(version)
+    line.send(TEXT, step)
+    assert line.speaker.received == TEXT
+
+
+@versions
+@pytest.mark.parametrize("size", [1, RECORD, RECORD + 1, len(TEXT)])
+def test_one_write_above_is_one_write_below(lines: Lines, version: ssl.TLSVersion, size: int) -> None:
+    line = lines.secure(version)
+    line.tcp.written = [line.tcp.take()]  # session tickets
+    line.transport.write(TEXT[:size])
+    assert len(line.tcp.written) == 2
+    assert line.read() == TEXT[:size]
+
+
+def test_connections_share_buffers_and_nothing_else(lines: Lines) -> None:
+    """Octet by octet in turn, with a record unfinished on each of them nearly all the time."""
+    three = [lines.line() for _ in range(3)]
+    for line in three:
+        line.shake_hands(step=1)
+    wires = [line.sealed(b"%d" % number * 500) for number, line in enumerate(three)]
+    for octets in zip(*wires, strict=True):
+        for line, octet in zip(three, octets, strict=True):
+            line.feed(bytes([octet]))
+    for number, line in enumerate(three):
+        assert line.speaker.received == b"%d" % number * 500
+        line.transport.write(b"to %d" % number)
+    assert [line.read() for line in three] == [b"to 0", b"to 1", b"to 2"]
+
+
+@versions
+def test_a_broken_record_ends_one_connection(lines: Lines, version: ssl.TLSVersion) -> None:
+    broken, other = lines.secure(version), lines.secure(version)
+    half = other.sealed(b"half a record now, half a record later")
+    other.feed(half[:20])
+    octets = bytearray(broken.sealed(b"first") + broken.sealed(b"second"))
+    octets[-1] ^= 1
+    broken.tcp.take()
+    broken.feed(bytes(octets))
+    assert broken.tcp.aborted
+    assert broken.tcp.written, "it is told why"
+    with pytest.raises(ssl.SSLError, match="BAD_RECORD_MAC"):
+        broken.read()
+    other.feed(half[20:])
+    assert other.speaker.received == b"half a record now, half a record later"
+    assert not other.tcp.closing
+
+
+def test_backpressure_is_passed_on(lines: Lines) -> None:
+    line = lines.secure()
+    line.transport.pause_writing()
+    line.transport.resume_writing()
+    assert line.speaker.told == ["secured", "full", "drained"]
+    line.transport.pause_reading()
+    assert not line.tcp.reading
+    line.transport.resume_reading()
+    assert line.tcp.reading
+
+
+def test_who_makes_tls_talk_and_does_not_listen_is_cut_off(lines: Lines) -> None:
+    """A KeyUpdate of 26 octets asks for one in return; a reader that takes none could ask for ever."""
+    line = lines.secure()
+
+    def ask() -> None:
+        line.buffers.outgoing.write(b"a KeyUpdate in return")  # as OpenSSL would, on reading the next record
+        line.send(b"x")
+
+    for _ in range(MAX_UNREAD_REPLIES + 10):
+        ask()
+    assert not line.tcp.aborted, "whoever listens may ask"
+    line.transport.pause_writing()
+    for _ in range(MAX_UNREAD_REPLIES):
+        ask()
+    assert not line.tcp.aborted
+    line.transport.resume_writing()
+    line.transport.pause_writing()
+    for _ in range(MAX_UNREAD_REPLIES):
+        ask()
+    assert not line.tcp.aborted, "counted from when it last took something"
+    ask()
+    assert line.tcp.aborted
+
+
+# --- endings --------------------------------------------------------------------------------------------------------
+
+
+@versions
+def test_the_end_is_announced_and_nothing_follows_it(lines: Lines, version: ssl.TLSVersion) -> None:
+    line = lines.secure(version)
+    line.transport.write(b"the last words")
+    line.transport.close()
+    assert line.transport.is_closing()
+    assert line.tcp.ended
+    line.transport.write(b"too late")
+    line.transport.close()
+    line.incoming.write(line.tcp.take())
+    assert line.client.read(RECORD) == b"the last words"
+    assert line.client.read(RECORD) == b"", "close_notify, and not an end that an attacker could make"
+
+
+@versions
+def test_the_other_side_ends(lines: Lines, version: ssl.TLSVersion) -> None:
+    line = lines.secure(version)
+    last = line.sealed(b"last")
+    with pytest.raises(ssl.SSLWantReadError):
+        line.client.unwrap()
+    line.feed(last + line.outgoing.read() + b"after the end nothing counts")
+    assert line.speaker.received == b"last"
+    assert line.speaker.told == ["secured", "eof"]
+    assert line.tcp.ended
+    line.incoming.write(line.tcp.take())
+    line.client.unwrap()  # our close_notify has come
+    assert line.transport.eof_received() is False
+    line.transport.connection_lost(None)
+    assert line.speaker.told == ["secured", "eof", "lost", type(None)]
+
+
+def test_a_truncation_is_an_end_too(lines: Lines) -> None:
+    line = lines.secure()
+    assert line.transport.eof_received() is False
+    assert line.speaker.told == ["secured", "eof"]
+    assert line.tcp.ended
+
+
+def test_what_comes_after_the_close_is_read_away_within_bounds(lines: Lines) -> None:
+    line = lines.secure()
+    line.transport.close()
+    for _ in range(LINGER_OCTETS // 65536):
+        line.feed(bytes(65536))
+    assert line.speaker.received == b""
+    assert not line.tcp.aborted
+    line.feed(b"x")
+    assert line.tcp.aborted
+
+
+def test_nothing_is_written_to_a_connection_that_is_gone(lines: Lines) -> None:
+    line = lines.secure()
+    line.tcp.take()
+    line.transport.connection_lost(ConnectionResetError())
+    line.transport.write(b"hello?")
+    line.transport.close()
+    line.transport.abort()
+    assert not line.tcp.written
+    assert line.speaker.told == ["secured", "lost", ConnectionResetError]
