@@ -25,10 +25,12 @@ from gateway.observe.ids import RequestIds
 from gateway.problems.probe import Probe
 from gateway.tasks import Tasks
 from gateway.upstream.policy import AddressPolicy
-from gateway.upstream.pool import READ_BUFFER, Pool
+from gateway.upstream.pool import Pool
 
 log = logging.getLogger("gateway.edge")
 
+READ_BUFFER = 64 * 1024
+"""Octets of one read from downstream at most. (From upstream it is what the event loop reads at once, 250 KiB.)"""
 ROUTES_REMEMBERED = 8192
 """Authorities whose parsed form is kept (about 400 octets each)."""
 

@@ -68,6 +68,7 @@ class Http1Downstream(DownstreamConnection):
         "_reader",
         "_reading",
         "_refusal",
+        "_yielding",
         "phase",
     )
 
@@ -82,6 +83,7 @@ class Http1Downstream(DownstreamConnection):
         self._paused = False  # upstream takes no request body for now
         self._reading = True  # the transport reads
         self._processing = False  # `_process` is on the stack
+        self._yielding = False  # `_go_on` is scheduled
         self._out: list[bytes] = []  # written at the next flush
         self._chunked = False  # the response body goes out chunked
         self._keep_alive = True  # decided with each response head
@@ -184,7 +186,7 @@ class Http1Downstream(DownstreamConnection):
                     if self._write_full:
                         break  # its reader is slow: no new answers until the last one is taken
                     if turns == PIPELINED_PER_TURN:
-                        self._edge.loop.call_soon(self._go_on)
+                        self._yield()
                         break
                     turns += 1
                     rest = self._read_head(data)
@@ -193,6 +195,9 @@ class Http1Downstream(DownstreamConnection):
                     data = rest
                 elif self._reader is not None and not self._paused:
                     data = self._read_body(data)
+                    if data and self._reader is not None:
+                        self._yield()
+                        break
                 elif self.phase is CLOSED or self.phase is LINGER:
                     data = b""
                 else:
@@ -210,13 +215,19 @@ class Http1Downstream(DownstreamConnection):
         if self._eof and not self._goes_on():
             self._transport.close()
 
+    def _yield(self) -> None:
+        """Enough for now: other connections get their turn of the event loop, and nothing is read meanwhile."""
+        self._yielding = True
+        self._edge.loop.call_soon(self._go_on)
+
     def _go_on(self) -> None:
+        self._yielding = False
         if self._held and self.phase is not CLOSED:
             self._process_held()
 
     def _set_reading(self) -> None:
         """Reads on while there is room; pauses the transport while there is none."""
-        room = len(self._held) <= self._edge.buffer_bytes
+        room = len(self._held) <= self._edge.buffer_bytes and not self._yielding
         if room is not self._reading and self.phase is not CLOSED and not self._transport.is_closing():
             self._reading = room
             if room:
@@ -267,7 +278,9 @@ class Http1Downstream(DownstreamConnection):
             self.deadline = self._edge.clock() + self._edge.timeouts.request_header
 
     def _read_body(self, data: bytes) -> bytes:
-        """Passes on the request body (or a tunnel's octets) at the start of `data`; what follows it."""
+        """Passes on the request body (or a tunnel's octets) at the start of `data`; what follows it, or what of it is
+        for another turn (then there still is a reader).
+        """
         reader, exchange = self._reader, self._exchange
         assert reader is not None and exchange is not None  # a reader outlives its exchange only in LINGER
         try:
@@ -280,6 +293,8 @@ class Http1Downstream(DownstreamConnection):
             exchange.request_body(content)
         if rest is None:
             return b""
+        if not reader.ends_at_eof():
+            return rest
         trailers = reader.trailers
         self._reader = None
         self._set_deadline()
@@ -471,6 +486,7 @@ class Http1Downstream(DownstreamConnection):
         super()._begin_linger()
         self.phase = LINGER
         self._held = b""
+        self._yielding = False
         self._set_reading()
 
     def drain(self) -> None:

@@ -2,7 +2,9 @@
 
 Every reader has `read(data) -> (content, rest)`. `content` is what belongs to the body, decoded; `rest` is None while
 the body goes on, and once it is complete the octets that came after it (usually b""). `ends_at_eof()` says whether
-the peer closing now is the body's proper end. Readers hold no body octets: memory is bounded by what is fed in.
+the peer closing now is the body's proper end: if it is not, and there is a rest, then `MAX_CHUNKS` were enough for now,
+and the rest is to be read in another turn of the event loop. Readers hold no body octets: memory is bounded by what is
+fed in.
 """
 
 from __future__ import annotations
@@ -19,6 +21,9 @@ from gateway.http.validate import check_values
 MAX_CHUNK_LINE = 256
 """Octets of a chunk-size line with its extensions, without CRLF."""
 MAX_CHUNK_DIGITS = 16
+MAX_CHUNKS = 4096
+"""Read at a time. One-octet chunks are the dearest octets there are: a whole read of them would hold the event loop for
+20 ms, and everybody else with it."""
 
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,%d})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?" % MAX_CHUNK_DIGITS)
 _NOT_IN_TRAILERS = frozenset(
@@ -116,6 +121,8 @@ class ChunkedReader:
         position = 0
         end = len(data)
         while position < end:
+            if len(pieces) == MAX_CHUNKS:
+                return b"".join(pieces), data[position:]
             state = self._state
             if state == self.SIZE:
                 line_end = data.find(b"\r\n", position, position + MAX_CHUNK_LINE + 2)
@@ -125,7 +132,7 @@ class ChunkedReader:
                 left = _chunk_size(data[position:line_end])
                 position = line_end + 2
                 stop = position + left
-                # A chunk that is here whole takes one turn: a read full of one-octet chunks must not hold the loop.
+                # A chunk that is here whole takes one turn.
                 if left and data.startswith(b"\r\n", stop):
                     pieces.append(data[position:stop])
                     position = stop + 2

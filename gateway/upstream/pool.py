@@ -28,9 +28,6 @@ from gateway.upstream.refusals import Refusals
 Key = tuple[tuple[str, str], int]
 """((generation, address), port): a recycled address under a new generation never meets an old connection."""
 
-READ_BUFFER = 64 * 1024
-"""Octets of one read at most. The worst 64 KiB a sandbox can send, one-octet chunks, hold the loop for 4 ms."""
-
 _REASONS: dict[int, Reason] = {
     errno.ECONNREFUSED: Reason.CONNECTION_REFUSED,
     errno.ETIMEDOUT: Reason.CONNECTION_TIMEOUT,
@@ -64,11 +61,12 @@ class Timeouts:
 
 
 class Pool:
-    """One per worker. `clock` is the event loop's time."""
+    """One per worker, made inside its event loop, whose time `clock` is."""
 
     def __init__(self, settings: Settings, policy: AddressPolicy, clock: Callable[[], float]) -> None:
         upstream, limits = settings.upstream, settings.limits
         self.clock = clock
+        self.call_soon = asyncio.get_running_loop().call_soon
         self.timeouts = Timeouts(
             connect=upstream.connect_timeout,
             response_header=upstream.response_header_timeout,
@@ -82,7 +80,6 @@ class Pool:
         self.head_limits = HeadLimits(
             limits.header_bytes, limits.target_bytes, limits.field_bytes, limits.header_fields
         )
-        self.read_buffer = memoryview(bytearray(READ_BUFFER))  # every upstream read lands here, one at a time
         self.connections: set[Http1Upstream] = set()
         self.refusals = Refusals(clock)
         self.tls_check = TlsCheck()

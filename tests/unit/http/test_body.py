@@ -9,6 +9,7 @@ import pytest
 from gateway.http.body import (
     MAX_CHUNK_DIGITS,
     MAX_CHUNK_LINE,
+    MAX_CHUNKS,
     BodyError,
     BodyReader,
     ChunkedReader,
@@ -162,8 +163,23 @@ def test_a_chunk_is_passed_on_as_it_comes() -> None:
     assert reader.read(b"cd") == (b"cd", None)
 
 
-def test_a_body_of_many_small_chunks_is_read_whole() -> None:
-    assert chunked(b"1\r\na\r\n" * 10_000 + b"0\r\n\r\n") == (b"a" * 10_000, b"", [])
+def test_many_small_chunks_take_several_turns() -> None:
+    """Each read stops after a bounded number of chunks, and says where to go on."""
+    reader = ChunkedReader(LIMITS)
+    rest: bytes | None = b"1\r\na\r\n" * (2 * MAX_CHUNKS + 5) + b"0\r\n\r\n" + NEXT
+    lengths = []
+    while not reader.ends_at_eof():
+        assert rest is not None
+        content, rest = reader.read(rest)
+        lengths.append(len(content))
+    assert lengths == [MAX_CHUNKS, MAX_CHUNKS, 5]
+    assert rest == NEXT
+
+
+def test_exactly_as_many_chunks_as_one_turn_takes() -> None:
+    reader = ChunkedReader(LIMITS)
+    assert reader.read(b"1\r\na\r\n" * MAX_CHUNKS) == (b"a" * MAX_CHUNKS, None)
+    assert reader.read(b"0\r\n\r\n") == (b"", b"")
 
 
 BAD_BODIES = [
