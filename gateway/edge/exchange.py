@@ -24,7 +24,7 @@ from gateway.edge import cookies
 from gateway.edge.refusal import ready
 from gateway.errors import GatewayError, Reason
 from gateway.http.message import NO_BODY, Fields, RequestHead, ResponseHead, ResponseSection, Section
-from gateway.observe.access_log import AccessRecord
+from gateway.observe.access_log import MAX_TEXT, AccessRecord, shown
 from gateway.problems import websocket
 from gateway.problems.problem import Circumstances, render
 
@@ -384,22 +384,22 @@ class Exchange:
             edge.leave(self._admitted)
         # By position: with keywords this line costs four times as much.
         record = AccessRecord(
-            time.time(),
+            int(time.time() * 1e3) / 1e3,
             self._request_id.decode(),
             peer.client(head) if head.forwarding else peer.text,
-            head.method,
-            head.authority,
-            head.target,
+            head.method.decode(),
+            head.section.host,
+            head.target[:MAX_TEXT].partition(b"?")[0].decode(),
             self._status,
-            reason,
-            detail,
-            time.monotonic() - self._started,
+            int((time.monotonic() - self._started) * 1e5) / 1e2,
             self._received,
             self._sent,
             target.sandbox_id if target else "",
             target.port if target else 0,
             self._reused,
             upgraded,
+            reason,
+            detail and shown(detail),
         )
         edge.access_log.record(record)
         self._downstream.exchange_ended()

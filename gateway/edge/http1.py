@@ -389,29 +389,27 @@ class Http1Downstream(DownstreamConnection):
             self._exchange.flush_request()
 
     def exchange_ended(self) -> None:
-        tunnel = self.phase is TUNNEL
-        # What came along with an upgrade that was refused was meant for a tunnel; it is not read as a request.
-        premature = (self._held or self._processing) and self._head is not None and self._head.upgrade is not None
-        unread = self._reader is not None
-        self._exchange = self._reader = None
+        phase, head, unread = self.phase, self._head, self._reader
+        self._exchange = self._reader = self._head = None
         self._paused = False
-        if self.phase is CLOSED or self._transport.is_closing():
+        if phase is CLOSED or self._transport.is_closing():
             return
-        if tunnel:
+        if phase is TUNNEL:
             self._close()
-        elif self._keep_alive and not unread and not premature:
-            self._next()
-        else:
+        elif not self._keep_alive or unread is not None or (head is not None and self._is_premature(head)):
             self._linger()
+        else:
+            self.phase = IDLE
+            self._set_deadline()
+            if not self._processing:
+                if self._held:
+                    self._process_held()
+                elif self._ended:
+                    self._close()
 
-    def _next(self) -> None:
-        self.phase = IDLE
-        self._head = None
-        self._set_deadline()
-        if self._held and not self._processing:
-            self._process_held()
-        elif self._ended and not self._processing:
-            self._close()
+    def _is_premature(self, head: RequestHead) -> bool:
+        """What came along with an upgrade that was refused was meant for a tunnel; it is not read as a request."""
+        return head.upgrade is not None and (self._processing or bool(self._held))
 
     # --- replies without an exchange -----------------------------------------------------------------------------
 

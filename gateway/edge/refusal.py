@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import GatewayError, Reason
 from gateway.http.message import RequestHead, ResponseHead, Section
 from gateway.http.serialize import phrase_for
-from gateway.observe.access_log import AccessRecord
+from gateway.observe.access_log import MAX_TEXT, AccessRecord, shown
 from gateway.problems.problem import Circumstances, render
 
 if TYPE_CHECKING:
@@ -32,14 +32,21 @@ def reply(
         reason, detail = "", ""
         head, body = answer, b""
         head.request_id = request_id
-    if request is None:
-        method, host, target = b"-", b"-", b""
-    else:
-        method, host, target = request.method, request.authority, request.target
-    now, text, sent = time.time(), request_id.decode(), len(body)
-    edge.access_log.record(
-        AccessRecord(now, text, peer.text, method, host, target, head.status, reason, detail, sent=sent)
+    access = AccessRecord(
+        time=int(time.time() * 1e3) / 1e3,
+        request_id=request_id.decode(),
+        remote=peer.text,
+        method=request.method.decode() if request else "-",
+        host=request.section.host if request else "-",
+        path=request.target[:MAX_TEXT].partition(b"?")[0].decode() if request else "-",
+        status=head.status,
+        duration_ms=0.0,
+        received=0,
+        sent=len(body),
+        reason=reason,
+        detail=shown(detail),
     )
+    edge.access_log.record(access)
     return head, body
 
 

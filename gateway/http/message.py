@@ -55,9 +55,9 @@ class Section:
 class RequestSection(Section):
     """What a request's field section says, whatever its request line is. Made by `validate.request_section` only.
 
-    `authority` is the Host field's value, checked but not parsed. `forwarding` holds the fields that claim where the
-    request came from (Forwarded, X-Forwarded-*, X-Real-Ip, Via, X-Request-Id): they are not in `fields`, because
-    whether to believe them is the edge's decision.
+    `authority` is the Host field's value, checked but not parsed, and `host` the same as text. `forwarding` holds the
+    fields that claim where the request came from (Forwarded, X-Forwarded-*, X-Real-Ip, Via, X-Request-Id): they are not
+    in `fields`, because whether to believe them is the edge's decision.
     """
 
     __slots__ = (
@@ -66,6 +66,7 @@ class RequestSection(Section):
         "expects_continue",
         "forwarding",
         "framing",
+        "host",
         "keep_alive",
         "probes",
         "trailers_ok",
@@ -76,6 +77,7 @@ class RequestSection(Section):
         super().__init__(fields)
         self.forwarding = forwarding
         self.authority = authority
+        self.host = authority.decode("ascii")
         self.keep_alive = keep_alive
         self.framing = NO_BODY  # NONE, LENGTH or CHUNKED
         self.content_length = 0  # declared octets where framing is LENGTH

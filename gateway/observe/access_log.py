@@ -1,7 +1,7 @@
 """One line per exchange, batched: what happened, to whom, how long it took.
 
 `record` only appends; lines are made and written together a moment later (`FLUSH_DELAY`), so that a busy worker
-spends 0.3 µs and a fraction of a system call per line. The query part of a target is not logged: it carries tokens.
+spends a microsecond and a fraction of a system call per line.
 """
 
 from __future__ import annotations
@@ -25,29 +25,36 @@ MAX_TEXT = 256
 log = logging.getLogger("gateway.access")
 
 
-class AccessRecord(msgspec.Struct, gc=False):
-    """One exchange, ended. Durations are in seconds, sizes in octets of content."""
+class AccessRecord(msgspec.Struct, omit_defaults=True, gc=False):
+    """One exchange, ended: the keys of a JSON line, in order. Those with a default are left out when they say nothing.
+
+    `method`, `host` and `path` come from a head that has passed `http.validate`, so they are printable ASCII; "-"
+    stands for what was never read. Sizes are octets of content. Times are cut, not rounded: `round` goes by way of
+    decimal text and costs a microsecond.
+    """
 
     time: float
-    """Unix time of its end."""
+    """Unix time of its end, to the millisecond."""
     request_id: str
     remote: str
-    method: bytes
-    host: bytes
-    target: bytes
+    method: str
+    host: str
+    path: str
+    """Without the query, which may carry tokens; at most `MAX_TEXT` octets."""
     status: int
     """What downstream was sent; 499 if it left before anything was."""
-    reason: str = ""
-    """Name of the Reason if the gateway failed it, `downstream_closed` if the other side left, else empty."""
-    detail: str = ""
-    duration: float = 0.0
-    received: int = 0
-    sent: int = 0
+    duration_ms: float
+    received: int
+    sent: int
     sandbox: str = ""
     port: int = 0
     reused: bool = False
     """Whether the upstream connection had served before."""
     upgraded: bool = False
+    reason: str = ""
+    """Name of the Reason if the gateway failed it, `downstream_closed` if the other side left, else empty."""
+    detail: str = ""
+    """Of the reason: see `shown`."""
 
 
 class AccessLog(Protocol):
@@ -68,18 +75,18 @@ class NoLog:
 
 
 class LineLog:
-    """Renders records with `line` and writes them to a file descriptor, in batches.
+    """Renders records with `lines` and writes them to a file descriptor, in batches.
 
     `later(delay, callback)` is the event loop's `call_later`.
     """
 
     def __init__(
         self,
-        line: Callable[[AccessRecord], bytes],
+        lines: Callable[[list[AccessRecord]], bytes],
         later: Callable[[float, Callable[[], None]], object],
         descriptor: int = 1,
     ) -> None:
-        self._line = line
+        self._lines = lines
         self._later = later
         self._descriptor = descriptor
         self._gathered: list[AccessRecord] = []
@@ -98,7 +105,7 @@ class LineLog:
         gathered, self._gathered = self._gathered, []
         if not gathered:
             return
-        data = memoryview(b"".join(map(self._line, gathered)))
+        data = memoryview(self._lines(gathered))
         try:
             while data:
                 data = data[os.write(self._descriptor, data) :]
@@ -112,55 +119,13 @@ class LineLog:
             self.lost = 0
 
 
-_encode = msgspec.json.Encoder().encode
+json_lines: Callable[[list[AccessRecord]], bytes] = msgspec.json.Encoder().encode_lines
+"""One JSON object and a newline for each."""
 
 
-class _JsonLine(msgspec.Struct, omit_defaults=True, gc=False):
-    """A line's keys, in order; those with a default are left out when they have nothing to say."""
-
-    time: float
-    request_id: str
-    remote: str
-    method: str
-    host: str
-    path: str
-    status: int
-    duration_ms: float
-    received: int
-    sent: int
-    sandbox: str = ""
-    port: int = 0
-    reused: bool = False
-    upgraded: bool = False
-    reason: str = ""
-    detail: str = ""
-
-
-def json_line(record: AccessRecord) -> bytes:
-    """One JSON object and a newline.
-
-    JSON escapes ASCII's control characters only, and U+009B begins a terminal's sequence too: foreign octets are ASCII.
-    Times are cut, not rounded: `round` goes by way of decimal text and costs a microsecond.
-    """
-    line = _JsonLine(
-        int(record.time * 1e3) / 1e3,
-        record.request_id,
-        record.remote,
-        record.method[:MAX_TEXT].decode("ascii", "backslashreplace"),
-        record.host[:MAX_TEXT].decode("ascii", "backslashreplace"),
-        record.target.partition(b"?")[0][:MAX_TEXT].decode("ascii", "backslashreplace"),
-        record.status,
-        int(record.duration * 1e5) / 1e2,
-        record.received,
-        record.sent,
-        record.sandbox,
-        record.port,
-        record.reused,
-        record.upgraded,
-        record.reason,
-        record.detail and _shown(record.detail),
-    )
-    return _encode(line) + b"\n"
+def text_lines(records: list[AccessRecord], colour: bool = False) -> bytes:
+    """A line for people for each."""
+    return b"".join([text_line(record, colour) for record in records])
 
 
 _GREEN, _CYAN, _YELLOW, _RED, _DIM, _PLAIN = "\x1b[32m", "\x1b[36m", "\x1b[33m", "\x1b[31m", "\x1b[2m", "\x1b[0m"
@@ -170,9 +135,9 @@ def text_line(record: AccessRecord, colour: bool = False) -> bytes:
     """A line for people: time, method, status, duration, octets, where, and why if it failed."""
     clock = time.strftime("%H:%M:%S", time.localtime(record.time))
     status = str(record.status)
-    where = f"{_printable(record.host)}{_printable(record.target.partition(b'?')[0])}"
-    why = f"  {record.reason}: {_shown(record.detail)}" if record.reason else ""
-    method = _printable(record.method)
+    where = record.host + record.path
+    why = f"  {record.reason}: {record.detail}" if record.reason else ""
+    method = record.method
     if record.upgraded:
         method = f"{method}+ws" if len(method) < 5 else method
     if colour:
@@ -181,23 +146,21 @@ def text_line(record: AccessRecord, colour: bool = False) -> bytes:
         clock = f"{_DIM}{clock}{_PLAIN}"
         why = f"{tint}{why}{_PLAIN}" if why else ""
     return (
-        f"{clock}  {method:<7} {status} {_duration(record.duration):>8} {_size(record.sent):>9}  {where}{why}\n"
+        f"{clock}  {method:<7} {status} {_duration(record.duration_ms):>8} {_size(record.sent):>9}  {where}{why}\n"
     ).encode()
 
 
-def _printable(octets: bytes) -> str:
-    """Foreign octets for a terminal: no escape sequence survives."""
-    return "".join(char if " " <= char <= "~" else "·" for char in octets[:MAX_TEXT].decode("latin-1"))
+def shown(detail: str) -> str:
+    """A detail as it may stand in a line. It may quote foreign octets between typographic quotation marks, and a log is
+    read in terminals: no escape sequence survives, and none is long.
+    """
+    return "".join([char if char.isprintable() else "·" for char in detail[:MAX_TEXT]])
 
 
-def _shown(text: str) -> str:
-    """A detail, for a terminal too; it may quote foreign octets between typographic quotation marks."""
-    return "".join(char if char.isprintable() else "·" for char in text[:MAX_TEXT])
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 1:
-        return f"{seconds * 1000:.1f} ms"
+def _duration(ms: float) -> str:
+    if ms < 1000:
+        return f"{ms:.1f} ms"
+    seconds = ms / 1000
     return f"{seconds:.1f} s" if seconds < 100 else f"{seconds:.0f} s"
 
 

@@ -33,7 +33,7 @@ from gateway.directory.sandbox import Sandbox
 from gateway.edge.edge import Edge
 from gateway.edge.listener import Listener, own_listeners
 from gateway.errors import UserError
-from gateway.observe.access_log import LineLog, text_line
+from gateway.observe.access_log import LineLog, text_lines
 from gateway.process import collector, demo
 from gateway.process.explain import make_context
 from gateway.process.sockets import bind
@@ -140,7 +140,7 @@ async def _serve(stage: _Stage, banner: str, colour: bool) -> None:
     loop = asyncio.get_running_loop()
     table = {each.sandbox_id: Sandbox(each.sandbox_id, IPv6Address(LOOPBACK), "dev") for each in stage.exposed}
     directory = MemoryRegistry(table)
-    access_log = LineLog(partial(text_line, colour=colour), loop.call_later)
+    access_log = LineLog(partial(text_lines, colour=colour), loop.call_later)
     own = own_listeners([sock for sock, _ in stage.doors] + ([stage.admin] if stage.admin else []))
     edge = Edge(stage.settings, directory, access_log, own)
     tasks = Tasks()

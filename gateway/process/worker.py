@@ -23,7 +23,7 @@ from gateway.edge.edge import Edge
 from gateway.edge.listener import Listener, OwnListeners
 from gateway.edge.refusal import Refusal
 from gateway.errors import UserError
-from gateway.observe.access_log import AccessLog, LineLog, NoLog, json_line, text_line
+from gateway.observe.access_log import AccessLog, LineLog, NoLog, json_lines, text_lines
 
 log = logging.getLogger("gateway.process")
 
@@ -115,7 +115,7 @@ def make_access_log(settings: Settings, loop: asyncio.AbstractEventLoop) -> Acce
     """The access log that `[log]` asks for, on stdout."""
     if not settings.log.access:
         return NoLog()
-    return LineLog(json_line if settings.log.format == "json" else text_line, loop.call_later)
+    return LineLog(json_lines if settings.log.format == "json" else text_lines, loop.call_later)
 
 
 def _answer(slot: Slot, edge: Edge) -> None:

@@ -26,7 +26,7 @@ from gateway.errors import GatewayError, Reason
 from gateway.http import serialize
 from gateway.http.body import MAX_CHUNK_LINE, BodyError, BodyReader, reader_for
 from gateway.http.head_parser import HEAD_END, check_partial_response, parse_response_head, quote
-from gateway.http.message import AS_TUNNEL, CHUNKED, NO_BODY, Fields, RequestHead, ResponseHead, Section
+from gateway.http.message import AS_TUNNEL, BY_LENGTH, CHUNKED, NO_BODY, Fields, RequestHead, ResponseHead, Section
 from gateway.transport import GONE
 from gateway.upstream import evidence, hints
 
@@ -96,7 +96,7 @@ class Http1Upstream(asyncio.Protocol):
         self._request: RequestHead | None = None
         self._request_done = True
         self._response: ResponseHead | None = None  # the final head, from its arrival to release
-        self._reader: BodyReader | None = None  # set exactly in BODY
+        self._reader: BodyReader | None = None  # in BODY, unless the whole body came with the head
         self._held = b""  # an unfinished head, or a finished one that `_awaits_body`; in BODY what `_go_on` will read
         self._awaits_body = False  # the head of an error answer is here whole, the beginning of its body is not
         self._out: list[bytes] = []  # written at the next flush
@@ -352,10 +352,16 @@ class Http1Upstream(asyncio.Protocol):
                 self._held = whole
             return
         self._response = head
-        self._reader = reader_for(head.framing, head.content_length, limits, len(head.section.fields))
+        framing = head.framing
+        whole = framing is BY_LENGTH and len(data) == head.content_length  # as most answers come: no need to count
+        if not whole and framing is not NO_BODY:
+            self._reader = reader_for(framing, head.content_length, limits, len(head.section.fields))
+            self.deadline = self._clock() + self._pool.timeouts.response_idle
         self.state = BODY
-        self.deadline = self._clock() + self._pool.timeouts.response_idle
         sink.response_head(head)
+        if whole and self.state is BODY:
+            sink.response_body(data)
+            data = b""
         if self.state is not BODY:
             return  # the exchange ended it: downstream is gone
         if self._reader is None:

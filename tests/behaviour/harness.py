@@ -508,7 +508,7 @@ class Gateway:
         await other.eof()
         other.close()
         await until(lambda: self.edge.connections <= before, "the other connection is gone")
-        del self.log[[record.host for record in self.log].index(b"elsewhere.example")]
+        del self.log[[record.host for record in self.log].index("elsewhere.example")]
 
     async def finish(self) -> None:
         """The browsers leave: everything must be back where it was, and nothing must have been complained about."""

@@ -29,7 +29,7 @@ async def test_answers_come_in_order(gateway: Gateway, app: App, count: int, tls
     for number in range(count):
         answer = await browser.answer()
         assert (answer.status, answer.body) == (200, b"/%d" % number)
-    assert [record.target for record in gateway.log] == [b"/%d" % number for number in range(count)]
+    assert [record.path for record in gateway.log] == [f"/{number}" for number in range(count)]
     assert len(app.connections) == 1
 
 

@@ -73,7 +73,7 @@ async def test_308_for_every_method(open_gateway: OpenGateway, request_: bytes) 
     """308 and not 301: a form stays a POST (RFC 9110 section 15.4.9)."""
     gateway = await open_gateway(refusal=redirect_to_https(443))
     assert await redirected(gateway, request_ % HOST) == b"https://" + HOST + b"/form"
-    assert [(record.status, record.target) for record in gateway.log] == [(308, b"/form")]
+    assert [(record.status, record.path) for record in gateway.log] == [(308, "/form")]
 
 
 async def test_a_connection_may_ask_again(open_gateway: OpenGateway) -> None:

@@ -24,7 +24,7 @@ from gateway.directory.sandbox import Sandbox, TableDirectory
 from gateway.edge.edge import Edge
 from gateway.edge.forwarded import Peer
 from gateway.edge.http1 import Http1Downstream
-from gateway.observe.access_log import LineLog, json_line
+from gateway.observe.access_log import LineLog, json_lines
 from gateway.upstream.connection import Http1Upstream
 
 CALLS_PER_REQUEST = 98
@@ -91,7 +91,7 @@ async def road() -> AsyncIterator[Road]:
         upstream=replace(settings.upstream, allow=(IPv6Network("fd00::/8"),)),
     )
     with Path(os.devnull).open("wb") as nowhere:
-        log = LineLog(json_line, lambda delay, callback: None, nowhere.fileno())
+        log = LineLog(json_lines, lambda delay, callback: None, nowhere.fileno())
         table = {"demo": Sandbox("demo", IPv6Address("fd00::5"), "1")}
         edge = Edge(settings, TableDirectory(table), log)
         await edge.directory.fetch("demo")
