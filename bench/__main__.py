@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         "--seconds", type=float, metavar="S", help=f"of load on each proxy in each workload (default {SECONDS:g})"
     )
     parser.add_argument(
-        "--rounds", type=int, metavar="N", help=f"of what is not measured in turns (default {ROUNDS}; curves 1)"
+        "--rounds", type=int, metavar="N", help=f"with fresh proxies in each (default {ROUNDS}; curves 1)"
     )
     parser.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="where JSON and pictures go")
     return parser
@@ -102,7 +102,7 @@ def _side_by_side(options: argparse.Namespace) -> int:
         machine=where,
         versions=versions,
         rounds=rounds,
-        turns=turns.count(seconds),
+        turns=rounds * turns.count(plan.seconds_a_round),
         missing=absent,
         gateway_config=config,
         summaries=summaries,

@@ -39,8 +39,7 @@ class Reading:
 def read(load: Load) -> Reading:
     """Now. Raises FileNotFoundError if the proxy, or one of its processes, has just ended."""
     site = load.site
-    cores = core_busy_seconds(site.proxy_core), core_busy_seconds(site.load_core)
-    return Reading(cost(load.proxy.pid), *cores, time.monotonic())
+    return Reading(cost(load.proxy.pid), core_busy_seconds(site.proxy_core), site.load_core_seconds(), time.monotonic())
 
 
 def once(workload: Workload, load: Load) -> tuple[Reading, Flow, Reading]:
@@ -51,7 +50,7 @@ def once(workload: Workload, load: Load) -> tuple[Reading, Flow, Reading]:
 def start(workload: Workload, load: Load) -> Child:
     """The load's process; a staged client has opened its connections and waits for `go`. Raises LoadFailed."""
     pipe = subprocess.PIPE
-    child = Child(workload.command(load), core=load.site.load_core, stdin=pipe, stdout=pipe, stderr=pipe)
+    child = Child(workload.command(load), core=load.site.load_core, batch=True, stdin=pipe, stdout=pipe, stderr=pipe)
     try:
         if workload.kind is not Kind.WRK and _line(child, LOAD_PATIENCE) != b"ready\n":
             raise LoadFailed(_last_words(child))

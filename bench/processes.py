@@ -25,21 +25,26 @@ _HAS_SCHEDSTAT = Path("/proc/self/schedstat").exists()
 
 
 class Child:
-    """A process pinned to one core. Close it, or use it in a `with`."""
+    """A process pinned to one core. Close it, or use it in a `with`.
+
+    With `batch` it takes no core from others when it wakes up, but waits until they sleep (SCHED_BATCH).
+    """
 
     def __init__(
         self,
         command: Sequence[str],
         *,
         core: int,
+        batch: bool = False,
         stdout: IO[bytes] | int = subprocess.DEVNULL,
         stderr: IO[bytes] | int = subprocess.DEVNULL,
         stdin: int = subprocess.DEVNULL,
         env: Mapping[str, str] | None = None,
     ) -> None:
         # taskset and not sched_setaffinity afterwards: a runtime counts cores and starts threads before we could.
+        policy = ["chrt", "--batch", "0"] if batch else []
         self.process = subprocess.Popen(
-            ["taskset", "-c", str(core), *command],
+            [*policy, "taskset", "-c", str(core), *command],
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,

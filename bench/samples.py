@@ -20,7 +20,7 @@ class Sample(msgspec.Struct, kw_only=True):
 
     peer: str
     workload: str
-    round: int
+    round: int = 0
     count: int = 0
     """Requests, echoes or connections completed."""
     cpu_us: float = 0.0
@@ -73,8 +73,8 @@ class Summary(msgspec.Struct, kw_only=True):
     """The gateway's figure divided by this peer's: of turns the median of the quotients, else the quotient of the
     medians; 0 without both."""
     margin: float
-    """How far `ratio` may be off, as a share of it. Of turns: half the width of the 95 % confidence interval of the
-    median; else half of what the rounds lie apart. Of the gateway, the same for its figure."""
+    """How far `ratio` may be off, as a share of it: half of what the rounds lie apart or, of turns, half the width of
+    the 95 % confidence interval of the median if that is more. Of the gateway, the same for its figure."""
     errors: dict[str, int]
     extra: dict[str, float]
 
@@ -139,19 +139,22 @@ def _summary(group: list[Sample], ours: list[Sample]) -> Summary:
 
 def _ratio(theirs: list[Sample], ours: list[Sample]) -> tuple[float, float]:
     """`Summary.ratio` and `Summary.margin`."""
-    their_turns, our_turns = _turns(theirs), _turns(ours)
-    if their_turns and our_turns:
-        if theirs is ours:
-            ratio, values = 1.0, our_turns
-        else:
-            values = [our / their for our, their in zip(our_turns, their_turns, strict=True)]
-            ratio = median(values)
-        low, high = confidence(values)
-        return ratio, (high - low) / 2 / median(values)
+    rounds = _rounds_of_turns(theirs, ours)
+    if rounds:
+        quotients = [quotient for each in rounds for quotient in each]
+        middle = median(quotients)
+        low, high = confidence(quotients)
+        margin = max((high - low) / middle, spread([median(each) for each in rounds])) / 2
+        return (1.0 if theirs is ours else middle), margin
     figures = [sample.held_kib or sample.cpu_us for sample in theirs]
     our, their = (median(each.held_kib or each.cpu_us for each in side) if side else 0.0 for side in (ours, theirs))
     return (our / their if their else 0.0), spread(figures) / 2
 
 
-def _turns(samples: Sequence[Sample]) -> list[float]:
-    return [turn for sample in samples for turn in sample.turns]
+def _rounds_of_turns(theirs: list[Sample], ours: list[Sample]) -> list[list[float]]:
+    """For each round in which both took turns, our figure divided by theirs, turn by turn; ours if both are one."""
+    if theirs is ours:
+        return [sample.turns for sample in ours if sample.turns]
+    opposite = {sample.round: sample.turns for sample in theirs}
+    pairs = [(sample.turns, opposite.get(sample.round)) for sample in ours]
+    return [[our / their for our, their in zip(mine, others, strict=True)] for mine, others in pairs if mine and others]

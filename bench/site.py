@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.processes import Child
+from bench.processes import Child, core_busy_seconds, cpu_ns
 from gateway.tls import local_ca
 
 DOMAIN = "sandbox.localhost"
@@ -49,6 +49,8 @@ class Site:
     """The gateway's directory file."""
     descriptors: int
     """How many each process may open."""
+    awake: int
+    """Process id of what keeps the load's core from sleeping (`load.awake`)."""
 
     @property
     def host(self) -> str:
@@ -57,6 +59,10 @@ class Site:
     @property
     def refused_host(self) -> str:
         return f"{self.refused_port}-{FIRST}.{DOMAIN}"
+
+    def load_core_seconds(self) -> float:
+        """That the load's core has been busy since boot, with anything but staying awake."""
+        return core_busy_seconds(self.load_core) - cpu_ns(self.awake) / 1e9
 
     @property
     def mixed_hosts(self) -> list[str]:
@@ -79,6 +85,7 @@ def open_site() -> Iterator[Site]:
         refused = stack.enter_context(socket.socket(socket.AF_INET6, socket.SOCK_STREAM))
         refused.bind(("::1", 0))
         ports = _start_upstream(stack, directory, cores[1])
+        awake = stack.enter_context(Child([sys.executable, "-m", "bench.load.awake"], core=cores[1], batch=True))
         records = [FIRST, *(f"s{number}" for number in range(SANDBOXES))]
         yield Site(
             directory=directory,
@@ -91,6 +98,7 @@ def open_site() -> Iterator[Site]:
             refused_port=refused.getsockname()[1],
             sandboxes=write_sandboxes(directory / "sandboxes.toml", records),
             descriptors=descriptors,
+            awake=awake.pid,
         )
 
 
@@ -98,7 +106,7 @@ def _start_upstream(stack: contextlib.ExitStack, directory: Path, core: int) -> 
     said = directory / "upstream.stderr"
     command = [sys.executable, "-m", "bench.upstream", "--ports", str(SANDBOXES + 1)]
     pipe, stderr = subprocess.PIPE, stack.enter_context(said.open("wb"))
-    upstream = stack.enter_context(Child(command, core=core, stdin=pipe, stdout=pipe, stderr=stderr))
+    upstream = stack.enter_context(Child(command, core=core, batch=True, stdin=pipe, stdout=pipe, stderr=stderr))
     assert upstream.process.stdout is not None
     line = upstream.process.stdout.readline()
     if not line:

@@ -106,9 +106,7 @@ def count(seconds: float) -> int:
     return max(1, round(seconds / TURN_SECONDS))
 
 
-def measure(
-    peers: Sequence[str], workload: Workload, site: Site, seconds: float, tell: Callable[[Sample], None]
-) -> list[Sample]:
+def measure(peers: Sequence[str], workload: Workload, site: Site, seconds: float) -> list[Sample]:
     """A sample per peer, after `seconds` of load on each. What goes wrong with one is in its sample's `errors`."""
     cycles = count(seconds)
     samples = []
@@ -116,7 +114,7 @@ def measure(
         contenders: list[Contender] = []
         longest = len(peers) * (STARTING_SECONDS + (cycles + 1) * (TURN_SECONDS + QUIET_PATIENCE))
         for name in peers:
-            sample = Sample(peer=name, workload=workload.name, round=0)
+            sample = Sample(peer=name, workload=workload.name)
             samples.append(sample)
             try:
                 proxy = stack.enter_context(running(PEERS[name], site))
@@ -131,8 +129,6 @@ def measure(
                 _attempt(contenders, contender, lambda each: each.take_turn(site))
         for contender in contenders[:]:
             _attempt(contenders, contender, lambda each: _leave(each, workload))
-    for sample in samples:
-        tell(sample)
     return samples
 
 
@@ -140,8 +136,12 @@ def _attempt(contenders: list[Contender], contender: Contender, step: Callable[[
     """One that fails is out of the race, and the others go on."""
     try:
         step(contender)
-    except (LoadFailed, FileNotFoundError, ProcessLookupError) as error:
+    except LoadFailed as error:
         contender.sample.errors = {str(error): 1}
+    except (FileNotFoundError, ProcessLookupError) as error:
+        said = contender.proxy.last_words()[-300:].strip() or "without a word"
+        contender.sample.errors = {f"a process of it has ended, {said} ({error})": 1}
+    if contender.sample.errors:
         contenders.remove(contender)
         _end(contender.load)  # or it would go on in the turns of the others
 
@@ -219,4 +219,4 @@ def _interrupt(load: Child) -> None:
 
 
 def _clocks(site: Site) -> tuple[float, float, float]:
-    return time.monotonic(), core_busy_seconds(site.proxy_core), core_busy_seconds(site.load_core)
+    return time.monotonic(), core_busy_seconds(site.proxy_core), site.load_core_seconds()

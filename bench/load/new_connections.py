@@ -47,9 +47,9 @@ class Visits:
             return
         now = time.perf_counter()
         self.latencies.append(now - connection.started)
-        self.resumed += bool(connection.sock.session_reused)
+        self.resumed += bool(connection.tls.session_reused)
         if self._resume:
-            self._session = connection.sock.session  # the newest ticket: it came before the answer
+            self._session = connection.tls.session  # the newest ticket: it came before the answer
         connection.close()
         self._again(now)
 

@@ -133,6 +133,13 @@ class Proxy:
     pid: int
     tls_port: int
     plain_port: int
+    scratch: Path
+    """Where its files are while it runs."""
+
+    def last_words(self) -> str:
+        """The end of what it has written to its outputs, and to a log of errors if it keeps one."""
+        files = (self.scratch / name for name in ("stdout", "stderr", "error.log"))
+        return "".join(file.read_text(errors="replace")[-1000:] for file in files if file.exists())
 
 
 def missing(names: list[str]) -> list[Peer]:
@@ -192,8 +199,8 @@ def running(peer: Peer, site: Site, sandboxes: Path | None = None) -> Iterator[P
                 env={name: fill(value, values) for name, value in peer.environment},
             ) as child,
         ):
-            proxy = Proxy(peer, child.pid, int(values["TLS_PORT"]), int(values["PLAIN_PORT"]))
-            _wait_until_it_answers(child, proxy, site, scratch, patience)
+            proxy = Proxy(peer, child.pid, int(values["TLS_PORT"]), int(values["PLAIN_PORT"]), scratch)
+            _wait_until_it_answers(child, proxy, site, patience)
             yield proxy
     finally:
         shutil.rmtree(scratch)
@@ -248,7 +255,7 @@ def _build(peer: Peer, values: dict[str, str]) -> None:
         raise Unable(f"{' '.join(command)}:\n{result.stderr}")
 
 
-def _wait_until_it_answers(child: Child, proxy: Proxy, site: Site, scratch: Path, patience: float) -> None:
+def _wait_until_it_answers(child: Child, proxy: Proxy, site: Site, patience: float) -> None:
     """Until a GET over verified TLS brings the upstream's own bytes: what is measured afterwards really proxies."""
     context = ssl.create_default_context(cafile=site.authority)
     request = f"GET / HTTP/1.1\r\nHost: {site.host}\r\nConnection: close\r\n\r\n".encode()
@@ -270,5 +277,4 @@ def _wait_until_it_answers(child: Child, proxy: Proxy, site: Site, scratch: Path
             return
         outcome = f"it answered {answer[:200].decode('latin-1')!r}"
         break
-    said = "".join((scratch / name).read_text(errors="replace")[-1000:] for name in ("stdout", "stderr"))
-    raise Unable(f"{proxy.peer.title} does not proxy a GET: {outcome}\n{said}")
+    raise Unable(f"{proxy.peer.title} does not proxy a GET: {outcome}\n{proxy.last_words()}")

@@ -353,13 +353,13 @@ class Http1Upstream(asyncio.Protocol):
             return
         self._response = head
         framing = head.framing
-        whole = framing is BY_LENGTH and len(data) == head.content_length  # as most answers come: no need to count
-        if not whole and framing is not NO_BODY:
+        at_once = framing is BY_LENGTH and len(data) == head.content_length  # as most answers come: no need to count
+        if not at_once and framing is not NO_BODY:
             self._reader = reader_for(framing, head.content_length, limits, len(head.section.fields))
             self.deadline = self._clock() + self._pool.timeouts.response_idle
         self.state = BODY
         sink.response_head(head)
-        if whole and self.state is BODY:
+        if at_once and self.state is BODY:
             sink.response_body(data)
             data = b""
         if self.state is not BODY:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ def site(tmp_path: Path) -> Site:
         refused_port=9,
         sandboxes=write_sandboxes(tmp_path / "sandboxes.toml", ["bench", "s0", "s1"]),
         descriptors=20_000,
+        awake=os.getpid(),
     )
 
 

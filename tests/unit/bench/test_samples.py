@@ -78,6 +78,26 @@ def test_of_turns_the_ratio_is_the_median_of_the_ratios_cycle_by_cycle() -> None
     assert gateway.ratio == 1.0
 
 
+def turns(peer: str, number: int, *figures: float) -> Sample:
+    return Sample(peer=peer, workload="get_tls", round=number, cpu_us=1.0, turns=list(figures))
+
+
+def test_turns_of_one_round_are_compared_and_rounds_are_not() -> None:
+    gateway, nginx = summarize(
+        [
+            turns("gateway", 0, 2.0, 2.0, 2.0),
+            turns("nginx", 0, 1.0, 1.0, 1.0),
+            turns("nginx", 1),  # it did not start
+            turns("gateway", 1, 50.0, 50.0),
+            turns("nginx", 2, 10.0, 10.0, 10.0),
+            turns("gateway", 2, 22.0, 22.0, 22.0),
+        ]
+    )
+    assert nginx.ratio == pytest.approx(2.1)
+    assert nginx.margin == pytest.approx((2.2 - 2.0) / 2 / 2.1), "rounds lie further apart than turns"
+    assert gateway.ratio == 1.0
+
+
 def test_the_gateway_without_turns_has_no_ratio_to_those_that_have() -> None:
     ours = Sample(peer="gateway", workload="get_tls", round=0, errors={"it did not start": 1})
     theirs = Sample(peer="nginx", workload="get_tls", round=0, cpu_us=20.0, turns=[15.0, 20.0, 31.0])
