@@ -25,7 +25,7 @@ class Result(msgspec.Struct, kw_only=True):
     versions: dict[str, str]
     rounds: int
     turns: int
-    """0: every workload was measured in rounds."""
+    """Of each peer in all rounds of a workload that is measured in turns."""
     missing: list[str]
     """Peers that were not installed."""
     gateway_config: str
@@ -36,10 +36,7 @@ class Result(msgspec.Struct, kw_only=True):
 
     def method(self) -> str:
         """How it was measured, for a caption."""
-        if not self.turns:
-            return f"medians of {self.rounds} rounds"
-        turns = f"medians of {self.turns} turns of {TURN_SECONDS * 1000:g} ms"
-        return f"{turns}, or of {self.rounds} rounds where proxies cannot take turns"
+        return f"medians of {self.turns} turns of {TURN_SECONDS * 1000:g} ms in {self.rounds} rounds"
 
 
 def save(result: Result, path: Path) -> None:

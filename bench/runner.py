@@ -39,7 +39,11 @@ class Plan:
     @property
     def samples(self) -> int:
         """How many there will be."""
-        return len(self.peers) * len(self.workloads) * self.rounds
+        return len(self.peers) * sum(map(self.rounds_of, self.workloads))
+
+    def rounds_of(self, workload: Workload) -> int:
+        """Memory is the same every time."""
+        return 1 if workload.kind is Kind.IDLE else self.rounds
 
     @property
     def seconds_a_round(self) -> float:
@@ -57,7 +61,7 @@ def run(plan: Plan, site: Site, tell: Callable[[Sample], None]) -> list[Sample]:
         if workload.descriptors > site.descriptors:
             continue
         rate = half_rate(samples) if workload.half_load else 0.0
-        for number in range(plan.rounds):
+        for number in range(plan.rounds_of(workload)):
             peers = plan.peers if number % 2 == 0 else plan.peers[::-1]
             if workload.in_turns:
                 taken = turns.measure(peers, workload, site, plan.seconds_a_round)

@@ -96,7 +96,7 @@ class Listener:
         else:
             newcomer = visitor = _Visitor(edge, address, self._tls, self._refusal)
             protocol = visitor.transport
-        edge.tasks.spawn(_attach(newcomer, connection, protocol), f"accept {address}")
+        edge.tasks.spawn(_attach(newcomer, connection, protocol), "accept")
 
 
 async def _attach(newcomer: _Newcomer, connection: socket.socket, protocol: asyncio.BaseProtocol) -> None:

@@ -13,6 +13,7 @@ from gateway.edge.connection import LINGER_OCTETS
 from gateway.edge.tls_transport import MAX_UNREAD_REPLIES, RECORD, Buffers, TlsTransport
 from gateway.tls import local_ca
 from gateway.tls.context import CertificatePair, server_context
+from tests.support.tls_client import TlsClient
 
 NAME = "5000-box.sandbox.localhost"
 V1_2, V1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
@@ -112,8 +113,7 @@ class Line:
     """A client, the transport under test, and the wire between them, moved by hand."""
 
     def __init__(self, server: ssl.SSLContext, client: ssl.SSLContext, buffers: Buffers) -> None:
-        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.client = client.wrap_bio(self.incoming, self.outgoing, server_hostname=NAME)
+        self.client = TlsClient(client, NAME)
         self.buffers = buffers
         self.tcp = Tcp()
         self.speaker = Speaker()
@@ -132,37 +132,23 @@ class Line:
             assert not self.buffers.outgoing.pending, "every call leaves the shared BIOs empty"
 
     def send(self, data: bytes, step: int = 1 << 20) -> None:
-        self.feed(self.sealed(data), step)
+        self.feed(self.client.sealed(data), step)
 
-    def sealed(self, data: bytes) -> bytes:
-        """`data` as the client puts it on the wire, after whatever else it has to say."""
-        while data:
-            data = data[self.client.write(data) :]
-        return self.outgoing.read()
+    def shake_hands(self, step: int = 1 << 20) -> None:
+        self.feed(self.nearly_shake_hands(step), step)
 
-    def shake_hands(self, step: int = 1 << 20, *, hold: bool = False) -> None:
-        """The whole handshake; with `hold` the client's last flight is left in `outgoing`."""
-        while True:
-            try:
-                self.client.do_handshake()
-            except ssl.SSLWantReadError:
-                self.feed(self.outgoing.read(), step)
-                self.incoming.write(self.tcp.take())
-                continue
-            if not hold:
-                self.feed(self.outgoing.read(), step)
-            return
+    def nearly_shake_hands(self, step: int = 1 << 20) -> bytes:
+        """All but the client's last flight, which is returned."""
+
+        def exchange(octets: bytes) -> bytes:
+            self.feed(octets, step)
+            return self.tcp.take()
+
+        return self.client.shake_hands(exchange)
 
     def read(self) -> bytes:
         """All that the client can read of what was written to it."""
-        self.incoming.write(self.tcp.take())
-        pieces = []
-        try:
-            while piece := self.client.read(RECORD):
-                pieces.append(piece)
-        except ssl.SSLWantReadError:
-            pass
-        return b"".join(pieces)
+        return self.client.read(self.tcp.take())
 
 
 class Lines:
@@ -210,7 +196,7 @@ def test_a_handshake_in_any_pieces(lines: Lines, version: ssl.TLSVersion, step: 
     line.shake_hands(step)
     assert not line.transport.is_silent
     assert line.speaker.told == ["secured"]
-    assert line.transport.get_extra_info("ssl_object").version() == line.client.version()
+    assert line.transport.get_extra_info("ssl_object").version() == line.client.tls.version()
     assert line.transport.get_extra_info("peername") == ("::1", 1)
     line.send(b"hello", step)
     assert line.speaker.received == b"hello"
@@ -218,9 +204,9 @@ def test_a_handshake_in_any_pieces(lines: Lines, version: ssl.TLSVersion, step: 
 
 def test_what_comes_with_the_end_of_the_handshake_is_not_lost(lines: Lines) -> None:
     line = lines.line()
-    line.shake_hands(hold=True)
+    last_flight = line.nearly_shake_hands()
     line.speaker.answer = b"welcome"
-    line.send(TEXT)
+    line.feed(last_flight + line.client.sealed(TEXT))
     assert line.speaker.received == TEXT
     assert line.read().startswith(b"welcome")
 
@@ -229,7 +215,7 @@ def test_a_client_that_does_not_trust_us(lines: Lines) -> None:
     line = Line(lines.server, ssl.create_default_context(), lines.buffers)
     with pytest.raises(ssl.SSLCertVerificationError):
         line.shake_hands()
-    line.feed(line.outgoing.read())  # its alert
+    line.feed(line.client.outgoing.read())  # its alert
     assert line.tcp.aborted
     assert line.speaker.told == ["turned away", ssl.SSLError]
     line.transport.connection_lost(None)
@@ -296,7 +282,7 @@ def test_connections_share_buffers_and_nothing_else(lines: Lines) -> None:
     three = [lines.line() for _ in range(3)]
     for line in three:
         line.shake_hands(step=1)
-    wires = [line.sealed(b"%d" % number * 500) for number, line in enumerate(three)]
+    wires = [line.client.sealed(b"%d" % number * 500) for number, line in enumerate(three)]
     for octets in zip(*wires, strict=True):
         for line, octet in zip(three, octets, strict=True):
             line.feed(bytes([octet]))
@@ -309,9 +295,9 @@ def test_connections_share_buffers_and_nothing_else(lines: Lines) -> None:
 @versions
 def test_a_broken_record_ends_one_connection(lines: Lines, version: ssl.TLSVersion) -> None:
     broken, other = lines.secure(version), lines.secure(version)
-    half = other.sealed(b"half a record now, half a record later")
+    half = other.client.sealed(b"half a record now, half a record later")
     other.feed(half[:20])
-    octets = bytearray(broken.sealed(b"first") + broken.sealed(b"second"))
+    octets = bytearray(broken.client.sealed(b"first") + broken.client.sealed(b"second"))
     octets[-1] ^= 1
     broken.tcp.take()
     broken.feed(bytes(octets))
@@ -371,23 +357,23 @@ def test_the_end_is_announced_and_nothing_follows_it(lines: Lines, version: ssl.
     assert line.tcp.ended
     line.transport.write(b"too late")
     line.transport.close()
-    line.incoming.write(line.tcp.take())
-    assert line.client.read(RECORD) == b"the last words"
-    assert line.client.read(RECORD) == b"", "close_notify, and not an end that an attacker could make"
+    line.client.incoming.write(line.tcp.take())
+    assert line.client.tls.read(RECORD) == b"the last words"
+    assert line.client.tls.read(RECORD) == b"", "close_notify, and not an end that an attacker could make"
 
 
 @versions
 def test_the_other_side_ends(lines: Lines, version: ssl.TLSVersion) -> None:
     line = lines.secure(version)
-    last = line.sealed(b"last")
+    last = line.client.sealed(b"last")
     with pytest.raises(ssl.SSLWantReadError):
-        line.client.unwrap()
-    line.feed(last + line.outgoing.read() + b"after the end nothing counts")
+        line.client.tls.unwrap()
+    line.feed(last + line.client.outgoing.read() + b"after the end nothing counts")
     assert line.speaker.received == b"last"
     assert line.speaker.told == ["secured", "eof"]
     assert line.tcp.ended
-    line.incoming.write(line.tcp.take())
-    line.client.unwrap()  # our close_notify has come
+    line.client.incoming.write(line.tcp.take())
+    line.client.tls.unwrap()  # our close_notify has come
     assert line.transport.eof_received() is False
     line.transport.connection_lost(None)
     assert line.speaker.told == ["secured", "eof", "lost", type(None)]
