@@ -13,7 +13,7 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, cast
 
-from gateway.transport import GONE, undelivered
+from gateway.transport import GONE, GatheringTransport, undelivered
 
 if TYPE_CHECKING:
     from gateway.edge.edge import Edge
@@ -43,7 +43,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         self.deadline = inf  # loop time at which `expire` is due; the sweeper looks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
+        self._transport = GatheringTransport(cast("asyncio.Transport", transport), self._edge.outbox)
         self._transport.set_write_buffer_limits(high=self._edge.buffer_bytes)
         self.deadline = self._edge.clock() + self._edge.timeouts.idle
         self._edge.downstreams.add(self)

@@ -24,6 +24,7 @@ from gateway.observe.access_log import AccessLog
 from gateway.observe.ids import RequestIds
 from gateway.problems.probe import Probe
 from gateway.tasks import Tasks
+from gateway.transport import Outbox
 from gateway.upstream.policy import AddressPolicy
 from gateway.upstream.pool import Pool
 
@@ -99,6 +100,7 @@ class Edge:
         )
         self.host = settings.upstream.host
         self.read_buffer = memoryview(bytearray(READ_BUFFER))  # every downstream read lands here, one at a time
+        self.outbox = Outbox(loop.call_soon)
         self.tls_buffers = Buffers(self.read_buffer)
         self.draining = False
         self._drained = asyncio.Event()

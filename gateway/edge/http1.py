@@ -116,6 +116,7 @@ class Http1Downstream(DownstreamConnection):
     def eof_received(self) -> bool:
         self._ended = self._eof = True
         if self._transport.can_write_eof():
+            self._transport.flush()  # if nothing goes on, the event loop closes the transport
             return self._goes_on()
         # Over TLS the transport ends both directions by itself, once what it holds has left: nobody listens any more.
         self._tell_lost("the connection was closed")

@@ -119,7 +119,7 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
         self._context = context
         self._buffers = buffers
         self._doorkeeper: Doorkeeper | None = doorkeeper  # until it has heard what became of the connection
-        self._tcp = GONE  # the real one from connection_made to connection_lost
+        self._tcp: asyncio.Transport = GONE  # the real one from connection_made to connection_lost
         self._ssl: ssl.SSLObject | None = None  # from the first octet of a ClientHello on
         self._decrypt: _Decrypt = _not_open  # set when OPEN
         self._encrypt: _Encrypt = _not_open

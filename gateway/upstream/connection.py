@@ -27,7 +27,7 @@ from gateway.http import serialize
 from gateway.http.body import MAX_CHUNK_LINE, BodyError, BodyReader, reader_for
 from gateway.http.head_parser import HEAD_END, check_partial_response, parse_response_head, quote
 from gateway.http.message import AS_TUNNEL, BY_LENGTH, CHUNKED, NO_BODY, Fields, RequestHead, ResponseHead, Section
-from gateway.transport import GONE
+from gateway.transport import GONE, GatheringTransport
 from gateway.upstream import evidence, hints
 
 if TYPE_CHECKING:
@@ -266,7 +266,7 @@ class Http1Upstream(asyncio.Protocol):
     # --- asyncio.Protocol ----------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
+        self._transport = GatheringTransport(cast("asyncio.Transport", transport), self._pool.outbox)
         self._transport.set_write_buffer_limits(high=self._pool.buffer_bytes)
 
     def data_received(self, data: bytes) -> None:

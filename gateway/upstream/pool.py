@@ -19,6 +19,7 @@ from ipaddress import IPv6Address
 from gateway.config import Settings
 from gateway.errors import GatewayError, Reason
 from gateway.http.head_parser import HeadLimits
+from gateway.transport import Outbox
 from gateway.upstream.connection import Http1Upstream
 from gateway.upstream.evidence import TlsCheck
 from gateway.upstream.hints import Told
@@ -67,6 +68,7 @@ class Pool:
         upstream, limits = settings.upstream, settings.limits
         self.clock = clock
         self.call_soon = asyncio.get_running_loop().call_soon
+        self.outbox = Outbox(self.call_soon)
         self.timeouts = Timeouts(
             connect=upstream.connect_timeout,
             response_header=upstream.response_header_timeout,
