@@ -39,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(f"--only: {name} is none of {', '.join(known)}")
     if options.seconds is not None and options.seconds < 1:
         parser.error("--seconds: at least 1")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever stops us, what we started ends too
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # whoever stops us, what we started ends too
     try:
         return _curves(options) if options.curves else _side_by_side(options)
     except Unable as error:
