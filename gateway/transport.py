@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import struct
 import sys
 import termios
 from collections.abc import Callable
 from typing import Any, cast
+
+log = logging.getLogger("gateway.transport")
 
 AT_ONCE = 64
 """Transports written in one go. More would keep the first of them waiting for milliseconds."""
@@ -44,13 +47,17 @@ class Outbox:
         """Writes everything now."""
         waiting, self._waiting = self._waiting, []
         for transport in waiting:
-            transport.flush()
+            try:
+                transport.flush()
+            except Exception:  # one connection's bug must not silence all others
+                log.exception("writing to %r failed", transport)
+                transport.abort()
 
 
 class GatheringTransport(asyncio.Transport):
-    """A transport, TCP or TLS, whose writes wait for the end of the turn; everything else finds them written already.
+    """A transport, TCP or TLS, whose writes wait for the end of the turn. No other end than `abort` overtakes them.
 
-    What is gathered is lost if the event loop closes the transport below by itself: on an end of file that
+    What is gathered is lost, too, if the event loop closes the transport below by itself: on an end of file that
     `eof_received` does not want to survive. `flush` first.
     """
 
@@ -94,7 +101,8 @@ class GatheringTransport(asyncio.Transport):
         self._below.close()
 
     def abort(self) -> None:
-        self.flush()  # the kernel takes what it can, as if it had been written when it was
+        self._gathered = []
+        self._size = 0
         self._below.abort()
 
     def get_write_buffer_size(self) -> int:

@@ -123,7 +123,8 @@ class DownstreamConnection(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def _reset(self) -> None:
-        """Ends with a TCP reset, where a clean end would be read as a clean end of the body."""
+        """Ends with a TCP reset, where a clean end would be read as a clean end of the body. What came is delivered."""
+        self._transport.flush()
         sock = self._transport.get_extra_info("socket")
         if sock is not None and sock.fileno() >= 0:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -34,7 +34,7 @@ from gateway.edge.edge import Edge
 from gateway.edge.listener import Listener, own_listeners
 from gateway.errors import UserError
 from gateway.observe.access_log import LineLog, text_lines
-from gateway.process import collector, demo
+from gateway.process import demo, memory
 from gateway.process.explain import make_context
 from gateway.process.sockets import bind
 from gateway.process.worker import finish_up
@@ -155,7 +155,7 @@ async def _serve(stage: _Stage, banner: str, colour: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, finish.set)
     listeners = [Listener(edge, sock, tls) for sock, tls in stage.doors]
-    collector.settle()
+    memory.settle()
     print(banner, flush=True)
     await finish.wait()
     for listener in listeners:

@@ -26,7 +26,7 @@ from gateway.config import Settings
 from gateway.directory import backends
 from gateway.edge.listener import own_listeners
 from gateway.edge.refusal import redirect_to_https
-from gateway.process import admin, collector, worker
+from gateway.process import admin, memory, worker
 from gateway.process.sockets import bind
 from gateway.process.worker import Door, Slot
 from gateway.tls.context import CertificatePair, server_context
@@ -90,7 +90,7 @@ class Supervisor:
     def run(self) -> int:
         """Supervises until told to stop; returns the exit status."""
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        collector.settle()
+        memory.settle()
         for child in (*self._workers, self._admin):
             self._start(child)
         edge, listen = self._settings.edge, self._settings.admin.listen

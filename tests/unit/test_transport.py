@@ -100,17 +100,40 @@ def test_nobody_waits_for_more_than_a_few_others(turn: Turn) -> None:
     assert len(turn.log) == AT_ONCE + 1
 
 
-@pytest.mark.parametrize(
-    ("end", "name"),
-    [(GatheringTransport.write_eof, "eof"), (GatheringTransport.close, "close"), (GatheringTransport.abort, "abort")],
-)
-def test_no_end_overtakes_what_was_written(turn: Turn, end: Callable[[GatheringTransport], None], name: str) -> None:
+@pytest.mark.parametrize(("end", "name"), [(GatheringTransport.write_eof, "eof"), (GatheringTransport.close, "close")])
+def test_no_orderly_end_overtakes_what_was_written(
+    turn: Turn, end: Callable[[GatheringTransport], None], name: str
+) -> None:
     transport = turn.transport()
     transport.write(b"last words")
     end(transport)
     assert turn.log == [b"last words", name]
     turn.end()
     assert turn.log == [b"last words", name]
+
+
+def test_an_abort_loses_what_was_not_written_yet(turn: Turn) -> None:
+    transport = turn.transport()
+    transport.write(b"not any more")
+    transport.abort()
+    turn.end()
+    assert turn.log == ["abort"]
+    assert transport.get_write_buffer_size() == 1000
+
+
+def test_one_transport_that_fails_does_not_silence_the_others(
+    turn: Turn, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(data: object) -> None:
+        raise RuntimeError("the handler is closed")
+
+    below = Below(turn.log)
+    monkeypatch.setattr(below, "write", write, raising=False)
+    GatheringTransport(below, turn.outbox).write(b"a")
+    turn.transport().write(b"b")
+    turn.end()
+    assert turn.log == ["abort", b"b"]
+    assert "the handler is closed" in caplog.text
 
 
 def test_a_transport_that_closed_meanwhile_is_not_written_to(turn: Turn) -> None:
