@@ -77,7 +77,7 @@ class RequestSection(Section):
         super().__init__(fields)
         self.forwarding = forwarding
         self.authority = authority
-        self.host = authority.decode("ascii")
+        self.host = authority.decode("ascii", "backslashreplace")  # a log line must never be what fails
         self.keep_alive = keep_alive
         self.framing = NO_BODY  # NONE, LENGTH or CHUNKED
         self.content_length = 0  # declared octets where framing is LENGTH
