@@ -1,9 +1,9 @@
 """The look after a refusal: what IS listening there?
 
 Most refusals have one cause, an app bound to 127.0.0.1 or 0.0.0.0 while sandboxes are reached over IPv6, and most of
-the rest are another port than asked. A look tells: from /proc where the sandbox is this machine, by dialing where it
-is another. Only facts come out, as `Findings`; nothing is ever forwarded to what was found. A look costs dials, so
-there are few at once and few per second, and asking the same again within a second repeats the answer.
+the rest are another port than asked. A look tells: from the kernel's books where the sandbox is this machine, by
+dialing where it is another. Only facts come out, as `Findings`; nothing is ever forwarded to what was found. A look
+costs dials, so there are few at once and few per second, and asking the same again within a second repeats the answer.
 
 Runs after a refused connection and must not be asked before one. Knows no HTTP, no directory and no pool: address and
 port come as values, and the policy for the IPv6 address has been applied by whoever was refused there.
@@ -13,17 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import struct
-import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
-from pathlib import Path
-from typing import NamedTuple
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 from gateway.errors import GatewayError, Reason
+from gateway.problems import own_sockets
 from gateway.tasks import Tasks
 
 PLAUSIBLE_PORTS = (3000, 3001, 4200, 5000, 5173, 8000, 8080, 8888)
@@ -32,8 +29,6 @@ IPV4_TIMEOUT = 0.5
 """Seconds a dial to a sandbox's IPv4 address may take."""
 PORT_TIMEOUT = 0.3
 """Seconds the dials to the plausible ports may take, all at once."""
-NAMING_TIMEOUT = 0.2
-"""Seconds spent on finding the process behind a socket: a machine may hold a million descriptors."""
 LOOKS_PER_SECOND = 20
 LOOKS_AT_ONCE = 8
 REMEMBERED = 1.0
@@ -55,12 +50,6 @@ SPECIAL_RANGES = tuple(
     )
 )
 """Dialed only if a listed prefix lies wholly inside, as in `upstream.allow`; the narrower first (RFC 6890)."""
-
-_PROC = Path("/proc")
-_LISTEN = b" 0A "
-"""The state column of a listening socket in /proc/net/tcp."""
-_NODE_MAIN = ("MainThread", "node-MainThread")
-"""What Node calls its main thread, and so its process, since it names its threads (nodejs/node 56416 and 61307)."""
 
 _Key = tuple[IPv6Address, int, IPv4Address | None]
 
@@ -168,7 +157,7 @@ class Probe:
             ours = port in self._closed_ports  # then what listens on IPv4 is the gateway itself
             try:
                 return await asyncio.to_thread(_read, address, port, others, ours)
-            except OSError:  # no /proc (macOS), or a closed one: dialing needs neither
+            except OSError:  # a machine that does not tell (macOS): dialing needs no permission
                 ipv4 = None if ours else IPv4Address("127.0.0.1")
         elif ipv4 is not None and not self._may_dial(ipv4, port):
             ipv4 = None
@@ -224,84 +213,13 @@ def _is_own(address: IPv4Address | IPv6Address) -> bool:
     return True
 
 
-# --- this machine's own tables, read in a thread -------------------------------------------------------------------
-
-
-class _Socket(NamedTuple):
-    """One that listens."""
-
-    address: IPv4Address | IPv6Address
-    port: int
-    inode: int
-
-
 def _read(address: IPv6Address, port: int, others: tuple[int, ...], ours: bool) -> Findings:
-    """The findings as /proc has them. Raises OSError where there is none."""
-    listening = list(_listening({port, *others}))
+    """The findings as this machine tells them. Raises OSError where it does not."""
+    listening = own_sockets.listening({port, *others})
     reachable = {each.port for each in listening if each.address in (address, IPv6Address("::"))}
     ipv4 = [each for each in listening if each.port == port and each.address.version == 4]
     listener = None
     if ipv4 and not ours and port not in reachable:  # reachable by now: the app has just started
-        pid = _holder(ipv4[0].inode)
-        listener = Listener(str(ipv4[0].address), port, _name(pid), pid)
+        pid = own_sockets.holder(ipv4[0].inode)
+        listener = Listener(str(ipv4[0].address), port, own_sockets.program(pid) if pid else "", pid)
     return Findings(listener, tuple(other for other in others if other in reachable))
-
-
-def _listening(ports: Collection[int]) -> Iterator[_Socket]:
-    for table in ("tcp", "tcp6"):
-        # Line by line, so that this thread lets go of the interpreter in between: a table may have megabytes.
-        with (_PROC / "net" / table).open("rb") as lines:
-            for line in lines:
-                if _LISTEN not in line:
-                    continue
-                # sl, local, remote, state, queues, timer, retransmits, uid, timeout, inode, …
-                columns = line.split()
-                packed, _, port = columns[1].partition(b":")
-                if columns[3] == b"0A" and int(port, 16) in ports:
-                    yield _Socket(_address(packed), int(port, 16), int(columns[9]))
-
-
-def _address(text: bytes) -> IPv4Address | IPv6Address:
-    """Eight digits per 32-bit word, each in the machine's own byte order; an IPv4-mapped address is an IPv4 one."""
-    words = [int(text[start : start + 8], 16) for start in range(0, len(text), 8)]
-    address = ip_address(struct.pack(f"={len(words)}I", *words))
-    # Java binds 127.0.0.1 this way, in the table of IPv6.
-    return address if isinstance(address, IPv4Address) else address.ipv4_mapped or address
-
-
-def _holder(inode: int) -> int:
-    """The process that has the socket open, or 0: another user's, in another namespace, or not found in time."""
-    link = f"socket:[{inode}]"
-    deadline = time.monotonic() + NAMING_TIMEOUT
-    # The newest first: an app is younger than the system around it.
-    for pid in sorted((int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()), reverse=True):
-        try:
-            for descriptor in (_PROC / str(pid) / "fd").iterdir():
-                if _target(descriptor) == link:
-                    return pid
-                if time.monotonic() > deadline:
-                    return 0
-        except OSError:  # not ours to see, or gone
-            continue
-    return 0
-
-
-def _name(pid: int) -> str:
-    """The program of process `pid`, fit to be shown: its name is its own choice."""
-    if not pid:
-        return ""
-    process = _PROC / str(pid)
-    try:
-        name = (process / "comm").read_text(encoding="utf-8", errors="replace").rstrip("\n")
-    except OSError:  # gone
-        return ""
-    if name in _NODE_MAIN:
-        name = _target(process / "exe").rpartition("/")[2] or name
-    return "".join(char if char.isprintable() else "?" for char in name[:40])
-
-
-def _target(link: Path) -> str:
-    try:
-        return str(link.readlink())
-    except OSError:  # closed meanwhile
-        return ""

@@ -6,11 +6,10 @@ import asyncio
 import os
 import re
 import socket
-import struct
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import GatewayError, Reason
+from gateway.problems import own_sockets
 from gateway.problems import probe as probe_module
 from gateway.problems.probe import (
     IPV4_TIMEOUT,
@@ -38,7 +38,7 @@ LOOPBACK = IPv4Network("127.0.0.0/8")
 NOTHING = Findings()
 DETAIL = "connect to [fd00::5]:5000: Connection refused after 0.4 ms"
 
-on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel of Linux")
 
 
 class Clock:
@@ -158,7 +158,7 @@ async def dials(monkeypatch: pytest.MonkeyPatch) -> Dials:
     return Dials(monkeypatch)
 
 
-# --- this machine: /proc -------------------------------------------------------------------------------------------
+# --- this machine: the kernel's books -----------------------------------------------------------------------------
 
 LISTENER = """
 import socket, sys, threading
@@ -236,10 +236,13 @@ async def test_on_this_machine_nothing_is_dialed(probe: Probe, dials: Dials) -> 
     assert dials.seen == []
 
 
-async def test_without_proc_loopback_is_dialed(
-    clock: Clock, tasks: Tasks, ports: tuple[int, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+async def test_where_the_machine_does_not_tell_loopback_is_dialed(
+    clock: Clock, tasks: Tasks, ports: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probe_module, "_PROC", tmp_path)
+    def unable(ports: object) -> list[own_sockets.Listening]:
+        raise OSError("no such protocol")
+
+    monkeypatch.setattr(own_sockets, "listening", unable)
     with listening("127.0.0.1") as port, listening("::1", ports[1]):
         found = await Probe(clock, tasks).look(HERE, port)
         assert found == Findings(Listener("127.0.0.1", port), (ports[1],))
@@ -252,76 +255,6 @@ def test_which_addresses_are_ours() -> None:
     assert probe_module._is_own(HERE_IPV4)
     assert not probe_module._is_own(IPv6Address("2001:db8::1"))
     assert not probe_module._is_own(IPv4Address("192.0.2.1"))
-
-
-def test_tables_are_read_in_the_machines_byte_order() -> None:
-    def row(packed: bytes) -> bytes:
-        return b"".join(b"%08X" % word for word in struct.unpack(f"={len(packed) // 4}I", packed))
-
-    for address in (IPv4Address("192.0.2.1"), IPv6Address("2001:db8::5:1"), IPv6Address("::")):
-        assert probe_module._address(row(address.packed)) == address
-    assert probe_module._address(row(IPv6Address("::ffff:192.0.2.1").packed)) == IPv4Address("192.0.2.1")
-
-
-def test_only_sockets_that_listen_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = (
-        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
-        "   0: 0100007F:1388 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 64 1 0\n"
-        "   1: 0100007F:1388 0200007F:BEEF 01 00000000:00000000 00:00000000 00000000     0        0 65 1 0\n"
-        "   2: 0100007F:1389 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 66 1 0\n"
-    )
-    (tmp_path / "net").mkdir()
-    (tmp_path / "net" / "tcp").write_text(rows)
-    (tmp_path / "net" / "tcp6").write_text(rows.splitlines(keepends=True)[0])
-    monkeypatch.setattr(probe_module, "_PROC", tmp_path)
-    address = probe_module._address(b"0100007F")
-    assert list(probe_module._listening({5000})) == [(address, 5000, 64)]
-
-
-@pytest.fixture
-def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], str]:
-    """What process 42 is called, given what /proc says of it."""
-    monkeypatch.setattr(probe_module, "_PROC", tmp_path)
-
-    def name(comm: str, exe: str) -> str:
-        folder = tmp_path / "42"
-        folder.mkdir()
-        (folder / "comm").write_text(comm + "\n")
-        (folder / "exe").symlink_to(exe)
-        return probe_module._name(42)
-
-    return name
-
-
-@pytest.mark.parametrize(
-    ("comm", "exe", "shown"),
-    [
-        ("python3", "/usr/bin/python3.11", "python3"),
-        ("next-server (v1", "/usr/bin/node", "next-server (v1"),
-        ("MainThread", "/usr/local/bin/node", "node"),
-        ("node-MainThread", "/usr/local/bin/node", "node"),
-        ("\x1b[31mred\nX-Y: z", "/bin/x", "?[31mred?X-Y: z"),
-    ],
-)
-def test_a_process_is_called_by_its_program(
-    process: Callable[[str, str], str], comm: str, exe: str, shown: str
-) -> None:
-    assert process(comm, exe) == shown
-
-
-def test_a_process_that_has_gone_has_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe_module, "_PROC", tmp_path)
-    assert probe_module._name(42) == ""
-    assert probe_module._holder(64) == 0
-
-
-@on_linux
-def test_the_search_for_a_process_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    with listening("127.0.0.1") as port:
-        [found] = probe_module._listening({port})
-        assert probe_module._holder(found.inode) == os.getpid()
-        monkeypatch.setattr(probe_module, "NAMING_TIMEOUT", -1.0)
-        assert probe_module._holder(found.inode) == 0
 
 
 async def test_reading_does_not_hold_the_loop(

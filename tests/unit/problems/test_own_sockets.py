@@ -1,0 +1,162 @@
+"""Which sockets listen here, told by the kernel and read from /proc: both ways say the same of real sockets."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+import pytest
+
+from gateway.problems import own_sockets
+from gateway.problems.own_sockets import Listening
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel of Linux")
+
+MANY = 600
+"""Listening sockets, of which the kernel tells in more than one message."""
+NO_SUCH_PROTOCOL = 31
+"""Of netlink: as on a kernel without socket diagnostics."""
+
+
+@pytest.fixture(params=["asked", "read"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Leaves one way to find out."""
+    if request.param == "asked":
+        monkeypatch.setattr(own_sockets, "_read_table", pytest.fail)
+    else:
+        monkeypatch.setattr(own_sockets, "_SOCK_DIAG", NO_SUCH_PROTOCOL)
+    return str(request.param)
+
+
+def server(stack: ExitStack, host: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return stack.enter_context(socket.create_server((host, 0), family=family))
+
+
+def inode(sock: socket.socket) -> int:
+    return os.fstat(sock.fileno()).st_ino
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "127.8.9.10", "::1", "::"])
+def test_what_listens_is_found(host: str) -> None:
+    with ExitStack() as stack:
+        sock = server(stack, host)
+        port = sock.getsockname()[1]
+        address = IPv6Address(host) if ":" in host else IPv4Address(host)
+        assert own_sockets.listening({port}) == [Listening(address, port, inode(sock))]
+    assert own_sockets.listening({port}) == []
+
+
+@pytest.mark.usefixtures("way")
+def test_an_ipv4_address_in_a_socket_of_both_families_is_ipv4() -> None:
+    with socket.socket(socket.AF_INET6) as sock:  # what Java does
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind(("::ffff:127.0.0.1", 0))
+        sock.listen()
+        port = sock.getsockname()[1]
+        assert own_sockets.listening({port}) == [Listening(IPv4Address("127.0.0.1"), port, inode(sock))]
+
+
+@pytest.mark.usefixtures("way")
+def test_connections_and_other_ports_do_not_listen() -> None:
+    with ExitStack() as stack:
+        asked, other = server(stack, "127.0.0.1"), server(stack, "127.0.0.1")
+        port = asked.getsockname()[1]
+        stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+        stack.enter_context(asked.accept()[0])
+        assert own_sockets.listening({port}) == [Listening(IPv4Address("127.0.0.1"), port, inode(asked))]
+        both = {port, other.getsockname()[1]}
+        assert {each.inode for each in own_sockets.listening(both)} == {inode(asked), inode(other)}
+
+
+@pytest.mark.usefixtures("way")
+def test_many_are_all_found() -> None:
+    with ExitStack() as stack:
+        sockets = [server(stack, "127.0.0.1") for _ in range(MANY)]
+        found = own_sockets.listening({sock.getsockname()[1] for sock in sockets})
+        assert {each.inode for each in found} == {inode(sock) for sock in sockets}
+
+
+def test_a_kernel_that_refuses_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_sockets, "_TCP", 255)  # of which it has no diagnostics
+    with pytest.raises(FileNotFoundError):
+        list(own_sockets._ask_kernel(socket.AF_INET))
+    with ExitStack() as stack:
+        port = server(stack, "127.0.0.1").getsockname()[1]
+        assert [each.port for each in own_sockets.listening({port})] == [port]
+
+
+def test_where_neither_tells_it_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(own_sockets, "_SOCK_DIAG", NO_SUCH_PROTOCOL)
+    monkeypatch.setattr(own_sockets, "_PROC", tmp_path)
+    with pytest.raises(OSError, match="No such file"):
+        own_sockets.listening({80})
+
+
+def test_tables_are_read_in_the_machines_byte_order() -> None:
+    def row(packed: bytes) -> bytes:
+        return b"".join(b"%08X" % word for word in struct.unpack(f"={len(packed) // 4}I", packed))
+
+    for address in (IPv4Address("192.0.2.1"), IPv6Address("2001:db8::5:1"), IPv6Address("::")):
+        assert own_sockets._address(row(address.packed)) == address
+    assert own_sockets._address(row(IPv6Address("::ffff:192.0.2.1").packed)) == IPv4Address("192.0.2.1")
+
+
+# --- whose they are -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], str]:
+    """What process 42 is called, given what /proc says of it."""
+    monkeypatch.setattr(own_sockets, "_PROC", tmp_path)
+
+    def name(comm: str, exe: str) -> str:
+        folder = tmp_path / "42"
+        folder.mkdir()
+        (folder / "comm").write_text(comm + "\n")
+        (folder / "exe").symlink_to(exe)
+        return own_sockets.program(42)
+
+    return name
+
+
+@pytest.mark.parametrize(
+    ("comm", "exe", "shown"),
+    [
+        ("python3", "/usr/bin/python3.11", "python3"),
+        ("next-server (v1", "/usr/bin/node", "next-server (v1"),
+        ("MainThread", "/usr/local/bin/node", "node"),
+        ("node-MainThread", "/usr/local/bin/node", "node"),
+        ("\x1b[31mred\nX-Y: z", "/bin/x", "?[31mred?X-Y: z"),
+    ],
+)
+def test_a_process_is_called_by_its_program(
+    process: Callable[[str, str], str], comm: str, exe: str, shown: str
+) -> None:
+    assert process(comm, exe) == shown
+
+
+def test_a_process_that_has_gone_has_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_sockets, "_PROC", tmp_path)
+    assert own_sockets.program(42) == ""
+    assert own_sockets.holder(64) == 0
+
+
+def test_without_proc_nobody_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_sockets, "_PROC", tmp_path / "nothing")
+    assert own_sockets.holder(64) == 0
+
+
+def test_the_search_for_a_process_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ExitStack() as stack:
+        sock = server(stack, "127.0.0.1")
+        assert own_sockets.holder(inode(sock)) == os.getpid()
+        monkeypatch.setattr(own_sockets, "NAMING_TIMEOUT", -1.0)
+        assert own_sockets.holder(inode(sock)) == 0
