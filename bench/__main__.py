@@ -23,7 +23,7 @@ RESULTS = ROOT / "bench" / "results"
 QUICK_PEERS = ("gateway", "nginx", "go")
 QUICK_WORKLOADS = ("get_tls", "get_plain", "refused", "new_conn", "ws_32")
 CURVE_PEERS = ("gateway", "nginx", "go")
-SECONDS, ROUNDS = 5.0, 3
+SECONDS, ROUNDS = 5.0, 5
 QUICK_SECONDS, QUICK_ROUNDS = 1.0, 1
 CURVE_SECONDS, CURVE_ROUNDS = 3.0, 1
 """Of one measurement: each point of a curve is one, in a fresh proxy."""
@@ -87,7 +87,7 @@ def _side_by_side(options: argparse.Namespace) -> int:
     default = QUICK_PEERS if options.quick else tuple(peers.PEERS)
     present, absent = _installed(options.peers or default)
     chosen = set(options.only or (QUICK_WORKLOADS if options.quick else WORKLOADS))
-    if any(WORKLOADS[name].half_load for name in chosen):
+    if any(WORKLOADS[name].kind is Kind.OPEN_LOOP for name in chosen):
         chosen.add("get_tls")  # half of what is found there
     workloads = _runnable([workload for name, workload in WORKLOADS.items() if name in chosen])
     rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
@@ -104,6 +104,7 @@ def _side_by_side(options: argparse.Namespace) -> int:
         versions=versions,
         rounds=rounds,
         turns=rounds * turns.count(plan.seconds_a_round),
+        turn_seconds=turns.TURN_SECONDS,
         missing=absent,
         gateway_config=config,
         summaries=summaries,
@@ -154,7 +155,7 @@ def _installed(names: Sequence[str]) -> tuple[list[str], list[str]]:
 def _runnable(workloads: Sequence[Workload]) -> list[Workload]:
     if find("wrk") is not None:
         return list(workloads)
-    kept = [workload for workload in workloads if workload.kind is not Kind.WRK and not workload.half_load]
+    kept = [workload for workload in workloads if workload.kind not in (Kind.WRK, Kind.OPEN_LOOP)]
     if not kept:
         raise Unable("every workload that was asked for needs wrk: apt-get install wrk")
     print(f"without wrk: {', '.join(each.name for each in workloads if each not in kept)} left out", file=sys.stderr)

@@ -154,7 +154,7 @@ def _point(
     samples = []
     for number in range(rounds):
         try:
-            sample = measure(PEERS[peer], curve.workload(value), site, seconds, sandboxes=sandboxes)
+            sample = measure(PEERS[peer], curve.workload(value), site, seconds, sandboxes)
         except Unable as error:
             return Point(curve=curve.name, peer=peer, value=value, error=str(error))
         sample.round = number

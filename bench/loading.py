@@ -61,17 +61,21 @@ def start(workload: Workload, load: Load) -> Child:
 
 
 def go(child: Child) -> None:
-    """What a staged client waits for. Raises LoadFailed."""
-    assert child.process.stdin is not None
-    try:
-        child.process.stdin.write(b"\n")
-        child.process.stdin.flush()
-    except BrokenPipeError:
-        raise LoadFailed(_last_words(child)) from None
+    """What a staged client and an open loop wait for. Raises LoadFailed."""
+    _tell(child, b"go\n")
+
+
+def turn(child: Child) -> None:
+    """A whole turn of an open loop, until its last answer is there. Raises LoadFailed."""
+    go(child)
+    if _line(child, LOAD_PATIENCE) != b"done\n":
+        raise LoadFailed(_last_words(child))
 
 
 def end(workload: Workload, child: Child, seconds: float) -> Flow:
     """What the load says when it is done, for which it has `seconds`. Raises LoadFailed."""
+    if workload.kind is Kind.OPEN_LOOP:
+        _tell(child, b"end\n")
     if workload.kind is not Kind.WRK:
         return _decode(_line(child, seconds), child)  # its connections stay open until it is closed
     try:
@@ -105,6 +109,15 @@ def _staged(workload: Workload, load: Load) -> tuple[Reading, Flow, Reading]:
         go(child)
         flow = end(workload, child, load.seconds + LOAD_PATIENCE)
         return before, flow, read(load)  # while the client still holds its connections
+
+
+def _tell(child: Child, word: bytes) -> None:
+    assert child.process.stdin is not None
+    try:
+        child.process.stdin.write(word)
+        child.process.stdin.flush()
+    except BrokenPipeError:
+        raise LoadFailed(_last_words(child)) from None
 
 
 def _line(child: Child, patience: float) -> bytes:

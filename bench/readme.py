@@ -71,7 +71,7 @@ def _title(name: str) -> str:
 
 
 def _cell(summary: Summary | None) -> str:
-    if summary is None:
+    if summary is None or summary.left_out:
         return "–"
     if summary.errors:
         return "failed"

@@ -11,7 +11,6 @@ from bench.machine import Machine
 from bench.peers import PEERS
 from bench.samples import GATEWAY, Sample, Summary
 from bench.targets import Verdict
-from bench.turns import TURN_SECONDS
 from bench.workloads import WORKLOADS, Kind
 
 NOISY = 0.05
@@ -25,7 +24,8 @@ class Result(msgspec.Struct, kw_only=True):
     versions: dict[str, str]
     rounds: int
     turns: int
-    """Of each peer in all rounds of a workload that is measured in turns."""
+    """Of each peer in all rounds of a workload whose load can be stopped."""
+    turn_seconds: float
     missing: list[str]
     """Peers that were not installed."""
     gateway_config: str
@@ -36,7 +36,7 @@ class Result(msgspec.Struct, kw_only=True):
 
     def method(self) -> str:
         """How it was measured, for a caption."""
-        return f"medians of {self.turns} turns of {TURN_SECONDS * 1000:g} ms in {self.rounds} rounds"
+        return f"medians of {self.turns} turns of {self.turn_seconds * 1000:g} ms in {self.rounds} rounds"
 
 
 def save(result: Result, path: Path) -> None:
@@ -83,7 +83,7 @@ def _workload(name: str, summaries: Sequence[Summary]) -> Iterator[str]:
     for row in rows:
         multiple = f"{row.ratio:.2f} × ±{row.margin:.0%}" if row.ratio and row.peer != GATEWAY else f"±{row.margin:.0%}"
         flow = f"{row.per_second:>9,.0f} {row.p50_us:>8,.0f} {row.p99_us:>8,.0f} {row.busy:>5.0%}"
-        remarks = [f"{count} × {kind}" for kind, count in row.errors.items()]
+        remarks = [*filter(None, [row.left_out]), *(f"{count} × {kind}" for kind, count in row.errors.items())]
         figures = f"{row.figure:>15.1f} {multiple:>12} {row.pss_kib / 1024:>6.1f} {'' if idle else flow}"
         yield (
             f"  {PEERS[row.peer].title:<26}{figures if row.figure else '–'.rjust(15)}  {', '.join(remarks)}"

@@ -1,9 +1,9 @@
 """A run: which workloads, on which peers, in which order.
 
 In rounds, with fresh proxies in each: where a process happens to lie in memory makes it 3 % faster or slower for all
-its life. Loads that can be stopped and continued are measured in turns, all proxies at once (`bench.turns`). What must
-not be interrupted, memory held for idle connections and latencies at half load, is measured one proxy after another,
-A B C, C B A, A B C, …, so that what changes slowly changes for everybody alike.
+its life. A round is all workloads, so that the rounds of one lie minutes apart: a neighbour on the same host who stays
+for a while spoils one of them. Proxies are measured in turns, all at once (`bench.turns`); only memory held for idle
+connections is measured one proxy after another.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from bench.samples import Sample
 from bench.site import Site, Unable
 from bench.workloads import Kind, Load, Workload
 
-LOAD_FULL = 0.9
-"""Share of the load's core above which an open loop no longer keeps to its plan."""
+IDLE_ROUNDS = 2
 RATE_PEERS = ("gateway", "nginx")
 """Half load is half of what the slower of these can do."""
 MOST_PER_SECOND = 6000.0
@@ -45,8 +44,8 @@ class Plan:
         return len(self.peers) * sum(map(self.rounds_of, self.workloads))
 
     def rounds_of(self, workload: Workload) -> int:
-        """Memory is the same every time."""
-        return 1 if workload.kind is Kind.IDLE else self.rounds
+        """Memory is much the same every time."""
+        return min(self.rounds, IDLE_ROUNDS) if workload.kind is Kind.IDLE else self.rounds
 
     @property
     def seconds_a_round(self) -> float:
@@ -59,17 +58,20 @@ def run(plan: Plan, site: Site, tell: Callable[[Sample], None]) -> list[Sample]:
     an error in its sample, and what was measured before is not lost.
     """
     samples: list[Sample] = []
-    taken: Iterable[Sample]
-    for workload in plan.workloads:
-        if workload.descriptors > site.descriptors:
-            continue
-        rate = half_rate(samples) if workload.half_load else 0.0
-        for number in range(plan.rounds_of(workload)):
-            peers = plan.peers if number % 2 == 0 else plan.peers[::-1]
-            if workload.in_turns:
-                taken = turns.measure(peers, workload, site, plan.seconds_a_round)
+    rate = 0.0
+    for number in range(plan.rounds):
+        peers = plan.peers if number % 2 == 0 else plan.peers[::-1]
+        for workload in plan.workloads:
+            if workload.descriptors > site.descriptors or number >= plan.rounds_of(workload):
+                continue
+            taken: Iterable[Sample]
+            if workload.kind is Kind.IDLE:
+                taken = (_alone(name, workload, site) for name in peers)
             else:
-                taken = (_alone(name, workload, site, plan.seconds_a_round, rate) for name in peers)
+                is_open_loop = workload.kind is Kind.OPEN_LOOP
+                if is_open_loop and not rate:
+                    rate = half_rate(samples)  # for all rounds
+                taken = turns.measure(peers, workload, site, plan.seconds_a_round, rate=rate if is_open_loop else 0.0)
             for sample in taken:
                 sample.round = number
                 samples.append(sample)
@@ -77,9 +79,9 @@ def run(plan: Plan, site: Site, tell: Callable[[Sample], None]) -> list[Sample]:
     return samples
 
 
-def _alone(name: str, workload: Workload, site: Site, seconds: float, rate: float) -> Sample:
+def _alone(name: str, workload: Workload, site: Site) -> Sample:
     try:
-        return measure(PEERS[name], workload, site, seconds, rate=rate)
+        return measure(PEERS[name], workload, site, 0.0)
     except Unable as error:
         return Sample(peer=name, workload=workload.name, errors={str(error)[:200]: 1})
 
@@ -96,16 +98,14 @@ def half_rate(samples: Sequence[Sample]) -> float:
     return min(MOST_PER_SECOND, min(filter(None, reached)) / 2)
 
 
-def measure(
-    peer: Peer, workload: Workload, site: Site, seconds: float, *, rate: float = 0.0, sandboxes: Path | None = None
-) -> Sample:
+def measure(peer: Peer, workload: Workload, site: Site, seconds: float, sandboxes: Path | None = None) -> Sample:
     """One sample of a fresh proxy; what goes wrong with the load is in its `errors`. Raises Unable if the proxy does
     not start.
     """
     sample = Sample(peer=peer.name, workload=workload.name)
     with running(peer, site, sandboxes) as proxy:
         try:
-            before, flow, after = loading.once(workload, Load(site, proxy, seconds, rate))
+            before, flow, after = loading.once(workload, Load(site, proxy, seconds))
         except (LoadFailed, FileNotFoundError) as error:
             sample.errors = {str(error): 1}
         else:
@@ -133,5 +133,3 @@ def _fill(sample: Sample, workload: Workload, flow: Flow, before: Reading, after
     sample.busy = cpu_s / wall
     sample.foreign = max(0.0, (after.core - before.core - cpu_s) / wall)
     sample.load_busy = (after.load_core - before.load_core) / wall
-    if workload.half_load and sample.load_busy > LOAD_FULL:
-        sample.errors["load core full: latencies are the client's"] = 1

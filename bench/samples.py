@@ -42,6 +42,8 @@ class Sample(msgspec.Struct, kw_only=True):
     """Share of the proxy's core that somebody else used."""
     errors: dict[str, int] = {}
     extra: dict[str, float] = {}
+    left_out: str = ""
+    """Why there is no figure, though nothing went wrong."""
     turns: list[float] = []
     """`cpu_us` of each turn, where proxies were measured in turns: the n-th of all peers lie side by side."""
 
@@ -77,6 +79,8 @@ class Summary(msgspec.Struct, kw_only=True):
     the 95 % confidence interval of the median if that is more. Of the gateway, the same for its figure."""
     errors: dict[str, int]
     extra: dict[str, float]
+    left_out: str = ""
+    """Why there are no figures (all are 0), though nothing went wrong."""
 
     @property
     def figure(self) -> float:
@@ -118,13 +122,16 @@ def summarize(samples: Iterable[Sample]) -> list[Summary]:
 
 
 def _summary(group: list[Sample], ours: list[Sample]) -> Summary:
-    medians = {metric: float(median(getattr(sample, metric) for sample in group)) for metric in METRICS}
+    left_out = next((sample.left_out for sample in group if sample.left_out), "")
+    medians = {
+        metric: 0.0 if left_out else float(median(getattr(sample, metric) for sample in group)) for metric in METRICS
+    }
     errors: dict[str, int] = {}
     for sample in group:
         for kind, count in sample.errors.items():
             errors[kind] = errors.get(kind, 0) + count
     extras = {name for sample in group for name in sample.extra}
-    ratio, margin = _ratio(group, ours)
+    ratio, margin = (0.0, 0.0) if left_out else _ratio(group, ours)
     return Summary(
         peer=group[0].peer,
         workload=group[0].workload,
@@ -133,6 +140,7 @@ def _summary(group: list[Sample], ours: list[Sample]) -> Summary:
         margin=margin,
         errors=errors,
         extra={name: float(median(sample.extra.get(name, 0.0) for sample in group)) for name in sorted(extras)},
+        left_out=left_out,
         **medians,
     )
 

@@ -1,10 +1,11 @@
-"""All proxies of one workload at once, each under its own load for a twentieth of a second in turn.
+"""All proxies of one workload at once, each under its own load for a fiftieth of a second in turn.
 
 What a request costs changes with whatever else the machine's owner runs on it, by a quarter from one second to the
 next, and for everybody alike: the processor's caches and clock are shared. Proxies measured one after another are
-measured on different machines. Here all loads but one are stopped (SIGSTOP), and a cycle through all of them takes less
-than half a second, so every turn of the gateway has one of each peer beside it; what counts is the median of the
-ratios, cycle by cycle.
+measured on different machines. Here all loads but one are stopped (SIGSTOP), and a cycle through all of them takes a
+fifth of a second, so every turn of the gateway has one of each peer beside it; what counts is the median of the ratios,
+cycle by cycle. An open loop is not stopped, which would spoil its latencies: its turns are longer, and end when the
+last request is answered.
 
 A turn costs what the proxy uses from its beginning to the beginning of its next one, so nothing it puts off is lost
 (what it does by the clock while others have their turn counts too). What it has done is counted in octets that the
@@ -30,8 +31,10 @@ from bench.samples import Sample
 from bench.site import Site, Unable
 from bench.workloads import Kind, Load, Workload
 
-TURN_SECONDS = 0.05
-"""Hundreds of requests. The noise of the machines this was made on lasts half a second and longer."""
+TURN_SECONDS = 0.02
+"""A hundred requests and more. The noise of the machines this was made on lasts half a second and longer."""
+OPEN_LOOP_SECONDS = 0.1
+"""Of a turn of an open loop: its first requests come to a proxy that had stood still."""
 UNDISTURBED_SECONDS = 1.0
 """Of load without turns before: it warms the proxy up, and latencies are its, which stopping the load would spoil."""
 OPENING_SECONDS = 0.3
@@ -43,6 +46,10 @@ ATTEMPTS, ATTEMPT_SECONDS = 20, 0.2
 """How often a load is told to end, and how far apart."""
 STARTING_SECONDS = 30.0
 """For each proxy, while the loads of those before it wait."""
+LOAD_FULL = 0.9
+"""Share of the load's core above which an open loop no longer keeps to its plan."""
+SATURATED = 0.95
+"""Share of an open loop's rate: a proxy that answers fewer has a queue that grows and no latency."""
 
 
 @dataclass(slots=True)
@@ -61,6 +68,7 @@ class Contender:
     """One proxy with its load, which is stopped but in its turns."""
 
     sample: Sample
+    workload: Workload
     proxy: Proxy
     load: Child
     pids: list[int]
@@ -84,51 +92,64 @@ class Contender:
     def take_turn(self, site: Site) -> None:
         self.close_turn()
         began, core, load_core = _clocks(site)
-        os.kill(self.load.pid, signal.SIGCONT)
-        time.sleep(TURN_SECONDS)
-        os.kill(self.load.pid, signal.SIGSTOP)
-        self._wait_until_quiet()
-        ended, core_after, load_core_after = _clocks(site)
-        self.turns.append(Turn(wall=ended - began, core=core_after - core, load_core=load_core_after - load_core))
+        if self.workload.kind is Kind.OPEN_LOOP:
+            loading.turn(self.load)
+        else:
+            os.kill(self.load.pid, signal.SIGCONT)
+            time.sleep(TURN_SECONDS)
+            os.kill(self.load.pid, signal.SIGSTOP)
+        quiet_since = self._wait_until_quiet()
+        _, core_after, load_core_after = _clocks(site)
+        self.turns.append(Turn(wall=quiet_since - began, core=core_after - core, load_core=load_core_after - load_core))
 
-    def _wait_until_quiet(self) -> None:
-        deadline = time.monotonic() + QUIET_PATIENCE
+    def _wait_until_quiet(self) -> float:
+        """Returns when it was last seen at work."""
+        now = since = time.monotonic()
         used = self.cpu_seconds()
-        while time.monotonic() < deadline:
+        while now < since + QUIET_PATIENCE:
+            at_work = now
             time.sleep(QUIET_SECONDS)
             before, used = used, self.cpu_seconds()
+            now = time.monotonic()
             if used == before:
-                return
+                return at_work
+        return now
 
 
-def count(seconds: float) -> int:
+def count(seconds: float, turn: float = TURN_SECONDS) -> int:
     """Turns in so much load."""
-    return max(1, round(seconds / TURN_SECONDS))
+    return max(1, round(seconds / turn))
 
 
-def measure(peers: Sequence[str], workload: Workload, site: Site, seconds: float) -> list[Sample]:
-    """A sample per peer, after `seconds` of load on each. What goes wrong with one is in its sample's `errors`."""
-    cycles = count(seconds)
+def measure(peers: Sequence[str], workload: Workload, site: Site, seconds: float, *, rate: float = 0.0) -> list[Sample]:
+    """A sample per peer, after `seconds` of load on each, of an open loop with `rate` requests per second. What goes
+    wrong with one is in its sample's `errors`.
+    """
+    is_open_loop = workload.kind is Kind.OPEN_LOOP
+    turn = OPEN_LOOP_SECONDS if is_open_loop else TURN_SECONDS
+    cycles = count(seconds, turn)
     samples = []
     with contextlib.ExitStack() as stack:
         contenders: list[Contender] = []
-        longest = len(peers) * (STARTING_SECONDS + (cycles + 1) * (TURN_SECONDS + QUIET_PATIENCE))
+        longest = len(peers) * (STARTING_SECONDS + (cycles + 1) * (turn + QUIET_PATIENCE))
         for name in peers:
             sample = Sample(peer=name, workload=workload.name)
             samples.append(sample)
             try:
                 proxy = stack.enter_context(running(PEERS[name], site))
-                _undisturbed(sample, workload, Load(site, proxy, UNDISTURBED_SECONDS))
-                contenders.append(_enter(stack, sample, workload, Load(site, proxy, longest)))
+                _undisturbed(sample, workload, Load(site, proxy, UNDISTURBED_SECONDS, rate))
+                if not sample.left_out:
+                    load = Load(site, proxy, turn if is_open_loop else longest, rate)
+                    contenders.append(_enter(stack, sample, workload, load))
             except (Unable, LoadFailed, FileNotFoundError) as error:
                 sample.errors = {str(error)[:200]: 1}
         for contender in contenders[:]:
-            _attempt(contenders, contender, lambda each: _begin(each, workload))
+            _attempt(contenders, contender, _begin)
         for number in range(cycles + 1):  # the first is for what stopping and opening left behind
             for contender in contenders[:] if number % 2 == 0 else contenders[::-1]:
                 _attempt(contenders, contender, lambda each: each.take_turn(site))
         for contender in contenders[:]:
-            _attempt(contenders, contender, lambda each: _leave(each, workload))
+            _attempt(contenders, contender, _leave)
     return samples
 
 
@@ -148,10 +169,14 @@ def _attempt(contenders: list[Contender], contender: Contender, step: Callable[[
 
 def _undisturbed(sample: Sample, workload: Workload, load: Load) -> None:
     with loading.start(workload, load) as child:
-        if workload.kind is not Kind.WRK:
+        if workload.kind is Kind.OPEN_LOOP:
+            loading.turn(child)
+        elif workload.kind is not Kind.WRK:
             loading.go(child)
         flow = loading.end(workload, child, load.seconds + loading.LOAD_PATIENCE)
     sample.p50_us, sample.p99_us, sample.extra = flow.p50_us, flow.p99_us, flow.extra
+    if flow.count < SATURATED * load.rate * flow.seconds:
+        sample.left_out = f"{load.rate:,.0f} per second are more than it can do"
 
 
 def _enter(stack: contextlib.ExitStack, sample: Sample, workload: Workload, load: Load) -> Contender:
@@ -160,13 +185,15 @@ def _enter(stack: contextlib.ExitStack, sample: Sample, workload: Workload, load
     if workload.kind is Kind.WRK:
         time.sleep(OPENING_SECONDS)
         os.kill(child.pid, signal.SIGSTOP)
-    return Contender(sample, load.proxy, child, family(load.proxy.pid))
+    return Contender(sample, workload, load.proxy, child, family(load.proxy.pid))
 
 
-def _begin(contender: Contender, workload: Workload) -> None:
+def _begin(contender: Contender) -> None:
     """A staged client begins when all are there: a handshake that stood still for so long would be given up."""
-    if workload.kind is not Kind.WRK:
+    kind = contender.workload.kind
+    if kind is not Kind.WRK:
         contender.moved_before = octets_moved(contender.load.pid)
+    if kind is Kind.STAGED:
         loading.go(contender.load)
         os.kill(contender.load.pid, signal.SIGSTOP)
 
@@ -178,12 +205,13 @@ def _end(child: Child) -> None:
     child.close()
 
 
-def _leave(contender: Contender, workload: Workload) -> None:
+def _leave(contender: Contender) -> None:
     """Ends the load, and makes its sample of what it says and of the turns. Raises LoadFailed, FileNotFoundError."""
     contender.close_turn()
-    sample, load = contender.sample, contender.load
+    sample, workload, load = contender.sample, contender.workload, contender.load
     moved = octets_moved(load.pid) - contender.moved_before
-    _interrupt(load)
+    if workload.kind is not Kind.OPEN_LOOP:
+        _interrupt(load)
     flow = loading.end(workload, load, loading.LOAD_PATIENCE)
     after = cost(contender.proxy.pid)
     sample.note_errors(flow, failing=workload.failing)
@@ -204,6 +232,10 @@ def _leave(contender: Contender, workload: Workload) -> None:
     sample.busy = sum(turn.cpu for turn in turns) / wall
     sample.foreign = max(0.0, sum(turn.core - turn.cpu for turn in turns) / wall)
     sample.load_busy = sum(turn.load_core for turn in turns) / wall
+    if workload.kind is Kind.OPEN_LOOP:
+        sample.p50_us, sample.p99_us, sample.extra = flow.p50_us, flow.p99_us, flow.extra
+        if sample.load_busy > LOAD_FULL:
+            sample.errors["load core full: latencies are the client's"] = 1
 
 
 def _interrupt(load: Child) -> None:

@@ -1,8 +1,9 @@
 """What is measured: every workload as a row of one table.
 
-A workload is a command that loads a running proxy and prints a `load.result.Flow`. Three kinds: wrk, which opens and
+A workload is a command that loads a running proxy and prints a `load.result.Flow`. Four kinds: wrk, which opens and
 loads at once, so a short run before warms the proxy up; `staged` clients, which open first and are told when to go;
-and `idle` ones, of which only what the proxy holds for them counts.
+an `open loop`, which is told again for every turn; and `idle` clients, of which only what the proxy holds for them
+counts.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ class Kind(Enum):
 
     WRK = "wrk"
     STAGED = "staged"
+    OPEN_LOOP = "open loop"
+    """Requests come as visitors do, at half of what the slower of gateway and nginx can do in `get_tls`."""
     IDLE = "idle"
 
 
@@ -54,16 +57,6 @@ class Workload:
     """Every answer is an error status, as it should be."""
     descriptors: int = 0
     """That one process must be able to open."""
-    half_load: bool = False
-    """Runs at half of what the slower of gateway and nginx can do in `get_tls`."""
-
-    by_the_clock: bool = False
-    """Costs something once a second, which turns would count once a turn."""
-
-    @property
-    def in_turns(self) -> bool:
-        """Whether its load may be stopped and continued."""
-        return self.kind is not Kind.IDLE and not self.half_load and not self.by_the_clock
 
 
 def wrk(load: Load, *arguments: str, connections: int = 32, tls: bool = True, path: str = "/") -> list[str]:
@@ -157,12 +150,12 @@ WORKLOADS = {
         Workload("resp_1m", "1 MiB response, TLS", "request", Kind.WRK, _response_1m),
         Workload("upload_1m", "1 MiB upload, TLS", "request", Kind.WRK, _upload_1m),
         Workload("mixed_200", "mixed traffic, 200 sandboxes", "request", Kind.WRK, _mixed),
-        Workload("refused", "refused target", "request", Kind.WRK, _refused, failing=True, by_the_clock=True),
+        Workload("refused", "refused target", "request", Kind.WRK, _refused, failing=True),
         Workload("new_conn", "new TLS connection", "connection", Kind.STAGED, _new_connection),
         Workload("new_conn_resumed", "new TLS connection, resumed", "connection", Kind.STAGED, _resumed),
         Workload("ws_32", "WebSocket echo 32 B", "echo", Kind.STAGED, _websocket_32),
         Workload("ws_64k", "WebSocket echo 64 KiB", "echo", Kind.STAGED, _websocket_64k),
-        Workload("half_load_p99", "small GET at half load", "request", Kind.STAGED, _half_load, half_load=True),
+        Workload("half_load_p99", "small GET at half load", "request", Kind.OPEN_LOOP, _half_load),
         Workload("idle_tls", "idle TLS connection", "connection", Kind.IDLE, _idle_tls, descriptors=IDLE + 200),
         Workload("idle_ws", "idle WebSocket", "connection", Kind.IDLE, _idle_websocket, descriptors=2 * IDLE + 200),
     )

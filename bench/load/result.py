@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -46,6 +46,15 @@ def say(latencies: list[float], seconds: float, errors: dict[str, int], **extra:
     )
     print(msgspec.json.encode(flow).decode(), flush=True)
     sys.stdin.read()
+
+
+def each_turn() -> Iterator[None]:
+    """Tells the runner that everything is open; then a turn whenever it says go, and it hears when that is over. Ends
+    when it says that this was all."""
+    print("ready", flush=True)
+    while sys.stdin.readline() == "go\n":
+        yield
+        print("done", flush=True)
 
 
 def ready() -> float:

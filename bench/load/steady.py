@@ -1,12 +1,14 @@
-"""Requests over many keep-alive connections, in turn: as fast as a fixed number under way allows, or at a fixed rate.
+"""Requests over many keep-alive connections, one after another: as fast as a fixed number under way allows, or at a
+fixed rate.
 
     python -m bench.load.steady --port P --host H --connections 10000 --under-way 32
     python -m bench.load.steady --port P --host H --connections 64 --rate 5000
 
 The first shows what the number of open connections costs. The second is an open loop: requests come as visitors do,
 whether or not earlier ones are answered (Poisson, the same sequence every time), and latency counts from the moment a
-request was due, so a stall is felt by everybody who came during it. `late_p99_us` says how far behind the plan the
-client itself sent: latencies near it are the client's.
+request was due, so a stall is felt by everybody who came during it. It goes on for `--seconds` whenever it is told, and
+each time until the last answer is there. `late_p99_us` says how far behind the plan the client itself sent: latencies
+near it are the client's.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from collections import deque
 
 from bench.load.engine import Connection, Engine, arguments, browser_request
 from bench.load.opening import Opening
-from bench.load.result import percentile, ready, say
+from bench.load.result import each_turn, percentile, ready, say
 from bench.upstream import BODY
 
 SEED = 20_260_101
@@ -36,6 +38,7 @@ class Steady:
             connection.handler = self
         self._busy = 0
         self._waiting: deque[float] = deque()  # due moments for which there was no free connection
+        self._gap = random.Random(SEED).expovariate
         self.latencies: list[float] = []
         self.late: list[float] = []
         self.errors: dict[str, int] = {}
@@ -51,7 +54,7 @@ class Steady:
 
     def open_loop(self, rate: float, seconds: float) -> None:
         """Sends `rate` requests per second on average for `seconds`."""
-        gap = random.Random(SEED).expovariate
+        gap = self._gap
         now = time.perf_counter()
         deadline = now + seconds
         due = now + gap(rate)
@@ -110,19 +113,23 @@ def main() -> None:
     connections = Opening(engine, options.connections, requests, lambda answer: answer.endswith(BODY)).run()
     steady = Steady(engine, options.host, connections)
 
-    def flow(seconds: float) -> None:
-        if options.rate:
-            steady.open_loop(options.rate, seconds)
-        else:
-            steady.closed_loop(options.under_way, seconds)
-
-    flow(options.warm)
-    steady.latencies.clear()
-    steady.late.clear()
-    started = ready()
-    flow(options.seconds)
-    seconds = time.perf_counter() - started
-    say(steady.latencies, seconds, steady.errors, late_p99_us=percentile(sorted(steady.late), 0.99) * 1e6)
+    if options.rate:
+        steady.open_loop(options.rate, options.warm)
+        steady.latencies.clear()
+        steady.late.clear()
+        seconds = 0.0
+        for _ in each_turn():
+            started = time.perf_counter()
+            steady.open_loop(options.rate, options.seconds)
+            seconds += time.perf_counter() - started
+        late = percentile(sorted(steady.late), 0.99)
+        say(steady.latencies, seconds, steady.errors, late_p99_us=late * 1e6)
+    else:
+        steady.closed_loop(options.under_way, options.warm)
+        steady.latencies.clear()
+        started = ready()
+        steady.closed_loop(options.under_way, options.seconds)
+        say(steady.latencies, time.perf_counter() - started, steady.errors)
 
 
 if __name__ == "__main__":

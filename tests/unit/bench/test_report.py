@@ -43,6 +43,7 @@ def result() -> Result:
         versions={"gateway": "0"},
         rounds=1,
         turns=20,
+        turn_seconds=0.05,
         missing=["haproxy"],
         gateway_config="log.access = true",
         summaries=summaries,

@@ -54,6 +54,14 @@ def test_rounds_become_medians_per_workload_and_peer_in_order_of_appearance() ->
     assert summaries[0].margin == pytest.approx(1.0)
 
 
+def test_who_is_left_out_in_one_round_has_no_figures() -> None:
+    kept_up, saturated = sample(40.0, peer="caddy", p99_us=9.0), sample(0.0, peer="caddy", p99_us=900_000.0)
+    saturated.left_out = "6,000 per second are more than it can do"
+    _, caddy = summarize([sample(30.0), kept_up, saturated])
+    assert caddy.left_out == saturated.left_out
+    assert (caddy.figure, caddy.ratio, caddy.p99_us, caddy.errors) == (0.0, 0.0, 0.0, {})
+
+
 def test_errors_of_all_rounds_are_added_up() -> None:
     first, second = sample(1.0), sample(2.0)
     first.errors, second.errors = {"timeout": 1}, {"timeout": 2, "read": 3}

@@ -16,13 +16,15 @@ from bench.samples import summarize
 from bench.site import open_site
 from bench.workloads import WORKLOADS
 
+two_cores = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="the benchmark needs two cores")
 
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="the benchmark needs two cores")
+
+@two_cores
 def test_proxies_take_turns_and_each_turn_has_its_cost() -> None:
     with open_site() as site:
         samples = turns.measure(["gateway", "aiohttp"], WORKLOADS["ws_32"], site, 0.4)
     assert [sample.errors for sample in samples] == [{}, {}]
-    assert [len(sample.turns) for sample in samples] == [8, 8]
+    assert [len(sample.turns) for sample in samples] == [20, 20]
     for sample in samples:
         assert sample.count > 8
         assert min(sample.turns) > 1.0  # microseconds: an echo takes four calls of the kernel at least
@@ -31,6 +33,23 @@ def test_proxies_take_turns_and_each_turn_has_its_cost() -> None:
     _, aiohttp = summarize(samples)
     # 0.7 on a quiet machine: aiohttp reads and writes every frame anew in Python.
     assert 0.2 < aiohttp.ratio < 1.3
+
+
+@two_cores
+def test_an_open_loop_keeps_its_rate_turn_by_turn() -> None:
+    with open_site() as site:
+        [sample] = turns.measure(["gateway"], WORKLOADS["half_load_p99"], site, 0.5, rate=500.0)
+    assert (sample.errors, sample.left_out, len(sample.turns)) == ({}, "", 5)
+    assert 0.5 * 500 < sample.count < 0.7 * 500  # six turns of 0.1 s, the first of which does not count elsewhere
+    assert 350 < sample.per_second < 600
+    assert sample.p99_us >= sample.p50_us > 100
+
+
+@two_cores
+def test_a_proxy_that_cannot_keep_up_is_left_out() -> None:
+    with open_site() as site:
+        [aiohttp] = turns.measure(["aiohttp"], WORKLOADS["half_load_p99"], site, 0.2, rate=15_000.0)
+    assert (aiohttp.left_out, aiohttp.errors, aiohttp.turns) == ("15,000 per second are more than it can do", {}, [])
 
 
 def test_octets_are_counted_while_a_process_is_stopped(tmp_path: Path) -> None:
