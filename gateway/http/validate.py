@@ -281,6 +281,17 @@ def response_section(minor: int, pairs: Fields) -> ResponseSection:
     return section
 
 
+def check_switch(request: RequestHead, answer: ResponseHead) -> None:
+    """RFC 9110 section 7.8: a server MUST NOT switch to a protocol that the request did not name.
+
+    Raises GatewayError(http_protocol_error) if `answer`, a 101, does.
+    """
+    if request.upgrade is None:
+        raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, "the app switched protocols though nobody asked")
+    if answer.upgrade is None or answer.upgrade.lower() != request.upgrade.lower():
+        raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, "the app switched to another protocol than asked for")
+
+
 def response_head(status: int, phrase: bytes, section: ResponseSection, request_method: bytes) -> ResponseHead:
     """A `ResponseHead` from its status line's parts and its section, in answer to a `request_method` request.
 

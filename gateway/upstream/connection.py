@@ -8,8 +8,8 @@ A connection serves one request at a time and goes round in a circle; every arro
 What comes from a sandbox is hostile. Octets while IDLE, octets after the body, a 101 nobody asked for, a body that
 breaks its framing: the connection is closed and never reused, and the exchange hears why.
 
-An error answer is looked at before it is passed on: the beginning of its body may say that the app wants TLS, or which
-setting it lacks. Some apps write head and body apart, so its head waits a moment in HEAD for that beginning.
+An error answer is looked at before it is passed on (`error_answer`); its head waits a moment in HEAD for the beginning
+of its body.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ from typing import TYPE_CHECKING, cast
 
 from gateway.errors import GatewayError, Reason
 from gateway.http import serialize
-from gateway.http.body import MAX_CHUNK_LINE, BodyError, BodyReader, reader_for
+from gateway.http.body import BodyError, BodyReader, reader_for
 from gateway.http.head_parser import HEAD_END, check_partial_response, parse_response_head, quote
 from gateway.http.message import AS_TUNNEL, BY_LENGTH, CHUNKED, NO_BODY, Fields, RequestHead, ResponseHead, Section
+from gateway.http.validate import check_switch
 from gateway.transport import GONE, GatheringTransport
-from gateway.upstream import evidence, hints
+from gateway.upstream import error_answer, evidence
+from gateway.upstream.error_answer import BEGINNING_TIMEOUT
 
 if TYPE_CHECKING:
     from gateway.upstream.pool import Key, Pool
@@ -38,8 +40,6 @@ log = logging.getLogger("gateway.upstream")
 
 MAX_INFORMATIONAL = 16
 """1xx heads before the final one; a sandbox that sends more is not answering."""
-BEGINNING_TIMEOUT = 0.5
-"""Seconds an error answer's head waits for the first octets of its body, and one step of the sweeper more."""
 
 
 class State(Enum):
@@ -374,25 +374,19 @@ class Http1Upstream(asyncio.Protocol):
         yet (then `_awaits_body`)."""
         request = self._request
         assert request is not None  # we are in HEAD
-        if head.framing is NO_BODY or not hints.is_readable(head):
-            return True
-        is_chunk_line = head.framing is CHUNKED and len(data) <= MAX_CHUNK_LINE
-        beginning = data.partition(b"\r\n")[2] if is_chunk_line else data
-        if not beginning and patient:
+        begins = error_answer.beginning(head, data)
+        if begins == b"" and patient:
             if not self._awaits_body:
                 self._awaits_body = True
                 self.deadline = self._clock() + BEGINNING_TIMEOUT
             return False
         self._awaits_body = False
-        failure = evidence.refusal_of_plain_http(head.status, beginning)
+        if begins is None:
+            return True
+        failure = error_answer.examine(self._pool, self.key, request, head, begins)
         if failure is not None:
             self._fail(failure)
             return False
-        hint = hints.find(request, head.status, beginning)
-        if hint is not None:
-            head.section = hints.with_hint(head.section, hint)
-            if self._pool.told.is_news(self.key, hint, self._clock()):
-                log.warning("the app behind %s lacks a setting: %s", request.authority.decode(), hint)
         return True
 
     def _pass_on(self) -> None:
@@ -440,12 +434,7 @@ class Http1Upstream(asyncio.Protocol):
     def _switch(self, head: ResponseHead, data: bytes) -> None:
         request, sink = self._request, self._sink
         assert request is not None and sink is not None
-        asked = request.upgrade
-        if asked is None:
-            raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, "the app switched protocols though nobody asked")
-        # RFC 9110 section 7.8: a server MUST NOT switch to a protocol that the request did not name.
-        if head.upgrade is None or head.upgrade.lower() != asked.lower():
-            raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, "the app switched to another protocol than asked for")
+        check_switch(request, head)
         head.framing = AS_TUNNEL
         self._response = head
         self._chunked = False

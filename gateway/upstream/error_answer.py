@@ -1,0 +1,47 @@
+"""An error answer, looked at before it is passed on.
+
+The beginning of its body may say that the app wants TLS, which is a failure of ours to tell, or which setting the app
+lacks, which the answer then carries as a hint. Some apps write head and body apart, so the connection waits a moment
+for that beginning. Decides; what follows from it is the connection's to do.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from gateway.http.body import MAX_CHUNK_LINE
+from gateway.http.message import CHUNKED, NO_BODY, RequestHead, ResponseHead
+from gateway.upstream import evidence, hints
+
+if TYPE_CHECKING:
+    from gateway.errors import GatewayError
+    from gateway.upstream.pool import Key, Pool
+
+log = logging.getLogger("gateway.upstream")
+
+BEGINNING_TIMEOUT = 0.5
+"""Seconds the head waits for the first octets of its body, and one step of the sweeper more."""
+
+
+def beginning(head: ResponseHead, data: bytes) -> bytes | None:
+    """How the body begins, `data` being what has come after its head: empty if that is still on its way, None if there
+    will be nothing to read in it.
+    """
+    if head.framing is NO_BODY or not hints.is_readable(head):
+        return None
+    is_chunk_line = head.framing is CHUNKED and len(data) <= MAX_CHUNK_LINE
+    return data.partition(b"\r\n")[2] if is_chunk_line else data
+
+
+def examine(pool: Pool, key: Key, request: RequestHead, head: ResponseHead, begins: bytes) -> GatewayError | None:
+    """What is to be said instead of this answer to `request`; None: it passes, with a hint if one is known."""
+    failure = evidence.refusal_of_plain_http(head.status, begins)
+    if failure is not None:
+        return failure
+    hint = hints.find(request, head.status, begins)
+    if hint is not None:
+        head.section = hints.with_hint(head.section, hint)
+        if pool.told.is_news(key, hint, pool.clock()):
+            log.warning("the app behind %s lacks a setting: %s", request.authority.decode(), hint)
+    return None
