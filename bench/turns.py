@@ -39,7 +39,7 @@ UNDISTURBED_SECONDS = 1.0
 """Of load without turns before: it warms the proxy up, and latencies are its, which stopping the load would spoil."""
 OPENING_SECONDS = 0.3
 """After which wrk has opened its connections."""
-QUIET_SECONDS = 0.003
+QUIET_SECONDS = 0.002
 """Without any use of CPU, after which a proxy has dealt with what was under way when its load was stopped."""
 QUIET_PATIENCE = 0.25
 ATTEMPTS, ATTEMPT_SECONDS = 20, 0.2
