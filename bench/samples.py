@@ -45,7 +45,8 @@ class Sample(msgspec.Struct, kw_only=True):
     left_out: str = ""
     """Why there is no figure, though nothing went wrong."""
     turns: list[float] = []
-    """`cpu_us` of each turn, where proxies were measured in turns: the n-th of all peers lie side by side."""
+    """`cpu_us` of each turn, where proxies were measured in turns: the n-th of all peers lie side by side. 0 where
+    nothing came of one."""
 
     def note_errors(self, flow: Flow, *, failing: bool) -> None:
         """Takes the load's errors over; where every answer should have been an error status, a success is one."""
@@ -162,7 +163,15 @@ def _ratio(theirs: list[Sample], ours: list[Sample]) -> tuple[float, float]:
 def _rounds_of_turns(theirs: list[Sample], ours: list[Sample]) -> list[list[float]]:
     """For each round in which both took turns, our figure divided by theirs, turn by turn; ours if both are one."""
     if theirs is ours:
-        return [sample.turns for sample in ours if sample.turns]
-    opposite = {sample.round: sample.turns for sample in theirs}
-    pairs = [(sample.turns, opposite.get(sample.round)) for sample in ours]
-    return [[our / their for our, their in zip(mine, others, strict=True)] for mine, others in pairs if mine and others]
+        rounds = [list(filter(None, sample.turns)) for sample in ours]
+    else:
+        opposite = {sample.round: sample.turns for sample in theirs}
+        rounds = [_quotients(sample.turns, opposite.get(sample.round, [])) for sample in ours]
+    return [each for each in rounds if each]
+
+
+def _quotients(ours: list[float], theirs: list[float]) -> list[float]:
+    """Of the turns that brought something on both sides; none if one side has no turns."""
+    if not ours or not theirs:
+        return []
+    return [our / their for our, their in zip(ours, theirs, strict=True) if our and their]

@@ -48,6 +48,8 @@ STARTING_SECONDS = 30.0
 """For each proxy, while the loads of those before it wait."""
 LOAD_FULL = 0.9
 """Share of the load's core above which an open loop no longer keeps to its plan."""
+PROGRESSING = 0.75
+"""Share of turns that have to bring something."""
 SATURATED = 0.95
 """Share of an open loop's rate: a proxy that answers fewer has a queue that grows and no latency."""
 
@@ -119,6 +121,23 @@ class Contender:
 def count(seconds: float, turn: float = TURN_SECONDS) -> int:
     """Turns in so much load."""
     return max(1, round(seconds / turn))
+
+
+def costs(turns: Sequence[Turn], unit: float) -> list[float]:
+    """Microseconds of CPU for each `unit` octets, turn by turn. 0 for a turn that brought none, because the answers of
+    a slow proxy come in flocks or the host had other plans: what it has used or moved counts in the next.
+    """
+    found = []
+    cpu, octets = 0.0, 0
+    for turn in turns:
+        cpu += turn.cpu
+        octets += turn.octets
+        if cpu > 0 and octets > 0:
+            found.append(round(cpu * 1e6 * unit / octets, 3))
+            cpu, octets = 0.0, 0
+        else:
+            found.append(0.0)
+    return found
 
 
 def measure(peers: Sequence[str], workload: Workload, site: Site, seconds: float, *, rate: float = 0.0) -> list[Sample]:
@@ -218,16 +237,16 @@ def _leave(contender: Contender) -> None:
     if list(after.pids) != contender.pids:
         sample.errors["processes replaced"] = 1
     turns = contender.turns[1:]
-    if not flow.count or any(turn.octets <= 0 for turn in turns):
-        sample.errors["a turn without progress"] = 1
+    unit = moved / max(1, flow.count)  # octets
+    sample.turns = costs(turns, unit)
+    progressing = [cost for cost in sample.turns if cost]
+    if not flow.count or len(progressing) < PROGRESSING * len(turns):
+        sample.errors["turns without progress"] = len(turns) - len(progressing)
         return
-    unit = moved / flow.count  # octets
-    counts = [turn.octets / unit for turn in turns]
     sample.count = flow.count
     sample.rss_kib, sample.pss_kib = after.rss_kib, after.pss_kib
-    sample.turns = [round(turn.cpu * 1e6 / count, 3) for turn, count in zip(turns, counts, strict=True)]
-    sample.cpu_us = median(sample.turns)
-    sample.per_second = median(count / turn.wall for turn, count in zip(turns, counts, strict=True))
+    sample.cpu_us = median(progressing)
+    sample.per_second = median(turn.octets / unit / turn.wall for turn in turns)
     wall = sum(turn.wall for turn in turns)
     sample.busy = sum(turn.cpu for turn in turns) / wall
     sample.foreign = max(0.0, sum(turn.core - turn.cpu for turn in turns) / wall)

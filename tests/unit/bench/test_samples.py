@@ -54,6 +54,16 @@ def test_rounds_become_medians_per_workload_and_peer_in_order_of_appearance() ->
     assert summaries[0].margin == pytest.approx(1.0)
 
 
+def test_turns_without_progress_are_in_no_ratio() -> None:
+    ours = Sample(peer="gateway", workload="get_tls", round=0, cpu_us=60.0, turns=[60.0, 0.0, 60.0, 60.0])
+    theirs = Sample(peer="nginx", workload="get_tls", round=0, cpu_us=20.0, turns=[20.0, 20.0, 0.0, 30.0])
+    gateway, nginx = summarize([ours, theirs])
+    assert nginx.ratio == pytest.approx(2.5)
+    assert gateway.ratio == 1.0
+    theirs.turns = [0.0] * 4
+    assert summarize([ours, theirs])[1].ratio == pytest.approx(3.0)  # of the medians
+
+
 def test_who_is_left_out_in_one_round_has_no_figures() -> None:
     kept_up, saturated = sample(40.0, peer="caddy", p99_us=9.0), sample(0.0, peer="caddy", p99_us=900_000.0)
     saturated.left_out = "6,000 per second are more than it can do"

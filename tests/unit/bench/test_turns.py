@@ -52,6 +52,17 @@ def test_a_proxy_that_cannot_keep_up_is_left_out() -> None:
     assert (aiohttp.left_out, aiohttp.errors, aiohttp.turns) == ("15,000 per second are more than it can do", {}, [])
 
 
+def test_what_a_turn_without_progress_has_used_counts_in_the_next() -> None:
+    taken = [
+        turns.Turn(cpu=0.010, octets=1000),
+        turns.Turn(cpu=0.020),  # the answers came later
+        turns.Turn(cpu=0.020, octets=4000),
+        turns.Turn(octets=500),  # the load has asked; the proxy had no core
+        turns.Turn(cpu=0.010, octets=500),
+    ]
+    assert turns.costs(taken, unit=10.0) == [100.0, 0.0, 100.0, 0.0, 100.0]
+
+
 def test_octets_are_counted_while_a_process_is_stopped(tmp_path: Path) -> None:
     file = tmp_path / "octets"
     code = (
