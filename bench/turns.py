@@ -39,8 +39,9 @@ UNDISTURBED_SECONDS = 1.0
 """Of load without turns before: it warms the proxy up, and latencies are its, which stopping the load would spoil."""
 OPENING_SECONDS = 0.3
 """After which wrk has opened its connections."""
-QUIET_SECONDS = 0.002
-"""Without any use of CPU, after which a proxy has dealt with what was under way when its load was stopped."""
+QUIET_SECONDS, LOOKING_SECONDS = 0.004, 0.001
+"""Without any use of CPU, after which a proxy has dealt with what was under way when its load was stopped; how often we
+look."""
 QUIET_PATIENCE = 0.25
 ATTEMPTS, ATTEMPT_SECONDS = 20, 0.2
 """How often a load is told to end, and how far apart."""
@@ -106,16 +107,15 @@ class Contender:
 
     def _wait_until_quiet(self) -> float:
         """Returns when it was last seen at work."""
-        now = since = time.monotonic()
+        now = since = at_work = time.monotonic()
         used = self.cpu_seconds()
-        while now < since + QUIET_PATIENCE:
-            at_work = now
-            time.sleep(QUIET_SECONDS)
+        while now < since + QUIET_PATIENCE and now < at_work + QUIET_SECONDS:
+            time.sleep(LOOKING_SECONDS)
             before, used = used, self.cpu_seconds()
             now = time.monotonic()
-            if used == before:
-                return at_work
-        return now
+            if used != before:
+                at_work = now
+        return at_work
 
 
 def count(seconds: float, turn: float = TURN_SECONDS) -> int:
