@@ -17,7 +17,7 @@ from bench.processes import ROOT, find
 from bench.samples import Sample, summarize
 from bench.site import Unable, open_site
 from bench.targets import judge
-from bench.workloads import WORKLOADS, Kind, Workload
+from bench.workloads import TURN_SECONDS, WORKLOADS, Kind, Workload
 
 RESULTS = ROOT / "bench" / "results"
 QUICK_PEERS = ("gateway", "nginx", "go")
@@ -103,8 +103,8 @@ def _side_by_side(options: argparse.Namespace) -> int:
         machine=where,
         versions=versions,
         rounds=rounds,
-        turns=rounds * turns.count(plan.seconds_a_round),
-        turn_seconds=turns.TURN_SECONDS,
+        turns=rounds * turns.count(plan.seconds_a_round, TURN_SECONDS),
+        turn_seconds=TURN_SECONDS,
         missing=absent,
         gateway_config=config,
         summaries=summaries,

@@ -31,10 +31,6 @@ from bench.samples import Sample
 from bench.site import Site, Unable
 from bench.workloads import Kind, Load, Workload
 
-TURN_SECONDS = 0.02
-"""A hundred requests and more. The noise of the machines this was made on lasts half a second and longer."""
-OPEN_LOOP_SECONDS = 0.1
-"""Of a turn of an open loop: its first requests come to a proxy that had stood still."""
 UNDISTURBED_SECONDS = 1.0
 """Of load without turns before: it warms the proxy up, and latencies are its, which stopping the load would spoil."""
 OPENING_SECONDS = 0.3
@@ -99,7 +95,7 @@ class Contender:
             loading.turn(self.load)
         else:
             os.kill(self.load.pid, signal.SIGCONT)
-            time.sleep(TURN_SECONDS)
+            time.sleep(self.workload.turn_seconds)
             os.kill(self.load.pid, signal.SIGSTOP)
         quiet_since = self._wait_until_quiet()
         _, core_after, load_core_after = _clocks(site)
@@ -118,9 +114,9 @@ class Contender:
         return at_work
 
 
-def count(seconds: float, turn: float = TURN_SECONDS) -> int:
+def count(seconds: float, turn_seconds: float) -> int:
     """Turns in so much load."""
-    return max(1, round(seconds / turn))
+    return max(1, round(seconds / turn_seconds))
 
 
 def costs(turns: Sequence[Turn], unit: float) -> list[float]:
@@ -144,8 +140,7 @@ def measure(peers: Sequence[str], workload: Workload, site: Site, seconds: float
     """A sample per peer, after `seconds` of load on each, of an open loop with `rate` requests per second. What goes
     wrong with one is in its sample's `errors`.
     """
-    is_open_loop = workload.kind is Kind.OPEN_LOOP
-    turn = OPEN_LOOP_SECONDS if is_open_loop else TURN_SECONDS
+    turn = workload.turn_seconds
     cycles = count(seconds, turn)
     samples = []
     with contextlib.ExitStack() as stack:
@@ -158,7 +153,7 @@ def measure(peers: Sequence[str], workload: Workload, site: Site, seconds: float
                 proxy = stack.enter_context(running(PEERS[name], site))
                 _undisturbed(sample, workload, Load(site, proxy, UNDISTURBED_SECONDS, rate))
                 if not sample.left_out:
-                    load = Load(site, proxy, turn if is_open_loop else longest, rate)
+                    load = Load(site, proxy, turn if workload.kind is Kind.OPEN_LOOP else longest, rate)
                     contenders.append(_enter(stack, sample, workload, load))
             except (Unable, LoadFailed, FileNotFoundError) as error:
                 sample.errors = {str(error)[:200]: 1}

@@ -21,6 +21,11 @@ from bench.site import Site
 SCRIPT = Path(__file__).resolve().parent / "load" / "load.lua"
 IDLE = 5000
 OPEN_LOOP_CONNECTIONS = 64
+TURN_SECONDS = 0.02
+"""A hundred requests and more. The noise of the machines this was made on lasts half a second and longer."""
+LONG_TURN_SECONDS = 0.1
+"""Where a turn's beginning is not like the rest of it: an open loop's first requests come to a proxy that had stood
+still, and the gateway dials a target that refuses eight times in 50 ms, in each turn anew."""
 
 
 class Kind(Enum):
@@ -57,6 +62,8 @@ class Workload:
     """Every answer is an error status, as it should be."""
     descriptors: int = 0
     """That one process must be able to open."""
+    turn_seconds: float = TURN_SECONDS
+    """Of load on one proxy, while the others wait."""
 
 
 def wrk(load: Load, *arguments: str, connections: int = 32, tls: bool = True, path: str = "/") -> list[str]:
@@ -150,12 +157,21 @@ WORKLOADS = {
         Workload("resp_1m", "1 MiB response, TLS", "request", Kind.WRK, _response_1m),
         Workload("upload_1m", "1 MiB upload, TLS", "request", Kind.WRK, _upload_1m),
         Workload("mixed_200", "mixed traffic, 200 sandboxes", "request", Kind.WRK, _mixed),
-        Workload("refused", "refused target", "request", Kind.WRK, _refused, failing=True),
+        Workload(
+            "refused", "refused target", "request", Kind.WRK, _refused, failing=True, turn_seconds=LONG_TURN_SECONDS
+        ),
         Workload("new_conn", "new TLS connection", "connection", Kind.STAGED, _new_connection),
         Workload("new_conn_resumed", "new TLS connection, resumed", "connection", Kind.STAGED, _resumed),
         Workload("ws_32", "WebSocket echo 32 B", "echo", Kind.STAGED, _websocket_32),
         Workload("ws_64k", "WebSocket echo 64 KiB", "echo", Kind.STAGED, _websocket_64k),
-        Workload("half_load_p99", "small GET at half load", "request", Kind.OPEN_LOOP, _half_load),
+        Workload(
+            "half_load_p99",
+            "small GET at half load",
+            "request",
+            Kind.OPEN_LOOP,
+            _half_load,
+            turn_seconds=LONG_TURN_SECONDS,
+        ),
         Workload("idle_tls", "idle TLS connection", "connection", Kind.IDLE, _idle_tls, descriptors=IDLE + 200),
         Workload("idle_ws", "idle WebSocket", "connection", Kind.IDLE, _idle_websocket, descriptors=2 * IDLE + 200),
     )
