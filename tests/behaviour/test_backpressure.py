@@ -26,9 +26,9 @@ class Source:
     def taken(self) -> int:
         return self._wire.handed_over(self.sent)
 
-    def push(self) -> bool:
-        """Sends while there is room; whether all has been sent."""
-        while self._wire.writable and self.sent < SIZE:
+    def push(self, until: int = SIZE) -> bool:
+        """Sends while there is room and fewer than `until` octets have been sent; whether all have."""
+        while self._wire.writable and self.sent < until:
             self._wire.send(PIECE)
             self.sent += len(PIECE)
         return self.sent == SIZE
@@ -128,7 +128,7 @@ async def test_an_upload_to_an_app_that_is_still_being_dialed(open_gateway: Open
     browser = await gateway.connect(kernel_buffer=SMALL)
     browser.send(b"POST / HTTP/1.1\r\nHost: %b\r\nContent-Length: %d\r\n\r\n" % (app.host, SIZE))
     source = Source(browser)
-    source.push()
+    source.push(until=SMALL)  # all of it, and the kernel would have megabytes before its buffers are shrunk
     upstream = await app.accept()
     upstream.stop_reading()
     gateway.shrink_upstream_buffers(SMALL)
