@@ -22,6 +22,7 @@ from bench.site import Site, Unable
 from bench.workloads import Kind, Load, Workload
 
 IDLE_ROUNDS = 2
+"""Enough for memory, which hardly changes from one to the next."""
 RATE_PEERS = ("gateway", "nginx")
 """Half load is half of what the slower of these can do."""
 MOST_PER_SECOND = 6000.0
@@ -44,7 +45,7 @@ class Plan:
         return len(self.peers) * sum(map(self.rounds_of, self.workloads))
 
     def rounds_of(self, workload: Workload) -> int:
-        """Memory is much the same every time."""
+        """Fresh processes for each."""
         return min(self.rounds, IDLE_ROUNDS) if workload.kind is Kind.IDLE else self.rounds
 
     @property

@@ -58,7 +58,7 @@ class App(asyncio.Protocol):
     """One connection. `_left` counts the octets of the current request's body still to come."""
 
     def __init__(self) -> None:
-        self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set before any data
+        self._transport: asyncio.Transport  # set before any data
         self._buffer = b""
         self._left = 0
         self._answer = b""  # to be sent when the body is complete

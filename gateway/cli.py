@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        return options.run(options)  # type: ignore[no-any-return]
+        run: Callable[[argparse.Namespace], int] = options.run
+        return run(options)
     except UserError as error:
         for line in str(error).splitlines():
             print(f"gateway: {line}", file=sys.stderr)

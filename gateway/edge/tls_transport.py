@@ -33,7 +33,7 @@ MAX_UNREAD_REPLIES = 1000
 off (Envoy's number for pending control frames)."""
 
 _Decrypt = Callable[[int], bytes]
-_Encrypt = Callable[[bytes], int]
+_Encrypt = Callable[[bytes | memoryview], int]
 
 
 class State(Enum):
@@ -303,7 +303,7 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
             if sent != len(data):  # one record at a time
                 view = memoryview(data)
                 while sent < len(data):
-                    sent += self._encrypt(view[sent:])  # type: ignore[arg-type]  # any buffer will do
+                    sent += self._encrypt(view[sent:])
         except ssl.SSLError:
             outgoing.read()
             self.abort()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
@@ -32,9 +32,9 @@ def tls_sides(tmp_path_factory: pytest.TempPathFactory) -> TlsSides:
 def _descriptors() -> dict[str, str]:
     """Open descriptors and what they are; the one that lists them is gone by the time it is looked at."""
     found = {}
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 names are all that is wanted
+    for entry in Path("/proc/self/fd").iterdir():
         try:
-            found[name] = str(Path(f"/proc/self/fd/{name}").readlink())
+            found[entry.name] = str(entry.readlink())
         except FileNotFoundError:
             continue
     return found
@@ -55,8 +55,8 @@ async def open_gateway(tls_sides: TlsSides, no_descriptor_is_left: None) -> Asyn
     """Makes gateways; each is proven clean after the test (`Gateway.finish`)."""
     async with AsyncExitStack() as opened:
 
-        async def open_one(**options: object) -> Gateway:
-            gateway = Gateway(tls_sides, Options(**options))  # type: ignore[arg-type]
+        async def open_one(**options: Any) -> Gateway:
+            gateway = Gateway(tls_sides, Options(**options))
             opened.push_async_callback(gateway.finish)
             return gateway
 

@@ -202,7 +202,10 @@ class Wire(asyncio.Protocol):
 
     async def read_until(self, mark: bytes) -> bytes:
         """Everything up to `mark`, included."""
-        found = lambda: self.received.find(mark, self._taken)  # noqa: E731 used three times, here only
+
+        def found() -> int:
+            return self.received.find(mark, self._taken)
+
         await self.wait(lambda: found() >= 0 or bool(self.end), f"{mark!r}")
         assert found() >= 0, f"{self.end} before {mark!r}\n{self!r}"
         return self._take(found() + len(mark))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from ipaddress import IPv6Address
 
 import pytest
@@ -109,10 +110,12 @@ async def test_so_does_every_request_after_a_long_silence(open_gateway: OpenGate
 
 
 @pytest.mark.parametrize("request_of", [post, lambda app, body: get(app)], ids=["post", "get"])
-async def test_an_app_that_closes_after_reading(gateway: Gateway, app: App, request_of: object) -> None:
+async def test_an_app_that_closes_after_reading(
+    gateway: Gateway, app: App, request_of: Callable[[App, bytes], bytes]
+) -> None:
     """A GET is repeated, on a new connection; a POST may have been carried out, so its sender must decide."""
     browser, upstream = await pooled(gateway, app)
-    browser.send(request_of(app, b"abc"))  # type: ignore[operator]
+    browser.send(request_of(app, b"abc"))
     asked = await upstream.request()
     upstream.close()
     if asked.start.startswith(b"GET"):

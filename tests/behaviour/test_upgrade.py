@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.behaviour.harness import OK, App, Gateway, OpenGateway, Wire, get, until
@@ -36,6 +38,12 @@ async def tunnel(gateway: Gateway, app: App, *, tls: bool = False, kernel_buffer
     upstream.send(SWITCHED)
     assert await browser.head() == PASSED_ON
     return browser, upstream
+
+
+async def silence(clock: Callable[[], float]) -> None:
+    """Nobody speaks for a tenth of a second."""
+    begin = clock()
+    await until(lambda: clock() > begin + 0.1, "a moment of silence")
 
 
 # --- the handshake ----------------------------------------------------------------------------------------------------
@@ -297,10 +305,9 @@ async def test_one_side_that_speaks_keeps_it_open(open_gateway: OpenGateway, spe
     gateway = await open_gateway(timeouts={"tunnel_idle": 0.25})
     browser, upstream = await tunnel(gateway, await gateway.app(), tls=tls)
     source, sink = (browser, upstream) if speaker == "browser" else (upstream, browser)
-    clock, opened, spoke = gateway.edge.clock, gateway.edge.clock(), gateway.edge.clock()
+    clock, opened = gateway.edge.clock, gateway.edge.clock()
     while clock() < opened + 0.6:
-        await until(lambda since=spoke: clock() > since + 0.1, "a moment of silence")  # type: ignore[misc]
-        spoke = clock()
+        await silence(clock)
         source.send(b"x")
         assert await sink.read(1) == b"x"
 
@@ -318,10 +325,9 @@ async def test_it_lasts_after_backpressure_too(open_gateway: OpenGateway) -> Non
         await gateway.settled()
     browser.read_on()
     await browser.read(sent)
-    clock, begin, spoke = gateway.edge.clock, gateway.edge.clock(), gateway.edge.clock()
+    clock, begin = gateway.edge.clock, gateway.edge.clock()
     while clock() < begin + 0.9:
-        await until(lambda since=spoke: clock() > since + 0.1, "a moment of silence")  # type: ignore[misc]
-        spoke = clock()
+        await silence(clock)
         for source, sink in ((browser, upstream), (upstream, browser)):
             source.send(b"x")
             assert await sink.read(1) == b"x"

@@ -16,6 +16,7 @@ from tests.behaviour.harness import (
     Gateway,
     Message,
     OpenGateway,
+    Script,
     Wire,
     get,
     listening_socket,
@@ -384,8 +385,10 @@ async def _at_once(wire: Wire) -> None:
 
 @both
 @pytest.mark.parametrize("script", [None, _at_once, _hang_up, _break_off, _garbage])
-async def test_two_hundred_failures_leave_counts_where_they_were(gateway: Gateway, script: object, tls: bool) -> None:
-    app = await gateway.app(script)  # type: ignore[arg-type]
+async def test_two_hundred_failures_leave_counts_where_they_were(
+    gateway: Gateway, script: Script | None, tls: bool
+) -> None:
+    app = await gateway.app(script)
     if script is None:
         app.stop()
     edge = gateway.edge

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from bench.load.result import Flow, percentile
 from bench.samples import Sample, confidence, spread, summarize
 
 
-def sample(cpu_us: float, *, peer: str = "gateway", workload: str = "get_tls", **rest: float) -> Sample:
-    return Sample(peer=peer, workload=workload, round=0, cpu_us=cpu_us, **rest)  # type: ignore[arg-type]
+def sample(cpu_us: float, *, peer: str = "gateway", workload: str = "get_tls", **rest: Any) -> Sample:
+    return Sample(peer=peer, workload=workload, round=0, cpu_us=cpu_us, **rest)
 
 
 @pytest.mark.parametrize(

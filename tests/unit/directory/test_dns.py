@@ -10,6 +10,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from ipaddress import IPv6Address
+from typing import cast
 
 import dns.message
 import dns.rcode
@@ -191,8 +192,8 @@ async def misbehaving(reply: Reply) -> AsyncIterator[str]:
     """The address of a server that answers each question with the datagrams that `reply` makes of it."""
 
     class Protocol(asyncio.DatagramProtocol):
-        def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
-            self.transport = transport
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.transport = cast("asyncio.DatagramTransport", transport)
 
         def datagram_received(self, data: bytes, peer: tuple[str, int]) -> None:
             for each in reply(dns.message.from_wire(data), data):

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -27,9 +28,9 @@ from gateway.observe.access_log import (
 )
 
 
-def record(**known: object) -> AccessRecord:
+def record(**known: Any) -> AccessRecord:
     """An ordinary exchange, with what a test knows better."""
-    ordinary: dict[str, object] = {
+    ordinary: dict[str, Any] = {
         "time": 1_700_000_000.123,
         "request_id": "9f86d081884c-00002a",
         "remote": "2001:db8::7",
@@ -43,7 +44,7 @@ def record(**known: object) -> AccessRecord:
         "sandbox": "abc123",
         "port": 5000,
     }
-    return AccessRecord(**{**ordinary, **known})  # type: ignore[arg-type]
+    return AccessRecord(**{**ordinary, **known})
 
 
 def json_line(each: AccessRecord) -> bytes:

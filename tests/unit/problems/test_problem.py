@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import pytest
@@ -257,14 +258,14 @@ def test_a_longer_id_makes_a_longer_body(form: Form) -> None:
 @with_body
 def test_whatever_is_known_makes_another_reply(form: Form) -> None:
     """Everything a text may use: a reply remembered for one sandbox must never be sent for another."""
-    fields = {"detail": "d", "observed": ("o",), "process": "node", "open_ports": (3000,)}
+    fields: dict[str, Any] = {"detail": "d", "observed": ("o",), "process": "node", "open_ports": (3000,)}
     base = Circumstances("r", asked(form), TARGET, "fd00::5", "a.example")
     other = Target(5000, "def456", TARGET.domain)
     bodies = {
         render(error, known)[1]
         for error, known in [
             (GatewayError(Reason.CONNECTION_REFUSED), base),
-            *((GatewayError(Reason.CONNECTION_REFUSED, **{name: value}), base) for name, value in fields.items()),  # type: ignore[arg-type]
+            *((GatewayError(Reason.CONNECTION_REFUSED, **{name: value}), base) for name, value in fields.items()),
             (GatewayError(Reason.IPV4_ONLY_LISTENER), base),
             (GatewayError(Reason.CONNECTION_REFUSED), Circumstances("r", asked(form), other, "fd00::5", "a.example")),
             (GatewayError(Reason.CONNECTION_REFUSED), Circumstances("r", asked(form), TARGET, "fd00::6", "a.example")),

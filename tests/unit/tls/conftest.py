@@ -5,8 +5,6 @@ Every key is made in the test that uses it: none is ever stored in the repositor
 
 from __future__ import annotations
 
-import os
-import shutil
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -16,30 +14,23 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.tls.context import CertificatePair
+from tests.support.components import program, require
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 
-def _tool(name: str, package: str) -> str:
-    path = shutil.which(name)
-    if path is None:
-        line = f"{name} is not installed: sudo apt-get install -y {package}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(line)
-        pytest.skip(line)
-    return path
-
-
 @pytest.fixture
 def openssl() -> str:
-    return _tool("openssl", "openssl")
+    require("openssl")
+    return program("openssl") or ""
 
 
 @pytest.fixture
 def certutil() -> str:
-    return _tool("certutil", "libnss3-tools")
+    require("certutil")
+    return program("certutil") or ""
 
 
 @pytest.fixture

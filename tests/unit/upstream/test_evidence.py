@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 
@@ -159,9 +160,9 @@ async def listen() -> AsyncIterator[Open]:
     """`await listen(handler)`, with `ssl=` for one that speaks TLS."""
     async with AsyncExitStack() as opened:
 
-        async def open_one(handler: Handler, **options: object) -> Server:
+        async def open_one(handler: Handler, **options: Any) -> Server:
             server = Server(handler)
-            listening = await asyncio.start_server(server.accepted, LOOPBACK, 0, **options)  # type: ignore[arg-type]
+            listening = await asyncio.start_server(server.accepted, LOOPBACK, 0, **options)
             await opened.enter_async_context(listening)
             server.port = listening.sockets[0].getsockname()[1]
             return server
