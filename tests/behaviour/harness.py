@@ -499,9 +499,9 @@ class Gateway:
             raise
 
     def shrink_upstream_buffers(self, size: int) -> None:
-        """SO_SNDBUF of the connections to apps; left alone the kernel lets it grow to megabytes."""
+        """Of the connections to apps, both ways; left alone the kernel lets them grow to megabytes."""
         for connection in self.edge.pool.connections:
-            connection._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+            _set_buffers(connection._socket, size)
 
     async def settled(self) -> None:
         """Returns after another connection was served: what was sent before has been read by then."""
