@@ -23,8 +23,8 @@ RESULTS = ROOT / "bench" / "results"
 QUICK_PEERS = ("gateway", "nginx", "go")
 QUICK_WORKLOADS = ("get_tls", "get_plain", "refused", "new_conn", "ws_32")
 CURVE_PEERS = ("gateway", "nginx", "go")
-SECONDS, ROUNDS = 5.0, 5
-QUICK_SECONDS, QUICK_ROUNDS = 1.0, 1
+SECONDS, LEAST_ROUNDS, MOST_ROUNDS = 2.0, 4, 7
+QUICK_SECONDS, QUICK_ROUNDS = 0.5, 1
 CURVE_SECONDS, CURVE_ROUNDS = 3.0, 1
 """Of one measurement: each point of a curve is one, in a fresh proxy."""
 
@@ -37,8 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in options.only:
         if name not in known:
             parser.error(f"--only: {name} is none of {', '.join(known)}")
-    if options.seconds is not None and options.seconds < 1:
-        parser.error("--seconds: at least 1")
+    if options.seconds is not None and options.seconds <= 0:
+        parser.error("--seconds: more than 0")
+    if options.rounds is not None and options.rounds < 1:
+        parser.error("--rounds: at least 1")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)  # whoever stops us, what we started ends too
     try:
@@ -62,10 +64,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--peers", type=_peers, metavar="A,B", help=f"of {', '.join(peers.PEERS)}")
     parser.add_argument(
-        "--seconds", type=float, metavar="S", help=f"of load on each proxy in each workload (default {SECONDS:g})"
+        "--seconds", type=float, metavar="S", help=f"of load on each proxy in each round (default {SECONDS:g})"
     )
     parser.add_argument(
-        "--rounds", type=int, metavar="N", help=f"with fresh proxies in each (default {ROUNDS}; curves 1)"
+        "--rounds",
+        type=int,
+        metavar="N",
+        help=f"with fresh proxies in each (default: {LEAST_ROUNDS}, and more while ratios are uncertain; curves 1)",
     )
     parser.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="where JSON and pictures go")
     return parser
@@ -90,20 +95,19 @@ def _side_by_side(options: argparse.Namespace) -> int:
     if any(WORKLOADS[name].kind is Kind.OPEN_LOOP for name in chosen):
         chosen.add("get_tls")  # half of what is found there
     workloads = _runnable([workload for name, workload in WORKLOADS.items() if name in chosen])
-    rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
+    fixed = options.rounds or (QUICK_ROUNDS if options.quick else 0)
     seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
     where = machine.describe()
     with open_site() as site:
         config = peers.effective_config(site)
         versions = peers.versions(present)
-        plan = runner.Plan(present, workloads, rounds, seconds)
-        samples = runner.run(plan, site, _ticker(plan.samples))
+        plan = runner.Plan(present, workloads, fixed or LEAST_ROUNDS, fixed or MOST_ROUNDS, seconds)
+        samples = runner.run(plan, site, _ticker())
     summaries = summarize(samples)
     result = report.Result(
         machine=where,
         versions=versions,
-        rounds=rounds,
-        turns=rounds * turns.count(plan.seconds_a_round, TURN_SECONDS),
+        turns=turns.count(seconds, TURN_SECONDS),
         turn_seconds=TURN_SECONDS,
         missing=absent,
         gateway_config=config,
@@ -131,7 +135,7 @@ def _curves(options: argparse.Namespace) -> int:
     where = machine.describe()
     with open_site() as site:
         points = curves.run(
-            names, present, options.rounds or CURVE_ROUNDS, options.seconds or CURVE_SECONDS, site, _ticker(0)
+            names, present, options.rounds or CURVE_ROUNDS, options.seconds or CURVE_SECONDS, site, _ticker()
         )
     for point in points:
         if point.error:
@@ -162,18 +166,16 @@ def _runnable(workloads: Sequence[Workload]) -> list[Workload]:
     return kept
 
 
-def _ticker(total: int) -> Callable[[Sample], None]:
+def _ticker() -> Callable[[Sample], None]:
     """Prints a line per sample, as it is taken."""
-    begun, count = time.monotonic(), 0
+    begun = time.monotonic()
 
     def tell(sample: Sample) -> None:
-        nonlocal count
-        count += 1
-        place = f"{count}/{total}" if total else f"{count}"
         figure = f"{sample.held_kib:.1f} KiB" if sample.held_kib else f"{sample.cpu_us:.1f} µs"
         errors = f"  {sample.errors}" if sample.errors else ""
         clock = f"{time.monotonic() - begun:4.0f} s"
-        print(f"{clock} {place:>8}  {sample.workload:<18} {sample.peer:<8} {figure:>12}{errors}", file=sys.stderr)
+        place = f"round {sample.round + 1}"
+        print(f"{clock}  {place:<8}  {sample.workload:<18} {sample.peer:<13} {figure:>12}{errors}", file=sys.stderr)
 
     return tell
 

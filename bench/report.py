@@ -22,9 +22,8 @@ class Result(msgspec.Struct, kw_only=True):
 
     machine: Machine
     versions: dict[str, str]
-    rounds: int
     turns: int
-    """Of each peer in all rounds of a workload whose load can be stopped."""
+    """Of each peer in a round, in most workloads: they have as much load in turns that are longer."""
     turn_seconds: float
     missing: list[str]
     """Peers that were not installed."""
@@ -36,7 +35,10 @@ class Result(msgspec.Struct, kw_only=True):
 
     def method(self) -> str:
         """How it was measured, for a caption."""
-        return f"medians of {self.turns} turns of {self.turn_seconds * 1000:g} ms in {self.rounds} rounds"
+        rounds = {each.rounds for each in self.summaries if WORKLOADS[each.workload].kind is not Kind.IDLE}
+        least, most = min(rounds, default=0), max(rounds, default=0)
+        count = f"{most} round{'s' if most > 1 else ''}" if least == most else f"{least} to {most} rounds"
+        return f"{count} of {self.turns} turns of {self.turn_seconds * 1000:g} ms"
 
 
 def save(result: Result, path: Path) -> None:

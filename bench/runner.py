@@ -1,9 +1,10 @@
 """A run: which workloads, on which peers, in which order.
 
 In rounds, with fresh proxies in each: where a process happens to lie in memory makes it 3 % faster or slower for all
-its life. A round is all workloads, so that the rounds of one lie minutes apart: a neighbour on the same host who stays
-for a while spoils one of them. Proxies are measured in turns, all at once (`bench.turns`); only memory held for idle
-connections is measured one proxy after another.
+its life, and who is started first is slower than who is started last, so that every round begins with another. A round
+is all workloads, so that the rounds of one lie minutes apart: a neighbour on the same host who stays for a while spoils
+one of them. A workload whose ratios have margins that are small enough needs no further rounds. Proxies are measured in
+turns, all at once (`bench.turns`); only memory held for idle connections is measured one proxy after another.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from bench import loading, turns
 from bench.load.result import Flow
 from bench.loading import LoadFailed, Reading
 from bench.peers import PEERS, Peer, running
-from bench.samples import Sample
+from bench.samples import GATEWAY, Sample, summarize
 from bench.site import Site, Unable
 from bench.workloads import Kind, Load, Workload
 
 IDLE_ROUNDS = 2
 """Enough for memory, which hardly changes from one to the next."""
+MARGIN = 0.05
+"""Of a ratio, above which it needs another round: two runs then differ by less than a tenth, but one time in two
+hundred."""
 RATE_PEERS = ("gateway", "nginx")
 """Half load is half of what the slower of these can do."""
 MOST_PER_SECOND = 6000.0
@@ -35,23 +39,22 @@ class Plan:
 
     peers: Sequence[str]
     workloads: Sequence[Workload]
-    rounds: int
+    least_rounds: int
+    most_rounds: int
+    """Of workloads whose ratios still have too large a margin."""
     seconds: float
-    """Of load on each peer in each workload, all rounds together."""
+    """Of load on each peer in each round of a workload."""
 
-    @property
-    def samples(self) -> int:
-        """How many there will be."""
-        return len(self.peers) * sum(map(self.rounds_of, self.workloads))
-
-    def rounds_of(self, workload: Workload) -> int:
-        """Fresh processes for each."""
-        return min(self.rounds, IDLE_ROUNDS) if workload.kind is Kind.IDLE else self.rounds
-
-    @property
-    def seconds_a_round(self) -> float:
-        """Of load on each peer."""
-        return max(1.0, self.seconds / self.rounds)
+    def has_round(self, number: int, workload: Workload, samples: Sequence[Sample]) -> bool:
+        """Whether `workload` needs its round `number`, after those of which `samples` are; the first is 0."""
+        if workload.kind is Kind.IDLE:
+            return number < min(self.least_rounds, IDLE_ROUNDS)
+        if number < self.least_rounds:
+            return True
+        if number >= self.most_rounds:
+            return False
+        summaries = summarize(sample for sample in samples if sample.workload == workload.name)
+        return any(each.margin > MARGIN for each in summaries if each.peer != GATEWAY and not each.errors)
 
 
 def run(plan: Plan, site: Site, tell: Callable[[Sample], None]) -> list[Sample]:
@@ -60,10 +63,11 @@ def run(plan: Plan, site: Site, tell: Callable[[Sample], None]) -> list[Sample]:
     """
     samples: list[Sample] = []
     rate = 0.0
-    for number in range(plan.rounds):
-        peers = plan.peers if number % 2 == 0 else plan.peers[::-1]
+    for number in range(plan.most_rounds):
+        first = number % len(plan.peers)
+        peers = [*plan.peers[first:], *plan.peers[:first]]
         for workload in plan.workloads:
-            if workload.descriptors > site.descriptors or number >= plan.rounds_of(workload):
+            if workload.descriptors > site.descriptors or not plan.has_round(number, workload, samples):
                 continue
             taken: Iterable[Sample]
             if workload.kind is Kind.IDLE:
@@ -72,7 +76,7 @@ def run(plan: Plan, site: Site, tell: Callable[[Sample], None]) -> list[Sample]:
                 is_open_loop = workload.kind is Kind.OPEN_LOOP
                 if is_open_loop and not rate:
                     rate = half_rate(samples)  # for all rounds
-                taken = turns.measure(peers, workload, site, plan.seconds_a_round, rate=rate if is_open_loop else 0.0)
+                taken = turns.measure(peers, workload, site, plan.seconds, rate=rate if is_open_loop else 0.0)
             for sample in taken:
                 sample.round = number
                 samples.append(sample)

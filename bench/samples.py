@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from statistics import median
+from statistics import fmean, median, stdev
 
 import msgspec
 
@@ -73,11 +73,12 @@ class Summary(msgspec.Struct, kw_only=True):
     load_busy: float
     foreign: float
     ratio: float
-    """The gateway's figure divided by this peer's: of turns the median of the quotients, else the quotient of the
-    medians; 0 without both."""
+    """The gateway's figure divided by this peer's: of turns the mean of the rounds, each of which is the mean of its
+    quotients without the tenth at either end (geometric means both), else the quotient of the medians; 0 without both.
+    """
     margin: float
-    """How far `ratio` may be off, as a share of it: half of what the rounds lie apart or, of turns, half the width of
-    the 95 % confidence interval of the median if that is more. Of the gateway, the same for its figure."""
+    """How far `ratio` may be off, as a share of it: of turns twice the standard error of that mean, by the rounds or,
+    of a single one, by its turns; else half of what the rounds lie apart. Of the gateway, the same for its figure."""
     errors: dict[str, int]
     extra: dict[str, float]
     left_out: str = ""
@@ -105,13 +106,15 @@ def spread(values: Sequence[float]) -> float:
     return (max(values) - min(values)) / middle if middle else 0.0
 
 
-def confidence(values: Sequence[float]) -> tuple[float, float]:
-    """Between these two the median lies with a probability of 95 %, by the ranks of the binomial distribution; nothing
-    is assumed of how the values are distributed.
-    """
-    ascending = sorted(values)
-    rank = max(0, math.floor((len(ascending) - 1.96 * math.sqrt(len(ascending))) / 2))
-    return ascending[rank], ascending[-1 - rank]
+def middle(values: Sequence[float]) -> float:
+    """The mean without the tenth at either end: outliers do not matter, yet more values count than in a median."""
+    tenth = len(values) // 10
+    return fmean(sorted(values)[tenth : len(values) - tenth])
+
+
+def error(values: Sequence[float]) -> float:
+    """Standard error of their mean; 0 of a single one, which says nothing of it."""
+    return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
 
 
 def summarize(samples: Iterable[Sample]) -> list[Summary]:
@@ -150,11 +153,10 @@ def _ratio(theirs: list[Sample], ours: list[Sample]) -> tuple[float, float]:
     """`Summary.ratio` and `Summary.margin`."""
     rounds = _rounds_of_turns(theirs, ours)
     if rounds:
-        quotients = [quotient for each in rounds for quotient in each]
-        middle = median(quotients)
-        low, high = confidence(quotients)
-        margin = max((high - low) / middle, spread([median(each) for each in rounds])) / 2
-        return (1.0 if theirs is ours else middle), margin
+        logarithms = [[math.log(quotient) for quotient in each] for each in rounds]
+        means = [middle(each) for each in logarithms]
+        margin = 2 * error(means if len(means) > 1 else logarithms[0])
+        return (1.0 if theirs is ours else math.exp(fmean(means))), margin
     figures = [sample.held_kib or sample.cpu_us for sample in theirs]
     our, their = (median(each.held_kib or each.cpu_us for each in side) if side else 0.0 for side in (ours, theirs))
     return (our / their if their else 0.0), spread(figures) / 2

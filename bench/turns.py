@@ -3,7 +3,7 @@
 What a request costs changes with whatever else the machine's owner runs on it, by a quarter from one second to the
 next, and for everybody alike: the processor's caches and clock are shared. Proxies measured one after another are
 measured on different machines. Here all loads but one are stopped (SIGSTOP), and a cycle through all of them takes a
-fifth of a second, so every turn of the gateway has one of each peer beside it; what counts is the median of the ratios,
+fifth of a second, so every turn of the gateway has one of each peer beside it; what counts is the mean of the ratios,
 cycle by cycle. An open loop is not stopped, which would spoil its latencies: its turns are longer, and end when the
 last request is answered.
 
@@ -33,8 +33,11 @@ from bench.workloads import Kind, Load, Workload
 
 UNDISTURBED_SECONDS = 1.0
 """Of load without turns before: it warms the proxy up, and latencies are its, which stopping the load would spoil."""
-OPENING_SECONDS = 0.3
-"""After which wrk has opened its connections."""
+OPENING_SECONDS = 0.4
+"""After which wrk has opened its connections. Our own clients do the same before they count."""
+WARMING_SECONDS = 0.6
+"""Of load on each proxy in turns that do not count. Caches, pools and heaps fill: under mixed traffic the gateway needs
+a tenth more in its first seconds than later."""
 QUIET_SECONDS, LOOKING_SECONDS = 0.004, 0.001
 """Without any use of CPU, after which a proxy has dealt with what was under way when its load was stopped; how often we
 look."""
@@ -141,11 +144,12 @@ def measure(peers: Sequence[str], workload: Workload, site: Site, seconds: float
     wrong with one is in its sample's `errors`.
     """
     turn = workload.turn_seconds
-    cycles = count(seconds, turn)
+    warming = count(WARMING_SECONDS, turn)
+    cycles = warming + count(seconds, turn)
     samples = []
     with contextlib.ExitStack() as stack:
         contenders: list[Contender] = []
-        longest = len(peers) * (STARTING_SECONDS + (cycles + 1) * (turn + QUIET_PATIENCE))
+        longest = len(peers) * (STARTING_SECONDS + cycles * (turn + QUIET_PATIENCE))
         for name in peers:
             sample = Sample(peer=name, workload=workload.name)
             samples.append(sample)
@@ -159,11 +163,11 @@ def measure(peers: Sequence[str], workload: Workload, site: Site, seconds: float
                 sample.errors = {str(error)[:200]: 1}
         for contender in contenders[:]:
             _attempt(contenders, contender, _begin)
-        for number in range(cycles + 1):  # the first is for what stopping and opening left behind
+        for number in range(cycles):
             for contender in contenders[:] if number % 2 == 0 else contenders[::-1]:
                 _attempt(contenders, contender, lambda each: each.take_turn(site))
         for contender in contenders[:]:
-            _attempt(contenders, contender, _leave)
+            _attempt(contenders, contender, lambda each: _leave(each, warming))
     return samples
 
 
@@ -219,8 +223,10 @@ def _end(child: Child) -> None:
     child.close()
 
 
-def _leave(contender: Contender) -> None:
-    """Ends the load, and makes its sample of what it says and of the turns. Raises LoadFailed, FileNotFoundError."""
+def _leave(contender: Contender, warming: int) -> None:
+    """Ends the load, and makes its sample of what it says and of all turns but the first `warming`. Raises LoadFailed,
+    FileNotFoundError.
+    """
     contender.close_turn()
     sample, workload, load = contender.sample, contender.workload, contender.load
     moved = octets_moved(load.pid) - contender.moved_before
@@ -231,7 +237,7 @@ def _leave(contender: Contender) -> None:
     sample.note_errors(flow, failing=workload.failing)
     if list(after.pids) != contender.pids:
         sample.errors["processes replaced"] = 1
-    turns = contender.turns[1:]
+    turns = contender.turns[warming:]
     unit = moved / max(1, flow.count)  # octets
     sample.turns = costs(turns, unit)
     progressing = [cost for cost in sample.turns if cost]

@@ -247,7 +247,7 @@ def arguments(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, required=True, help="TLS port of the proxy, on 127.0.0.1")
     parser.add_argument("--host", required=True, help="server name and Host field")
     parser.add_argument("--seconds", type=float, default=1.0)
-    parser.add_argument("--warm", type=float, default=0.3, help="seconds of the same before it counts")
+    parser.add_argument("--warm", type=float, default=0.4, help="seconds of the same before it counts")
     parser.add_argument("--connections", type=int, default=32)
     return parser
 

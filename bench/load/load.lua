@@ -30,17 +30,31 @@ local function content(size)
    return string.rep("x", size)
 end
 
--- One round of what a page and its scripts ask for: mostly small, sometimes large, some posts.
+-- What a page and its scripts ask for, each time of some sandbox: mostly small, sometimes large, some posts. Kinds are
+-- dealt like cards, so that any twenty requests in a row weigh about the same.
 local function mixed(hosts)
-   local requests = {}
+   local deck, requests = {}, {}
+   for _, dealt in ipairs({ { "small", 13 }, { "medium", 4 }, { "post", 2 }, { "large", 1 } }) do
+      local kind, count = unpack(dealt)
+      requests[kind] = {}
+      for _ = 1, count do table.insert(deck, kind) end
+   end
    for host in hosts:gmatch("[^,]+") do
       wrk.headers["Host"] = host
-      for _ = 1, 13 do table.insert(requests, wrk.format("GET", "/")) end
-      for _ = 1, 4 do table.insert(requests, wrk.format("GET", "/16k")) end
-      for _ = 1, 2 do table.insert(requests, wrk.format("POST", "/", nil, content(1024))) end
-      table.insert(requests, wrk.format("GET", "/bytes/65536"))
+      table.insert(requests.small, wrk.format("GET", "/"))
+      table.insert(requests.medium, wrk.format("GET", "/16k"))
+      table.insert(requests.post, wrk.format("POST", "/", nil, content(1024)))
+      table.insert(requests.large, wrk.format("GET", "/bytes/65536"))
    end
-   return function() return requests[math.random(#requests)] end
+   local left = 0
+   return function()
+      if left == 0 then left = #deck end
+      local chosen = math.random(left)
+      local kind = deck[chosen]
+      deck[chosen], deck[left] = deck[left], kind
+      left = left - 1
+      return requests[kind][math.random(#requests[kind])]
+   end
 end
 
 local function many_sandboxes(count, port, domain)

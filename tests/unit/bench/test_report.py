@@ -41,7 +41,6 @@ def result() -> Result:
     return Result(
         machine=MACHINE,
         versions={"gateway": "0"},
-        rounds=1,
         turns=20,
         turn_seconds=0.05,
         missing=["haproxy"],

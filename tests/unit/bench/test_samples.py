@@ -1,13 +1,14 @@
-"""Medians over rounds, and how far rounds lie apart."""
+"""What rounds say together, and how far they lie apart."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 
 from bench.load.result import Flow, percentile
-from bench.samples import Sample, confidence, spread, summarize
+from bench.samples import Sample, error, middle, spread, summarize
 
 
 def sample(cpu_us: float, *, peer: str = "gateway", workload: str = "get_tls", **rest: Any) -> Sample:
@@ -60,7 +61,7 @@ def test_turns_without_progress_are_in_no_ratio() -> None:
     ours = Sample(peer="gateway", workload="get_tls", round=0, cpu_us=60.0, turns=[60.0, 0.0, 60.0, 60.0])
     theirs = Sample(peer="nginx", workload="get_tls", round=0, cpu_us=20.0, turns=[20.0, 20.0, 0.0, 30.0])
     gateway, nginx = summarize([ours, theirs])
-    assert nginx.ratio == pytest.approx(2.5)
+    assert nginx.ratio == pytest.approx(math.sqrt(3.0 * 2.0))
     assert gateway.ratio == 1.0
     theirs.turns = [0.0] * 4
     assert summarize([ours, theirs])[1].ratio == pytest.approx(3.0)  # of the medians
@@ -88,10 +89,10 @@ def test_the_figure_is_memory_where_there_is_no_flow() -> None:
     assert flow.capacity == pytest.approx(1e6 / 33.0)
 
 
-def test_of_turns_the_ratio_is_the_median_of_the_ratios_cycle_by_cycle() -> None:
+def test_of_turns_the_ratio_is_the_mean_of_the_ratios_cycle_by_cycle() -> None:
     # The machine was twice as slow for everybody in most of the cycles: medians alone would not show it.
-    ours = Sample(peer="gateway", workload="get_tls", round=0, cpu_us=60.0, turns=[30.0, 60.0, 62.0])
-    theirs = Sample(peer="nginx", workload="get_tls", round=0, cpu_us=20.0, turns=[15.0, 20.0, 31.0])
+    ours = Sample(peer="gateway", workload="get_tls", round=0, cpu_us=60.0, turns=[30.0, 60.0, 60.0])
+    theirs = Sample(peer="nginx", workload="get_tls", round=0, cpu_us=20.0, turns=[15.0, 30.0, 30.0])
     gateway, nginx = summarize([ours, theirs])
     assert nginx.ratio == pytest.approx(2.0)
     assert nginx.capacity_ratio == pytest.approx(0.5)
@@ -113,8 +114,8 @@ def test_turns_of_one_round_are_compared_and_rounds_are_not() -> None:
             turns("gateway", 2, 22.0, 22.0, 22.0),
         ]
     )
-    assert nginx.ratio == pytest.approx(2.1)
-    assert nginx.margin == pytest.approx((2.2 - 2.0) / 2 / 2.1), "rounds lie further apart than turns"
+    assert nginx.ratio == pytest.approx(math.sqrt(2.0 * 2.2))
+    assert nginx.margin == pytest.approx(0.1, abs=0.005), "two rounds that lie a tenth apart"
     assert gateway.ratio == 1.0
 
 
@@ -124,12 +125,16 @@ def test_the_gateway_without_turns_has_no_ratio_to_those_that_have() -> None:
     assert [summary.ratio for summary in summarize([ours, theirs])] == [0.0, 0.0]
 
 
-def test_the_margin_is_the_confidence_interval_of_the_median() -> None:
-    hundred = [float(number) for number in range(1, 101)]
-    assert confidence(hundred) == (41.0, 60.0)  # ranks 50 ± 9.8
-    assert confidence([3.0, 1.0, 2.0]) == (1.0, 3.0)
-    [summary] = summarize([Sample(peer="gateway", workload="get_tls", round=0, turns=hundred)])
-    assert summary.margin == pytest.approx(9.5 / 50.5)
+def test_outliers_at_either_end_are_not_in_the_middle() -> None:
+    assert middle([1000.0, *([4.0, 6.0] * 4), 0.0]) == pytest.approx(5.0)
+    assert middle([3.0]) == 3.0
+
+
+def test_the_margin_of_a_single_round_is_twice_the_standard_error_of_its_turns() -> None:
+    assert error([7.0]) == 0.0
+    assert error([1.0, 3.0, 1.0, 3.0]) == pytest.approx(math.sqrt(4 / 3) / 2)
+    _, nginx = summarize([turns("gateway", 0, *([2.0, 3.0] * 50)), turns("nginx", 0, *([1.0] * 100))])
+    assert nginx.margin == pytest.approx(2 * math.log(1.5) / 2 / math.sqrt(99))
 
 
 @pytest.mark.parametrize(
