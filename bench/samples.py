@@ -102,8 +102,8 @@ class Summary(msgspec.Struct, kw_only=True):
 
 def spread(values: Sequence[float]) -> float:
     """Largest minus smallest, as a share of the median; 0 of nothing."""
-    middle = median(values) if values else 0.0
-    return (max(values) - min(values)) / middle if middle else 0.0
+    half_way = median(values) if values else 0.0
+    return (max(values) - min(values)) / half_way if half_way else 0.0
 
 
 def middle(values: Sequence[float]) -> float:
@@ -112,8 +112,8 @@ def middle(values: Sequence[float]) -> float:
     return fmean(sorted(values)[tenth : len(values) - tenth])
 
 
-def error(values: Sequence[float]) -> float:
-    """Standard error of their mean; 0 of a single one, which says nothing of it."""
+def standard_error(values: Sequence[float]) -> float:
+    """Of their mean; 0 of a single one, which says nothing of it."""
     return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
 
 
@@ -155,7 +155,7 @@ def _ratio(theirs: list[Sample], ours: list[Sample]) -> tuple[float, float]:
     if rounds:
         logarithms = [[math.log(quotient) for quotient in each] for each in rounds]
         means = [middle(each) for each in logarithms]
-        margin = 2 * error(means if len(means) > 1 else logarithms[0])
+        margin = 2 * standard_error(means if len(means) > 1 else logarithms[0])
         return (1.0 if theirs is ours else math.exp(fmean(means))), margin
     figures = [sample.held_kib or sample.cpu_us for sample in theirs]
     our, their = (median(each.held_kib or each.cpu_us for each in side) if side else 0.0 for side in (ours, theirs))

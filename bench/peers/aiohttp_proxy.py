@@ -40,9 +40,10 @@ async def websocket(request: web.Request, url: str) -> web.StreamResponse:
     async with request.app[SESSION].ws_connect(url, max_msg_size=0) as upstream:
         downstream = web.WebSocketResponse(max_msg_size=0, compress=False)
         await downstream.prepare(request)
-        up = asyncio.ensure_future(relay(downstream, upstream))  # noqa: TID251
-        await relay(upstream, downstream)
-        up.cancel()
+        async with asyncio.TaskGroup() as group:
+            up = group.create_task(relay(downstream, upstream))
+            await relay(upstream, downstream)
+            up.cancel()
     return downstream
 
 
