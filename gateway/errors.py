@@ -404,7 +404,7 @@ class Reason(Enum):
             "Is the port right? Databases, SSH and other services listen on ports of their own.",
             "Does the app expect HTTPS on this port? Behind this gateway it must speak plain HTTP.",
             "Is it your own app? What was observed says what is wrong with its answer. In the sandbox, see all of it: "
-            "`curl -i --raw 'http://[{address}]:{port}/'`",
+            "`printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc {address} {port}`",
         ),
     )
     UPSTREAM_SPEAKS_TLS = Row(
