@@ -37,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in options.only:
         if name not in known:
             parser.error(f"--only: {name} is none of {', '.join(known)}")
+    for name in options.peers or ():
+        if name not in peers.PEERS:
+            parser.error(f"--peers: {name} is none of {', '.join(peers.PEERS)}")
     if options.seconds is not None and options.seconds <= 0:
         parser.error("--seconds: more than 0")
     if options.rounds is not None and options.rounds < 1:
@@ -44,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)  # whoever stops us, what we started ends too
     try:
+        if options.before:
+            peers.add_before(options.before)
         return _curves(options) if options.curves else _side_by_side(options)
     except Unable as error:
         print(f"bench: {error}", file=sys.stderr)
@@ -62,7 +67,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only", type=_names, default=[], metavar="A,B", help=f"workloads ({', '.join(WORKLOADS)}) or curves"
     )
-    parser.add_argument("--peers", type=_peers, metavar="A,B", help=f"of {', '.join(peers.PEERS)}")
+    parser.add_argument("--peers", type=_names, metavar="A,B", help=f"of {', '.join(peers.PEERS)}")
+    parser.add_argument(
+        "--before",
+        type=Path,
+        metavar="DIR",
+        help="the gateway of another checkout as a peer: what a change has brought",
+    )
     parser.add_argument(
         "--seconds", type=float, metavar="S", help=f"of load on each proxy in each round (default {SECONDS:g})"
     )
@@ -80,17 +91,10 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _peers(text: str) -> list[str]:
-    names = _names(text)
-    for name in names:
-        if name not in peers.PEERS:
-            raise argparse.ArgumentTypeError(f"{name} is none of {', '.join(peers.PEERS)}")
-    return names
-
-
 def _side_by_side(options: argparse.Namespace) -> int:
     default = QUICK_PEERS if options.quick else tuple(peers.PEERS)
-    present, absent = _installed(options.peers or default)
+    before = (peers.BEFORE,) if options.before else ()
+    present, absent = _installed(list(dict.fromkeys((*(options.peers or default), *before))))
     chosen = set(options.only or (QUICK_WORKLOADS if options.quick else WORKLOADS))
     if any(WORKLOADS[name].kind is Kind.OPEN_LOOP for name in chosen):
         chosen.add("get_tls")  # half of what is found there
@@ -118,7 +122,7 @@ def _side_by_side(options: argparse.Namespace) -> int:
     print(config)
     print(report.terminal(result))
     # Only a full run may replace the result that the README shows.
-    whole = not options.only and not options.peers and not options.quick
+    whole = not (options.only or options.peers or options.quick or options.before)
     name = "latest" if whole else "quick" if options.quick else "partial"
     report.save(result, options.out / f"{name}.json")
     picture = options.out / ("bench.svg" if whole else f"{name}.svg")

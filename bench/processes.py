@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent
-"""The project's root; every child runs there, so that `-m gateway` and `-m bench` are this tree's."""
+"""The project's root; children run there unless told otherwise, so that `-m gateway` and `-m bench` are this tree's."""
 STOP_PATIENCE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -40,6 +40,7 @@ class Child:
         stderr: IO[bytes] | int = subprocess.DEVNULL,
         stdin: int = subprocess.DEVNULL,
         env: Mapping[str, str] | None = None,
+        cwd: Path = ROOT,
     ) -> None:
         # taskset and not sched_setaffinity afterwards: a runtime counts cores and starts threads before we could.
         policy = ["chrt", "--batch", "0"] if batch else []
@@ -48,7 +49,7 @@ class Child:
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
-            cwd=ROOT,
+            cwd=cwd,
             env={**os.environ, **(env or {})},
         )
         self.pid = self.process.pid

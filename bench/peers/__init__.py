@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.processes import ROOT, Child, find
@@ -45,7 +45,9 @@ class Peer:
     version: tuple[str, ...]
     """Prints the version, somewhere in its output."""
     configuration: str = ""
-    """File beside this one; `@CONFIG@` is its filled-in copy."""
+    """File in `bench/peers/`; `@CONFIG@` is its filled-in copy."""
+    tree: Path = ROOT
+    """The checkout it comes from: its configuration is read and it runs there."""
     environment: tuple[tuple[str, str], ...] = ()
     build: tuple[str, ...] = ()
     """Run once; makes `@BINARY@`."""
@@ -125,6 +127,20 @@ PEERS = {
 }
 
 
+BEFORE = "before"
+"""Name of the gateway of another checkout, if one was added."""
+
+
+def add_before(tree: Path) -> None:
+    """Lets the gateway of another checkout run beside this tree's, on the same interpreter and libraries.
+
+    Raises Unable if there is none.
+    """
+    if not (tree / "gateway" / "__main__.py").exists():
+        raise Unable(f"--before: {tree} is no checkout of the gateway")
+    PEERS[BEFORE] = replace(PEERS["gateway"], name=BEFORE, title="gateway, before", tree=tree.resolve())
+
+
 @dataclass(frozen=True, slots=True)
 class Proxy:
     """A peer that runs and has answered."""
@@ -154,7 +170,7 @@ def versions(names: list[str]) -> dict[str, str]:
         peer = PEERS[name]
         values = {"PYTHON": sys.executable, "PROGRAM": find(peer.program) or ""}
         command = [fill(word, values) for word in peer.version]
-        result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, cwd=peer.tree, timeout=60, check=False)
         lines = (result.stdout + result.stderr).strip().splitlines()
         said[name] = lines[0].strip() if lines else "?"
     return said
@@ -197,6 +213,7 @@ def running(peer: Peer, site: Site, sandboxes: Path | None = None) -> Iterator[P
                 stdout=stdout,
                 stderr=stderr,
                 env={name: fill(value, values) for name, value in peer.environment},
+                cwd=peer.tree,
             ) as child,
         ):
             proxy = Proxy(peer, child.pid, int(values["TLS_PORT"]), int(values["PLAIN_PORT"]), scratch)
@@ -242,7 +259,7 @@ def fill(text: str, values: dict[str, str]) -> str:
 
 
 def _configure(peer: Peer, values: dict[str, str]) -> str:
-    Path(values["CONFIG"]).write_text(fill((HERE / peer.configuration).read_text(), values))
+    Path(values["CONFIG"]).write_text(fill((peer.tree / "bench" / "peers" / peer.configuration).read_text(), values))
     return values["CONFIG"]
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from bench import peers
 from bench.load.websocket import ACCEPT, KEY, binary_frame
 from bench.peers import HERE, PEERS, fill, placeholders
-from bench.site import Site, write_sandboxes
+from bench.site import Site, Unable, write_sandboxes
 from bench.upstream import BODY, response, switching
 from gateway.config import load
 from gateway.config.settings import Limits, Log, Timeouts
@@ -78,3 +79,14 @@ def test_frames_have_the_head_of_their_size(size: int, head: int) -> None:
     assert len(frame) == head + size
     assert frame[0] == 0x82
     assert frame[1] & 0x80
+
+
+def test_the_gateway_of_another_checkout_runs_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("bench.peers.PEERS", dict(PEERS))
+    with pytest.raises(Unable, match="no checkout"):
+        peers.add_before(tmp_path)
+    (tmp_path / "gateway").mkdir()
+    (tmp_path / "gateway" / "__main__.py").touch()
+    peers.add_before(tmp_path)
+    before = peers.PEERS[peers.BEFORE]
+    assert (before.tree, before.command) == (tmp_path, PEERS["gateway"].command)
