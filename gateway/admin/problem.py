@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from http import HTTPStatus
 
 import msgspec
 from aiohttp import web
+
+from gateway.http.phrases import phrase_for
 
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -33,10 +34,12 @@ async def as_problems(
         detail = error.text or ""
         if detail == f"{error.status}: {error.reason}":  # aiohttp's own words; ours say more
             detail = f"{request.method} {request.path} is not offered here"
-        problem = Problem(title=HTTPStatus(error.status).phrase, status=error.status, detail=detail)
+        title = phrase_for(error.status).decode()
+        problem = Problem(title=title, status=error.status, detail=detail)
         kept = {name: value for name, value in error.headers.items() if name.lower() not in _BY_THE_BODY}
         return web.Response(
             status=error.status,
+            reason=title,  # aiohttp's own is the standard library's
             body=msgspec.json.encode(problem),
             content_type="application/problem+json",
             headers={**kept, **NO_STORE},

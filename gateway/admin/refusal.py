@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from http import HTTPStatus
 
 import msgspec
 from aiohttp import web
 
 from gateway.admin.problem import NO_STORE, Problem
 from gateway.directory.sandbox import Conflict, DirectoryError
+from gateway.http.phrases import phrase_for
 
 RETRY_AFTER = {"Retry-After": "1"}
 
@@ -48,12 +48,13 @@ class Refusal(Exception):
 
     def response(self) -> web.Response:
         """The problem document."""
-        title = HTTPStatus(self.status).phrase
+        title = phrase_for(self.status).decode()
         problem = Problem(title=title, status=self.status, detail=self.detail)
         if self.errors:
             problem = InvalidFields(title=title, status=self.status, detail=self.detail, errors=self.errors)
         return web.Response(
             status=self.status,
+            reason=title,
             body=msgspec.json.encode(problem),
             content_type="application/problem+json",
             headers={**self.headers, **NO_STORE},

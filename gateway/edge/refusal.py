@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import GatewayError, Reason
 from gateway.http.message import RequestHead, ResponseHead, Section
-from gateway.http.serialize import phrase_for
+from gateway.http.phrases import phrase_for
 from gateway.observe.access_log import MAX_TEXT, AccessRecord, shown
 from gateway.problems.problem import Circumstances, render
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.http.head_parser import quote
 from gateway.http.message import ResponseHead
-from gateway.http.serialize import phrase_for
+from gateway.http.phrases import phrase_for
 from gateway.upstream import hints
 
 LONGEST = 60

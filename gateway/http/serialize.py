@@ -6,17 +6,10 @@ Nothing here checks: what comes in has passed `validate`, or was made by the gat
 from __future__ import annotations
 
 from functools import lru_cache
-from http import HTTPStatus
 
 from gateway.http.message import CHUNKED, Fields, Framing, RequestHead, ResponseHead, Section
 
 LAST_CHUNK = b"0\r\n\r\n"
-_PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
-
-
-def phrase_for(status: int) -> bytes:
-    """The registered reason phrase of `status`, or b""."""
-    return _PHRASES.get(status, b"")
 
 
 def request_head(head: RequestHead, host: bytes, added: Section, request_id: bytes) -> bytes:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 
 from gateway.errors import Blame, Reason
-from gateway.http.serialize import phrase_for
+from gateway.http.phrases import phrase_for
 
 COMMAND = "python -m gateway.problems.catalog > docs/errors.md"
 """What writes the page."""

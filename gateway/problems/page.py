@@ -18,7 +18,7 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from gateway.errors import Blame, Reason
-from gateway.http.serialize import phrase_for
+from gateway.http.phrases import phrase_for
 
 if TYPE_CHECKING:
     from gateway.problems.fixes import Fix

@@ -19,8 +19,8 @@ import msgspec
 
 from gateway.errors import GatewayError, Reason
 from gateway.hostname import Target
-from gateway.http import serialize
 from gateway.http.message import BY_LENGTH, Fields, RequestHead, ResponseHead, Section
+from gateway.http.phrases import phrase_for
 from gateway.problems.fixes import Fix, fixes
 from gateway.problems.negotiation import Form, Intent, understand
 from gateway.problems.page import CONTENT_SECURITY_POLICY, LIKELY, Shown, compose_page
@@ -217,7 +217,7 @@ def _compose(form: Form, case: _Case) -> _Reply:
         fields.append((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))
     if form is Form.PREFLIGHT:
         # Only an ok status lets the browser send the request itself, whose answer then says what is wrong.
-        return _Reply(204, serialize.phrase_for(204), fields, b"", b"", None)
+        return _Reply(204, phrase_for(204), fields, b"", b"", None)
     fields.append((b"X-Content-Type-Options", b"nosniff"))
     fields.append((b"Vary", b"Accept, Sec-Fetch-Mode, Sec-Fetch-Dest, Origin"))
     before = after = b""
@@ -236,7 +236,7 @@ def _compose(form: Form, case: _Case) -> _Reply:
     else:
         before, after = _text(problem, case.reason)
         quote = str.encode
-    return _Reply(status, serialize.phrase_for(status), fields, before, after, quote)
+    return _Reply(status, phrase_for(status), fields, before, after, quote)
 
 
 @lru_cache(maxsize=REMEMBERED)

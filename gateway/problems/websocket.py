@@ -15,7 +15,7 @@ import struct
 
 from gateway.errors import GatewayError
 from gateway.http.message import AS_TUNNEL, RequestHead, ResponseHead, Section
-from gateway.http.serialize import phrase_for
+from gateway.http.phrases import phrase_for
 from gateway.problems.problem import Circumstances, describe, marks
 
 PARAMETER = b"gateway_close=1"

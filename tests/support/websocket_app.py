@@ -12,7 +12,6 @@ Speaks the subprotocol `second.v2` when it is offered, and permessage-deflate wh
 from __future__ import annotations
 
 import asyncio
-import http
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
@@ -58,10 +57,10 @@ class WebSocketApp:
 
     def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
         if request.path == "/page":
-            return _response(connection, http.HTTPStatus.OK, PAGE, "text/html")
+            return _response(connection, 200, PAGE, "text/html")
         self.handshakes.append(request.headers)
         if request.path == "/refuse":
-            refusal = _response(connection, http.HTTPStatus.FORBIDDEN, REFUSAL, "text/plain")
+            refusal = _response(connection, 403, REFUSAL, "text/plain")
             refusal.headers["X-Ticket"] = "none"
             return refusal
         return None
@@ -101,7 +100,7 @@ class WebSocketApp:
         )
 
 
-def _response(connection: ServerConnection, status: http.HTTPStatus, body: bytes, kind: str) -> Response:
+def _response(connection: ServerConnection, status: int, body: bytes, kind: str) -> Response:
     response = connection.respond(status, "")
     del response.headers["Content-Length"]
     del response.headers["Content-Type"]

@@ -71,6 +71,7 @@ class Api:
             content = await answer.read()
             parsed = json.loads(content) if content else None
             assert answer.headers["Cache-Control"] == "no-store"
+            assert answer.status < 400 or parsed["title"] == answer.reason
             DOCUMENT.check_reply(method, path.partition("?")[0], answer.status, answer.headers, parsed)
             return Reply(answer.status, answer.headers, parsed)
 
@@ -325,7 +326,7 @@ async def test_a_field_that_is_wrong(api: Api, field: str, value: object, said: 
 
 async def test_everything_that_is_wrong_is_said_at_once(api: Api) -> None:
     refused = await api("PUT", "/v1/sandboxes/Box", {"ipv4": "x", "host": "a b", "lifetime": -1, "colour": "red"})
-    assert refused.status == 422
+    assert (refused.status, refused.json["title"]) == (422, "Unprocessable Content")
     assert list(refused.errors) == ["id", "colour", "address", "ipv4", "host", "lifetime"]
 
 

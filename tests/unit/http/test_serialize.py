@@ -136,10 +136,9 @@ def test_a_response_is_written_anew(came: bytes, framing: Framing, connection: b
 
 @pytest.mark.parametrize(
     ("status", "phrase"),
-    [(200, b"OK"), (404, b"Not Found"), (421, b"Misdirected Request"), (504, b"Gateway Timeout"), (599, b"")],
+    [(200, b"OK"), (404, b"not found"), (599, b"")],
 )
-def test_the_gateways_own_answers_carry_the_registered_phrase(status: int, phrase: bytes) -> None:
-    assert serialize.phrase_for(status) == phrase
+def test_a_status_line_has_the_phrase_it_is_given(status: int, phrase: bytes) -> None:
     head = ResponseHead(status, phrase, Section([]))
     assert serialize.response_head(head, Framing.NONE, None)[0] == b"HTTP/1.1 %d %b\r\n" % (status, phrase)
 

@@ -14,6 +14,7 @@ from gateway.hostname import Target
 from gateway.http import serialize
 from gateway.http.head_parser import HeadLimits, parse_request_head
 from gateway.http.message import Framing, RequestHead, RequestSection, ResponseHead
+from gateway.http.phrases import phrase_for
 from gateway.problems import problem as problem_module
 from gateway.problems.fixes import fixes
 from gateway.problems.negotiation import Form
@@ -67,7 +68,7 @@ def test_every_reply_carries_its_marks(reason: Reason, form: Form) -> None:
     head, body = sent(reason, form)
     row = reason.row
     assert head.status == {Form.GRPC: 200, Form.PREFLIGHT: 204}.get(form, row.status)
-    assert head.phrase == serialize.phrase_for(head.status)
+    assert head.phrase == phrase_for(head.status)
     assert head.phrase
     assert head.get(b"x-gateway-error") == row.name.encode()
     assert head.get(b"proxy-status") == f'gateway; error={row.proxy_error}; details="{DETAIL}"'.encode()
