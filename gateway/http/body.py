@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Protocol
 
 from gateway.errors import GatewayError
-from gateway.http.head_parser import FieldSectionError, HeadLimits, has_bare_line_end, parse_field_section
+from gateway.http.head_parser import FieldSectionError, HeadLimits, parse_field_section, wrong_forever
 from gateway.http.message import BY_LENGTH, CHUNKED, NO_BODY, Fields, Framing
 from gateway.http.validate import check_values
 
@@ -180,8 +180,9 @@ class ChunkedReader:
         if size > self._limits.head:
             raise BodyError("the trailer section is too large")
         if end < 0:
-            if has_bare_line_end(data):
-                raise BodyError("a trailer line ends in a bare CR or LF")
+            wrong = wrong_forever(b"\r\n" + data)  # a line before it ends there
+            if wrong:
+                raise BodyError(f"the trailer section has {wrong}")
             self._held = data
             return None
         try:

@@ -141,19 +141,25 @@ def _request_line(line: bytes, limits: HeadLimits) -> tuple[bytes, bytes, int]:
     return method, target, minor
 
 
-def has_bare_line_end(received: bytes | bytearray) -> bool:
-    """Whether a CR or LF stands alone in `received`; a CR at its very end may still get its LF."""
+def wrong_forever(received: bytes | bytearray) -> str:
+    """What no continuation of an unfinished section of lines can put right: "a bare CR or LF"; empty if there is none.
+
+    A CR at the very end may still get its LF.
+    """
     # Looked at again with every packet of an unfinished head, so not with a regular expression (ten times slower).
-    lines = received.replace(b"\r\n", b"").removesuffix(b"\r")
-    return b"\n" in lines or b"\r" in lines
+    lines = received.removesuffix(b"\r").replace(b"\r\n", b"")
+    if b"\n" in lines or b"\r" in lines:
+        return "a bare CR or LF"
+    if b"\r\n " in received or b"\r\n\t" in received:
+        return "a folded line"
+    return "a control character" if lines.translate(None, _HEAD_OCTETS) else ""
 
 
 def check_partial_head(received: bytes | bytearray, limits: HeadLimits) -> None:
     """Raises GatewayError if no continuation can turn `received` (no empty line in it yet) into an acceptable head."""
-    if has_bare_line_end(received):
-        raise GatewayError(Reason.BAD_REQUEST, "a line ends in a bare CR or LF")
-    if received.translate(None, _HEAD_OCTETS):
-        raise GatewayError(Reason.BAD_REQUEST, "the head has a control character")
+    wrong = wrong_forever(received)
+    if wrong:
+        raise GatewayError(Reason.BAD_REQUEST, f"the head has {wrong}")
     line_end = received.find(b"\r\n")
     if line_end >= 0:
         _request_line(bytes(received[:line_end]), limits)
@@ -203,8 +209,9 @@ def check_partial_response(received: bytes | bytearray, limits: HeadLimits) -> N
     start = bytes(received[:12])
     if not (b"HTTP/1.1 ".startswith(start[:9]) or b"HTTP/1.0 ".startswith(start[:9])):
         raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"the answer begins with {quote(bytes(received[:64]))}")
-    if has_bare_line_end(received):
-        raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, "a line of the answer's head ends in a bare CR or LF")
+    wrong = wrong_forever(received)
+    if wrong:
+        raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"the answer's head has {wrong}")
     line_end = received.find(b"\r\n")
     if line_end >= 0:
         _status_line(bytes(received[:line_end]))

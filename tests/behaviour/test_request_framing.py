@@ -277,3 +277,24 @@ async def test_a_flood_after_a_refused_request_is_not_read_for_ever(open_gateway
         await browser.wait(lambda: browser.writable or browser.closed, "the flood is read or refused")
     assert browser.end
     await until(lambda: not gateway.edge.connections, "the flooded connection is cut off")
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        b"GET / HTTP/1.1\r\nHost: <app>\r\r\n",
+        b"GET / HTTP/1.1\r\nHost: <app>\r\nX: a\r\r",
+        b"GET / HTTP/1.1\r\r\n",
+        b"\r\r",
+        b"GET / HTTP/1.1\r\nHost: <app>\r\nX: a\r\n b",
+        b"POST / HTTP/1.1\r\nHost: <app>\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: a\r\r\n",
+        b"POST / HTTP/1.1\r\nHost: <app>\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\r",
+    ],
+)
+async def test_what_can_never_become_valid_is_not_waited_for(gateway: Gateway, beginning: bytes) -> None:
+    """The rest never comes, and the deadline of a head (10 s) is further away than a test waits."""
+    app = await gateway.app()
+    browser = await gateway.connect()
+    browser.send(beginning.replace(b"<app>", app.host))
+    assert (await browser.answer()).status == 400
+    assert await browser.eof() == b""

@@ -263,6 +263,12 @@ AT_ONCE = [
     b"5\r\nhello\n",
     b"0\r\nX: a\n",
     b"0\r\nX: a\rb",
+    b"0\r\nX: a\r\r\n",
+    b"0\r\nX: a\r\r",
+    b"0\r\n\r\r",
+    b"0\r\n X",
+    b"0\r\nX: a\r\n b",
+    b"0\r\nX: \0",
 ]
 
 

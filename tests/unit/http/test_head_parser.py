@@ -5,10 +5,13 @@ A row is a whole head (or its part) and what becomes of it. What the fields mean
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 
 from gateway.errors import GatewayError, Reason
 from gateway.http.head_parser import (
+    HEAD_END,
     FieldSectionError,
     FieldSectionTooLarge,
     HeadLimits,
@@ -462,6 +465,9 @@ PARTIAL_REFUSED = [
     (b"GET / HTTP/1.1\nHost: a", Reason.BAD_REQUEST),
     (b"GET / HTTP/1.1\r\nHost: a\nX", Reason.BAD_REQUEST),
     (b"\n", Reason.BAD_REQUEST),
+    (b"GET / HTTP/1.1\r\nX: a\r\r\n", Reason.BAD_REQUEST),
+    (b"GET / HTTP/1.1\r\nX: a\r\r", Reason.BAD_REQUEST),
+    (b"GET / HTTP/1.1\r\nX: a\r\n\tb", Reason.BAD_REQUEST),
     (b"GET / HTTP/1.1\r\nX: a\rb", Reason.BAD_REQUEST),
     (b"GET / HTTP/1.1\r\nX: \0", Reason.BAD_REQUEST),
     (b"GET / HTTP/1.1\r\nX: \x7f", Reason.BAD_REQUEST),
@@ -488,6 +494,39 @@ def test_no_beginning_of_a_valid_head_is_refused(block: bytes) -> None:
     for cut in range(len(block)):
         check_partial_head(block[:cut], LIMITS)
     parse_request_head(block, LIMITS)
+
+
+def continuations() -> list[tuple[bytes, bool]]:
+    """Every unfinished section of up to six pieces, and whether anything that may follow makes it a valid one."""
+    found = []
+    for count in range(7):
+        for pieces in product((b"a:b", b" ", b"\r", b"\n"), repeat=count):
+            beginning = request()[:-2] + b"".join(pieces)
+            if HEAD_END not in beginning:
+                found.append((beginning, any(is_valid(beginning + rest) for rest in (b"", *ENDS))))
+    return found
+
+
+ENDS = (b"\n", b"\r\n", b"\n\r\n", b"\r\n\r\n", b"a:b\r\n\r\n", b"\na:b\r\n\r\n")
+
+
+def is_valid(block: bytes) -> bool:
+    if not block.endswith(HEAD_END):
+        return False
+    try:
+        parse_request_head(block, LIMITS)
+    except GatewayError:
+        return False
+    return True
+
+
+def test_an_unfinished_head_is_refused_exactly_when_nothing_can_complete_it() -> None:
+    for beginning, can_be_completed in continuations():
+        if can_be_completed:
+            check_partial_head(beginning, LIMITS)
+        else:
+            with pytest.raises(GatewayError):
+                check_partial_head(beginning, LIMITS)
 
 
 @pytest.mark.parametrize(("size", "accepted"), [(32 * 1024, True), (32 * 1024 + 1, False)])
@@ -601,6 +640,9 @@ PARTIAL_ANSWERS = [
     (b"\x15\x03\x03", Reason.HTTP_PROTOCOL_ERROR),
     (b"HTTP/1.1 200 OK\nX: a", Reason.HTTP_PROTOCOL_ERROR),
     (b"HTTP/1.1 200 O\rK", Reason.HTTP_PROTOCOL_ERROR),
+    (b"HTTP/1.1 200 OK\r\nX: a\r\r\n", Reason.HTTP_PROTOCOL_ERROR),
+    (b"HTTP/1.1 200 OK\r\nX: a\r\n b", Reason.HTTP_PROTOCOL_ERROR),
+    (b"HTTP/1.1 200 OK\r\nX: \0", Reason.HTTP_PROTOCOL_ERROR),
     (b"HTTP/1.1 abc\r\n", Reason.HTTP_PROTOCOL_ERROR),
     (b"HTTP/1.1 200 OK\r\nX: " + b"v" * 32 * 1024, Reason.HTTP_RESPONSE_HEADER_SECTION_SIZE),
 ]
