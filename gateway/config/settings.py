@@ -58,7 +58,8 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Plain HTTP listeners; `plain` says what they are for."""
 
     plain: Annotated[Literal["forward", "redirect"], choice("forward", "redirect")] = "forward"
-    """Plain listeners either forward, because an HTTP balancer ended TLS, or answer 308 with the https URL."""
+    """Plain listeners either forward, because an HTTP balancer ended TLS, or answer 308 with the https URL (names under
+    `domains` only)."""
 
     proxy_protocol: Annotated[Literal["off"], choice("off", later=("require",))] = "off"
     """Whether connections begin with a PROXY header. Configured, never guessed: a guess lets anybody forge one."""

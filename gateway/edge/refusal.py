@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from gateway.errors import GatewayError, Reason
+from gateway.hostname import HostnameParser
 from gateway.http.message import RequestHead, ResponseHead, Section
 from gateway.http.phrases import phrase_for
 from gateway.observe.access_log import MAX_TEXT, AccessRecord, shown
@@ -61,13 +62,22 @@ def plain_on_tls(request: RequestHead) -> GatewayError:
     return GatewayError(Reason.PLAIN_HTTP_ON_TLS_PORT, f"use https://{request.authority.decode('latin-1')}")
 
 
-def redirect_to_https(public_port: int) -> Refusal:
-    """The refusal of a `plain = "redirect"` listener: 308 keeps the method (RFC 9110 section 15.4.9)."""
-    suffix = b"" if public_port == 443 else b":%d" % public_port
+def redirect_to_https(domains: Sequence[str], public_port: int) -> Refusal:
+    """The refusal of a `plain = "redirect"` listener: 308 keeps the method (RFC 9110 section 15.4.9).
 
-    def redirect(request: RequestHead) -> ResponseHead:
-        name = request.authority
-        name = name[: name.index(b"]") + 1] if name.startswith(b"[") else name.partition(b":")[0]
+    Only a name under `domains` is sent on its way: with whatever Host names, anybody's links would lead anywhere and
+    look like ours. A name there that is no sandbox's is told so over https.
+    """
+    suffix = b"" if public_port == 443 else b":%d" % public_port
+    parser = HostnameParser(domains)
+
+    def redirect(request: RequestHead) -> GatewayError | ResponseHead:
+        try:
+            parser.parse(request.authority.decode("latin-1"))
+        except GatewayError as error:
+            if error.reason is Reason.UNKNOWN_DOMAIN:
+                return GatewayError(error.reason, error.detail)
+        name = request.authority.partition(b":")[0]
         location = b"https://" + name + suffix + (request.target if request.target != b"*" else b"/")
         return ResponseHead(308, phrase_for(308), Section([(b"Location", location), (b"Content-Length", b"0")]))
 

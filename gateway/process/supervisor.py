@@ -66,7 +66,8 @@ class Supervisor:
         if settings.edge.listen:
             pairs = [CertificatePair(pair.cert, pair.key) for pair in settings.tls.certificates]
             tls = server_context(pairs, minimum_version=settings.tls.minimum_version)
-        plain = redirect_to_https(settings.edge.public_port) if settings.edge.plain == "redirect" else None
+        edge = settings.edge
+        plain = redirect_to_https(edge.domains, edge.public_port) if edge.plain == "redirect" else None
         doors: list[list[Door]] = [[] for _ in range(count)]
         for listen in settings.edge.listen:
             for slot, sock in zip(doors, bind(listen, slots=count), strict=True):
