@@ -2,7 +2,7 @@
 # ARGS reaches the program: make run ARGS=5000, make test ARGS="tests/unit -k hostname". PYTHON=… chooses the interpreter.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench format constraints clean
+.PHONY: help run test test-pythons check bench format constraints clean
 
 VENV := .venv
 MEASURED := .venv-bench
@@ -12,8 +12,8 @@ RUNTIME := $(VENV)/.installed
 TOOLS := $(VENV)/.installed-tools
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1|/p' Makefile | while IFS='|' read -r target what; do \
-		printf '  make %-12s %s\n' "$$target" "$$what"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r target what; do \
+		printf '  make %-14s %s\n' "$$target" "$$what"; done
 
 run: $(RUNTIME) ## the gateway on this machine, with a local CA and a demo app
 	@$(VENV)/bin/gateway dev $(ARGS)
@@ -21,6 +21,11 @@ run: $(RUNTIME) ## the gateway on this machine, with a local CA and a demo app
 test: $(TOOLS) ## everything the tests need, then all tests
 	@if [ -f tests/setup.sh ]; then bash tests/setup.sh; fi
 	@$(VENV)/bin/python -m pytest $(ARGS)
+
+# Asked of .venv's Python, which finds the others; each gets an environment under .venv-pythons/.
+test-pythons: $(TOOLS) ## the tests on every supported Python of this machine (ARGS=--ends: the oldest and the newest)
+	@if [ -f tests/setup.sh ]; then bash tests/setup.sh; fi
+	@$(VENV)/bin/python tests/pythons.py $(ARGS)
 
 # Tests are not part of it: .ci/run calls both, and running them twice would prove nothing more.
 check: $(TOOLS) ## format, lint, types, import contracts
@@ -48,7 +53,7 @@ constraints: $(RUNTIME) ## newest versions of everything, pinned anew in constra
 	  cat "$$scratch/freeze"; } > constraints.txt
 
 clean: ## remove the virtual environment and caches; certificates stay
-	rm -rf $(VENV) $(MEASURED) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(MEASURED) .venv-pythons .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 # Asked in this order because the first is what the user means by Python; the others serve systems whose python3 is old.
 # A candidate is run, not only found: version managers leave shims that point at nothing.
