@@ -146,7 +146,8 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """From SYN to connected (Caddy 3 s, Envoy 5 s). A refusal is reported at once, not after this."""
 
     response_header_timeout: Seconds = 5 * MINUTE
-    """From the request's last byte to the response head (Envoy's stream idle timeout)."""
+    """From the request's last byte to the response head (Envoy's stream idle timeout). A visitor who reads slowly does
+    not lengthen it, and an answer that could not be read for that reason is not late."""
 
     idle_timeout: Seconds = 60.0
     """How long an unused connection is kept for the next request (nginx upstream keepalive_timeout)."""
@@ -180,11 +181,13 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     than the balancer's own (AWS ALB 60 s: 75 s; Google 600 s: 620 s), or requests race with the close."""
 
     body_idle: Seconds = 60.0
-    """A body without progress, each way (nginx client_body_timeout and send_timeout). Reset by every byte that moves:
-    there is no total, uploads and event streams may last."""
+    """A request body without progress before its answer has begun, and a reader that takes nothing (nginx
+    client_body_timeout and send_timeout). Reset by every byte that moves: there is no total, uploads may last. It does
+    not run while the app is the one that takes no more."""
 
     tunnel_idle: Seconds = HOUR
-    """A tunnel (WebSocket) without a byte either way (ours: editors sit idle for minutes, nobody for an hour)."""
+    """A tunnel (WebSocket) without a byte either way (ours: editors sit idle for minutes, nobody for an hour). An answer
+    that has begun (an event stream) has as long, and so has a request body still open then: it is a conversation."""
 
     half_closed: Seconds = 30.0
     """A tunnel of which one side has finished sending (ours): bounds what a peer that never closes can hold."""

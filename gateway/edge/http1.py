@@ -6,24 +6,23 @@
 
 Octets that came too early (pipelined requests, a body that upstream does not take yet, what a browser sends along
 with an upgrade) stay unread in `_held`, at most `limits.buffer_bytes` and one read; past that the transport is
-paused. A connection has exactly one deadline, whose meaning is the phase's; the sweeper calls `expire`.
+paused. What each phase waits for, and for how long, is in deadlines.py.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from enum import Enum, auto
 from math import inf
 from typing import TYPE_CHECKING
 
-from gateway.edge.connection import DownstreamConnection
+from gateway.edge.deadlines import CLOSED, EXCHANGE, HEAD, IDLE, LINGER, TUNNEL, TimedConnection
 from gateway.edge.exchange import Exchange
 from gateway.edge.forwarded import Peer
 from gateway.edge.refusal import Refusal, reply
 from gateway.errors import GatewayError, Reason
 from gateway.http import serialize
-from gateway.http.body import BodyError, BodyReader, CloseReader, reader_for
+from gateway.http.body import BodyError, CloseReader, reader_for
 from gateway.http.head_parser import HEAD_END, check_partial_head, parse_request_head
 from gateway.http.message import BY_CLOSE, BY_LENGTH, CHUNKED, NO_BODY, Fields, RequestHead, ResponseHead
 
@@ -36,58 +35,33 @@ PIPELINED_PER_TURN = 16
 """Requests answered from one read before other connections get their turn (CVE-2026-54273 counted none)."""
 
 
-class Phase(Enum):
-    """See the drawing above."""
-
-    IDLE = auto()
-    HEAD = auto()
-    EXCHANGE = auto()
-    TUNNEL = auto()
-    LINGER = auto()
-    CLOSED = auto()
-
-
-IDLE, HEAD, EXCHANGE, TUNNEL, LINGER, CLOSED = Phase
-"""By themselves: through its class, CPython 3.11 takes 0.1 µs to find a member, thirty times a request."""
-
-
-class Http1Downstream(DownstreamConnection):
+class Http1Downstream(TimedConnection):
     """A `DownstreamStream`, and the protocol object of its transport."""
 
     __slots__ = (
         "_chunked",
-        "_ended",
         "_eof",
-        "_exchange",
         "_head",
         "_held",
         "_keep_alive",
         "_out",
-        "_paused",
         "_processing",
-        "_reader",
         "_reading",
         "_refusal",
         "_yielding",
-        "phase",
     )
 
     def __init__(self, edge: Edge, peer: Peer, on_close: Callable[[], None], refusal: Refusal | None = None) -> None:
         super().__init__(edge, peer, on_close)
         self._refusal = refusal
-        self.phase = IDLE
-        self._exchange: Exchange | None = None  # set exactly in EXCHANGE and TUNNEL
         self._head: RequestHead | None = None  # of the exchange
-        self._reader: BodyReader | None = None  # None: the request's body is complete (or there is none)
         self._held = b""  # octets not read yet
-        self._paused = False  # upstream takes no request body for now
         self._reading = True  # the transport reads
         self._processing = False  # `_process` is on the stack
         self._yielding = False  # `_go_on` is scheduled
         self._out: list[bytes] = []  # written at the next flush
         self._chunked = False  # the response body goes out chunked
         self._keep_alive = True  # decided with each response head
-        self._ended = False  # one direction is closed: downstream's, or in a tunnel upstream's
         self._eof = False  # downstream's is; what came before waits in `_held` if it could not be read yet
 
     def __repr__(self) -> str:
@@ -170,6 +144,8 @@ class Http1Downstream(DownstreamConnection):
             self._exchange.downstream_drained()
         elif self._held:
             self._process_held()
+        elif self.phase is IDLE and self._edge.draining:
+            self._close()  # see drain
 
     # --- reading -------------------------------------------------------------------------------------------------
 
@@ -264,6 +240,7 @@ class Http1Downstream(DownstreamConnection):
         else:
             section = head.section
             self._reader = reader_for(head.framing, section.content_length, limits, len(section.fields))
+            self._conversing = False
             self._set_deadline()
         if self._refusal is not None:
             self._refuse(head, self._refusal(head))
@@ -271,12 +248,6 @@ class Http1Downstream(DownstreamConnection):
         self._exchange = exchange = Exchange(edge, self, head)
         exchange.begin()
         return data[end:]
-
-    def _head_begins(self) -> None:
-        if self.phase is IDLE:
-            self.phase = HEAD
-            # Absolute: an inactivity timer never fires against one byte now and then (slowloris).
-            self.deadline = self._edge.clock() + self._edge.timeouts.request_header
 
     def _read_body(self, data: bytes) -> bytes:
         """Passes on the request body (or a tunnel's octets) at the start of `data`; what follows it, or what of it is
@@ -322,6 +293,9 @@ class Http1Downstream(DownstreamConnection):
             # The end of a close-delimited body cannot be told from a truncation; with chunks it can.
             framing = CHUNKED
         self._chunked = framing is CHUNKED
+        if self._reader is not None:
+            self._conversing = True
+            self._set_deadline()
         # A request body still on its way when the answer begins would have to be read to its end for nothing.
         self._keep_alive = (
             request.keep_alive and self._reader is None and framing is not BY_CLOSE and not self._edge.draining
@@ -365,7 +339,7 @@ class Http1Downstream(DownstreamConnection):
         out = self._out
         if out:
             self._out = []
-            if self.phase is TUNNEL or self._ended:
+            if self.phase is TUNNEL or self._ended or self._conversing:
                 self._set_deadline()
             self._transport.write(out[0] if len(out) == 1 else b"".join(out))
 
@@ -379,11 +353,11 @@ class Http1Downstream(DownstreamConnection):
 
     def pause(self) -> None:
         self._paused = True
-        self._set_deadline()
+        self._set_body_deadline()
 
     def resume(self) -> None:
         self._paused = False
-        self._set_deadline()
+        self._set_body_deadline()
         if self._held and not self._processing:
             self._process_held()
         elif self._exchange is not None:
@@ -440,46 +414,7 @@ class Http1Downstream(DownstreamConnection):
         else:
             self._transport.abort()
 
-    # --- deadlines and endings -----------------------------------------------------------------------------------
-
-    def _set_deadline(self) -> None:
-        """The deadline of the phase as it is now; every call is a sign of progress."""
-        phase = self.phase
-        if phase is HEAD:
-            return  # absolute, see _head_begins
-        edge = self._edge
-        timeouts = edge.timeouts
-        if self._write_full:
-            self.deadline = edge.clock() + timeouts.body_idle
-        elif phase is IDLE:
-            self.deadline = edge.clock() + timeouts.idle
-        elif phase is TUNNEL:
-            self.deadline = edge.clock() + (timeouts.half_closed if self._ended else timeouts.tunnel_idle)
-        elif phase is EXCHANGE and self._reader is not None and not self._paused:
-            self.deadline = edge.clock() + timeouts.body_idle
-        elif phase is EXCHANGE and self._ended:
-            self.deadline = edge.clock() + timeouts.half_closed
-        elif phase is EXCHANGE:
-            self.deadline = inf  # the sandbox's turn; the upstream connection has a deadline of its own
-
-    def expire(self, now: float) -> None:
-        phase = self.phase
-        if phase is LINGER:
-            self._expire_lingering(now)
-        elif self._write_full and self._takes_octets():
-            self._set_deadline()  # slow, but alive
-        elif phase is HEAD:
-            allowed = self._edge.timeouts.request_header
-            self._refuse_unread(GatewayError(Reason.REQUEST_TIMEOUT, f"the head was not complete after {allowed:g} s"))
-        elif phase is EXCHANGE and not self._write_full and not self._ended and self._exchange is not None:
-            allowed = self._edge.timeouts.body_idle
-            self._exchange.fail(GatewayError(Reason.REQUEST_TIMEOUT, f"the body stood still for {allowed:g} s"))
-        elif phase is IDLE and not self._write_full:
-            self._close()
-        else:
-            self._transport.abort()
-            if self._exchange is not None:
-                self._exchange.downstream_lost("it stopped taking octets" if self._write_full else "it was silent")
+    # --- endings -------------------------------------------------------------------------------------------------
 
     def _begin_linger(self) -> None:
         super()._begin_linger()

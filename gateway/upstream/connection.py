@@ -149,26 +149,32 @@ class Http1Upstream(asyncio.Protocol):
             self._transport.write(out[0] if len(out) == 1 else b"".join(out))
             if self.state is HEAD:
                 self.deadline = self._clock() + self._pool.timeouts.response_header
+            elif self.state is BODY:
+                self._await_body()  # the answer may wait for what is being sent: a conversation
         self._out = []
 
     def pause(self) -> None:
         if not self._paused and self.state is not CLOSED:
             self._paused = True
-            if self.state is not TUNNEL:  # see retire
-                self.deadline = inf  # downstream's slowness is not the sandbox's fault
+            self._await_body()
             self._transport.pause_reading()
 
     def resume(self) -> None:
         if self._paused:
             self._paused = False
             if self.state is not CLOSED and not self._transport.is_closing():
-                if self.state is not TUNNEL:  # see _switch
-                    idle = BEGINNING_TIMEOUT if self._awaits_body else self._pool.timeouts.response_idle
-                    self.deadline = self._clock() + idle
+                self._await_body()
+                if self.state is HEAD and self.deadline == inf:  # see expire
+                    self.deadline = self._clock() + self._pool.timeouts.response_header
                 if self.state is BODY and self._held:
                     self._pool.call_soon(self._go_on)  # and then read on
                 else:
                     self._transport.resume_reading()
+
+    def _await_body(self) -> None:
+        """Begins a body's time anew, of which there is no end while downstream is the slow one; no other state's."""
+        if self.state is BODY:
+            self.deadline = inf if self._paused else self._clock() + self._pool.timeouts.response_idle
 
     def release(self) -> None:
         response = self._response
@@ -246,9 +252,11 @@ class Http1Upstream(asyncio.Protocol):
         """The deadline has passed: what that means depends on what was awaited."""
         timeouts = self._pool.timeouts
         if self._awaits_body:
-            self._pass_on()
+            self._read_head(b"", patient=False)
             if self._sink is not None:
                 self._sink.flush_response()
+        elif self.state is HEAD and self._paused and not self.is_alive():
+            self.deadline = inf  # it did answer, and downstream has yet to make room before that can be read
         elif self.state is HEAD:
             detail = f"no answer within {timeouts.response_header:g} s"
             self._fail(GatewayError(Reason.HTTP_RESPONSE_TIMEOUT, detail))
@@ -276,7 +284,7 @@ class Http1Upstream(asyncio.Protocol):
             if state is HEAD:
                 self._read_head(data)
             elif state is BODY:
-                self.deadline = self._clock() + self._pool.timeouts.response_idle
+                self._await_body()
                 self._read_body(data)
             elif state is TUNNEL:
                 self._deliver_tunnel(data)
@@ -356,8 +364,8 @@ class Http1Upstream(asyncio.Protocol):
         at_once = framing is BY_LENGTH and len(data) == head.content_length  # as most answers come: no need to count
         if not at_once and framing is not NO_BODY:
             self._reader = reader_for(framing, head.content_length, limits, len(head.section.fields))
-            self.deadline = self._clock() + self._pool.timeouts.response_idle
         self.state = BODY
+        self._await_body()
         sink.response_head(head)
         if at_once and self.state is BODY:
             sink.response_body(data)
@@ -388,10 +396,6 @@ class Http1Upstream(asyncio.Protocol):
             self._fail(failure)
             return False
         return True
-
-    def _pass_on(self) -> None:
-        """The beginning of the body did not come: the answer goes downstream unread."""
-        self._read_head(b"", patient=False)
 
     def _read_body(self, data: bytes) -> None:
         reader, sink = self._reader, self._sink
@@ -466,7 +470,7 @@ class Http1Upstream(asyncio.Protocol):
     def _lost(self, exc: Exception | None) -> None:
         """The sandbox closed, cleanly or not."""
         if self._awaits_body:
-            self._pass_on()
+            self._read_head(b"", patient=False)
         state = self.state
         how = "reset the connection" if exc is not None else "closed the connection"
         if state is HEAD:
