@@ -19,6 +19,7 @@ from gateway import __version__
 from gateway.config import Loaded, load, render_effective
 from gateway.errors import UserError
 from gateway.hostname import is_sandbox_id
+from gateway.tls import openssl
 
 if TYPE_CHECKING:
     from gateway.process.sandboxes import Records
@@ -219,12 +220,14 @@ def _load(options: argparse.Namespace, *, serve: bool) -> Loaded:
 
 
 def _dev(options: argparse.Namespace) -> int:
-    # Imported here: `gateway check` and `gateway --help` need no event loop, and start in a third of the time.
+    settings = _load(options, serve=False).settings
+    openssl.configure(settings.tls.groups)
+    # Imported here: `gateway check` and `gateway --help` need no event loop, and start in a third of the time. And
+    # whatever imports `ssl` has to come after OpenSSL's configuration.
     from gateway.observe import logs
     from gateway.process import dev
 
     colour = sys.stdout.isatty() and not options.no_color and not os.environ.get("NO_COLOR")
-    settings = _load(options, serve=False).settings
     logs.configure("text", settings.log.level)
     exposed = [dev.Exposed(sandbox_id, port) for sandbox_id, port in options.exposed]
     return dev.run(
@@ -233,27 +236,35 @@ def _dev(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    settings = _load(options, serve=True).settings
+    openssl.configure(settings.tls.groups)
     from gateway.observe import logs
     from gateway.process.supervisor import Supervisor
 
-    settings = _load(options, serve=True).settings
     logs.configure(settings.log.format, settings.log.level)
     return Supervisor(settings).run()
 
 
 def _check(options: argparse.Namespace) -> int:
-    from gateway.directory import backends
-    from gateway.tls.context import CertificatePair, check_pair
-
     loaded = _load(options, serve=True)
-    for pair in loaded.settings.tls.certificates:
-        check_pair(CertificatePair(pair.cert, pair.key))
+    tls = loaded.settings.tls
+    openssl.configure(tls.groups)
+    from gateway.directory import backends
+    from gateway.tls import in_force
+    from gateway.tls.context import CertificatePair, costly_key, server_context
+
+    pairs = [CertificatePair(pair.cert, pair.key) for pair in tls.certificates]
+    notes: list[str] = []
+    if pairs:
+        context = server_context(pairs, minimum_version=tls.minimum_version, groups=tls.groups)
+        agreed, differences = in_force.report(context, tls.groups)
+        notes = [agreed, *differences, *filter(None, map(costly_key, pairs))]
     directory = backends.check(loaded.settings.directory)
     rows = [(path, _without_password(path, value), origin) for path, value, origin in render_effective(loaded)]
     width = max(len(f"{path} = {value}") for path, value, _ in rows if len(value) <= 40)
     for path, value, origin in rows:
         print(f"{f'{path} = {value}':<{width}}  # {origin}")
-    print(f"\n{options.config}: ok; {directory}")
+    print("\n" + "".join(f"{note}\n" for note in notes) + f"{options.config}: ok; {directory}")
     return 0
 
 

@@ -42,6 +42,10 @@ def _no_certificate(settings: Settings) -> str | None:
     )
 
 
+def _no_group(settings: Settings) -> str | None:
+    return None if settings.tls.groups else 'at least one is needed, e.g. ["X25519", "P-256"]'
+
+
 def _same_socket(settings: Settings) -> str | None:
     # Workers bind with SO_REUSEPORT, so the kernel would not object: it would hand connections to either, at random.
     shared = {str(listen) for listen in settings.edge.listen_plain} & {str(listen) for listen in settings.edge.listen}
@@ -101,6 +105,7 @@ RULES = (
     Rule("edge.domains", (), True, _no_domain),
     Rule("edge.listen", ("edge.listen_plain",), True, _no_listener),
     Rule("tls.certificates", ("edge.listen",), True, _no_certificate),
+    Rule("tls.groups", (), False, _no_group),
     Rule("edge.listen_plain", ("edge.listen",), False, _same_socket),
     Rule("admin.listen", _LISTENERS, False, _admin_is_public),
     Rule("admin.token_file", ("admin.listen",), False, _admin_without_token),

@@ -98,6 +98,14 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     minimum_version: Annotated[Literal["1.2", "1.3"], choice("1.2", "1.3")] = "1.2"
     """1.0 and 1.1 are forbidden by RFC 8996."""
 
+    groups: Annotated[
+        tuple[str, ...],
+        ListOf(choice("X25519MLKEM768", "X25519", "P-256", "P-384", "P-521"), unique=True),
+    ] = ("X25519MLKEM768", "X25519", "P-256", "P-384")
+    """Key exchanges agreed to, the best first (nginx ssl_ecdh_curve; Go's default but for P-521, which no browser has).
+    What OpenSSL does not know of them is left out. No finite-field group is to be had: a handshake with ffdhe8192 takes
+    a tenth of a second of CPU. OPENSSL_CONF in the environment goes before this; `gateway check` says what holds."""
+
 
 class Directory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[directory]`: where sandbox ids are looked up, and how long an answer is kept."""

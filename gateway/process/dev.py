@@ -39,7 +39,7 @@ from gateway.process.explain import make_context
 from gateway.process.sockets import bind
 from gateway.process.worker import finish_up
 from gateway.tasks import Tasks
-from gateway.tls import local_ca
+from gateway.tls import in_force, local_ca
 from gateway.tls.context import CertificatePair, server_context
 
 log = logging.getLogger("gateway.process")
@@ -86,7 +86,10 @@ class _Stage:
 def run(settings: Settings, options: DevOptions) -> int:
     """Runs until Ctrl-C or SIGTERM; returns the exit status. Raises UserError with one sentence."""
     certificates = local_ca.ensure(options.certs, options.domain)
-    tls = server_context([CertificatePair(certificates.certificate, certificates.key)])
+    groups = settings.tls.groups
+    tls = server_context([CertificatePair(certificates.certificate, certificates.key)], groups=groups)
+    for difference in in_force.report(tls, groups)[1]:
+        log.warning(difference)
     token = read_token(settings.admin.token_file)
     # Both families: which one a browser tries first for *.localhost is its own business.
     sockets = bind(Listen(LOOPBACK, options.listen_port))

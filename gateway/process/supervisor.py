@@ -29,6 +29,7 @@ from gateway.edge.refusal import redirect_to_https
 from gateway.process import admin, memory, worker
 from gateway.process.sockets import bind
 from gateway.process.worker import Door, Slot
+from gateway.tls import in_force
 from gateway.tls.context import CertificatePair, server_context
 
 log = logging.getLogger("gateway.process")
@@ -65,7 +66,11 @@ class Supervisor:
         tls = None
         if settings.edge.listen:
             pairs = [CertificatePair(pair.cert, pair.key) for pair in settings.tls.certificates]
-            tls = server_context(pairs, minimum_version=settings.tls.minimum_version)
+            tls = server_context(pairs, minimum_version=settings.tls.minimum_version, groups=settings.tls.groups)
+            agreed, differences = in_force.report(tls, settings.tls.groups)
+            log.info(agreed)
+            for difference in differences:
+                log.warning(difference)
         edge = settings.edge
         plain = redirect_to_https(edge.domains, edge.public_port) if edge.plain == "redirect" else None
         doors: list[list[Door]] = [[] for _ in range(count)]

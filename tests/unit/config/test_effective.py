@@ -24,6 +24,7 @@ websocket_errors = "close"
 [tls]
 certificates = [{ cert = "c\\"1.pem", key = "k\\\\1.key" }, { cert = "ü.pem", key = "tab\\t.key" }]
 minimum_version = "1.3"
+groups = ["P-521", "X25519"]
 [directory]
 backend = "dns"
 path = "elsewhere.toml"

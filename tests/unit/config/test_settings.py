@@ -28,6 +28,7 @@ websocket_errors = "status"
 [tls]
 certificates = []
 minimum_version = "1.2"
+groups = ["X25519MLKEM768", "X25519", "P-256", "P-384"]
 
 [directory]
 backend = "sqlite"

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 
 from gateway.tls import context as module
 from gateway.tls import local_ca
-from gateway.tls.context import CertificateError, CertificatePair, check_pair, server_context
+from gateway.tls.context import CertificateError, CertificatePair, check_pair, costly_key, server_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,6 +138,23 @@ def test_the_browser_chooses_among_good_ciphers(make_pair: MakePair) -> None:
         assert cipher is not None
         chosen.append((first, cipher[0]))
     assert [first for first, _ in chosen] == [got for _, got in chosen]
+
+
+@pytest.mark.parametrize(("bits", "costly"), [(2048, False), (3072, False), (3584, True)])
+def test_a_key_that_costs_much_cpu_is_told(tmp_path: Path, openssl: str, bits: int, costly: bool) -> None:
+    pair = CertificatePair(tmp_path / "cert.pem", tmp_path / "cert.key")
+    options = ["-x509", "-nodes", "-newkey", f"rsa:{bits}", "-subj", "/CN=x", "-days", "1"]
+    files = ["-out", str(pair.cert), "-keyout", str(pair.key)]
+    subprocess.run([openssl, "req", *options, *files], check=True, capture_output=True)
+    assert costly_key(pair) == (
+        f"{pair.cert}: with RSA of {bits} bits a new connection takes ten times the CPU it takes with P-256"
+        if costly
+        else ""
+    )
+
+
+def test_a_key_of_an_elliptic_curve_costs_little(make_pair: MakePair) -> None:
+    assert costly_key(make_pair("a.example")) == ""
 
 
 def test_what_is_off(make_pair: MakePair) -> None:
