@@ -159,11 +159,13 @@ async def _serve(stage: _Stage, banner: str, colour: bool) -> None:
         loop.add_signal_handler(number, finish.set)
     listeners = [Listener(edge, sock, tls) for sock, tls in stage.doors]
     memory.settle()
+    collector = memory.Collector(loop, lambda: edge.connections)
     print(banner, flush=True)
     await finish.wait()
     for listener in listeners:
         listener.close()
     await finish_up(edge, DRAIN_SECONDS)
+    collector.close()
     for runner in runners:
         await runner.cleanup()
     await tasks.cancel()

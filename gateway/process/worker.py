@@ -24,6 +24,7 @@ from gateway.edge.listener import Listener, OwnListeners
 from gateway.edge.refusal import Refusal
 from gateway.errors import UserError
 from gateway.observe.access_log import AccessLog, LineLog, NoLog, json_lines, text_lines
+from gateway.process import memory
 
 log = logging.getLogger("gateway.process")
 
@@ -89,6 +90,7 @@ async def _serve(settings: Settings, slot: Slot) -> None:
     loop.add_signal_handler(signal.SIGTERM, finish.set)
     loop.add_reader(slot.lifeline, finish.set)
     loop.add_reader(slot.channel, _answer, slot, edge)
+    collector = memory.Collector(loop, lambda: edge.connections)
     edge.tasks.spawn(directory.watch(edge.records_changed), "directory watch")
     listeners = [Listener(edge, door.socket, door.tls, door.refusal) for door in slot.doors]
     log.debug("worker %d ready", slot.number)
@@ -97,6 +99,7 @@ async def _serve(settings: Settings, slot: Slot) -> None:
     for listener in listeners:
         listener.close()
     await finish_up(edge, settings.process.drain_timeout)
+    collector.close()
     await directory.close()
 
 
