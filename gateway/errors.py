@@ -470,6 +470,31 @@ class GatewayError(Exception):
         self.open_ports = open_ports
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
 
+    def failure(self) -> Failure:
+        """What it says, to be kept: an exception that was raised leads to frames, and they to all that was at work."""
+        return Failure(self.reason, self.detail, self.observed, self.process, self.open_ports)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a GatewayError says, as a value: for whoever remembers it, or tells it to several.
+
+    An exception must not be either. Raised, it holds its traceback, whose frames hold what they worked on, often the
+    exception itself: a cycle for the garbage collector. Raised again for another, its traceback grows.
+    """
+
+    reason: Reason
+    detail: str = ""
+    observed: tuple[str, ...] = ()
+    process: str = ""
+    open_ports: tuple[int, ...] = ()
+
+    def error(self) -> GatewayError:
+        """A new exception that says it; raise it from where no variable holds it."""
+        return GatewayError(
+            self.reason, self.detail, observed=self.observed, process=self.process, open_ports=self.open_ports
+        )
+
 
 class UserError(Exception):
     """A mistake of whoever runs the command: one sentence on stderr, no traceback, exit status 1."""

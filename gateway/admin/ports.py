@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from gateway.directory.sandbox import Sandbox
-from gateway.errors import GatewayError, Reason
+from gateway.errors import Failure, GatewayError, Reason
 from gateway.explain.engine import DIAL, LOOK, Context
 from gateway.upstream.pool import Pool
 
@@ -65,14 +65,14 @@ async def _dial(sandbox: Sandbox, port: int, context: Context) -> str:
         await pool.dial((sandbox.origin, port))
     except GatewayError as error:
         if error.reason is Reason.CONNECTION_REFUSED:
-            raise await _look(error, sandbox, port, context) from error
+            raise (await _look(error.failure(), sandbox, port, context)).error() from None
         raise
     finally:
         pool.close()
     return f"[{sandbox.address}]:{port} accepts connections"
 
 
-async def _look(refused: GatewayError, sandbox: Sandbox, port: int, context: Context) -> GatewayError:
+async def _look(refused: Failure, sandbox: Sandbox, port: int, context: Context) -> Failure:
     """`refused`, or that something listens on IPv4 only."""
     try:
         async with asyncio.timeout(LOOK):

@@ -16,6 +16,7 @@ from gateway.config import Settings
 from gateway.directory.cache import DirectoryCache
 from gateway.directory.sandbox import Directory, Sandbox
 from gateway.edge.forwarded import Address
+from gateway.edge.road import Road
 from gateway.edge.tls_transport import Buffers
 from gateway.errors import GatewayError, Reason
 from gateway.hostname import HostnameParser, Target
@@ -98,6 +99,7 @@ class Edge:
             allow_ipv4=settings.upstream.allow_ipv4,
             closed_ports=denied_ports | {port for _, port in own_listeners},
         )
+        self.road = Road(self.pool, self.directory, self.probe)
         self.host = settings.upstream.host
         self.read_buffer = memoryview(bytearray(READ_BUFFER))  # every downstream read lands here, one at a time
         self.outbox = Outbox(loop.call_soon)

@@ -43,9 +43,6 @@ IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
 DOWNSTREAM_CLOSED = 499
 """Status in the access log of a request whose sender left before an answer (nginx's number)."""
 
-_EVICTING = (Reason.CONNECTION_TIMEOUT, Reason.DESTINATION_IP_UNROUTABLE)
-"""A refusal proves a live host; silence and no route cast doubt on the record."""
-
 
 class Phase(Enum):
     """See the drawing above."""
@@ -127,9 +124,9 @@ class Exchange:
                     self._reused = True
                     self._send(upstream)
                     return
-                refused = edge.pool.refusals.instead_of_dialing(key)
-                if refused is not None:
-                    self.fail(refused)
+                known = edge.road.known_failure(key)
+                if known is not None:
+                    self.fail(known.error())
                     return
         except GatewayError as error:
             self.fail(error)
@@ -186,23 +183,9 @@ class Exchange:
             if upstream is not None:
                 self._reused = True
                 return upstream
-        try:
-            return await edge.pool.dial(key)
-        except GatewayError as error:
-            if error.reason in _EVICTING:
-                edge.directory.evict(target.sandbox_id)
-            elif error.reason is Reason.CONNECTION_REFUSED:
-                explained = await self._look(error)
-                edge.pool.refusals.remember(key, explained)
-                raise explained from None
-            raise
-
-    async def _look(self, refused: GatewayError) -> GatewayError:
-        """`refused` with what can be seen of the sandbox: is the app there, elsewhere?"""
-        sandbox, target = self._sandbox, self._target
-        assert sandbox is not None and target is not None  # both were needed to dial
-        findings = await self._edge.probe.look(sandbox.address, target.port, sandbox.ipv4)
-        return findings.explain(refused, str(sandbox.address), target.port)
+        sandbox = self._sandbox
+        assert sandbox is not None  # set with the key
+        return await edge.road.connect(key, sandbox)
 
     def _send(self, upstream: UpstreamStream) -> None:
         head, sandbox, target = self._head, self._sandbox, self._target

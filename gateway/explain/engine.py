@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from gateway.config import Settings
 from gateway.config.values import format_duration
 from gateway.directory.sandbox import Directory, DirectoryError, Sandbox
-from gateway.errors import GatewayError, Reason
+from gateway.errors import Failure, GatewayError, Reason
 from gateway.explain.question import Question, ask, page_request, websocket_request
 from gateway.explain.report import ROAD, Report, Step, Verdict
 from gateway.explain.url import Asked, read
@@ -210,10 +210,10 @@ class _Examination:
                 self._say_patience("dial", DIAL, self._settings.upstream.connect_timeout)
             if error.reason is not Reason.CONNECTION_REFUSED:
                 raise
-            refused = error
-        raise await self._look(refused, sandbox, target)
+            refused = error.failure()
+        raise (await self._look(refused, sandbox, target)).error()
 
-    async def _look(self, refused: GatewayError, sandbox: Sandbox, target: Target) -> GatewayError:
+    async def _look(self, refused: Failure, sandbox: Sandbox, target: Target) -> Failure:
         """`refused`, or what it turns out to be once somebody has looked what does listen there."""
         with self._step("ipv4") as note:
             note.verdict = "skipped"

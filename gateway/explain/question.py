@@ -12,7 +12,7 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 
-from gateway.errors import GatewayError
+from gateway.errors import Failure, GatewayError
 from gateway.http.head_parser import HeadLimits, parse_request_head
 from gateway.http.message import Fields, RequestHead, ResponseHead, Section
 from gateway.upstream.connection import Http1Upstream
@@ -69,7 +69,7 @@ class _Ear:
     """A `ResponseSink` that is interested in the final head, and in when it is all over."""
 
     def __init__(self) -> None:
-        self.head: asyncio.Future[ResponseHead] = asyncio.get_running_loop().create_future()
+        self.head: asyncio.Future[ResponseHead | Failure] = asyncio.get_running_loop().create_future()
         self.over = asyncio.Event()
 
     def informational(self, head: ResponseHead) -> None: ...
@@ -92,7 +92,7 @@ class _Ear:
     def upstream_failed(self, error: GatewayError) -> None:
         self.over.set()
         if not self.head.done():
-            self.head.set_exception(error)
+            self.head.set_result(error.failure())
 
 
 class _Sweeper:
@@ -123,6 +123,8 @@ async def ask(connection: Http1Upstream, question: Question) -> ResponseHead:
         connection.send_request(ear, question.head, question.host, question.added, question.request_id)
         connection.flush()
         head = await ear.head
+        if isinstance(head, Failure):
+            raise head.error()
         if head.status == 101:
             await _say_goodbye(connection, ear)
         return head

@@ -15,11 +15,11 @@ import asyncio
 import socket
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
-from gateway.errors import GatewayError, Reason
+from gateway.errors import Failure, Reason
 from gateway.problems import own_sockets
 from gateway.tasks import Tasks
 
@@ -75,16 +75,15 @@ class Findings:
     open_ports: tuple[int, ...] = ()
     """Other plausible ports where the sandbox's IPv6 address accepts connections, ascending."""
 
-    def explain(self, refused: GatewayError, ipv6: str, port: int) -> GatewayError:
-        """`refused` with the open ports added, or the error that says what listens on IPv4 only."""
+    def explain(self, refused: Failure, ipv6: str, port: int) -> Failure:
+        """`refused` with the open ports added, or the failure that says what listens on IPv4 only."""
         if self.ipv4 is None:
-            refused.open_ports = self.open_ports
-            return refused
+            return replace(refused, open_ports=self.open_ports)
         listener = self.ipv4
         facts = [refused.detail, *refused.observed]
         if listener.process:
             facts.append(f"the process is {listener.process} (pid {listener.pid})")
-        return GatewayError(
+        return Failure(
             Reason.IPV4_ONLY_LISTENER,
             f"something listens on {listener.address}:{listener.port} but not on [{ipv6}]:{port}",
             observed=tuple(fact for fact in facts if fact),

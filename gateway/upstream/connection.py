@@ -22,7 +22,7 @@ from enum import Enum, auto
 from math import inf
 from typing import TYPE_CHECKING, cast
 
-from gateway.errors import GatewayError, Reason
+from gateway.errors import Failure, GatewayError, Reason
 from gateway.http import serialize
 from gateway.http.body import BodyError, BodyReader, reader_for
 from gateway.http.head_parser import HEAD_END, check_partial_response, parse_response_head, quote
@@ -239,14 +239,14 @@ class Http1Upstream(asyncio.Protocol):
         elif self.state is TUNNEL:
             self.deadline = deadline
 
-    def stillborn(self) -> GatewayError | None:
+    def stillborn(self) -> Failure | None:
         """Why a connection just dialed is of no use: it may have ended before the dialing task went on."""
         if self.state is not CLOSED:
             return None
         if self.heard:  # SSH, SMTP and databases greet whoever connects
             detail = f"the app spoke before it was asked, beginning with {quote(self._held)}"
-            return evidence.judged(GatewayError(Reason.HTTP_PROTOCOL_ERROR, detail), self._held)
-        return GatewayError(Reason.CONNECTION_TERMINATED, "the app closed the connection before it was asked")
+            return evidence.judged(GatewayError(Reason.HTTP_PROTOCOL_ERROR, detail), self._held).failure()
+        return Failure(Reason.CONNECTION_TERMINATED, "the app closed the connection before it was asked")
 
     def expire(self, now: float) -> None:
         """The deadline has passed: what that means depends on what was awaited."""

@@ -24,7 +24,6 @@ from gateway.upstream.connection import Http1Upstream
 from gateway.upstream.evidence import TlsCheck
 from gateway.upstream.hints import Told
 from gateway.upstream.policy import AddressPolicy
-from gateway.upstream.refusals import Refusals
 
 Key = tuple[tuple[str, str], int]
 """((generation, address), port): a recycled address under a new generation never meets an old connection."""
@@ -83,7 +82,6 @@ class Pool:
             limits.header_bytes, limits.target_bytes, limits.field_bytes, limits.header_fields
         )
         self.connections: set[Http1Upstream] = set()
-        self.refusals = Refusals(clock)
         self.tls_check = TlsCheck()
         self.told = Told()  # hints logged lately
         self._idle: dict[Key, list[Http1Upstream]] = {}
@@ -180,10 +178,9 @@ class Pool:
         except BaseException:
             sock.close()
             raise
-        if (failure := connection.stillborn()) is not None:
-            raise failure
+        if (stillborn := connection.stillborn()) is not None:
+            raise stillborn.error()
         self.connections.add(connection)
-        self.refusals.forget(key)
         return connection
 
     def _classify(self, error: OSError, key: Key, started: float) -> GatewayError:

@@ -4,14 +4,17 @@ A refused request costs a task, a socket and an exception, several times what a 
 for a port where nothing listens as fast as the network allows. So a target that has refused is dialed `DIALS` times in
 a `WINDOW`; who asks more often is answered with the last refusal, at most two windows old. A person, a page that loads
 or a program that polls never notices: an app that has just started is found by the very next request.
+
+What is kept are values: an exception would keep alive whatever was at work when it was raised.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gateway.errors import GatewayError
+from gateway.errors import Failure
 
 if TYPE_CHECKING:
     from gateway.upstream.pool import Key
@@ -23,57 +26,68 @@ MAX_REMEMBERED = 1024
 """Targets; of more than these the oldest are forgotten."""
 
 
-class _Window:
-    """The dials of one target that has refused."""
+class Refusal:
+    """A target that has refused, and the dials it has had in this window."""
 
-    __slots__ = ("dials", "last", "until")
+    __slots__ = ("dials", "failure", "looked", "until")
 
-    def __init__(self, until: float, last: GatewayError) -> None:
+    def __init__(self, until: float, failure: Failure, dials: int) -> None:
         self.until = until
-        self.dials = 1
-        self.last = last
+        self.dials = dials
+        self.failure = failure
+        self.looked = False  # `failure` says, too, what was seen when somebody looked
 
 
 class Refusals:
     """One per worker. `clock` is the event loop's time."""
 
-    __slots__ = ("_clock", "_windows")
+    __slots__ = ("_clock", "_refusals")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._windows: dict[Key, _Window] = {}  # the oldest first
+        # The oldest first. A plain dict would search for it, past every one that was deleted before it.
+        self._refusals: OrderedDict[Key, Refusal] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._windows)
+        return len(self._refusals)
 
-    def remember(self, key: Key, error: GatewayError) -> None:
-        """A dial of `key` has just been refused."""
-        windows = self._windows
-        window = windows.get(key)
-        if window is not None:
-            window.last = error
-            return
-        windows[key] = _Window(self._clock() + WINDOW, error)
-        if len(windows) > MAX_REMEMBERED:
-            del windows[next(iter(windows))]
+    def remember(self, key: Key, failure: Failure, dials: int = 1) -> None:
+        """A dial of `key` has just been refused; `dials` were under way, itself included."""
+        refusal = self._refusals.get(key)
+        if refusal is None:
+            self._refusals[key] = Refusal(self._clock() + WINDOW, failure, dials)
+            if len(self._refusals) > MAX_REMEMBERED:
+                self._refusals.popitem(last=False)
+        elif not refusal.looked:
+            refusal.failure = failure
+
+    def explain(self, key: Key, failure: Failure) -> None:
+        """Somebody has looked: `failure` is the refusal of `key` and what was seen."""
+        refusal = self._refusals.get(key)
+        if refusal is not None:
+            refusal.failure = failure
+            refusal.looked = True
 
     def forget(self, key: Key) -> None:
         """A dial of `key` has succeeded."""
-        self._windows.pop(key, None)
+        self._refusals.pop(key, None)
 
-    def instead_of_dialing(self, key: Key) -> GatewayError | None:
-        """The refusal that answers for `key` now, or None: then dial."""
-        window = self._windows.get(key)
-        if window is None:
+    def instead_of_dialing(self, key: Key) -> Refusal | None:
+        """What answers for `key` now, its window's dials being used up; None: it may be dialed. Counts nothing."""
+        refusal = self._refusals.get(key)
+        if refusal is None:
             return None
         now = self._clock()
-        if now >= window.until + WINDOW:
-            del self._windows[key]
+        if now >= refusal.until + WINDOW:
+            del self._refusals[key]
             return None
-        if now >= window.until:
-            window.until = now + WINDOW
-            window.dials = 0
-        if window.dials == DIALS:
-            return window.last
-        window.dials += 1
-        return None
+        if now >= refusal.until:
+            refusal.until = now + WINDOW
+            refusal.dials = 0
+        return refusal if refusal.dials >= DIALS else None
+
+    def count(self, key: Key) -> None:
+        """A dial of `key` begins."""
+        refusal = self._refusals.get(key)
+        if refusal is not None:
+            refusal.dials += 1

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.errors import GatewayError, Reason
+from gateway.errors import Failure, Reason
 from gateway.problems import own_sockets
 from gateway.problems import probe as probe_module
 from gateway.problems.probe import (
@@ -505,13 +505,12 @@ async def test_a_look_cancelled_before_it_began_is_forgotten(probe: Probe, tasks
 # --- the explanation -----------------------------------------------------------------------------------------------
 
 
-def refused() -> GatewayError:
-    return GatewayError(Reason.CONNECTION_REFUSED, DETAIL, observed=("seen before",))
+def refused() -> Failure:
+    return Failure(Reason.CONNECTION_REFUSED, DETAIL, observed=("seen before",))
 
 
 def test_without_an_ipv4_listener_the_refusal_stays_and_learns_the_open_ports() -> None:
-    error = refused()
-    assert Findings(None, (3000, 8000)).explain(error, "fd00::5", 5000) is error
+    error = Findings(None, (3000, 8000)).explain(refused(), "fd00::5", 5000)
     assert (error.reason, error.detail, error.observed) == (Reason.CONNECTION_REFUSED, DETAIL, ("seen before",))
     assert (error.open_ports, error.process) == ((3000, 8000), "")
 
@@ -526,7 +525,7 @@ def test_an_ipv4_listener_is_named_and_the_refusal_kept() -> None:
 
 
 def test_an_ipv4_listener_that_cannot_be_seen_is_not_named() -> None:
-    error = Findings(Listener("10.0.0.5", 5000)).explain(GatewayError(Reason.CONNECTION_REFUSED), "fd00::5", 5000)
+    error = Findings(Listener("10.0.0.5", 5000)).explain(Failure(Reason.CONNECTION_REFUSED), "fd00::5", 5000)
     assert error.detail == "something listens on 10.0.0.5:5000 but not on [fd00::5]:5000"
     assert (error.observed, error.process, error.open_ports) == ((), "", ())
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from gateway.errors import GatewayError, Reason
+from gateway.errors import Failure, Reason
 from gateway.upstream.refusals import DIALS, MAX_REMEMBERED, WINDOW, Refusals
 
-REFUSED = GatewayError(Reason.CONNECTION_REFUSED, "connect to [fd00::5]:5000: Connection refused after 0.4 ms")
-LATER = GatewayError(Reason.CONNECTION_REFUSED, "connect to [fd00::5]:5000: Connection refused after 0.5 ms")
+REFUSED = Failure(Reason.CONNECTION_REFUSED, "connect to [fd00::5]:5000: Connection refused after 0.4 ms")
+LATER = Failure(Reason.CONNECTION_REFUSED, "connect to [fd00::5]:5000: Connection refused after 0.5 ms")
 
 
 class Clock:
@@ -20,12 +20,19 @@ def key(port: int, generation: str = "1") -> tuple[tuple[str, str], int]:
     return ((generation, "fd00::5"), port)
 
 
-def dial(refusals: Refusals, port: int = 5000, error: GatewayError = REFUSED) -> bool:
+def dial(refusals: Refusals, port: int = 5000, failure: Failure = REFUSED) -> bool:
     """Asks for the port, and is refused if it is dialed; whether it was."""
     if refusals.instead_of_dialing(key(port)) is not None:
         return False
-    refusals.remember(key(port), error)
+    refusals.count(key(port))
+    refusals.remember(key(port), failure)
     return True
+
+
+def answer(refusals: Refusals, port: int = 5000) -> Failure | None:
+    """What is said instead of dialing."""
+    refusal = refusals.instead_of_dialing(key(port))
+    return refusal.failure if refusal is not None else None
 
 
 def test_a_few_requests_are_all_dialed() -> None:
@@ -37,9 +44,9 @@ def test_of_many_only_a_few_are_dialed_and_the_last_refusal_answers() -> None:
     refusals = Refusals(Clock())
     for _ in range(DIALS - 1):
         dial(refusals)
-    assert dial(refusals, error=LATER)
+    assert dial(refusals, failure=LATER)
     assert not any(dial(refusals) for _ in range(1000))
-    assert refusals.instead_of_dialing(key(5000)) is LATER
+    assert answer(refusals) is LATER
 
 
 def test_every_window_has_its_dials() -> None:
@@ -56,8 +63,36 @@ def test_dials_under_way_count() -> None:
     refusals = Refusals(clock)
     refusals.remember(key(5000), REFUSED)
     clock.now += WINDOW
-    begun = sum(refusals.instead_of_dialing(key(5000)) is None for _ in range(100))
+    begun = 0
+    for _ in range(100):
+        if refusals.instead_of_dialing(key(5000)) is None:
+            refusals.count(key(5000))
+            begun += 1
     assert begun == DIALS
+
+
+def test_dials_that_began_before_the_first_refusal_count() -> None:
+    refusals = Refusals(Clock())
+    refusals.remember(key(5000), REFUSED, dials=DIALS)
+    assert answer(refusals) is REFUSED
+
+
+def test_asking_counts_nothing() -> None:
+    refusals = Refusals(Clock())
+    refusals.remember(key(5000), REFUSED)
+    assert all(refusals.instead_of_dialing(key(5000)) is None for _ in range(100))
+
+
+def test_what_a_look_has_found_is_kept_over_later_refusals() -> None:
+    refusals = Refusals(Clock())
+    refusals.remember(key(5000), REFUSED, dials=DIALS)
+    before = refusals.instead_of_dialing(key(5000))
+    assert before is not None and not before.looked
+    looked = Failure(Reason.IPV4_ONLY_LISTENER, "something listens on 127.0.0.1:5000")
+    refusals.explain(key(5000), looked)
+    refusals.remember(key(5000), LATER)
+    assert answer(refusals) is looked
+    assert before.looked
 
 
 def test_an_old_refusal_answers_for_nobody() -> None:
@@ -93,4 +128,4 @@ def test_the_oldest_are_forgotten_when_there_are_too_many() -> None:
             dial(refusals, port)
     assert len(refusals) == MAX_REMEMBERED
     assert refusals.instead_of_dialing(key(10)) is None
-    assert refusals.instead_of_dialing(key(11)) is REFUSED
+    assert answer(refusals, 11) is REFUSED

@@ -1,0 +1,93 @@
+"""The one road to a new connection, whoever takes it: a first request, one that found its record missing, a retry.
+
+    refused lately? -> wait for a turn -> dial -> (refused) look what is there -> remembered
+                                             `--> (silence, no route) the record is doubted
+
+Asks the books first and keeps them. Failures are values here: what is remembered, or told to a crowd that waited for
+one dial, is never an exception that was raised. Knows addresses and failures; no heads, and nobody who asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.errors import Failure, GatewayError, Reason
+from gateway.upstream.refusals import Refusals
+from gateway.upstream.turns import Turns
+
+if TYPE_CHECKING:
+    from gateway.directory.cache import DirectoryCache
+    from gateway.directory.sandbox import Sandbox
+    from gateway.problems.probe import Probe
+    from gateway.upstream.connection import Http1Upstream
+    from gateway.upstream.pool import Key, Pool
+
+_EVICTING = (Reason.CONNECTION_TIMEOUT, Reason.DESTINATION_IP_UNROUTABLE)
+"""A refusal proves a live host; silence and no route cast doubt on the record."""
+
+
+class Road:
+    """One per worker."""
+
+    def __init__(self, pool: Pool, directory: DirectoryCache, probe: Probe) -> None:
+        self._pool = pool
+        self._directory = directory
+        self._probe = probe
+        self._refusals = Refusals(pool.clock)
+        self._turns = Turns()
+
+    def known_failure(self, key: Key) -> Failure | None:
+        """What there is to say of `key` without waiting: a target that has refused often enough just now."""
+        refusal = self._refusals.instead_of_dialing(key)
+        return refusal.failure if refusal is not None and refusal.looked else None
+
+    async def connect(self, key: Key, sandbox: Sandbox) -> Http1Upstream:
+        """A new connection to `sandbox`, which `key` stands for. Raises GatewayError with all that could be seen."""
+        reached = await self._reach(key)
+        if not isinstance(reached, Failure):
+            return reached
+        if reached.reason in _EVICTING:
+            self._directory.evict(sandbox.id)
+        elif reached.reason is Reason.CONNECTION_REFUSED:
+            (_, address), port = key
+            findings = await self._probe.look(sandbox.address, port, sandbox.ipv4)
+            reached = findings.explain(reached, address, port)
+            self._refusals.explain(key, reached)
+        raise reached.error()
+
+    async def _reach(self, key: Key) -> Http1Upstream | Failure:
+        refusal = self._refusals.instead_of_dialing(key)
+        if refusal is not None:
+            return refusal.failure  # one look for all who come while it lasts
+        if not self._turns.begin(key):
+            failure = await self._wait(key)
+            if failure is not None:
+                return failure
+        self._refusals.count(key)
+        failure = None
+        connection: Http1Upstream | None = None
+        try:
+            connection = await self._pool.dial(key)
+        except GatewayError as error:
+            failure = error.failure()
+            if failure.reason is Reason.CONNECTION_REFUSED:
+                self._refusals.remember(key, failure, dials=self._turns.under_way(key))
+        finally:
+            self._turns.end(key, failure, connected=connection is not None)
+        if connection is not None:
+            self._refusals.forget(key)
+            return connection
+        assert failure is not None  # anything else was raised
+        return failure
+
+    async def _wait(self, key: Key) -> Failure | None:
+        """Waits for a turn as long as a dial would take; what is known instead of one."""
+        patience = self._pool.timeouts.connect
+        try:
+            async with asyncio.timeout(patience):
+                return await self._turns.wait(key)
+        except TimeoutError:
+            (_, address), port = key
+            detail = f"connect to [{address}]:{port}: not begun within {patience:g} s, because others are on their way"
+            return Failure(Reason.CONNECTION_TIMEOUT, detail)
