@@ -194,8 +194,8 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     not run while the app is the one that takes no more."""
 
     tunnel_idle: Seconds = HOUR
-    """A tunnel (WebSocket) without a byte either way (ours: editors sit idle for minutes, nobody for an hour). An answer
-    that has begun (an event stream) has as long, and so has a request body still open then: it is a conversation."""
+    """A tunnel (WebSocket) without a byte either way (ours: editors sit idle for minutes, nobody for an hour). So
+    may an answer be that has begun (event streams), and a request body still open then: it is a conversation."""
 
     half_closed: Seconds = 30.0
     """A tunnel of which one side has finished sending (ours): bounds what a peer that never closes can hold."""
