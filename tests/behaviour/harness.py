@@ -32,6 +32,7 @@ from gateway.edge.listener import Listener
 from gateway.edge.refusal import Refusal
 from gateway.observe.access_log import AccessRecord
 from gateway.tasks import Tasks
+from tests.support.ports import alone
 
 T = TypeVar("T")
 
@@ -281,6 +282,7 @@ class App:
         self._tasks = Tasks()
         self._scripts: list[asyncio.Task[None]] = []
         self._server: asyncio.Server | None = None
+        self._keeper: socket.socket | None = None
 
     @property
     def host(self) -> bytes:
@@ -290,6 +292,11 @@ class App:
     def received(self) -> bytes:
         """Every octet that ever reached it, over all connections."""
         return b"".join(bytes(connection.received) for connection in self.connections)
+
+    async def start_alone(self, listen: Callable[[], socket.socket]) -> None:
+        """Starts on a port that stays nobody else's, also when the app has stopped."""
+        sock, self._keeper = alone(listen)
+        await self.start(sock)
 
     async def start(self, sock: socket.socket) -> None:
         self.port = sock.getsockname()[1]
@@ -319,7 +326,7 @@ class App:
         for wire in self.connections:
             wire.transport.abort()
         await until(lambda: all(wire.closed for wire in self.connections), "the app's connections close")
-        self.stop()
+        self.abandon()
         await self._tasks.cancel()
         for script in self._scripts:
             if not script.cancelled() and (error := script.exception()) is not None:
@@ -330,6 +337,12 @@ class App:
         server, self._server = self._server, None
         if server is not None:
             server.close()
+
+    def abandon(self) -> None:
+        """Stops, and leaves the port to whoever wants it."""
+        self.stop()
+        if self._keeper is not None:
+            self._keeper.close()
 
 
 class _AppWire(Wire):
@@ -448,8 +461,8 @@ class Gateway:
     async def app(self, script: Script | None = None, *, kernel_buffer: int = 0) -> App:
         """An app on a port of the sandbox's own."""
         app = App(script)
-        await app.start(listening_socket(kernel_buffer))
         self.apps.append(app)
+        await app.start_alone(lambda: listening_socket(kernel_buffer))
         return app
 
     async def connect(self, *, tls: bool = False, kernel_buffer: int = 0) -> Wire:
@@ -500,6 +513,7 @@ class Gateway:
 
     def shrink_upstream_buffers(self, size: int) -> None:
         """Of the connections to apps, both ways; left alone the kernel lets them grow to megabytes."""
+        assert self.edge.pool.connections, "the app may know of its connection before the gateway does"
         for connection in self.edge.pool.connections:
             _set_buffers(connection._socket, size)
 
@@ -537,7 +551,7 @@ class Gateway:
             for sock in self._sockets:
                 sock.close()
             for app in self.apps:
-                app.stop()
+                app.abandon()
             for name in LOGGERS:
                 logging.getLogger(name).removeHandler(self._complaints)
             self._loop.set_exception_handler(None)

@@ -133,6 +133,7 @@ async def test_an_upload_to_an_app_that_is_still_being_dialed(open_gateway: Open
     source.push(until=SMALL)  # all of it, and the kernel would have megabytes before its buffers are shrunk
     upstream = await app.accept()
     upstream.stop_reading()
+    await until(lambda: gateway.edge.pool.connections, "the gateway knows, too, that it is connected")
     gateway.shrink_upstream_buffers(SMALL)
     assert await stalled(gateway, source) < BOUND
     upstream.read_on()

@@ -228,8 +228,8 @@ async def connection_refused(scene: Scene) -> Wire:
 async def ipv4_only_listener(scene: Scene) -> Wire:
     gateway = await scene.start()
     app = App(None)
-    await app.start(ipv4_socket())
     gateway.apps.append(app)
+    await app.start_alone(ipv4_socket)
     return await scene.send(app.host)
 
 

@@ -39,6 +39,11 @@ def server(stack: ExitStack, host: str) -> socket.socket:
     return stack.enter_context(socket.create_server((host, 0), family=family))
 
 
+def told(ports: set[int], host: str) -> list[Listening]:
+    """What is found at the address `host`: on another one, `ports` may be somebody else's at the same time."""
+    return [each for each in own_sockets.listening(ports) if str(each.address) == host]
+
+
 def inode(sock: socket.socket) -> int:
     return os.fstat(sock.fileno()).st_ino
 
@@ -50,8 +55,8 @@ def test_what_listens_is_found(host: str) -> None:
         sock = server(stack, host)
         port = sock.getsockname()[1]
         address = IPv6Address(host) if ":" in host else IPv4Address(host)
-        assert own_sockets.listening({port}) == [Listening(address, port, inode(sock))]
-    assert own_sockets.listening({port}) == []
+        assert told({port}, host) == [Listening(address, port, inode(sock))]
+    assert told({port}, host) == []
 
 
 @pytest.mark.usefixtures("way")
@@ -61,7 +66,7 @@ def test_an_ipv4_address_in_a_socket_of_both_families_is_ipv4() -> None:
         sock.bind(("::ffff:127.0.0.1", 0))
         sock.listen()
         port = sock.getsockname()[1]
-        assert own_sockets.listening({port}) == [Listening(IPv4Address("127.0.0.1"), port, inode(sock))]
+        assert told({port}, "127.0.0.1") == [Listening(IPv4Address("127.0.0.1"), port, inode(sock))]
 
 
 @pytest.mark.usefixtures("way")
@@ -71,16 +76,16 @@ def test_connections_and_other_ports_do_not_listen() -> None:
         port = asked.getsockname()[1]
         stack.enter_context(socket.create_connection(("127.0.0.1", port)))
         stack.enter_context(asked.accept()[0])
-        assert own_sockets.listening({port}) == [Listening(IPv4Address("127.0.0.1"), port, inode(asked))]
+        assert told({port}, "127.0.0.1") == [Listening(IPv4Address("127.0.0.1"), port, inode(asked))]
         both = {port, other.getsockname()[1]}
-        assert {each.inode for each in own_sockets.listening(both)} == {inode(asked), inode(other)}
+        assert {each.inode for each in told(both, "127.0.0.1")} == {inode(asked), inode(other)}
 
 
 @pytest.mark.usefixtures("way")
 def test_many_are_all_found() -> None:
     with ExitStack() as stack:
         sockets = [server(stack, "127.0.0.1") for _ in range(MANY)]
-        found = own_sockets.listening({sock.getsockname()[1] for sock in sockets})
+        found = told({sock.getsockname()[1] for sock in sockets}, "127.0.0.1")
         assert {each.inode for each in found} == {inode(sock) for sock in sockets}
 
 
@@ -90,7 +95,7 @@ def test_a_kernel_that_refuses_is_done_without(monkeypatch: pytest.MonkeyPatch) 
         list(own_sockets._ask_kernel(socket.AF_INET))
     with ExitStack() as stack:
         port = server(stack, "127.0.0.1").getsockname()[1]
-        assert [each.port for each in own_sockets.listening({port})] == [port]
+        assert [each.port for each in told({port}, "127.0.0.1")] == [port]
 
 
 def test_where_neither_tells_it_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,0 +1,36 @@
+"""Ports of a test's own: nobody else on this machine listens on them, at any address.
+
+A free port of `::1` may be somebody's on `127.0.0.1`: another suite's, a browser's. Of an app that has stopped the
+gateway then says that it listens on IPv4 only, and has reason to.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+
+def alone(listen: Callable[[], socket.socket]) -> tuple[socket.socket, socket.socket]:
+    """What `listen` makes, on a port that is free in the other family too, and a socket that keeps it free."""
+    while True:
+        sock = listen()
+        keeper = _keeper(sock)
+        if keeper is not None:
+            return sock, keeper
+        sock.close()
+
+
+def _keeper(sock: socket.socket) -> socket.socket | None:
+    """Bound to the port of `sock` in the other family, and listening to nobody; None if somebody has it."""
+    port = sock.getsockname()[1]
+    if sock.family == socket.AF_INET6:
+        keeper, everywhere = socket.socket(socket.AF_INET), "0.0.0.0"
+    else:
+        keeper, everywhere = socket.socket(socket.AF_INET6), "::"
+        keeper.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    try:
+        keeper.bind((everywhere, port))
+    except OSError:
+        keeper.close()
+        return None
+    return keeper
