@@ -16,6 +16,7 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING
 
+from gateway import errnos
 from gateway.edge.deadlines import CLOSED, EXCHANGE, HEAD, IDLE, LINGER, TUNNEL, TimedConnection
 from gateway.edge.exchange import Exchange
 from gateway.edge.forwarded import Peer
@@ -113,7 +114,7 @@ class Http1Downstream(TimedConnection):
         return HEAD_END in self._held  # requests not begun yet
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._tell_lost("the connection was reset" if exc else "the connection was closed")
+        self._tell_lost(errnos.lost(exc))
         self.phase = CLOSED
         self._held = b""
         self._forget()

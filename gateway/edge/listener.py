@@ -8,7 +8,6 @@ ClientHello goes to OpenSSL, anything else gets an answer in plain HTTP that say
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import socket
 import ssl
@@ -16,6 +15,7 @@ from collections.abc import Sequence
 from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
+from gateway import errnos
 from gateway.edge.forwarded import Address, Peer, normalized
 from gateway.edge.http1 import Http1Downstream
 from gateway.edge.refusal import Refusal, plain_on_tls
@@ -30,7 +30,6 @@ ACCEPTS_PER_TURN = 64
 """Connections accepted per wake-up before established ones get their turn."""
 EXHAUSTED_PAUSE = 1.0
 """Seconds without accepting after the process ran out of descriptors (HARDENING: EMFILE)."""
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Listener:
@@ -65,8 +64,13 @@ class Listener:
             except BlockingIOError:
                 return False
             except OSError as error:
-                if error.errno in _EXHAUSTED:
+                if error.errno in errnos.EXHAUSTED:
                     self._pause(error)
+                    return False
+                if error.errno in errnos.LISTENER_GONE:
+                    log.error("not accepting any more: %s", error.strerror)
+                    self._accepting = False
+                    self.edge.loop.remove_reader(self._socket)
                     return False
                 continue  # the connection died in the queue (ECONNABORTED and kin); the next one may live
             self._welcome(connection, normalized(address[0]))

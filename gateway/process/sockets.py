@@ -19,14 +19,14 @@ def bind(listen: Listen, *, slots: int = 1) -> list[socket.socket]:
     """
     first = _bind(listen, shared=False)
     if slots == 1:
-        first.listen(BACKLOG)
+        _listen(first, listen)
         return [first]
     # Bound alone first: with SO_REUSEPORT a second gateway of the same user would silently take half the traffic.
     address = Listen(listen.host, first.getsockname()[1])
     first.close()
     sockets = [_bind(address, shared=True) for _ in range(slots)]
     for sock in sockets:
-        sock.listen(BACKLOG)
+        _listen(sock, listen)
     return sockets
 
 
@@ -47,6 +47,14 @@ def _bind(listen: Listen, *, shared: bool) -> socket.socket:
         sock.close()
         raise UserError(f"cannot listen on {listen}: {_explain(error, listen)}") from None
     return sock
+
+
+def _listen(sock: socket.socket, listen: Listen) -> None:
+    try:
+        sock.listen(BACKLOG)
+    except OSError as error:  # two may be bound to one port, but only one of them listens
+        sock.close()
+        raise UserError(f"cannot listen on {listen}: {_explain(error, listen)}") from None
 
 
 def _explain(error: OSError, listen: Listen) -> str:

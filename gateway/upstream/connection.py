@@ -22,6 +22,7 @@ from enum import Enum, auto
 from math import inf
 from typing import TYPE_CHECKING, cast
 
+from gateway.errnos import ended
 from gateway.errors import Failure, GatewayError, Reason
 from gateway.http import serialize
 from gateway.http.body import BodyError, BodyReader, reader_for
@@ -472,7 +473,7 @@ class Http1Upstream(asyncio.Protocol):
         if self._awaits_body:
             self._read_head(b"", patient=False)
         state = self.state
-        how = "reset the connection" if exc is not None else "closed the connection"
+        how = ended(exc)
         if state is HEAD:
             when = "in the middle of its answer's head" if self._held else "before answering"
             self._fail(GatewayError(Reason.CONNECTION_TERMINATED, f"the app {how} {when}"))

@@ -8,42 +8,21 @@ the sweeper can look at deadlines and a test can prove that nothing is left behi
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
-import socket
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 
 from gateway.config import Settings
-from gateway.errors import GatewayError, Reason
 from gateway.http.head_parser import HeadLimits
 from gateway.transport import Outbox
 from gateway.upstream.connection import Http1Upstream
+from gateway.upstream.dial import connected_socket
 from gateway.upstream.evidence import TlsCheck
 from gateway.upstream.hints import Told
 from gateway.upstream.policy import AddressPolicy
 
 Key = tuple[tuple[str, str], int]
 """((generation, address), port): a recycled address under a new generation never meets an old connection."""
-
-_REASONS: dict[int, Reason] = {
-    errno.ECONNREFUSED: Reason.CONNECTION_REFUSED,
-    errno.ETIMEDOUT: Reason.CONNECTION_TIMEOUT,
-    errno.EHOSTUNREACH: Reason.DESTINATION_IP_UNROUTABLE,
-    errno.ENETUNREACH: Reason.DESTINATION_IP_UNROUTABLE,
-    errno.ENETDOWN: Reason.DESTINATION_IP_UNROUTABLE,
-    errno.EHOSTDOWN: Reason.DESTINATION_IP_UNROUTABLE,
-    errno.EACCES: Reason.DESTINATION_IP_UNROUTABLE,  # ICMPv6 "administratively prohibited"
-    errno.EPERM: Reason.DESTINATION_IP_UNROUTABLE,  # a local firewall's verdict
-    errno.ECONNRESET: Reason.CONNECTION_TERMINATED,
-    errno.EMFILE: Reason.OVERLOADED,
-    errno.ENFILE: Reason.OVERLOADED,
-    errno.ENOBUFS: Reason.OVERLOADED,
-    errno.ENOMEM: Reason.OVERLOADED,
-    errno.EADDRNOTAVAIL: Reason.OVERLOADED,  # no local port left
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,26 +134,11 @@ class Pool:
         """
         (_, address), port = key
         self._policy.check(IPv6Address(address), port)
-        loop = asyncio.get_running_loop()
-        started = time.monotonic()
+        sock = await connected_socket(address, port, self.timeouts.connect)
         try:
-            sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
-        except OSError as error:
-            raise self._classify(error, key, started) from error
-        try:
-            sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            async with asyncio.timeout(self.timeouts.connect):
-                await loop.sock_connect(sock, (address, port, 0, 0))
-                _, connection = await loop.create_connection(lambda: Http1Upstream(self, key, sock), sock=sock)
-        except TimeoutError:
-            sock.close()
-            detail = f"connect to [{address}]:{port}: no answer within {self.timeouts.connect:g} s"
-            raise GatewayError(Reason.CONNECTION_TIMEOUT, detail) from None
-        except OSError as error:
-            sock.close()
-            raise self._classify(error, key, started) from error
+            _, connection = await asyncio.get_running_loop().create_connection(
+                lambda: Http1Upstream(self, key, sock), sock=sock
+            )
         except BaseException:
             sock.close()
             raise
@@ -182,10 +146,3 @@ class Pool:
             raise stillborn.error()
         self.connections.add(connection)
         return connection
-
-    def _classify(self, error: OSError, key: Key, started: float) -> GatewayError:
-        (_, address), port = key
-        reason = _REASONS.get(error.errno or 0, Reason.PROXY_INTERNAL_ERROR)
-        said = os.strerror(error.errno) if error.errno else str(error)
-        elapsed = (time.monotonic() - started) * 1000
-        return GatewayError(reason, f"connect to [{address}]:{port}: {said} after {elapsed:.1f} ms")

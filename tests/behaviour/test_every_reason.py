@@ -285,7 +285,7 @@ async def overloaded(scene: Scene) -> Wire:
         raise OSError(errno.EMFILE, "Too many open files")
 
     # Only the dial meets it: running out for real would end this process's own sockets too.
-    scene.monkeypatch.setattr("gateway.upstream.pool.socket.socket", exhausted)
+    scene.monkeypatch.setattr("gateway.upstream.dial.socket.socket", exhausted)
     browser.send(scene.ask(app.host))
     await browser.wait(lambda: bool(browser.unread), "an answer")
     scene.monkeypatch.undo()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from ipaddress import IPv6Network
 
 import pytest
@@ -133,3 +134,15 @@ async def test_failures_are_counted_out(open_gateway: OpenGateway) -> None:
         browser.send(get(garbage))
         assert (await browser.answer()).reason == b"http_protocol_error"
     assert gateway.edge.exchanges == {}
+
+
+async def test_a_listener_that_is_gone_is_left_alone(gateway: Gateway) -> None:
+    """Not asked again and again: it would be ready for ever."""
+    gateway.plain._socket.shutdown(socket.SHUT_RD)
+    app = await gateway.app(answering(OK))
+    for _ in range(3):
+        browser = await gateway.connect(tls=True)
+        browser.send(get(app))
+        assert (await browser.answer()).body == b"ok"
+    gateway.expect_complaint("not accepting any more: Invalid argument")
+    assert not gateway.plain._accepting

@@ -9,8 +9,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -36,15 +38,29 @@ def module(name: str) -> Component:
     return Component(lambda: importlib.util.find_spec(name) is not None, 'pip install -e ".[test]"')
 
 
+def namespaces() -> list[str]:
+    """The command that runs another in a network namespace of its own; root in it, whoever asks."""
+    return ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--net", "--map-root-user"]
+
+
+def makes_namespaces() -> bool:
+    return (
+        program("unshare") is not None and not subprocess.run([*namespaces(), "true"], capture_output=True).returncode
+    )
+
+
 COMPONENTS = {
     "chromium": command("chromium", "chromium"),
     "chromedriver": command("chromedriver", "chromium-driver"),
     "certutil": command("certutil", "libnss3-tools"),
     "curl": command("curl", "curl"),
+    "ip": command("ip", "iproute2"),
     "knotd": command("knotd", "knot"),
+    "namespaces": Component(makes_namespaces, "root, or: sudo sysctl kernel.unprivileged_userns_clone=1"),
     "node": command("node", "nodejs"),
     "openssl": command("openssl", "openssl"),
     "redis-server": command("redis-server", "redis-server"),
+    "tun": Component(Path("/dev/net/tun").exists, "sudo modprobe tun"),
 }
 
 

@@ -1,0 +1,123 @@
+"""What the kernel says when it says no: every errno of connect, socket, accept, read and write, and its meaning here.
+
+One table: the reason of a dial that met it, and how an established connection ended that did. From the manual pages
+socket(2), connect(2), accept(2), recv(2), send(2), tcp(7) and ipv6(7), and from what Linux makes of ICMPv6 errors and
+route types. What only a mistake in the program can bring about (`OURS`) is missing, and so is what nobody has thought
+of: that is `proxy_internal_error`, never a guess.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from dataclasses import dataclass
+
+from gateway.errors import Reason
+
+_REFUSED = Reason.CONNECTION_REFUSED
+_TIMEOUT = Reason.CONNECTION_TIMEOUT
+_UNROUTABLE = Reason.DESTINATION_IP_UNROUTABLE
+_TERMINATED = Reason.CONNECTION_TERMINATED
+_OVERLOADED = Reason.OVERLOADED
+
+NO_DESCRIPTOR = frozenset((errno.EMFILE, errno.ENFILE))
+EXHAUSTED = NO_DESCRIPTOR | {errno.ENOBUFS, errno.ENOMEM}
+"""Something that closing other connections gives back."""
+LISTENER_GONE = frozenset((errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP))
+"""Of accept: this socket does not listen (any more). Whatever else it says is about one connection in the queue, whose
+network errors Linux passes on (accept(2)): the next may be sound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """One row."""
+
+    dialing: Reason
+    ended: str = ""
+    """Completes "the app …"; empty: an established connection does not meet it."""
+    because: str = ""
+    """What the operating system's own words leave unsaid."""
+
+
+MEANINGS: dict[int, Meaning] = {
+    # --- the other side's answer ---------------------------------------------------------------------------------
+    errno.ECONNREFUSED: Meaning(_REFUSED, "refused what was sent"),  # RST to a SYN; ICMPv6 port unreachable
+    errno.ECONNRESET: Meaning(_TERMINATED, "reset the connection"),
+    errno.EPIPE: Meaning(_TERMINATED, "closed the connection"),  # written to after its FIN and RST
+    errno.ENOTCONN: Meaning(_TERMINATED, "closed the connection"),
+    errno.ESHUTDOWN: Meaning(_TERMINATED, "closed the connection"),
+    # --- silence -------------------------------------------------------------------------------------------------
+    # Of an established connection: retransmissions or keep-alive probes that nobody acknowledged.
+    errno.ETIMEDOUT: Meaning(_TIMEOUT, "fell silent (nothing is acknowledged any more)"),
+    # --- no way there --------------------------------------------------------------------------------------------
+    errno.ENETUNREACH: Meaning(_UNROUTABLE, "became unreachable (there is no route to it)"),  # or a throw route
+    errno.EHOSTUNREACH: Meaning(_UNROUTABLE, "became unreachable (no neighbour or router knows the host)"),
+    errno.ENETDOWN: Meaning(_UNROUTABLE, "became unreachable (the network interface is down)"),
+    errno.EHOSTDOWN: Meaning(_UNROUTABLE, "became unreachable (the host is down)"),
+    errno.ENETRESET: Meaning(_UNROUTABLE, "became unreachable (the network has dropped the connection)"),
+    errno.EACCES: Meaning(
+        _UNROUTABLE,
+        "became unreachable (a firewall or a route forbids it)",
+        "a firewall, a prohibit route or a policy forbids it",  # ICMPv6 administratively prohibited, policy, reject
+    ),
+    errno.EPERM: Meaning(
+        _UNROUTABLE,
+        "became unreachable (a firewall of this machine forbids it)",
+        "a firewall of the gateway's own machine forbids it",  # netfilter, or BPF (systemd's IPAddressDeny)
+    ),
+    # connect(2) is silent about this one; Linux has it from the route's type.
+    errno.EINVAL: Meaning(_UNROUTABLE, because="a blackhole route takes what is sent there (see: ip -6 route)"),
+    errno.EPROTO: Meaning(
+        _UNROUTABLE,
+        "became unreachable (a router does not understand our packets)",
+        "a router answered with an ICMPv6 parameter problem",
+    ),
+    errno.EMSGSIZE: Meaning(_UNROUTABLE, "became unreachable (packets are too big for the way there)"),
+    errno.EAFNOSUPPORT: Meaning(_UNROUTABLE, because="the gateway's machine has no IPv6, or may not use it"),
+    errno.EPROTONOSUPPORT: Meaning(_UNROUTABLE, because="the gateway's machine has no TCP over IPv6"),
+    errno.ENODEV: Meaning(_UNROUTABLE, "became unreachable (the network interface is gone)"),
+    errno.ENXIO: Meaning(_UNROUTABLE, "became unreachable (the network interface is gone)"),
+    # --- ended on this machine -----------------------------------------------------------------------------------
+    errno.ECONNABORTED: Meaning(_TERMINATED, "was cut off on the gateway's machine"),  # ss -K, SOCK_DESTROY
+    # --- this machine is at its end ------------------------------------------------------------------------------
+    errno.EMFILE: Meaning(_OVERLOADED),
+    errno.ENFILE: Meaning(_OVERLOADED),
+    errno.ENOBUFS: Meaning(_OVERLOADED, "was given up (the gateway's machine has no memory for it)"),
+    errno.ENOMEM: Meaning(_OVERLOADED, "was given up (the gateway's machine has no memory for it)"),
+    errno.EADDRINUSE: Meaning(_OVERLOADED, because="every local port is taken"),
+    errno.EAGAIN: Meaning(_OVERLOADED, because="the kernel has no room for another route or port"),
+    # Two meanings, which `dial` tells apart: no local port is left for this target, or no local address leads there.
+    errno.EADDRNOTAVAIL: Meaning(_OVERLOADED, because="every local port is taken by connections to this target"),
+}
+if sys.platform == "linux":
+    MEANINGS[errno.ENONET] = Meaning(_UNROUTABLE, "became unreachable (the host is not on the network)")
+
+OURS = frozenset(
+    (
+        *(errno.EALREADY, errno.EISCONN, errno.EINPROGRESS, errno.EBADF, errno.ENOTSOCK, errno.EFAULT, errno.EINTR),
+        *(errno.EPROTOTYPE, errno.EDESTADDRREQ, errno.EOPNOTSUPP, errno.ENOPROTOOPT, errno.EDOM),
+    )
+)
+"""What a dial meets only if the program is wrong."""
+
+NO_LOCAL_ADDRESS = Meaning(_UNROUTABLE, because="no address of the gateway's machine leads there (see: ip -6 address)")
+
+
+def lost(error: BaseException | None) -> str:
+    """The same as a sentence about the other side of a connection from downstream."""
+    how = ended(error)
+    if how == "closed the connection":
+        return "the connection was closed" if error is None else "the connection was reset"
+    return "the connection was reset" if how == "reset the connection" else f"the other side {how}"
+
+
+def ended(error: BaseException | None) -> str:
+    """How an established connection ended, in words that complete "the app …"; None is an orderly end."""
+    if error is None:
+        return "closed the connection"
+    number = error.errno if isinstance(error, OSError) else None
+    meaning = MEANINGS.get(number or 0)
+    if meaning is not None and meaning.ended:
+        return meaning.ended
+    return f"was lost ({os.strerror(number)})" if number else "reset the connection"

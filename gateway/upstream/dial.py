@@ -1,0 +1,71 @@
+"""One dial: from an address to a connected socket, or what became of the attempt.
+
+Nothing is resolved between the policy and connect: the address is the record's own. Whether it may be dialed, and how
+often, others have decided.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import time
+
+from gateway import errnos
+from gateway.errors import Failure, GatewayError, Reason
+
+_DISCARD = 9
+"""The port of a datagram that is never sent."""
+
+
+async def connected_socket(address: str, port: int, patience: float) -> socket.socket:
+    """A socket connected to `port` of the IPv6 `address`. Raises GatewayError saying what the kernel said."""
+    started = time.monotonic()
+    try:
+        sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+    except OSError as error:
+        raise _failure(error, f"connect to [{address}]:{port}", started).error() from error
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        async with asyncio.timeout(patience):
+            await asyncio.get_running_loop().sock_connect(sock, (address, port, 0, 0))
+    except TimeoutError as error:
+        sock.close()
+        if error.errno is not None:  # the kernel's patience was shorter
+            raise _failure(error, f"connect to [{address}]:{port}", started).error() from error
+        detail = f"connect to [{address}]:{port}: no answer within {patience:g} s"
+        raise GatewayError(Reason.CONNECTION_TIMEOUT, detail) from None
+    except OSError as error:
+        sock.close()
+        raise _failure(error, f"connect to [{address}]:{port}", started, address).error() from error
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _failure(error: OSError, doing: str, started: float, address: str = "") -> Failure:
+    """What `error` means; there is an `address` if it was connect that raised it."""
+    meaning = errnos.MEANINGS.get(error.errno or 0)
+    if error.errno == errno.EINVAL and not address:
+        meaning = None  # of socket it means something else
+    elif error.errno == errno.EADDRNOTAVAIL and address and not _has_source(address):
+        meaning = errnos.NO_LOCAL_ADDRESS
+    elapsed = (time.monotonic() - started) * 1000
+    detail = f"{doing}: {os.strerror(error.errno) if error.errno else error} after {elapsed:.1f} ms"
+    if meaning is None:
+        return Failure(Reason.PROXY_INTERNAL_ERROR, detail)
+    return Failure(meaning.dialing, f"{detail}: {meaning.because}" if meaning.because else detail)
+
+
+def _has_source(address: str) -> bool:
+    """Whether an address of this machine leads there: connecting a datagram socket chooses one, and sends nothing."""
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect((address, _DISCARD, 0, 0))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,63 @@
+"""A dial that fails says what the kernel said, and whose doing it is."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+import pytest
+
+from gateway.errors import GatewayError, Reason
+from gateway.upstream.dial import connected_socket
+
+
+async def outcome(address: str = "::1", port: int = 9) -> GatewayError:
+    with pytest.raises(GatewayError) as met:
+        await connected_socket(address, port, 5.0)
+    return met.value
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (errno.EMFILE, Reason.OVERLOADED),
+        (errno.ENOBUFS, Reason.OVERLOADED),
+        (errno.EAFNOSUPPORT, Reason.DESTINATION_IP_UNROUTABLE),
+        (errno.EINVAL, Reason.PROXY_INTERNAL_ERROR),  # of connect it would be a blackhole route
+    ],
+)
+async def test_without_a_socket(number: int, reason: Reason, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> socket.socket:
+        raise OSError(number, "…")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("gateway.upstream.dial.socket.socket", fail)
+        error = await outcome()
+    assert error.reason is reason
+
+
+async def test_refused() -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
+        port = listener.getsockname()[1]
+    error = await outcome(port=port)
+    assert error.reason is Reason.CONNECTION_REFUSED
+    assert error.detail.startswith(f"connect to [::1]:{port}: Connection refused after ")
+
+
+async def test_a_word_nobody_has_thought_of_is_no_guess(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> socket.socket:
+        raise OSError(errno.EXDEV, "…")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("gateway.upstream.dial.socket.socket", fail)
+        error = await outcome()
+    assert error.reason is Reason.PROXY_INTERNAL_ERROR
+    assert "Invalid cross-device link" in error.detail
+
+
+async def test_connected() -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
+        sock = await connected_socket("::1", listener.getsockname()[1], 5.0)
+        assert sock.getpeername() == listener.getsockname()
+        assert not sock.getblocking()
+        sock.close()
