@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.behaviour.harness import OK, PATIENCE, App, Gateway, Wire, answering, get, post, until
+from tests.behaviour.harness import OK, PATIENCE, App, Gateway, OpenGateway, Wire, answering, get, post, until
 
 both = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 
@@ -124,6 +124,21 @@ async def test_who_had_been_let_in_but_not_served_is(gateway: Gateway) -> None:
             received += piece
         assert b"Connection: close\r\n" in received
         sock.close()
+
+
+@both
+async def test_who_comes_late_has_a_moment_to_ask(open_gateway: OpenGateway, tls: bool) -> None:
+    """A connection that was queued when the drain began is served if it asks; if not, it does not keep the worker."""
+    gateway = await open_gateway(timeouts={"linger": 0.3})
+    app = await gateway.app(answering(OK))
+    gateway.edge.drain()  # and the listeners take what the kernel still has
+    silent, asking = await gateway.connect(tls=tls), await gateway.connect(tls=tls)
+    asking.send(get(app))
+    answer = await asking.answer()
+    assert (answer.body, answer.get(b"Connection")) == (b"ok", b"close")
+    assert await silent.eof() == b""
+    async with asyncio.timeout(PATIENCE):
+        await gateway.edge.drained()
 
 
 async def test_a_tunnel_is_left_until_the_end(gateway: Gateway, app: App) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from ipaddress import IPv6Network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 
 import pytest
 
@@ -34,6 +34,25 @@ async def test_connections(open_gateway: OpenGateway, limit: str) -> None:
     again.send(get(app))
     assert (await again.answer()).body == b"ok"
     await turned_away(gateway)
+
+
+async def test_a_subscriber_is_one_address(open_gateway: OpenGateway) -> None:
+    """Who has an IPv6 /64, as every subscriber does, has as many addresses as it likes; with IPv4 each counts alone."""
+    gateway = await open_gateway(limits={"connections_per_address": 3})
+    mine = [IPv6Address("::2"), IPv6Address("::ffff:ffff:ffff:ffff")]  # as the ::1 of our browsers
+    others = [IPv6Address("0:0:0:1::1"), IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")]
+    admitted = [*mine, *others * 3]
+    assert all(gateway.edge.admit(address) for address in admitted)
+    assert not any(gateway.edge.admit(address) for address in others)
+    browser = await gateway.connect()
+    await until(lambda: gateway.edge.connections == len(admitted) + 1, "the third of its /64")
+    await turned_away(gateway)
+    for address in admitted:
+        gateway.edge.dismiss(address)
+    again = await gateway.connect()
+    again.send(b"GET / HTTP/1.1\r\nHost: elsewhere.example\r\n\r\n")
+    assert (await again.answer()).status == 421
+    browser.close()
 
 
 async def test_a_balancer_is_not_one_address(open_gateway: OpenGateway) -> None:
@@ -146,3 +165,39 @@ async def test_a_listener_that_is_gone_is_left_alone(gateway: Gateway) -> None:
         assert (await browser.answer()).body == b"ok"
     gateway.expect_complaint("not accepting any more: Invalid argument")
     assert not gateway.plain._accepting
+
+
+FIELDS = b"".join(b"X-%d: a\r\n" % number for number in range(15))
+"""Of 20 that are allowed."""
+
+
+@both
+@pytest.mark.parametrize(("trailers", "fits"), [(3, True), (10, False)])
+async def test_trailers_of_a_request_count_with_its_head(
+    open_gateway: OpenGateway, trailers: int, fits: bool, tls: bool
+) -> None:
+    gateway = await open_gateway(limits={"header_fields": 20})
+    app = await gateway.app(answering(OK))
+    browser = await gateway.connect(tls=tls)
+    head = b"POST / HTTP/1.1\r\nHost: %b\r\n%bTransfer-Encoding: chunked\r\n\r\n" % (app.host, FIELDS)
+    browser.send(head + b"1\r\na\r\n0\r\n" + b"X-T: t\r\n" * trailers + b"\r\n")
+    answer = await browser.answer()
+    assert (answer.status, answer.reason) == ((200, None) if fits else (400, b"bad_request"))
+    assert app.received.count(b"X-T: t\r\n") == (trailers if fits else 0)
+
+
+@both
+@pytest.mark.parametrize(("trailers", "fits"), [(3, True), (10, False)])
+async def test_trailers_of_an_answer_count_with_its_head(
+    open_gateway: OpenGateway, trailers: int, fits: bool, tls: bool
+) -> None:
+    gateway = await open_gateway(limits={"header_fields": 20})
+    head = b"HTTP/1.1 200 OK\r\n%bTransfer-Encoding: chunked\r\n\r\n" % FIELDS
+    app = await gateway.app(answering(head + b"1\r\na\r\n0\r\n" + b"X-T: t\r\n" * trailers + b"\r\n"))
+    browser = await gateway.connect(tls=tls)
+    browser.send(b"GET / HTTP/1.1\r\nHost: %b\r\nConnection: close, TE\r\nTE: trailers\r\n\r\n" % app.host)
+    assert b" 200 OK\r\n" in await browser.head()
+    rest = await browser.ended()
+    assert rest.count(b"X-T: t\r\n") == (trailers if fits else 0)
+    assert rest.endswith(b"\r\n0\r\n" + b"X-T: t\r\n" * trailers + b"\r\n") is fits
+    assert [record.reason for record in gateway.log] == ["" if fits else "http_protocol_error"]

@@ -117,6 +117,19 @@ async def test_what_follows_the_last_request_of_a_connection_is_not_answered(gat
     assert b"/never" not in app.received
 
 
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+async def test_whoever_asks_once_does_not_wait_for_all_of_them(gateway: Gateway, tls: bool) -> None:
+    """A thousand requests that are answered at once, in one packet, and somebody's single one right behind it."""
+    many, one = await gateway.connect(tls=tls), await gateway.connect(tls=tls)
+    many.send(b"GET /many HTTP/1.1\r\nHost: a\r\n\r\n" * 1000)
+    one.send(b"GET /one HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (await one.answer()).status == 421
+    before = [record.path for record in gateway.log].index("/one")
+    assert before < 250, f"{before} of a thousand were answered first"
+    for _ in range(1000):
+        assert (await many.answer()).status == 421
+
+
 async def test_a_half_closed_connection_gets_all_its_answers(gateway: Gateway, app: App) -> None:
     """`printf … | nc` ends its direction after the last request and reads on."""
     browser = await gateway.connect()
