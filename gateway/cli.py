@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gateway import __version__
+from gateway import __version__, descriptors
 from gateway.config import Loaded, load, render_effective
 from gateway.errors import UserError
 from gateway.hostname import is_sandbox_id
@@ -259,6 +259,8 @@ def _check(options: argparse.Namespace) -> int:
         context = server_context(pairs, minimum_version=tls.minimum_version, groups=tls.groups)
         agreed, differences = in_force.report(context, tls.groups)
         notes = [agreed, *differences, *filter(None, map(costly_key, pairs))]
+    descriptors.raise_limit()  # as `serve` does
+    notes += filter(None, [descriptors.shortage(loaded.settings.limits.connections)])
     directory = backends.check(loaded.settings.directory)
     rows = [(path, _without_password(path, value), origin) for path, value, origin in render_effective(loaded)]
     width = max(len(f"{path} = {value}") for path, value, _ in rows if len(value) <= 40)

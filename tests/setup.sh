@@ -28,6 +28,7 @@ commands=(
     curl:curl
     redis-server:redis-server
     knotd:knot
+    ip:iproute2
 )
 
 missing_packages() {

@@ -166,6 +166,10 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_idle_per_target: Count = 64
     """Idle connections kept per sandbox port and worker (ours; nginx's documentation shows 16 to 64)."""
 
+    max_idle: Count = 4_096
+    """Idle connections kept per worker over all targets (ours; Go's transport keeps 100): the oldest goes to make room.
+    While descriptors are short there are fewer, because nothing is refused as long as connections lie idle."""
+
     tunnel_grace: SecondsOrZero = 10.0
     """How long a tunnel lives on whose sandbox was replaced or removed (ours): the machine may be finishing too."""
 
@@ -225,7 +229,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     recommends 32 KiB; 64 KiB is asyncio's own default for plain transports)."""
 
     connections: Count = 20_000
-    """Downstream connections per worker (ours). Keep it at most half the descriptor limit: each may need a second."""
+    """Downstream connections per worker (ours). Each may need a second descriptor, to its app; `serve` raises the soft
+    limit to the hard one, and says at start if that is not enough."""
 
     connections_per_address: Count = 1_000
     """Downstream connections per source address, IPv6 by /64 (ours): a large office behind one NAT fits."""

@@ -78,7 +78,9 @@ class Edge:
         self.directory = DirectoryCache(
             backend, self.clock, ttl=directory.ttl, negative_ttl=directory.negative_ttl, stale=directory.stale
         )
-        self.pool = Pool(settings, AddressPolicy(settings.upstream.allow, own_listeners), self.clock)
+        self.pool = Pool(
+            settings, AddressPolicy(settings.upstream.allow, own_listeners), self.clock, lambda: self.connections
+        )
         self.directory.moved = lambda before: self.pool.retire(before.origin)
         parser = HostnameParser(settings.edge.domains)
         self.example_domain = parser.domains[-1]
@@ -140,6 +142,7 @@ class Edge:
             return False
         self._per_address[group] = count + 1
         self.connections += 1
+        self.pool.make_room()
         return True
 
     def dismiss(self, address: Address) -> None:

@@ -28,6 +28,8 @@ log = logging.getLogger("gateway.edge")
 
 ACCEPTS_PER_TURN = 64
 """Connections accepted per wake-up before established ones get their turn."""
+GIVEN_UP = 16
+"""Idle connections to apps that are closed when there is no descriptor to accept with."""
 EXHAUSTED_PAUSE = 1.0
 """Seconds without accepting after the process ran out of descriptors (HARDENING: EMFILE)."""
 
@@ -65,8 +67,9 @@ class Listener:
                 return False
             except OSError as error:
                 if error.errno in errnos.EXHAUSTED:
-                    self._pause(error)
-                    return False
+                    if not self.edge.pool.give_up(GIVEN_UP):
+                        self._pause(error)
+                    return False  # what is queued calls again in the next turn, when their descriptors are free
                 if error.errno in errnos.LISTENER_GONE:
                     log.error("not accepting any more: %s", error.strerror)
                     self._accepting = False

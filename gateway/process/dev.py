@@ -24,7 +24,7 @@ import msgspec
 import uvloop
 from aiohttp import web
 
-from gateway import __version__
+from gateway import __version__, descriptors
 from gateway.admin.app import Health, make_app, start
 from gateway.admin.auth import read_token
 from gateway.config import Listen, Settings
@@ -85,6 +85,7 @@ class _Stage:
 
 def run(settings: Settings, options: DevOptions) -> int:
     """Runs until Ctrl-C or SIGTERM; returns the exit status. Raises UserError with one sentence."""
+    descriptors.raise_limit()
     certificates = local_ca.ensure(options.certs, options.domain)
     groups = settings.tls.groups
     tls = server_context([CertificatePair(certificates.certificate, certificates.key)], groups=groups)

@@ -21,6 +21,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gateway import descriptors
 from gateway.admin.auth import read_token
 from gateway.config import Settings
 from gateway.directory import backends
@@ -60,6 +61,7 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         """Raises UserError, or CertificateError, with one sentence."""
         self._settings = settings
+        descriptors.raise_limit()
         backends.check(settings.directory)  # opened by the children, each for itself
         token = read_token(settings.admin.token_file)
         count = settings.process.workers or len(os.sched_getaffinity(0))
@@ -101,6 +103,8 @@ class Supervisor:
             self._start(child)
         edge, listen = self._settings.edge, self._settings.admin.listen
         where = ", ".join(str(address) for address in (*edge.listen, *edge.listen_plain))
+        if shortage := descriptors.shortage(self._settings.limits.connections):
+            log.warning("%s", shortage)
         log.info("%d workers serve %s; health on http://%s/readyz", len(self._workers), where, listen)
         while True:
             received = signal.sigtimedwait(SIGNALS, self._until_next_start())

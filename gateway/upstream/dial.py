@@ -11,19 +11,27 @@ import errno
 import os
 import socket
 import time
+from collections.abc import Callable
 
 from gateway import errnos
 from gateway.errors import Failure, GatewayError, Reason
 
+TURNS_TO_CLOSE = 3
+"""Turns of the event loop until a transport that was aborted has closed its descriptor, and one to spare."""
 _DISCARD = 9
 """The port of a datagram that is never sent."""
 
 
-async def connected_socket(address: str, port: int, patience: float) -> socket.socket:
-    """A socket connected to `port` of the IPv6 `address`. Raises GatewayError saying what the kernel said."""
+async def connected_socket(
+    address: str, port: int, patience: float, give_up: Callable[[], bool] = lambda: False
+) -> socket.socket:
+    """A socket connected to `port` of the IPv6 `address`. Raises GatewayError saying what the kernel said.
+
+    `give_up` closes something less important when no descriptor is left, and says whether there was something.
+    """
     started = time.monotonic()
     try:
-        sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+        sock = await _new_socket(give_up)
     except OSError as error:
         raise _failure(error, f"connect to [{address}]:{port}", started).error() from error
     try:
@@ -45,6 +53,17 @@ async def connected_socket(address: str, port: int, patience: float) -> socket.s
         sock.close()
         raise
     return sock
+
+
+async def _new_socket(give_up: Callable[[], bool]) -> socket.socket:
+    while True:
+        try:
+            return socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+        except OSError as error:
+            if error.errno not in errnos.EXHAUSTED or not give_up():
+                raise
+        for _ in range(TURNS_TO_CLOSE):
+            await asyncio.sleep(0)
 
 
 def _failure(error: OSError, doing: str, started: float, address: str = "") -> Failure:

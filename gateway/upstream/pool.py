@@ -1,17 +1,22 @@
 """Upstream connections: who may be used again, and how a new one is made.
 
-Idle connections are kept under (generation, address, port), newest first. The pool only keeps books: it asks a
-connection what it is (`is_alive`), and the connection acts. `connections` holds every live one, idle or not, so that
-the sweeper can look at deadlines and a test can prove that nothing is left behind.
+Idle connections are kept under (generation, address, port), newest first, and all of them in the order in which they
+became idle: there are so many per target and so many in all, and the oldest goes to make room. Whoever needs a file
+descriptor goes before them, so nothing is refused while connections lie idle (`make_room`, `give_up`).
+
+The pool only keeps books: it asks a connection what it is (`is_alive`), and the connection acts. `connections` holds
+every live one, idle or not, so that the sweeper can look at deadlines and a test can prove that nothing is left behind.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 
+from gateway import descriptors
 from gateway.config import Settings
 from gateway.http.head_parser import HeadLimits
 from gateway.transport import Outbox
@@ -42,7 +47,14 @@ class Timeouts:
 class Pool:
     """One per worker, made inside its event loop, whose time `clock` is."""
 
-    def __init__(self, settings: Settings, policy: AddressPolicy, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        policy: AddressPolicy,
+        clock: Callable[[], float],
+        others: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """`others` counts the descriptors that downstream connections have."""
         upstream, limits = settings.upstream, settings.limits
         self.clock = clock
         self.call_soon = asyncio.get_running_loop().call_soon
@@ -63,14 +75,19 @@ class Pool:
         self.connections: set[Http1Upstream] = set()
         self.tls_check = TlsCheck()
         self.told = Told()  # hints logged lately
-        self._idle: dict[Key, list[Http1Upstream]] = {}
-        self._max_idle = upstream.max_idle_per_target
+        self._others = others
+        self._dialing = 0  # sockets that are not connections yet
+        self._idle: dict[Key, dict[Http1Upstream, None]] = {}  # of each target, the oldest first
+        # The same of all targets. A plain dict would look for its first entry past all that were deleted before it.
+        self._all_idle: OrderedDict[Http1Upstream, None] = OrderedDict()
+        self._max_per_target = upstream.max_idle_per_target
+        self._max_idle = upstream.max_idle
         self._policy = policy
 
     @property
     def idle_count(self) -> int:
         """Connections waiting for work."""
-        return sum(map(len, self._idle.values()))
+        return len(self._all_idle)
 
     def acquire(self, key: Key, replayable: bool) -> Http1Upstream | None:
         """An idle connection for `key`, or None: then `dial`.
@@ -83,7 +100,8 @@ class Pool:
             return None
         latest = self.clock() - self.timeouts.proven
         while idle:
-            connection = idle.pop()
+            connection, _ = idle.popitem()
+            del self._all_idle[connection]
             if not idle:
                 del self._idle[key]
             if (replayable and connection.since > latest) or connection.is_alive():
@@ -92,26 +110,46 @@ class Pool:
         return None
 
     def put(self, connection: Http1Upstream) -> None:
-        """Keeps a connection whose exchange is over; the oldest of its target goes when there are too many."""
+        """Keeps a connection whose exchange is over; the oldest, of its target or of all, makes room for it."""
         now = self.clock()
         connection.since = now
         connection.deadline = now + self.timeouts.idle
         idle = self._idle.get(connection.key)
         if idle is None:
-            self._idle[connection.key] = [connection]
-            return
-        idle.append(connection)
-        if len(idle) > self._max_idle:
-            idle.pop(0).close()
+            self._idle[connection.key] = idle = {}
+        idle[connection] = None
+        self._all_idle[connection] = None
+        if len(idle) > self._max_per_target:
+            next(iter(idle)).close()
+        if len(self._all_idle) > self._max_idle:
+            self.give_up()
 
     def forget(self, connection: Http1Upstream) -> None:
         """A connection has closed."""
         self.connections.discard(connection)
-        idle = self._idle.get(connection.key)
-        if idle is not None and connection in idle:
-            idle.remove(connection)
+        if connection in self._all_idle:
+            del self._all_idle[connection]
+            idle = self._idle[connection.key]
+            del idle[connection]
             if not idle:
                 del self._idle[connection.key]
+
+    def give_up(self, count: int = 1) -> bool:
+        """Closes the oldest idle connections, at most so many; whether there was one.
+
+        Their descriptors are free when the event loop has had its next turn.
+        """
+        given = False
+        while count and self._all_idle:
+            next(iter(self._all_idle)).close()
+            given = True
+            count -= 1
+        return given
+
+    def make_room(self) -> None:
+        """Called with each new connection, either side: idle ones leave some descriptors for files and looks."""
+        if self._all_idle and len(self.connections) + self._dialing + self._others() > descriptors.for_connections():
+            self.give_up()
 
     def serves(self, origin: tuple[str, str]) -> bool:
         """Whether there is a connection to that sandbox."""
@@ -134,7 +172,18 @@ class Pool:
         """
         (_, address), port = key
         self._policy.check(IPv6Address(address), port)
-        sock = await connected_socket(address, port, self.timeouts.connect)
+        self._dialing += 1
+        try:
+            self.make_room()
+            connection = await self._connect(key)
+            self.connections.add(connection)
+        finally:
+            self._dialing -= 1
+        return connection
+
+    async def _connect(self, key: Key) -> Http1Upstream:
+        (_, address), port = key
+        sock = await connected_socket(address, port, self.timeouts.connect, self.give_up)
         try:
             _, connection = await asyncio.get_running_loop().create_connection(
                 lambda: Http1Upstream(self, key, sock), sock=sock
@@ -144,5 +193,4 @@ class Pool:
             raise
         if (stillborn := connection.stillborn()) is not None:
             raise stillborn.error()
-        self.connections.add(connection)
         return connection

@@ -43,6 +43,7 @@ response_header_timeout = "1s"
 idle_timeout = "1s"
 idle_proven = "1ms"
 max_idle_per_target = 1
+max_idle = 1
 tunnel_grace = "1s"
 host = "localhost:{port}"
 [timeouts]

@@ -49,6 +49,7 @@ response_header_timeout = "5m"
 idle_timeout = "60s"
 idle_proven = "4s"
 max_idle_per_target = 64
+max_idle = 4096
 tunnel_grace = "10s"
 host = "preserve"
 

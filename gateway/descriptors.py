@@ -1,0 +1,52 @@
+"""How many file descriptors this process may have, and what they are kept for.
+
+A connection through the gateway needs two, and an idle one to an app one that somebody else may need. What is left
+when connections have taken theirs is for files, the directory's sockets, and a look at what listens where.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import sys
+
+SPARE = 128
+"""Of the limit, or an eighth of it if that is less: never taken by connections that only wait."""
+PER_CONNECTION = 2
+"""Downstream's and the app's."""
+
+
+def limit() -> int:
+    """The soft limit in force, which may be changed from outside while the process runs (prlimit(1))."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
+
+
+def for_connections() -> int:
+    """What connections may have of it."""
+    most = limit()
+    return most - min(SPARE, most // 8)
+
+
+def raise_limit() -> int:
+    """Raises the soft limit to the hard one, as Go programs do by themselves; the limit then in force.
+
+    The soft one is 1,024 on most systems for the sake of select(2), which nothing here uses.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # macOS promises more than it grants
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return limit()
+
+
+def shortage(connections: int) -> str | None:
+    """What is to be said if so many connections per process cannot be held; None: they can."""
+    needed = connections * PER_CONNECTION
+    if needed <= for_connections():
+        return None
+    fits = max(for_connections() // PER_CONNECTION, 1)
+    return (
+        f"limits.connections = {connections} may need {needed + SPARE} file descriptors in each worker, "
+        f"and there are {limit()}: raise the limit (LimitNOFILE= in systemd, ulimit -n), "
+        f"or set limits.connections = {fits}"
+    )

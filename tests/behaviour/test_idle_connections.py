@@ -1,0 +1,140 @@
+"""Idle connections to apps are kept as long as nobody needs their descriptors, and not one moment longer."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable
+from typing import cast
+
+import pytest
+
+from gateway import descriptors
+from gateway.edge.listener import GIVEN_UP
+from tests.behaviour.harness import OK, App, Gateway, OpenGateway, answering, get, until
+
+
+async def ask(gateway: Gateway, app: App) -> None:
+    browser = await gateway.connect()
+    browser.send(get(app))
+    assert (await browser.answer()).status == 200
+    browser.close()
+
+
+async def idle(gateway: Gateway, count: int) -> list[App]:
+    """As many apps with an idle connection each, the first has been idle for longest."""
+    apps = [await gateway.app(answering(OK)) for _ in range(count)]
+    for app in apps:
+        await ask(gateway, app)
+    return apps
+
+
+async def test_the_oldest_of_all_targets_goes(open_gateway: OpenGateway) -> None:
+    gateway = await open_gateway(upstream={"max_idle": 3})
+    apps = await idle(gateway, 8)
+    assert gateway.edge.pool.idle_count == 3
+    for app in apps[:5]:
+        await app.connections[0].ended()
+    assert not any(app.connections[0].end for app in apps[5:])
+
+
+async def test_being_used_makes_young_again(open_gateway: OpenGateway) -> None:
+    gateway = await open_gateway(upstream={"max_idle": 3})
+    first, second, *_ = await idle(gateway, 3)
+    await ask(gateway, first)
+    assert len(first.connections) == 1
+    await idle(gateway, 1)
+    await second.connections[0].ended()
+    assert not first.connections[0].end
+
+
+async def test_the_oldest_of_one_target_goes(open_gateway: OpenGateway) -> None:
+    gateway = await open_gateway(upstream={"max_idle_per_target": 1})
+    app = await gateway.app()
+    browsers = [await gateway.connect() for _ in range(3)]
+    for browser in browsers:
+        browser.send(get(app))
+    wires = [await app.accept() for _ in browsers]
+    for wire in wires:
+        await wire.request()
+        wire.send(OK)
+        await until(lambda: gateway.edge.pool.idle_count == 1, "idle")
+    for wire in wires[:2]:
+        await wire.ended()
+    await until(lambda: len(gateway.edge.pool.connections) == 1, "the others are gone")
+    assert not wires[2].end
+
+
+async def test_a_dial_without_a_descriptor_gives_up_the_oldest(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apps = await idle(gateway, 4)
+    app = await gateway.app(answering(OK))
+    browser = await gateway.connect()
+    real = socket.socket
+
+    def exhausted(*arguments: int) -> socket.socket:
+        if any(not each.connections[0].end for each in apps[:2]):
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("gateway.upstream.dial.socket.socket", exhausted)
+        browser.send(get(app))
+        assert (await browser.answer()).status == 200
+    assert not apps[3].connections[0].end, "no more than were needed"
+
+
+async def test_nothing_is_refused_while_connections_lie_idle(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a connection from downstream nor one to an app; and some descriptors stay for files."""
+    monkeypatch.setattr(descriptors, "for_connections", lambda: 12)
+    app = await gateway.app(answering(OK))
+    browser = await gateway.connect()
+    apps = await idle(gateway, 30)
+    pool = gateway.edge.pool
+    assert len(pool.connections) + gateway.edge.connections <= 12
+    assert not apps[-1].connections[0].end
+    browsers = [await gateway.connect() for _ in range(11)]
+    await until(lambda: gateway.edge.connections == 12, "all are accepted")
+    await until(lambda: not pool.idle_count, "nothing lies idle")
+    for each in (browser, *browsers):
+        each.send(get(app))
+        assert (await each.answer()).status == 200
+
+
+class _Exhausted:
+    """A listening socket that accepts nothing while `full` says so."""
+
+    def __init__(self, sock: socket.socket, full: Callable[[], bool]) -> None:
+        self._sock = sock
+        self._full = full
+
+    def accept(self) -> object:
+        if self._full():
+            raise OSError(errno.EMFILE, "Too many open files")
+        return self._sock.accept()
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+
+async def test_accepting_without_a_descriptor_gives_up_the_oldest(gateway: Gateway) -> None:
+    apps = await idle(gateway, GIVEN_UP + 3)
+    listener = gateway.plain._socket
+    full = _Exhausted(listener, lambda: gateway.edge.pool.idle_count > GIVEN_UP)
+    gateway.plain._socket = cast("socket.socket", full)
+    await ask(gateway, apps[-1])  # and nobody has complained of a pause
+    gateway.plain._socket = listener
+    assert not apps[-1].connections[0].end
+
+
+@pytest.mark.parametrize("hard", [100, 1024, 20_000])
+def test_what_does_not_fit_is_said(hard: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(descriptors, "limit", lambda: hard)
+    fits = descriptors.for_connections() // 2
+    assert descriptors.shortage(fits) is None
+    said = descriptors.shortage(hard)
+    assert said is not None
+    assert f"limits.connections = {hard} may need {2 * hard + 128} file descriptors" in said
+    assert f"there are {hard}: raise the limit" in said
+    assert said.endswith(f"set limits.connections = {fits}")
