@@ -261,6 +261,10 @@ class Process(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     drain_timeout: Seconds = 60.0
     """From closing the listeners to closing what is still open (ours; Envoy's default drain time is 10 min)."""
 
+    stuck_timeout: SecondsOrZero = 30.0
+    """A process whose event loop has not turned for so long writes its stack and is replaced (gunicorn's timeout): far
+    more than a busy machine needs. `"0s"` is never, as for a process that is to be stopped in a debugger."""
+
 
 class Log(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[log]`: what goes to standard error and standard output."""

@@ -49,7 +49,10 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         self._edge.downstreams.add(self)
         if self._edge.draining:
             # It came before the listener closed, and its request may be here already: there is a moment to ask.
-            self.deadline = self._edge.clock() + self._edge.timeouts.linger
+            self._await_first()
+
+    def _await_first(self) -> None:
+        self.deadline = min(self.deadline, self._edge.clock() + self._edge.moment)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._edge.read_buffer

@@ -33,6 +33,8 @@ log = logging.getLogger("gateway.edge")
 
 READ_BUFFER = 64 * 1024
 """Octets of one read from downstream at most. (From upstream it is what the event loop reads at once, 250 KiB.)"""
+DRAIN_SWEEP = 0.1
+"""Seconds between sweeps while draining, so that the end does not wait for the sweeper."""
 ROUTES_REMEMBERED = 8192
 """Authorities whose parsed form is kept (about 400 octets each)."""
 
@@ -107,6 +109,9 @@ class Edge:
         self.outbox = Outbox(loop.call_soon)
         self.tls_buffers = Buffers(self.read_buffer)
         self.draining = False
+        self.moment = settings.timeouts.linger
+        """Seconds that a new connection has to ask or to say hello while draining: its octets may be on their way. One
+        that has asked before is closed at once, which browsers are prepared for (RFC 9112 section 9.6)."""
         self._drained = asyncio.Event()
         self.downstreams: set[Downstream] = set()
         self.exchanges: dict[str, int] = {}  # sandbox id -> exchanges under way; no entry means none
@@ -192,14 +197,17 @@ class Edge:
     def drain(self) -> None:
         """Every connection finishes what is under way and closes; idle ones close now."""
         self.draining = True
+        self._sweep_interval = min(self._sweep_interval, DRAIN_SWEEP)
+        self._sweeping.cancel()
+        self._sweep()
         for connection in list(self.downstreams):
             connection.drain()
-        if not self.connections:
-            self._drained.set()
 
     async def drained(self) -> None:
         """Returns when, after `drain`, the last connection has closed."""
-        await self._drained.wait()
+        while self.connections:
+            self._drained.clear()
+            await self._drained.wait()
 
     async def close(self) -> None:
         """Closes what is left."""

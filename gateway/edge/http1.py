@@ -62,7 +62,7 @@ class Http1Downstream(TimedConnection):
         self._yielding = False  # `_go_on` is scheduled
         self._out: list[bytes] = []  # written at the next flush
         self._chunked = False  # the response body goes out chunked
-        self._keep_alive = True  # decided with each response head
+        self._keep_alive = False  # decided with each response head; before the first one nothing is
         self._eof = False  # downstream's is; what came before waits in `_held` if it could not be read yet
 
     def __repr__(self) -> str:
@@ -425,9 +425,9 @@ class Http1Downstream(TimedConnection):
         self._set_reading()
 
     def drain(self) -> None:
-        self._keep_alive = False  # also after an answer whose head has left already and said nothing about it
         if self.phase is IDLE and not self._write_full:
-            self._close()
+            self._close() if self._keep_alive else self._await_first()
+        self._keep_alive = False  # also after an answer whose head has left already and said nothing about it
 
     def close(self) -> None:
         self._transport.abort()

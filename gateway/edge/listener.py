@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from gateway import errnos
 from gateway.edge.forwarded import Address, Peer, normalized
 from gateway.edge.http1 import Http1Downstream
+from gateway.edge.last_call import refuse_new
 from gateway.edge.refusal import Refusal, plain_on_tls
 from gateway.edge.tls_transport import TlsTransport
 
@@ -49,14 +50,29 @@ class Listener:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         edge.loop.add_reader(sock, self._accept)
         self._accepting = True
+        self._short = False  # of descriptors, when last something was queued
+        self._paused = False
+        self.port: int = sock.getsockname()[1]
+
+    def refuse_new(self) -> None:
+        """See `last_call.refuse_new`."""
+        refuse_new(self._socket)
+
+    def finish(self) -> bool:
+        """Accepts what is queued, then closes. False: there was no descriptor for all of it, so ask again."""
+        while self._accepting and not self._paused and self._accept():
+            pass
+        if self._accepting and self._short:
+            return False
+        self.close()
+        return True
 
     def close(self) -> None:
-        """Takes what is queued already, then accepts no more. The socket stays its owner's to close."""
+        """Accepts no more. What is queued is lost, unless another process holds the socket too."""
         if self._accepting:
-            while self._accept():
-                pass
             self._accepting = False
             self.edge.loop.remove_reader(self._socket)
+            self._socket.close()
 
     def _accept(self) -> bool:
         """Accepts what is queued, up to `ACCEPTS_PER_TURN`; whether there may be more."""
@@ -64,16 +80,18 @@ class Listener:
             try:
                 connection, address = self._socket.accept()
             except BlockingIOError:
+                self._short = False
                 return False
             except OSError as error:
                 if error.errno in errnos.EXHAUSTED:
+                    self._short = True
                     if not self.edge.pool.give_up(GIVEN_UP):
                         self._pause(error)
                     return False  # what is queued calls again in the next turn, when their descriptors are free
                 if error.errno in errnos.LISTENER_GONE:
-                    log.error("not accepting any more: %s", error.strerror)
-                    self._accepting = False
-                    self.edge.loop.remove_reader(self._socket)
+                    if not self.edge.draining:  # then it is the supervisor that has shut it down
+                        log.error("not accepting any more: %s", error.strerror)
+                    self.close()
                     return False
                 continue  # the connection died in the queue (ECONNABORTED and kin); the next one may live
             self._welcome(connection, normalized(address[0]))
@@ -84,8 +102,10 @@ class Listener:
         loop = self.edge.loop
         loop.remove_reader(self._socket)
         loop.call_later(EXHAUSTED_PAUSE, self._resume)
+        self._paused = True
 
     def _resume(self) -> None:
+        self._paused = False
         if self._accepting:
             self.edge.loop.add_reader(self._socket, self._accept)
 
@@ -182,8 +202,9 @@ class _Visitor(_Newcomer):
         self.transport.abort()
 
     def drain(self) -> None:
+        # Its handshake, and the request that comes with it, may be on their way.
         if self.transport.is_silent:
-            self.transport.abort()  # else its handshake, and the request that comes with it, are on their way
+            self.deadline = min(self.deadline, self.edge.clock() + self.edge.moment)
 
     def close(self) -> None:
         self.transport.abort()

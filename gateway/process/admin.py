@@ -18,13 +18,16 @@ from gateway.config import Settings
 from gateway.directory.backends import open_directory
 from gateway.errors import UserError
 from gateway.process.explain import Own, make_context
+from gateway.process.pulse import Pulse, Stage, start_beating, take_orders
 from gateway.process.worker import Question, Status
 from gateway.tasks import Tasks
 
 log = logging.getLogger("gateway.process")
 
 ANSWER_TIMEOUT = 1.0
-"""Seconds a worker has to answer; one that cannot in that time is not ready."""
+"""Seconds the workers have to answer, together; one that cannot in that time is not ready."""
+READ_TIME = 0.05
+"""Seconds to read an answer that is there, or to see that it is not."""
 
 
 class Workers:
@@ -38,18 +41,19 @@ class Workers:
     async def ask(self) -> list[dict[str, object] | None]:
         """Every worker's status, None where none came in time."""
         async with self._asking:
-            number = next(self._numbers)
+            number, latest = next(self._numbers), asyncio.get_running_loop().time() + ANSWER_TIMEOUT
             for channel in self._channels:
                 try:
                     channel.send(msgspec.json.encode(Question(number)))
                 except BlockingIOError:
                     continue  # its questions pile up unanswered; it is not ready, and will be reported so
-            return [await self._answer(channel, number) for channel in self._channels]
+            return [await self._answer(channel, number, latest) for channel in self._channels]
 
-    async def _answer(self, channel: socket.socket, number: int) -> dict[str, object] | None:
+    async def _answer(self, channel: socket.socket, number: int, latest: float) -> dict[str, object] | None:
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(ANSWER_TIMEOUT):
+            # However long another one was waited for, what has come by then is read.
+            async with asyncio.timeout_at(max(latest, loop.time() + READ_TIME)):
                 while True:
                     status = msgspec.json.decode(await loop.sock_recv(channel, 4096), type=Status)
                     if status.question == number:
@@ -75,19 +79,21 @@ class Post:
     """Read end of a pipe; end of file means that the supervisor is gone."""
 
 
-def run(post: Post) -> int:
+def run(post: Post, pulse: Pulse) -> int:
     """Serves until SIGTERM, or until the supervisor is gone. SIGUSR1 makes readiness fail."""
     try:
-        uvloop.run(_serve(post))
+        uvloop.run(_serve(post, pulse))
     except UserError as error:  # what was in order at the start is not so any more, e.g. the file of sandboxes
         log.error("the admin process cannot start: %s", error)
         return 1
     return 0
 
 
-async def _serve(post: Post) -> None:
+async def _serve(post: Post, pulse: Pulse) -> None:
     loop, tasks = asyncio.get_running_loop(), Tasks()
+    start_beating(pulse, post.settings.process.stuck_timeout)
     health = Health(Workers(post.channels).ask)
+    health.draining = pulse.closing  # its predecessor died after the gateway had been told to stop
     directory = open_directory(post.settings.directory)
     context = make_context(post.settings, directory, post.own, tasks)
     runner = await start(make_app(health, context, post.token), post.door)
@@ -101,6 +107,8 @@ async def _serve(post: Post) -> None:
     loop.add_signal_handler(signal.SIGTERM, finish.set)
     loop.add_signal_handler(signal.SIGUSR1, drain)
     loop.add_reader(post.lifeline, finish.set)
+    pulse.stage = Stage.SERVING
+    take_orders()
     await finish.wait()
     loop.remove_reader(post.lifeline)
     await runner.cleanup()

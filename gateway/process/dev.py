@@ -35,19 +35,21 @@ from gateway.edge.listener import Listener, own_listeners
 from gateway.errors import UserError
 from gateway.observe.access_log import LineLog, text_lines
 from gateway.process import demo, memory
+from gateway.process.drain import Ending, drain
 from gateway.process.explain import make_context
 from gateway.process.sockets import bind
-from gateway.process.worker import finish_up
 from gateway.tasks import Tasks
 from gateway.tls import in_force, local_ca
 from gateway.tls.context import CertificatePair, server_context
 
 log = logging.getLogger("gateway.process")
 
+DRAIN_MOMENT = 0.2
+"""What a connection has to ask after Ctrl-C: browsers open some in advance, and nobody waits for those."""
 LOOPBACK = "::1"
 DEMO_PORT = 5000
 DRAIN_SECONDS = 2.0
-"""What requests under way get after Ctrl-C."""
+"""What requests under way get after Ctrl-C; a second one cuts them off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,7 @@ async def _serve(stage: _Stage, banner: str, colour: bool) -> None:
     access_log = LineLog(partial(text_lines, colour=colour), loop.call_later)
     own = own_listeners([sock for sock, _ in stage.doors] + ([stage.admin] if stage.admin else []))
     edge = Edge(stage.settings, directory, access_log, own)
+    edge.moment = DRAIN_MOMENT
     tasks = Tasks()
     tasks.spawn(directory.watch(edge.records_changed), "directory watch")
     runners: list[web.AppRunner] = []
@@ -155,17 +158,15 @@ async def _serve(stage: _Stage, banner: str, colour: bool) -> None:
     if stage.admin is not None:
         context = make_context(stage.settings, directory, own, tasks)
         runners.append(await start(make_app(Health(partial(_status, edge)), context, stage.token), stage.admin))
-    finish = asyncio.Event()
+    ending = Ending()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, finish.set)
+        loop.add_signal_handler(number, ending.tell)
     listeners = [Listener(edge, sock, tls) for sock, tls in stage.doors]
     memory.settle()
     collector = memory.Collector(loop, lambda: edge.connections)
     print(banner, flush=True)
-    await finish.wait()
-    for listener in listeners:
-        listener.close()
-    await finish_up(edge, DRAIN_SECONDS)
+    await ending.begun.wait()
+    await drain(edge, listeners, DRAIN_SECONDS, ending)
     collector.close()
     for runner in runners:
         await runner.cleanup()

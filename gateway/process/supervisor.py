@@ -1,33 +1,35 @@
-"""The supervisor: plain synchronous code that owns the sockets, forks, waits, and passes signals on.
+"""The supervisor: plain synchronous code that owns the sockets, starts and watches the processes, passes signals on.
 
 It runs no event loop and starts no thread, so it can fork at any time. Every worker slot has its own SO_REUSEPORT
-socket, bound here and inherited: when a worker dies, its successor takes over the queue and nothing queued is lost.
+sockets, bound here and inherited: when a worker dies, its successor takes over the queue and nothing queued is lost.
+Only the supervisor holds them all, so that whoever ends takes nothing along and leaves nothing open.
 TLS contexts are made before the first fork, so a session ticket from one worker is good at all of them.
 
-SIGTERM: readiness fails, the balancer gets `drain_delay` to notice, then the workers finish what is under way.
-SIGINT does the same without the delay.
+SIGTERM: readiness fails, the balancer gets `drain_delay` to notice, then new connections are refused and the workers
+finish what is queued and under way. SIGINT does the same without the delay. Told once more, it waits no longer for what
+it is waiting for: the delay, or what has not finished.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import signal
 import socket
-import sys
 import time
-import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
+from math import inf
 
 from gateway import descriptors
 from gateway.admin.auth import read_token
 from gateway.config import Settings
 from gateway.directory import backends
+from gateway.edge.last_call import refuse_new
 from gateway.edge.listener import own_listeners
 from gateway.edge.refusal import redirect_to_https
 from gateway.process import admin, memory, worker
+from gateway.process.children import KILL_GRACE, Child, Children
+from gateway.process.pulse import ORDERS
 from gateway.process.sockets import bind
 from gateway.process.worker import Door, Slot
 from gateway.tls import in_force
@@ -35,24 +37,8 @@ from gateway.tls.context import CertificatePair, server_context
 
 log = logging.getLogger("gateway.process")
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP)
-SHORT_LIFE = 2.0
-"""Seconds; a child that lived less is restarted with growing pauses instead of at once."""
-LONGEST_PAUSE = 5.0
-KILL_GRACE = 5.0
-"""Seconds past the drain timeout before a child that does not end is killed."""
-
-
-@dataclass(slots=True)
-class Child:
-    """One process to keep alive: what it runs, and how its latest incarnation fares."""
-
-    name: str
-    run: Callable[[], int]
-    pid: int = 0  # 0: not running
-    started: float = 0.0
-    failures: int = 0  # short lives in a row
-    due: float = 0.0  # when to start it, while it is not running
+ENDS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (*ENDS, signal.SIGCHLD, signal.SIGHUP)
 
 
 class Supervisor:
@@ -85,131 +71,91 @@ class Supervisor:
         [admin_socket] = bind(settings.admin.listen)
         channels = [_channel() for _ in range(count)]
         self._others = [admin_socket, *(end for pair in channels for end in pair)]
-        alive, self._lifeline = os.pipe()  # nobody writes; it closes when this process ends, however it ends
-        self._doors = [door for slot in doors for door in slot]
-        own = own_listeners([admin_socket, *(door.socket for door in self._doors)])
-        post = admin.Post(settings, own, token, admin_socket, [ours for ours, _ in channels], alive)
-        self._admin = Child("admin", lambda: admin.run(post))
+        alive, lifeline = os.pipe()  # nobody writes; it closes when this process ends, however it ends
+        self._doors = [[door.socket for door in slot] for slot in doors]
+        own = own_listeners([admin_socket, *(sock for slot in self._doors for sock in slot)])
+        ours = [end for end, _ in channels]
+        post = admin.Post(settings, own, token, admin_socket, ours, alive)
+        self._admin = Child("admin", partial(admin.run, post), frozenset([admin_socket, *ours]))
         self._workers = [
-            Child(f"worker {number}", _worker_runner(settings, Slot(number, tuple(slot), own, theirs, alive)))
+            Child(
+                f"worker {number}",
+                partial(worker.run, settings, Slot(number, tuple(slot), own, theirs, alive)),
+                frozenset([theirs, *(door.socket for door in slot)]),
+                heirs=1,
+            )
             for number, (slot, (_, theirs)) in enumerate(zip(doors, channels, strict=True))
         ]
+        process = settings.process
+        self._children = Children([*self._workers, self._admin], process.stuck_timeout, process.drain_timeout, lifeline)
 
     def run(self) -> int:
         """Supervises until told to stop; returns the exit status."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {*SIGNALS, *ORDERS})
         memory.settle()
-        for child in (*self._workers, self._admin):
-            self._start(child)
+        self._children.tend()
         edge, listen = self._settings.edge, self._settings.admin.listen
         where = ", ".join(str(address) for address in (*edge.listen, *edge.listen_plain))
         if shortage := descriptors.shortage(self._settings.limits.connections):
             log.warning("%s", shortage)
         log.info("%d workers serve %s; health on http://%s/readyz", len(self._workers), where, listen)
-        while True:
-            received = signal.sigtimedwait(SIGNALS, self._until_next_start())
-            if received is not None and received.si_signo in (signal.SIGTERM, signal.SIGINT):
-                return self._stop(delay=received.si_signo == signal.SIGTERM)
-            if received is not None and received.si_signo == signal.SIGHUP:
+        while (received := self._wait()) not in ENDS:
+            if received == signal.SIGHUP:
                 log.warning("this version does not reload its configuration: restart it")
-            self._reap()
-            for child in (*self._workers, self._admin):
-                if not child.pid and child.due <= time.monotonic():
-                    self._start(child)
+        self._announce(self._settings.process.drain_delay if received == signal.SIGTERM else 0.0)
+        self._finish()
+        log.info("stopped")
+        return 1 if self._children.lost else 0
 
-    # --- starting ------------------------------------------------------------------------------------------------
-
-    def _start(self, child: Child) -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        pid = os.fork()
-        if pid == 0:
-            self._be(child)
-        child.pid = pid
-        child.started = time.monotonic()
-
-    def _be(self, child: Child) -> None:
-        """The child's whole life; never returns to the supervisor's code."""
-        status = 1
-        try:
-            os.close(self._lifeline)
-            # A terminal's Ctrl-C reaches every process of the group; what it means is the supervisor's to say.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-            status = child.run()
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            with contextlib.suppress(OSError, ValueError):
-                sys.stdout.flush()
-                sys.stderr.flush()
-            os._exit(status)
-
-    def _until_next_start(self) -> float:
-        """Seconds until a pausing child is due; an hour when none is."""
-        now = time.monotonic()
-        pauses = [child.due - now for child in (*self._workers, self._admin) if not child.pid]
-        return max(0.0, min(pauses, default=3600.0))
-
-    # --- watching ------------------------------------------------------------------------------------------------
-
-    def _reap(self) -> None:
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            for child in (*self._workers, self._admin):
-                if child.pid == pid:
-                    self._ended(child, status)
-
-    def _ended(self, child: Child, status: int) -> None:
-        now = time.monotonic()
-        child.pid = 0
-        child.failures = child.failures + 1 if now - child.started < SHORT_LIFE else 0
-        pause = min(0.1 * 2**child.failures, LONGEST_PAUSE) if child.failures else 0.0
-        child.due = now + pause
-        code = os.waitstatus_to_exitcode(status)
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with status {code}"
-        log.error("%s %s; starting it again%s", child.name, how, f" in {pause:g} s" if pause else "")
+    def _wait(self, longest: float = inf) -> int:
+        """The next signal, or 0 if there was something else to do; the children are looked after."""
+        received = signal.sigtimedwait(SIGNALS, max(0.0, min(self._children.patience(), longest)))
+        self._children.tend()
+        return received.si_signo if received is not None else 0
 
     # --- stopping ------------------------------------------------------------------------------------------------
 
-    def _stop(self, *, delay: bool) -> int:
-        process = self._settings.process
-        if delay and process.drain_delay:
-            log.info("stopping in %g s: readiness fails from now on", process.drain_delay)
-            _signal(self._admin, signal.SIGUSR1)
-            # A second signal means: now.
-            signal.sigtimedwait((signal.SIGTERM, signal.SIGINT), process.drain_delay)
-        for door in self._doors:
-            door.socket.close()  # with the workers' copies closed too, new connections are refused at once
-        for child in self._workers:
-            _signal(child, signal.SIGTERM)
-        self._wait(self._workers, process.drain_timeout + KILL_GRACE)
-        _signal(self._admin, signal.SIGTERM)
-        self._wait([self._admin], KILL_GRACE)
-        for sock in self._others:
-            sock.close()
-        log.info("stopped")
-        return 0
+    def _announce(self, delay: float) -> None:
+        """Readiness fails; balancers get `delay` seconds to look away, in which everything is served as before."""
+        self._admin.announce()
+        self._admin.tell(signal.SIGUSR1)
+        if not delay:
+            return
+        log.info("stopping in %g s: readiness fails from now on", delay)
+        end = time.monotonic() + delay
+        while (left := end - time.monotonic()) > 0:
+            if self._wait(left) in ENDS:
+                return  # told again
 
-    def _wait(self, children: list[Child], timeout: float) -> None:
-        """Waits for children to end, and kills those that do not."""
-        deadline = time.monotonic() + timeout
-        while any(child.pid for child in children):
-            for child in children:
-                if child.pid and os.waitpid(child.pid, os.WNOHANG)[0]:
-                    child.pid = 0
-            left = deadline - time.monotonic()
-            if left <= 0:
-                for child in children:
-                    _signal(child, signal.SIGKILL)
-                    log.error("%s did not end in time and was killed", child.name) if child.pid else None
-                deadline = float("inf")
-            signal.sigtimedwait((signal.SIGCHLD,), min(max(left, 0.0), 0.1) or 0.1)
+    def _finish(self) -> None:
+        """New connections are refused; what is queued or under way is finished, as far as there is time."""
+        for doors in self._doors:
+            for sock in doors:
+                refuse_new(sock)
+        deadline = time.monotonic() + self._settings.process.drain_timeout + KILL_GRACE
+        for child in self._workers:
+            self._children.close(child, deadline)
+        while self._leave() or any(child.lives for child in self._workers):
+            if self._wait() in ENDS:
+                log.warning("told to stop again: closing what has not finished")
+                for child in self._workers:
+                    child.hurry(time.monotonic() + KILL_GRACE)
+        self._children.close(self._admin, time.monotonic() + KILL_GRACE)
+        while self._admin.lives:
+            self._wait()
+
+    def _leave(self) -> bool:
+        """Closes the sockets of slots where everything queued has been taken; whether there are others.
+
+        Shut down, not only closed: a process that stands still would keep them open.
+        """
+        for child, doors in zip(self._workers, self._doors, strict=True):
+            if doors and child.has_left:
+                for sock in doors:
+                    sock.shutdown(socket.SHUT_RDWR)
+                    sock.close()
+                doors.clear()
+        return any(self._doors)
 
 
 def _channel() -> tuple[socket.socket, socket.socket]:
@@ -217,12 +163,3 @@ def _channel() -> tuple[socket.socket, socket.socket]:
     ours.setblocking(False)
     theirs.setblocking(False)
     return ours, theirs
-
-
-def _worker_runner(settings: Settings, slot: Slot) -> Callable[[], int]:
-    return lambda: worker.run(settings, slot)
-
-
-def _signal(child: Child, number: signal.Signals) -> None:
-    if child.pid:
-        os.kill(child.pid, number)

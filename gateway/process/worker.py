@@ -1,7 +1,8 @@
 """A worker: one event loop that serves its slot's sockets until told to finish.
 
-SIGTERM drains: what is queued is accepted, what is under way is finished, then the worker exits 0. The worker also
-ends when its supervisor has died, which it learns from a pipe that only the supervisor holds open.
+SIGTERM drains: what is under way is finished, then the worker exits 0. If nobody follows it, because the gateway ends,
+it also accepts what is queued. A second SIGTERM cuts off what has not finished. The worker also ends when its
+supervisor has died, which it learns from a pipe that only the supervisor holds open.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from gateway.edge.refusal import Refusal
 from gateway.errors import UserError
 from gateway.observe.access_log import AccessLog, LineLog, NoLog, json_lines, text_lines
 from gateway.process import memory
+from gateway.process.drain import Ending, drain
+from gateway.process.pulse import Pulse, Stage, start_beating, take_orders, tell_parent
 
 log = logging.getLogger("gateway.process")
 
@@ -72,46 +75,50 @@ class Question(msgspec.Struct):
     number: int
 
 
-def run(settings: Settings, slot: Slot) -> int:
+def run(settings: Settings, slot: Slot, pulse: Pulse) -> int:
     """Serves until drained; returns the exit status."""
     try:
-        uvloop.run(_serve(settings, slot))
+        uvloop.run(_serve(settings, slot, pulse))
     except UserError as error:  # what was in order at the start is not so any more, e.g. the file of sandboxes
         log.error("worker %d cannot start: %s", slot.number, error)
         return 1
     return 0
 
 
-async def _serve(settings: Settings, slot: Slot) -> None:
-    loop = asyncio.get_running_loop()
+async def _serve(settings: Settings, slot: Slot, pulse: Pulse) -> None:
+    loop, process = asyncio.get_running_loop(), settings.process
+    start_beating(pulse, process.stuck_timeout)
     directory = open_directory(settings.directory)
     edge = Edge(settings, directory, make_access_log(settings, loop), slot.own)
-    finish = asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, finish.set)
-    loop.add_reader(slot.lifeline, finish.set)
+    ending = Ending()
+    orphaned = asyncio.Event()
+
+    def orphan() -> None:
+        loop.remove_reader(slot.lifeline)
+        orphaned.set()
+        ending.begun.set()
+
+    def left() -> None:
+        pulse.stage = Stage.LEFT
+        tell_parent()
+
+    loop.add_signal_handler(signal.SIGTERM, ending.tell)
+    loop.add_reader(slot.lifeline, orphan)
     loop.add_reader(slot.channel, _answer, slot, edge)
     collector = memory.Collector(loop, lambda: edge.connections)
     edge.tasks.spawn(directory.watch(edge.records_changed), "directory watch")
     listeners = [Listener(edge, door.socket, door.tls, door.refusal) for door in slot.doors]
+    pulse.stage = Stage.SERVING
+    take_orders()
     log.debug("worker %d ready", slot.number)
-    await finish.wait()
-    loop.remove_reader(slot.lifeline)
-    for listener in listeners:
-        listener.close()
-    await finish_up(edge, settings.process.drain_timeout)
+    await ending.begun.wait()
+    if not (pulse.closing or orphaned.is_set()):
+        for listener in listeners:
+            listener.close()  # what is queued is the successor's
+        listeners = []
+    await drain(edge, listeners, process.drain_timeout, ending, left)
     collector.close()
     await directory.close()
-
-
-async def finish_up(edge: Edge, patience: float) -> None:
-    """Drains and closes `edge`; what is not finished after `patience` seconds is cut off."""
-    edge.drain()
-    try:
-        async with asyncio.timeout(patience):
-            await edge.drained()
-    except TimeoutError:
-        log.warning("closing %d connections that did not finish within %g s", edge.connections, patience)
-    await edge.close()
 
 
 def make_access_log(settings: Settings, loop: asyncio.AbstractEventLoop) -> AccessLog:

@@ -478,7 +478,11 @@ class Gateway:
         sock.setblocking(False)
         _set_buffers(sock, kernel_buffer)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await self._loop.sock_connect(sock, (LOOPBACK, port))
+        try:
+            await self._loop.sock_connect(sock, (LOOPBACK, port))
+        except OSError:
+            sock.close()
+            raise
         name = f"5000-{SANDBOX}.{DOMAIN}" if context is not None else None
         await self._loop.create_connection(lambda: wire, sock=sock, ssl=context, server_hostname=name)
         self.browsers.append(wire)

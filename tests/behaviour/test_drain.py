@@ -1,11 +1,16 @@
-"""Draining: what is under way is finished and says `close`, what is idle goes at once, what comes is not let in."""
+"""Draining: what is under way is finished and says `close`, what is idle goes at once, what comes is refused."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
+from collections.abc import Iterator
 
 import pytest
 
+from gateway.edge import listener as listening
+from gateway.edge.last_call import last_call, refuse_new
 from tests.behaviour.harness import OK, PATIENCE, App, Gateway, OpenGateway, Wire, answering, get, post, until
 
 both = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
@@ -18,9 +23,9 @@ async def app(gateway: Gateway) -> App:
 
 def drain(gateway: Gateway) -> None:
     """As a worker does on SIGTERM."""
-    gateway.plain.close()
-    gateway.secure.close()
     gateway.edge.drain()
+    assert gateway.plain.finish()
+    assert gateway.secure.finish()
 
 
 async def asked(gateway: Gateway, app: App, tls: bool) -> tuple[Wire, Wire]:
@@ -86,22 +91,111 @@ async def test_of_pipelined_requests_the_next_is_the_last(gateway: Gateway, app:
 @both
 async def test_idle_connections_go_at_once(gateway: Gateway, tls: bool) -> None:
     app = await gateway.app(answering(OK))
-    fresh = await gateway.connect(tls=tls)
     used = await gateway.connect(tls=tls)
     used.send(get(app))
     assert (await used.answer()).body == b"ok"
-    await until(lambda: len(gateway.edge.downstreams) == 2, "both are there")
     drain(gateway)
-    assert await fresh.eof() == b""
+    assert [each.phase.name for each in gateway.edge.downstreams] == ["LINGER"]
     assert await used.eof() == b""
 
 
-async def test_nobody_new_is_let_in(gateway: Gateway) -> None:
+@both
+async def test_who_has_not_asked_yet_has_a_moment(gateway: Gateway, tls: bool) -> None:
+    """What a browser asks first may be on its way; what it asks next it asks elsewhere."""
+    app = await gateway.app(answering(OK))
+    asking, silent = await gateway.connect(tls=tls), await gateway.connect(tls=tls)
+    await until(lambda: len(gateway.edge.downstreams) == 2, "both are there")
     drain(gateway)
+    asking.send(get(app))
+    answer = await asking.answer()
+    assert (answer.body, answer.get(b"Connection")) == (b"ok", b"close")
+    assert await asking.eof() == b""
+    assert not silent.end
+    assert await silent.eof() == b""
+
+
+async def test_so_has_who_has_not_said_hello_yet(gateway: Gateway) -> None:
+    app = await gateway.app(answering(OK))
+    silent = await gateway.connect_to(gateway.tls_port)
+    greeting = await gateway.connect_to(gateway.tls_port)
+    await until(lambda: len(gateway.edge.downstreams) == 2, "both are there")
+    drain(gateway)
+    greeting.send(get(app))  # a TLS port answers this too, so that it shows who is still heard
+    assert (await greeting.answer()).reason == b"plain_http_on_tls_port"
+    assert not silent.end
+    await silent.ended()
+
+
+async def test_nobody_new_is_let_in(gateway: Gateway) -> None:
+    gateway.edge.drain()
+    await last_call([gateway.plain, gateway.secure])
     for port in (gateway.plain_port, gateway.tls_port):
-        await gateway.connect_to(port)  # the socket is its owner's to close: the kernel still queues
-    await until(lambda: len(gateway.browsers) == 2, "they wait in the queue")
+        with pytest.raises(ConnectionRefusedError):
+            await gateway.connect_to(port)
     assert gateway.edge.connections == 0
+
+
+async def test_who_knocks_while_the_door_closes_is_refused(gateway: Gateway) -> None:
+    """Not let in and then reset: dropped, asked again by TCP, and refused."""
+    refuse_new(gateway.plain._socket)
+    knocking = gateway.edge.tasks.spawn(gateway.connect_to(gateway.plain_port), "knocking")
+    await gateway.connect(tls=True)  # whoever knocks after that at another door is in
+    assert not knocking.done()
+    await last_call([gateway.plain])
+    with pytest.raises(ConnectionRefusedError):
+        await knocking
+    gateway.expect_complaint("task knocking failed")
+
+
+@pytest.fixture
+def no_descriptor(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """A process out of descriptors, until the list is emptied; it counts what could not be accepted."""
+    missing = [0]
+    accept = socket.socket.accept
+
+    def exhausted(sock: socket.socket) -> tuple[socket.socket, object]:
+        if not missing:
+            return accept(sock)
+        missing[0] += 1
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(listening, "EXHAUSTED_PAUSE", 0.05)
+    monkeypatch.setattr(socket.socket, "accept", exhausted)
+    yield missing
+
+
+async def test_what_is_queued_waits_for_a_descriptor(gateway: Gateway, no_descriptor: list[int]) -> None:
+    app = await gateway.app(answering(OK))
+    waiting = await gateway.connect()
+    waiting.send(get(app))
+    gateway.edge.drain()
+    closing = gateway.edge.tasks.spawn(last_call([gateway.plain, gateway.secure]), "closing")
+    await until(lambda: no_descriptor[0] > 2, "it tries again")
+    assert not closing.done()
+    no_descriptor.clear()
+    await closing
+    assert (await waiting.answer()).body == b"ok"
+    gateway.expect_complaint("not accepting for 0.05 s")
+
+
+async def test_what_makes_room_for_it_is_not_the_end(gateway: Gateway, no_descriptor: list[int]) -> None:
+    """Idle connections to apps are given up for it; that their descriptors are free is for the next attempt to see."""
+    app = await gateway.app(answering(OK))
+    no_descriptor.clear()
+    browser = await gateway.connect()
+    browser.send(get(app))
+    assert (await browser.answer()).body == b"ok"
+    assert gateway.edge.pool.idle_count == 1
+    gateway.edge.loop.remove_reader(gateway.plain._socket)
+    waiting = await gateway.connect()
+    waiting.send(get(app))
+    gateway.edge.drain()
+    no_descriptor.append(0)
+    assert not gateway.plain.finish()
+    assert gateway.edge.pool.idle_count == 0
+    no_descriptor.clear()
+    assert gateway.plain.finish()
+    assert (await waiting.answer()).body == b"ok"
 
 
 async def test_who_had_been_let_in_but_not_served_is(gateway: Gateway) -> None:
@@ -116,6 +210,8 @@ async def test_who_had_been_let_in_but_not_served_is(gateway: Gateway) -> None:
     drain(gateway)
     for sock in sockets:
         sock.close()
+    with pytest.raises(ConnectionRefusedError):
+        await gateway.connect()
     for sock in waiting:
         received = b""
         while not received.endswith(b"ok"):

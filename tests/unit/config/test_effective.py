@@ -70,6 +70,7 @@ token_file = "token"
 workers = 3
 drain_delay = "0s"
 drain_timeout = "1s"
+stuck_timeout = "0s"
 [log]
 format = "text"
 level = "debug"

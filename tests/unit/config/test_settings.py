@@ -80,6 +80,7 @@ token_file = ""
 workers = 0
 drain_delay = "5s"
 drain_timeout = "60s"
+stuck_timeout = "30s"
 
 [log]
 format = "json"
