@@ -196,6 +196,8 @@ NOT_ABOUT_THE_HEAD = [
     pytest.param(b"0\r\nX-A : a\r\n\r\n", id="trailer-space-before-colon"),
     pytest.param(b"0\r\nX-A: a\r\n b\r\n\r\n", id="trailer-folded"),
     pytest.param(b"0\r\nX-A: a\0\r\n\r\n", id="trailer-with-nul"),
+    pytest.param(b"0\r\nX-A: a\x01\r\n\r\n", id="trailer-with-control"),
+    pytest.param(b"0\r\nX-A: a\x7f\r\n\r\n", id="trailer-with-del"),
     pytest.param(b"0\r\n" + b"X-A: a\r\n" * 101 + b"\r\n", id="101-trailers"),
     pytest.param(b"0\r\n" + (b"X-A: " + b"a" * 8000 + b"\r\n") * 5 + b"\r\n", id="trailers-over-32-KiB"),
 ]

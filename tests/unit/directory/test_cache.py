@@ -9,7 +9,7 @@ from ipaddress import IPv6Address
 import pytest
 
 from gateway.directory import cache as cache_module
-from gateway.directory.cache import RETRY_AFTER_ERROR, DirectoryCache
+from gateway.directory.cache import MIN_RECORD_TTL, RETRY_AFTER_ERROR, DirectoryCache
 from gateway.directory.sandbox import DirectoryError, Sandbox
 from gateway.errors import GatewayError, Reason
 from gateway.tasks import Tasks
@@ -95,6 +95,19 @@ async def test_a_record_lives_its_ttl(cache: DirectoryCache, backend: Backend, c
     assert cache.peek("abc") is None
     assert await cache.fetch("abc") is after
     assert cache.peek("abc") is after
+
+
+@pytest.mark.parametrize(("own", "lives"), [(2.0, 2.0), (TTL + 1, TTL), (0.0, MIN_RECORD_TTL), (-3.0, MIN_RECORD_TTL)])
+async def test_a_records_own_ttl_counts_within_bounds(
+    cache: DirectoryCache, backend: Backend, clock: Clock, own: float, lives: float
+) -> None:
+    """Never longer than the setting says, and never so short that the backend is asked for each request."""
+    backend.answers["abc"] = Sandbox("abc", IPv6Address("fd00::5"), "1", ttl=own)
+    await cache.fetch("abc")
+    clock.now += lives
+    assert cache.peek("abc") is not None
+    clock.now += TICK
+    assert cache.peek("abc") is None
 
 
 async def test_no_such_sandbox_is_knowledge_too(cache: DirectoryCache, backend: Backend, clock: Clock) -> None:
@@ -324,6 +337,18 @@ async def test_an_answer_from_before_a_change_is_not_kept(cache: DirectoryCache,
     assert await late is after
     assert cache.peek("abc") is after
     assert backend.asked == ["abc", "abc"]
+
+
+async def test_nor_is_it_if_nobody_asks_again(cache: DirectoryCache, backend: Backend) -> None:
+    backend.answers["abc"] = before = sandbox(generation="1")
+    backend.open.clear()
+    askers = Tasks()
+    early = askers.spawn(cache.fetch("abc"), "early")
+    await backend.being_asked.wait()
+    cache.invalidate(["abc"])
+    backend.open.set()
+    assert await early is before
+    assert cache.peek("abc") is None
 
 
 async def test_the_oldest_record_goes_when_there_is_no_room(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Iterable
 from ipaddress import IPv6Address
 from pathlib import Path
@@ -203,6 +204,31 @@ async def test_a_changed_file_is_read_again(watched: Watched) -> None:
 async def test_a_file_written_over_is_read_again(watched: Watched) -> None:
     watched.path.write_text(TWO)
     assert await watched.next_change() == {"demo", "other"}
+
+
+async def test_a_file_that_differs_in_nothing_but_what_it_is_is_read_again(watched: Watched) -> None:
+    """Of the same size and time, as a restored one may be."""
+    before = watched.path.stat()
+    new = watched.path.with_suffix(".new")
+    new.write_text(ONE.replace("fd00::5", "fd00::9"))
+    os.utime(new, ns=(before.st_atime_ns, before.st_mtime_ns))
+    new.replace(watched.path)
+    assert await watched.next_change() == {"demo"}
+
+
+async def test_a_file_that_differs_in_nothing_but_its_size_is_read_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written twice within one step of the file system's clock."""
+    monkeypatch.setattr(file_module, "POLL_INTERVAL", 0.005)
+    watched = Watched(path)
+    before = path.stat()
+    path.write_text(TWO)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    tasks = Tasks()
+    tasks.spawn(watched.directory.watch(watched.changed), "watch")
+    assert await watched.next_change() == {"demo", "other"}
+    await tasks.cancel()
 
 
 CHANGES = [

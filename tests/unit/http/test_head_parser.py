@@ -10,8 +10,11 @@ from itertools import product
 import pytest
 
 from gateway.errors import GatewayError, Reason
+from gateway.http import head_parser
 from gateway.http.head_parser import (
     HEAD_END,
+    MAX_STATUS_LINE,
+    REMEMBERED_OCTETS,
     FieldSectionError,
     FieldSectionTooLarge,
     HeadLimits,
@@ -700,3 +703,41 @@ def test_framing_follows_from_the_fields() -> None:
     assert parse_request_head(request(b"Content-Length: 5\r\n"), LIMITS).framing is Framing.LENGTH
     assert parse_request_head(request(b"Transfer-Encoding: Chunked\r\n"), LIMITS).framing is Framing.CHUNKED
     assert parse_request_head(request(), LIMITS).framing is Framing.NONE
+
+
+# --- what a stranger may make us remember or repeat --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("phrase", "fits"), [(MAX_STATUS_LINE - 13, True), (MAX_STATUS_LINE - 12, False)])
+def test_a_status_line_is_kept_and_so_it_is_short(phrase: int, fits: bool) -> None:
+    block = response(line=b"HTTP/1.1 200 " + b"a" * phrase)
+    if fits:
+        assert parse_response_head(block, LIMITS, b"GET").status == 200
+    else:
+        assert answer_refusal(block) is Reason.HTTP_PROTOCOL_ERROR
+
+
+@pytest.mark.parametrize(("octets", "kept"), [(REMEMBERED_OCTETS, 1), (REMEMBERED_OCTETS + 1, 0)])
+def test_long_sections_are_not_kept(octets: int, kept: int) -> None:
+    """A thousand of the longest would be 32 MiB a worker."""
+
+    def padded(fixed: bytes) -> bytes:
+        return b"X-%d: %b\r\n" % (octets, b"a" * (octets - len(fixed) - len(b"X-%d: \r\n\r\n" % octets)))
+
+    asked, answered = request(padded(HOST)), response(padded(b""))
+    parse_request_head(asked, LIMITS)
+    hits = head_parser._remembered_request.cache_info().hits
+    parse_request_head(asked, LIMITS)
+    assert head_parser._remembered_request.cache_info().hits == hits + kept
+    parse_response_head(answered, LIMITS, b"GET")
+    hits = head_parser._remembered_response.cache_info().hits
+    parse_response_head(answered, LIMITS, b"GET")
+    assert head_parser._remembered_response.cache_info().hits == hits + kept
+
+
+@pytest.mark.parametrize("line", [b"GET / HTTP/" + b"1" * 5000, b"GET / HTTP/1." + b"1" * 5000])
+def test_what_is_told_of_a_version_is_short(line: bytes) -> None:
+    with pytest.raises(GatewayError) as error:
+        parse_request_head(request(line=line), LIMITS)
+    assert error.value.reason is Reason.HTTP_VERSION_NOT_SUPPORTED
+    assert len(error.value.detail) < 100
