@@ -102,7 +102,7 @@ def _parse_label(label: str, name: str, domain: str) -> Target:
     if match is None or _SANDBOX_ID.fullmatch(match[2]) is None:
         raise GatewayError(Reason.INVALID_HOSTNAME, f"“{_shorten(label)}” is not <port>-<sandbox-id>")
     digits = match[1]
-    if not digits.isascii() or digits[0] == "0" or len(digits) > 5 or int(digits) > 65535:
+    if digits[0] == "0" or len(digits) > 5 or int(digits) > 65535:
         raise GatewayError(Reason.INVALID_PORT, f"“{_shorten(digits)}” is not a port between 1 and 65535")
     return Target(int(digits), match[2], domain)
 

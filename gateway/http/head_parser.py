@@ -79,8 +79,6 @@ def parse_field_section(block: bytes, limits: HeadLimits) -> Fields:
     parser = httptools.HttpResponseParser(collector)
     try:
         parser.feed_data(_FIELDS_PREFIX + block)
-    except httptools.HttpParserUpgrade:
-        pass
     except httptools.HttpParserError as error:
         raise FieldSectionError(f"has a malformed field ({error})") from None
     pairs = collector.pairs
