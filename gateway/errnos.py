@@ -101,6 +101,9 @@ OURS = frozenset(
 )
 """What a dial meets only if the program is wrong."""
 
+SILENCE = TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+"""What the kernel would say in a quarter of an hour (`socket_options.unanswered`). Never raised."""
+
 NO_LOCAL_ADDRESS = Meaning(_UNROUTABLE, because="no address of the gateway's machine leads there (see: ip -6 address)")
 
 

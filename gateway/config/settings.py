@@ -204,6 +204,11 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     half_closed: Seconds = 30.0
     """A tunnel of which one side has finished sending (ours): bounds what a peer that never closes can hold."""
 
+    tcp_keepalive: SecondsOrZero = 45.0
+    """Silence after which the kernel asks whether the other side is still there, a visitor's or an app's. Who does not
+    answer, or has acknowledged nothing of what was sent, is gone after twice as long (ours; nginx and Envoy leave the
+    system's 2 h, for which a closed laptop holds its WebSocket). 0: nobody is asked."""
+
     linger: Seconds = 5.0
     """How long a refused request's remaining bytes are read and dropped before the close (nginx lingering_timeout),
     so that the answer is not lost to a TCP reset."""

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, cast
 
+from gateway.errnos import SILENCE, lost
+from gateway.socket_options import unanswered
 from gateway.transport import GONE, GatheringTransport, undelivered
 
 if TYPE_CHECKING:
@@ -67,6 +69,16 @@ class DownstreamConnection(asyncio.BufferedProtocol):
 
     def expire(self, now: float) -> None:
         """The deadline has passed."""
+        raise NotImplementedError
+
+    def end_if_silent(self, patience: float) -> None:
+        """Ends the connection if nothing of what was sent has been acknowledged for `patience` seconds."""
+        if unanswered(self._transport.get_extra_info("socket")) > patience:
+            self._tell_lost(lost(SILENCE))
+            self._transport.abort()
+
+    def _tell_lost(self, detail: str) -> None:
+        """Whoever works for downstream hears that it is gone."""
         raise NotImplementedError
 
     def drain(self) -> None:

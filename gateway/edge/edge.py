@@ -17,6 +17,7 @@ from gateway.directory.cache import DirectoryCache
 from gateway.directory.sandbox import Directory, Sandbox
 from gateway.edge.forwarded import Address
 from gateway.edge.road import Road
+from gateway.edge.silence import Silence
 from gateway.edge.tls_transport import Buffers
 from gateway.errors import GatewayError, Reason
 from gateway.hostname import HostnameParser, Target
@@ -46,6 +47,9 @@ class Downstream(Protocol):
 
     def expire(self, now: float) -> None:
         """The deadline has passed."""
+
+    def end_if_silent(self, patience: float) -> None:
+        """Ends it if nothing of what was sent has been acknowledged for `patience` seconds."""
 
     def drain(self) -> None:
         """Finish what is under way, then close."""
@@ -118,6 +122,7 @@ class Edge:
         self.connections = 0  # admitted and not yet dismissed, those still shaking hands included
         self._per_address: dict[int, int] = {}  # address group -> connections
         self._sweep_interval = _sweep_interval(settings)
+        self._silence = Silence(settings.timeouts.tcp_keepalive, self._sweep_interval)
         self._sweeping = loop.call_later(self._sweep_interval, self._sweep)
 
     # --- limits --------------------------------------------------------------------------------------------------
@@ -191,6 +196,7 @@ class Edge:
                     connection.expire(now)
                 except Exception:  # one connection's bug must not stop the clock of all others
                     log.exception("ending %r failed", connection)
+        self._silence.look(self.downstreams, self.pool.connections)
 
     # --- ending --------------------------------------------------------------------------------------------------
 
@@ -239,6 +245,7 @@ def _sweep_interval(settings: Settings) -> float:
         timeouts.half_closed,
         timeouts.linger,
         timeouts.handshake,
+        timeouts.tcp_keepalive or timeouts.idle,
         upstream.response_header_timeout,
         upstream.idle_timeout,
     )

@@ -21,6 +21,7 @@ from gateway.edge.http1 import Http1Downstream
 from gateway.edge.last_call import refuse_new
 from gateway.edge.refusal import Refusal, plain_on_tls
 from gateway.edge.tls_transport import TlsTransport
+from gateway.socket_options import keep_alive, no_delay
 
 if TYPE_CHECKING:
     from gateway.edge.edge import Edge
@@ -47,7 +48,8 @@ class Listener:
         self._refusal = refusal
         sock.setblocking(False)
         # Inherited by every accepted socket.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        no_delay(sock)
+        keep_alive(sock, edge.timeouts.tcp_keepalive)
         edge.loop.add_reader(sock, self._accept)
         self._accepting = True
         self._short = False  # of descriptors, when last something was queued
@@ -200,6 +202,9 @@ class _Visitor(_Newcomer):
 
     def expire(self, now: float) -> None:
         self.transport.abort()
+
+    def end_if_silent(self, patience: float) -> None:
+        """A handshake has a deadline of its own."""
 
     def drain(self) -> None:
         # Its handshake, and the request that comes with it, may be on their way.

@@ -22,13 +22,14 @@ from enum import Enum, auto
 from math import inf
 from typing import TYPE_CHECKING, cast
 
-from gateway.errnos import ended
+from gateway.errnos import SILENCE, ended
 from gateway.errors import Failure, GatewayError, Reason
 from gateway.http import serialize
 from gateway.http.body import BodyError, BodyReader, reader_for
 from gateway.http.head_parser import HEAD_END, check_partial_response, parse_response_head, quote
 from gateway.http.message import AS_TUNNEL, BY_LENGTH, CHUNKED, NO_BODY, Fields, RequestHead, ResponseHead, Section
 from gateway.http.validate import check_switch
+from gateway.socket_options import unanswered
 from gateway.transport import GONE, GatheringTransport
 from gateway.upstream import error_answer, evidence
 from gateway.upstream.error_answer import BEGINNING_TIMEOUT
@@ -214,11 +215,7 @@ class Http1Upstream(asyncio.Protocol):
     # --- for the pool and the sweeper ----------------------------------------------------------------------------
 
     def is_alive(self) -> bool:
-        """Whether an idle connection still is what it seems: no FIN, no reset, no stray octet waiting in the socket.
-
-        One recv(MSG_PEEK), for requests that could not be replayed, and after a silence in which servers like to
-        close (Node after 5 s).
-        """
+        """Whether an idle connection still is what it seems: no FIN, no reset, no stray octet waiting to be read."""
         if self._transport.is_closing():
             return False
         try:
@@ -228,6 +225,10 @@ class Http1Upstream(asyncio.Protocol):
         except OSError:
             return False
         return False
+
+    def end_if_silent(self, patience: float) -> None:  # see `edge.silence`
+        if unanswered(self._socket) > patience:
+            self._lost(SILENCE)
 
     def retire(self, deadline: float) -> None:
         """The sandbox behind this connection is no longer what its name means: no more requests.

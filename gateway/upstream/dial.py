@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from gateway import errnos
 from gateway.errors import Failure, GatewayError, Reason
+from gateway.socket_options import no_delay
 
 TURNS_TO_CLOSE = 3
 """Turns of the event loop until a transport that was aborted has closed its descriptor, and one to spare."""
@@ -36,8 +37,7 @@ async def connected_socket(
         raise _failure(error, f"connect to [{address}]:{port}", started).error() from error
     try:
         sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        no_delay(sock)
         async with asyncio.timeout(patience):
             await asyncio.get_running_loop().sock_connect(sock, (address, port, 0, 0))
     except TimeoutError as error:

@@ -19,6 +19,7 @@ from ipaddress import IPv6Address
 from gateway import descriptors
 from gateway.config import Settings
 from gateway.http.head_parser import HeadLimits
+from gateway.socket_options import keep_alive
 from gateway.transport import Outbox
 from gateway.upstream.connection import Http1Upstream
 from gateway.upstream.dial import connected_socket
@@ -41,6 +42,7 @@ class Timeouts:
     idle: float
     proven: float
     linger: float
+    keepalive: float
     tunnel_grace: float
 
 
@@ -66,6 +68,7 @@ class Pool:
             idle=upstream.idle_timeout,
             proven=upstream.idle_proven,
             linger=settings.timeouts.linger,
+            keepalive=settings.timeouts.tcp_keepalive,
             tunnel_grace=upstream.tunnel_grace,
         )
         self.buffer_bytes = limits.buffer_bytes
@@ -184,6 +187,7 @@ class Pool:
     async def _connect(self, key: Key) -> Http1Upstream:
         (_, address), port = key
         sock = await connected_socket(address, port, self.timeouts.connect, self.give_up)
+        keep_alive(sock, self.timeouts.keepalive)
         try:
             _, connection = await asyncio.get_running_loop().create_connection(
                 lambda: Http1Upstream(self, key, sock), sock=sock

@@ -52,6 +52,7 @@ request_header = "1s"
 idle = "10m20s"
 body_idle = "1s"
 tunnel_idle = "1s"
+tcp_keepalive = "1s"
 half_closed = "1s"
 linger = "1s"
 [limits]

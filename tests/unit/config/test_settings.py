@@ -60,6 +60,7 @@ idle = "75s"
 body_idle = "60s"
 tunnel_idle = "1h"
 half_closed = "30s"
+tcp_keepalive = "45s"
 linger = "5s"
 
 [limits]

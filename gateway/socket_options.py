@@ -1,0 +1,58 @@
+"""Options of TCP sockets and questions to them, whatever the system calls them.
+
+Silence is the kernel's to tell apart: from somebody who is gone no segment comes back. An idle connection is probed
+(`keep_alive`); while octets are on their way probes are not sent, and the kernel retransmits for a quarter of an hour,
+so it is asked since when nobody has acknowledged anything (`unanswered`).
+
+TCP_USER_TIMEOUT would do both in one, and is not used: Linux counts a window that is closed as silence, too, however
+faithfully the other side acknowledges the probes. A slow reader, or an app that is stopped in a debugger, is alive.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+
+PROBES = 4
+"""Of which none is answered, then the connection is gone."""
+
+if sys.platform == "darwin":
+    _IDLE = getattr(socket, "TCP_KEEPALIVE", 0x10)
+else:
+    _IDLE = socket.TCP_KEEPIDLE
+
+_INFO = struct.Struct("=2xB21xI28xI")
+"""Of Linux' tcp_info: retransmits, unacked, last_ack_recv; octets 2, 24 and 56."""
+_RETRANSMITS = 3
+"""Of the same octets, at least: a single segment that was lost is no silence."""
+
+
+def no_delay(sock: socket.socket) -> None:
+    """What is written leaves at once; a listening socket hands it on to what it accepts."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def keep_alive(sock: socket.socket, seconds: float) -> None:
+    """Probes after so many seconds of silence; the connection is gone after twice as many. 0: never.
+
+    On Linux a listening socket hands it on to what it accepts.
+    """
+    if not seconds:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0)
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, _IDLE, max(1, round(seconds)))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, int(seconds / PROBES)))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES)
+
+
+def unanswered(sock: socket.socket | None) -> float:
+    """For how many seconds nothing has been acknowledged although something is on its way; 0: no such thing.
+
+    Nothing is on its way while the other side's window is closed. Linux; elsewhere always 0.
+    """
+    if sys.platform != "linux" or sock is None or sock.fileno() < 0:
+        return 0.0
+    retransmits, unacked, milliseconds = _INFO.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size))
+    return float(milliseconds) / 1000 if unacked and retransmits >= _RETRANSMITS else 0.0
