@@ -39,7 +39,7 @@ from gateway.config.kinds import (
     integer,
     kind_of,
 )
-from gateway.config.values import KIB, Listen
+from gateway.config.values import KIB, MIB, Listen
 
 MINUTE = 60.0
 HOUR = 60 * MINUTE
@@ -239,6 +239,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     connections_per_address: Count = 1_000
     """Downstream connections per source address, IPv6 by /64 (ours): a large office behind one NAT fits."""
+
+    handshake_bytes: Bytes = 16 * MIB
+    """ClientHellos that wait for their turn, per worker (ours: 8,000 with the 2 KiB of a browser's). One source address
+    may fill as much as is left free, so no more than half; the rest is refused with an alert."""
 
     exchanges_per_sandbox: Count = 1_000
     """Exchanges and dials per sandbox and worker (ours): one dead sandbox cannot occupy the whole gateway."""

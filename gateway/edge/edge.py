@@ -16,6 +16,7 @@ from gateway.config import Settings
 from gateway.directory.cache import DirectoryCache
 from gateway.directory.sandbox import Directory, Sandbox
 from gateway.edge.forwarded import Address
+from gateway.edge.handshakes import Handshakes
 from gateway.edge.road import Road
 from gateway.edge.silence import Silence
 from gateway.edge.tls_transport import Buffers
@@ -112,6 +113,7 @@ class Edge:
         self.read_buffer = memoryview(bytearray(READ_BUFFER))  # every downstream read lands here, one at a time
         self.outbox = Outbox(loop.call_soon)
         self.tls_buffers = Buffers(self.read_buffer)
+        self.handshakes = Handshakes(loop.call_soon, limits.handshake_bytes)
         self.draining = False
         self.moment = settings.timeouts.linger
         """Seconds that a new connection has to ask or to say hello while draining: its octets may be on their way. One
@@ -147,13 +149,19 @@ class Edge:
         limits = self.settings.limits
         group = _address_group(address)
         count = self._per_address.get(group, 0)
-        exempt = any(address in network for network in self.settings.edge.trusted_proxies)
-        if self.connections >= limits.connections or (count >= limits.connections_per_address and not exempt):
+        alone = self.source(address) is not None
+        if self.connections >= limits.connections or (count >= limits.connections_per_address and alone):
             return False
         self._per_address[group] = count + 1
         self.connections += 1
         self.pool.make_room()
         return True
+
+    def source(self, address: Address) -> int | None:
+        """Who counts as one with `address`; None for a balancer's, behind which are many."""
+        if any(address in network for network in self.settings.edge.trusted_proxies):
+            return None
+        return _address_group(address)
 
     def dismiss(self, address: Address) -> None:
         """A connection that `admit` counted has closed."""

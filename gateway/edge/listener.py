@@ -11,7 +11,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
@@ -162,21 +162,42 @@ class _Newcomer:
 
 
 class _Visitor(_Newcomer):
-    """A newcomer on a TLS port, until TLS is agreed upon: the `Doorkeeper` of its transport."""
+    """A newcomer on a TLS port, until TLS is agreed upon: the `Doorkeeper` of its transport, and who waits for its turn
+    among the `Handshakes`.
+    """
 
-    __slots__ = ("_refusal", "deadline", "transport")
+    __slots__ = ("_refusal", "deadline", "held", "transport", "waits")
 
     def __init__(self, edge: Edge, address: Address, tls: ssl.SSLContext, refusal: Refusal | None) -> None:
         super().__init__(edge, address)
         self._refusal = refusal
         self.transport = TlsTransport(tls, edge.tls_buffers, self)
+        self.waits = False  # these two are the `Handshakes`' own
+        self.held = 0
         self.deadline = edge.clock() + edge.timeouts.handshake
         edge.downstreams.add(self)
 
     def __repr__(self) -> str:
         return f"<Visitor {self._address} {self.transport!r}>"
 
+    # --- gateway.edge.handshakes.Visitor -------------------------------------------------------------------------
+
+    @property
+    def source(self) -> Hashable:
+        source = self.edge.source(self._address)
+        return self if source is None else source  # behind a balancer everybody stands for themselves
+
+    @property
+    def has_begun(self) -> bool:
+        return self.transport.has_begun
+
+    def shake_hands(self) -> bool:
+        return self.transport.shake_hands()
+
     # --- Doorkeeper ----------------------------------------------------------------------------------------------
+
+    def knocked(self, transport: TlsTransport, octets: int) -> bool:
+        return self.edge.handshakes.come(self, octets)
 
     def secured(self, transport: TlsTransport) -> Http1Downstream:
         self.edge.downstreams.discard(self)

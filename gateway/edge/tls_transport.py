@@ -5,6 +5,9 @@ OpenSSL runs on memory, and whatever a call consumes or produces is moved at onc
     HELLO --first octet 0x16--> HANDSHAKE --done--> OPEN --close()--> CLOSING --the other side's FIN--> CLOSED
       `--anything else--> handed back to the doorkeeper, as plain as it came
 
+What comes in HANDSHAKE is kept until the doorkeeper calls `shake_hands`: a step of it can take as long as a hundred
+requests, so it is not for the connection to say when.
+
 The event loop's own TLS transport can do more than a server needs, and every record pays for it: six calls from C into
 Python where this needs two, which is a tenth of a request.
 
@@ -28,9 +31,15 @@ RECORD = 16 * 1024
 """Octets of content in a record at most (RFC 8446 section 5.1): one read takes one record, whole."""
 HANDSHAKE_RECORD = 0x16
 """First octet of a ClientHello's record (RFC 8446 section 5.1)."""
+MAX_UNANSWERED = 32 * 1024
+"""Octets of a handshake without an answer from us: a ClientHello (a browser's has 2 KiB). OpenSSL would keep four times
+that."""
 MAX_UNREAD_REPLIES = 1000
 """Answers that TLS itself owes (to KeyUpdate, 26 octets each) and that the other side has not read, before it is cut
 off (Envoy's number for pending control frames)."""
+
+NO_ROOM = b"\x15\x03\x03\x00\x02\x02\x50"
+"""A record with an alert: fatal, internal_error (RFC 8446 section 6). There is none for "too busy"."""
 
 _Decrypt = Callable[[int], bytes]
 _Encrypt = Callable[[bytes | memoryview], int]
@@ -68,7 +77,10 @@ class SecureProtocol(Protocol):
 
 
 class Doorkeeper(Protocol):
-    """Who let the connection in; hears one of these three, once."""
+    """Who let the connection in; hears `knocked` now and then, and one of the other three, once."""
+
+    def knocked(self, transport: TlsTransport, octets: int) -> bool:
+        """`octets` of a handshake have come: `shake_hands` is to be called. False: there is no room to keep them."""
 
     def secured(self, transport: TlsTransport) -> SecureProtocol:
         """The handshake is done: what shall speak? It is told `connection_made` next."""
@@ -88,10 +100,11 @@ class Buffers:
     octets ever be left behind, they are another connection's ciphertext: nobody else could read them.
     """
 
-    __slots__ = ("incoming", "outgoing", "read")
+    __slots__ = ("incoming", "outgoing", "read", "record")
 
     def __init__(self, read: memoryview) -> None:
         self.read = read
+        self.record = read[:RECORD]  # as much as is read of a handshake at a time, and so kept while it waits
         self.incoming = ssl.MemoryBIO()
         self.outgoing = ssl.MemoryBIO()
 
@@ -105,12 +118,15 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
         "_decrypt",
         "_doorkeeper",
         "_encrypt",
+        "_flight",
         "_full",
         "_linger_left",
         "_protocol",
+        "_room",
         "_ssl",
         "_state",
         "_tcp",
+        "_unanswered",
         "_unread_replies",
     )
 
@@ -118,14 +134,17 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
         super().__init__()
         self._context = context
         self._buffers = buffers
+        self._room = buffers.record  # what is read into; all of it when OPEN
+        self._flight = b""  # what has come of the handshake and waits
         self._doorkeeper: Doorkeeper | None = doorkeeper  # until it has heard what became of the connection
         self._tcp: asyncio.Transport = GONE  # the real one from connection_made to connection_lost
-        self._ssl: ssl.SSLObject | None = None  # from the first octet of a ClientHello on
+        self._ssl: ssl.SSLObject | None = None  # from the first step of the handshake on
         self._decrypt: _Decrypt = _not_open  # set when OPEN
         self._encrypt: _Encrypt = _not_open
         self._protocol: SecureProtocol | None = None  # set exactly from OPEN to connection_lost
         self._state = HELLO
         self._full = False  # the TCP transport takes no more for now
+        self._unanswered = 0  # octets of the handshake since we last had something to say
         self._unread_replies = 0
         self._linger_left = LINGER_OCTETS  # while CLOSING
 
@@ -137,13 +156,18 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
         """Whether nothing has come yet."""
         return self._state is HELLO
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a step of the handshake was made."""
+        return self._ssl is not None
+
     # --- asyncio.BufferedProtocol: the TCP transport's side ------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._tcp = cast("asyncio.Transport", transport)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._buffers.read
+        return self._room
 
     def buffer_updated(self, nbytes: int) -> None:
         state = self._state
@@ -151,8 +175,7 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
             self._buffers.incoming.write(self._buffers.read[:nbytes])
             self._read()
         elif state is HANDSHAKE:
-            self._buffers.incoming.write(self._buffers.read[:nbytes])
-            self._shake_hands()
+            self._knock(nbytes)
         elif state is HELLO:
             self._begin(nbytes)
         else:
@@ -170,6 +193,7 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
         self._state = CLOSED
         self._tcp = GONE
         self._ssl = None
+        self._flight = b""
         self._decrypt = self._encrypt = _not_open
         protocol, self._protocol = self._protocol, None
         if protocol is not None:
@@ -199,18 +223,45 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
             self._state = CLOSED
             doorkeeper.spoke_plain(tcp, bytes(buffers.read[:nbytes]))
             return
-        self._ssl = self._context.wrap_bio(buffers.incoming, buffers.outgoing, server_side=True)
         self._state = HANDSHAKE
-        buffers.incoming.write(buffers.read[:nbytes])
-        self._shake_hands()
+        self._knock(nbytes)
 
-    def _shake_hands(self) -> None:
-        ssl_object, incoming = self._ssl, self._buffers.incoming
-        assert ssl_object is not None  # set in HANDSHAKE
+    def _knock(self, nbytes: int) -> None:
+        self._flight += self._buffers.read[:nbytes]
+        doorkeeper = self._doorkeeper
+        assert doorkeeper is not None  # it has heard nothing yet
+        if len(self._flight) >= RECORD:
+            self._tcp.pause_reading()  # more than a handshake needs, so it is what comes after
+        if not doorkeeper.knocked(self, nbytes):
+            self._tcp.write(NO_ROOM)
+            self.abort()
+
+    def shake_hands(self) -> bool:
+        """Goes on with what has come of the handshake; False if there is nobody any more to go on with."""
+        if self._state is not HANDSHAKE:
+            return False
+        flight, self._flight = self._flight, b""
+        if len(flight) >= RECORD:
+            self._tcp.resume_reading()
+        buffers = self._buffers
+        incoming = buffers.incoming
+        incoming.write(flight)
+        ssl_object = self._ssl
+        if ssl_object is None:
+            self._ssl = ssl_object = self._context.wrap_bio(incoming, buffers.outgoing, server_side=True)
+        self._unanswered += len(flight)
+        self._go_on(ssl_object, incoming)
+        return True
+
+    def _go_on(self, ssl_object: ssl.SSLObject, incoming: ssl.MemoryBIO) -> None:
         try:
             ssl_object.do_handshake()
         except ssl.SSLWantReadError:
-            self._send_own()
+            if self._buffers.outgoing.pending:
+                self._unanswered = 0
+                self._send_own()
+            elif self._unanswered > MAX_UNANSWERED:
+                self._fail(ssl.SSLError("the ClientHello is too large"))
             return
         except (ssl.SSLError, ssl.CertificateError) as error:
             self._fail(error)
@@ -222,6 +273,7 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
         engine: Any = getattr(ssl_object, "_sslobj", None) or ssl_object
         self._decrypt, self._encrypt = engine.read, engine.write
         self._state = OPEN
+        self._room = self._buffers.read
         ahead = incoming.read()  # a request may have come with the handshake's end; the protocol may use the BIO
         self._protocol = protocol = doorkeeper.secured(self)
         protocol.connection_made(self)

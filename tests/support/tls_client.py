@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from collections.abc import Callable
 
@@ -14,6 +15,12 @@ class TlsClient:
     def __init__(self, context: ssl.SSLContext, name: str) -> None:
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname=name)
+
+    def shake_hands_begin(self) -> bytes:
+        """The ClientHello."""
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.tls.do_handshake()
+        return self.outgoing.read()
 
     def shake_hands(self, exchange: Callable[[bytes], bytes]) -> bytes:
         """Goes through the handshake, `exchange` being the wire: it takes what the client says and returns the answer.

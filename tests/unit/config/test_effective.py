@@ -63,6 +63,7 @@ field_bytes = "1025B"
 buffer_bytes = "1MiB"
 connections = 1
 connections_per_address = 1
+handshake_bytes = "1MiB"
 exchanges_per_sandbox = 1
 [admin]
 listen = "[::]:9090"

@@ -71,6 +71,7 @@ field_bytes = "8KiB"
 buffer_bytes = "64KiB"
 connections = 20000
 connections_per_address = 1000
+handshake_bytes = "16MiB"
 exchanges_per_sandbox = 1000
 
 [admin]

@@ -90,6 +90,9 @@ class Road:
 
     # --- gateway.edge.tls_transport.Doorkeeper ---------------------------------------------------------------------
 
+    def knocked(self, transport: TlsTransport, octets: int) -> bool:
+        return transport.shake_hands()
+
     def secured(self, transport: TlsTransport) -> Http1Downstream:
         return Http1Downstream(self.edge, Peer(ip_address("2001:db8::9"), b"https"), lambda: None)
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from gateway.edge.connection import LINGER_OCTETS
-from gateway.edge.tls_transport import MAX_UNREAD_REPLIES, RECORD, Buffers, TlsTransport
+from gateway.edge.tls_transport import MAX_UNANSWERED, MAX_UNREAD_REPLIES, RECORD, Buffers, TlsTransport
 from gateway.tls import local_ca
 from gateway.tls.context import CertificatePair, server_context
 from tests.support.tls_client import TlsClient
@@ -77,6 +77,13 @@ class Speaker(asyncio.Protocol):
         self.received = b""
         self.transport: TlsTransport | None = None
         self.answer = b""  # written as soon as anything has come
+        self.busy = False  # handshakes wait
+        self.has_room = True
+
+    def knocked(self, transport: TlsTransport, octets: int) -> bool:
+        if not self.busy:
+            transport.shake_hands()
+        return self.has_room
 
     def secured(self, transport: TlsTransport) -> Speaker:
         self.told.append("secured")
@@ -122,10 +129,9 @@ class Line:
 
     def feed(self, octets: bytes, step: int = 1 << 20) -> None:
         """What the event loop does with `octets` that come in pieces of `step`."""
-        step = min(step, len(self.buffers.read))
-        for begin in range(0, len(octets), step):
-            piece = octets[begin : begin + step]
-            assert len(self.transport.get_buffer(-1)) >= len(piece)
+        while octets:
+            size = min(step, len(self.transport.get_buffer(-1)))
+            piece, octets = octets[:size], octets[size:]
             self.transport.get_buffer(-1)[: len(piece)] = piece
             self.transport.buffer_updated(len(piece))
             assert not self.buffers.incoming.pending, "every call leaves the shared BIOs empty"
@@ -236,6 +242,81 @@ def test_garbage_in_place_of_a_client_hello(lines: Lines) -> None:
     assert line.tcp.take()[0] == ALERT
     assert line.tcp.aborted
     assert line.speaker.told == ["turned away", ssl.SSLError]
+
+
+def test_a_handshake_goes_on_when_it_is_its_turn(lines: Lines) -> None:
+    """Until then its octets are kept, and nothing is spent: no object of OpenSSL's, no answer."""
+    line = lines.line()
+    line.speaker.busy = True
+    hello = line.client.shake_hands_begin()
+    line.feed(hello, step=100)
+    assert not line.tcp.written
+    assert not line.transport.has_begun
+    assert line.transport.shake_hands()
+    assert line.transport.has_begun
+    line.client.incoming.write(line.tcp.take())
+    line.client.tls.do_handshake()
+    line.feed(line.client.outgoing.read() + line.client.sealed(b"with the handshake's end"))
+    assert line.speaker.told == []
+    assert line.transport.shake_hands()
+    assert line.speaker.told == ["secured"]
+    assert line.speaker.received == b"with the handshake's end"
+    assert not line.transport.shake_hands(), "there is nothing left to do"
+
+
+def test_what_waits_is_bounded(lines: Lines) -> None:
+    """A whole body may come right behind the end of a handshake: then nothing is read until it is its turn."""
+    line = lines.line()
+    last_flight = line.nearly_shake_hands()
+    line.speaker.busy = True
+    line.feed(last_flight)
+    wire = line.client.sealed(TEXT)
+    line.feed(wire[: 2 * RECORD])
+    assert not line.tcp.reading
+    assert line.transport.shake_hands()
+    assert line.tcp.reading
+    line.feed(wire[2 * RECORD :])
+    assert line.speaker.received == TEXT
+
+
+def test_a_handshake_is_read_a_record_at_a_time(lines: Lines) -> None:
+    line = lines.line()
+    assert len(line.transport.get_buffer(-1)) == RECORD
+    line.shake_hands()
+    assert len(line.transport.get_buffer(-1)) == len(lines.buffers.read)
+
+
+def test_without_room_it_is_refused_with_an_alert(lines: Lines) -> None:
+    line = lines.line()
+    line.speaker.busy, line.speaker.has_room = True, False
+    line.feed(line.client.shake_hands_begin())
+    line.client.incoming.write(line.tcp.take())
+    with pytest.raises(ssl.SSLError, match="INTERNAL_ERROR"):
+        line.client.tls.do_handshake()
+    assert line.tcp.aborted
+    line.transport.connection_lost(None)
+    assert line.speaker.told == ["turned away", type(None)]
+
+
+def test_who_left_is_not_waited_for(lines: Lines) -> None:
+    line = lines.line()
+    line.speaker.busy = True
+    line.feed(line.client.shake_hands_begin())
+    line.transport.connection_lost(None)
+    assert not line.transport.shake_hands()
+
+
+def test_a_client_hello_without_end_is_not_collected(lines: Lines) -> None:
+    """OpenSSL would keep 128 KiB of each; in records of one octet that is 768 KiB to read."""
+    message = b"\x01\x01\xff\xff" + bytes(200_000)
+    for step in (1, 1000, RECORD - 5):
+        line = lines.line()
+        sent = 0
+        while not line.tcp.aborted:
+            line.feed(b"\x16\x03\x01" + step.to_bytes(2, "big") + message[sent : sent + step])
+            sent += step
+            assert sent <= MAX_UNANSWERED + step
+        assert line.speaker.told == ["turned away", ssl.SSLError]
 
 
 def test_plain_octets_go_back_to_the_doorkeeper(lines: Lines) -> None:

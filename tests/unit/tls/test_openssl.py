@@ -134,7 +134,7 @@ def test_the_command_imports_nothing_that_reads_the_configuration() -> None:
         "",
         "openssl_conf = start\n[start]\nproviders = p\n[p]\ndefault = d\n[d]\nactivate = 1\n",
         "openssl_conf = start\n[start]\nssl_conf = sections  # those\n[sections]\nother = z\n[z]\nGroups = P-521\n",
-        "openssl_conf = start\n[ start ]\nssl_conf = s\n[s]\nsystem_default = policy\n"
+        "config_diagnostics = 1\nopenssl_conf = start\n[ start ]\nssl_conf = s\n[s]\nsystem_default = policy\n"
         "[policy]\nOptions = -SessionTicket\nGroups = P-521\nCiphersuites = TLS_AES_256_GCM_SHA384\n[last]\nx = y\n",
     ],
     ids=["empty", "without-ssl", "without-default", "with-a-policy"],
