@@ -37,6 +37,7 @@ _EXPOSED = re.compile(r"(?:(?P<id>[^=]+)=)?(?P<port>[0-9]+)")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status."""
+    _open_standard_descriptors()
     options = _parser().parse_args(arguments)
     try:
         run: Callable[[argparse.Namespace], int] = options.run
@@ -51,6 +52,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # `gateway check | head`: the reader has seen enough. stdout goes to nowhere, so that exit does not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _open_standard_descriptors() -> None:
+    """Started with one of them closed, the next socket or database opened would get its number, and our logs."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", closefd=False)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -285,7 +285,8 @@ class Log(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """The least severe that is written."""
 
     access: Flag = True
-    """Whether every exchange leaves one line."""
+    """Whether every exchange leaves one line on standard output. Nobody waits for its reader: while it stands still,
+    1 MiB of lines waits per worker, then lines are dropped, counted, and told of on standard error."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,18 +1,20 @@
 """One line per exchange, batched: what happened, to whom, how long it took.
 
 `record` only appends; lines are made and written together a moment later (`FLUSH_DELAY`), so that a busy worker
-spends a microsecond and a fraction of a system call per line.
+spends a microsecond and a fraction of a system call per line. A reader that stands still stops no
+request: see `outlet`.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
+
+from gateway.observe.outlet import Outlet
 
 FLUSH_DELAY = 0.1
 """Seconds between an exchange's end and its line, at most."""
@@ -20,7 +22,8 @@ MAX_BATCH = 512
 """Lines gathered before they are written at once."""
 MAX_TEXT = 256
 """Characters of any one foreign value in a line."""
-
+SAID_EVERY = 60.0
+"""Seconds between two lines about lost ones, at least."""
 
 log = logging.getLogger("gateway.access")
 
@@ -65,6 +68,9 @@ class AccessLog(Protocol):
     def flush(self) -> None:
         """Writes what is gathered, now."""
 
+    def close(self) -> None:
+        """The last words: what still waits has `outlet.LAST_WORDS` seconds to be taken."""
+
 
 class NoLog:
     """`log.access = false`."""
@@ -73,9 +79,11 @@ class NoLog:
 
     def flush(self) -> None: ...
 
+    def close(self) -> None: ...
+
 
 class LineLog:
-    """Renders records with `lines` and writes them to a file descriptor, in batches.
+    """Renders records with `lines` and hands them to an `Outlet`, in batches.
 
     `later(delay, callback)` is the event loop's `call_later`.
     """
@@ -84,14 +92,20 @@ class LineLog:
         self,
         lines: Callable[[list[AccessRecord]], bytes],
         later: Callable[[float, Callable[[], None]], object],
-        descriptor: int = 1,
+        outlet: Outlet,
     ) -> None:
         self._lines = lines
         self._later = later
-        self._descriptor = descriptor
+        self._outlet = outlet
         self._gathered: list[AccessRecord] = []
-        self.lost = 0
-        """Lines not written since it last worked (a full disk, a closed pipe). Requests go on."""
+        self._said = 0  # of `dropped`, how many somebody was told about
+        self._silent_until = 0.0
+        self._saying = False  # `_say` is due
+
+    @property
+    def dropped(self) -> int:
+        """Lines lost since the start, because nobody took them. Requests go on."""
+        return self._outlet.dropped
 
     def record(self, record: AccessRecord) -> None:
         gathered = self._gathered
@@ -105,18 +119,43 @@ class LineLog:
         gathered, self._gathered = self._gathered, []
         if not gathered:
             return
-        data = memoryview(self._lines(gathered))
-        try:
-            while data:
-                data = data[os.write(self._descriptor, data) :]
-        except OSError as error:
-            if not self.lost:
-                log.error("access log: %s; lines are lost until it works again", error.strerror)
-            self.lost += len(gathered)
+        outlet = self._outlet
+        if outlet.is_full:
+            outlet.pump()
+        if outlet.is_full:
+            outlet.drop(len(gathered))
         else:
-            if self.lost:
-                log.warning("access log: works again, %d lines were lost", self.lost)
-            self.lost = 0
+            outlet.write(self._lines(gathered))
+        if outlet.dropped > self._said:
+            self._say_in_time()
+
+    def close(self) -> None:
+        self.flush()
+        self._outlet.finish()
+        self._say()
+
+    # --- what was lost -----------------------------------------------------------------------------------------------
+
+    def _say_in_time(self) -> None:
+        now = time.monotonic()
+        if now >= self._silent_until:
+            self._silent_until = now + SAID_EVERY
+            self._say()
+        elif not self._saying:
+            self._saying = True
+            self._later(self._silent_until - now, self._say_again)
+
+    def _say_again(self) -> None:
+        self._saying = False
+        self._outlet.pump()
+        self._say_in_time()
+
+    def _say(self) -> None:
+        dropped, trouble = self.dropped, self._outlet.trouble
+        if dropped > self._said:
+            now = trouble or "written again"
+            log.error("access log: %d lines dropped, %d since the start: %s", dropped - self._said, dropped, now)
+            self._said = dropped
 
 
 json_lines: Callable[[list[AccessRecord]], bytes] = msgspec.json.Encoder().encode_lines

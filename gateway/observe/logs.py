@@ -1,26 +1,134 @@
-"""The operational log: what the gateway says about itself, on stderr; one line per event, JSON or text."""
+"""The operational log: what the gateway says about itself, on stderr; one line per event, JSON or text.
+
+Whoever reads stderr may stand still as the access log's reader may: see `outlet`. So nothing else may write there once
+a process serves, and what Python would print by itself (warnings, exceptions nobody can catch) is logged as well.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
+import threading
 import time
+from asyncio import AbstractEventLoop
+from collections.abc import Iterator
+from types import TracebackType
 
 import msgspec
 
+from gateway.observe.outlet import PIECE, Outlet
+
+TRACEBACKS = 10
+"""Of one place in the code, so many within `TRACEBACKS_WITHIN` seconds: one bug, met by every request, is one bug."""
+TRACEBACKS_WITHIN = 10.0
+
+log = logging.getLogger("gateway.process")
+
+
+def configure(form: str, level: str) -> None:
+    """Sets up the process's logging; `form` is "json" or "text", `level` a name such as "info"."""
+    handler = LogHandler(Outlet(2))
+    handler.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter())
+    handler.addFilter(_Storms())
+    root = logging.getLogger()
+    for former in root.handlers[:]:
+        root.removeHandler(former)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    logging.getLogger("asyncio").setLevel(max(logging.WARNING, root.level))
+    logging.captureWarnings(True)
+    sys.excepthook = _uncaught
+    sys.unraisablehook = _unraisable
+    threading.excepthook = _uncaught_in_thread
+
+
+def open_in(loop: AbstractEventLoop) -> None:
+    """From now on what waits for its reader goes on as soon as there is room; `logging.shutdown` says last words."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, LogHandler):
+            handler.open_in(loop)
+
+
+def pump() -> bool:
+    """For a process without an event loop: hands over what waits; whether something still does."""
+    return any(handler.pump() for handler in logging.getLogger().handlers if isinstance(handler, LogHandler))
+
+
+class LogHandler(logging.Handler):
+    """To an `Outlet`. Its lock, which `logging` holds while it emits, guards the outlet."""
+
+    def __init__(self, outlet: Outlet) -> None:
+        super().__init__()
+        self._outlet = outlet
+        self._told = 0  # of the outlet's dropped lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record)
+        except Exception as error:  # a mistake in the call that logs must not end what it reports
+            line = f"{record.name}: a line could not be made: {error!r}"
+        self._outlet.write(f"{line}\n".encode(errors="backslashreplace"))
+        self._tell_dropped()
+
+    def open_in(self, loop: AbstractEventLoop) -> None:
+        with self._guard():
+            self._outlet.attach(loop, self.pump)
+
+    def close(self) -> None:
+        with self._guard():
+            self._outlet.finish()
+        super().close()
+
+    def pump(self) -> bool:
+        """Hands over what waits; whether something still does."""
+        with self._guard():
+            self._outlet.pump()
+            self._tell_dropped()
+            return bool(self._outlet.trouble)
+
+    def _tell_dropped(self) -> None:
+        outlet = self._outlet
+        if outlet.trouble or outlet.dropped == self._told:
+            return
+        count, self._told = outlet.dropped - self._told, outlet.dropped
+        text = f"{count} lines of this log were dropped: nobody read it"
+        record = logging.LogRecord(log.name, logging.ERROR, __file__, 0, text, None, None)
+        self._outlet.write(f"{self.format(record)}\n".encode())
+
+    @contextlib.contextmanager
+    def _guard(self) -> Iterator[None]:
+        self.acquire()
+        try:
+            yield
+        finally:
+            self.release()
+
 
 class _JsonFormatter(logging.Formatter):
+    """Lines that fit an outlet's piece: cut there, they would not be JSON any more."""
+
     def format(self, record: logging.LogRecord) -> str:
+        message, traceback = record.getMessage(), record.exc_info and self.formatException(record.exc_info)
         line: dict[str, object] = {
             "time": round(record.created, 3),
             "level": record.levelname.lower(),
             "logger": record.name,
             "pid": record.process,
-            "message": record.getMessage(),
         }
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line).decode()
+        for room in (
+            PIECE,
+            1500,
+            700,
+            300,
+        ):  # characters, of six octets at most
+            line["message"] = message[:room]
+            if traceback:
+                line["traceback"] = traceback[-room:]  # its end says what happened
+            text = msgspec.json.encode(line)
+            if len(text) < PIECE:
+                break
+        return text.decode()
 
 
 class _TextFormatter(logging.Formatter):
@@ -30,11 +138,38 @@ class _TextFormatter(logging.Formatter):
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
-def configure(form: str, level: str) -> None:
-    """Sets up the process's logging; `form` is "json" or "text", `level` a name such as "info"."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter())
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level.upper())
-    logging.getLogger("asyncio").setLevel(max(logging.WARNING, root.level))
+class _Storms(logging.Filter):
+    """Lets through so many tracebacks of one place in the code, and with the next one says how many were not told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[tuple[str, int], list[float]] = {}  # place: when the count began, count
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.exc_info:
+            return True
+        now = time.monotonic()
+        seen = self._seen.setdefault((record.pathname, record.lineno), [now, 0])
+        if now - seen[0] > TRACEBACKS_WITHIN:
+            untold = int(seen[1]) - TRACEBACKS
+            seen[:] = [now, 0]
+            if untold > 0:
+                record.msg, record.args = f"{record.getMessage()} ({untold} more like it were not logged)", None
+        seen[1] += 1
+        return seen[1] <= TRACEBACKS
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, traceback)
+    else:
+        log.critical("ended by a bug of its own", exc_info=(kind, error, traceback))
+
+
+def _unraisable(event: sys.UnraisableHookArgs) -> None:
+    error = event.exc_value or event.exc_type()
+    log.error("%s: %r", event.err_msg or "ignored exception in", event.object, exc_info=error)
+
+
+def _uncaught_in_thread(event: threading.ExceptHookArgs) -> None:
+    log.error("thread %s ended by a bug", event.thread and event.thread.name, exc_info=event.exc_value)

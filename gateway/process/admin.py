@@ -17,6 +17,7 @@ from gateway.admin.app import Health, make_app, start
 from gateway.config import Settings
 from gateway.directory.backends import open_directory
 from gateway.errors import UserError
+from gateway.observe import logs
 from gateway.process.explain import Own, make_context
 from gateway.process.pulse import Pulse, Stage, start_beating, take_orders
 from gateway.process.worker import Question, Status
@@ -92,6 +93,7 @@ def run(post: Post, pulse: Pulse) -> int:
 async def _serve(post: Post, pulse: Pulse) -> None:
     loop, tasks = asyncio.get_running_loop(), Tasks()
     start_beating(pulse, post.settings.process.stuck_timeout)
+    logs.open_in(loop)
     health = Health(Workers(post.channels).ask)
     health.draining = pulse.closing  # its predecessor died after the gateway had been told to stop
     directory = open_directory(post.settings.directory)

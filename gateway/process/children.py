@@ -7,15 +7,12 @@ and ends beside it. Plain synchronous code: `tend` does what is due, `patience` 
 
 from __future__ import annotations
 
-import contextlib
 import faulthandler
 import logging
 import os
 import signal
 import socket
-import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
@@ -163,8 +160,6 @@ class Children:
     # --- starting ------------------------------------------------------------------------------------------------
 
     def _start(self, child: Child) -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
         pulse = Pulse()
         pulse.closing = child.announced
         pid = os.fork()
@@ -203,11 +198,9 @@ class Children:
             faulthandler.register(STACK, chain=True)
             status = child.run(pulse)
         except BaseException:
-            traceback.print_exc()
+            log.exception("%s ended by a bug of its own", child.name)
         finally:
-            with contextlib.suppress(OSError, ValueError):
-                sys.stdout.flush()
-                sys.stderr.flush()
+            logging.shutdown()  # the last words
             os._exit(status)
 
     # --- watching ------------------------------------------------------------------------------------------------

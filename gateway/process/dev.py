@@ -33,7 +33,9 @@ from gateway.directory.sandbox import Sandbox
 from gateway.edge.edge import Edge
 from gateway.edge.listener import Listener, own_listeners
 from gateway.errors import UserError
+from gateway.observe import logs
 from gateway.observe.access_log import LineLog, text_lines
+from gateway.observe.outlet import Outlet
 from gateway.process import demo, memory
 from gateway.process.drain import Ending, drain
 from gateway.process.explain import make_context
@@ -146,7 +148,10 @@ async def _serve(stage: _Stage, banner: str, colour: bool) -> None:
     loop = asyncio.get_running_loop()
     table = {each.sandbox_id: Sandbox(each.sandbox_id, IPv6Address(LOOPBACK), "dev") for each in stage.exposed}
     directory = MemoryRegistry(table)
-    access_log = LineLog(partial(text_lines, colour=colour), loop.call_later)
+    logs.open_in(loop)
+    outlet = Outlet(1)
+    outlet.attach(loop, outlet.pump)
+    access_log = LineLog(partial(text_lines, colour=colour), loop.call_later, outlet)
     own = own_listeners([sock for sock, _ in stage.doors] + ([stage.admin] if stage.admin else []))
     edge = Edge(stage.settings, directory, access_log, own)
     edge.moment = DRAIN_MOMENT
@@ -164,7 +169,7 @@ async def _serve(stage: _Stage, banner: str, colour: bool) -> None:
     listeners = [Listener(edge, sock, tls) for sock, tls in stage.doors]
     memory.settle()
     collector = memory.Collector(loop, lambda: edge.connections)
-    print(banner, flush=True)
+    outlet.write(f"{banner}\n".encode())
     await ending.begun.wait()
     await drain(edge, listeners, DRAIN_SECONDS, ending)
     collector.close()
@@ -172,6 +177,7 @@ async def _serve(stage: _Stage, banner: str, colour: bool) -> None:
         await runner.cleanup()
     await tasks.cancel()
     await directory.close()
+    access_log.close()
 
 
 async def _status(edge: Edge) -> list[dict[str, object] | None]:

@@ -27,6 +27,7 @@ from gateway.directory import backends
 from gateway.edge.last_call import refuse_new
 from gateway.edge.listener import own_listeners
 from gateway.edge.refusal import redirect_to_https
+from gateway.observe import logs
 from gateway.process import admin, memory, worker
 from gateway.process.children import KILL_GRACE, Child, Children
 from gateway.process.pulse import ORDERS
@@ -39,6 +40,8 @@ log = logging.getLogger("gateway.process")
 
 ENDS = (signal.SIGTERM, signal.SIGINT)
 SIGNALS = (*ENDS, signal.SIGCHLD, signal.SIGHUP)
+LOG_PAUSE = 1.0
+"""Seconds between two attempts to write what a reader of stderr that stands still did not take."""
 
 
 class Supervisor:
@@ -109,7 +112,8 @@ class Supervisor:
 
     def _wait(self, longest: float = inf) -> int:
         """The next signal, or 0 if there was something else to do; the children are looked after."""
-        received = signal.sigtimedwait(SIGNALS, max(0.0, min(self._children.patience(), longest)))
+        patience = min(self._children.patience(), longest, LOG_PAUSE if logs.pump() else inf)
+        received = signal.sigtimedwait(SIGNALS, max(0.0, patience))
         self._children.tend()
         return received.si_signo if received is not None else 0
 

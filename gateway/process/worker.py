@@ -24,7 +24,9 @@ from gateway.edge.edge import Edge
 from gateway.edge.listener import Listener, OwnListeners
 from gateway.edge.refusal import Refusal
 from gateway.errors import UserError
+from gateway.observe import logs
 from gateway.observe.access_log import AccessLog, LineLog, NoLog, json_lines, text_lines
+from gateway.observe.outlet import Outlet
 from gateway.process import memory
 from gateway.process.drain import Ending, drain
 from gateway.process.pulse import Pulse, Stage, start_beating, take_orders, tell_parent
@@ -89,7 +91,9 @@ async def _serve(settings: Settings, slot: Slot, pulse: Pulse) -> None:
     loop, process = asyncio.get_running_loop(), settings.process
     start_beating(pulse, process.stuck_timeout)
     directory = open_directory(settings.directory)
-    edge = Edge(settings, directory, make_access_log(settings, loop), slot.own)
+    logs.open_in(loop)
+    access_log = make_access_log(settings, loop)
+    edge = Edge(settings, directory, access_log, slot.own)
     ending = Ending()
     orphaned = asyncio.Event()
 
@@ -119,13 +123,16 @@ async def _serve(settings: Settings, slot: Slot, pulse: Pulse) -> None:
     await drain(edge, listeners, process.drain_timeout, ending, left)
     collector.close()
     await directory.close()
+    access_log.close()
 
 
 def make_access_log(settings: Settings, loop: asyncio.AbstractEventLoop) -> AccessLog:
     """The access log that `[log]` asks for, on stdout."""
     if not settings.log.access:
         return NoLog()
-    return LineLog(json_lines if settings.log.format == "json" else text_lines, loop.call_later)
+    outlet = Outlet(1)
+    outlet.attach(loop, outlet.pump)
+    return LineLog(json_lines if settings.log.format == "json" else text_lines, loop.call_later, outlet)
 
 
 def _answer(slot: Slot, edge: Edge) -> None:

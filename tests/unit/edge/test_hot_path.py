@@ -27,6 +27,7 @@ from gateway.edge.forwarded import Peer
 from gateway.edge.http1 import Http1Downstream
 from gateway.edge.tls_transport import TlsTransport
 from gateway.observe.access_log import LineLog, json_lines
+from gateway.observe.outlet import Outlet
 from gateway.tls import local_ca
 from gateway.tls.context import CertificatePair, server_context
 from gateway.transport import Outbox
@@ -140,7 +141,7 @@ async def road(tmp_path: Path) -> AsyncIterator[Road]:
         upstream=replace(settings.upstream, allow=(IPv6Network("fd00::/8"),)),
     )
     with Path(os.devnull).open("wb") as nowhere:
-        log = LineLog(json_lines, lambda delay, callback: None, nowhere.fileno())
+        log = LineLog(json_lines, lambda delay, callback: None, Outlet(nowhere.fileno()))
         table = {"demo": Sandbox("demo", IPv6Address("fd00::5"), "1")}
         edge = Edge(settings, TableDirectory(table), log)
         await edge.directory.fetch("demo")

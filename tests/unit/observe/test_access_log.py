@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import logging
 import os
 import re
+import select
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -18,6 +16,7 @@ from gateway.observe.access_log import (
     FLUSH_DELAY,
     MAX_BATCH,
     MAX_TEXT,
+    SAID_EVERY,
     AccessRecord,
     LineLog,
     NoLog,
@@ -26,6 +25,7 @@ from gateway.observe.access_log import (
     text_line,
     text_lines,
 )
+from gateway.observe.outlet import PIECE, Outlet
 
 
 def record(**known: Any) -> AccessRecord:
@@ -176,36 +176,45 @@ def test_a_detail_is_bounded() -> None:
     assert shown("d" * 10_000) == "d" * MAX_TEXT
 
 
-# --- writing ------------------------------------------------------------------------------------------------------
+# --- handing over: what an outlet does with it is told in test_outlet.py --------------------------------------------
 
 
-@dataclass
-class Disk:
-    """A file descriptor that takes what it is told to take."""
+class Reader:
+    """The other end of a pipe."""
 
-    written: list[bytes] = field(default_factory=list)
-    takes: int = 1 << 30
-    error: OSError | None = None
+    def __init__(self) -> None:
+        self.reading, self.writing = os.pipe()
 
-    def write(self, descriptor: int, data: memoryview) -> int:
-        assert descriptor == 7
-        if self.error is not None:
-            raise self.error
-        taken = bytes(data[: self.takes])
-        self.written.append(taken)
-        return len(taken)
-
-    @property
     def lines(self) -> list[bytes]:
-        return b"".join(self.written).splitlines()
+        """What has come since the last time."""
+        if not select.select([self.reading], [], [], 0)[0]:
+            return []
+        return os.read(self.reading, 1 << 20).splitlines()
+
+    def all_lines(self) -> list[bytes]:
+        """What comes until the other end closes."""
+        os.close(self.writing)
+        self.writing = -1
+        octets = b""
+        while more := os.read(self.reading, 1 << 20):
+            octets += more
+        return octets.splitlines()
+
+    def go(self) -> None:
+        os.close(self.reading)
+        self.reading = -1
+
+    def close(self) -> None:
+        for descriptor in (self.reading, self.writing):
+            if descriptor >= 0:
+                os.close(descriptor)
 
 
 @pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
-    disk = Disk()
-    monkeypatch.setattr(access_log.os, "write", disk.write)
-    yield disk
-    monkeypatch.undo()
+def reader() -> Iterator[Reader]:
+    reader = Reader()
+    yield reader
+    reader.close()
 
 
 class Later:
@@ -216,6 +225,11 @@ class Later:
 
     def __call__(self, delay: float, callback: Callable[[], None]) -> None:
         self.calls.append((delay, callback))
+
+    def passes(self) -> None:
+        calls, self.calls = self.calls, []
+        for _, callback in calls:
+            callback()
 
 
 def name_lines(records: list[AccessRecord]) -> bytes:
@@ -228,8 +242,10 @@ def later() -> Later:
 
 
 @pytest.fixture
-def log(later: Later) -> LineLog:
-    return LineLog(name_lines, later, 7)
+def log(later: Later, reader: Reader) -> Iterator[LineLog]:
+    outlet = Outlet(reader.writing, limit=8192)
+    yield LineLog(name_lines, later, outlet)
+    outlet.finish(0)
 
 
 def named(first: int, last: int) -> list[bytes]:
@@ -241,97 +257,142 @@ def put(log: LineLog, first: int, last: int) -> None:
         log.record(record(request_id=str(number)))
 
 
-def test_lines_are_written_together_a_moment_later(log: LineLog, later: Later, disk: Disk) -> None:
+def fill(log: LineLog) -> int:
+    """Records lines that nobody reads until one is dropped; how many."""
+    number = 0
+    while not log.dropped:
+        put(log, number, number + MAX_BATCH)
+        number += MAX_BATCH
+    return number
+
+
+def test_lines_are_written_together_a_moment_later(log: LineLog, later: Later, reader: Reader) -> None:
     put(log, 0, 10)
-    assert disk.written == []
+    assert reader.lines() == []
     assert [delay for delay, _ in later.calls] == [FLUSH_DELAY]
-    later.calls[0][1]()
-    assert len(disk.written) == 1
-    assert disk.lines == named(0, 10)
+    later.passes()
+    assert reader.lines() == named(0, 10)
     put(log, 10, 11)
-    assert len(later.calls) == 2
-    later.calls[1][1]()
-    assert disk.lines == named(0, 11)
+    assert len(later.calls) == 1
+    later.passes()
+    assert reader.lines() == named(10, 11)
 
 
-def test_a_busy_worker_does_not_gather_without_end(log: LineLog, later: Later, disk: Disk) -> None:
+def test_a_busy_worker_does_not_gather_without_end(log: LineLog, later: Later, reader: Reader) -> None:
     put(log, 0, MAX_BATCH - 1)
-    assert disk.written == []
+    assert reader.lines() == []
     put(log, MAX_BATCH - 1, MAX_BATCH)
-    assert disk.lines == named(0, MAX_BATCH)
+    assert reader.lines() == named(0, MAX_BATCH)
     put(log, MAX_BATCH, 3 * MAX_BATCH + 5)
-    assert disk.lines == named(0, 3 * MAX_BATCH)
-    for _, callback in later.calls:
-        callback()
-    assert disk.lines == named(0, 3 * MAX_BATCH + 5)
+    assert reader.lines() == named(MAX_BATCH, 3 * MAX_BATCH)
+    later.passes()
+    assert reader.lines() == named(3 * MAX_BATCH, 3 * MAX_BATCH + 5)
 
 
-def test_flushing_nothing_writes_nothing(log: LineLog, disk: Disk) -> None:
+def test_flushing_nothing_writes_nothing(log: LineLog, reader: Reader) -> None:
     log.flush()
-    assert disk.written == []
+    assert reader.lines() == []
 
 
-def test_a_descriptor_that_takes_a_little_at_a_time_gets_it_all(log: LineLog, disk: Disk) -> None:
-    disk.takes = 3
-    put(log, 0, 100)
-    log.flush()
-    assert disk.lines == named(0, 100)
+def test_the_last_lines_are_written_at_the_end(log: LineLog, reader: Reader) -> None:
+    put(log, 0, 3)
+    log.close()
+    assert reader.lines() == named(0, 3)
+    assert log.dropped == 0
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EPIPE, errno.EAGAIN, errno.EIO])
-def test_what_cannot_be_written_is_counted_and_told_once(
-    log: LineLog, disk: Disk, caplog: pytest.LogCaptureFixture, number: int
+def test_what_nobody_reads_is_dropped_and_counted(log: LineLog, reader: Reader) -> None:
+    recorded = fill(log)
+    put(log, recorded, recorded + 3 * MAX_BATCH)
+    recorded += 3 * MAX_BATCH
+    log.close()
+    lines = reader.all_lines()
+    assert lines == named(0, len(lines)), "the oldest are kept, each whole"
+    assert len(lines) + log.dropped == recorded
+
+
+def test_lines_that_would_be_dropped_are_not_even_made(later: Later, reader: Reader) -> None:
+    made: list[int] = []
+
+    def lines(records: list[AccessRecord]) -> bytes:
+        made.append(len(records))
+        return name_lines(records)
+
+    outlet = Outlet(reader.writing, limit=8192)
+    log = LineLog(lines, later, outlet)
+    fill(log)
+    before = len(made)
+    put(log, 0, 4 * MAX_BATCH)
+    assert len(made) == before
+    assert log.dropped >= 4 * MAX_BATCH
+    outlet.finish(0)
+
+
+def test_lost_lines_are_told_at_once_and_then_once_a_minute(
+    log: LineLog, later: Later, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk.error = OSError(number, os.strerror(number))
-    with caplog.at_level(logging.WARNING, "gateway.access"):
-        for batch in range(5):
-            put(log, batch, batch + 3)
-            log.flush()
-        assert log.lost == 15
-        assert [each.getMessage() for each in caplog.records] == [
-            f"access log: {os.strerror(number)}; lines are lost until it works again"
-        ]
-        caplog.clear()
-        disk.error = None
-        put(log, 100, 102)
-        log.flush()
-        assert disk.lines == named(100, 102)
-        assert log.lost == 0
-        assert [each.getMessage() for each in caplog.records] == ["access log: works again, 15 lines were lost"]
-        caplog.clear()
-        put(log, 102, 103)
-        log.flush()
-        assert not caplog.records
+    now = 1000.0
+    monkeypatch.setattr(access_log.time, "monotonic", lambda: now)
+    fill(log)
+    later.passes()
+    first = log.dropped
+    assert [each.getMessage() for each in caplog.records] == [
+        f"access log: {first} lines dropped, {first} since the start: nobody reads it"
+    ]
+    caplog.clear()
+    for _ in range(50):
+        put(log, 0, MAX_BATCH)
+        now += 1.0
+    assert not caplog.records
+    delays = [delay for delay, callback in later.calls if callback != log.flush]
+    assert len(delays) == 1 and 50 < delays[0] <= SAID_EVERY, "told later although nothing more is asked"
+    now += 10.0
+    later.passes()
+    assert [each.getMessage() for each in caplog.records] == [
+        f"access log: {50 * MAX_BATCH} lines dropped, {first + 50 * MAX_BATCH} since the start: nobody reads it"
+    ]
 
 
-def test_a_closed_pipe_reaches_nobody_who_is_served(caplog: pytest.LogCaptureFixture) -> None:
-    reading, writing = os.pipe()
-    os.close(reading)
-    log = LineLog(name_lines, Later(), writing)
-    try:
-        put(log, 0, 2 * MAX_BATCH)
-        assert log.lost == 2 * MAX_BATCH
-    finally:
-        os.close(writing)
-    assert len(caplog.records) == 1
+def test_the_end_tells_of_every_lost_line(log: LineLog, caplog: pytest.LogCaptureFixture, reader: Reader) -> None:
+    fill(log)
+    reader.go()
+    put(log, 0, 3)
+    caplog.clear()
+    log.close()
+    assert f"{log.dropped} since the start" in caplog.records[-1].getMessage()
 
 
-def test_lines_reach_a_descriptor() -> None:
-    reading, writing = os.pipe()
-    try:
-        log = LineLog(json_lines, Later(), writing)
-        log.record(record(request_id="a"))
-        log.record(record(request_id="b"))
-        log.flush()
-        lines = os.read(reading, 65536).splitlines()
-    finally:
-        os.close(reading)
-        os.close(writing)
-    assert [json.loads(line)["request_id"] for line in lines] == ["a", "b"]
+def test_lines_reach_a_descriptor(later: Later, reader: Reader) -> None:
+    outlet = Outlet(reader.writing)
+    log = LineLog(json_lines, later, outlet)
+    log.record(record(request_id="a"))
+    log.record(record(request_id="b"))
+    log.flush()
+    assert [json.loads(line)["request_id"] for line in reader.lines()] == ["a", "b"]
+    outlet.finish(0)
+
+
+def test_the_longest_line_fits_a_piece() -> None:
+    """Else it would be cut, and not be JSON any more."""
+    worst = record(
+        request_id="x" * 128,
+        remote="2001:db8:ffff:ffff:ffff:ffff:255.255.255.255",
+        method="M" * MAX_TEXT,
+        host='"' * MAX_TEXT,
+        path='"' * MAX_TEXT,
+        sandbox="x" * 64,
+        port=65535,
+        reused=True,
+        upgraded=True,
+        reason="http_response_header_section_size",
+        detail="\U0001d11e" * MAX_TEXT,
+    )
+    assert len(json_line(worst)) <= PIECE
 
 
 def test_no_log_is_a_log(capfd: pytest.CaptureFixture[str]) -> None:
     log = NoLog()
     log.record(record())
     log.flush()
+    log.close()
     assert capfd.readouterr() == ("", "")

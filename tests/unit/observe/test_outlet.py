@@ -1,0 +1,492 @@
+"""Writing to what somebody else reads never waits, tears no line, and changes nothing that is shared."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import pty
+import select
+import socket
+import subprocess
+import sys
+import termios
+import threading
+import time
+import tty
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from gateway.observe import outlet as module
+from gateway.observe.outlet import PIECE, WAITING, Outlet
+from tests.support.components import require
+from tests.support.disk import on_small_disk
+
+LINE = b"%06d " + b"x" * 292 + b"\n"
+"""300 octets."""
+
+
+class End:
+    """What an outlet writes to, and who reads it."""
+
+    def __init__(self, writing: int, reading: int) -> None:
+        self.writing, self.reading = writing, reading
+
+    def read(self) -> bytes:
+        """Everything that is there now."""
+        octets = b""
+        while select.select([self.reading], [], [], 0)[0] and (more := os.read(self.reading, 1 << 16)):
+            octets += more
+        return octets
+
+    def close(self) -> None:
+        for descriptor in {self.writing, self.reading}:
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+def a_pipe() -> End:
+    reading, writing = os.pipe()
+    return End(writing, reading)
+
+
+def a_terminal() -> End:
+    master, slave = pty.openpty()
+    tty.setraw(slave)
+    return End(slave, master)
+
+
+def a_socket() -> End:
+    ours, theirs = socket.socketpair()
+    return End(ours.detach(), theirs.detach())
+
+
+@pytest.fixture(params=[a_pipe, a_terminal, a_socket])
+def end(request: pytest.FixtureRequest) -> Iterator[End]:
+    end: End = request.param()
+    yield end
+    end.close()
+
+
+@pytest.fixture
+def pipe() -> Iterator[End]:
+    end = a_pipe()
+    yield end
+    end.close()
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., Outlet]]:
+    made: list[Outlet] = []
+
+    def make(descriptor: int, **options: int) -> Outlet:
+        made.append(Outlet(descriptor, **options))
+        return made[-1]
+
+    yield make
+    for outlet in made:
+        outlet.finish(0)
+
+
+def lines(first: int, last: int) -> list[bytes]:
+    return [LINE % number for number in range(first, last)]
+
+
+def fill(outlet: Outlet) -> int:
+    """Writes lines that nobody reads until one is dropped; how many."""
+    number = 0
+    while not outlet.dropped:
+        outlet.write(b"".join(lines(number, number + 10)))
+        number += 10
+    return number
+
+
+# --- a reader that stands still -------------------------------------------------------------------------------------
+
+
+def test_what_is_read_comes_at_once(end: End, make: Callable[..., Outlet]) -> None:
+    outlet = make(end.writing)
+    outlet.write(b"one\ntwo\n")
+    outlet.write(b"three\n")
+    assert end.read() == b"one\ntwo\nthree\n"
+    assert (outlet.trouble, outlet.dropped) == ("", 0)
+
+
+def test_nobody_waits_for_a_reader_that_stands_still(end: End, make: Callable[..., Outlet]) -> None:
+    outlet = make(end.writing, limit=64 * 1024)
+    written = fill(outlet)
+    assert outlet.trouble == "nobody reads it"
+    assert outlet.is_full
+    outlet.write(b"".join(lines(written, written + 1000)))
+    assert outlet.dropped >= 1000
+
+
+def test_what_waits_goes_on_in_order_once_it_is_read(end: End, make: Callable[..., Outlet]) -> None:
+    outlet = make(end.writing, limit=64 * 1024)
+    written = fill(outlet)
+    octets = b""
+    while outlet.trouble:
+        octets += end.read()
+        outlet.pump()
+    octets += end.read()
+    kept = octets.splitlines(keepends=True)
+    assert kept == lines(0, len(kept)), "the oldest, whole, in order"
+    assert len(kept) + outlet.dropped == written
+    outlet.write(b"on\n")
+    assert end.read() == b"on\n"
+
+
+def test_a_burst_is_not_lost(end: End, make: Callable[..., Outlet]) -> None:
+    """A reader that falls behind by as much as may wait loses nothing."""
+    outlet = make(end.writing)
+    burst = lines(0, WAITING // 300 - PIECE // 300)
+    octets = b""
+    for start in range(0, len(burst), 400):
+        outlet.write(b"".join(burst[start : start + 400]))
+    while outlet.trouble:
+        octets += end.read()
+        outlet.pump()
+    assert octets + end.read() == b"".join(burst)
+    assert outlet.dropped == 0
+
+
+def test_the_shared_description_stays_as_it_is(end: End, make: Callable[..., Outlet]) -> None:
+    """Else the shell, or whoever started us, would get EAGAIN from its own writes."""
+    before = fcntl.fcntl(end.writing, fcntl.F_GETFL)
+    outlet = make(end.writing, limit=PIECE)
+    fill(outlet)
+    assert fcntl.fcntl(end.writing, fcntl.F_GETFL) == before
+    assert not before & os.O_NONBLOCK
+
+
+def test_a_terminal_that_may_not_be_opened_is_asked_first(
+    make: Callable[..., Outlet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = a_terminal()
+    try:
+        monkeypatch.setattr(module.os, "open", _refuse)
+        outlet = make(end.writing, limit=PIECE)
+        monkeypatch.undo()
+        termios.tcflow(end.writing, termios.TCOOFF)  # Ctrl-S
+        fill(outlet)
+        assert outlet.trouble == "nobody reads it"
+    finally:
+        end.close()
+
+
+def _refuse(*_: object) -> int:
+    raise PermissionError
+
+
+def test_without_splice_a_pipe_is_asked_first(
+    pipe: End, make: Callable[..., Outlet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def splice(*_: object, **__: object) -> int:
+        raise OSError(module.errno.EINVAL, "no such pipes here")
+
+    monkeypatch.setattr(module.os, "splice", splice)
+    outlet = make(pipe.writing, limit=PIECE)
+    written = fill(outlet)
+    octets = pipe.read()
+    outlet.pump()
+    kept = (octets + pipe.read()).splitlines(keepends=True)
+    assert kept == lines(0, len(kept))
+    assert len(kept) + outlet.dropped == written
+
+
+# --- being told of room ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_what_waits_goes_on_as_soon_as_there_is_room(
+    end: End, make: Callable[..., Outlet], loop_factory: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    outlet = make(end.writing)
+    flags = fcntl.fcntl(end.writing, fcntl.F_GETFL)
+    wanted = b"".join(lines(0, 2000))
+    turns = 0
+
+    def room() -> None:
+        nonlocal turns
+        turns += 1
+        outlet.pump()
+
+    async def read_all() -> bytes:
+        outlet.attach(asyncio.get_running_loop(), room)
+        outlet.write(wanted)
+        assert outlet.trouble
+        octets = b""
+        while len(octets) < len(wanted):
+            octets += await asyncio.to_thread(os.read, end.reading, 1 << 16)
+        outlet.finish(0)
+        return octets
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        assert runner.run(asyncio.wait_for(read_all(), 30)) == wanted
+    assert 0 < turns < 2000, "woken by room, not by a clock that never rests"
+    assert fcntl.fcntl(end.writing, fcntl.F_GETFL) == flags
+
+
+async def test_a_reader_that_is_gone_wakes_nobody_for_ever(pipe: End, make: Callable[..., Outlet]) -> None:
+    outlet = make(pipe.writing, limit=PIECE)
+    wakes = 0
+
+    def room() -> None:
+        nonlocal wakes
+        wakes += 1
+        outlet.pump()
+
+    outlet.attach(asyncio.get_running_loop(), room)
+    fill(outlet)
+    os.close(pipe.reading)
+    pipe.reading = -1
+    for _ in range(20):
+        await asyncio.sleep(0.01)
+    assert wakes == 1
+    assert outlet.trouble == "Broken pipe"
+    outlet.finish(0)
+
+
+# --- whole lines ----------------------------------------------------------------------------------------------------
+
+
+def test_the_lines_of_several_processes_never_tear_each_other(pipe: End) -> None:
+    """Many writers, one pipe, a reader that takes little at a time: every octet belongs to a whole line."""
+    writer = """
+import sys
+from gateway.observe.outlet import Outlet
+outlet = Outlet(1)
+name = sys.argv[1].encode()
+for start in range(0, 2000, 50):
+    outlet.write(b"".join(b"%s %06d %s\\n" % (name, start + n, b"x" * (n * 37 % 600)) for n in range(50)))
+outlet.finish(60)
+sys.stderr.write(str(outlet.dropped))
+"""
+    children = [
+        subprocess.Popen([sys.executable, "-c", writer, name], stdout=pipe.writing, stderr=subprocess.PIPE, text=True)
+        for name in "abcd"
+    ]
+    os.close(pipe.writing)
+    pipe.writing = -1
+    octets = b""
+    while more := os.read(pipe.reading, 1000):
+        octets += more
+    assert [child.communicate()[1] for child in children] == ["0"] * 4
+    for name in "abcd":
+        own = [line for line in octets.splitlines() if line.startswith(name.encode())]
+        assert own == [
+            b"%s %06d %s" % (name.encode(), number, b"x" * (number % 50 * 37 % 600)) for number in range(2000)
+        ]
+    assert len(octets.splitlines()) == 8000
+
+
+@pytest.mark.parametrize("length", [PIECE - 1, PIECE, PIECE + 1, 10 * PIECE])
+def test_a_line_longer_than_a_piece_is_cut_to_fit(length: int, pipe: End, make: Callable[..., Outlet]) -> None:
+    outlet = make(pipe.writing)
+    long = ("ä" * (length // 2) + "x" * (length % 2))[:length].encode()[: length - 1] + b"\n"
+    outlet.write(b"before\n" + long + b"after\n")
+    before, line, after = pipe.read().splitlines(keepends=True)
+    assert (before, after) == (b"before\n", b"after\n")
+    assert len(line) <= PIECE
+    if len(long) <= PIECE:
+        assert line == long
+    else:
+        assert line.endswith("…\n".encode()) and line.decode()
+
+
+def test_what_was_begun_is_ended_before_anything_else(make: Callable[..., Outlet]) -> None:
+    """A descriptor that takes a little at a time: the rest of a line is never dropped, and nothing comes between."""
+    end = a_socket()
+    try:
+        outlet = make(end.writing, limit=PIECE)
+        small = Small(outlet)
+        outlet.write(b"".join(lines(0, 13)))
+        for number in range(13, 2000):
+            outlet.write(LINE % number)
+        while outlet.trouble:
+            outlet.pump()
+        kept = small.taken.splitlines(keepends=True)
+        assert outlet.dropped and len(kept) + outlet.dropped == 2000
+        assert [len(line) for line in kept] == [300] * len(kept)
+        assert [int(line[:6]) for line in kept] == sorted(int(line[:6]) for line in kept)
+    finally:
+        end.close()
+
+
+class Small:
+    """A way that takes seven octets at a time, every second time it is asked."""
+
+    def __init__(self, outlet: Outlet) -> None:
+        self.taken = b""
+        self._asked = 0
+        outlet._way.close()
+        outlet._way = self  # type: ignore[assignment]
+
+    def write(self, pieces: list[bytes]) -> int:
+        self._asked += 1
+        if self._asked % 2:
+            raise BlockingIOError
+        self.taken += pieces[0][:7]
+        return len(pieces[0][:7])
+
+    def close(self) -> None: ...
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_continued_where_it_is(tmp_path: Path, make: Callable[..., Outlet]) -> None:
+    """Not opened again: that would begin at its start."""
+    path = tmp_path / "log"
+    with path.open("wb", buffering=0) as file:
+        file.write(b"before\n")
+        make(file.fileno()).write(b"".join(lines(0, 1000)))
+        file.write(b"after\n")
+    assert path.read_bytes() == b"before\n" + b"".join(lines(0, 1000)) + b"after\n"
+
+
+def test_a_full_disk_tears_no_line(tmp_path: Path) -> None:
+    """Two processes' worth of outlets on one file: what does not fit is lost, and what comes after is whole."""
+    require("small disk")
+    program = """
+import os, sys
+from gateway.observe.outlet import Outlet
+descriptor = os.open(sys.argv[1], os.O_CREAT | os.O_RDWR)
+outlets = [Outlet(descriptor, limit=8192) for _ in range(2)]
+number = 0
+while not all(outlet.dropped for outlet in outlets):
+    for outlet in outlets:
+        outlet.write(b"".join(b"%06d " % n + b"x" * 292 + b"\\n" for n in range(number, number + 7)))
+        number += 7
+assert outlets[0].trouble == "No space left on device", outlets
+os.truncate(descriptor, 0)  # as logrotate does
+os.lseek(descriptor, 0, os.SEEK_SET)
+for outlet in outlets:
+    outlet.write(b"again\\n")
+    assert outlet.trouble == "", outlets
+kept = os.pread(descriptor, 1 << 20, 0).splitlines(keepends=True)
+assert kept.count(b"again\\n") == 2
+assert {len(line) for line in kept} == {300, 6}, kept
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "log")]
+    subprocess.run(on_small_disk(tmp_path, "256k", command), check=True, timeout=60)
+
+
+def test_a_limit_of_the_files_size_is_a_full_disk(tmp_path: Path) -> None:
+    """RLIMIT_FSIZE: the kernel takes a part; the rest follows when it may, and the file is whole."""
+    program = """
+import os, resource
+from gateway.observe.outlet import Outlet
+outlet = Outlet(1)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+line = b"%06d " + b"x" * 292 + b"\\n"
+for number in range(10):
+    outlet.write(line % number)
+assert outlet.trouble == "File too large", outlet.trouble
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+outlet.write(line % 10)
+assert outlet.trouble == "" and outlet.dropped == 0
+"""
+    with (tmp_path / "log").open("wb") as file:
+        subprocess.run([sys.executable, "-c", program], stdout=file, check=True)
+    assert (tmp_path / "log").read_bytes() == b"".join(lines(0, 11))
+
+
+@pytest.mark.parametrize(("path", "trouble"), [("/dev/null", ""), ("/dev/full", "No space left on device")])
+def test_devices(path: str, trouble: str, make: Callable[..., Outlet]) -> None:
+    with Path(path).open("wb", buffering=0) as file:
+        outlet = make(file.fileno(), limit=PIECE)
+        outlet.write(b"line\n")
+        assert outlet.trouble == trouble
+
+
+def test_a_closed_descriptor_is_trouble_and_no_exception(make: Callable[..., Outlet]) -> None:
+    end = a_pipe()
+    end.close()
+    outlet = make(end.writing, limit=PIECE)
+    outlet.write(b"line\n")
+    assert outlet.trouble == "Bad file descriptor"
+
+
+def test_a_reader_that_is_gone_is_trouble_and_no_exception(end: End, make: Callable[..., Outlet]) -> None:
+    outlet = make(end.writing, limit=PIECE)
+    os.close(end.reading)
+    end.reading = end.writing
+    written = fill(outlet)
+    assert outlet.trouble
+    outlet.finish(0)
+    assert outlet.dropped == written
+
+
+# --- forks and ends -------------------------------------------------------------------------------------------------
+
+
+def test_a_child_does_not_write_what_waits_for_its_parent(pipe: End, make: Callable[..., Outlet]) -> None:
+    outlet = make(pipe.writing)
+    written = 0
+    while not outlet.trouble:
+        outlet.write(b"".join(lines(written, written + 10)))
+        written += 10
+    pid = os.fork()
+    if pid == 0:
+        outlet.write(b"child's\n")
+        outlet.finish(30)
+        os._exit(outlet.dropped)
+    octets = b""
+    while b"child's\n" not in octets:
+        octets += os.read(pipe.reading, 1 << 16)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    while outlet.trouble:
+        outlet.pump()
+        octets += pipe.read()
+    assert octets.count(b"child's\n") == 1
+    assert octets.replace(b"child's\n", b"") == b"".join(lines(0, written))
+
+
+def test_the_last_words_wait_for_a_reader_within_bounds(pipe: End, make: Callable[..., Outlet]) -> None:
+    patient, hasty = make(pipe.writing), make(pipe.writing)
+    patient.write(b"".join(lines(0, 1000)))
+    hasty.write(b"unread\n")
+    began = time.monotonic()
+    hasty.finish(0.2)
+    assert hasty.dropped == 1
+    assert time.monotonic() - began < 10
+
+    octets = b""
+
+    def read() -> None:
+        nonlocal octets
+        while len(octets) < 300_000:
+            octets += os.read(pipe.reading, 5000)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    patient.finish(30)
+    reader.join(30)
+    assert octets == b"".join(lines(0, 1000))
+    assert patient.dropped == 0
+
+
+def test_after_the_end_lines_are_counted(pipe: End, make: Callable[..., Outlet]) -> None:
+    outlet = make(pipe.writing, limit=PIECE)
+    outlet.finish(0)
+    outlet.write(b"late\n")
+    outlet.finish(0)
+    assert outlet.dropped == 1
+    assert pipe.read() == b""
+
+
+def _descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_nothing_is_left_open(pipe: End) -> None:
+    before = _descriptors()
+    for kind in (a_pipe, a_terminal, a_socket):
+        end = kind()
+        Outlet(end.writing).finish(0)
+        end.close()
+    assert _descriptors() == before
