@@ -20,7 +20,7 @@ run: $(RUNTIME) ## the gateway on this machine, with a local CA and a demo app
 
 test: $(TOOLS) ## everything the tests need, then all tests
 	@if [ -f tests/setup.sh ]; then bash tests/setup.sh; fi
-	@$(VENV)/bin/python -m pytest $(ARGS)
+	@$(VENV)/bin/python -m tests.run $(ARGS)
 
 # Asked of .venv's Python, which finds the others; each gets an environment under .venv-pythons/.
 test-pythons: $(TOOLS) ## the tests on every supported Python of this machine (ARGS=--ends: the oldest and the newest)

@@ -137,7 +137,7 @@ def tested(interpreter: Interpreter, arguments: Sequence[str]) -> bool:
         return False
     say(f"{interpreter.version}: pytest {' '.join(arguments)}  ({interpreter.release}, {interpreter.path})")
     # A cache of its own: `--last-failed` of another version would be another question.
-    command = [python, "-m", "pytest", "-o", f"cache_dir={python.parents[1] / '.pytest_cache'}", *arguments]
+    command = [python, "-m", "tests.run", "-o", f"cache_dir={python.parents[1] / '.pytest_cache'}", *arguments]
     return subprocess.run(command, cwd=ROOT, check=False).returncode == 0
 
 

@@ -29,6 +29,7 @@ commands=(
     redis-server:redis-server
     knotd:knot
     ip:iproute2
+    unshare:util-linux
 )
 
 missing_packages() {

@@ -11,6 +11,7 @@ import asyncio
 import msgspec
 from msgspec.structs import replace
 
+from gateway.addresses import authority
 from gateway.directory.sandbox import Sandbox
 from gateway.errors import Failure, GatewayError, Reason
 from gateway.explain.engine import DIAL, LOOK, Context
@@ -69,7 +70,7 @@ async def _dial(sandbox: Sandbox, port: int, context: Context) -> str:
         raise
     finally:
         pool.close()
-    return f"[{sandbox.address}]:{port} accepts connections"
+    return f"{authority(sandbox.address, port)} accepts connections"
 
 
 async def _look(refused: Failure, sandbox: Sandbox, port: int, context: Context) -> Failure:

@@ -11,7 +11,7 @@ import tomllib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -244,7 +244,7 @@ Nameservers = Annotated[tuple[values.Listen, ...], ListOf(_NAMESERVER, unique=Tr
 Address = Annotated[values.Listen, _LISTEN]
 Addresses = Annotated[tuple[values.Listen, ...], ListOf(_LISTEN, unique=True)]
 Networks = Annotated[tuple[values.Network, ...], ListOf(_NETWORK)]
-Prefixes = Annotated[tuple[IPv6Network, ...], ListOf(_PREFIX)]
+Prefixes = Annotated[tuple[values.Network, ...], ListOf(_PREFIX)]
 Ipv4Prefixes = Annotated[tuple[IPv4Network, ...], ListOf(_IPV4_PREFIX)]
 
 

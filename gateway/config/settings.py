@@ -141,7 +141,8 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     allow: Prefixes = (IPv6Network("fd00::/8"),)
     """Prefixes sandboxes live in; nothing else is ever dialed. The default is the locally assigned half of the unique
-    local addresses (RFC 4193). A special range (loopback, link-local, metadata, …) needs a prefix wholly inside it."""
+    local addresses (RFC 4193). A special range (loopback, link-local, metadata, …) needs a prefix wholly inside it.
+    IPv6 only; the one IPv4 prefix there can be is 127.0.0.1/32, put here by `gateway dev` where there is no IPv6."""
 
     allow_ipv4: Ipv4Prefixes = ()
     """Where a look over IPv4 is allowed after a refusal, at the `ipv4` of a sandbox's record, to tell an app that

@@ -121,9 +121,10 @@ class RedisRegistry:
         name, address, generation, ipv4, host, left = row
         field, value = "address", address
         try:
-            sandbox = Sandbox(name, IPv6Address(address), generation)
-            if sandbox.address.scope_id is not None:
+            ipv6 = IPv6Address(address)
+            if ipv6.scope_id is not None:
                 raise ValueError("zone")
+            sandbox = Sandbox(name, ipv6, generation)
             field, value = "ipv4", ipv4
             sandbox.ipv4 = IPv4Address(ipv4) if ipv4 else None
             field, value = "host", host

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address
 from typing import Protocol
+
+from gateway.addresses import Address
 
 
 @dataclass(slots=True)
@@ -22,7 +24,8 @@ class Sandbox:
     """
 
     id: str
-    address: IPv6Address
+    address: Address
+    """IPv6 in every backend; `gateway dev` on a machine without IPv6 has 127.0.0.1 here."""
     generation: str
     ipv4: IPv4Address | None = None
     """Where the same machine is reached over IPv4. Nothing is forwarded there: after a refusal it tells whether the

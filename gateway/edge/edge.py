@@ -9,7 +9,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from ipaddress import IPv6Address
 from typing import Protocol
 
 from gateway.config import Settings
@@ -67,7 +66,7 @@ class Edge:
         settings: Settings,
         backend: Directory,
         access_log: AccessLog,
-        own_listeners: tuple[tuple[IPv6Address | None, int], ...] = (),
+        own_listeners: tuple[tuple[Address | None, int], ...] = (),
     ) -> None:
         loop = asyncio.get_running_loop()
         self.loop = loop

@@ -12,7 +12,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Hashable, Sequence
-from ipaddress import IPv6Address
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from gateway import errnos
@@ -236,16 +236,15 @@ class _Visitor(_Newcomer):
         self.transport.abort()
 
 
-OwnListeners = tuple[tuple[IPv6Address | None, int], ...]
+OwnListeners = tuple[tuple[Address | None, int], ...]
 """(address or None for every local one, port), as `AddressPolicy` wants them."""
 
 
 def own_listeners(sockets: Sequence[socket.socket]) -> OwnListeners:
-    """What `sockets` listen on; IPv4 is left out, since nothing is dialed there."""
-    own: list[tuple[IPv6Address | None, int]] = []
+    """What `sockets` listen on. An IPv6 socket bound to no address in particular takes IPv4 as well."""
+    own: list[tuple[Address | None, int]] = []
     for sock in sockets:
         host, port = sock.getsockname()[:2]
-        if sock.family == socket.AF_INET6:
-            address = IPv6Address(host)
-            own.append((None if address.is_unspecified else address, port))
+        address = ip_address(host)
+        own.append((None if address.version == 6 and address.is_unspecified else address, port))
     return tuple(own)

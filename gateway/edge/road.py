@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from gateway.addresses import authority
 from gateway.errors import Failure, GatewayError, Reason
 from gateway.upstream.refusals import Refusals
 from gateway.upstream.turns import Turns
@@ -89,5 +90,6 @@ class Road:
                 return await self._turns.wait(key)
         except TimeoutError:
             (_, address), port = key
-            detail = f"connect to [{address}]:{port}: not begun within {patience:g} s, because others are on their way"
+            late = f"not begun within {patience:g} s, because others are on their way"
+            detail = f"connect to {authority(address, port)}: {late}"
             return Failure(Reason.CONNECTION_TIMEOUT, detail)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from gateway.addresses import authority, literal
 from gateway.config import Settings
 from gateway.config.values import format_duration
 from gateway.directory.sandbox import Directory, DirectoryError, Sandbox
@@ -185,7 +186,7 @@ class _Examination:
                 raise GatewayError(Reason.DIRECTORY_UNAVAILABLE, str(error)) from error
             if sandbox is None:
                 raise GatewayError(Reason.DESTINATION_NOT_FOUND, f"no record for {target.sandbox_id}")
-            facts = [f"[{sandbox.address}]", f"generation {sandbox.generation}"]
+            facts = [literal(sandbox.address), f"generation {sandbox.generation}"]
             facts += [f"IPv4 {sandbox.ipv4}"] if sandbox.ipv4 else []
             facts += [f"Host {sandbox.host}"] if sandbox.host else []
             note.detail = ", ".join(facts)
@@ -195,7 +196,7 @@ class _Examination:
         with self._step("policy") as note:
             self._context.policy.check(sandbox.address, target.port)
             inside = [str(prefix) for prefix in self._settings.upstream.allow if sandbox.address in prefix]
-            note.detail = f"[{sandbox.address}] may be dialed: it lies in {', '.join(inside)}"
+            note.detail = f"{literal(sandbox.address)} may be dialed: it lies in {', '.join(inside)}"
 
     # --- reaching it ---------------------------------------------------------------------------------------------
 
@@ -203,7 +204,7 @@ class _Examination:
         try:
             with self._step("dial") as note:
                 connection = await self._pool.dial((sandbox.origin, target.port))
-                note.detail = f"[{sandbox.address}]:{target.port} accepts connections"
+                note.detail = f"{authority(sandbox.address, target.port)} accepts connections"
                 return connection
         except GatewayError as error:
             if error.reason is Reason.CONNECTION_TIMEOUT:
@@ -224,7 +225,9 @@ class _Examination:
                 note.detail = f"not finished within {LOOK:g} s"
                 return refused
             listener = findings.ipv4
-            if listener is not None:
+            if sandbox.address.version == 4:
+                note.detail = "what was dialed is IPv4"
+            elif listener is not None:
                 note.verdict = "warning"
                 who = f"{listener.process} (pid {listener.pid})" if listener.process else "something"
                 note.detail = f"{who} listens on {listener.address}:{listener.port}"

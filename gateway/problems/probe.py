@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
+from gateway.addresses import Address, authority, family
 from gateway.errors import Failure, Reason
 from gateway.problems import own_sockets
 from gateway.tasks import Tasks
@@ -51,7 +52,7 @@ SPECIAL_RANGES = tuple(
 )
 """Dialed only if a listed prefix lies wholly inside, as in `upstream.allow`; the narrower first (RFC 6890)."""
 
-_Key = tuple[IPv6Address, int, IPv4Address | None]
+_Key = tuple[Address, int, IPv4Address | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ class Probe:
         self._looking: dict[_Key, asyncio.Task[Findings]] = {}
         self._known: dict[_Key, tuple[float, Findings]] = {}  # until when, what; oldest first
 
-    async def look(self, address: IPv6Address, port: int, ipv4: IPv4Address | None = None) -> Findings:
+    async def look(self, address: Address, port: int, ipv4: IPv4Address | None = None) -> Findings:
         """What listens around `address`, where `port` was refused; `ipv4` is the same sandbox's other address.
 
         Takes half a second at most. Empty when too many looks are under way, or were started within a second.
@@ -130,7 +131,7 @@ class Probe:
             if not self._may_start(now):
                 return Findings()
             self._started.append(now)
-            looking = self._tasks.spawn(self._look(address, port, ipv4), f"probe [{address}]:{port}")
+            looking = self._tasks.spawn(self._look(address, port, ipv4), f"probe {authority(address, port)}")
             self._looking[key] = looking
             looking.add_done_callback(partial(self._looked, key))
         # shield: one asker going away must not take the answer from the others.
@@ -150,9 +151,11 @@ class Probe:
         if not task.cancelled() and task.exception() is None:
             self._known[key] = (now + REMEMBERED, task.result())
 
-    async def _look(self, address: IPv6Address, port: int, ipv4: IPv4Address | None) -> Findings:
+    async def _look(self, address: Address, port: int, ipv4: IPv4Address | None) -> Findings:
         others = tuple(other for other in PLAUSIBLE_PORTS if other != port and other not in self._closed_ports)
-        if _is_own(address):
+        if isinstance(address, IPv4Address):
+            ipv4 = None  # dialed just now: there is nothing else to tell apart
+        elif _is_own(address):
             ours = port in self._closed_ports  # then what listens on IPv4 is the gateway itself
             try:
                 return await asyncio.to_thread(_read, address, port, others, ours)
@@ -171,11 +174,9 @@ class Probe:
                 return any(network.subnet_of(special) for network in containing)
         return bool(containing)
 
-    async def _dial(
-        self, address: IPv6Address, port: int, ipv4: IPv4Address | None, others: tuple[int, ...]
-    ) -> Findings:
+    async def _dial(self, address: Address, port: int, ipv4: IPv4Address | None, others: tuple[int, ...]) -> Findings:
         dials = {
-            other: self._tasks.spawn(_accepts(address, other, PORT_TIMEOUT), f"probe [{address}]:{other}")
+            other: self._tasks.spawn(_accepts(address, other, PORT_TIMEOUT), f"probe {authority(address, other)}")
             for other in others
         }
         try:
@@ -187,11 +188,10 @@ class Probe:
         return Findings(Listener(str(ipv4), port) if found else None, open_ports)
 
 
-async def _accepts(address: IPv4Address | IPv6Address, port: int, seconds: float) -> bool:
+async def _accepts(address: Address, port: int, seconds: float) -> bool:
     """Whether a connection is accepted within `seconds`; it is closed at once."""
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
-        with socket.socket(family, socket.SOCK_STREAM) as sock:
+        with socket.socket(family(address), socket.SOCK_STREAM) as sock:
             sock.setblocking(False)
             async with asyncio.timeout(seconds):
                 await asyncio.get_running_loop().sock_connect(sock, (str(address), port))
@@ -201,11 +201,10 @@ async def _accepts(address: IPv4Address | IPv6Address, port: int, seconds: float
         return False
 
 
-def _is_own(address: IPv4Address | IPv6Address) -> bool:
+def _is_own(address: Address) -> bool:
     """Whether `address` is one of this machine's: only then can a socket be bound to it. Sends nothing."""
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
-        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        with socket.socket(family(address), socket.SOCK_DGRAM) as sock:
             sock.bind((str(address), 0))
     except OSError:
         return False

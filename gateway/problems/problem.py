@@ -17,6 +17,7 @@ from urllib.parse import quote_from_bytes
 
 import msgspec
 
+from gateway.addresses import literal
 from gateway.errors import GatewayError, Reason
 from gateway.hostname import Target
 from gateway.http.message import BY_LENGTH, Fields, RequestHead, ResponseHead, Section
@@ -31,11 +32,13 @@ REMEMBERED = 256
 """Composed replies kept, and their field sections: 13 KiB for a page, a tenth of that for any other form."""
 
 _BIND_FIXES = (Reason.CONNECTION_REFUSED, Reason.IPV4_ONLY_LISTENER)
-"""Cured by another line in the app."""
+"""Cured by another line in the app; the first check of each introduces the lines."""
 _NAMES_HOST = frozenset(
     reason for reason in Reason if "{host}" in "".join((reason.row.title, reason.row.explanation, *reason.row.checks))
 )
-_PLACEHOLDER = re.compile(r"\{(port|sandbox|address|domain|host)\}")
+_PLACEHOLDER = re.compile(r"\[\{address\}\]|\{(?:port|sandbox|address|domain|host)\}")
+"""An address goes with its brackets: an IPv4 one has none."""
+_IPV4 = re.compile(r"[0-9]+(?:\.[0-9]+){3}")
 _MAX_MESSAGE = 400
 """Characters of a gRPC message; many clients take 8 KiB of fields, and one may become twelve octets."""
 _UNENCODED = bytes(octet for octet in range(0x20, 0x7F) if octet != ord("%"))
@@ -159,11 +162,12 @@ def _case(error: GatewayError, circumstances: Circumstances, form: Form) -> _Cas
 def _document(case: _Case, lines: Sequence[Fix], request_id: str) -> Problem:
     row, target = case.reason.row, case.target
     known = {
-        "port": str(target.port) if target else "?",
-        "sandbox": target.sandbox_id if target else "?",
-        "address": case.address or "?",
-        "domain": (target.domain if target else case.domain) or "<domain>",
-        "host": case.host or "?",
+        "{port}": str(target.port) if target else "?",
+        "{sandbox}": target.sandbox_id if target else "?",
+        "{address}": case.address or "?",
+        "[{address}]": literal(case.address) if case.address else "[?]",
+        "{domain}": (target.domain if target else case.domain) or "<domain>",
+        "{host}": case.host or "?",
     }
     observed = [fact for fact in (case.detail, *case.observed) if fact]
     if case.open_ports:
@@ -178,12 +182,24 @@ def _document(case: _Case, lines: Sequence[Fix], request_id: str) -> Problem:
         port=target.port if target else None,
         request_id=request_id,
         observed=observed,
-        fix=[_fill(check, known) for check in row.checks] + [f"{fix.framework}: {fix.line}" for fix in lines],
+        fix=[_fill(check, known) for check in _checks(case)] + [f"{fix.framework}: {fix.line}" for fix in lines],
     )
 
 
+def _checks(case: _Case) -> tuple[str, ...]:
+    checks = case.reason.row.checks
+    return checks[1:] if case.reason in _BIND_FIXES and _dialed_over_ipv4(case) else checks
+
+
 def _fixes(case: _Case) -> list[Fix]:
-    return fixes(case.target.port, case.process) if case.target and case.reason in _BIND_FIXES else []
+    if case.target is None or case.reason not in _BIND_FIXES or _dialed_over_ipv4(case):
+        return []
+    return fixes(case.target.port, case.process)
+
+
+def _dialed_over_ipv4(case: _Case) -> bool:
+    """`gateway dev` on a machine without IPv6: 127.0.0.1 is reached however the app was bound, so that is not it."""
+    return _IPV4.fullmatch(case.address) is not None
 
 
 def _accepting(ports: tuple[int, ...]) -> str:
@@ -194,7 +210,7 @@ def _accepting(ports: tuple[int, ...]) -> str:
 
 def _fill(text: str, known: dict[str, str]) -> str:
     """In one pass: what is filled in may look like a placeholder itself."""
-    return _PLACEHOLDER.sub(lambda found: known[found[1]], text) if "{" in text else text
+    return _PLACEHOLDER.sub(lambda found: known[found[0]], text) if "{" in text else text
 
 
 def _shorten(text: str, length: int = 100) -> str:
@@ -301,7 +317,7 @@ def _shown(problem: Problem, case: _Case, lines: Sequence[Fix]) -> Shown:
     return Shown(
         reason=case.reason,
         method=case.method,
-        checks=problem.fix[: len(case.reason.row.checks)],
+        checks=problem.fix[: len(problem.fix) - len(lines)],
         fixes=lines,
         elsewhere=[f"{Target(other, target.sandbox_id, target.domain).host}{port}" for other in case.open_ports]
         if target

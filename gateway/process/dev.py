@@ -2,6 +2,8 @@
 
 Loopback only, the admin listener too, whatever a configuration says: it is what `gateway explain` and the Python client
 ask, and if its port is taken, the gateway runs without. Sandboxes registered there are forgotten at the end.
+
+A machine without IPv6 (most containers) runs it over 127.0.0.1 both ways, and is told what is different then.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import IPv6Address, IPv6Network
+from ipaddress import ip_network
 from pathlib import Path
 
 import msgspec
@@ -25,6 +27,7 @@ import uvloop
 from aiohttp import web
 
 from gateway import __version__, descriptors
+from gateway.addresses import LOOPBACK, LOOPBACK4, Address, authority, is_own, lack_of_ipv6
 from gateway.admin.app import Health, make_app, start
 from gateway.admin.auth import read_token
 from gateway.config import Listen, Settings
@@ -39,7 +42,7 @@ from gateway.observe.outlet import Outlet
 from gateway.process import demo, memory
 from gateway.process.drain import Ending, drain
 from gateway.process.explain import make_context
-from gateway.process.sockets import bind
+from gateway.process.sockets import available, bind
 from gateway.tasks import Tasks
 from gateway.tls import in_force, local_ca
 from gateway.tls.context import CertificatePair, server_context
@@ -48,10 +51,10 @@ log = logging.getLogger("gateway.process")
 
 DRAIN_MOMENT = 0.2
 """What a connection has to ask after Ctrl-C: browsers open some in advance, and nobody waits for those."""
-LOOPBACK = "::1"
 DEMO_PORT = 5000
 DRAIN_SECONDS = 2.0
 """What requests under way get after Ctrl-C; a second one cuts them off."""
+_DIFFERENT = "apps are reached at 127.0.0.1; in a sandbox over IPv6 only, so an app must listen on :: there. Here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,8 @@ class _Stage:
 
     settings: Settings
     exposed: Sequence[Exposed]
+    loopback: Address
+    """Where the apps are."""
     doors: Sequence[tuple[socket.socket, ssl.SSLContext]]
     demo: socket.socket | None
     """None: the apps are the user's own."""
@@ -96,15 +101,16 @@ def run(settings: Settings, options: DevOptions) -> int:
     for difference in in_force.report(tls, groups)[1]:
         log.warning(difference)
     token = read_token(settings.admin.token_file)
-    # Both families: which one a browser tries first for *.localhost is its own business.
-    sockets = bind(Listen(LOOPBACK, options.listen_port))
+    loopback = LOOPBACK if is_own(LOOPBACK) else LOOPBACK4
+    sockets = bind(Listen(str(loopback), options.listen_port))
     port = sockets[0].getsockname()[1]
-    sockets += bind(Listen("127.0.0.1", port))
-    demo_socket = None if options.exposed else _demo_socket()
+    if loopback is LOOPBACK:  # both families: which one a browser tries first for *.localhost is its own business
+        sockets += bind(Listen(str(LOOPBACK4), port))
+    demo_socket = None if options.exposed else _demo_socket(loopback)
     exposed = options.exposed or [Exposed("demo", demo_socket.getsockname()[1] if demo_socket else 0)]
-    settings = _for_a_laptop(settings, options.domain, port)
+    settings = _for_a_laptop(settings, options.domain, port, loopback)
     admin_socket, doctor = _admin_socket(settings.admin.listen)
-    stage = _Stage(settings, exposed, [(sock, tls) for sock in sockets], demo_socket, admin_socket, token)
+    stage = _Stage(settings, exposed, loopback, [(sock, tls) for sock in sockets], demo_socket, admin_socket, token)
     banner = _banner(stage, options, certificates.authority, doctor)
     try:
         uvloop.run(_serve(stage, banner, options.colour))
@@ -114,27 +120,28 @@ def run(settings: Settings, options: DevOptions) -> int:
     return 0
 
 
-def _for_a_laptop(settings: Settings, domain: str, port: int) -> Settings:
+def _for_a_laptop(settings: Settings, domain: str, port: int, loopback: Address) -> Settings:
     """`settings` with what `gateway dev` decides itself: one local domain, and loopback as the only target."""
     replace, admin = msgspec.structs.replace, settings.admin.listen
     return replace(
         settings,
         edge=replace(settings.edge, domains=(domain,), public_port=port, listen=(), listen_plain=()),
-        upstream=replace(settings.upstream, allow=(IPv6Network(f"{LOOPBACK}/128"),)),
-        admin=replace(settings.admin, listen=admin if admin.is_loopback else Listen("127.0.0.1", admin.port)),
+        upstream=replace(settings.upstream, allow=(ip_network(loopback),)),
+        admin=replace(settings.admin, listen=admin if admin.is_loopback else Listen(str(LOOPBACK4), admin.port)),
     )
 
 
-def _demo_socket() -> socket.socket:
+def _demo_socket(loopback: Address) -> socket.socket:
     try:
-        return bind(Listen(LOOPBACK, DEMO_PORT))[0]
+        return bind(Listen(str(loopback), DEMO_PORT))[0]
     except UserError:
-        return bind(Listen(LOOPBACK, 0))[0]  # something of the user's is there; any other port will do
+        return bind(Listen(str(loopback), 0))[0]  # something of the user's is there; any other port will do
 
 
 def _admin_socket(listen: Listen) -> tuple[socket.socket | None, str]:
     """The admin listener's socket if its port is free, and the command or the reason that the banner shows for it."""
     try:
+        [listen] = available([listen])
         [sock] = bind(listen)
     except UserError as error:
         return None, f"not available: {error}"
@@ -146,7 +153,7 @@ def _admin_socket(listen: Listen) -> tuple[socket.socket | None, str]:
 
 async def _serve(stage: _Stage, banner: str, colour: bool) -> None:
     loop = asyncio.get_running_loop()
-    table = {each.sandbox_id: Sandbox(each.sandbox_id, IPv6Address(LOOPBACK), "dev") for each in stage.exposed}
+    table = {each.sandbox_id: Sandbox(each.sandbox_id, stage.loopback, "dev") for each in stage.exposed}
     directory = MemoryRegistry(table)
     logs.open_in(loop)
     outlet = Outlet(1)
@@ -186,7 +193,7 @@ async def _status(edge: Edge) -> list[dict[str, object] | None]:
     return [{"worker": 0, "pid": os.getpid(), "state": state, "connections": edge.connections}]
 
 
-def _banner(stage: _Stage, options: DevOptions, authority: Path, doctor: str) -> str:
+def _banner(stage: _Stage, options: DevOptions, ca: Path, doctor: str) -> str:
     strong: Callable[[str], str] = (lambda text: f"\x1b[1m{text}\x1b[0m") if options.colour else str
     port = stage.settings.edge.public_port
     suffix = "" if port == 443 else f":{port}"
@@ -197,11 +204,15 @@ def _banner(stage: _Stage, options: DevOptions, authority: Path, doctor: str) ->
     lines = [f"gateway {__version__}", ""]
     for url, each in zip(urls, stage.exposed, strict=True):
         what = "the built-in demo" if stage.demo is not None else f"port {each.port} of this machine"
-        lines.append(f"  {strong(url)}{' ' * (width - len(url))}   → {what}, [{LOOPBACK}]:{each.port}")
+        lines.append(f"  {strong(url)}{' ' * (width - len(url))}   → {what}, {authority(stage.loopback, each.port)}")
+    bind_it = " (bind it to ::)"
+    if stage.loopback is not LOOPBACK:
+        bind_it = ""
+        lines += ["", f"  no IPv6     {_DIFFERENT} {lack_of_ipv6()}"]
     lines += [
         "",
-        f"  try it      curl --cacert {shlex.quote(str(authority))} {urls[0]}",
-        f"  your app    {command} dev 3000{'':9}exposes what listens on port 3000 (bind it to ::)",
+        f"  try it      curl --cacert {shlex.quote(str(ca))} {urls[0]}",
+        f"  your app    {command} dev 3000{'':9}exposes what listens on port 3000{bind_it}",
         f"  browsers    {command} certs trust{certs}{'':6}makes browsers on this machine trust the certificate",
         f"  why (not)?  {doctor}",
         "",

@@ -8,6 +8,7 @@ from ipaddress import IPv6Address
 
 import uvloop
 
+from gateway.addresses import Address
 from gateway.config import Settings
 from gateway.directory.backends import open_directory
 from gateway.directory.sandbox import Directory
@@ -18,7 +19,7 @@ from gateway.problems.probe import Probe
 from gateway.tasks import Tasks
 from gateway.upstream.policy import AddressPolicy
 
-Own = Sequence[tuple[IPv6Address | None, int]]
+Own = Sequence[tuple[Address | None, int]]
 """Our listeners, as `AddressPolicy` wants them."""
 
 

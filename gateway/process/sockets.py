@@ -3,13 +3,68 @@
 from __future__ import annotations
 
 import errno
+import logging
 import socket
+from collections.abc import Sequence
+from ipaddress import ip_address
 
-from gateway.config import Listen
+import msgspec
+
+from gateway.addresses import family, is_own, lack_of_ipv6
+from gateway.config import Listen, Settings
 from gateway.errors import UserError
+
+log = logging.getLogger("gateway.process")
 
 BACKLOG = 4096
 """Connections queued per socket while a worker is busy or being replaced; the kernel caps it at net.core.somaxconn."""
+
+_OVER_IPV4 = {"::": "0.0.0.0", "::1": "127.0.0.1"}
+"""What an IPv6 address means where there is IPv4 only."""
+
+
+def available(listens: Sequence[Listen]) -> tuple[Listen, ...]:
+    """`listens`, as far as this machine's address families allow, with a warning for what they do not.
+
+    IPv6 that is missing is a defect of the machine, or of a container's network, and no reason to refuse whom IPv4
+    brings. An address that this machine does not have for another reason is left to `bind`, which refuses it.
+    """
+    lack = lack_of_ipv6()
+    if not lack:
+        return tuple(listens)
+    # Where only a sysctl switches IPv6 off, a socket may still be bound to `::`, and takes IPv4.
+    there = [each for each in listens if not each.is_ipv6 or is_own(ip_address(each.host))]
+    for listen in listens:
+        if listen in there:
+            continue
+        instead = Listen(_OVER_IPV4.get(listen.host, ""), listen.port)
+        if instead.host and instead not in (*listens, *there):
+            there.append(instead)
+            log.warning("listening on %s instead of %s: %s", instead, listen, lack)
+        else:
+            log.warning("not listening on %s: %s", listen, lack)
+    return tuple(there)
+
+
+def for_this_machine(settings: Settings) -> Settings:
+    """`settings` with the listeners that can be had, and a warning if sandboxes are out of reach.
+
+    Raises UserError if there is nothing to listen on.
+    """
+    lack = lack_of_ipv6()
+    if not lack:
+        return settings
+    replace, edge = msgspec.structs.replace, settings.edge
+    listen, plain, admin = available(edge.listen), available(edge.listen_plain), available([settings.admin.listen])
+    wanted = [*edge.listen, *edge.listen_plain] if admin else [settings.admin.listen]
+    if not admin or not (listen or plain):
+        raise UserError(f"cannot listen on {', '.join(map(str, wanted))}: {lack}")
+    log.warning("no sandbox can be reached, for they are reached over IPv6 only: %s", lack)
+    return replace(
+        settings,
+        edge=replace(edge, listen=listen, listen_plain=plain),
+        admin=replace(settings.admin, listen=admin[0]),
+    )
 
 
 def bind(listen: Listen, *, slots: int = 1) -> list[socket.socket]:
@@ -31,16 +86,15 @@ def bind(listen: Listen, *, slots: int = 1) -> list[socket.socket]:
 
 
 def _bind(listen: Listen, *, shared: bool) -> socket.socket:
-    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
     try:
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock = socket.socket(family(listen.host), socket.SOCK_STREAM)
     except OSError as error:
         raise UserError(f"cannot listen on {listen}: {_explain(error, listen)}") from None
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if family == socket.AF_INET6:
+        if listen.is_ipv6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         sock.bind((listen.host, listen.port))
     except OSError as error:
@@ -63,8 +117,8 @@ def _explain(error: OSError, listen: Listen) -> str:
     if error.errno == errno.EACCES:
         return f"port {listen.port} needs root or CAP_NET_BIND_SERVICE; ports from 1024 on do not"
     if error.errno == errno.EADDRNOTAVAIL:
-        what = "IPv6 is switched off, or the address" if ":" in listen.host else "the address"
-        return f"{what} {listen.host} is not one of this machine's (see: ip address)"
+        lack = lack_of_ipv6() if listen.is_ipv6 else ""
+        return lack or f"the address {listen.host} is not one of this machine's (see: ip address)"
     if error.errno == errno.EAFNOSUPPORT:
-        return "this machine has no IPv6, which the gateway needs to reach sandboxes"
+        return lack_of_ipv6() or f"this machine has no addresses like {listen.host}"
     return error.strerror or str(error)

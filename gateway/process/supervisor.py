@@ -31,7 +31,7 @@ from gateway.observe import logs
 from gateway.process import admin, memory, worker
 from gateway.process.children import KILL_GRACE, Child, Children
 from gateway.process.pulse import ORDERS
-from gateway.process.sockets import bind
+from gateway.process.sockets import bind, for_this_machine
 from gateway.process.worker import Door, Slot
 from gateway.tls import in_force
 from gateway.tls.context import CertificatePair, server_context
@@ -49,7 +49,7 @@ class Supervisor:
 
     def __init__(self, settings: Settings) -> None:
         """Raises UserError, or CertificateError, with one sentence."""
-        self._settings = settings
+        self._settings = settings = for_this_machine(settings)
         descriptors.raise_limit()
         backends.check(settings.directory)  # opened by the children, each for itself
         token = read_token(settings.admin.token_file)

@@ -14,9 +14,12 @@ import time
 from collections.abc import Callable
 
 from gateway import errnos
+from gateway.addresses import authority, family, lack_of_ipv6
 from gateway.errors import Failure, GatewayError, Reason
 from gateway.socket_options import no_delay
 
+_UNROUTABLE = Reason.DESTINATION_IP_UNROUTABLE
+_MAY_LACK_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 TURNS_TO_CLOSE = 3
 """Turns of the event loop until a transport that was aborted has closed its descriptor, and one to spare."""
 _DISCARD = 9
@@ -26,39 +29,39 @@ _DISCARD = 9
 async def connected_socket(
     address: str, port: int, patience: float, give_up: Callable[[], bool] = lambda: False
 ) -> socket.socket:
-    """A socket connected to `port` of the IPv6 `address`. Raises GatewayError saying what the kernel said.
+    """A socket connected to `port` of `address`. Raises GatewayError saying what the kernel said.
 
     `give_up` closes something less important when no descriptor is left, and says whether there was something.
     """
-    started = time.monotonic()
+    started, doing = time.monotonic(), f"connect to {authority(address, port)}"
     try:
-        sock = await _new_socket(give_up)
+        sock = await _new_socket(address, give_up)
     except OSError as error:
-        raise _failure(error, f"connect to [{address}]:{port}", started).error() from error
+        raise _failure(error, doing, started).error() from error
     try:
         sock.setblocking(False)
         no_delay(sock)
         async with asyncio.timeout(patience):
-            await asyncio.get_running_loop().sock_connect(sock, (address, port, 0, 0))
+            await asyncio.get_running_loop().sock_connect(sock, (address, port))
     except TimeoutError as error:
         sock.close()
         if error.errno is not None:  # the kernel's patience was shorter
-            raise _failure(error, f"connect to [{address}]:{port}", started).error() from error
-        detail = f"connect to [{address}]:{port}: no answer within {patience:g} s"
+            raise _failure(error, doing, started).error() from error
+        detail = f"{doing}: no answer within {patience:g} s"
         raise GatewayError(Reason.CONNECTION_TIMEOUT, detail) from None
     except OSError as error:
         sock.close()
-        raise _failure(error, f"connect to [{address}]:{port}", started, address).error() from error
+        raise _failure(error, doing, started, address).error() from error
     except BaseException:
         sock.close()
         raise
     return sock
 
 
-async def _new_socket(give_up: Callable[[], bool]) -> socket.socket:
+async def _new_socket(address: str, give_up: Callable[[], bool]) -> socket.socket:
     while True:
         try:
-            return socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+            return socket.socket(family(address), socket.SOCK_STREAM)
         except OSError as error:
             if error.errno not in errnos.EXHAUSTED or not give_up():
                 raise
@@ -77,14 +80,18 @@ def _failure(error: OSError, doing: str, started: float, address: str = "") -> F
     detail = f"{doing}: {os.strerror(error.errno) if error.errno else error} after {elapsed:.1f} ms"
     if meaning is None:
         return Failure(Reason.PROXY_INTERNAL_ERROR, detail)
-    return Failure(meaning.dialing, f"{detail}: {meaning.because}" if meaning.because else detail)
+    if meaning.because:
+        detail = f"{detail}: {meaning.because}"
+    # Nothing leads to any sandbox then, and the way out is always the same.
+    lack = lack_of_ipv6() if error.errno in _MAY_LACK_IPV6 and meaning.dialing is _UNROUTABLE else ""
+    return Failure(meaning.dialing, detail, (f"on the gateway's machine {lack}",) if lack else ())
 
 
 def _has_source(address: str) -> bool:
     """Whether an address of this machine leads there: connecting a datagram socket chooses one, and sends nothing."""
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+    with socket.socket(family(address), socket.SOCK_DGRAM) as sock:
         try:
-            sock.connect((address, _DISCARD, 0, 0))
+            sock.connect((address, _DISCARD))
         except OSError:
             return False
     return True

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
+from gateway.addresses import authority, family
 from gateway.errors import GatewayError, Reason
 from gateway.tasks import Tasks
 
@@ -112,7 +113,7 @@ class TlsCheck:
                 return False
             self._started.append(now)
             (_, address), port = key
-            asking = tasks.spawn(_answers_client_hello(address, port), f"TLS check [{address}]:{port}")
+            asking = tasks.spawn(_answers_client_hello(address, port), f"TLS check {authority(address, port)}")
             self._asking[key] = asking
             asking.add_done_callback(partial(self._asked, key))
         # shield: one asker going away must not take the answer from the others.
@@ -136,10 +137,10 @@ class TlsCheck:
 async def _answers_client_hello(address: str, port: int) -> bool:
     loop = asyncio.get_running_loop()
     try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as sock:
+        with socket.socket(family(address), socket.SOCK_STREAM) as sock:
             sock.setblocking(False)
             async with asyncio.timeout(CHECK_TIMEOUT):
-                await loop.sock_connect(sock, (address, port, 0, 0))
+                await loop.sock_connect(sock, (address, port))
                 await loop.sock_sendall(sock, _client_hello())
                 answer = await loop.sock_recv(sock, 64)
     except OSError:  # refused, reset, no time, no descriptor left: not an answer

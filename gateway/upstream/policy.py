@@ -4,6 +4,9 @@ An address is dialed only if it lies inside a configured prefix (`upstream.allow
 link-local, embedded IPv4, a cloud's metadata service, …) lie inside wide prefixes by accident, so they need a listed
 prefix that lies wholly inside the special range itself: `fd00::/8` does not open `fd00:ec2::254`, and only
 `::1/128` opens loopback, as `gateway dev` does.
+
+Sandboxes are reached over IPv6 only, so a configuration cannot list an IPv4 prefix. `gateway dev` on a machine without
+IPv6 lists 127.0.0.1/32 itself.
 """
 
 from __future__ import annotations
@@ -11,8 +14,9 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Sequence
-from ipaddress import IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
+from gateway.addresses import Address, family, literal
 from gateway.errors import GatewayError, Reason
 
 SPECIAL_RANGES: tuple[tuple[IPv6Network, str], ...] = tuple(
@@ -42,44 +46,58 @@ SPECIAL_RANGES: tuple[tuple[IPv6Network, str], ...] = tuple(
 
 
 class AddressPolicy:
-    """`allow` are the prefixes of `upstream.allow`; `own` are our listeners as (address or None for any, port)."""
+    """`allow` are the prefixes of `upstream.allow`; `own` are our listeners as (address, port), where None stands for
+    every address of both families."""
 
     __slots__ = ("_allow", "_own")
 
-    def __init__(self, allow: Sequence[IPv6Network], own: Sequence[tuple[IPv6Address | None, int]] = ()) -> None:
+    def __init__(
+        self, allow: Sequence[IPv4Network | IPv6Network], own: Sequence[tuple[Address | None, int]] = ()
+    ) -> None:
         self._allow = tuple(allow)
         self._own = tuple(own)
 
-    def check(self, address: IPv6Address, port: int) -> None:
+    def check(self, address: Address, port: int) -> None:
         """Raises GatewayError(destination_ip_prohibited) saying which rule forbids to dial `address`."""
         why = self._why_not(address) or self._why_ours(address, port)
         if why:
-            raise GatewayError(Reason.DESTINATION_IP_PROHIBITED, f"[{address}] is {why}")
+            raise GatewayError(Reason.DESTINATION_IP_PROHIBITED, f"{literal(address)} is {why}")
 
-    def check_address(self, address: IPv6Address) -> None:
+    def check_address(self, address: Address) -> None:
         """As `check`, where there is no port yet: of a record that is about to be written."""
         if why := self._why_not(address):
-            raise GatewayError(Reason.DESTINATION_IP_PROHIBITED, f"[{address}] is {why}")
+            raise GatewayError(Reason.DESTINATION_IP_PROHIBITED, f"{literal(address)} is {why}")
 
-    def _why_not(self, address: IPv6Address) -> str | None:
+    def _why_not(self, address: Address) -> str | None:
+        if isinstance(address, IPv4Address):
+            return None if any(address in network for network in self._allow) else "an IPv4 address"
         if address.scope_id is not None:
             return "an address with a zone id"
-        containing = [network for network in self._allow if address in network]
+        containing = [net for net in self._allow if isinstance(net, IPv6Network) and address in net]
         for special, what in SPECIAL_RANGES:
             if address in special:
                 return None if any(network.subnet_of(special) for network in containing) else what
         return None if containing else "outside the allowed prefixes"
 
-    def _why_ours(self, address: IPv6Address, port: int) -> str | None:
+    def _why_ours(self, address: Address, port: int) -> str | None:
         for own, own_port in self._own:
-            if port == own_port and (own == address or (own is None and _is_local(address))):
+            if port != own_port:
+                continue
+            every = own is None or (own.is_unspecified and own.version == address.version)
+            if own == address or (every and _is_local(address)):
                 return "this gateway's own listener"
         return None
 
 
-def _is_local(address: IPv6Address) -> bool:
+def _is_local(address: Address) -> bool:
     """Whether `address` is one of this host's: only then can a socket be bound to it. Sends nothing."""
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+    try:
+        probe = socket.socket(family(address), socket.SOCK_DGRAM)
+    except OSError as error:
+        if error.errno == errno.EAFNOSUPPORT:  # no address of that family is anybody's here
+            return False
+        raise
+    with probe:
         try:
             probe.bind((str(address), 0))
         except OSError as error:

@@ -14,7 +14,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv6Address
+from ipaddress import ip_address
 
 from gateway import descriptors
 from gateway.config import Settings
@@ -174,7 +174,7 @@ class Pool:
         Raises GatewayError: `destination_ip_prohibited`, or what became of the attempt (refused, timed out, …).
         """
         (_, address), port = key
-        self._policy.check(IPv6Address(address), port)
+        self._policy.check(ip_address(address), port)
         self._dialing += 1
         try:
             self.make_room()

@@ -77,6 +77,7 @@ def api() -> Iterator[Api]:
 OPERATIONS = [found.ok() for found in schemathesis.openapi.from_dict(DOCUMENT.document).get_all_operations()]
 
 
+@pytest.mark.ipv6
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.label)
 def test_every_reply_is_as_documented(operation: Any, api: Api) -> None:
     @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))

@@ -237,10 +237,13 @@ class Answer:
         return self.body.decode()
 
 
-def curl(url: str, ca: Path, *arguments: str, stdin: bytes = b"") -> Answer:
-    """curl over HTTP/1.1 with this CA as the only trusted one. Raises RuntimeError with curl's own words."""
+def curl(url: str, ca: Path, *arguments: str, stdin: bytes = b"", network: Sequence[str] = ()) -> Answer:
+    """curl over HTTP/1.1 with this CA as the only trusted one. Raises RuntimeError with curl's own words.
+
+    `network` stands before the command and has it run elsewhere.
+    """
     require("curl")
-    command = ["curl", "--silent", "--show-error", "--http1.1", "--noproxy", "*", "--max-time", "60"]
+    command = [*network, "curl", "--silent", "--show-error", "--http1.1", "--noproxy", "*", "--max-time", "60"]
     command += ["--cacert", str(ca), "--dump-header", "/dev/stderr", "--output", "-", *arguments, url]
     done = subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=90)
     if done.returncode != 0:

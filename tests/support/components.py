@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import network
+
 
 @dataclass(frozen=True, slots=True)
 class Component:
@@ -54,12 +56,16 @@ COMPONENTS = {
     "chromedriver": command("chromedriver", "chromium-driver"),
     "certutil": command("certutil", "libnss3-tools"),
     "curl": command("curl", "curl"),
+    "IPv6": Component(network.has_ipv6, "sudo sysctl -w net.ipv6.conf.all.disable_ipv6=0"),
     "ip": command("ip", "iproute2"),
     "knotd": command("knotd", "knot"),
     "namespaces": Component(makes_namespaces, "root, or: sudo sysctl kernel.unprivileged_userns_clone=1"),
     "node": command("node", "nodejs"),
     "openssl": command("openssl", "openssl"),
     "redis-server": command("redis-server", "redis-server"),
+    "socket filter": Component(
+        lambda: network.prefix(network.WITHOUT_INET6) is not None, "run on Linux, on x86-64 or ARM64"
+    ),
     "tun": Component(Path("/dev/net/tun").exists, "sudo modprobe tun"),
 }
 

@@ -53,7 +53,7 @@ class DnsServer(Child):
     """In use once it serves its zone, which begins with `lines` of a zone file, names relative to ZONE."""
 
     def __init__(self, *lines: str) -> None:
-        require("knotd")
+        require("knotd", "IPv6")
         self._directory = tempfile.TemporaryDirectory(prefix="knot-")
         self._folder = Path(self._directory.name)
         self._serial = 0

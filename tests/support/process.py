@@ -17,6 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
+from tests.support.network import has_ipv6
+
 ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT = 30.0
 STOP_TIMEOUT = 20.0
@@ -39,9 +41,11 @@ def poll(look: Callable[[], T | None], what: str, timeout: float = START_TIMEOUT
 
 def free_port() -> int:
     """A TCP port that nothing holds, on IPv4 or IPv6. Another process could still be faster."""
-    with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        probe.bind(("::", 0))
+    ipv6 = has_ipv6()
+    with socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, socket.SOCK_STREAM) as probe:
+        if ipv6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        probe.bind(("::" if ipv6 else "0.0.0.0", 0))
         port: int = probe.getsockname()[1]
         return port
 

@@ -206,6 +206,7 @@ class Looks:
         return Looked(state, f"it is {state}", None)
 
 
+@pytest.mark.ipv6
 async def test_a_server_that_starts_is_waited_for(sandbox: Sandbox) -> None:
     server = await asyncio.start_server(lambda reader, writer: writer.close(), LOOPBACK, 0)
     port = server.sockets[0].getsockname()[1]

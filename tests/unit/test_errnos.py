@@ -64,6 +64,7 @@ def test_an_end_without_a_number() -> None:
     assert errnos.ended(OSError(errno.EXDEV, "…")) == "was lost (Invalid cross-device link)"
 
 
+@pytest.mark.ipv6
 def test_what_accept_says_of_a_listener_and_of_a_connection() -> None:
     of_connections = {
         "ECONNABORTED",

@@ -116,7 +116,7 @@ def test_each_is_run_in_its_own_environment_and_one_failure_fails_all(
         program = stand_in(tmp_path / release, "python3", release)
         program.write_text(
             f'#!{shutil.which("sh")}\necho "$0 $*" >> {tmp_path}/calls\n'
-            f'case "$*" in *"-m pytest"*) exit {status} ;; *json*) echo \'["{release}", true, true]\' ;;\n'
+            f'case "$*" in *"-m tests.run"*) exit {status} ;; *json*) echo \'["{release}", true, true]\' ;;\n'
             f'*"-m venv"*) for last; do :; done; mkdir -p "$last/bin"; cp "$0" "$last/bin/python" ;; esac\n'
         )
         paths.append(program)
@@ -132,7 +132,7 @@ def test_each_is_run_in_its_own_environment_and_one_failure_fails_all(
     for version in ("3.12", "3.13"):
         python = tmp_path / ".venv-pythons" / version / "bin" / "python"
         assert f"{python} -m pip" in calls
-        assert f"{python} -m pytest" in calls
+        assert f"{python} -m tests.run" in calls
     assert calls.count("tests/unit -k x") == 2
     assert main([]) == code
     assert (tmp_path / "calls").read_text().count("-m pip") == 2, "a second call installs nothing"

@@ -511,6 +511,7 @@ def at(address: str, ipv4: str | None = None) -> TableDirectory:
     return TableDirectory({"box": Sandbox("box", IPv6Address(address), "7", IPv4Address(ipv4) if ipv4 else None)})
 
 
+@pytest.mark.ipv6
 async def test_a_port_that_listens(api_of: MakeApi, listening_port: int) -> None:
     api = await api_of(at("::1"))
     assert (await api("GET", f"{BOX}/ports/{listening_port}")).json == {
@@ -520,6 +521,7 @@ async def test_a_port_that_listens(api_of: MakeApi, listening_port: int) -> None
     }
 
 
+@pytest.mark.ipv6
 async def test_a_port_that_refuses(api_of: MakeApi, refusing_port: int) -> None:
     looking = Looking()
     api = await api_of(at("::1", "10.0.0.5"), looking=looking)
@@ -530,6 +532,7 @@ async def test_a_port_that_refuses(api_of: MakeApi, refusing_port: int) -> None:
     assert looking.asked == [(IPv6Address("::1"), refusing_port, IPv4Address("10.0.0.5"))]
 
 
+@pytest.mark.ipv6
 async def test_a_port_that_listens_on_ipv4_only(api_of: MakeApi, refusing_port: int) -> None:
     looking = Looking(Findings(Listener("127.0.0.1", refusing_port, "python3", 4711)))
     state = (await (await api_of(at("::1"), looking=looking))("GET", f"{BOX}/ports/{refusing_port}")).json
@@ -537,6 +540,7 @@ async def test_a_port_that_listens_on_ipv4_only(api_of: MakeApi, refusing_port: 
     assert state["detail"] == f"something listens on 127.0.0.1:{refusing_port} but not on [::1]:{refusing_port}"
 
 
+@pytest.mark.ipv6
 async def test_ports_that_are_never_dialed(api_of: MakeApi, listening_port: int) -> None:
     settings = settings_with(upstream={"deny_ports": (22,)})
     denied = await (await api_of(at("::1"), settings))("GET", f"{BOX}/ports/22")

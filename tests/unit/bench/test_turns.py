@@ -22,6 +22,7 @@ two_cores = pytest.mark.skipif(
 
 
 @two_cores
+@pytest.mark.ipv6
 def test_proxies_take_turns_and_each_turn_has_its_cost() -> None:
     with open_site() as site:
         samples = turns.measure(["gateway", "aiohttp"], WORKLOADS["ws_32"], site, 0.4)
@@ -38,6 +39,7 @@ def test_proxies_take_turns_and_each_turn_has_its_cost() -> None:
 
 
 @two_cores
+@pytest.mark.ipv6
 def test_an_open_loop_keeps_its_rate_turn_by_turn() -> None:
     with open_site() as site:
         [sample] = turns.measure(["gateway"], WORKLOADS["half_load_p99"], site, 0.5, rate=500.0)
@@ -48,6 +50,7 @@ def test_an_open_loop_keeps_its_rate_turn_by_turn() -> None:
 
 
 @two_cores
+@pytest.mark.ipv6
 def test_a_proxy_that_cannot_keep_up_is_left_out() -> None:
     with open_site() as site:
         [aiohttp] = turns.measure(["aiohttp"], WORKLOADS["half_load_p99"], site, 0.2, rate=15_000.0)

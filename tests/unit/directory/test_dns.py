@@ -104,6 +104,7 @@ async def test_a_truncated_answer_is_asked_for_again_over_tcp(server: DnsServer,
     assert await directory.fetch("long") is not None
 
 
+@pytest.mark.ipv6
 async def test_a_server_is_asked_over_ipv6_too(server: DnsServer) -> None:
     assert await DnsDirectory(ZONE, [f"[::1]:{server.port}"]).fetch("demo") is not None
 

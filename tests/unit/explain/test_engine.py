@@ -24,6 +24,8 @@ from gateway.tasks import Tasks
 from gateway.upstream.pool import Key, Pool
 from tests.unit.explain.harness import BOX, DOMAIN, PATIENCE, App, Looking, changed, configured, make_context
 
+pytestmark = pytest.mark.ipv6
+
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: 2\r\n\r\nok"
 NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 

@@ -83,6 +83,7 @@ class Listening(Child):
         self.wait_until(lambda: accepts("::1", self._port) or None, f"something accepts on [::1]:{self._port}")
 
 
+@pytest.mark.ipv6
 @pytest.mark.parametrize(
     ("framework", "file", "text"),
     [

@@ -32,6 +32,8 @@ from gateway.problems.probe import (
 from gateway.tasks import Tasks
 from tests.support.process import Child, free_port
 
+pytestmark = pytest.mark.ipv6
+
 HERE = IPv6Address("::1")
 HERE_IPV4 = IPv4Address("127.0.0.1")
 LOOPBACK = IPv4Network("127.0.0.0/8")
@@ -118,6 +120,17 @@ def silent(host: str) -> Iterator[int]:
         else:
             pytest.fail("this kernel does not drop SYNs when a queue is full")
         yield port
+
+
+async def test_what_was_dialed_over_ipv4_is_not_looked_for_over_ipv4(probe: Probe, ports: tuple[int, ...]) -> None:
+    """`gateway dev` without IPv6: a neighbour's port is offered if it takes IPv4, and nothing is "IPv4 only"."""
+    on_ipv4, on_ipv6, on_both = ports
+    with listening("127.0.0.1", on_ipv4), listening("::1", on_ipv6), listening("0.0.0.0", on_both):
+        found = await probe.look(IPv4Address("127.0.0.1"), free_port())
+        assert found == Findings(None, tuple(sorted((on_ipv4, on_both))))
+        # Started meanwhile: still not "only".
+        found = await probe.look(IPv4Address("127.0.0.1"), on_ipv4, IPv4Address("127.0.0.1"))
+        assert found.ipv4 is None
 
 
 def descriptors() -> set[str]:

@@ -59,6 +59,31 @@ every_form = pytest.mark.parametrize("form", Form, ids=lambda form: form.name)
 with_body = pytest.mark.parametrize("form", WITH_BODY, ids=lambda form: form.name)
 
 
+# --- dialed over IPv4, as `gateway dev` does without IPv6 -------------------------------------------------------------
+
+
+@with_body
+def test_a_refusal_over_ipv4_says_nothing_of_ipv6(form: Form) -> None:
+    error = GatewayError(Reason.CONNECTION_REFUSED, "connect to 127.0.0.1:5000: refused after 0.4 ms")
+    known = Circumstances("req-1", asked(form), TARGET, "127.0.0.1", TARGET.domain)
+    head, body = render(error, known)
+    assert head.status == 502
+    text = body.decode()
+    assert "127.0.0.1:5000" in text
+    for word in ("IPv6", "0.0.0.0", "[127", "`::`", "host=", "--host"):
+        assert word not in text
+    problem = describe(error, known)
+    assert problem.detail.endswith("nothing accepts connections on 127.0.0.1:5000.")
+    assert problem.fix[0].startswith("Is the process running?")
+
+
+def test_the_first_check_of_a_refusal_is_how_to_bind() -> None:
+    """Over IPv4 it is left out."""
+    for reason in (Reason.CONNECTION_REFUSED, Reason.IPV4_ONLY_LISTENER):
+        assert reason.row.checks[0].startswith("Bind to `::`")
+        assert not any("`::`" in check for check in reason.row.checks[1:])
+
+
 # --- every reason, every form -------------------------------------------------------------------------------------
 
 

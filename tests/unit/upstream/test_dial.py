@@ -36,6 +36,7 @@ async def test_without_a_socket(number: int, reason: Reason, monkeypatch: pytest
     assert error.reason is reason
 
 
+@pytest.mark.ipv6
 async def test_refused() -> None:
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
         port = listener.getsockname()[1]
@@ -55,6 +56,7 @@ async def test_a_word_nobody_has_thought_of_is_no_guess(monkeypatch: pytest.Monk
     assert "Invalid cross-device link" in error.detail
 
 
+@pytest.mark.ipv6
 async def test_connected() -> None:
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
         sock = await connected_socket("::1", listener.getsockname()[1], 5.0)

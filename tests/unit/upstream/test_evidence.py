@@ -18,6 +18,8 @@ from gateway.tls.context import CertificatePair, server_context
 from gateway.upstream import evidence
 from gateway.upstream.evidence import CHECKS_PER_SECOND, PLAIN_HTTP_REFUSED, REMEMBERED, TlsCheck
 
+pytestmark = pytest.mark.ipv6
+
 LOOPBACK = "::1"
 ERROR = GatewayError(Reason.HTTP_PROTOCOL_ERROR, "the answer begins with “…”")
 

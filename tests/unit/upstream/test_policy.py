@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
-from ipaddress import IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 import pytest
 
+from gateway.addresses import Address, literal
 from gateway.errors import GatewayError, Reason
 from gateway.upstream.policy import SPECIAL_RANGES, AddressPolicy
 
@@ -123,10 +124,10 @@ ROWS = [
 def refusal(policy: AddressPolicy, address: str, port: int = 5000) -> str | None:
     """The rule that forbids to dial `address`, in the error's own words."""
     try:
-        policy.check(IPv6Address(address), port)
+        policy.check(ip_address(address), port)
     except GatewayError as error:
         assert error.reason is Reason.DESTINATION_IP_PROHIBITED
-        start = f"[{IPv6Address(address)}] is "
+        start = f"{literal(ip_address(address))} is "
         assert error.detail.startswith(start)
         return error.detail.removeprefix(start)
     return None
@@ -157,6 +158,24 @@ def test_the_more_specific_range_stands_first() -> None:
         assert not any(special != earlier and special.subnet_of(earlier) for earlier, _ in SPECIAL_RANGES[:index])
 
 
+# --- IPv4: where `gateway dev` allows it, and nowhere else -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.5", "169.254.169.254", "0.0.0.0", "203.0.113.9"])
+@pytest.mark.parametrize("allow", [EVERYTHING, ULA, ("::ffff:0:0/96",), ("::1/128",), ()])
+def test_no_ipv6_prefix_opens_an_ipv4_address(address: str, allow: tuple[str, ...]) -> None:
+    assert refusal(AddressPolicy([IPv6Network(prefix) for prefix in allow]), address) == "an IPv4 address"
+
+
+def test_loopback_over_ipv4_opens_that_one_address() -> None:
+    policy = AddressPolicy([IPv4Network("127.0.0.1/32")])
+    assert refusal(policy, "127.0.0.1") is None
+    assert refusal(policy, "127.0.0.2") == "an IPv4 address"
+    assert refusal(policy, "::1") == "loopback"
+    assert refusal(policy, "::ffff:127.0.0.1") == "an IPv4-mapped address"
+    assert refusal(policy, "fd00::5") == OUTSIDE
+
+
 # --- never ourselves ----------------------------------------------------------------------------------------------
 
 OURSELVES = "this gateway's own listener"
@@ -171,8 +190,14 @@ LISTENERS = [
     ((ELSEWHERE, 8443), ("fd00::6", 8443), None),
     ((HERE, 8443), ("::1", 8443), OURSELVES),
     ((HERE, 8443), ("::1", 5000), None),
+    # what `gateway dev` listens on where there is no IPv6
+    ((IPv4Address("127.0.0.1"), 8443), ("127.0.0.1", 8443), OURSELVES),
+    ((IPv4Address("127.0.0.1"), 8443), ("127.0.0.1", 5000), None),
+    ((IPv4Address("0.0.0.0"), 8443), ("127.0.0.1", 8443), OURSELVES),
+    ((IPv4Address("0.0.0.0"), 8443), ("::1", 8443), None),
     # bound to every address: then each of this host's own is it, and no other's
-    ((None, 8443), ("::1", 8443), OURSELVES),
+    pytest.param((None, 8443), ("::1", 8443), OURSELVES, marks=pytest.mark.ipv6),
+    ((None, 8443), ("127.0.0.1", 8443), OURSELVES),
     ((None, 8443), ("::1", 5000), None),
     ((None, 8443), ("fd00::5", 8443), None),
     ((None, 8443), ("fd00::5", 5000), None),
@@ -181,12 +206,14 @@ LISTENERS = [
 
 @pytest.mark.parametrize(("listener", "dialed", "rule"), LISTENERS)
 def test_the_gateway_does_not_dial_itself(
-    listener: tuple[IPv6Address | None, int], dialed: tuple[str, int], rule: str | None
+    listener: tuple[Address | None, int], dialed: tuple[str, int], rule: str | None
 ) -> None:
-    policy = AddressPolicy([IPv6Network("fd00::/8"), IPv6Network("::1/128")], [(None, 1), listener])
+    allow = [IPv6Network("fd00::/8"), IPv6Network("::1/128"), IPv4Network("127.0.0.1/32")]
+    policy = AddressPolicy(allow, [(None, 1), listener])
     assert refusal(policy, *dialed) == rule
 
 
+@pytest.mark.ipv6
 def test_asking_whether_an_address_is_ours_takes_no_port() -> None:
     """The listener is bound while the policy asks, as it is in the running gateway."""
     with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as listener:
