@@ -12,7 +12,7 @@ import pytest
 
 from tests.interop.harness import GatewayProcess, tls_connection
 from tests.support.process import poll
-from tests.support.serving import HOSTS, PATIENCE, App, Serving, Visitors, listening, refuses, sockets, stop
+from tests.support.serving import HOSTS, PATIENCE, App, Serving, Visitors, listening, refuses, sockets, state, stop
 
 
 @pytest.fixture
@@ -95,29 +95,32 @@ def test_so_is_the_queue_of_a_slot_whose_worker_is_dead(tmp_path: Path, app: App
 
 def test_so_is_that_of_a_worker_that_stands_still(tmp_path: Path, app: App) -> None:
     """And nobody hangs on the sockets it has open: another one takes the queue, then they are shut down."""
-    with Serving(tmp_path, app, drain_timeout="5s") as gateway:
-        stop(gateway.workers()[0])
+    with Serving(tmp_path, app, drain_timeout="1h", stuck_timeout="0s") as gateway:
+        still = gateway.workers()[0]
+        stop(still)
         queued = Visitors(gateway)
         gateway.tell(signal.SIGTERM)
         assert queued.answers() == queued.served
         gateway.wait_until(lambda: not public(gateway), "nothing listens")
         assert all(refuses(host, port) for host, port, _ in gateway.doors)
+        assert state(still) == "T"
+        gateway.tell(signal.SIGTERM)
         assert gateway.wait() == 0
         assert "worker 0 did not end in time and was killed" in gateway.log
 
 
 def test_so_is_what_an_orphan_has_queued(tmp_path: Path, app: App) -> None:
     """Its supervisor is gone: nobody will take the queue after it."""
-    with Serving(tmp_path, app) as gateway:
-        workers = gateway.workers()
-        gateway.family = [*workers, gateway.admin()]
-        for worker in workers:
-            stop(worker)
-        queued = Visitors(gateway)
+    with Serving(tmp_path, app, workers=1) as gateway:
+        [worker] = gateway.workers()
+        gateway.family = [worker, gateway.admin()]
+        stop(worker)
+        queued = [gateway.connect() for _ in range(300)]  # more than are accepted before it hears of it
+        for connection in queued:
+            gateway.ask(connection)
         os.kill(gateway.pid, signal.SIGKILL)
-        for worker in workers:
-            os.kill(worker, signal.SIGCONT)
-        assert queued.answers() == queued.served
+        os.kill(worker, signal.SIGCONT)
+        assert all(gateway.answer(connection).endswith(b"ok") for connection in queued)
         assert all(refuses(host, port) for host, port, _ in gateway.doors)
         assert gateway.wait() == -signal.SIGKILL
         gateway.expected = -signal.SIGKILL

@@ -90,6 +90,22 @@ end()
     assert "computes (pid" not in said
 
 
+def test_a_supervisor_that_was_asleep_judges_nobody() -> None:
+    said = run("""
+from gateway.process.pulse import LOOKS
+table = keep(in_c)
+life = table[0].life
+tend(lambda: life.watch._still == LOOKS - 1)
+assert not life.stuck
+time.sleep(1)  # ten looks long: asleep
+children.tend()
+assert not life.stuck, "one more look, but not in time"
+tend(lambda: life.stuck)
+end()
+""")
+    assert said.count("has not turned") == 1
+
+
 def test_zero_is_never() -> None:
     said = run("""
 table = keep(sleeps, stuck=0.0)
