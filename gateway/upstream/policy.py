@@ -16,6 +16,7 @@ import socket
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
+from gateway import errnos
 from gateway.addresses import Address, family, literal
 from gateway.errors import GatewayError, Reason
 
@@ -90,13 +91,18 @@ class AddressPolicy:
 
 
 def _is_local(address: Address) -> bool:
-    """Whether `address` is one of this host's: only then can a socket be bound to it. Sends nothing."""
+    """Whether `address` is one of this host's: only then can a socket be bound to it. Sends nothing.
+
+    Raises GatewayError if there is no socket to ask with: then there is none to dial with, either.
+    """
     try:
         probe = socket.socket(family(address), socket.SOCK_DGRAM)
     except OSError as error:
         if error.errno == errno.EAFNOSUPPORT:  # no address of that family is anybody's here
             return False
-        raise
+        meaning = errnos.MEANINGS.get(error.errno or 0)
+        reason = meaning.dialing if meaning is not None else Reason.PROXY_INTERNAL_ERROR
+        raise GatewayError(reason, f"socket for {literal(address)}: {error.strerror}") from error
     with probe:
         try:
             probe.bind((str(address), 0))

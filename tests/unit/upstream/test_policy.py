@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
@@ -222,3 +224,27 @@ def test_asking_whether_an_address_is_ours_takes_no_port() -> None:
         port = listener.getsockname()[1]
         policy = AddressPolicy([IPv6Network("::1/128")], [(None, port)])
         assert refusal(policy, "::1", port) == OURSELVES
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EINVAL, errno.EADDRINUSE])
+def test_an_address_that_cannot_be_asked_about_counts_as_ours(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """In a sandboxed service, for example: then a listener on every address is never dialed."""
+
+    def refused(self: socket.socket, address: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(socket.socket, "bind", refused)
+    assert refusal(AddressPolicy([IPv6Network("fd00::/8")], [(None, 8443)]), "fd00::5", 8443) == OURSELVES
+
+
+def test_without_a_descriptor_nothing_is_said_about_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = AddressPolicy([IPv6Network("fd00::/8")], [(None, 8443)])
+
+    def exhausted(*arguments: object, **keywords: object) -> socket.socket:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(socket, "socket", exhausted)
+    with pytest.raises(GatewayError) as error:
+        policy.check(IPv6Address("fd00::5"), 8443)
+    assert error.value.reason is Reason.OVERLOADED
+    policy.check(IPv6Address("fd00::5"), 5000)  # nobody has to be asked about this one
