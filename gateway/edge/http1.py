@@ -345,9 +345,9 @@ class Http1Downstream(TimedConnection):
             self._transport.write(out[0] if len(out) == 1 else b"".join(out))
 
     def abort(self, error: GatewayError) -> None:
+        self.flush()  # what came is delivered
         if self._head is not None and self._head.minor and self.phase is not TUNNEL:
-            # What came is delivered; a missing last chunk, or fewer octets than declared, shows that it is not all.
-            self.flush()
+            # A missing last chunk, or fewer octets than declared, shows that it is not all.
             self._close()
         else:
             self._reset()

@@ -317,6 +317,18 @@ async def test_http_1_0_is_reset(gateway: Gateway, app: App, answer: bytes) -> N
     assert browser.end == "reset"
 
 
+async def test_http_1_0_gets_what_came_before_the_reset(gateway: Gateway, app: App) -> None:
+    """A head and the break in one packet: an answer that is broken off, and no empty connection."""
+    browser = await gateway.connect()
+    browser.send(b"GET / HTTP/1.0\r\nHost: %b\r\n\r\n" % app.host)
+    upstream = await app.accept()
+    await upstream.request()
+    upstream.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n")
+    assert b" 200 OK\r\n" in await browser.head()
+    assert await browser.ended() == b""
+    assert browser.end == "reset"
+
+
 @pytest.mark.parametrize(
     "broken",
     [
