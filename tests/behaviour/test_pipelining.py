@@ -187,3 +187,22 @@ async def test_a_reader_that_takes_no_answers_gets_no_new_ones(open_gateway: Ope
     browser.read_on()
     for _ in range(count):
         assert len((await browser.answer()).body) == size
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+async def test_nor_answers_of_the_gateways_own(open_gateway: OpenGateway, tls: bool) -> None:
+    """They need nobody else's octets: forty times what was asked would pile up for who does not read."""
+    gateway = await open_gateway(kernel_buffer=32 * 1024)
+    browser = await gateway.connect(tls=tls, kernel_buffer=32 * 1024)
+    browser.stop_reading()
+    browser.send(b"GET / HTTP/1.1\r\nHost: a\r\nAccept: text/html\r\n\r\n" * 3000)
+    (downstream,) = await until(
+        lambda: [each for each in gateway.edge.downstreams if isinstance(each, Http1Downstream)], "the connection"
+    )
+    await until(lambda: downstream._write_full, "the answers fill the connection")
+    for _ in range(10):
+        await gateway.settled()
+    assert sum(record.sent for record in gateway.log) < 1_000_000
+    browser.read_on()
+    for _ in range(3000):
+        assert (await browser.answer()).status == 421

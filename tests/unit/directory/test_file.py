@@ -310,3 +310,34 @@ async def test_a_file_that_is_still_being_written_is_not_read(path: Path, monkey
     assert await watched.next_change() == {"demo", "other"}
     await tasks.cancel()
     assert read == [finished]
+
+
+async def test_a_file_is_read_once_however_often_it_is_looked_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Good or broken: a table may have a hundred thousand records."""
+    monkeypatch.setattr(file_module, "POLL_INTERVAL", 0.0)
+    looks = 0
+    reads: list[int] = []
+    stamp, read = file_module._stamp, file_module.read_table
+    watched = Watched(path)
+
+    def looking(path: Path) -> object:
+        nonlocal looks
+        looks += 1
+        return stamp(path)
+
+    def reading(path: Path) -> dict[str, Sandbox]:
+        reads.append(looks)
+        return read(path)
+
+    monkeypatch.setattr(file_module, "_stamp", looking)
+    monkeypatch.setattr(file_module, "read_table", reading)
+    tasks = Tasks()
+    tasks.spawn(watched.directory.watch(watched.changed), "watch")
+    for text in (TWO, "x"):
+        reads.clear()
+        watched.replace(text)
+        async with asyncio.timeout(DEADLINE):
+            while not reads or looks < reads[0] + 10:
+                await asyncio.sleep(0)
+        assert len(reads) == 1
+    await tasks.cancel()

@@ -487,3 +487,19 @@ def test_nothing_is_written_to_a_connection_that_is_gone(lines: Lines) -> None:
     line.transport.abort()
     assert not line.tcp.written
     assert line.speaker.told == ["secured", "lost", ConnectionResetError]
+
+
+def test_a_record_that_failed_is_nobody_elses(lines: Lines) -> None:
+    """The BIOs are shared: what is left in one would be the beginning of another connection's next record."""
+    broken, sound = lines.secure(), lines.secure()
+
+    def half_a_record(data: bytes | memoryview) -> int:
+        lines.buffers.outgoing.write(b"half a record")
+        raise ssl.SSLError("a bug of OpenSSL's")
+
+    broken.transport._encrypt = half_a_record
+    broken.transport.write(b"x")
+    assert broken.tcp.aborted
+    sound.read()
+    sound.transport.write(TEXT)
+    assert sound.read() == TEXT

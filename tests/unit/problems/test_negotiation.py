@@ -89,6 +89,8 @@ BY_INTENT = [
     ("*/*", "navigate", "document", Form.HTML),
     (None, "navigate", None, Form.HTML),
     ("application/json", "navigate", "document", Form.HTML),
+    (CHROMIUM, None, "document", Form.HTML),  # a program that says only what for
+    (CHROMIUM, None, "iframe", Form.HTML),
     # --- a page script asks
     ("*/*", "cors", "empty", Form.JSON),
     ("*/*", "same-origin", "empty", Form.JSON),
@@ -221,6 +223,13 @@ def test_a_private_network_is_mirrored() -> None:
     lines = (*PREFLIGHT, "Access-Control-Request-Private-Network: true")
     intent = understand(asked("*/*", "cors", "empty", *lines, method="OPTIONS"))
     assert told(intent, "access-control-allow-private-network") == "true"
+
+
+@pytest.mark.parametrize("said", ["", "false", "True", "true, true"])
+def test_nothing_else_asks_for_a_private_network(said: str) -> None:
+    lines = (*PREFLIGHT, f"Access-Control-Request-Private-Network: {said}")
+    intent = understand(asked("*/*", "cors", "empty", *lines, method="OPTIONS"))
+    assert told(intent, "access-control-allow-private-network") is None
 
 
 @pytest.mark.parametrize(
