@@ -34,6 +34,7 @@ from tests.behaviour.harness import (
     post,
     until,
 )
+from tests.support.ports import alone
 
 WARM_UP, ROUNDS = 3, 20
 SOURCES = Path(gateway.__file__).parent
@@ -432,9 +433,8 @@ async def spoke_before_it_was_asked(stage: Stage) -> None:
 
 @kind()
 async def refused_with_a_look_at_ipv4(stage: Stage) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as ipv4_only:
-        ipv4_only.bind(("127.0.0.1", 0))
-        ipv4_only.listen()
+    ipv4_only, keeper = alone(lambda: socket.create_server(("127.0.0.1", 0)))
+    with ipv4_only, keeper:
         request = b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % stage.host(ipv4_only.getsockname()[1])
         browser = await stage.ask(request)
         assert (await browser.answer()).status == 502
