@@ -132,6 +132,23 @@ class Reason(Enum):
         "This port speaks HTTPS only, and the request came without encryption.",
         ("Use https:// instead of http:// in the address.",),
     )
+    UNEXPECTED_PROXY_HEADER = Row(
+        "unexpected_proxy_header",
+        400,
+        GrpcStatus.INVALID_ARGUMENT,
+        Blame.DOWNSTREAM,
+        False,
+        "http_request_error",
+        "A load balancer sends a header that this gateway does not expect",
+        "The connection began with a PROXY protocol header, and edge.proxy_protocol is off: it was not read on.",
+        (
+            "Operator: switch the PROXY protocol off at the load balancer whose address the access log shows "
+            "(HAProxy: send-proxy, nginx: proxy_protocol on, AWS: proxy_protocol_v2.enabled).",
+            "Operator: a balancer that speaks HTTP can tell the visitor's address in X-Forwarded-For, believed "
+            "from edge.trusted_proxies.",
+            _ASK_OPERATOR,
+        ),
+    )
     REQUEST_TIMEOUT = Row(
         "request_timeout",
         408,

@@ -24,6 +24,7 @@ from gateway.edge.refusal import Refusal, reply
 from gateway.errors import GatewayError, Reason
 from gateway.http import serialize
 from gateway.http.body import BodyError, CloseReader, reader_for
+from gateway.http.greeting import explained
 from gateway.http.head_parser import HEAD_END, check_partial_head, parse_request_head
 from gateway.http.message import BY_CLOSE, BY_LENGTH, CHUNKED, NO_BODY, Fields, RequestHead, ResponseHead
 
@@ -232,7 +233,7 @@ class Http1Downstream(TimedConnection):
                 return None
             head = parse_request_head(data[:end], limits)
         except GatewayError as error:
-            self._refuse_unread(error)
+            self._refuse_unread(explained(data, error))
             return b""
         self._head = head
         self.phase = EXCHANGE

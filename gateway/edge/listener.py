@@ -19,8 +19,9 @@ from gateway import errnos
 from gateway.edge.forwarded import Address, Peer, normalized
 from gateway.edge.http1 import Http1Downstream
 from gateway.edge.last_call import refuse_new
-from gateway.edge.refusal import Refusal, plain_on_tls
+from gateway.edge.refusal import Refusal, plain_on_tls, reply
 from gateway.edge.tls_transport import TlsTransport
+from gateway.errors import GatewayError, Reason
 from gateway.socket_options import keep_alive, no_delay
 
 if TYPE_CHECKING:
@@ -213,6 +214,9 @@ class _Visitor(_Newcomer):
     def turned_away(self, error: Exception | None) -> None:
         # The daily noise of a public port: scanners, old TLS, a certificate the other side does not trust.
         log.debug("handshake with %s failed: %s", self._address, error or "the connection was closed")
+        if isinstance(error, GatewayError) and error.reason is Reason.UNEXPECTED_PROXY_HEADER:
+            # Somebody's balancer, and nobody's visitor gets through: this has to be found.
+            reply(self.edge, Peer(self._address, b"https"), None, error)
         self.gone()
 
     def gone(self) -> None:

@@ -3,7 +3,8 @@
 OpenSSL runs on memory, and whatever a call consumes or produces is moved at once:
 
     HELLO --first octet 0x16--> HANDSHAKE --done--> OPEN --close()--> CLOSING --the other side's FIN--> CLOSED
-      `--anything else--> handed back to the doorkeeper, as plain as it came
+      |--a request line--> handed back to the doorkeeper, as plain as it came
+      `--anything else--> an alert
 
 What comes in HANDSHAKE is kept until the doorkeeper calls `shake_hands`: a step of it can take as long as a hundred
 requests, so it is not for the connection to say when.
@@ -11,8 +12,8 @@ requests, so it is not for the connection to say when.
 The event loop's own TLS transport can do more than a server needs, and every record pays for it: six calls from C into
 Python where this needs two, which is a tenth of a request.
 
-Knows nothing of HTTP, deadlines or limits. Who opens the door (`Doorkeeper`) decides how long a handshake may take, and
-what speaks on the connection once it is secure.
+Knows of HTTP only how it begins, and nothing of deadlines and limits. Who opens the door (`Doorkeeper`) decides how
+long a handshake may take, and what speaks on the connection once it is secure.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from enum import Enum, auto
 from typing import Any, Protocol, cast
 
 from gateway.edge.connection import LINGER_OCTETS
+from gateway.errors import GatewayError, Reason
+from gateway.http.greeting import Greeting, explained, judge
 from gateway.transport import GONE
 
 RECORD = 16 * 1024
@@ -40,6 +43,9 @@ off (Envoy's number for pending control frames)."""
 
 NO_ROOM = b"\x15\x03\x03\x00\x02\x02\x50"
 """A record with an alert: fatal, internal_error (RFC 8446 section 6). There is none for "too busy"."""
+
+NO_TLS = b"\x15\x03\x01\x00\x02\x02\x46"
+"""Fatal, protocol_version: for who speaks SSLv2, a balancer's header, or no TLS at all."""
 
 _Decrypt = Callable[[int], bytes]
 _Encrypt = Callable[[bytes | memoryview], int]
@@ -86,7 +92,7 @@ class Doorkeeper(Protocol):
         """The handshake is done: what shall speak? It is told `connection_made` next."""
 
     def spoke_plain(self, tcp: asyncio.Transport, octets: bytes) -> None:
-        """No TLS: the TCP transport, which needs another protocol, and what has come so far."""
+        """Plain HTTP: the TCP transport, which needs another protocol, and what has come so far."""
 
     def turned_away(self, error: Exception | None) -> None:
         """The connection has ended before it was secure; None: without a word."""
@@ -154,7 +160,7 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
     @property
     def is_silent(self) -> bool:
         """Whether nothing has come yet."""
-        return self._state is HELLO
+        return self._state is HELLO and not self._flight
 
     @property
     def has_begun(self) -> bool:
@@ -215,16 +221,25 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
 
     def _begin(self, nbytes: int) -> None:
         """The first octets decide what this connection speaks; only TLS is worth an SSL object."""
-        buffers = self._buffers
-        if buffers.read[0] != HANDSHAKE_RECORD:
+        first = self._buffers.read[:nbytes]
+        if first[0] == HANDSHAKE_RECORD and not self._flight:
+            self._state = HANDSHAKE
+            self._knock(nbytes)
+            return
+        self._flight += first
+        octets, greeting = self._flight, judge(self._flight)
+        if greeting is Greeting.UNDECIDED:
+            return
+        if greeting is Greeting.HTTP:
             doorkeeper, self._doorkeeper = self._doorkeeper, None
             assert doorkeeper is not None  # it has heard nothing yet
             tcp, self._tcp = self._tcp, GONE
             self._state = CLOSED
-            doorkeeper.spoke_plain(tcp, bytes(buffers.read[:nbytes]))
-            return
-        self._state = HANDSHAKE
-        self._knock(nbytes)
+            doorkeeper.spoke_plain(tcp, octets)
+        else:
+            self._tcp.write(NO_TLS)
+            self.abort()
+            self._turn_away(explained(octets, GatewayError(Reason.BAD_REQUEST, greeting.value)))
 
     def _knock(self, nbytes: int) -> None:
         self._flight += self._buffers.read[:nbytes]

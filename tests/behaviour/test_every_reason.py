@@ -137,6 +137,14 @@ async def plain_http_on_tls_port(scene: Scene) -> Wire:
     return browser
 
 
+@scene(Reason.UNEXPECTED_PROXY_HEADER, unread=True)
+async def unexpected_proxy_header(scene: Scene) -> Wire:
+    gateway = await scene.start()
+    browser = await gateway.connect()
+    browser.send(b"PROXY TCP4 192.0.2.1 192.0.2.2 4711 443\r\n" + scene.ask(b"5000-box." + DOMAIN))
+    return browser
+
+
 @scene(Reason.REQUEST_TIMEOUT, unread=True)
 async def request_timeout(scene: Scene) -> Wire:
     gateway = await scene.start(timeouts={"request_header": 0.1})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.behaviour.harness import App, Gateway, until
+from gateway.edge.tls_transport import NO_TLS
+from tests.behaviour.harness import App, Gateway, OpenGateway, until
 
 
 @pytest.fixture
@@ -60,12 +61,53 @@ async def test_one_octet_at_a_time(gateway: Gateway) -> None:
     assert (await browser.answer()).reason == b"plain_http_on_tls_port"
 
 
-async def test_what_is_neither(gateway: Gateway) -> None:
+SSL2 = bytes.fromhex("802e0100020015000000100100800200800300800400800500800600400700c0") + bytes(16)
+
+
+@pytest.mark.parametrize(
+    "greeting",
+    [
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        SSL2,
+        SSL2[:1] + b"\x2e\x01\x03\x03" + SSL2[5:],  # an SSLv2 record that asks for TLS 1.2
+        b"PING\r\n",
+        b"*1\r\n$4\r\nPING\r\n",
+        b"EHLO mail.example\r\n",
+        b"GET /\r\n",
+        b"\0",
+        b"\x17\x03\x03\0\x01x",
+        b"\r\n\r\n\1",
+        b"\x03\0\0\x13\x0e\xe0\0\0\0\0\0\1\0\x08\0\3\0\0\0",
+        b"A" * 9000,
+    ],
+    ids=[
+        "ssh",
+        "ssl2",
+        "ssl2-for-tls",
+        "redis",
+        "resp",
+        "smtp",
+        "http-0.9",
+        "nul",
+        "tls-data",
+        "crs",
+        "rdp",
+        "endless",
+    ],
+)
+async def test_what_is_neither_gets_an_alert(gateway: Gateway, greeting: bytes) -> None:
+    """Not HTTP's text, which other protocols take for theirs or show to somebody."""
     browser = await gateway.connect_to(gateway.tls_port)
-    browser.send(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
-    answer = await browser.answer()
-    assert (answer.status, answer.reason) == (400, b"bad_request")
-    assert await browser.eof() == b""
+    browser.send(greeting)
+    assert await browser.ended() in (NO_TLS, b"")
+    assert gateway.log == []
+
+
+async def test_who_never_says_enough_is_not_waited_for_long(open_gateway: OpenGateway) -> None:
+    gateway = await open_gateway(timeouts={"handshake": 0.2})
+    browser = await gateway.connect_to(gateway.tls_port)
+    browser.send(b"GET / HTTP/1.1")
+    assert await browser.ended() == b""
 
 
 async def test_nothing_is_forwarded(gateway: Gateway, app: App) -> None:

@@ -32,6 +32,7 @@ PROMISED = [
     ("proxy_internal_error", 500, "proxy_internal_error", False),
     # what the request's own faults are answered with
     ("bad_request", 400, "http_request_error", False),
+    ("unexpected_proxy_header", 400, "http_request_error", False),
     ("method_not_allowed", 405, "http_request_denied", False),
     ("request_timeout", 408, "http_request_error", True),
     ("uri_too_long", 414, "http_request_error", False),

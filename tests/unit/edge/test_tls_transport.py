@@ -321,7 +321,7 @@ def test_a_client_hello_without_end_is_not_collected(lines: Lines) -> None:
 
 def test_plain_octets_go_back_to_the_doorkeeper(lines: Lines) -> None:
     line = lines.line()
-    line.feed(b"GET / HTTP/1.1\r\n")
+    line.feed(b"GET / HTTP/1.1\r\n", step=5)
     assert line.speaker.told == ["plain", b"GET / HTTP/1.1\r\n"]
     assert not line.tcp.written
     assert not line.tcp.closing
