@@ -29,6 +29,7 @@ from typing import Any
 import uvloop
 
 from bench.site import free_port
+from gateway.config import Directory
 from gateway.directory.cache import MAX_ENTRIES, DirectoryCache
 from gateway.directory.redis import RedisRegistry
 from gateway.directory.sandbox import Registry, Sandbox
@@ -79,7 +80,7 @@ async def fill_redis(url: str, count: int) -> RedisRegistry:
 async def measure(title: str, store: Registry, count: int, questions: int) -> None:
     """Prints the figures of one backend."""
     loop = asyncio.get_running_loop()
-    cache = DirectoryCache(store, loop.time, ttl=3600, negative_ttl=1, stale=0)
+    cache = DirectoryCache(store, loop.time, Directory(ttl=3600, stale=0))
     chosen = random.Random(1).sample(range(count), min(count, questions))
     for number in chosen[:100]:
         await store.fetch(name(number))

@@ -135,6 +135,11 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     stale: SecondsOrZero = 10 * MINUTE
     """How long past `ttl` a record still serves while the backend fails (ours): longer than a failover takes."""
 
+    known_file: OptionalPath = Path("var/known-sandboxes")
+    """Where what was looked up is kept, should the backend be away at the next start (nginx: `proxy_cache_path`); for
+    this user alone, one for each gateway. Empty: nothing is kept. Workers tell each other without; the file
+    backend needs none."""
+
 
 class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[upstream]`: the connections to sandboxes."""

@@ -1,18 +1,31 @@
 """The one cache in front of every backend.
 
 `peek` is the hot path: synchronous, one dict look-up. `fetch` is the cold one: one shared question per id, whoever
-asks. An entry lives `ttl`, or less if the record says so;
-a "no such sandbox" lives `negative_ttl`; and when the backend fails, an entry that was
-good up to `stale` ago is served on, because an outage of the registry is no reason to take down what was reachable
-a minute ago.
+asks. An entry lives `ttl`, or less if the record says so; a "no such sandbox" lives `negative_ttl`.
+
+An outage of the registry is no reason to take down what was reachable a minute ago. An entry that has expired is
+served on for `stale` (RFC 5861, RFC 8767)
+
+    at once      while the backend is known to be away, or did not answer in time when last asked about this entry;
+                 `prober` finds out when it is back, and then what was served is asked for first
+    after 0.2 s  while the backend has not answered a question; the answer is kept when it comes
+
+and what this worker does not know, another may have looked up (`known`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
+from gateway.config import Directory as DirectorySettings
+from gateway.directory.availability import Availability
+from gateway.directory.known import EVER, Known
+from gateway.directory.prober import Prober
 from gateway.directory.sandbox import Directory, DirectoryError, Sandbox
+from gateway.directory.shared import Shared
 from gateway.errors import GatewayError, Reason
 from gateway.tasks import Tasks
 
@@ -22,33 +35,66 @@ MIN_RECORD_TTL = 0.5
 """Seconds a record is used at least, whatever its own ttl: zero would ask the backend for every request."""
 RETRY_AFTER_ERROR = 1.0
 """Seconds a stale entry is served before the backend is asked again."""
+PATIENCE = 0.2
+"""Seconds an expired entry waits for the backend: the client response timer of RFC 8767, which resolvers set to 1.8 s
+(ours: a page makes many requests). Twice as long as answers have been taking lately, if that is more."""
+MAX_PATIENCE = 1.0
+SLOW_LIMIT = 30.0
+"""Seconds past its end that a record is served because of slowness alone, if its backend reports no changes: while that
+is away there is nothing better, but an answer that takes 0.3 s is worth more than one from ten minutes ago."""
+AT_ONCE = 64
+"""Questions to the backend under way at the same time; the others wait their turn."""
+REFRESHED_AT_ONCE = 8
+"""Questions under way about what was served stale, once the backend is back: it has enough to do then."""
 
 
 class _Entry:
-    __slots__ = ("expires", "sandbox", "stale_until")
+    __slots__ = ("asked", "doubted", "expires", "sandbox", "stale_until")
 
-    def __init__(self, sandbox: Sandbox | None, expires: float, stale_until: float) -> None:
+    def __init__(self, sandbox: Sandbox | None, expires: float, stale_until: float, asked: int) -> None:
         self.sandbox = sandbox  # None: the backend is sure there is none
         self.expires = expires
         self.stale_until = stale_until
+        self.asked = asked  # of `Known.now`
+        self.doubted = False  # it led nowhere: served on only if the backend cannot be asked at all
+
+
+@dataclass(frozen=True, slots=True)
+class _Unanswered:
+    """What the backend's failure said; the exception itself is not kept."""
+
+    why: str
 
 
 class DirectoryCache:
-    """Times are seconds on `clock`, which is the event loop's time."""
+    """Times are seconds on `clock`, which is the event loop's time. Without `shared`, this worker knows for itself."""
 
     def __init__(
-        self, backend: Directory, clock: Callable[[], float], *, ttl: float, negative_ttl: float, stale: float
+        self,
+        backend: Directory,
+        clock: Callable[[], float],
+        settings: DirectorySettings,
+        shared: Shared | None = None,
     ) -> None:
         self._backend = backend
         self._clock = clock
-        self._ttl = ttl
-        self._negative_ttl = negative_ttl
-        self._stale = stale
+        self._ttl = settings.ttl
+        self._negative_ttl = settings.negative_ttl
+        self._stale = settings.stale
+        self.availability = Availability(backend.where) if shared is None else shared.availability(backend)
+        self._known = None if shared is None else shared.known
         self.moved: Callable[[Sandbox], None] = lambda before: None
         """Called with the old record when asking again has shown another machine, or none, under its id."""
         self._entries: dict[str, _Entry] = {}
-        self._asking: dict[str, asyncio.Task[Sandbox | DirectoryError | None]] = {}
+        self._asking: dict[str, asyncio.Task[Sandbox | _Unanswered | None]] = {}
+        self._served_stale: dict[str, None] = {}  # not yet asked for again; in the order in which they were served
+        self._pace = 0.0  # seconds that answers take, smoothed as RFC 6298 does it
+        self._slow_limit = math.inf if backend.reports_changes else SLOW_LIMIT
+        self._turns = asyncio.Semaphore(AT_ONCE)
         self._tasks = Tasks()
+        self._prober = Prober(self.availability, self._question, clock)
+        self.availability.went = self._went
+        self.availability.came_back = self._came_back
 
     def peek(self, sandbox_id: str) -> Sandbox | None:
         """The record if it is cached and fresh; None means: ask `fetch`.
@@ -63,48 +109,92 @@ class DirectoryCache:
         return entry.sandbox
 
     async def fetch(self, sandbox_id: str) -> Sandbox:
-        """The record, from the backend unless `peek` has it by now.
+        """The record: from the backend, unless `peek` has it by now, or an old one if the backend does not answer.
 
         Raises GatewayError: `destination_not_found`, or `directory_unavailable` if the backend fails and nothing
-        usable is cached.
+        usable is known.
         """
         known = self.peek(sandbox_id)
         if known is not None:
             return known
-        asking = self._asking.get(sandbox_id)
-        if asking is None:
-            asking = self._tasks.spawn(self._ask(sandbox_id), f"directory fetch {sandbox_id}")
-            self._asking[sandbox_id] = asking
-        # shield: one asker going away must not take the answer from the others.
-        answer = await asyncio.shield(asking)
-        if isinstance(answer, DirectoryError):
-            return self._serve_stale(sandbox_id, answer)
+        if self.availability.away:
+            old = self._old(sandbox_id)
+            if old is not None:
+                return self._serve_old(sandbox_id, old)
+            if not await self._prober.is_back(sandbox_id, PATIENCE):
+                raise GatewayError(Reason.DIRECTORY_UNAVAILABLE, self.availability.away)
+        asking = self._question(sandbox_id)
+        entry = self._entries.get(sandbox_id)
+        late = entry is not None and entry.sandbox is not None and entry.sandbox.stale
+        # Without shield or wait_for: one asker going away must not take the answer from the others.
+        done, _ = await asyncio.wait([asking], timeout=0 if late else self._patience())
+        if not done:
+            old = self._old(sandbox_id, slow=True)
+            if old is not None:
+                return self._serve_old(sandbox_id, old)
+            await asyncio.wait([asking])
+        answer = asking.result()
+        if isinstance(answer, _Unanswered):
+            old = self._old(sandbox_id)
+            if old is None:
+                raise GatewayError(Reason.DIRECTORY_UNAVAILABLE, answer.why)
+            return self._serve_old(sandbox_id, old)
         if answer is None:
             raise _not_found(sandbox_id)
         return answer
 
-    async def _ask(self, sandbox_id: str) -> Sandbox | DirectoryError | None:
+    # --- asking --------------------------------------------------------------------------------------------------
+
+    def _question(self, sandbox_id: str, *, probe: bool = False) -> asyncio.Task[Sandbox | _Unanswered | None]:
+        """The question under way about this id; with `probe` it is asked although the backend is away."""
+        asking = self._asking.get(sandbox_id)
+        if asking is None:
+            asking = self._tasks.spawn(self._ask(sandbox_id, probe), f"directory fetch {sandbox_id}")
+            self._asking[sandbox_id] = asking
+        return asking
+
+    async def _ask(self, sandbox_id: str, probe: bool) -> Sandbox | _Unanswered | None:
         """The backend's answer, remembered; its failure is an answer too, for everybody who waits."""
         try:
-            sandbox = await self._backend.fetch(sandbox_id)
+            async with self._turns:
+                if self.availability.away and not probe:
+                    return _Unanswered(self.availability.away)  # found out while this one waited for its turn
+                asked, began = Known.now(), self._clock()
+                sandbox = await self._backend.fetch(sandbox_id)
         except DirectoryError as error:
-            return error
+            self._prober.wanted = sandbox_id
+            self.availability.failed(error)
+            return _Unanswered(str(error))
         finally:
             current = self._asking.get(sandbox_id) is asyncio.current_task()
             if current:
                 del self._asking[sandbox_id]
+        took = self._clock() - began
+        self._pace = self._pace + (took - self._pace) / 8 if self._pace else took
         if current:  # else the record changed while the backend was asked
-            self._remember(sandbox_id, sandbox, self._clock())
+            self._remember(sandbox_id, sandbox, asked)
+        self.availability.answered()
         return sandbox
 
+    def _patience(self) -> float:
+        return min(max(PATIENCE, 2 * self._pace), MAX_PATIENCE)
+
+    # --- forgetting ----------------------------------------------------------------------------------------------
+
     def evict(self, sandbox_id: str) -> None:
-        """Forgets one record: what it led to was not there."""
-        self._entries.pop(sandbox_id, None)
+        """What the record led to was not there: it is asked for again. Until there is an answer, it is all there is."""
+        entry = self._entries.get(sandbox_id)
+        if entry is not None:
+            entry.expires = -math.inf
+            entry.doubted = True
 
     def invalidate(self, sandbox_ids: Iterable[str]) -> list[Sandbox]:
         """Forgets the records that the backend says have changed; returns those that were known."""
         known: list[Sandbox] = []
+        now = Known.now()
         for sandbox_id in sandbox_ids:
+            if self._known is not None:
+                self._known.mark_gone(sandbox_id, now)
             entry = self._entries.pop(sandbox_id, None)
             if entry is not None and entry.sandbox is not None:
                 known.append(entry.sandbox)
@@ -113,32 +203,97 @@ class DirectoryCache:
 
     async def close(self) -> None:
         """Ends the questions under way."""
+        self._prober.close()
         await self._tasks.cancel()
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def _remember(self, sandbox_id: str, sandbox: Sandbox | None, now: float) -> None:
+    # --- remembering ---------------------------------------------------------------------------------------------
+
+    def _remember(self, sandbox_id: str, sandbox: Sandbox | None, asked: int) -> None:
+        now = self._clock()
+        if sandbox is None:
+            if self._known is not None:
+                self._known.mark_gone(sandbox_id, asked)
+            self._replace(sandbox_id, _Entry(None, now + self._negative_ttl, now + self._negative_ttl, asked))
+            return
+        if self._known is not None:
+            self._known.note(sandbox, asked)
+        ttl = self._ttl_of(sandbox)
+        self._replace(sandbox_id, _Entry(sandbox, now + ttl, now + ttl + self._stale, asked))
+
+    def _ttl_of(self, sandbox: Sandbox) -> float:
+        return self._ttl if sandbox.ttl is None else min(max(sandbox.ttl, MIN_RECORD_TTL), self._ttl)
+
+    def _replace(self, sandbox_id: str, entry: _Entry) -> None:
         entries = self._entries
         before = entries.pop(sandbox_id, None)  # so that insertion order is age
+        self._served_stale.pop(sandbox_id, None)
         known = before.sandbox if before is not None else None
-        if known is not None and (sandbox is None or sandbox.origin != known.origin):
+        if known is not None and (entry.sandbox is None or entry.sandbox.origin != known.origin):
             self.moved(known)
         while len(entries) >= MAX_ENTRIES:
-            del entries[next(iter(entries))]
-        if sandbox is None:
-            entries[sandbox_id] = _Entry(None, now + self._negative_ttl, now + self._negative_ttl)
-            return
-        ttl = self._ttl if sandbox.ttl is None else min(max(sandbox.ttl, MIN_RECORD_TTL), self._ttl)
-        entries[sandbox_id] = _Entry(sandbox, now + ttl, now + ttl + self._stale)
+            oldest = next(iter(entries))
+            del entries[oldest]
+            self._served_stale.pop(oldest, None)
+        entries[sandbox_id] = entry
 
-    def _serve_stale(self, sandbox_id: str, error: DirectoryError) -> Sandbox:
+    # --- while the backend does not answer -----------------------------------------------------------------------
+
+    def _old(self, sandbox_id: str, *, slow: bool = False) -> _Entry | None:
+        """The latest that anybody was told about this id, if it may be served; `slow`: although an answer may come."""
+        self._learn_from_others(sandbox_id)
+        entry, now = self._entries.get(sandbox_id), self._clock()
+        if entry is None or entry.sandbox is None or entry.stale_until < now or entry.asked < self.availability.floor:
+            return None
+        if slow and (entry.doubted or entry.expires + self._slow_limit < now):
+            return None
+        return entry
+
+    def _learn_from_others(self, sandbox_id: str) -> None:
+        """Takes over what another worker was told later than this one."""
+        if self._known is None:
+            return
         entry = self._entries.get(sandbox_id)
-        now = self._clock()
-        if entry is None or entry.sandbox is None or entry.stale_until < now:
-            raise GatewayError(Reason.DIRECTORY_UNAVAILABLE, str(error)) from error
-        entry.expires = min(now + RETRY_AFTER_ERROR, entry.stale_until)
-        return entry.sandbox
+        told = self._known.find(sandbox_id)
+        if entry is not None and entry.asked < max(self._known.floor, EVER if told is None else told.asked):
+            entry.stale_until = (
+                -math.inf
+            )  # kept, because whose connections are open has to be known when the change comes
+        if told is not None and told.sandbox is not None and (entry is None or entry.asked < told.asked):
+            now, age = self._clock(), (Known.now() - told.asked) / 1e9
+            if age >= 0:
+                expires = now - age + self._ttl_of(told.sandbox)
+                self._replace(sandbox_id, _Entry(told.sandbox, expires, expires + self._stale, told.asked))
+
+    def _serve_old(self, sandbox_id: str, entry: _Entry) -> Sandbox:
+        sandbox = entry.sandbox
+        assert sandbox is not None  # `_old`
+        entry.expires = min(self._clock() + RETRY_AFTER_ERROR, entry.stale_until)
+        if not sandbox.stale:
+            entry.sandbox = sandbox = replace(sandbox, stale=True)
+        self._served_stale[sandbox_id] = None
+        self._prober.wanted = sandbox_id
+        return sandbox
+
+    def _went(self) -> None:
+        self._tasks.spawn(self._prober.run(), "directory prober")
+
+    def _came_back(self) -> None:
+        if self._served_stale:
+            self._tasks.spawn(self._refresh(), "directory refresh")
+
+    async def _refresh(self) -> None:
+        """Asks for everything that was served stale, so that what has moved or gone meanwhile is noticed at once."""
+        while self._served_stale and not self.availability.away:
+            batch = list(self._served_stale)[:REFRESHED_AT_ONCE]
+            for sandbox_id in batch:
+                del self._served_stale[sandbox_id]
+            entries = [(sandbox_id, self._entries.get(sandbox_id)) for sandbox_id in batch]
+            old = [sandbox_id for sandbox_id, entry in entries if entry and entry.sandbox and entry.sandbox.stale]
+            if old:
+                await asyncio.wait([self._question(sandbox_id) for sandbox_id in old])
 
 
 def _not_found(sandbox_id: str) -> GatewayError:

@@ -28,7 +28,7 @@ import dns.rdatatype
 import dns.resolver
 
 from gateway.config.values import Listen, parse_nameserver, quote
-from gateway.directory.sandbox import DirectoryError, Sandbox
+from gateway.directory.sandbox import DirectoryError, RecordError, Sandbox, Witness
 from gateway.errors import UserError
 from gateway.hostname import is_sandbox_id
 
@@ -45,35 +45,56 @@ PAYLOAD = 1232
 class DnsDirectory:
     """A `Directory`. Holds nothing open between questions."""
 
+    reports_changes = False
+
     def __init__(self, zone: str, nameservers: Sequence[str] = ()) -> None:
         """`nameservers` such as "192.0.2.1", "2001:db8::1", "[2001:db8::1]:5353"; none: those of /etc/resolv.conf, as
         it is now. Raises UserError."""
         self._zone = _zone(zone)
         self._servers = tuple(_server(text) for text in nameservers) or _system_servers()
+        self.where = f"DNS, zone {self._zone.to_text(omit_final_dot=True)} at {', '.join(map(str, self._servers))}"
 
     def __repr__(self) -> str:
         return f"<DnsDirectory {self._zone} {' '.join(map(str, self._servers))}>"
 
     async def fetch(self, sandbox_id: str) -> Sandbox | None:
-        """As `Directory.fetch`. The first server that knows is believed."""
+        """As `Directory.fetch`. The first server that knows is believed, and asked first from then on."""
         if not is_sandbox_id(sandbox_id):
             return None  # and no text from a hostname becomes a name that is not below the zone
         name = dns.name.Name((sandbox_id.encode(), *self._zone.labels))
         failures: dict[Listen, str] = {}
+        spoke: set[Listen] = set()
+        served: list[bool] = []
         try:
             async with asyncio.timeout(BUDGET):
                 for server in self._servers * ROUNDS:
                     failures.setdefault(server, f"no answer in {BUDGET:g} s")
                     try:
-                        return _sandbox(sandbox_id, await _ask(server, name))
+                        sandbox = _sandbox(sandbox_id, await _ask(server, name))
                     except _Failure as failure:
                         failures[server] = str(failure)
+                        if failure.spoke:
+                            spoke.add(server)
+                    else:
+                        if server != self._servers[0]:
+                            self._servers = (server, *(other for other in self._servers if other != server))
+                        return sandbox
+                served = [await self._serves_zone(server) for server in spoke]
         except TimeoutError:
             pass  # `failures` says how far it came
         told = "; ".join(f"{server}: {failure}" for server, failure in failures.items())
-        raise DirectoryError(f"DNS, AAAA of {name.to_text(omit_final_dot=True)}: {told}")
+        kind = RecordError if any(served) else DirectoryError
+        raise kind(f"DNS, AAAA of {name.to_text(omit_final_dot=True)}: {told}")
 
-    async def watch(self, changed: Callable[[Iterable[str]], None]) -> None:
+    async def _serves_zone(self, server: Listen) -> bool:
+        """Whether a server that could not tell about one name can tell about the zone; else it is away for all."""
+        try:
+            answer = await _ask(server, self._zone, dns.rdatatype.SOA)
+        except _Failure:
+            return False
+        return answer.rcode() in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
+
+    async def watch(self, changed: Callable[[Iterable[str]], None], witness: Witness | None = None) -> None:
         """Runs until cancelled and reports nothing: a record's TTL is all that DNS says about change."""
         await asyncio.Event().wait()
 
@@ -85,17 +106,27 @@ class DnsDirectory:
 
 
 class _Failure(Exception):
-    """One server could not tell; its text says what came instead."""
+    """One server could not tell; its text says what came instead, `spoke` whether it was an answer."""
+
+    def __init__(self, text: str, *, spoke: bool = True) -> None:
+        super().__init__(text)
+        self.spoke = spoke
 
 
 class _Heard:
-    """A datagram socket of dnspython's that counts what it has received: silence and nonsense are different outages."""
+    """A datagram socket of dnspython's that counts what it has received: silence and nonsense are different outages.
+
+    It is connected, or nobody would say that there is no server on that port.
+    """
 
     def __init__(self, inner: Any) -> None:
         self.family = inner.family
-        self.sendto = inner.sendto
         self._inner = inner
         self.datagrams = 0
+
+    async def sendto(self, what: bytes, _: object, *timeout: float | None) -> int:
+        sent: int = await self._inner.sendto(what, None, *timeout)
+        return sent
 
     async def recvfrom(self, *arguments: Any) -> Any:
         received = await self._inner.recvfrom(*arguments)
@@ -103,21 +134,23 @@ class _Heard:
         return received
 
 
-async def _ask(server: Listen, name: dns.name.Name) -> dns.message.QueryMessage:
+async def _ask(
+    server: Listen, name: dns.name.Name, kind: dns.rdatatype.RdataType = dns.rdatatype.AAAA
+) -> dns.message.QueryMessage:
     """The answer of `server`, over TCP if it is too long for UDP. Raises _Failure."""
-    query = dns.message.make_query(name, dns.rdatatype.AAAA, use_edns=0, payload=PAYLOAD)
+    query = dns.message.make_query(name, kind, use_edns=0, payload=PAYLOAD)
     try:
         try:
             return await _ask_udp(server, query)
         except dns.message.Truncated:
             answer = await dns.asyncquery.tcp(query, server.host, TRY, server.port)
     except dns.exception.Timeout:
-        raise _Failure(f"no answer in {TRY:g} s") from None
+        raise _Failure(f"no answer in {TRY:g} s", spoke=False) from None
     except OSError as error:
         # asyncio puts words of its own in the place of strerror.
-        raise _Failure(os.strerror(error.errno) if error.errno else type(error).__name__) from None
+        raise _Failure(os.strerror(error.errno) if error.errno else type(error).__name__, spoke=False) from None
     except EOFError:
-        raise _Failure("closed the connection without an answer") from None
+        raise _Failure("closed the connection without an answer", spoke=False) from None
     except dns.exception.DNSException as error:
         raise _malformed(error) from None
     assert isinstance(answer, dns.message.QueryMessage)
@@ -127,7 +160,7 @@ async def _ask(server: Listen, name: dns.name.Name) -> dns.message.QueryMessage:
 async def _ask_udp(server: Listen, query: dns.message.QueryMessage) -> dns.message.QueryMessage:
     family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
     backend: Any = dns.asyncbackend.get_default_backend()
-    async with await backend.make_socket(family, socket.SOCK_DGRAM) as inner:
+    async with await backend.make_socket(family, socket.SOCK_DGRAM, destination=(server.host, server.port)) as inner:
         heard: Any = _Heard(inner)
         try:
             # What is no answer to this question is passed over: anybody can send such, and giving up at the first would
@@ -144,7 +177,7 @@ async def _ask_udp(server: Listen, query: dns.message.QueryMessage) -> dns.messa
             )
         except dns.exception.Timeout:
             if heard.datagrams:
-                raise _Failure(f"nothing but malformed answers in {TRY:g} s") from None
+                raise _Failure(f"nothing but malformed answers in {TRY:g} s", spoke=False) from None
             raise
     assert isinstance(answer, dns.message.QueryMessage)
     return answer

@@ -20,7 +20,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from gateway.config.values import parse_host_mask
-from gateway.directory.sandbox import Sandbox, TableDirectory
+from gateway.directory.sandbox import Sandbox, TableDirectory, Witness
 from gateway.errors import UserError
 from gateway.hostname import is_sandbox_id
 
@@ -106,10 +106,11 @@ class FileDirectory(TableDirectory):
     def __init__(self, path: Path) -> None:
         """Raises UserError if the file cannot be read now: a gateway does not start on a guess."""
         self.path = path
+        self.where = str(path)
         self._stamp = _stamp(path)
         super().__init__(read_table(path))
 
-    async def watch(self, changed: Callable[[Iterable[str]], None]) -> None:
+    async def watch(self, changed: Callable[[Iterable[str]], None], witness: Witness | None = None) -> None:
         """Runs until cancelled; calls `changed(ids)` after each reload with the ids whose record differs."""
         loop = asyncio.get_running_loop()
         seen = self._stamp

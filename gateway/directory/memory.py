@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from gateway.directory.sandbox import Conflict, Sandbox, TableDirectory
+from gateway.directory.sandbox import Conflict, Sandbox, TableDirectory, Witness
 
 _Changed = Callable[[Iterable[str]], None]
 
@@ -51,7 +51,7 @@ class MemoryRegistry(TableDirectory):
         """As `Registry.page`."""
         return [self.table[name] for name in sorted(name for name in self.table if name > after)[:limit]]
 
-    async def watch(self, changed: Callable[[Iterable[str]], None]) -> None:
+    async def watch(self, changed: Callable[[Iterable[str]], None], witness: Witness | None = None) -> None:
         """Runs until cancelled; a change is told before the write that made it returns."""
         self._watchers.append(changed)
         try:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
@@ -26,6 +27,7 @@ from redis.exceptions import ConnectionError as BrokenConnection
 from redis.exceptions import NoScriptError, RedisError
 
 from gateway.config.values import parse_host_mask, quote
+from gateway.directory.availability import Availability
 from gateway.directory.redis_scripts import (
     CHANGES,
     EXTENT,
@@ -38,7 +40,7 @@ from gateway.directory.redis_scripts import (
     REMOVE,
     Script,
 )
-from gateway.directory.sandbox import Conflict, DirectoryError, Sandbox
+from gateway.directory.sandbox import Conflict, DirectoryError, RecordError, Sandbox, Witness
 from gateway.errors import UserError
 
 CONNECT_TIMEOUT = 1.0
@@ -62,10 +64,13 @@ _FORM = (
 )
 
 _START = "0-0"
+_ENTRY = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 
 
 class RedisRegistry:
     """A `Registry`. Its methods belong to one event loop; until the first of them is called it has no connection."""
+
+    reports_changes = True
 
     def __init__(self, url: str) -> None:
         """Connects to nothing. Raises UserError if `url` is none, without repeating it: it may hold a password."""
@@ -75,12 +80,12 @@ class RedisRegistry:
             pool.make_connection()  # not connected yet: an option that is none shows here
         except (ValueError, TypeError, RedisError):
             raise UserError(_FORM) from None
-        self._where = _where(self._options)
+        self.where = _where(self._options)
         self._redis: Redis | None = None
         self._position: str | None = None  # the last change that was reported, or made before anything was fetched
 
     def __repr__(self) -> str:
-        return f"<RedisRegistry {self._where}>"
+        return f"<RedisRegistry {self.where}>"
 
     # --- records -------------------------------------------------------------------------------------------------
 
@@ -130,30 +135,28 @@ class RedisRegistry:
             field, value = "host", host
             sandbox.host = parse_host_mask(host) if host else ""
         except ValueError:
-            raise DirectoryError(
-                f"{self._where}: {RECORD}{name} has the {field} {quote(value)}, which is none"
-            ) from None
+            raise RecordError(f"{self.where}: {RECORD}{name} has the {field} {quote(value)}, which is none") from None
         sandbox.ttl = left / 1000 if left >= 0 else None
         return sandbox
 
     # --- changes -------------------------------------------------------------------------------------------------
 
-    async def watch(self, changed: Callable[[Iterable[str]], None]) -> None:
+    async def watch(self, changed: Callable[[Iterable[str]], None], witness: Witness | None = None) -> None:
         """As `Directory.watch`. What changed while Redis was away is reported when it is back."""
-        away = False
+        witness = Availability(self.where) if witness is None else witness
+        if _ENTRY.fullmatch(witness.bookmark):
+            self._position = min(self._position or witness.bookmark, witness.bookmark, key=_order)
         while True:
             try:
                 await self._begin()
-                await self._catch_up(changed)
-                if away:
-                    log.info("%s: back, changes are heard of again", self._where)
-                    away = False
+                await self._catch_up(changed, witness)
                 while True:
+                    if witness.bookmark != self._position:
+                        witness.bookmark = self._position or ""
+                    witness.answered()
                     await self._listen(changed)
             except DirectoryError as error:
-                if not away:
-                    log.error("%s; changes are heard of when it is back", error)
-                    away = True
+                witness.failed(error)
                 await asyncio.sleep(RETRY_INTERVAL)
 
     async def _begin(self) -> None:
@@ -163,7 +166,7 @@ class RedisRegistry:
             if self._position is None:
                 self._position = last
 
-    async def _catch_up(self, changed: Callable[[Iterable[str]], None]) -> None:
+    async def _catch_up(self, changed: Callable[[Iterable[str]], None], witness: Witness) -> None:
         """Reports every id there is if the stream no longer reaches back to our position: trimmed, or lost."""
         assert self._position is not None  # _begin
         first, last, length = await self._run(EXTENT)
@@ -171,7 +174,8 @@ class RedisRegistry:
         trimmed = _order(first) > position and (self._position != _START or length >= KEPT_CHANGES)
         if not trimmed and _order(last) >= position:
             return
-        log.warning("%s: %s does not reach back far enough, every sandbox is looked up anew", self._where, CHANGES)
+        log.warning("%s: %s does not reach back far enough, every sandbox is looked up anew", self.where, CHANGES)
+        witness.missed()  # the ids that are in the index no more cannot be told
         bound = "-"
         while ids := await self._ask("ZRANGEBYLEX", INDEX, bound, "+", "LIMIT", 0, BATCH):
             changed(ids)
@@ -248,9 +252,9 @@ class RedisRegistry:
         except NoScriptError:
             raise
         except TimeoutError:
-            raise DirectoryError(f"{self._where}: no answer in {CONNECT_TIMEOUT + COMMAND_TIMEOUT:g} s") from None
+            raise DirectoryError(f"{self.where}: no answer in {CONNECT_TIMEOUT + COMMAND_TIMEOUT:g} s") from None
         except (RedisError, OSError) as error:
-            raise DirectoryError(f"{self._where}: {self._words(error)}") from error
+            raise DirectoryError(f"{self.where}: {self._words(error)}") from error
         # redis-py writes through asyncio.wait_for, which before Python 3.12 loses a cancellation that comes just when
         # the write is done (cpython issue 86296): `watch` would never end.
         if task.cancelling() > cancelled_before:

@@ -34,6 +34,8 @@ class Sandbox:
     """The Host field its apps are sent, as `upstream.host`; empty: what that setting says."""
     ttl: float | None = None
     """Seconds for which the backend says this record may be used (DNS); None: as `directory.ttl` says."""
+    stale: bool = field(default=False, compare=False)
+    """Whether the backend could not be asked in time, so that this is what it said before."""
     origin: tuple[str, str] = field(init=False)
     """(generation, address as text): the part of a pool key that is the sandbox's. Hashing an IPv6Address costs a
     microsecond, a tuple of strings a twentieth."""
@@ -42,8 +44,28 @@ class Sandbox:
         self.origin = (self.generation, str(self.address))
 
 
+class Witness(Protocol):
+    """Hears what comes of each attempt to ask a backend."""
+
+    bookmark: str
+    """How far, in the backend's own words, changes have been told to whatever outlives this process; "": unknown. A
+    watch begins there and moves it on: what changed while nobody watched is told as well."""
+
+    def answered(self) -> None: ...
+
+    def failed(self, error: DirectoryError) -> None: ...
+
+    def missed(self) -> None:
+        """Changes that cannot be named have passed unheard: what was learned before may be wrong."""
+
+
 class Directory(Protocol):
     """A backend. `DirectoryCache` stands in front of every one of them."""
+
+    where: str
+    """Names it in a message: "Redis at 10.0.0.2:6379, database 0"."""
+    reports_changes: bool
+    """Whether `watch` tells what changed; else a change is noticed by asking again, and by nothing else."""
 
     async def fetch(self, sandbox_id: str) -> Sandbox | None:
         """The record under `sandbox_id`, or None if the backend is sure that there is none.
@@ -52,10 +74,11 @@ class Directory(Protocol):
         """
         ...
 
-    async def watch(self, changed: Callable[[Iterable[str]], None]) -> None:
+    async def watch(self, changed: Callable[[Iterable[str]], None], witness: Witness | None = None) -> None:
         """Runs until cancelled; calls `changed(ids)` with the ids whose record differs from before.
 
-        A backend that is away for a while is no reason to end: it logs so once, and goes on when it is back.
+        A backend that is away for a while is no reason to end: it goes on when it is back. Each attempt's outcome is
+        told to `witness`.
         """
         ...
 
@@ -97,8 +120,15 @@ class DirectoryError(Exception):
     """The backend could not answer; the message says what was tried and what came of it."""
 
 
+class RecordError(DirectoryError):
+    """The backend is there, but cannot tell about this one record."""
+
+
 class TableDirectory:
     """Records in memory: what `gateway dev` uses, and the base of the file backend."""
+
+    where = "the table of sandboxes"
+    reports_changes = True
 
     def __init__(self, table: Mapping[str, Sandbox]) -> None:
         self.table = dict(table)
@@ -106,7 +136,7 @@ class TableDirectory:
     async def fetch(self, sandbox_id: str) -> Sandbox | None:
         return self.table.get(sandbox_id)
 
-    async def watch(self, changed: Callable[[Iterable[str]], None]) -> None:
+    async def watch(self, changed: Callable[[Iterable[str]], None], witness: Witness | None = None) -> None:
         await asyncio.Event().wait()  # nothing changes by itself
 
     async def close(self) -> None: ...

@@ -13,7 +13,6 @@ A file that is replaced under its name, by a restored backup, is noticed and ope
 from __future__ import annotations
 
 import asyncio
-import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -24,7 +23,8 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import TypeVar
 
-from gateway.directory.sandbox import Conflict, DirectoryError, Sandbox
+from gateway.directory.availability import Availability
+from gateway.directory.sandbox import Conflict, DirectoryError, RecordError, Sandbox, Witness
 from gateway.directory.sqlite_file import WRITE_TIMEOUT, connect, identity, prepare, told, transaction
 from gateway.errors import UserError
 
@@ -36,8 +36,6 @@ BATCH = 1000
 """Changes reported at a time, so that no number of them holds up the event loop."""
 KEPT_CHANGES = 100_000
 """Changes remembered. A watcher that is further behind, a process stopped for long, is told of every id there is."""
-
-log = logging.getLogger("gateway.directory")
 
 T = TypeVar("T")
 
@@ -61,9 +59,12 @@ class SqliteRegistry:
     is deleted, and reported, by the next write.
     """
 
+    reports_changes = True
+
     def __init__(self, path: Path) -> None:
         """Opens nothing."""
         self.path = path
+        self.where = str(path)
         self._reader: sqlite3.Connection | None = None  # the event loop's
         self._writer: sqlite3.Connection | None = None  # the thread's, and touched there only
         self._thread: ThreadPoolExecutor | None = None
@@ -102,7 +103,7 @@ class SqliteRegistry:
                 None if expires is None else expires - now,
             )
         except ValueError as error:
-            raise DirectoryError(f"{self.path}: the record of {name} is broken: {error}") from None
+            raise RecordError(f"{self.path}: the record of {name} is broken: {error}") from None
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -139,29 +140,38 @@ class SqliteRegistry:
 
     # --- watching ------------------------------------------------------------------------------------------------
 
-    async def watch(self, changed: Callable[[Iterable[str]], None]) -> None:
+    async def watch(self, changed: Callable[[Iterable[str]], None], witness: Witness | None = None) -> None:
         """As `Directory.watch`; within `POLL_INTERVAL` of the write.
 
         Who has fallen behind `KEPT_CHANGES`, or finds that a backup was restored, is told of every id there is. What
         cannot be named then, a record removed in the time that nothing is known of, is left to the cache's ttl.
         """
-        failing = False
+        witness = Availability(self.where) if witness is None else witness
+        resumed = False
         while True:
+            names: list[str] = []
             try:
-                names = self._news()
+                if not resumed:
+                    self._resume(witness.bookmark)
+                resumed = True
+                names = self._news(witness)
             except DirectoryError as error:
-                if not failing:
-                    log.error("%s; looking again until it can be read", error)
-                failing, names = True, []
+                witness.failed(error)
             else:
-                if failing:
-                    log.info("%s: can be read again", self.path)
-                failing = False
-            if names:
-                changed(names)
+                if names:
+                    changed(names)
+                if self._telling_all is None and witness.bookmark != str(self._seen):
+                    witness.bookmark = str(self._seen)
+                witness.answered()
             await asyncio.sleep(POLL_INTERVAL if len(names) < BATCH else 0)
 
-    def _news(self) -> list[str]:
+    def _resume(self, bookmark: str) -> None:
+        """Goes on where an earlier watch has come to, so that nothing between the two is missed."""
+        if bookmark.isdecimal() and len(bookmark) < 19:
+            with self._reading():
+                self._seen, self._version = int(bookmark), None
+
+    def _news(self, witness: Witness) -> list[str]:
         """At most `BATCH` ids that may differ from what was read before; fewer: that is all for now."""
         with _errors_told(self.path):
             # A file that was removed is read on from: the next write makes a new one.
@@ -177,6 +187,7 @@ class SqliteRegistry:
                 # Numbers start at 1; fewer than were seen: a backup has been restored into the file.
                 if (oldest or 1) <= self._seen + 1 <= (newest or 0) + 1:
                     return self._next_changes(db, version)
+                witness.missed()  # which records were removed cannot be told
                 self._tell_all(oldest)
             return self._next_of_all(db)
 

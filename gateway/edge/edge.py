@@ -14,6 +14,7 @@ from typing import Protocol
 from gateway.config import Settings
 from gateway.directory.cache import DirectoryCache
 from gateway.directory.sandbox import Directory, Sandbox
+from gateway.directory.shared import Shared
 from gateway.edge.forwarded import Address
 from gateway.edge.handshakes import Handshakes
 from gateway.edge.road import Road
@@ -67,6 +68,7 @@ class Edge:
         backend: Directory,
         access_log: AccessLog,
         own_listeners: tuple[tuple[Address | None, int], ...] = (),
+        shared: Shared | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.loop = loop
@@ -77,13 +79,11 @@ class Edge:
         self.access_log = access_log
         self.ids = RequestIds()
         self.tasks = Tasks()
-        limits, directory = settings.limits, settings.directory
+        limits = settings.limits
         self.head_limits = HeadLimits(
             limits.header_bytes, limits.target_bytes, limits.field_bytes, limits.header_fields
         )
-        self.directory = DirectoryCache(
-            backend, self.clock, ttl=directory.ttl, negative_ttl=directory.negative_ttl, stale=directory.stale
-        )
+        self.directory = DirectoryCache(backend, self.clock, settings.directory, shared)
         self.pool = Pool(
             settings, AddressPolicy(settings.upstream.allow, own_listeners), self.clock, lambda: self.connections
         )

@@ -363,6 +363,7 @@ class Exchange:
         if connecting is not None:
             connecting.cancel()
         edge, head, target, peer = self._edge, self._head, self._target, self._downstream.peer
+        sandbox = self._sandbox
         if self._admitted:
             edge.leave(self._admitted)
         # By position: with keywords this line costs four times as much.
@@ -383,6 +384,7 @@ class Exchange:
             upgraded,
             reason,
             detail and shown(detail),
+            sandbox is not None and sandbox.stale,
         )
         edge.access_log.record(record)
         self._downstream.exchange_ended()

@@ -58,6 +58,8 @@ class AccessRecord(msgspec.Struct, omit_defaults=True, gc=False):
     """Name of the Reason if the gateway failed it, `downstream_closed` if the other side left, else empty."""
     detail: str = ""
     """Of the reason: see `shown`."""
+    stale: bool = False
+    """Whether the directory did not answer, and the sandbox is where it was last known to be."""
 
 
 class AccessLog(Protocol):
@@ -176,6 +178,7 @@ def text_line(record: AccessRecord, colour: bool = False) -> bytes:
     status = str(record.status)
     where = record.host + record.path
     why = f"  {record.reason}: {record.detail}" if record.reason else ""
+    where += "  (stale record)" if record.stale else ""
     method = record.method
     if record.upgraded:
         method = f"{method}+ws" if len(method) < 5 else method

@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 
 import msgspec
@@ -16,6 +17,7 @@ import uvloop
 from gateway.admin.app import Health, make_app, start
 from gateway.config import Settings
 from gateway.directory.backends import open_directory
+from gateway.directory.shared import Shared
 from gateway.errors import UserError
 from gateway.observe import logs
 from gateway.process.explain import Own, make_context
@@ -78,6 +80,8 @@ class Post:
     """The admin's ends of the workers' channels."""
     lifeline: int
     """Read end of a pipe; end of file means that the supervisor is gone."""
+    shared: Shared
+    """What all workers know of the directory."""
 
 
 def run(post: Post, pulse: Pulse) -> int:
@@ -91,7 +95,7 @@ def run(post: Post, pulse: Pulse) -> int:
 
 
 async def _serve(post: Post, pulse: Pulse) -> None:
-    loop, tasks = asyncio.get_running_loop(), Tasks()
+    loop, tasks, shared = asyncio.get_running_loop(), Tasks(), post.shared
     start_beating(pulse, post.settings.process.stuck_timeout)
     logs.open_in(loop)
     health = Health(Workers(post.channels).ask)
@@ -99,8 +103,10 @@ async def _serve(post: Post, pulse: Pulse) -> None:
     directory = open_directory(post.settings.directory)
     context = make_context(post.settings, directory, post.own, tasks)
     runner = await start(make_app(health, context, post.token), post.door)
-    # Whoever asks here asks the backend itself: there is no cache to be told of changes.
-    tasks.spawn(directory.watch(lambda changed: None), "directory watch")
+    # Whoever asks here asks the backend itself: only what the workers know together is to be told of changes.
+    tasks.spawn(directory.watch(shared.changed, shared.availability(directory)), "directory watch")
+    if shared.keeper is not None:
+        tasks.spawn(shared.keeper.run(), "keeping what is known")
     finish = asyncio.Event()
 
     def drain() -> None:
@@ -115,4 +121,6 @@ async def _serve(post: Post, pulse: Pulse) -> None:
     loop.remove_reader(post.lifeline)
     await runner.cleanup()
     await tasks.cancel()
+    if shared.keeper is not None:
+        await loop.run_in_executor(None, partial(shared.keeper.look, last=True))  # the workers have ended
     await directory.close()

@@ -163,7 +163,7 @@ async def _serve(stage: _Stage, banner: str, colour: bool) -> None:
     edge = Edge(stage.settings, directory, access_log, own)
     edge.moment = DRAIN_MOMENT
     tasks = Tasks()
-    tasks.spawn(directory.watch(edge.records_changed), "directory watch")
+    tasks.spawn(directory.watch(edge.records_changed, edge.directory.availability), "directory watch")
     runners: list[web.AppRunner] = []
     if stage.demo is not None:
         runners.append(await demo.start(stage.demo))

@@ -24,6 +24,7 @@ from gateway import descriptors
 from gateway.admin.auth import read_token
 from gateway.config import Settings
 from gateway.directory import backends
+from gateway.directory.shared import share
 from gateway.edge.last_call import refuse_new
 from gateway.edge.listener import own_listeners
 from gateway.edge.refusal import redirect_to_https
@@ -52,6 +53,7 @@ class Supervisor:
         self._settings = settings = for_this_machine(settings)
         descriptors.raise_limit()
         backends.check(settings.directory)  # opened by the children, each for itself
+        shared = share(settings.directory)
         token = read_token(settings.admin.token_file)
         count = settings.process.workers or len(os.sched_getaffinity(0))
         tls = None
@@ -78,12 +80,12 @@ class Supervisor:
         self._doors = [[door.socket for door in slot] for slot in doors]
         own = own_listeners([admin_socket, *(sock for slot in self._doors for sock in slot)])
         ours = [end for end, _ in channels]
-        post = admin.Post(settings, own, token, admin_socket, ours, alive)
+        post = admin.Post(settings, own, token, admin_socket, ours, alive, shared)
         self._admin = Child("admin", partial(admin.run, post), frozenset([admin_socket, *ours]))
         self._workers = [
             Child(
                 f"worker {number}",
-                partial(worker.run, settings, Slot(number, tuple(slot), own, theirs, alive)),
+                partial(worker.run, settings, Slot(number, tuple(slot), own, theirs, alive, shared)),
                 frozenset([theirs, *(door.socket for door in slot)]),
                 heirs=1,
             )

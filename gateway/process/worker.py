@@ -20,6 +20,7 @@ import uvloop
 
 from gateway.config import Settings
 from gateway.directory.backends import open_directory
+from gateway.directory.shared import Shared
 from gateway.edge.edge import Edge
 from gateway.edge.listener import Listener, OwnListeners
 from gateway.edge.refusal import Refusal
@@ -55,6 +56,8 @@ class Slot:
     """The worker's end of the admin's questions: datagrams of JSON."""
     lifeline: int
     """Read end of a pipe; end of file means that the supervisor is gone."""
+    shared: Shared
+    """What all workers know of the directory."""
 
 
 class Status(msgspec.Struct):
@@ -93,7 +96,7 @@ async def _serve(settings: Settings, slot: Slot, pulse: Pulse) -> None:
     directory = open_directory(settings.directory)
     logs.open_in(loop)
     access_log = make_access_log(settings, loop)
-    edge = Edge(settings, directory, access_log, slot.own)
+    edge = Edge(settings, directory, access_log, slot.own, slot.shared)
     ending = Ending()
     orphaned = asyncio.Event()
 
@@ -110,7 +113,7 @@ async def _serve(settings: Settings, slot: Slot, pulse: Pulse) -> None:
     loop.add_reader(slot.lifeline, orphan)
     loop.add_reader(slot.channel, _answer, slot, edge)
     collector = memory.Collector(loop, lambda: edge.connections)
-    edge.tasks.spawn(directory.watch(edge.records_changed), "directory watch")
+    edge.tasks.spawn(directory.watch(edge.records_changed, edge.directory.availability), "directory watch")
     listeners = [Listener(edge, door.socket, door.tls, door.refusal) for door in slot.doors]
     pulse.stage = Stage.SERVING
     take_orders()

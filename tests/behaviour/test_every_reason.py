@@ -20,7 +20,7 @@ import pytest
 from gateway.directory.sandbox import DirectoryError, Sandbox
 from gateway.errors import Blame, Reason
 from gateway.problems.problem import Problem
-from tests.behaviour.harness import SANDBOX, App, Gateway, Message, OpenGateway, Wire, get, listening_socket
+from tests.behaviour.harness import SANDBOX, App, Gateway, Message, OpenGateway, Wire, get, listening_socket, until
 
 DOMAIN = b"sandbox.localhost"
 HOSTILE = b"<img src=x onerror=alert(1)>"
@@ -213,7 +213,10 @@ async def directory_unavailable(scene: Scene) -> Wire:
         raise DirectoryError(f"no answer about {sandbox_id}")
 
     scene.monkeypatch.setattr(gateway.table, "fetch", fail)
-    return await scene.send(b"5000-box." + DOMAIN)
+    wire = await scene.send(b"5000-box." + DOMAIN)
+    await until(lambda: gateway.edge.directory.availability.away, "the directory's answer")
+    gateway.expect_complaint("no answer about box")
+    return wire
 
 
 @scene(Reason.DESTINATION_IP_PROHIBITED)

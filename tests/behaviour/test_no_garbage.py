@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import gateway
-from gateway.directory.sandbox import DirectoryError, Sandbox
+from gateway.directory.sandbox import DirectoryError, RecordError, Sandbox
 from gateway.upstream import evidence
 from tests.behaviour.harness import (
     DOMAIN,
@@ -195,6 +195,34 @@ async def directory_unavailable(stage: Stage) -> None:
     stage.monkeypatch.setattr(stage.gateway.table, "fetch", fail)
     host = b"5000-other%d.%b" % (stage.round, DOMAIN.encode())
     await stage.refused(b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % host, b"directory_unavailable")
+    if stage.round == 1:
+        stage.gateway.expect_complaint("no answer about")
+
+
+@kind(directory={"ttl": 0.0})
+async def record_unavailable(stage: Stage) -> None:
+    async def fail(sandbox_id: str) -> Sandbox | None:
+        raise RecordError(f"nonsense about {sandbox_id}")
+
+    stage.monkeypatch.setattr(stage.gateway.table, "fetch", fail)
+    host = b"5000-other%d.%b" % (stage.round, DOMAIN.encode())
+    await stage.refused(b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % host, b"directory_unavailable")
+
+
+@kind(directory={"ttl": 0.0})
+async def served_from_an_old_record(stage: Stage) -> None:
+    async def fail(sandbox_id: str) -> Sandbox | None:
+        raise DirectoryError(f"no answer about {sandbox_id}")
+
+    for _ in range(2 if stage.round == 1 else 1):
+        browser, upstream = await stage.asked()
+        upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        assert (await browser.answer()).status == 200
+        await upstream.ended()
+        browser.reset()
+        stage.monkeypatch.setattr(stage.gateway.table, "fetch", fail)
+    if stage.round == 1:
+        stage.gateway.expect_complaint("no answer about")
 
 
 @kind()

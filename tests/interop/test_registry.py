@@ -8,17 +8,15 @@ import signal
 import ssl
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.interop.harness import AppProcess, Connection, ServeProcess, flask_app
+from tests.interop.harness import AppProcess, Connection, flask_app
+from tests.interop.registered import Registered
 from tests.support.dns_server import ZONE, DnsServer
 from tests.support.process import descendants, poll
 from tests.support.redis_server import RedisServer
@@ -29,44 +27,6 @@ SOON = 1.0
 """Seconds in which a change has reached every worker."""
 OUTAGE = float(os.environ.get("GATEWAY_TEST_OUTAGE", "4"))
 """Seconds without a registry; several times `directory.ttl`."""
-FRESH_CONNECTIONS = 12
-"""Enough for both workers to be met: SO_REUSEPORT spreads connections by their ports."""
-
-
-class Registered(ServeProcess):
-    """`gateway serve` with some backend; `directory` are the lines of that section."""
-
-    def __init__(self, backend: str, *, directory: Path) -> None:
-        super().__init__({}, directory=directory)
-        config = directory / "gateway.toml"
-        before, _, rest = config.read_text().partition("[directory]\n")
-        config.write_text(f"{before}[directory]\n{backend}\n[upstream]{rest.partition('[upstream]')[2]}")
-
-    def api(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
-        """Status and JSON of an admin request."""
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.admin_port}/v1/{path}",
-            method=method,
-            data=json.dumps(body).encode() if body is not None else None,
-            headers={"Content-Type": "application/json"},
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
-                return answer.status, json.loads(answer.read() or b"null")
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.loads(error.read() or b"null")
-
-    def statuses(self, app: AppProcess, name: str) -> set[tuple[int, str | None]]:
-        """What fresh connections are answered: enough of them that every worker is asked."""
-        return {self.get(app, name) for _ in range(FRESH_CONNECTIONS)}
-
-    def get(self, app: AppProcess, name: str) -> tuple[int, str | None]:
-        with closing(Connection(self, app.port, name)) as connection:
-            connection.request("GET", "/")
-            answer = connection.getresponse()
-            answer.read()
-            return answer.status, answer.getheader("X-Gateway-Error")
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,7 @@ nameservers = ["10.0.0.53", "fd00::53", "[fd00::53]:5353", "127.0.0.1:5353"]
 ttl = "1m30s"
 negative_ttl = "0s"
 stale = "1d"
+known_file = ""
 [upstream]
 allow = ["::1/128", "fd12:3456::/32"]
 allow_ipv4 = ["10.0.0.0/8", "192.0.2.1/32"]

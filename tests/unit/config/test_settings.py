@@ -39,6 +39,7 @@ nameservers = []
 ttl = "5s"
 negative_ttl = "1s"
 stale = "10m"
+known_file = "var/known-sandboxes"
 
 [upstream]
 allow = ["fd00::/8"]

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator, Callable
 from ipaddress import IPv6Address
+from typing import Any
 
 import pytest
 
+from gateway.config import Directory as Settings
 from gateway.directory import cache as cache_module
-from gateway.directory.cache import MIN_RECORD_TTL, RETRY_AFTER_ERROR, DirectoryCache
-from gateway.directory.sandbox import DirectoryError, Sandbox
+from gateway.directory import prober as prober_module
+from gateway.directory.availability import Herald
+from gateway.directory.cache import MIN_RECORD_TTL, PATIENCE, RETRY_AFTER_ERROR, SLOW_LIMIT, DirectoryCache
+from gateway.directory.known import Known
+from gateway.directory.sandbox import DirectoryError, RecordError, Sandbox
+from gateway.directory.shared import Shared
 from gateway.errors import GatewayError, Reason
 from gateway.tasks import Tasks
 
 TTL, NEGATIVE_TTL, STALE = 5.0, 1.0, 600.0
 TICK = 0.001
+SETTINGS = Settings(ttl=TTL, negative_ttl=NEGATIVE_TTL, stale=STALE)
+DOWN = DirectoryError("connect to the backend: refused")
 
 
 def sandbox(sandbox_id: str = "abc", generation: str = "1") -> Sandbox:
@@ -33,20 +42,38 @@ class Clock:
 class Backend:
     """Answers what `answers` holds, at once or when `open` is set."""
 
+    where = "the backend"
+    reports_changes = True
+
     def __init__(self) -> None:
         self.answers: dict[str, Sandbox | Exception | None] = {}
         self.asked: list[str] = []
+        self.away: DirectoryError | None = None
         self.being_asked = asyncio.Event()
         self.open = asyncio.Event()
         self.open.set()
+        self.takes = 0.0
+        self.clock: Clock | None = None
+        self.at_once = [0]
+        self._under_way = 0
 
     async def fetch(self, sandbox_id: str) -> Sandbox | None:
         self.asked.append(sandbox_id)
-        answer = self.answers.get(sandbox_id)  # what the backend knows when it is asked, however long that takes
+        answer = self.away or self.answers.get(
+            sandbox_id
+        )  # what the backend knows when it is asked, however long that takes
         self.being_asked.set()
-        await self.open.wait()
+        self._under_way += 1
+        self.at_once.append(self._under_way)
+        try:
+            await asyncio.sleep(0)
+            await self.open.wait()
+        finally:
+            self._under_way -= 1
+        if self.clock is not None:
+            self.clock.now += self.takes
         if isinstance(answer, Exception):
-            raise answer
+            raise type(answer)(*answer.args)  # anew: one that was raised holds frames, and this one outlives the test
         return answer
 
 
@@ -61,8 +88,22 @@ def backend() -> Backend:
 
 
 @pytest.fixture
-def cache(backend: Backend, clock: Clock) -> DirectoryCache:
-    return DirectoryCache(backend, clock, ttl=TTL, negative_ttl=NEGATIVE_TTL, stale=STALE)
+async def cache(backend: Backend, clock: Clock) -> DirectoryCache:
+    return DirectoryCache(backend, clock, SETTINGS)
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
+    """For how long the cache is ready to wait, each time; None: until the answer comes."""
+    noted: list[float | None] = []
+    wait = asyncio.wait
+
+    async def note(tasks: Any, *, timeout: float | None = None) -> Any:
+        noted.append(timeout)
+        return await wait(tasks, timeout=timeout)
+
+    monkeypatch.setattr(cache_module.asyncio, "wait", note)
+    return noted
 
 
 async def reason_of(cache: DirectoryCache, sandbox_id: str = "abc") -> Reason:
@@ -206,31 +247,76 @@ async def test_a_backends_bug_is_everybodys_and_not_kept(
 # --- when the backend fails ---------------------------------------------------------------------------------------
 
 
+async def until(condition: Callable[[], object], what: str) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+async def expire(cache: DirectoryCache, backend: Backend, clock: Clock, *names: str) -> None:
+    """The records of these names are known, and old."""
+    for name in names:
+        backend.answers[name] = sandbox(name)
+        await cache.fetch(name)
+    clock.now += TTL + TICK
+    backend.asked.clear()
+    backend.being_asked.clear()
+
+
 async def test_an_outage_takes_down_nothing_that_was_known(
     cache: DirectoryCache, backend: Backend, clock: Clock
 ) -> None:
-    backend.answers["abc"] = known = sandbox()
-    await cache.fetch("abc")
-    backend.answers["abc"] = DirectoryError("down")
-    clock.now += TTL + TICK
-    assert await cache.fetch("abc") is known
-    assert backend.asked == ["abc"] * 2
+    await expire(cache, backend, clock, "abc")
+    backend.away = DOWN
+    served = await cache.fetch("abc")
+    assert served == sandbox()
+    assert served.stale
+    assert cache.peek("abc") is served, "the hot path serves it without a question"
 
 
-async def test_during_an_outage_the_backend_is_asked_now_and_then(
+async def test_while_the_backend_is_away_it_gets_one_question_at_a_time_whatever_is_served(
     cache: DirectoryCache, backend: Backend, clock: Clock
 ) -> None:
-    backend.answers["abc"] = known = sandbox()
+    names = [f"box{number}" for number in range(200)]
+    await expire(cache, backend, clock, *names)
+    backend.away = DOWN
+    assert (await cache.fetch("box0")).stale
+    backend.open.clear()  # from now on it hangs
+    backend.asked.clear()
+    for name in names:
+        assert (await cache.fetch(name)).stale
+        clock.now += RETRY_AFTER_ERROR + TICK
+        assert (await cache.fetch(name)).stale
+    await until(lambda: backend.asked, "the prober asks")
+    assert len(backend.asked) == 1
+    assert len(cache._asking) == 1
+
+
+async def test_a_backend_that_fails_is_asked_ever_more_seldom(
+    cache: DirectoryCache, backend: Backend, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    sleep = asyncio.sleep
+
+    async def note(seconds: float) -> None:
+        if seconds:
+            pauses.append(seconds)
+        await sleep(0)
+
+    await expire(cache, backend, clock, "abc")
+    backend.away = DOWN
+    monkeypatch.setattr(prober_module.asyncio, "sleep", note)
     await cache.fetch("abc")
-    backend.answers["abc"] = DirectoryError("down")
-    clock.now += TTL + TICK
-    await cache.fetch("abc")
-    clock.now += RETRY_AFTER_ERROR
-    assert cache.peek("abc") is known, "the hot path serves it without a question"
-    clock.now += TICK
-    assert cache.peek("abc") is None
-    assert await cache.fetch("abc") is known
-    assert backend.asked == ["abc"] * 3
+    for _ in range(1000):
+        await sleep(0)
+    backend.away = None
+    for _ in range(1000):
+        await sleep(0)
+    assert pauses[:6] == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+    asked = len(pauses)
+    for _ in range(100):
+        await sleep(0)
+    assert len(pauses) == asked, "it ends with the outage"
 
 
 @pytest.mark.parametrize(("beyond", "served"), [(-TICK, True), (TICK, False)])
@@ -239,53 +325,306 @@ async def test_an_old_record_is_served_only_so_long(
 ) -> None:
     backend.answers["abc"] = known = sandbox()
     await cache.fetch("abc")
-    backend.answers["abc"] = DirectoryError("down")
+    backend.away = DOWN
     clock.now += TTL + STALE + beyond
     if served:
-        assert await cache.fetch("abc") is known
+        assert await cache.fetch("abc") == known
         clock.now += 2 * TICK
         assert cache.peek("abc") is None, "not even for the pause between two questions"
     assert await reason_of(cache) is Reason.DIRECTORY_UNAVAILABLE
 
 
 async def test_the_outages_own_words_are_told(cache: DirectoryCache, backend: Backend) -> None:
-    backend.answers["abc"] = DirectoryError("connect to the backend: refused")
-    with pytest.raises(GatewayError) as error:
-        await cache.fetch("abc")
-    assert error.value.detail == "connect to the backend: refused"
-    assert isinstance(error.value.__cause__, DirectoryError)
+    backend.away = DOWN
+    for _ in range(2):
+        with pytest.raises(GatewayError) as error:
+            await cache.fetch("abc")
+        assert error.value.detail == "connect to the backend: refused"
 
 
-async def test_an_outage_is_no_knowledge(cache: DirectoryCache, backend: Backend) -> None:
-    backend.answers["abc"] = DirectoryError("down")
+async def test_an_outage_is_no_knowledge(cache: DirectoryCache, backend: Backend, clock: Clock) -> None:
+    backend.away = DOWN
     assert await reason_of(cache) is Reason.DIRECTORY_UNAVAILABLE
     assert len(cache) == 0
-    backend.answers["abc"] = known = sandbox()
-    assert await cache.fetch("abc") is known
+    backend.away, backend.answers["abc"] = None, sandbox()
+    clock.now += prober_module.FIRST_PAUSE
+    assert await cache.fetch("abc") == sandbox(), "the moment the backend is back"
+
+
+async def test_what_is_unknown_is_refused_promptly_while_the_backend_hangs(
+    cache: DirectoryCache, backend: Backend, clock: Clock
+) -> None:
+    await expire(cache, backend, clock, "abc")
+    backend.away = DOWN
+    await cache.fetch("abc")
+    backend.open.clear()
+    await until(lambda: len(backend.asked) > 1, "the prober asks, and hangs")
+    clock.now += PATIENCE + TICK
+    for number in range(100):
+        assert await reason_of(cache, f"unknown-{number}") is Reason.DIRECTORY_UNAVAILABLE
+    assert len(backend.asked) == 2
+
+
+async def test_what_was_served_stale_is_asked_for_as_soon_as_the_backend_is_back(
+    cache: DirectoryCache, backend: Backend, clock: Clock
+) -> None:
+    names = [f"box{number}" for number in range(50)]
+    await expire(cache, backend, clock, *names)
+    moved: list[str] = []
+    cache.moved = lambda before: moved.append(before.id)
+    backend.away = DOWN
+    for name in names:
+        assert (await cache.fetch(name)).stale
+    backend.asked.clear()
+    del backend.answers["box7"]
+    backend.answers["box8"] = sandbox("box8", generation="2")
+    backend.away = None
+    await until(lambda: len(set(backend.asked)) == 50, "every one of them is asked for, without a request")
+    await until(lambda: len(moved) == 2, "what is gone or moved loses its connections")
+    assert sorted(moved) == ["box7", "box8"]
+    assert max(backend.at_once) <= cache_module.REFRESHED_AT_ONCE + 1
+    with pytest.raises(GatewayError):
+        cache.peek("box7")
+    fresh = cache.peek("box8")
+    assert fresh is not None and fresh.generation == "2" and not fresh.stale
+
+
+async def test_one_record_that_cannot_be_understood_is_no_outage(
+    cache: DirectoryCache, backend: Backend, clock: Clock
+) -> None:
+    await expire(cache, backend, clock, "abc", "bad")
+    backend.answers["bad"] = RecordError("the record of bad is broken")
+    assert (await cache.fetch("bad")).stale
+    assert not cache.availability.away
+    assert not (await cache.fetch("abc")).stale
+    assert await reason_of(cache, "new") is Reason.DESTINATION_NOT_FOUND
+    backend.answers["worse"] = RecordError("the record of worse is broken")
+    assert await reason_of(cache, "worse") is Reason.DIRECTORY_UNAVAILABLE
 
 
 async def test_after_an_outage_the_new_answer_counts(cache: DirectoryCache, backend: Backend, clock: Clock) -> None:
-    backend.answers["abc"] = sandbox()
+    await expire(cache, backend, clock, "abc")
+    backend.away = DOWN
     await cache.fetch("abc")
-    backend.answers["abc"] = DirectoryError("down")
-    clock.now += TTL + TICK
-    await cache.fetch("abc")
-    backend.answers["abc"] = after = sandbox(generation="2")
-    clock.now += RETRY_AFTER_ERROR + TICK
-    assert await cache.fetch("abc") is after
+    backend.away, backend.answers["abc"] = None, sandbox(generation="2")
+    await until(lambda: not cache.availability.away, "it is found to be back")
+    await until(lambda: (known := cache.peek("abc")) is not None and known.generation == "2", "it is asked for")
 
 
 async def test_what_the_backend_knows_to_be_gone_is_not_served_on(
     cache: DirectoryCache, backend: Backend, clock: Clock
 ) -> None:
-    backend.answers["abc"] = sandbox()
-    await cache.fetch("abc")
+    await expire(cache, backend, clock, "abc")
     backend.answers["abc"] = None
-    clock.now += TTL + TICK
     assert await reason_of(cache) is Reason.DESTINATION_NOT_FOUND
-    backend.answers["abc"] = DirectoryError("down")
+    backend.away = DOWN
     clock.now += NEGATIVE_TTL + TICK
     assert await reason_of(cache) is Reason.DIRECTORY_UNAVAILABLE
+
+
+# --- when the backend is slow -------------------------------------------------------------------------------------
+
+
+async def test_an_expired_record_waits_for_a_slow_backend_only_briefly(
+    cache: DirectoryCache, backend: Backend, clock: Clock, waits: list[float | None]
+) -> None:
+    await expire(cache, backend, clock, "abc")
+    backend.open.clear()
+    waits.clear()
+    assert (await cache.fetch("abc")).stale
+    assert waits == [PATIENCE]
+    clock.now += RETRY_AFTER_ERROR + TICK
+    assert (await cache.fetch("abc")).stale
+    assert waits == [PATIENCE, 0], "once, not every second"
+    assert backend.asked == ["abc"]
+    backend.open.set()
+    await until(lambda: (known := cache.peek("abc")) is not None and not known.stale, "the answer is kept")
+
+
+async def test_a_backend_that_is_always_slow_is_given_its_time(
+    cache: DirectoryCache, backend: Backend, clock: Clock, waits: list[float | None]
+) -> None:
+    backend.takes, backend.clock = 0.4, clock
+    await expire(cache, backend, clock, "abc")
+    waits.clear()
+    assert not (await cache.fetch("abc")).stale
+    assert waits == [pytest.approx(0.8)]
+
+
+@pytest.mark.parametrize(("age", "stale"), [(SLOW_LIMIT - 1, True), (SLOW_LIMIT + 1, False)])
+async def test_slowness_alone_is_no_reason_for_a_very_old_record_where_changes_are_not_told(
+    backend: Backend, clock: Clock, age: float, stale: bool
+) -> None:
+    backend.reports_changes = False
+    cache = DirectoryCache(backend, clock, SETTINGS)
+    await expire(cache, backend, clock, "abc")
+    clock.now += age
+    backend.open.clear()
+    backend.answers["abc"] = after = sandbox(generation="2")
+    asker = Tasks().spawn(cache.fetch("abc"), "asker")
+    if stale:
+        assert (await asker).stale
+    else:
+        await until(lambda: len(backend.asked), "it is asked for")
+        await asyncio.sleep(PATIENCE + 0.05)
+        assert not asker.done()
+        backend.open.set()
+        assert await asker is after
+    backend.open.set()
+    await cache.close()
+
+
+async def test_an_asker_that_leaves_while_the_backend_is_slow_breaks_nothing(
+    cache: DirectoryCache, backend: Backend, clock: Clock
+) -> None:
+    await expire(cache, backend, clock, "abc")
+    backend.open.clear()
+    asker = Tasks().spawn(cache.fetch("abc"), "asker")
+    await backend.being_asked.wait()
+    asker.cancel()
+    await asyncio.wait([asker])
+    backend.open.set()
+    await until(lambda: cache.peek("abc") is not None, "the answer is kept")
+
+
+async def test_questions_wait_their_turn(cache: DirectoryCache, backend: Backend) -> None:
+    backend.open.clear()
+    askers = Tasks()
+    waiting = [askers.spawn(cache.fetch(f"box{number}"), "asker") for number in range(200)]
+    await until(lambda: len(backend.asked) == cache_module.AT_ONCE, "as many as may")
+    await asyncio.sleep(0)
+    assert len(backend.asked) == cache_module.AT_ONCE
+    backend.away = DOWN
+    backend.open.set()
+    await until(lambda: len(backend.asked) > cache_module.AT_ONCE, "the next ones")
+    await asyncio.wait(waiting)
+    assert len(backend.asked) < 200 or not cache.availability.away
+    for each in waiting:
+        assert each.exception() is not None
+
+
+# --- what other workers know --------------------------------------------------------------------------------------
+
+
+class Fleet:
+    """Several workers' caches in front of one backend."""
+
+    def __init__(self, backend: Backend, clock: Clock) -> None:
+        self.known = Known.make("test")
+        self._backend, self._clock = backend, clock
+        self._caches: list[DirectoryCache] = []
+
+    def worker(self) -> DirectoryCache:
+        cache = DirectoryCache(self._backend, self._clock, SETTINGS, Shared(Herald(), self.known))
+        self._caches.append(cache)
+        return cache
+
+    async def close(self) -> None:
+        for cache in self._caches:
+            await cache.close()
+
+
+@pytest.fixture
+async def fleet(backend: Backend, clock: Clock) -> AsyncIterator[Fleet]:
+    fleet = Fleet(backend, clock)
+    yield fleet
+    backend.open.set()
+    await fleet.close()
+
+
+async def test_what_one_worker_has_looked_up_all_serve(fleet: Fleet, backend: Backend) -> None:
+    backend.answers["abc"] = sandbox()
+    one, other, later = fleet.worker(), fleet.worker(), fleet.worker()
+    await one.fetch("abc")
+    backend.away = DOWN
+    for worker in (other, later):
+        served = await worker.fetch("abc")
+        assert served == sandbox()
+        assert served.stale
+        assert await reason_of(worker, "unknown") is Reason.DIRECTORY_UNAVAILABLE
+
+
+async def test_a_new_worker_serves_it_while_the_backend_hangs(fleet: Fleet, backend: Backend) -> None:
+    backend.answers["abc"] = sandbox()
+    await fleet.worker().fetch("abc")
+    backend.open.clear()
+    assert (await fleet.worker().fetch("abc")).stale
+
+
+async def test_a_backend_that_answers_is_believed_before_any_worker(fleet: Fleet, backend: Backend) -> None:
+    backend.answers["abc"] = sandbox()
+    await fleet.worker().fetch("abc")
+    backend.answers["abc"] = after = sandbox(generation="2")
+    assert await fleet.worker().fetch("abc") is after
+
+
+@pytest.mark.parametrize("how", ["asked again", "told of the change", "missed changes"])
+async def test_what_one_worker_knows_to_be_gone_no_worker_serves(
+    fleet: Fleet, backend: Backend, clock: Clock, how: str
+) -> None:
+    backend.answers["abc"] = sandbox()
+    one, other = fleet.worker(), fleet.worker()
+    await one.fetch("abc")
+    await other.fetch("abc")
+    clock.now += TTL + TICK
+    backend.answers["abc"] = None
+    if how == "asked again":
+        assert await reason_of(one) is Reason.DESTINATION_NOT_FOUND
+    elif how == "told of the change":
+        one.invalidate(["abc"])
+    else:
+        one.availability.missed()
+    backend.away = DOWN
+    for worker in (one, other, fleet.worker()):
+        clock.now += NEGATIVE_TTL + TICK
+        assert await reason_of(worker) is Reason.DIRECTORY_UNAVAILABLE
+
+
+async def test_the_latest_answer_that_any_worker_got_is_served(fleet: Fleet, backend: Backend, clock: Clock) -> None:
+    backend.answers["abc"] = sandbox(generation="1")
+    one, other = fleet.worker(), fleet.worker()
+    moved: list[Sandbox] = []
+    one.moved = moved.append
+    await one.fetch("abc")
+    backend.answers["abc"] = sandbox(generation="2")
+    await other.fetch("abc")
+    backend.away = DOWN
+    clock.now += TTL + TICK
+    assert (await one.fetch("abc")).generation == "2"
+    assert [each.generation for each in moved] == ["1"]
+
+
+async def test_an_answer_from_before_the_change_is_not_spread(fleet: Fleet, backend: Backend) -> None:
+    backend.answers["abc"] = sandbox()
+    one, other = fleet.worker(), fleet.worker()
+    await one.fetch("abc")
+    backend.open.clear()
+    backend.being_asked.clear()
+    early = Tasks().spawn(other.fetch("abc"), "early")
+    await backend.being_asked.wait()
+    one.invalidate(["abc"])  # `other` has not heard of it yet
+    backend.open.set()
+    await early
+    backend.away = DOWN
+    assert await reason_of(one) is Reason.DIRECTORY_UNAVAILABLE
+    assert await reason_of(fleet.worker()) is Reason.DIRECTORY_UNAVAILABLE
+
+
+async def test_what_others_know_is_served_only_so_long(
+    fleet: Fleet, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend.answers["abc"] = sandbox()
+    await fleet.worker().fetch("abc")
+    backend.away = DOWN
+    now = Known.now()
+    for age, served in ((TTL + STALE - 1, True), (TTL + STALE + 1, False), (-5.0, False)):
+        moment = now + int(age * 1e9)
+        monkeypatch.setattr(Known, "now", staticmethod(lambda moment=moment: moment))
+        worker = fleet.worker()
+        if served:
+            assert (await worker.fetch("abc")).stale
+        else:
+            assert await reason_of(worker) is Reason.DIRECTORY_UNAVAILABLE
 
 
 # --- forgetting ---------------------------------------------------------------------------------------------------
@@ -301,12 +640,43 @@ async def test_an_evicted_record_is_asked_for_again(cache: DirectoryCache, backe
     assert await cache.fetch("abc") is after
 
 
-async def test_an_evicted_record_is_not_served_during_an_outage(cache: DirectoryCache, backend: Backend) -> None:
+async def test_an_evicted_record_is_all_there_is_during_an_outage(cache: DirectoryCache, backend: Backend) -> None:
+    """A port that a firewall drops must not take the other ports of its sandbox down."""
     backend.answers["abc"] = sandbox()
     await cache.fetch("abc")
     cache.evict("abc")
-    backend.answers["abc"] = DirectoryError("down")
-    assert await reason_of(cache) is Reason.DIRECTORY_UNAVAILABLE
+    backend.away = DOWN
+    assert (await cache.fetch("abc")).stale
+
+
+async def test_an_evicted_record_is_not_served_because_the_backend_is_slow(
+    cache: DirectoryCache, backend: Backend
+) -> None:
+    backend.answers["abc"] = sandbox()
+    await cache.fetch("abc")
+    cache.evict("abc")
+    backend.answers["abc"] = after = sandbox(generation="2")
+    backend.open.clear()
+    asker = Tasks().spawn(cache.fetch("abc"), "asker")
+    await backend.being_asked.wait()
+    await asyncio.sleep(PATIENCE + 0.05)
+    assert not asker.done()
+    backend.open.set()
+    assert await asker is after
+
+
+async def test_an_evicted_record_is_remembered_as_the_one_before(cache: DirectoryCache, backend: Backend) -> None:
+    backend.answers["abc"] = before = sandbox()
+    moved: list[Sandbox] = []
+    cache.moved = moved.append
+    await cache.fetch("abc")
+    cache.evict("abc")
+    assert cache.invalidate(["abc"]) == [before]
+    await cache.fetch("abc")
+    cache.evict("abc")
+    backend.answers["abc"] = None
+    assert await reason_of(cache) is Reason.DESTINATION_NOT_FOUND
+    assert moved == [before]
 
 
 async def test_changed_records_are_forgotten_and_no_others(cache: DirectoryCache, backend: Backend) -> None:
@@ -363,7 +733,7 @@ async def test_the_oldest_record_goes_when_there_is_no_room(
     for name in "de":
         await cache.fetch(name)
     assert len(cache) == 4
-    cache.evict("c")  # too old to be seen, young enough to be kept
+    cache.invalidate(["c"])  # too old to be seen, young enough to be kept
     assert len(cache) == 3
     assert [name for name in "abcde" if cache.peek(name)] == ["a", "d", "e"]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -312,7 +313,7 @@ async def test_watching_outlives_a_restart_and_tells_what_changed_meanwhile(
 
     # Long enough that the change below comes before it listens again.
     monkeypatch.setattr(redis_module, "RETRY_INTERVAL", 1.5)
-    caplog.set_level(logging.INFO, logger=redis_module.log.name)
+    caplog.set_level(logging.INFO, logger="gateway.directory")
     server.stop()
     assert str(server.port) in await outage(reader)
     for attempt in (writer.put(record("demo")), writer.remove("before"), writer.page("", 10)):
@@ -325,10 +326,10 @@ async def test_watching_outlives_a_restart_and_tells_what_changed_meanwhile(
     assert await reader.fetch("before") is not None
     assert await writer.remove("before")
     assert await heard.heard("before") == {"before"}
-    lines = [line.getMessage() for line in caplog.records if line.name == redis_module.log.name]
+    lines = [line.getMessage() for line in caplog.records if line.name == "gateway.directory"]
     assert len(lines) == 2, lines
-    assert lines[0].endswith("changes are heard of when it is back")
-    assert lines[1].endswith("back, changes are heard of again")
+    assert lines[0].endswith("what was looked up lately is served on until it is back")
+    assert re.search(r": back after [0-9.]+ s$", lines[1])
 
 
 async def test_connections_closed_while_idle_are_nobodys_outage(

@@ -492,7 +492,7 @@ async def test_watching_outlives_a_file_that_cannot_be_read_and_says_so_once(
                 await store.fetch("demo")
             await asyncio.sleep(0)
         kept.replace(path)
-        await said(caplog, "can be read again")
+        await said(caplog, "back after")
         await make().put(sandbox("demo"))
         await hear(heard, "demo")
     assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]

@@ -1,0 +1,56 @@
+"""What the processes of one gateway know together about the directory; made by the supervisor before the fork."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gateway.config import Directory as DirectorySettings
+from gateway.directory.availability import Availability, Herald
+from gateway.directory.backends import open_directory
+from gateway.directory.known import Known
+from gateway.directory.sandbox import Directory
+from gateway.directory.snapshot import Keeper, load
+
+log = logging.getLogger("gateway.directory")
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """`known` is None where there is nothing to remember: the backend is a file, or nothing is served stale."""
+
+    herald: Herald
+    known: Known | None = None
+    keeper: Keeper | None = None
+    """Of the admin process; None: nothing is kept for the next start."""
+
+    def availability(self, directory: Directory) -> Availability:
+        """What one process sees of the backend it has opened."""
+        return Availability(directory.where, self.herald, self.known)
+
+    def changed(self, sandbox_ids: Iterable[str]) -> None:
+        """The backend says that these records differ from before."""
+        if self.known is not None:
+            now = self.known.now()
+            for sandbox_id in sandbox_ids:
+                self.known.mark_gone(sandbox_id, now)
+
+
+def share(settings: DirectorySettings) -> Shared:
+    """What is known from the last start included. Raises UserError as `open_directory` does."""
+    herald = Herald(shared=True)
+    if settings.backend == "file" or not settings.stale:
+        return Shared(herald)
+    where = settings.path.absolute() if settings.backend == "sqlite" else open_directory(settings).where
+    registry = f"{settings.backend}: {where}"
+    try:
+        known = Known.make(registry)
+    except OSError as error:
+        log.warning("what one worker looks up is not known to the others: %s", os.strerror(error.errno or 0))
+        return Shared(herald)
+    if settings.known_file is None:
+        return Shared(herald, known)
+    load(settings.known_file, registry, known)
+    return Shared(herald, known, Keeper(settings.known_file, registry, known, settings.ttl + settings.stale))
