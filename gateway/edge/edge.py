@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Protocol
 
+from gateway import descriptors
 from gateway.config import Settings
 from gateway.directory.cache import DirectoryCache
 from gateway.directory.sandbox import Directory, Sandbox
@@ -57,6 +59,13 @@ class Downstream(Protocol):
 
     def close(self) -> None:
         """Close now."""
+
+
+class Door(Protocol):
+    """A listener that lets nobody in because there is no room."""
+
+    def open(self) -> None:
+        """There is room again."""
 
 
 class Edge:
@@ -121,6 +130,7 @@ class Edge:
         self.downstreams: set[Downstream] = set()
         self.exchanges: dict[str, int] = {}  # sandbox id -> exchanges under way; no entry means none
         self.connections = 0  # admitted and not yet dismissed, those still shaking hands included
+        self._closed_doors: deque[Door] = deque()  # in the order in which they open again
         self._per_address: dict[int, int] = {}  # address group -> connections
         self._sweep_interval = _sweep_interval(settings)
         self._silence = Silence(settings.timeouts.tcp_keepalive, self._sweep_interval)
@@ -142,6 +152,30 @@ class Edge:
             self.exchanges[sandbox_id] = count
         else:
             del self.exchanges[sandbox_id]
+
+    @property
+    def has_room(self) -> bool:
+        """Whether whoever is let in finds a descriptor for the app, and so does everybody who is inside.
+
+        Without it newcomers wait in the kernel's queue; a limit that can be held refuses (see `admit`).
+        """
+        fits = descriptors.for_visitors()
+        return self.connections < fits or fits >= self.settings.limits.connections or self.draining
+
+    def give_up(self, most: int) -> bool:
+        """There is no descriptor to accept with: closes idle connections to apps, as far as there are more than visitors
+        and half of that, since a newcomer will need one, too; whether any. While draining nobody asks again.
+        """
+        surplus = (len(self.pool.connections) - self.connections) // descriptors.PER_CONNECTION
+        return self.pool.give_up(most if self.draining else max(min(surplus, most), 0))
+
+    def close_door(self, door: Door) -> None:
+        """`door` is opened when there is room again."""
+        self._closed_doors.append(door)
+
+    def _open_doors(self) -> None:
+        while self._closed_doors and self.has_room:
+            self._closed_doors.popleft().open()
 
     def admit(self, address: Address) -> bool:
         """Whether one more connection from `address` is within the limits; if so it is counted (see `dismiss`)."""
@@ -171,6 +205,8 @@ class Edge:
             self._per_address[group] = count
         else:
             del self._per_address[group]
+        if self._closed_doors:
+            self.loop.call_soon(self._open_doors)
         if self.draining and not self.connections:
             self._drained.set()
 
@@ -203,6 +239,7 @@ class Edge:
                     connection.expire(now)
                 except Exception:  # one connection's bug must not stop the clock of all others
                     log.exception("ending %r failed", connection)
+        self._open_doors()  # the limit may have been raised from outside
         self._silence.look(self.downstreams, self.pool.connections)
 
     # --- ending --------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from collections.abc import Hashable, Sequence
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from gateway import errnos
+from gateway import descriptors, errnos
 from gateway.edge.forwarded import Address, Peer, normalized
 from gateway.edge.http1 import Http1Downstream
 from gateway.edge.last_call import refuse_new
@@ -32,7 +32,9 @@ log = logging.getLogger("gateway.edge")
 ACCEPTS_PER_TURN = 64
 """Connections accepted per wake-up before established ones get their turn."""
 GIVEN_UP = 16
-"""Idle connections to apps that are closed when there is no descriptor to accept with."""
+"""Idle connections to apps that are closed at most when there is no descriptor to accept with."""
+TOLD_EVERY = 60.0
+"""Seconds between two lines about newcomers who wait."""
 EXHAUSTED_PAUSE = 1.0
 """Seconds without accepting after the process ran out of descriptors (HARDENING: EMFILE)."""
 
@@ -55,6 +57,7 @@ class Listener:
         self._accepting = True
         self._short = False  # of descriptors, when last something was queued
         self._paused = False
+        self._told = -TOLD_EVERY  # when it was last said that newcomers wait
         self.port: int = sock.getsockname()[1]
 
     def refuse_new(self) -> None:
@@ -79,6 +82,9 @@ class Listener:
 
     def _accept(self) -> bool:
         """Accepts what is queued, up to `ACCEPTS_PER_TURN`; whether there may be more."""
+        if not self.edge.has_room:
+            self._wait()
+            return False
         for _ in range(ACCEPTS_PER_TURN):
             try:
                 connection, address = self._socket.accept()
@@ -88,7 +94,7 @@ class Listener:
             except OSError as error:
                 if error.errno in errnos.EXHAUSTED:
                     self._short = True
-                    if not self.edge.pool.give_up(GIVEN_UP):
+                    if not self.edge.give_up(GIVEN_UP):
                         self._pause(error)
                     return False  # what is queued calls again in the next turn, when their descriptors are free
                 if error.errno in errnos.LISTENER_GONE:
@@ -98,7 +104,27 @@ class Listener:
                     return False
                 continue  # the connection died in the queue (ECONNABORTED and kin); the next one may live
             self._welcome(connection, normalized(address[0]))
+            if not self.edge.has_room:
+                break
         return True
+
+    def _wait(self) -> None:
+        """Newcomers wait in the kernel's queue until there is room."""
+        edge = self.edge
+        if edge.clock() >= self._told + TOLD_EVERY:
+            self._told = edge.clock()
+            inside, limit = edge.connections, descriptors.limit()
+            why = f"{inside} are inside, and each may need {descriptors.PER_CONNECTION} of {limit} file descriptors"
+            log.error("who comes waits until somebody leaves: %s", why)
+        edge.loop.remove_reader(self._socket)
+        self._paused = True
+        edge.close_door(self)
+
+    def open(self) -> None:
+        """There is room again; see `Door`."""
+        self._resume()
+        if self._accepting:
+            self._accept()
 
     def _pause(self, error: OSError) -> None:
         log.error("not accepting for %g s: %s", EXHAUSTED_PAUSE, error.strerror)

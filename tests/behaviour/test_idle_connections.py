@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import pytest
 
 from gateway import descriptors
 from gateway.edge.listener import GIVEN_UP
-from tests.behaviour.harness import OK, App, Gateway, OpenGateway, answering, get, until
+from tests.behaviour.harness import OK, App, Gateway, OpenGateway, Wire, answering, get, until
 
 
 async def ask(gateway: Gateway, app: App) -> None:
@@ -94,12 +95,68 @@ async def test_nothing_is_refused_while_connections_lie_idle(gateway: Gateway, m
     pool = gateway.edge.pool
     assert len(pool.connections) + gateway.edge.connections <= 12
     assert not apps[-1].connections[0].end
-    browsers = [await gateway.connect() for _ in range(11)]
-    await until(lambda: gateway.edge.connections == 12, "all are accepted")
-    await until(lambda: not pool.idle_count, "nothing lies idle")
-    for each in (browser, *browsers):
+    browsers = [browser, *[await gateway.connect() for _ in range(5)]]
+    await until(lambda: gateway.edge.connections == 6, "all are accepted")
+    await until(lambda: pool.idle_count == 6, "one is left for each")
+    for each in browsers:
         each.send(get(app))
         assert (await each.answer()).status == 200
+
+
+async def test_nobody_inside_loses_to_newcomers(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All who are let in can be served at once; others wait, and come in by every door as somebody leaves."""
+    monkeypatch.setattr(descriptors, "for_connections", lambda: 9)
+    asked = 0
+    answers = asyncio.Event()
+
+    async def held(wire: Wire) -> None:
+        nonlocal asked
+        while await wire.another():
+            await wire.request()
+            asked += 1
+            await answers.wait()
+            wire.send(OK)
+
+    app = await gateway.app(held)
+    inside = [await gateway.connect() for _ in range(4)]
+    await until(lambda: gateway.edge.connections == 4, "all are accepted")
+    outside = [await gateway.connect() for _ in range(4)]
+    tasks = gateway.edge.tasks
+    secure = [tasks.spawn(gateway.connect(tls=True), "waits at the other door") for _ in range(4)]
+    for each in (*inside, *outside):
+        each.send(get(app))
+    await until(lambda: asked == 4, "nobody who is inside is without a connection to the app")
+    assert gateway.edge.connections == 4
+    answers.set()
+    for each in (*inside, *outside):
+        assert (await each.answer()).status == 200
+        each.close()
+    for task in secure:
+        (each := await task).send(get(app))
+        assert (await each.answer()).status == 200
+        each.close()
+    gateway.expect_complaint("4 are inside, and each may need 2 of")
+
+
+async def test_a_raised_limit_lets_newcomers_in(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = 2
+    monkeypatch.setattr(descriptors, "for_connections", lambda: limit)
+    app = await gateway.app(answering(OK))
+    await gateway.connect()
+    newcomer = await gateway.connect()
+    newcomer.send(get(app))
+    await until(lambda: gateway.edge._closed_doors, "the door is closed")
+    limit = 4
+    assert (await newcomer.answer()).status == 200
+    gateway.expect_complaint("1 are inside, and each may need 2 of")
+
+
+async def test_a_limit_that_can_be_held_refuses(open_gateway: OpenGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway = await open_gateway(limits={"connections": 2})
+    monkeypatch.setattr(descriptors, "for_connections", lambda: 4)
+    for _ in range(2):
+        await gateway.connect()
+    assert await (await gateway.connect()).eof() == b""
 
 
 class _Exhausted:
@@ -137,4 +194,4 @@ def test_what_does_not_fit_is_said(hard: int, monkeypatch: pytest.MonkeyPatch) -
     assert said is not None
     assert f"limits.connections = {hard} may need {2 * hard + 128} file descriptors" in said
     assert f"there are {hard}: raise the limit" in said
-    assert said.endswith(f"set limits.connections = {fits}")
+    assert said.endswith(f"set limits.connections = {fits}; more than these wait to be let in")
