@@ -163,8 +163,8 @@ class Edge:
         return self.connections < fits or fits >= self.settings.limits.connections or self.draining
 
     def give_up(self, most: int) -> bool:
-        """There is no descriptor to accept with: closes idle connections to apps, as far as there are more than visitors
-        and half of that, since a newcomer will need one, too; whether any. While draining nobody asks again.
+        """There is no descriptor to accept with: closes idle connections to apps, half of those that are more than the
+        visitors, since a newcomer will need one, too; whether there were any. While draining nobody asks again.
         """
         surplus = (len(self.pool.connections) - self.connections) // descriptors.PER_CONNECTION
         return self.pool.give_up(most if self.draining else max(min(surplus, most), 0))
