@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
-from gateway.addresses import Address, authority, family
+from gateway.addresses import Address, authority, family, is_own
 from gateway.errors import Failure, Reason
 from gateway.problems import own_sockets
 from gateway.tasks import Tasks
@@ -155,7 +155,7 @@ class Probe:
         others = tuple(other for other in PLAUSIBLE_PORTS if other != port and other not in self._closed_ports)
         if isinstance(address, IPv4Address):
             ipv4 = None  # dialed just now: there is nothing else to tell apart
-        elif _is_own(address):
+        elif is_own(address):
             ours = port in self._closed_ports  # then what listens on IPv4 is the gateway itself
             try:
                 return await asyncio.to_thread(_read, address, port, others, ours)
@@ -166,7 +166,7 @@ class Probe:
         return await self._dial(address, port, ipv4, others)
 
     def _may_dial(self, ipv4: IPv4Address, port: int) -> bool:
-        if port in self._closed_ports and _is_own(ipv4):
+        if port in self._closed_ports and is_own(ipv4):
             return False  # a record that leads to the gateway's own door
         containing = [network for network in self._allow_ipv4 if ipv4 in network]
         for special in SPECIAL_RANGES:
@@ -199,16 +199,6 @@ async def _accepts(address: Address, port: int, seconds: float) -> bool:
             return bool(sock.getsockname() != sock.getpeername())
     except OSError:  # refused, no route, no time, no descriptor left: nothing to tell
         return False
-
-
-def _is_own(address: Address) -> bool:
-    """Whether `address` is one of this machine's: only then can a socket be bound to it. Sends nothing."""
-    try:
-        with socket.socket(family(address), socket.SOCK_DGRAM) as sock:
-            sock.bind((str(address), 0))
-    except OSError:
-        return False
-    return True
 
 
 def _read(address: IPv6Address, port: int, others: tuple[int, ...], ours: bool) -> Findings:
