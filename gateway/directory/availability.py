@@ -111,10 +111,6 @@ class Availability:
     def __repr__(self) -> str:
         return f"<Availability {self._where} {f'away: {self.away}' if self.away else 'there'}>"
 
-    def away_for(self) -> float:
-        """Seconds since this process noticed the outage."""
-        return _now() - self._since
-
     def answered(self) -> None:
         """The backend has answered a question, whatever it said."""
         if not self.away:

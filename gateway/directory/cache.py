@@ -258,9 +258,8 @@ class DirectoryCache:
         entry = self._entries.get(sandbox_id)
         told = self._known.find(sandbox_id)
         if entry is not None and entry.asked < max(self._known.floor, EVER if told is None else told.asked):
-            entry.stale_until = (
-                -math.inf
-            )  # kept, because whose connections are open has to be known when the change comes
+            # Kept, because whose connections are open has to be known when the change comes.
+            entry.stale_until = -math.inf
         if told is not None and told.sandbox is not None and (entry is None or entry.asked < told.asked):
             now, age = self._clock(), (Known.now() - told.asked) / 1e9
             if age >= 0:

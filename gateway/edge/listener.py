@@ -2,7 +2,7 @@
 
 Sockets are accepted here and not by the event loop's server, so that limits apply before anything is allocated for a
 connection, and a process out of descriptors pauses instead of spinning. On a TLS port what comes first decides: a
-ClientHello goes to OpenSSL, anything else gets an answer in plain HTTP that says so.
+ClientHello goes to OpenSSL, a request line gets an answer in plain HTTP that says so, anything else an alert.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ GIVEN_UP = 16
 TOLD_EVERY = 60.0
 """Seconds between two lines about newcomers who wait."""
 EXHAUSTED_PAUSE = 1.0
-"""Seconds without accepting after the process ran out of descriptors (HARDENING: EMFILE)."""
+"""Seconds without accepting after the process ran out of descriptors (EMFILE), so that the loop does not spin."""
 
 
 class Listener:

@@ -23,6 +23,9 @@ TRACEBACKS = 10
 """Of one place in the code, so many within `TRACEBACKS_WITHIN` seconds: one bug, met by every request, is one bug."""
 TRACEBACKS_WITHIN = 10.0
 
+_ROOMS = (PIECE, 1500, 700, 300)
+"""Characters of a message, and of a traceback, tried until a line fits; JSON takes six octets for one at most."""
+
 log = logging.getLogger("gateway.process")
 
 
@@ -116,12 +119,7 @@ class _JsonFormatter(logging.Formatter):
             "logger": record.name,
             "pid": record.process,
         }
-        for room in (
-            PIECE,
-            1500,
-            700,
-            300,
-        ):  # characters, of six octets at most
+        for room in _ROOMS:
             line["message"] = message[:room]
             if traceback:
                 line["traceback"] = traceback[-room:]  # its end says what happened
