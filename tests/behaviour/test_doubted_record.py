@@ -34,10 +34,8 @@ async def test_silence(open_gateway: OpenGateway) -> None:
 
 async def test_no_route(open_gateway: OpenGateway) -> None:
     """It was given another address: the next request already goes there."""
-    allow = (
-        IPv6Network("ff00::/8"),
-        IPv6Network("::1/128"),
-    )  # nobody connects to a multicast group, nor is a packet sent
+    # Nobody connects to a multicast group, nor is a packet sent.
+    allow = (IPv6Network("ff00::/8"), IPv6Network("::1/128"))
     gateway = await open_gateway(upstream={"allow": allow}, directory=FOR_LONG)
     app = await gateway.app(answering(OK))
     gateway.table.table[SANDBOX] = Sandbox(SANDBOX, IPv6Address("ff02::1"), "1")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,14 +23,6 @@ def app() -> Iterator[App]:
 def public(gateway: Serving) -> set[int]:
     """The listening sockets that `ss -ltn` shows for the public ports."""
     return {each.inode for each in listening() if each.port in (gateway.plain_port, gateway.tls_port)}
-
-
-def hold(gateway: Serving, app: App) -> socket.socket:
-    """A request that is under way until `app.released`."""
-    held = gateway.connect()
-    gateway.ask(held, "/hold")
-    app.held.acquire()
-    return held
 
 
 def test_each_process_holds_its_own_sockets(tmp_path: Path, app: App) -> None:
@@ -58,7 +49,7 @@ def test_each_process_holds_its_own_sockets(tmp_path: Path, app: App) -> None:
 
 def test_every_address_refuses_at_once(tmp_path: Path, app: App) -> None:
     with Serving(tmp_path, app) as gateway:
-        held = hold(gateway, app)
+        held = gateway.hold(app)
         gateway.tell(signal.SIGTERM)
         gateway.wait_until(lambda: not public(gateway), "nothing listens")
         assert all(refuses(host, port) for host, port, _ in gateway.doors)
@@ -129,7 +120,7 @@ def test_so_is_what_an_orphan_has_queued(tmp_path: Path, app: App) -> None:
 def test_nobody_is_let_in_and_forgotten(tmp_path: Path, app: App) -> None:
     """Who comes while the listeners close is served or refused: never reset, never left waiting."""
     with Serving(tmp_path, app) as gateway:
-        held = hold(gateway, app)
+        held = gateway.hold(app)
         served = refused = 0
         while not refused:
             if served == 20:

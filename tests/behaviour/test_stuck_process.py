@@ -52,9 +52,7 @@ def test_so_is_a_stopped_admin_process(tmp_path: Path, app: App) -> None:
 def test_while_the_gateway_ends_too(tmp_path: Path, app: App) -> None:
     """One that finishes what is under way is not forgotten: nobody waits an hour for it."""
     with Serving(tmp_path, app, stuck_timeout=STUCK, drain_timeout="1h") as gateway:
-        held = gateway.connect()
-        gateway.ask(held, "/hold")
-        app.held.acquire()
+        held = gateway.hold(app)
         [worker] = [each["pid"] for each in gateway.told() if each["exchanges"]]
         gateway.tell(signal.SIGTERM)
         gateway.wait_until(lambda: gateway.listens() == 0, "nothing listens")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,14 +17,6 @@ from tests.support.serving import PATIENCE, App, Serving, Visitors, ended, kill,
 def app() -> Iterator[App]:
     with App() as app:
         yield app
-
-
-def hold(gateway: Serving, app: App) -> socket.socket:
-    """A request that is under way until `app.released`."""
-    held = gateway.connect()
-    gateway.ask(held, "/hold")
-    app.held.acquire()
-    return held
 
 
 def serves(gateway: Serving) -> bool:
@@ -70,7 +61,7 @@ def test_one_that_dies_again_and_again_is_paused_and_disturbs_nobody(tmp_path: P
 def test_a_worker_told_to_end_alone_leaves_its_place_at_once(tmp_path: Path, app: App) -> None:
     """It finishes what it has; its slot is served meanwhile."""
     with Serving(tmp_path, app, workers=1) as gateway:
-        held = hold(gateway, app)
+        held = gateway.hold(app)
         [before] = gateway.workers()
         os.kill(before, signal.SIGTERM)
         gateway.wait_until(lambda: gateway.workers() != [before], "a successor answers")
@@ -87,7 +78,7 @@ def test_a_worker_told_to_end_alone_leaves_its_place_at_once(tmp_path: Path, app
 
 def test_nobody_outlives_the_supervisor(tmp_path: Path, app: App) -> None:
     with Serving(tmp_path, app) as gateway:
-        held = hold(gateway, app)
+        held = gateway.hold(app)
         gateway.family = [pid for pid in descendants(gateway.pid) if pid != gateway.pid]
         gateway.expected = -signal.SIGKILL
         os.kill(gateway.pid, signal.SIGKILL)
@@ -124,7 +115,7 @@ def test_ctrl_c_waits_for_no_balancer(tmp_path: Path, app: App) -> None:
     with Serving(tmp_path, app, drain_delay="1h") as gateway:
         # As a terminal does: to the whole group.
         gateway.family = descendants(gateway.pid)
-        held = hold(gateway, app)
+        held = gateway.hold(app)
         os.killpg(gateway.pid, signal.SIGINT)
         poll(lambda: gateway.listens() == 0, "nobody listens")
         app.released.set()
@@ -136,7 +127,7 @@ def test_ctrl_c_waits_for_no_balancer(tmp_path: Path, app: App) -> None:
 def test_a_whole_group_told_to_end_still_serves_for_the_delay(tmp_path: Path, app: App) -> None:
     """As some process managers do, who tell every process."""
     with Serving(tmp_path, app, drain_delay="1h") as gateway:
-        held, before = hold(gateway, app), gateway.workers()
+        held, before = gateway.hold(app), gateway.workers()
         gateway.family = descendants(gateway.pid)
         os.killpg(gateway.pid, signal.SIGTERM)
         gateway.wait_until(
@@ -152,7 +143,7 @@ def test_a_whole_group_told_to_end_still_serves_for_the_delay(tmp_path: Path, ap
 
 def test_told_again_it_waits_no_longer(tmp_path: Path, app: App) -> None:
     with Serving(tmp_path, app, drain_timeout="1h") as gateway:
-        held = hold(gateway, app)
+        held = gateway.hold(app)
         gateway.tell(signal.SIGTERM)
         poll(lambda: gateway.listens() == 0, "it drains")
         assert gateway.process is not None
@@ -165,7 +156,7 @@ def test_told_again_it_waits_no_longer(tmp_path: Path, app: App) -> None:
 
 def test_what_does_not_finish_is_cut_off(tmp_path: Path, app: App) -> None:
     with Serving(tmp_path, app, drain_timeout="1s") as gateway:
-        held = hold(gateway, app)
+        held = gateway.hold(app)
         gateway.tell(signal.SIGTERM)
         assert gateway.wait() == 0
         assert "closing 1 connections that did not finish within 1 s" in gateway.log
@@ -174,7 +165,7 @@ def test_what_does_not_finish_is_cut_off(tmp_path: Path, app: App) -> None:
 
 def test_a_worker_that_will_not_end_is_killed(tmp_path: Path, app: App) -> None:
     with Serving(tmp_path, app, drain_timeout="1s") as gateway:
-        held = hold(gateway, app)
+        held = gateway.hold(app)
         [worker] = [each["pid"] for each in gateway.told() if each["exchanges"]]
         gateway.tell(signal.SIGTERM)
         poll(lambda: gateway.listens() == 0, "it drains")

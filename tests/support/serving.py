@@ -266,6 +266,13 @@ access = false
         close = "Connection: close\r\n" if last else ""
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {self.host}\r\n{close}\r\n".encode())
 
+    def hold(self, app: App) -> socket.socket:
+        """A request that is under way until `app.released`."""
+        held = self.connect()
+        self.ask(held, "/hold")
+        app.held.acquire()
+        return held
+
     def secured(self, connection: socket.socket) -> ssl.SSLSocket:
         return self.client_tls.wrap_socket(connection, server_hostname=self.host)
 
