@@ -258,7 +258,7 @@ class DirectoryCache:
         entry = self._entries.get(sandbox_id)
         told = self._known.find(sandbox_id)
         if entry is not None and entry.asked < max(self._known.floor, EVER if told is None else told.asked):
-            # Kept, because whose connections are open has to be known when the change comes.
+            # Kept, because it has to be known whose connections are open when the change is heard of.
             entry.stale_until = -math.inf
         if told is not None and told.sandbox is not None and (entry is None or entry.asked < told.asked):
             now, age = self._clock(), (Known.now() - told.asked) / 1e9

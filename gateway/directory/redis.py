@@ -24,7 +24,7 @@ from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as BrokenConnection
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from gateway.config.values import parse_host_mask, quote
 from gateway.directory.availability import Availability
@@ -92,7 +92,12 @@ class RedisRegistry:
     async def fetch(self, sandbox_id: str) -> Sandbox | None:
         """As `Directory.fetch`. A hash without an `address` is no record."""
         await self._begin()
-        row = await self._run(FETCH, sandbox_id)
+        try:
+            row = await self._run(FETCH, sandbox_id)
+        except DirectoryError as error:
+            if _answered(error) and "WRONGTYPE" in str(error):  # somebody has put something else under its key
+                raise RecordError(str(error)) from error
+            raise
         return None if row is None else self._sandbox(row)
 
     async def put(self, sandbox: Sandbox, *, expected: str | None = None, lifetime: float | None = None) -> Sandbox:
@@ -146,6 +151,7 @@ class RedisRegistry:
         witness = Availability(self.where) if witness is None else witness
         if _ENTRY.fullmatch(witness.bookmark):
             self._position = min(self._position or witness.bookmark, witness.bookmark, key=_order)
+        deaf = False
         while True:
             try:
                 await self._begin()
@@ -155,8 +161,15 @@ class RedisRegistry:
                         witness.bookmark = self._position or ""
                     witness.answered()
                     await self._listen(changed)
+                    if deaf:
+                        log.info("%s: changes are heard of again", self.where)
+                        deaf = False
             except DirectoryError as error:
-                witness.failed(error)
+                if not _answered(error):
+                    witness.failed(error)
+                elif not deaf:  # not allowed to read the stream, or it is none: records may be had nevertheless
+                    log.error("%s; changes are noticed when a record is looked up anew", error)
+                    deaf = True
                 await asyncio.sleep(RETRY_INTERVAL)
 
     async def _begin(self) -> None:
@@ -276,6 +289,11 @@ def _where(options: dict[str, Any]) -> str:
     host = options.get("host", "localhost")
     shown = f"[{host}]" if ":" in host else host
     return f"Redis at {shown}:{options.get('port', 6379)}, database {database}"
+
+
+def _answered(error: DirectoryError) -> bool:
+    """Whether Redis is there, and has refused what it was asked."""
+    return isinstance(error.__cause__, ResponseError)
 
 
 def _expectation(expected: str | None) -> str:

@@ -364,6 +364,22 @@ async def test_what_is_unknown_is_refused_promptly_while_the_backend_hangs(
     assert len(backend.asked) == 2
 
 
+async def test_a_flood_of_unknown_names_is_no_flood_of_questions(cache: DirectoryCache, backend: Backend) -> None:
+    backend.away = DOWN
+    for number in range(200):
+        assert await reason_of(cache, f"unknown-{number}") is Reason.DIRECTORY_UNAVAILABLE
+    assert len(backend.asked) <= 3, "the clock stands still: one, and what the prober asks of its own"
+
+
+async def test_what_was_learned_before_changes_were_missed_is_not_served_on(
+    cache: DirectoryCache, backend: Backend, clock: Clock
+) -> None:
+    await expire(cache, backend, clock, "abc")
+    cache.availability.missed()
+    backend.away = DOWN
+    assert await reason_of(cache) is Reason.DIRECTORY_UNAVAILABLE
+
+
 async def test_what_was_served_stale_is_asked_for_as_soon_as_the_backend_is_back(
     cache: DirectoryCache, backend: Backend, clock: Clock
 ) -> None:

@@ -21,7 +21,7 @@ import uvloop
 from gateway.config.values import Listen
 from gateway.directory import dns as dns_module
 from gateway.directory.dns import DnsDirectory
-from gateway.directory.sandbox import DirectoryError, Sandbox
+from gateway.directory.sandbox import DirectoryError, RecordError, Sandbox
 from gateway.errors import UserError
 from gateway.tasks import Tasks
 from tests.support.dns_server import UNLOADED_ZONE, ZONE, DnsServer
@@ -152,6 +152,19 @@ async def test_an_alias_that_leads_elsewhere_is_an_outage(directory: DnsDirector
     assert "alias of demo.elsewhere.test" in await outage(directory, "alias-elsewhere")
 
 
+async def test_one_name_that_cannot_be_told_is_no_outage_of_the_others(directory: DnsDirectory) -> None:
+    for name in ("alias-elsewhere", "delegated"):
+        with pytest.raises(RecordError):
+            await directory.fetch(name)
+
+
+async def test_a_zone_that_cannot_be_told_is_one(server: DnsServer) -> None:
+    for zone in (UNLOADED_ZONE, "elsewhere.test"):  # SERVFAIL, REFUSED
+        with pytest.raises(DirectoryError) as error:
+            await DnsDirectory(zone, [server.address]).fetch("demo")
+        assert type(error.value) is DirectoryError
+
+
 async def test_a_server_that_only_knows_whom_to_ask_is_an_outage(directory: DnsDirectory) -> None:
     assert "which other servers to ask" in await outage(directory, "delegated")
 
@@ -174,6 +187,27 @@ async def test_silence_is_an_outage_in_time() -> None:
         assert asyncio.get_running_loop().time() - started < dns_module.BUDGET + 0.5
         assert sentence.endswith("no answer in 0.8 s")
         assert silent.recv(4096) and silent.recv(4096), "one lost packet would have been forgiven"
+
+
+async def test_a_closed_port_is_an_answer() -> None:
+    with udp_socket() as closed:
+        address = address_of(closed)
+    monotonic = asyncio.get_running_loop().time
+    started = monotonic()
+    assert "Connection refused" in await outage(DnsDirectory(ZONE, [address]))
+    assert monotonic() - started < dns_module.TRY
+
+
+def test_a_closed_port_is_an_answer_on_the_loop_that_workers_run() -> None:
+    with udp_socket() as closed:
+        address = address_of(closed)
+
+    async def ask() -> float:
+        started = asyncio.get_running_loop().time()
+        assert "Connection refused" in await outage(DnsDirectory(ZONE, [address]))
+        return asyncio.get_running_loop().time() - started
+
+    assert uvloop.run(ask()) < dns_module.TRY
 
 
 async def test_many_silent_servers_take_no_longer() -> None:
@@ -283,6 +317,16 @@ async def test_the_next_server_is_asked_when_one_cannot_tell(server: DnsServer) 
         async with misbehaving(failing) as address:
             directory = DnsDirectory(ZONE, [address, address_of(silent), server.address])
             assert await directory.fetch("demo") is not None
+
+
+async def test_the_server_that_answered_is_asked_first_from_then_on(server: DnsServer) -> None:
+    with udp_socket() as silent:
+        directory = DnsDirectory(ZONE, [address_of(silent), server.address])
+        for _ in range(3):
+            assert await directory.fetch("demo") is not None
+        assert silent.recv(4096)
+        with pytest.raises(BlockingIOError):
+            silent.recv(4096)
 
 
 async def test_a_server_that_fails_once_is_asked_once_more() -> None:

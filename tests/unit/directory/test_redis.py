@@ -20,8 +20,9 @@ import pytest
 import redis.asyncio
 
 from gateway.directory import redis as redis_module
+from gateway.directory.availability import Availability
 from gateway.directory.redis import RedisRegistry
-from gateway.directory.sandbox import Conflict, DirectoryError, Sandbox
+from gateway.directory.sandbox import Conflict, DirectoryError, RecordError, Sandbox
 from gateway.errors import UserError
 from gateway.tasks import Tasks
 from tests.support.components import require
@@ -228,9 +229,37 @@ async def test_a_broken_record_is_an_outage_that_names_it(
     assert f'gateway:sandbox:demo has the {field} "{value}"' in sentence
 
 
-async def test_a_key_of_another_kind_is_an_outage(connect: Connect, platform: Any) -> None:
+async def test_a_key_of_another_kind_is_an_outage_of_that_record_alone(connect: Connect, platform: Any) -> None:
     await platform.set("gateway:sandbox:demo", "fd00::5")
-    assert "WRONGTYPE" in await outage(connect())
+    with pytest.raises(RecordError, match="WRONGTYPE"):
+        await connect().fetch("demo")
+    await platform.hset("gateway:sandbox:demo2", "address", "nowhere")
+    with pytest.raises(RecordError):
+        await connect().fetch("demo2")
+
+
+async def test_a_stream_that_cannot_be_read_is_said_once_and_is_no_outage(
+    connect: Connect, platform: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(redis_module, "RETRY_INTERVAL", 0.001)
+    caplog.set_level(logging.INFO, "gateway.directory")
+    store, writer, tasks = connect(), connect(), Tasks()
+    await writer.put(record("demo"))
+    await store.fetch("demo")
+    await platform.rename("gateway:changes", "kept")
+    await platform.set("gateway:changes", "no stream")
+    witness = Availability(store.where)
+    tasks.spawn(store.watch(lambda names: None, witness), "watch")
+    async with asyncio.timeout(DEADLINE):
+        while "looked up anew" not in caplog.text:
+            await asyncio.sleep(0.01)
+        assert await store.fetch("demo") is not None
+        assert not witness.away
+        await platform.rename("kept", "gateway:changes")
+        while "heard of again" not in caplog.text:
+            await asyncio.sleep(0.01)
+    assert len(caplog.records) == 2
+    await tasks.cancel()
 
 
 # --- changes ------------------------------------------------------------------------------------------------------

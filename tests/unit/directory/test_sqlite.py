@@ -18,7 +18,7 @@ import pytest
 
 from gateway.directory import sqlite as sqlite_module
 from gateway.directory import sqlite_file
-from gateway.directory.sandbox import Conflict, DirectoryError, Sandbox
+from gateway.directory.sandbox import Conflict, DirectoryError, RecordError, Sandbox
 from gateway.directory.sqlite import SqliteRegistry
 from gateway.directory.sqlite_file import MIGRATIONS, inspect, prepare
 from gateway.errors import UserError
@@ -508,5 +508,5 @@ async def test_a_record_somebody_has_spoilt_is_told_by_its_name(make: Make, path
     store = make()
     await store.put(sandbox("demo"))
     sql(path, "UPDATE sandboxes SET address = 'nowhere'")
-    with pytest.raises(DirectoryError, match="the record of demo is broken"):
+    with pytest.raises(RecordError, match="the record of demo is broken"):
         await store.fetch("demo")

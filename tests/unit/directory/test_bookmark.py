@@ -1,0 +1,129 @@
+"""What changed while no process watched is told to the first that does again, from where the last one had come to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from ipaddress import IPv6Address
+from pathlib import Path
+
+import pytest
+
+from gateway.directory import sqlite as sqlite_module
+from gateway.directory.availability import Availability
+from gateway.directory.known import EVER, Known
+from gateway.directory.redis import RedisRegistry
+from gateway.directory.sandbox import Registry, Sandbox
+from gateway.directory.sqlite import SqliteRegistry
+from gateway.tasks import Tasks
+from tests.support.redis_server import RedisServer
+
+DEADLINE = 10.0
+
+Open = Callable[[], Registry]
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+async def opened(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Open]:
+    """Opens one more process's view of one registry."""
+    stores: list[Registry] = []
+    monkeypatch.setattr(sqlite_module, "POLL_INTERVAL", 0.001)
+
+    def open_(make: Callable[[], Registry]) -> Registry:
+        stores.append(make())
+        return stores[-1]
+
+    if request.param == "sqlite":
+        yield lambda: open_(lambda: SqliteRegistry(tmp_path / "sandboxes.db"))
+    else:
+        with RedisServer() as server:
+            yield lambda: open_(lambda: RedisRegistry(server.url))
+            for store in stores:
+                await store.close()
+        return
+    for store in stores:
+        await store.close()
+
+
+def sandbox(name: str, address: str = "fd00::5") -> Sandbox:
+    return Sandbox(name, IPv6Address(address), "")
+
+
+@asynccontextmanager
+async def watching(store: Registry, known: Known) -> AsyncIterator[list[str]]:
+    """What a process hears whose witness writes to `known`; it has begun to watch."""
+    heard: list[str] = []
+    begun = asyncio.Event()
+
+    class Witness(Availability):
+        def answered(self) -> None:
+            super().answered()
+            begun.set()
+
+    def changed(names: Iterable[str]) -> None:
+        heard.extend(names)
+
+    tasks = Tasks()
+    tasks.spawn(store.watch(changed, Witness(store.where, known=known)), "watch")
+    async with asyncio.timeout(DEADLINE):
+        await begun.wait()
+    yield heard
+    await tasks.cancel()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(DEADLINE):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+async def test_a_watch_goes_on_where_the_one_before_had_come_to(opened: Open) -> None:
+    known, writer = Known.make("test"), opened()
+    async with watching(opened(), known) as heard:
+        await writer.put(sandbox("before"))
+        await until(lambda: heard == ["before"])
+        told = known.bookmark
+        await writer.put(sandbox("kept"))
+        await until(lambda: known.bookmark not in ("", told))
+    await writer.remove("before")
+    await writer.put(sandbox("kept", "fd00::6"))
+    reader = opened()
+    await reader.fetch("kept")  # a worker may be asked before it watches
+    async with watching(reader, known) as heard:
+        await until(lambda: heard == ["before", "kept"])
+    assert known.floor == EVER, "nothing was missed"
+
+
+async def test_a_first_watch_begins_now(opened: Open) -> None:
+    known, writer = Known.make("test"), opened()
+    await writer.put(sandbox("old"))
+    async with watching(opened(), known) as heard:
+        await until(lambda: known.bookmark)
+        await writer.put(sandbox("new"))
+        await until(lambda: "new" in heard)
+        assert heard == ["new"]
+
+
+@pytest.mark.parametrize("bookmark", ["nonsense", "9" * 60, "-1", "1e3", "٣", "0-0-0"])
+async def test_a_bookmark_that_is_none_is_passed_over(opened: Open, bookmark: str) -> None:
+    known, writer = Known.make("test"), opened()
+    await writer.put(sandbox("old"))
+    known.bookmark = bookmark
+    async with watching(opened(), known) as heard:
+        await writer.put(sandbox("new"))
+        await until(lambda: "new" in heard)
+        assert heard == ["new"]
+
+
+async def test_a_bookmark_from_the_future_means_that_changes_were_missed(opened: Open) -> None:
+    """The registry has lost its data, or a backup was put in its place."""
+    known, writer = Known.make("test"), opened()
+    await writer.put(sandbox("there"))
+    known.note(sandbox("removed"), known.now())
+    known.bookmark = "99999999999999-0" if isinstance(writer, RedisRegistry) else "999999"
+    async with watching(opened(), known) as heard:
+        await until(lambda: "there" in heard)
+    assert known.find("removed") is None
