@@ -93,6 +93,14 @@ class Stage:
     def host(self, port: int) -> bytes:
         return b"%d-%b.%b" % (port, SANDBOX.encode(), DOMAIN.encode())
 
+    def unanswered(self, error: type[DirectoryError]) -> None:
+        """Whatever the directory is asked from now on meets such an error, new each time."""
+
+        async def fail(sandbox_id: str) -> Sandbox | None:
+            raise error(f"no answer about {sandbox_id}")
+
+        self.monkeypatch.setattr(self.gateway.table, "fetch", fail)
+
     def move(self, address: str) -> None:
         self.gateway.table.table[SANDBOX] = Sandbox(SANDBOX, IPv6Address(address), "2")
 
@@ -139,11 +147,10 @@ async def refused_many_at_once(stage: Stage) -> None:
 @kind(upstream={"connect_timeout": 0.02})
 async def timed_out(stage: Stage) -> None:
     with listening_socket(backlog=0) as full:
-        filling = [await stage.gateway.connect_to(full.getsockname()[1])]
+        filling = await stage.gateway.connect_to(full.getsockname()[1])
         request = b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % stage.host(full.getsockname()[1])
         await stage.refused(request, b"connection_timeout")
-        for wire in filling:
-            wire.reset()
+        filling.reset()
 
 
 @kind(upstream={"allow": (IPv6Network("ff00::/8"),)})
@@ -189,10 +196,7 @@ async def not_found_as_remembered(stage: Stage) -> None:
 
 @kind(directory={"ttl": 0.0})
 async def directory_unavailable(stage: Stage) -> None:
-    async def fail(sandbox_id: str) -> Sandbox | None:
-        raise DirectoryError(f"no answer about {sandbox_id}")
-
-    stage.monkeypatch.setattr(stage.gateway.table, "fetch", fail)
+    stage.unanswered(DirectoryError)
     host = b"5000-other%d.%b" % (stage.round, DOMAIN.encode())
     await stage.refused(b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % host, b"directory_unavailable")
     if stage.round == 1:
@@ -201,26 +205,20 @@ async def directory_unavailable(stage: Stage) -> None:
 
 @kind(directory={"ttl": 0.0})
 async def record_unavailable(stage: Stage) -> None:
-    async def fail(sandbox_id: str) -> Sandbox | None:
-        raise RecordError(f"nonsense about {sandbox_id}")
-
-    stage.monkeypatch.setattr(stage.gateway.table, "fetch", fail)
+    stage.unanswered(RecordError)
     host = b"5000-other%d.%b" % (stage.round, DOMAIN.encode())
     await stage.refused(b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % host, b"directory_unavailable")
 
 
 @kind(directory={"ttl": 0.0})
 async def served_from_an_old_record(stage: Stage) -> None:
-    async def fail(sandbox_id: str) -> Sandbox | None:
-        raise DirectoryError(f"no answer about {sandbox_id}")
-
     for _ in range(2 if stage.round == 1 else 1):
         browser, upstream = await stage.asked()
         upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         assert (await browser.answer()).status == 200
         await upstream.ended()
         browser.reset()
-        stage.monkeypatch.setattr(stage.gateway.table, "fetch", fail)
+        stage.unanswered(DirectoryError)
     if stage.round == 1:
         stage.gateway.expect_complaint("no answer about")
 
