@@ -1,8 +1,8 @@
 """How many file descriptors this process may have, and what they are kept for.
 
-A connection through the gateway needs two, and an idle one to an app one that somebody else may need. So visitors may
-have half: whoever was let in finds one for the app, however many more want to be let in. What is left when connections
-have taken theirs is for files, the directory's sockets, and a look at what listens where.
+A connection through the gateway needs two, and an idle one to an app one that somebody else may need. So half is
+for downstream: whoever was let in finds one for the app, however many more want to be let in. What is left when
+connections have taken theirs is for files, the directory's sockets, and a look at what listens where.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def for_connections() -> int:
     return most - min(SPARE, most // 8)
 
 
-def for_visitors() -> int:
+def for_downstream() -> int:
     """How many connections from downstream there may be, each with one to its app."""
     return max(for_connections() // PER_CONNECTION, 1)
 
@@ -53,5 +53,5 @@ def shortage(connections: int) -> str | None:
     return (
         f"limits.connections = {connections} may need {needed + SPARE} file descriptors in each worker, "
         f"and there are {limit()}: raise the limit (LimitNOFILE= in systemd, ulimit -n), "
-        f"or set limits.connections = {for_visitors()}; more than these wait to be let in"
+        f"or set limits.connections = {for_downstream()}; more than these wait to be let in"
     )

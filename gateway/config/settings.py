@@ -241,7 +241,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     connections: Count = 20_000
     """Downstream connections per worker (ours). Each may need a second descriptor, to its app; `serve` raises the soft
-    limit to the hard one, and says at start if that is not enough."""
+    limit to the hard one, and says at start if that is not enough; then who comes waits until there are two."""
 
     connections_per_address: Count = 1_000
     """Downstream connections per source address, IPv6 by /64 (ours): a large office behind one NAT fits."""

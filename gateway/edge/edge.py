@@ -61,10 +61,10 @@ class Downstream(Protocol):
         """Close now."""
 
 
-class Door(Protocol):
+class Acceptor(Protocol):
     """A listener that lets nobody in because there is no room."""
 
-    def open(self) -> None:
+    def accept_again(self) -> None:
         """There is room again."""
 
 
@@ -130,7 +130,7 @@ class Edge:
         self.downstreams: set[Downstream] = set()
         self.exchanges: dict[str, int] = {}  # sandbox id -> exchanges under way; no entry means none
         self.connections = 0  # admitted and not yet dismissed, those still shaking hands included
-        self._closed_doors: deque[Door] = deque()  # in the order in which they open again
+        self._awaiting_room: deque[Acceptor] = deque()  # in the order in which they go on
         self._per_address: dict[int, int] = {}  # address group -> connections
         self._sweep_interval = _sweep_interval(settings)
         self._silence = Silence(settings.timeouts.tcp_keepalive, self._sweep_interval)
@@ -159,7 +159,7 @@ class Edge:
 
         Without it newcomers wait in the kernel's queue; a limit that can be held refuses (see `admit`).
         """
-        fits = descriptors.for_visitors()
+        fits = descriptors.for_downstream()
         return self.connections < fits or fits >= self.settings.limits.connections or self.draining
 
     def give_up(self, most: int) -> bool:
@@ -169,13 +169,13 @@ class Edge:
         surplus = (len(self.pool.connections) - self.connections) // descriptors.PER_CONNECTION
         return self.pool.give_up(most if self.draining else max(min(surplus, most), 0))
 
-    def close_door(self, door: Door) -> None:
-        """`door` is opened when there is room again."""
-        self._closed_doors.append(door)
+    def await_room(self, acceptor: Acceptor) -> None:
+        """`acceptor` goes on when there is room again."""
+        self._awaiting_room.append(acceptor)
 
-    def _open_doors(self) -> None:
-        while self._closed_doors and self.has_room:
-            self._closed_doors.popleft().open()
+    def _accept_again(self) -> None:
+        while self._awaiting_room and self.has_room:
+            self._awaiting_room.popleft().accept_again()
 
     def admit(self, address: Address) -> bool:
         """Whether one more connection from `address` is within the limits; if so it is counted (see `dismiss`)."""
@@ -205,8 +205,8 @@ class Edge:
             self._per_address[group] = count
         else:
             del self._per_address[group]
-        if self._closed_doors:
-            self.loop.call_soon(self._open_doors)
+        if self._awaiting_room:
+            self.loop.call_soon(self._accept_again)
         if self.draining and not self.connections:
             self._drained.set()
 
@@ -239,7 +239,7 @@ class Edge:
                     connection.expire(now)
                 except Exception:  # one connection's bug must not stop the clock of all others
                     log.exception("ending %r failed", connection)
-        self._open_doors()  # the limit may have been raised from outside
+        self._accept_again()  # the limit may have been raised from outside
         self._silence.look(self.downstreams, self.pool.connections)
 
     # --- ending --------------------------------------------------------------------------------------------------

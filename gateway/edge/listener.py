@@ -118,10 +118,10 @@ class Listener:
             log.error("who comes waits until somebody leaves: %s", why)
         edge.loop.remove_reader(self._socket)
         self._paused = True
-        edge.close_door(self)
+        edge.await_room(self)
 
-    def open(self) -> None:
-        """There is room again; see `Door`."""
+    def accept_again(self) -> None:
+        """There is room again; see `Acceptor`."""
         self._resume()
         if self._accepting:
             self._accept()
