@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
@@ -31,6 +32,8 @@ from gateway.tasks import Tasks
 
 MAX_ENTRIES = 100_000
 """Entries kept (about 300 octets each); the oldest goes first."""
+MAX_MISSING = 8192
+"""Of them names that the backend does not know, which anybody can make up: they push out each other, and no record."""
 MIN_RECORD_TTL = 0.5
 """Seconds a record is used at least, whatever its own ttl: zero would ask the backend for every request."""
 RETRY_AFTER_ERROR = 1.0
@@ -85,7 +88,9 @@ class DirectoryCache:
         self._known = None if shared is None else shared.known
         self.moved: Callable[[Sandbox], None] = lambda before: None
         """Called with the old record when asking again has shown another machine, or none, under its id."""
-        self._entries: dict[str, _Entry] = {}
+        # The oldest first. A plain dict would look for it past all that were deleted before it.
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._missing: OrderedDict[str, None] = OrderedDict()  # the same, of those without a record
         self._asking: dict[str, asyncio.Task[Sandbox | _Unanswered | None]] = {}
         self._served_stale: dict[str, None] = {}  # not yet asked for again; in the order in which they were served
         self._pace = 0.0  # seconds that answers take, smoothed as RFC 6298 does it
@@ -195,7 +200,7 @@ class DirectoryCache:
         for sandbox_id in sandbox_ids:
             if self._known is not None:
                 self._known.mark_gone(sandbox_id, now)
-            entry = self._entries.pop(sandbox_id, None)
+            entry = self._drop(sandbox_id)
             if entry is not None and entry.sandbox is not None:
                 known.append(entry.sandbox)
             self._asking.pop(sandbox_id, None)  # those who wait get what they asked for; it is not kept
@@ -228,16 +233,22 @@ class DirectoryCache:
 
     def _replace(self, sandbox_id: str, entry: _Entry) -> None:
         entries = self._entries
-        before = entries.pop(sandbox_id, None)  # so that insertion order is age
-        self._served_stale.pop(sandbox_id, None)
+        before = self._drop(sandbox_id)  # so that insertion order is age
         known = before.sandbox if before is not None else None
         if known is not None and (entry.sandbox is None or entry.sandbox.origin != known.origin):
             self.moved(known)
+        if entry.sandbox is None:
+            self._missing[sandbox_id] = None
+            if len(self._missing) > MAX_MISSING:
+                self._drop(next(iter(self._missing)))
         while len(entries) >= MAX_ENTRIES:
-            oldest = next(iter(entries))
-            del entries[oldest]
-            self._served_stale.pop(oldest, None)
+            self._drop(next(iter(entries)))
         entries[sandbox_id] = entry
+
+    def _drop(self, sandbox_id: str) -> _Entry | None:
+        self._served_stale.pop(sandbox_id, None)
+        self._missing.pop(sandbox_id, None)
+        return self._entries.pop(sandbox_id, None)
 
     # --- while the backend does not answer -----------------------------------------------------------------------
 

@@ -759,3 +759,25 @@ async def test_names_nobody_has_cannot_grow_the_cache(cache: DirectoryCache, mon
     for number in range(20):
         assert await reason_of(cache, f"random-{number}") is Reason.DESTINATION_NOT_FOUND
     assert len(cache) == 3
+
+
+async def test_names_nobody_has_push_out_each_other_and_no_record(
+    cache: DirectoryCache, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose connections are open has to be known when a change comes, and what it was when there is an outage."""
+    monkeypatch.setattr(cache_module, "MAX_ENTRIES", 8)
+    monkeypatch.setattr(cache_module, "MAX_MISSING", 3)
+    backend.answers["abc"] = sandbox("abc")
+    await cache.fetch("abc")
+    for number in range(20):
+        assert await reason_of(cache, f"random-{number}") is Reason.DESTINATION_NOT_FOUND
+    assert len(cache) == 4
+    cache.invalidate(["random-18"])
+    for name in ("random-17", "another-1", "another-2"):
+        await reason_of(cache, name)
+    assert len(cache) == 4
+    backend.answers |= {f"random-{number}": sandbox(f"random-{number}") for number in range(3)}
+    for number in range(3):
+        await cache.fetch(f"random-{number}")
+    assert len(cache) == 7
+    assert [known.id for known in cache.invalidate(["abc"])] == ["abc"]
