@@ -54,3 +54,17 @@ async def test_no_terminal_sequence_survives(gateway: Gateway, where: str, octet
 )
 async def test_a_line_is_bounded(gateway: Gateway, request_: bytes) -> None:
     assert len(await logged(gateway, request_)) < 2 * (3 * MAX_TEXT + 500)
+
+
+async def test_the_last_lines_are_written_when_the_worker_ends(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the exchanges that were cut off then included."""
+    app = await gateway.app()
+    browser = await gateway.connect()
+    browser.send(get(app))
+    await (await app.accept()).request()
+    written: list[str] = []
+    monkeypatch.setattr(gateway.log, "flush", lambda: written.extend(record.reason for record in gateway.log))
+    await gateway.edge.close()
+    assert written == ["downstream_closed"]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+
 import pytest
 
+from gateway.edge.edge import READ_BUFFER
 from gateway.edge.http1 import Http1Downstream
 from tests.behaviour.harness import OK, App, Gateway, OpenGateway, Wire, answering, get, post, until
 
@@ -140,6 +144,21 @@ async def test_a_half_closed_connection_gets_all_its_answers(gateway: Gateway, a
     assert (await browser.answer()).status == 421
     assert await browser.eof() == b""
     await until(lambda: not gateway.edge.connections, "the gateway closes after the last answer")
+
+
+async def test_so_does_one_whose_end_is_read_in_the_same_turn(gateway: Gateway) -> None:
+    """A read that fills the buffer is followed by another at once: the answers are made, and have not left yet."""
+    count = 8
+    head = b"GET / HTTP/1.1\r\nHost: elsewhere.example\r\nX: "
+    request = head + b"x" * (READ_BUFFER // count - len(head) - 4) + b"\r\n\r\n"
+    with await gateway.blocking_socket() as sock:
+        await until(lambda: gateway.edge.connections == 1, "the connection is read")
+        sock.sendall(request * count)
+        sock.shutdown(socket.SHUT_WR)
+        received = b""
+        while piece := await asyncio.to_thread(sock.recv, 65536):
+            received += piece
+    assert received.count(b"HTTP/1.1 421 ") == count
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])

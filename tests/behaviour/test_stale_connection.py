@@ -130,6 +130,18 @@ async def test_an_app_that_closes_after_reading(
     assert len(app.connections) == (2 if asked.start.startswith(b"GET") else 1)
 
 
+@pytest.mark.parametrize("method", [b"PATCH", b"POST", b"PROPPATCH"])
+async def test_what_may_not_be_done_twice_is_not_repeated(gateway: Gateway, app: App, method: bytes) -> None:
+    """Whether it has a body or not, and also a method that nobody here has heard of."""
+    browser, upstream = await pooled(gateway, app)
+    browser.send(b"%b / HTTP/1.1\r\nHost: %b\r\n\r\n" % (method, app.host))
+    await upstream.request()
+    upstream.close()
+    answer = await browser.answer()
+    assert (answer.status, answer.reason) == (502, b"connection_terminated")
+    assert len(app.connections) == 1
+
+
 async def test_a_get_with_a_body_is_not_repeated(gateway: Gateway, app: App) -> None:
     browser, upstream = await pooled(gateway, app)
     browser.send(b"GET / HTTP/1.1\r\nHost: %b\r\nContent-Length: 3\r\n\r\nabc" % app.host)

@@ -237,6 +237,16 @@ async def test_an_answer_is_remembered_for_a_moment(listen: Open, tasks: Tasks) 
     assert server.dialed == 2
 
 
+async def test_old_answers_are_not_kept(listen: Open, tasks: Tasks) -> None:
+    clock = Clock()
+    check = TlsCheck(clock)
+    for _ in range(3):
+        server = await listen(saying(b"\x16\x03\x03\x00\x7a\x02"))
+        await check.speaks_tls(server.key, tasks)
+        assert list(check._known) == [server.key]
+        clock.now += REMEMBERED
+
+
 async def test_it_answers_for_one_generation(listen: Open, tasks: Tasks) -> None:
     check = TlsCheck(Clock())
     server = await listen(saying(b"\x16\x03\x03\x00\x7a\x02"))
