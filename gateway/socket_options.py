@@ -22,10 +22,11 @@ if sys.platform == "darwin":
 else:
     _IDLE = socket.TCP_KEEPIDLE
 
-_INFO = struct.Struct("=2xB21xI28xI")
-"""Of Linux' tcp_info: retransmits, unacked, last_ack_recv; octets 2, 24 and 56."""
-_RETRANSMITS = 3
-"""Of the same octets, at least: a single segment that was lost is no silence."""
+_INFO = struct.Struct("=2xBB20xI28xI")
+"""Of Linux' tcp_info: retransmits, probes, unacked, last_ack_recv; octets 2, 3, 24 and 56."""
+_UNANSWERED = 3
+"""Retransmissions of the same octets, or probes of a closed window, at least: a single segment that was lost is no
+silence."""
 
 
 def no_delay(sock: socket.socket) -> None:
@@ -50,9 +51,12 @@ def keep_alive(sock: socket.socket, seconds: float) -> None:
 def unanswered(sock: socket.socket | None) -> float:
     """For how many seconds nothing has been acknowledged although something is on its way; 0: no such thing.
 
-    Nothing is on its way while the other side's window is closed. Linux; elsewhere always 0.
+    While the other side's window is closed, the kernel's probes are on their way, up to two minutes from one to the
+    next, and no others are sent; who is alive acknowledges each. Linux; elsewhere always 0.
     """
     if sys.platform != "linux" or sock is None or sock.fileno() < 0:
         return 0.0
-    retransmits, unacked, milliseconds = _INFO.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size))
-    return float(milliseconds) / 1000 if unacked and retransmits >= _RETRANSMITS else 0.0
+    octets = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
+    retransmits, probes, unacked, milliseconds = _INFO.unpack(octets)
+    silent = probes >= _UNANSWERED or (unacked and retransmits >= _UNANSWERED)
+    return float(milliseconds) / 1000 if silent else 0.0

@@ -25,7 +25,14 @@ def seen() -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    "who", ["a silent visitor", "a visitor who is written to", "a silent app", "an app that is written to"]
+    "who",
+    [
+        "a silent visitor",
+        "a visitor who is written to",
+        "a visitor who takes nothing",
+        "a silent app",
+        "an app that is written to",
+    ],
 )
 def test_who_has_vanished_is_gone(seen: dict[str, object], who: str) -> None:
     seconds = seen[who]

@@ -139,7 +139,7 @@ def open_gateway(log: Records) -> tuple[Edge, int]:
 
 
 async def scenes(edge: Edge, port: int, peer: Peer) -> dict[str, object]:
-    """Four tunnels. Their ends are awaited together, since each takes seconds."""
+    """Six tunnels. Their ends are awaited together, since each takes seconds."""
     apps: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def app(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -149,7 +149,7 @@ async def scenes(edge: Edge, port: int, peer: Peer) -> dict[str, object]:
 
     server = await asyncio.start_server(app, "::1", 0)
     app_port = server.sockets[0].getsockname()[1]
-    for _ in range(3):
+    for _ in range(4):
         await peer.tell(f"visit {port} {app_port}-here.{DOMAIN}")
         assert await peer.hear() == "visited"
     await peer.tell("serve 2")
@@ -168,6 +168,8 @@ async def scenes(edge: Edge, port: int, peer: Peer) -> dict[str, object]:
     await asyncio.sleep(8 * KEEPALIVE)
     results: dict[str, object] = {"a slow reader lives": edge.connections == before and not apps[2][0].at_eof()}
 
+    apps[3][1].write(bytes(48 * 1024))
+    await asyncio.sleep(KEEPALIVE / 2)  # its window closes
     peer.vanish()
     apps[1][1].write(b"x" * 1000)
     visitors[1][1].write(b"x" * 1000)
@@ -175,6 +177,7 @@ async def scenes(edge: Edge, port: int, peer: Peer) -> dict[str, object]:
     waiting = {
         "a silent visitor": apps[0][0],
         "a visitor who is written to": apps[1][0],
+        "a visitor who takes nothing": apps[3][0],
         "a silent app": visitors[0][0],
         "an app that is written to": visitors[1][0],
     }
