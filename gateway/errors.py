@@ -345,7 +345,7 @@ class Reason(Enum):
         True,
         "connection_limit_reached",
         "Too many requests at once for sandbox {sandbox}",
-        "As many requests as this gateway allows for one sandbox are already being answered.",
+        "As many requests as this gateway allows for one sandbox, or for one visitor, are already being answered.",
         ("Wait for some of them to finish and try again.",),
     )
     OVERLOADED = Row(

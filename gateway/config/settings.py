@@ -65,7 +65,8 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Whether connections begin with a PROXY header. Configured, never guessed: a guess lets anybody forge one."""
 
     trusted_proxies: Networks = ()
-    """Peers whose X-Forwarded-* and Forwarded are believed; from everybody else those fields are deleted."""
+    """Peers whose X-Forwarded-* and Forwarded are believed; from everybody else those fields are deleted. Such a proxy
+    must append to X-Forwarded-For, or write Forwarded and delete X-Forwarded-For: where that comes, it is its word."""
 
     public_port: Port = 443
     """The port in public URLs: what the browser connects to, which behind a balancer is not a port of ours."""
@@ -244,7 +245,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     limit to the hard one, and says at start if that is not enough; then who comes waits until there are two."""
 
     connections_per_address: Count = 1_000
-    """Downstream connections per source address, IPv6 by /64 (ours): a large office behind one NAT fits."""
+    """Downstream connections per source address, IPv6 by /64 (ours): a large office behind one NAT fits. A trusted
+    proxy's are not counted; the exchanges of each visitor it names are (as by nginx's limit_conn and realip)."""
 
     handshake_bytes: Bytes = 16 * MIB
     """ClientHellos that wait for their turn, per worker (ours: 8,000 with the 2 KiB of a browser's). One source address

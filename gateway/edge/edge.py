@@ -17,13 +17,13 @@ from gateway.config import Settings
 from gateway.directory.cache import DirectoryCache
 from gateway.directory.sandbox import Directory, Sandbox
 from gateway.directory.shared import Shared
-from gateway.edge.forwarded import Address
 from gateway.edge.handshakes import Handshakes
 from gateway.edge.road import Road
 from gateway.edge.silence import Silence
 from gateway.edge.tls_transport import Buffers
 from gateway.errors import GatewayError, Reason
 from gateway.hostname import HostnameParser, Target
+from gateway.http.forwarding import Address
 from gateway.http.head_parser import HeadLimits
 from gateway.observe.access_log import AccessLog
 from gateway.observe.ids import RequestIds
@@ -199,16 +199,32 @@ class Edge:
     def dismiss(self, address: Address) -> None:
         """A connection that `admit` counted has closed."""
         self.connections -= 1
+        self._count_out(address)
+        if self._awaiting_room:
+            self.loop.call_soon(self._accept_again)
+        if self.draining and not self.connections:
+            self._drained.set()
+
+    def meet(self, visitor: Address) -> None:
+        """Counts in an exchange of somebody behind a trusted proxy, whose connections carry many: so does nginx's
+        limit_conn behind its realip module. Raises GatewayError(connection_limit_reached); `part` is due even then.
+        """
+        group = _address_group(visitor)
+        self._per_address[group] = count = self._per_address.get(group, 0) + 1
+        if count > self.settings.limits.connections_per_address:
+            raise GatewayError(Reason.CONNECTION_LIMIT_REACHED, f"{count - 1} exchanges of {visitor} under way")
+
+    def part(self, visitor: Address) -> None:
+        """Counts out what `meet` counted."""
+        self._count_out(visitor)
+
+    def _count_out(self, address: Address) -> None:
         group = _address_group(address)
         count = self._per_address[group] - 1
         if count:
             self._per_address[group] = count
         else:
             del self._per_address[group]
-        if self._awaiting_room:
-            self.loop.call_soon(self._accept_again)
-        if self.draining and not self.connections:
-            self._drained.set()
 
     # --- changes of the directory --------------------------------------------------------------------------------
 

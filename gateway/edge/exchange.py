@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from gateway.edge.edge import Edge
     from gateway.edge.stream import DownstreamStream
     from gateway.hostname import Target
+    from gateway.http.forwarding import Address
     from gateway.upstream.pool import Key
     from gateway.upstream.stream import UpstreamStream
 
@@ -80,6 +81,7 @@ class Exchange:
         "_status",
         "_target",
         "_upstream",
+        "_visitor",
         "phase",
     )
 
@@ -95,6 +97,7 @@ class Exchange:
         self._sandbox: Sandbox | None = None  # set with it
         self._upstream: UpstreamStream | None = None  # ours alone from acquire or dial until _end
         self._connecting: asyncio.Task[None] | None = None
+        self._visitor: Address | None = None  # counted as its sender, by the word of a trusted proxy
         self._admitted = ""  # sandbox id counted in edge.exchanges, to be taken off in _end
         self._request_complete = False
         self._response_complete = False
@@ -112,9 +115,13 @@ class Exchange:
 
     def begin(self) -> None:
         """Routes the request and writes its head, at once if that needs no waiting; `flush_request` sends it."""
-        edge, head = self._edge, self._head
-        self._request_id = (head.forwarding and self._downstream.peer.request_id(head)) or edge.ids.new()
+        edge, head, peer = self._edge, self._head, self._downstream.peer
+        self._request_id = (head.forwarding and peer.request_id(head)) or edge.ids.new()
         try:
+            if peer.trusted:
+                self._visitor = visitor = peer.client(head)
+                if visitor is not None:
+                    edge.meet(visitor)
             self._target = target = edge.route(head.authority)
             sandbox = edge.directory.peek(target.sandbox_id)
             if sandbox is not None:
@@ -362,15 +369,17 @@ class Exchange:
         connecting, self._connecting = self._connecting, None
         if connecting is not None:
             connecting.cancel()
-        edge, head, target, peer = self._edge, self._head, self._target, self._downstream.peer
+        edge, head, target, visitor = self._edge, self._head, self._target, self._visitor
         sandbox = self._sandbox
         if self._admitted:
             edge.leave(self._admitted)
+        if visitor is not None:
+            edge.part(visitor)
         # By position: with keywords this line costs four times as much.
         record = AccessRecord(
             int(time.time() * 1e3) / 1e3,
             self._request_id.decode(),
-            peer.client(head) if head.forwarding else peer.text,
+            self._downstream.peer.text if visitor is None else str(visitor),
             head.method.decode(),
             head.section.host,
             head.target[:MAX_TEXT].partition(b"?")[0].decode(),

@@ -16,12 +16,13 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from gateway import descriptors, errnos
-from gateway.edge.forwarded import Address, Peer, normalized
+from gateway.edge.forwarded import Peer
 from gateway.edge.http1 import Http1Downstream
 from gateway.edge.last_call import refuse_new
 from gateway.edge.refusal import Refusal, plain_on_tls, reply
 from gateway.edge.tls_transport import TlsTransport
 from gateway.errors import GatewayError, Reason
+from gateway.http.forwarding import Address, normalized
 from gateway.socket_options import keep_alive, no_delay
 
 if TYPE_CHECKING:

@@ -26,6 +26,7 @@ def reply(
 ) -> tuple[ResponseHead, bytes]:
     """The head and body of `answer`, recorded; `request` is None if its head could not be read."""
     request_id = edge.ids.new()
+    visitor = peer.client(request) if request is not None else None
     if isinstance(answer, GatewayError):
         reason, detail = str(answer.reason), answer.detail
         head, body = render(answer, Circumstances(request_id.decode(), request, domain=edge.example_domain))
@@ -36,7 +37,7 @@ def reply(
     access = AccessRecord(
         time=int(time.time() * 1e3) / 1e3,
         request_id=request_id.decode(),
-        remote=peer.text,
+        remote=peer.text if visitor is None else str(visitor),
         method=request.method.decode() if request else "-",
         host=request.section.host if request else "-",
         path=request.target[:MAX_TEXT].partition(b"?")[0].decode() if request else "-",

@@ -6,9 +6,11 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
 
-from gateway.edge.forwarded import MAX_HOPS, VIA, Peer, normalized
+from gateway.edge import forwarded
+from gateway.edge.forwarded import MAX_VIAS, VIA, Peer
 from gateway.errors import GatewayError, Reason
 from gateway.http import serialize
+from gateway.http.forwarding import MAX_HOPS, normalized
 from gateway.http.head_parser import HeadLimits, parse_request_head
 from gateway.http.message import RequestHead
 
@@ -114,7 +116,7 @@ def test_a_stranger_is_not_believed(name: str, value: str, spell: type[str]) -> 
     of, plain = peer(STRANGER), peer(STRANGER)
     head = asked((spell(name), value), (name, value))
     assert told(of, head) == told(plain, asked())
-    assert of.client(head) == STRANGER
+    assert of.client(head) is None
     assert told(of, asked()) == told(plain, asked()), "nothing of it stays on the connection"
 
 
@@ -122,52 +124,292 @@ def test_a_stranger_is_not_believed(name: str, value: str, spell: type[str]) -> 
 def test_not_even_a_proxy_is_believed_with_underscores(name: str) -> None:
     head = asked((name, "203.0.113.9"))
     assert told(peer(BALANCER), head) == told(peer(BALANCER), asked())
-    assert peer(BALANCER).client(head) == BALANCER
+    assert peer(BALANCER).client(head) is None
 
 
 # --- a trusted proxy claims things --------------------------------------------------------------------------------
 
 CHAINS = [
-    # X-Forwarded-For as it comes (None: not at all), as it goes, who is taken for the client
-    (None, BALANCER, BALANCER),
-    (("192.0.2.7",), f"192.0.2.7, {BALANCER}", "192.0.2.7"),
-    (("203.0.113.9, 192.0.2.7",), f"203.0.113.9, 192.0.2.7, {BALANCER}", "192.0.2.7"),
-    (("203.0.113.9", "192.0.2.7"), f"203.0.113.9, 192.0.2.7, {BALANCER}", "192.0.2.7"),
-    (("192.0.2.7, 10.1.1.1",), f"192.0.2.7, 10.1.1.1, {BALANCER}", "192.0.2.7"),
-    (("192.0.2.7,fd99::1 ,10.1.1.1",), f"192.0.2.7, fd99::1, 10.1.1.1, {BALANCER}", "192.0.2.7"),
-    (("2001:DB8::7",), f"2001:DB8::7, {BALANCER}", "2001:db8::7"),
-    (("10.1.1.1",), f"10.1.1.1, {BALANCER}", BALANCER),
+    # X-Forwarded-For as it comes (None: not at all), as it goes before the balancer's own address, who is the client
+    (None, "", None),
+    (("192.0.2.7",), "192.0.2.7", "192.0.2.7"),
+    (("203.0.113.9, 192.0.2.7",), "203.0.113.9, 192.0.2.7", "192.0.2.7"),
+    (("203.0.113.9", "192.0.2.7"), "203.0.113.9, 192.0.2.7", "192.0.2.7"),
+    (("192.0.2.7, 10.1.1.1",), "192.0.2.7, 10.1.1.1", "192.0.2.7"),
+    (("192.0.2.7,fd99::1 ,10.1.1.1",), "192.0.2.7, fd99::1, 10.1.1.1", "192.0.2.7"),
+    (("2001:DB8::7",), "2001:db8::7", "2001:db8::7"),
+    (("10.1.1.1",), "10.1.1.1", None),
+    # with ports and brackets (Azure, an ALB that is told to)
+    (("203.0.113.7:4711",), "203.0.113.7", "203.0.113.7"),
+    (("[2001:db8::1]:4711",), "2001:db8::1", "2001:db8::1"),
+    (("[2001:db8::1]",), "2001:db8::1", "2001:db8::1"),
+    (("1.1.1.1, 203.0.113.7:4711, 10.1.1.1:80",), "1.1.1.1, 203.0.113.7, 10.1.1.1", "203.0.113.7"),
+    (("[fe80::7%eth0]:80",), "fe80::7", "fe80::7"),
     # as a dual-stack proxy writes it
-    (("192.0.2.7, ::ffff:10.1.1.1",), f"192.0.2.7, ::ffff:10.1.1.1, {BALANCER}", "192.0.2.7"),
-    (("::ffff:192.0.2.7",), f"::ffff:192.0.2.7, {BALANCER}", "192.0.2.7"),
-    (("fe80::7%eth0",), f"fe80::7%eth0, {BALANCER}", "fe80::7"),
-    # what is no address ends the search: what stands before it may be anybody's
-    (("192.0.2.7, unknown",), f"192.0.2.7, unknown, {BALANCER}", BALANCER),
-    (("192.0.2.7:5555",), f"192.0.2.7:5555, {BALANCER}", BALANCER),
-    (("1.1.1.1, x, 10.1.1.1",), f"1.1.1.1, x, 10.1.1.1, {BALANCER}", BALANCER),
-    (("\xff",), f"\xff, {BALANCER}", BALANCER),
+    (("192.0.2.7, ::ffff:10.1.1.1",), "192.0.2.7, 10.1.1.1", "192.0.2.7"),
+    (("::ffff:192.0.2.7",), "192.0.2.7", "192.0.2.7"),
+    (("[::ffff:192.0.2.7]:80",), "192.0.2.7", "192.0.2.7"),
+    (("fe80::7%eth0",), "fe80::7", "fe80::7"),
+    # who is hidden ends the search: what stands before may be anybody's
+    (("192.0.2.7, unknown",), "192.0.2.7, unknown", None),
+    (("192.0.2.7, Unknown, 10.1.1.1",), "192.0.2.7, unknown, 10.1.1.1", None),
+    # what is no node ends the chain: it is not the word of any proxy
+    (("1.1.1.1, x, 10.1.1.1",), "10.1.1.1", None),
+    (("1.1.1.1, x, 192.0.2.7",), "192.0.2.7", "192.0.2.7"),
+    (("192.0.2.7, x",), "", None),
+    (("192.0.2.7:99999",), "", None),
+    (("192.0.2.7:",), "", None),
+    (("010.1.1.1",), "", None),
+    (("[192.0.2.7]",), "192.0.2.7", "192.0.2.7"),
+    (("\xff",), "", None),
+    (('"192.0.2.7"',), "", None),
     # RFC 9110 section 5.6.1.2: empty list members are none
-    (("",), BALANCER, BALANCER),
-    (("192.0.2.7, ,",), f"192.0.2.7, {BALANCER}", "192.0.2.7"),
+    (("",), "", None),
+    (("192.0.2.7, ,",), "192.0.2.7", "192.0.2.7"),
 ]
 
 
 @pytest.mark.parametrize(("values", "chain", "client"), CHAINS)
-def test_a_proxys_chain_is_kept_and_continued(values: tuple[str, ...] | None, chain: str, client: str) -> None:
+def test_a_proxys_chain_is_read_and_continued(values: tuple[str, ...] | None, chain: str, client: str | None) -> None:
     of = peer(BALANCER)
     head = asked(*(("X-Forwarded-For", value) for value in values or ()))
     fields = told(of, head)
-    assert fields["X-Forwarded-For"] == chain
-    assert fields["X-Real-Ip"] == client
-    assert of.client(head) == client
+    assert fields["X-Forwarded-For"] == ", ".join(filter(None, [chain, BALANCER]))
+    assert fields["X-Real-Ip"] == (client or BALANCER)
+    assert of.client(head) == (ip_address(client) if client else None)
+    assert nodes(fields["Forwarded"]) == fields["X-Forwarded-For"].split(", "), "both lists tell one story"
+
+
+def nodes(forwarded: str) -> list[str]:
+    """Whom Forwarded names, as X-Forwarded-For would."""
+    return [
+        element.partition(";")[0].removeprefix("for=").strip('"').removeprefix("[").removesuffix("]")
+        for element in forwarded.split(", ")
+    ]
+
+
+def test_a_chain_is_bounded() -> None:
+    members = [f"203.0.{number // 256}.{number % 256}" for number in range(1000)]
+    fields = told(
+        peer(BALANCER),
+        asked(("X-Forwarded-For", ", ".join(members[:500])), ("X-Forwarded-For", ", ".join(members[500:]))),
+    )
+    assert fields["X-Forwarded-For"].split(", ") == [*members[-MAX_HOPS:], BALANCER], "the nearest are kept"
+    assert len(nodes(fields["Forwarded"])) == MAX_HOPS + 1
+    elements = ", ".join(f"for={member}" for member in members[:400])
+    assert len(nodes(told(peer(BALANCER), asked(("Forwarded", elements)))["Forwarded"])) == MAX_HOPS + 1
+
+
+OURS = f'for={BALANCER};host="{HOST}";proto=https'
+VISITOR = f"for=203.0.113.7;host={HOST};proto=https"
+"""The element of a client that the balancer has named, with what it has said about scheme and host."""
+
+STORIES = [
+    # X-Forwarded-For, Forwarded; what the app is told by Forwarded
+    # A balancer that writes X-Forwarded-For only: what comes in Forwarded is the visitor's, whatever it says.
+    ("203.0.113.7", "for=127.0.0.1", f"{VISITOR}, {OURS}"),
+    ("203.0.113.7", "for=203.0.113.7", f"{VISITOR}, {OURS}"),
+    ("203.0.113.7", "for=203.0.113.7;host=evil.test;proto=http", f"{VISITOR}, {OURS}"),
+    ("203.0.113.7", "for=127.0.0.1;host=evil.test, for=203.0.113.7", f"{VISITOR}, {OURS}"),
+    ("203.0.113.7", f"for=203.0.113.7, for={BALANCER}", f"{VISITOR}, {OURS}"),
+    ("203.0.113.7", 'for=6.6.6.6;by="', f"{VISITOR}, {OURS}"),
+    ("127.0.0.1, 203.0.113.7", "for=127.0.0.1;host=evil.test, for=203.0.113.7", f"for=127.0.0.1, {VISITOR}, {OURS}"),
+    ("203.0.113.7, 10.1.1.1", None, f"{VISITOR}, for=10.1.1.1, {OURS}"),
+    ("10.1.1.1", None, f"for=10.1.1.1;host={HOST};proto=https, {OURS}"),
+    ("6.6.6.6, unknown", None, f"for=6.6.6.6, for=unknown;host={HOST};proto=https, {OURS}"),
+    ("2001:db8::1", None, f'for="[2001:db8::1]";host={HOST};proto=https, {OURS}'),
+    # A proxy that writes Forwarded only, or whose X-Forwarded-For is nobody's word.
+    (None, "for=203.0.113.7;proto=https", f"for=203.0.113.7;proto=https, {OURS}"),
+    (None, "For=203.0.113.7; PROTO=https ;by=_x", f"for=203.0.113.7;proto=https;by=_x, {OURS}"),
+    (None, "for=127.0.0.1;host=evil.test;proto=http, for=203.0.113.7", f"for=127.0.0.1, for=203.0.113.7, {OURS}"),
+    ("nonsense", "for=203.0.113.7", f"for=203.0.113.7, {OURS}"),
+    ("", "for=203.0.113.7", f"for=203.0.113.7, {OURS}"),
+    (None, 'for="[2001:DB8::1]:4711"', f'for="[2001:db8::1]", {OURS}'),
+    (None, 'for="203.0.113.7:4711";by=203.0.113.43', f"for=203.0.113.7;by=203.0.113.43, {OURS}"),
+    (None, 'for=_gazonk;by="[2001:db8::9]"', f'for=_gazonk;by="[2001:db8::9]", {OURS}'),
+    (None, "for=unknown, for=10.1.1.1", f"for=unknown, for=10.1.1.1, {OURS}"),
+    (None, "proto=https", f"for=unknown;proto=https, {OURS}"),
+    (None, r'for=203.0.113.7;x="a\"b\\c, for=6.6.6.6"', rf'for=203.0.113.7;x="a\"b\\c, for=6.6.6.6", {OURS}'),
+    # What does not parse is not there, and nothing that stands before it.
+    (None, 'for=6.6.6.6;by="', OURS),
+    (None, 'for=6.6.6.6;by=", for=203.0.113.7', f"for=203.0.113.7, {OURS}"),
+    (None, 'for=6.6.6.6;by=", for="[2001:db8::1]"', f'for="[2001:db8::1]", {OURS}'),
+    (None, 'for=6.6.6.6;by="\\", for=203.0.113.7', f"for=203.0.113.7, {OURS}"),
+    (None, "for=1.1.1.1, for=6.6.6.6 x, for=203.0.113.7", f"for=203.0.113.7, {OURS}"),
+    (None, "for=6.6.6.6;for=127.0.0.1, for=203.0.113.7", f"for=203.0.113.7, {OURS}"),
+    (None, "for=203.0.113.7, for=", OURS),
+    (None, "for=nonsense", OURS),
+    (None, "for", OURS),
+    (None, "for=2001:db8::1", OURS),
+    (None, ";;,, ,for=203.0.113.7;", f"for=203.0.113.7, {OURS}"),
+    (None, "for=203.0.113.7;host=<script>;proto=1x;by=[", OURS),
+    (None, 'for=203.0.113.7;host="<script>";proto=1x;by="["', f"for=203.0.113.7, {OURS}"),
+]
+
+
+@pytest.mark.parametrize(("chain", "forwarded", "expected"), STORIES)
+def test_both_lists_tell_one_story(chain: str | None, forwarded: str | None, expected: str) -> None:
+    claims = [("X-Forwarded-For", chain)] * (chain is not None) + [("Forwarded", forwarded)] * (forwarded is not None)
+    fields = told(peer(BALANCER), asked(*claims))
+    assert fields["Forwarded"] == expected
+    assert fields["X-Forwarded-Host"] == HOST
+    assert told(peer(STRANGER), asked(*claims)) == told(peer(STRANGER), asked())
+
+
+def test_each_line_of_forwarded_is_read_for_itself() -> None:
+    """An open quote in a visitor's line does not swallow the balancer's."""
+    head = asked(("Forwarded", 'for=6.6.6.6;by="'), ("forwarded", "for=203.0.113.7"))
+    assert told(peer(BALANCER), head)["Forwarded"] == f"for=203.0.113.7, {OURS}"
+
+
+def test_a_forwarded_that_is_believed_says_scheme_and_host() -> None:
+    of = peer(BALANCER, b"http")
+    head = asked(
+        (
+            "Forwarded",
+            'for=6.6.6.6;host=evil.test, for=203.0.113.7;proto=HTTPS;host="shop.example:8443", for=10.1.1.1;proto=http',
+        )
+    )
+    fields = told(of, head)
+    assert str(of.client(head)) == "203.0.113.7"
+    assert (fields["X-Forwarded-Proto"], fields["X-Forwarded-Host"], fields["X-Forwarded-Port"]) == (
+        "https",
+        "shop.example:8443",
+        "8443",
+    )
+    assert fields["X-Forwarded-For"] == f"6.6.6.6, 203.0.113.7, 10.1.1.1, {BALANCER}"
+    assert fields["Forwarded"] == (
+        'for=6.6.6.6, for=203.0.113.7;proto=HTTPS;host="shop.example:8443", for=10.1.1.1;proto=http, '
+        f'for={BALANCER};host="shop.example:8443";proto=https'
+    )
+
+
+BALANCERS = [
+    # name; what it sends for a visitor 203.0.113.7 who has sent his own claims; scheme, host, port as the app is told
+    (
+        "AWS ALB",
+        [
+            ("X-Forwarded-For", "6.6.6.6, 203.0.113.7"),
+            ("X-Forwarded-Proto", "https"),
+            ("X-Forwarded-Port", "443"),
+            ("Forwarded", "for=127.0.0.1;host=evil.test"),
+            ("X-Forwarded-Host", HOST),
+        ],
+        ("https", HOST, "443"),
+    ),
+    (
+        "AWS ALB with client ports",
+        [("X-Forwarded-For", "203.0.113.7:52411"), ("X-Forwarded-Proto", "https"), ("X-Forwarded-Port", "443")],
+        ("https", HOST, "443"),
+    ),
+    (
+        "Google",
+        [("X-Forwarded-For", "6.6.6.6,203.0.113.7,10.9.9.9"), ("X-Forwarded-Proto", "https"), ("Via", "1.1 google")],
+        ("https", HOST, "443"),
+    ),
+    (
+        "Azure Application Gateway",
+        [
+            ("X-Forwarded-For", "203.0.113.7:4711"),
+            ("X-Forwarded-Proto", "https"),
+            ("X-Forwarded-Port", "443"),
+            ("X-Original-Host", HOST),
+        ],
+        ("https", HOST, "443"),
+    ),
+    (
+        "HAProxy, option forwardfor and add-header",
+        [
+            ("X-Forwarded-For", "6.6.6.6"),
+            ("X-Forwarded-Proto", "http"),
+            ("X-Forwarded-Proto", "https"),
+            ("X-Forwarded-For", "203.0.113.7"),
+        ],
+        ("https", HOST, "443"),
+    ),
+    (
+        "HAProxy, option forwarded",
+        [("Forwarded", f'proto=https;host="{HOST}";for=203.0.113.7')],
+        ("https", HOST, "443"),
+    ),
+    (
+        "nginx, $proxy_add_x_forwarded_for",
+        [
+            ("X-Real-IP", "203.0.113.7"),
+            ("X-Forwarded-For", "6.6.6.6, 203.0.113.7"),
+            ("X-Forwarded-Proto", "https"),
+            ("X-Forwarded-Host", "shop.example"),
+        ],
+        ("https", "shop.example", "443"),
+    ),
+    (
+        "Traefik",
+        [
+            ("X-Forwarded-For", "203.0.113.7"),
+            ("X-Forwarded-Host", "shop.example:8443"),
+            ("X-Forwarded-Port", "8443"),
+            ("X-Forwarded-Proto", "wss"),
+            ("X-Forwarded-Server", "traefik-1"),
+            ("X-Real-Ip", "203.0.113.7"),
+        ],
+        ("http", "shop.example:8443", "8443"),
+    ),
+    (
+        "Caddy",
+        [("X-Forwarded-For", "203.0.113.7"), ("X-Forwarded-Host", "shop.example"), ("X-Forwarded-Proto", "https")],
+        ("https", "shop.example", "443"),
+    ),
+    (
+        "Envoy",
+        [
+            ("X-Forwarded-For", "203.0.113.7,10.1.1.1"),
+            ("X-Forwarded-Proto", "https"),
+            ("X-Envoy-External-Address", "203.0.113.7"),
+        ],
+        ("https", HOST, "443"),
+    ),
+    (
+        "Cloudflare before another proxy",
+        [
+            ("X-Forwarded-For", "203.0.113.7, 10.1.1.1"),
+            ("X-Forwarded-Proto", "https"),
+            ("CF-Connecting-IP", "203.0.113.7"),
+            ("CF-Visitor", '{"scheme":"https"}'),
+        ],
+        ("https", HOST, "443"),
+    ),
+    (
+        "Apache before Apache",
+        [
+            ("X-Forwarded-For", "203.0.113.7, 10.1.1.1"),
+            ("X-Forwarded-Host", "evil.test, shop.example, inner.example"),
+            ("X-Forwarded-Server", "a.example, b.example"),
+        ],
+        ("http", "shop.example", "80"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "expected"), [row[1:] for row in BALANCERS], ids=[row[0] for row in BALANCERS])
+def test_balancers_as_they_are(fields: list[tuple[str, str]], expected: tuple[str, str, str]) -> None:
+    """They end TLS and speak plain HTTP to us."""
+    of, head = peer(BALANCER, b"http"), asked(*fields)
+    goes = told(of, head)
+    assert str(of.client(head)) == goes["X-Real-Ip"] == "203.0.113.7"
+    assert (goes["X-Forwarded-Proto"], goes["X-Forwarded-Host"], goes["X-Forwarded-Port"]) == expected
+    assert goes["Forwarded"].endswith(f', for={BALANCER};host="{expected[1]}";proto={expected[0]}')
+    assert "evil" not in str(goes)
+    assert "X-Forwarded-Server" not in goes
 
 
 HOSTS = [
-    # X-Forwarded-Host as it comes; as it goes, the port, and host in Forwarded
+    # X-Forwarded-Host as it comes; as it goes, and the port
     ("shop.example", "shop.example", "443"),
     ("shop.example:8443", "shop.example:8443", "8443"),
-    ("shop.example, other.example", "shop.example", "443"),
     ("[2001:db8::1]:8443", "[2001:db8::1]:8443", "8443"),
+    ("8080", "8080", "443"),
+    # the last member is the balancer's own word
+    ("evil.test, shop.example", "shop.example", "443"),
     # what is no host and port is not believed, least of all inside quotes
     ("", HOST, "443"),
     ('a";for=127.0.0.1;host="b', HOST, "443"),
@@ -177,23 +419,32 @@ HOSTS = [
     ("shop.example/path", HOST, "443"),
     ("shop example", HOST, "443"),
     ("<script>", HOST, "443"),
+    ("shop.example:0", HOST, "443"),
+    ("shop.example:99999", HOST, "443"),
+    ("shop.example:", "shop.example:", "443"),
 ]
 
 
 @pytest.mark.parametrize(("value", "host", "port"), HOSTS)
 def test_a_proxys_host_is_taken_if_it_is_one(value: str, host: str, port: str) -> None:
-    fields = told(peer(BALANCER), asked(("X-Forwarded-Host", value)))
+    fields = told(peer(BALANCER), asked(("X-Forwarded-Host", value), ("X-Forwarded-Port", "1")))
     assert fields["X-Forwarded-Host"] == host
-    assert fields["X-Forwarded-Port"] == port
+    assert fields["X-Forwarded-Port"] == port, "the host's own, whatever X-Forwarded-Port says"
     assert fields["Forwarded"] == f'for={BALANCER};host="{host}";proto=https'
+
+
+def test_a_host_field_with_a_port_that_does_not_exist_makes_none() -> None:
+    assert told(peer(STRANGER), asked(host=f"{HOST}:99999"))["X-Forwarded-Port"] == "443"
 
 
 SCHEMES = [
     (("https",), "https"),
     (("http",), "http"),
     (("HTTPS",), "https"),
-    (("https, http",), "https"),
-    (("https", "http"), "https"),
+    # the last member is the balancer's own word
+    (("http, https",), "https"),
+    (("http", "https"), "https"),
+    (("https", "http"), "http"),
     (("",), "http"),
     (("wss",), "http"),
     (("javascript",), "http"),
@@ -210,9 +461,19 @@ def test_a_proxys_scheme_is_http_or_https(values: tuple[str, ...], scheme: str) 
     assert fields["Forwarded"].endswith(f";proto={scheme}")
 
 
-def test_a_proxys_forwarded_is_kept_and_continued() -> None:
-    fields = told(peer(BALANCER), asked(("Forwarded", "for=192.0.2.7;proto=https"), ("forwarded", "for=10.1.1.1")))
-    assert fields["Forwarded"] == f'for=192.0.2.7;proto=https, for=10.1.1.1, for={BALANCER};host="{HOST}";proto=https'
+def test_a_scheme_is_the_word_of_the_proxy_that_met_the_client() -> None:
+    """Two proxies that append: the outer one met the client over TLS, the inner one the outer one over plain HTTP."""
+    claims = (("X-Forwarded-For", "6.6.6.6, 203.0.113.7, 10.1.1.1"), ("X-Forwarded-Proto", "http, https, http"))
+    assert told(peer(BALANCER, b"http"), asked(*claims))["X-Forwarded-Proto"] == "https"
+
+
+def test_a_story_is_no_longer_told_than_it_is_true() -> None:
+    """On one connection of a balancer come many visitors, with the same names and others."""
+    of = peer(BALANCER)
+    for visitor in ("203.0.113.7", "203.0.113.8", "203.0.113.7"):
+        for host in ("a.example.dev", "b.example.dev"):
+            fields = told(of, asked(("X-Forwarded-For", visitor), host=host))
+            assert (fields["X-Real-Ip"], fields["X-Forwarded-Host"]) == (visitor, host)
 
 
 # --- the request id -----------------------------------------------------------------------------------------------
@@ -245,20 +506,20 @@ def test_a_proxys_request_id_is_taken_if_it_is_harmless(values: tuple[str, ...],
 
 # --- loops --------------------------------------------------------------------------------------------------------
 
-OURS = VIA.decode()
+OWN_VIA = VIA.decode()
 VIAS = [
     # Via as it comes, as it goes on (None: a loop)
-    ((), OURS),
-    (("1.0 fred, 1.1 p.example",), f"1.0 fred, 1.1 p.example, {OURS}"),
-    (("1.1 fred", "HTTP/2 ginger"), f"1.1 fred, HTTP/2 ginger, {OURS}"),
-    (("",), OURS),
-    ((OURS,), f"{OURS}, {OURS}"),
-    ((", ".join([OURS] * (MAX_HOPS - 1)),), ", ".join([OURS] * MAX_HOPS)),
-    ((", ".join([OURS] * MAX_HOPS),), None),
-    ((OURS,) * MAX_HOPS, None),
-    (("1.1 GATEWAY",) * MAX_HOPS, None),
-    ((", 1.1 fred, ".join([OURS] * MAX_HOPS),), None),
-    (("1.1 gateway2",) * MAX_HOPS, ", ".join(["1.1 gateway2"] * MAX_HOPS + [OURS])),
+    ((), OWN_VIA),
+    (("1.0 fred, 1.1 p.example",), f"1.0 fred, 1.1 p.example, {OWN_VIA}"),
+    (("1.1 fred", "HTTP/2 ginger"), f"1.1 fred, HTTP/2 ginger, {OWN_VIA}"),
+    (("",), OWN_VIA),
+    ((OWN_VIA,), f"{OWN_VIA}, {OWN_VIA}"),
+    ((", ".join([OWN_VIA] * (MAX_VIAS - 1)),), ", ".join([OWN_VIA] * MAX_VIAS)),
+    ((", ".join([OWN_VIA] * MAX_VIAS),), None),
+    ((OWN_VIA,) * MAX_VIAS, None),
+    (("1.1 GATEWAY",) * MAX_VIAS, None),
+    ((", 1.1 fred, ".join([OWN_VIA] * MAX_VIAS),), None),
+    (("1.1 gateway2",) * MAX_VIAS, ", ".join(["1.1 gateway2"] * MAX_VIAS + [OWN_VIA])),
 ]
 
 
@@ -278,11 +539,11 @@ def test_a_request_that_goes_round_is_noticed_after_so_many_hops() -> None:
     """Each hop writes what the next one reads, as it would through an app that proxies back to us."""
     head, hops = asked(), 0
     with pytest.raises(GatewayError):
-        while hops <= MAX_HOPS:
+        while hops <= MAX_VIAS:
             octets = serialize.request_head(head, head.authority, peer(STRANGER).added(head), b"r-1")
             head = parse_request_head(octets, HeadLimits())
             hops += 1
-    assert hops == MAX_HOPS
+    assert hops == MAX_VIAS
 
 
 # --- addresses ----------------------------------------------------------------------------------------------------
@@ -308,3 +569,13 @@ def test_trust_is_by_address() -> None:
     assert not peer("11.0.0.1").trusted
     assert not peer(STRANGER).trusted
     assert not Peer(ip_address(BALANCER), b"http").trusted
+
+
+def test_long_stories_are_not_kept() -> None:
+    """A visitor can make each one different, and as long as a head may be."""
+    of = peer(BALANCER)
+    of.added(asked(("X-Forwarded-For", "203.0.113.7")))
+    before = forwarded._remembered.cache_info().currsize
+    for number in range(20):
+        of.added(asked(("X-Forwarded-For", f"{number}, " * 100 + "203.0.113.7")))
+    assert forwarded._remembered.cache_info().currsize == before
