@@ -13,6 +13,8 @@ import sys
 
 SPARE = 128
 """Of the limit, or an eighth of it if that is less: never taken by connections that only wait."""
+BASE = 32
+"""What is spared at least, or half of the limit: a worker without connections has 18 (measured), and then looks."""
 PER_CONNECTION = 2
 """Downstream's and the app's."""
 
@@ -26,7 +28,7 @@ def limit() -> int:
 def for_connections() -> int:
     """What connections may have of it."""
     most = limit()
-    return most - min(SPARE, most // 8)
+    return most - max(min(SPARE, most // 8), min(BASE, most // 2))
 
 
 def for_downstream() -> int:

@@ -185,6 +185,13 @@ async def test_accepting_without_a_descriptor_gives_up_the_oldest(gateway: Gatew
     assert not apps[-1].connections[0].end
 
 
+@pytest.mark.parametrize(("limit", "connections"), [(40, 20), (64, 32), (200, 168), (1024, 896), (20_000, 19_872)])
+def test_some_are_kept_for_what_is_no_connection(limit: int, connections: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker has 18 before the first visitor."""
+    monkeypatch.setattr(descriptors, "limit", lambda: limit)
+    assert descriptors.for_connections() == connections
+
+
 @pytest.mark.parametrize("hard", [100, 1024, 20_000])
 def test_what_does_not_fit_is_said(hard: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(descriptors, "limit", lambda: hard)
