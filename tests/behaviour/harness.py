@@ -570,12 +570,12 @@ def _describe(context: dict[str, Any]) -> str:
     return "".join([f"{context}\n", *lines])
 
 
-def listening_socket(kernel_buffer: int = 0, backlog: int = 1024) -> socket.socket:
+def listening_socket(kernel_buffer: int = 0) -> socket.socket:
     sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
     sock.setblocking(False)
     _set_buffers(sock, kernel_buffer)
     sock.bind((LOOPBACK, 0))
-    sock.listen(backlog)
+    sock.listen(1024)
     return sock
 
 

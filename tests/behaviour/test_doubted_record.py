@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 from ipaddress import IPv6Address, IPv6Network
 
 from gateway.directory.sandbox import Sandbox
-from tests.behaviour.harness import LOOPBACK, OK, SANDBOX, OpenGateway, answering, get, listening_socket
+from tests.behaviour.harness import LOOPBACK, OK, SANDBOX, OpenGateway, answering, get
+from tests.support.ports import silent_port
 
 FOR_LONG = {"ttl": 3600.0}
 
@@ -14,22 +14,14 @@ FOR_LONG = {"ttl": 3600.0}
 async def test_silence(open_gateway: OpenGateway) -> None:
     """The machine is gone and the record was about to say so."""
     gateway = await open_gateway(upstream={"connect_timeout": 0.2}, directory=FOR_LONG)
-    full = listening_socket(backlog=0)
-    filling = [socket.socket(socket.AF_INET6, socket.SOCK_STREAM) for _ in range(4)]
-    for sock in filling:
-        sock.setblocking(False)
-        sock.connect_ex(full.getsockname())
-    try:
+    with silent_port() as port:
         browser = await gateway.connect()
-        request = b"GET / HTTP/1.1\r\nHost: %d-box.sandbox.localhost\r\n\r\n" % full.getsockname()[1]
+        request = b"GET / HTTP/1.1\r\nHost: %d-box.sandbox.localhost\r\n\r\n" % port
         browser.send(request)
         assert (await browser.answer()).reason == b"connection_timeout"
         gateway.table.table.clear()
         browser.send(request)
         assert (await browser.answer()).reason == b"destination_not_found"
-    finally:
-        for sock in [full, *filling]:
-            sock.close()
 
 
 async def test_no_route(open_gateway: OpenGateway) -> None:

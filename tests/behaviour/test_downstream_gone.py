@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 
 import pytest
 
-from tests.behaviour.harness import App, Gateway, OpenGateway, TlsSides, Wire, get, listening_socket, until
+from tests.behaviour.harness import App, Gateway, OpenGateway, TlsSides, Wire, get, until
+from tests.support.ports import silent_port
 
 both = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 LEAVING = pytest.mark.parametrize("how", ["close", "reset"])
@@ -101,16 +101,9 @@ async def test_inside_the_request(gateway: Gateway, app: App, how: str, tls: boo
 @LEAVING
 async def test_while_dialing(open_gateway: OpenGateway, how: str) -> None:
     gateway = await open_gateway(upstream={"connect_timeout": 60.0})
-    full = listening_socket(backlog=0)
-    filling = [socket.socket(socket.AF_INET6, socket.SOCK_STREAM) for _ in range(4)]
-    for sock in filling:
-        sock.setblocking(False)
-        sock.connect_ex(full.getsockname())
-    try:
+    with silent_port() as port:
         browser = await gateway.connect()
-        browser.send(
-            b"POST / HTTP/1.1\r\nHost: %d-box.sandbox.localhost\r\nContent-Length: 5\r\n\r\n" % full.getsockname()[1]
-        )
+        browser.send(b"POST / HTTP/1.1\r\nHost: %d-box.sandbox.localhost\r\nContent-Length: 5\r\n\r\n" % port)
         await until(lambda: gateway.edge.exchanges, "the exchange begins")
         await gateway.settled()
         assert len(gateway.edge.tasks) == 1  # the dial
@@ -120,9 +113,6 @@ async def test_while_dialing(open_gateway: OpenGateway, how: str) -> None:
         assert not gateway.edge.exchanges
         (record,) = gateway.log
         assert (record.status, record.reason) == (499, "downstream_closed")
-    finally:
-        for sock in [full, *filling]:
-            sock.close()
 
 
 async def test_a_request_sent_and_half_closed_before_the_app_was_reached(gateway: Gateway, app: App) -> None:

@@ -20,7 +20,8 @@ import pytest
 from gateway.directory.sandbox import DirectoryError, Sandbox
 from gateway.errors import Blame, Reason
 from gateway.problems.problem import Problem
-from tests.behaviour.harness import SANDBOX, App, Gateway, Message, OpenGateway, Wire, get, listening_socket, until
+from tests.behaviour.harness import SANDBOX, App, Gateway, Message, OpenGateway, Wire, get, until
+from tests.support.ports import silent_port
 
 DOMAIN = b"sandbox.localhost"
 HOSTILE = b"<img src=x onerror=alert(1)>"
@@ -255,18 +256,9 @@ def ipv4_socket() -> socket.socket:
 @scene(Reason.CONNECTION_TIMEOUT)
 async def connection_timeout(scene: Scene) -> Wire:
     await scene.start(upstream={"connect_timeout": 0.2})
-    # A listener whose queue is full: the kernel drops what else comes.
-    full = listening_socket(backlog=0)
-    filling = [socket.socket(socket.AF_INET6, socket.SOCK_STREAM) for _ in range(4)]
-    for sock in filling:
-        sock.setblocking(False)
-        sock.connect_ex(full.getsockname())
-    try:
-        browser = await scene.send(b"%d-box.%b" % (full.getsockname()[1], DOMAIN))
+    with silent_port() as port:
+        browser = await scene.send(b"%d-box.%b" % (port, DOMAIN))
         await browser.wait(lambda: bool(browser.unread), "an answer")
-    finally:
-        for sock in (full, *filling):
-            sock.close()
     return browser
 
 

@@ -34,7 +34,7 @@ from tests.behaviour.harness import (
     post,
     until,
 )
-from tests.support.ports import alone
+from tests.support.ports import alone, silent_port
 
 WARM_UP, ROUNDS = 3, 20
 SOURCES = Path(gateway.__file__).parent
@@ -146,11 +146,9 @@ async def refused_many_at_once(stage: Stage) -> None:
 
 @kind(upstream={"connect_timeout": 0.02})
 async def timed_out(stage: Stage) -> None:
-    with listening_socket(backlog=0) as full:
-        filling = await stage.gateway.connect_to(full.getsockname()[1])
-        request = b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % stage.host(full.getsockname()[1])
+    with silent_port() as port:
+        request = b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % stage.host(port)
         await stage.refused(request, b"connection_timeout")
-        filling.reset()
 
 
 @kind(upstream={"allow": (IPv6Network("ff00::/8"),)})
@@ -172,13 +170,11 @@ async def too_many_exchanges(stage: Stage) -> None:
 
 @kind(upstream={"connect_timeout": 60.0})
 async def left_while_dialing(stage: Stage) -> None:
-    with listening_socket(backlog=0) as full:
-        filling = await stage.gateway.connect_to(full.getsockname()[1])
-        browser = await stage.ask(b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % stage.host(full.getsockname()[1]))
+    with silent_port() as port:
+        browser = await stage.ask(b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % stage.host(port))
         await until(lambda: stage.gateway.edge.exchanges, "the exchange begins")
         browser.reset()
         await until(lambda: not stage.gateway.edge.exchanges, "the exchange is over")
-        filling.reset()
 
 
 # --- finding it -------------------------------------------------------------------------------------------------------

@@ -16,7 +16,8 @@ from gateway.directory.sandbox import Sandbox
 from gateway.upstream.pool import Key, Pool
 from gateway.upstream.refusals import DIALS, WINDOW
 from gateway.upstream.turns import AT_ONCE
-from tests.behaviour.harness import DOMAIN, OK, SANDBOX, Gateway, OpenGateway, Script, Wire, get, listening_socket
+from tests.behaviour.harness import DOMAIN, OK, SANDBOX, Gateway, OpenGateway, Script, Wire, get
+from tests.support.ports import silent_port
 
 CROWD = 200
 
@@ -136,15 +137,12 @@ async def test_a_crowd_whose_connections_have_grown_stale(gateway: Gateway, dial
 
 async def test_a_crowd_at_a_sandbox_that_is_silent(open_gateway: OpenGateway, dials: Dials) -> None:
     gateway = await open_gateway(upstream={"connect_timeout": 1.0})
-    with listening_socket(backlog=0) as full:
-        filling = [await gateway.connect_to(full.getsockname()[1])]
-        host = b"%d-%b.%b" % (full.getsockname()[1], SANDBOX.encode(), DOMAIN.encode())
+    with silent_port() as port:
+        host = b"%d-%b.%b" % (port, SANDBOX.encode(), DOMAIN.encode())
         browsers = await crowd(gateway, b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % host)
         await all_hear(browsers, b"connection_timeout")
         assert 0 < len(dials) < CROWD / 2
         assert len(dials) % AT_ONCE == 0 or len(dials) < AT_ONCE
-        for wire in filling:
-            wire.reset()
 
 
 async def test_all_of_a_crowd_hear_what_listens_on_ipv4_only(gateway: Gateway, dials: Dials) -> None:
@@ -166,9 +164,8 @@ async def test_each_of_a_crowd_gets_a_connection_from_an_app_that_lives(gateway:
 
 async def test_who_leaves_while_a_crowd_waits_is_not_waited_for(open_gateway: OpenGateway, dials: Dials) -> None:
     gateway = await open_gateway(upstream={"connect_timeout": 60.0})
-    with listening_socket(backlog=0) as full:
-        filling = [await gateway.connect_to(full.getsockname()[1])]
-        host = b"%d-%b.%b" % (full.getsockname()[1], SANDBOX.encode(), DOMAIN.encode())
+    with silent_port() as port:
+        host = b"%d-%b.%b" % (port, SANDBOX.encode(), DOMAIN.encode())
         browsers = await crowd(gateway, b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % host, 3 * AT_ONCE)
         await gateway.settled()
         assert len(dials) == AT_ONCE
@@ -177,5 +174,5 @@ async def test_who_leaves_while_a_crowd_waits_is_not_waited_for(open_gateway: Op
         await gateway.settled()
         await gateway.settled()
         assert len(dials) == 2 * AT_ONCE, "others have their turn"
-        for wire in (*browsers, *filling):
-            wire.reset()
+        for browser in browsers:
+            browser.reset()

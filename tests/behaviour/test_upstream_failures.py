@@ -19,9 +19,9 @@ from tests.behaviour.harness import (
     Script,
     Wire,
     get,
-    listening_socket,
     until,
 )
+from tests.support.ports import silent_port
 
 HOW = {"close": "closed", "reset": "reset"}
 
@@ -144,21 +144,12 @@ async def test_a_port_that_is_denied(open_gateway: OpenGateway) -> None:
 
 
 async def test_no_answer_to_the_dial(open_gateway: OpenGateway) -> None:
-    """A listener whose queue is full drops what knocks; Linux keeps one more than the backlog says."""
     gateway = await open_gateway(upstream={"connect_timeout": 0.2})
-    full = listening_socket(backlog=0)
-    filling = [socket.socket(socket.AF_INET6, socket.SOCK_STREAM) for _ in range(4)]
-    for sock in filling:
-        sock.setblocking(False)
-        sock.connect_ex(full.getsockname())
-    try:
+    with silent_port() as port:
         browser = await gateway.connect()
-        browser.send(b"GET / HTTP/1.1\r\nHost: %d-box.sandbox.localhost\r\n\r\n" % full.getsockname()[1])
+        browser.send(b"GET / HTTP/1.1\r\nHost: %d-box.sandbox.localhost\r\n\r\n" % port)
         await failed(gateway, browser, 504, b"connection_timeout")
         assert not gateway.edge.pool.connections
-    finally:
-        for sock in [full, *filling]:
-            sock.close()
 
 
 # --- not HTTP ---------------------------------------------------------------------------------------------------------

@@ -7,7 +7,11 @@ gateway then says that it listens on IPv4 only, and has reason to.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+FILLING = 4
+"""Connections; Linux keeps one more than the backlog says."""
 
 
 def alone(listen: Callable[[], socket.socket]) -> tuple[socket.socket, socket.socket]:
@@ -18,6 +22,20 @@ def alone(listen: Callable[[], socket.socket]) -> tuple[socket.socket, socket.so
         if keeper is not None:
             return sock, keeper
         sock.close()
+
+
+@contextmanager
+def silent_port() -> Iterator[int]:
+    """A port of ::1 that never answers: its listener's queue is full, and the kernel drops what else comes."""
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.socket(socket.AF_INET6, socket.SOCK_STREAM))
+        full.bind(("::1", 0))
+        full.listen(0)
+        for _ in range(FILLING):
+            sock = stack.enter_context(socket.socket(socket.AF_INET6, socket.SOCK_STREAM))
+            sock.setblocking(False)
+            sock.connect_ex(full.getsockname())
+        yield full.getsockname()[1]
 
 
 def _keeper(sock: socket.socket) -> socket.socket | None:
