@@ -190,15 +190,3 @@ def test_some_are_kept_for_what_is_no_connection(limit: int, connections: int, m
     """A worker has 18 before the first visitor."""
     monkeypatch.setattr(descriptors, "limit", lambda: limit)
     assert descriptors.for_connections() == connections
-
-
-@pytest.mark.parametrize("hard", [100, 1024, 20_000])
-def test_what_does_not_fit_is_said(hard: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(descriptors, "limit", lambda: hard)
-    fits = descriptors.for_connections() // 2
-    assert descriptors.shortage(fits) is None
-    said = descriptors.shortage(hard)
-    assert said is not None
-    assert f"limits.connections = {hard} may need {2 * hard + 128} file descriptors" in said
-    assert f"there are {hard}: raise the limit" in said
-    assert said.endswith(f"set limits.connections = {fits}; more than these wait to be let in")
