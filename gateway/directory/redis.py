@@ -167,8 +167,10 @@ class RedisRegistry:
             except DirectoryError as error:
                 if not _answered(error):
                     witness.failed(error)
-                elif not deaf:  # not allowed to read the stream, or it is none: records may be had nevertheless
-                    log.error("%s; changes are noticed when a record is looked up anew", error)
+                else:  # not allowed to read the stream, or it is none: records may be had nevertheless
+                    witness.answered()
+                    if not deaf:
+                        log.error("%s; changes are noticed when a record is looked up anew", error)
                     deaf = True
                 await asyncio.sleep(RETRY_INTERVAL)
 
