@@ -160,7 +160,7 @@ class Edge:
         Without it newcomers wait in the kernel's queue; a limit that can be held refuses (see `admit`).
         """
         fits = descriptors.for_downstream()
-        return self.connections < fits or fits >= self.settings.limits.connections or self.draining
+        return self.connections < fits or fits >= self.settings.limits.connections
 
     def give_up(self, most: int) -> bool:
         """There is no descriptor to accept with: closes idle connections to apps, half of those that are more than the

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import select
 import socket
 import ssl
 from collections.abc import Hashable, Sequence
@@ -66,7 +67,7 @@ class Listener:
         refuse_new(self._socket)
 
     def finish(self) -> bool:
-        """Accepts what is queued, then closes. False: there was no descriptor for all of it, so ask again."""
+        """Accepts what is queued, then closes. False: there was no room for all of it, so ask again."""
         while self._accepting and not self._paused and self._accept():
             pass
         if self._accepting and self._short:
@@ -84,7 +85,9 @@ class Listener:
     def _accept(self) -> bool:
         """Accepts what is queued, up to `ACCEPTS_PER_TURN`; whether there may be more."""
         if not self.edge.has_room:
-            self._wait()
+            self._short = _is_readable(self._socket)
+            if self._short:
+                self._wait()
             return False
         for _ in range(ACCEPTS_PER_TURN):
             try:
@@ -154,6 +157,13 @@ class Listener:
             newcomer = visitor = _Visitor(edge, address, self._tls, self._refusal)
             protocol = visitor.transport
         edge.tasks.spawn(_attach(newcomer, connection, protocol), "accept")
+
+
+def _is_readable(sock: socket.socket) -> bool:
+    """Whether somebody is queued on a listening socket."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 async def _attach(newcomer: _Newcomer, connection: socket.socket, protocol: asyncio.BaseProtocol) -> None:

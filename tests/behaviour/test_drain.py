@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from gateway import descriptors
 from gateway.edge import listener as listening
 from gateway.edge.last_call import last_call, refuse_new
 from tests.behaviour.harness import OK, PATIENCE, App, Gateway, OpenGateway, Wire, answering, get, post, until
@@ -176,6 +177,28 @@ async def test_what_is_queued_waits_for_a_descriptor(gateway: Gateway, no_descri
     await closing
     assert (await waiting.answer()).body == b"ok"
     gateway.expect_complaint("not accepting for 0.05 s")
+
+
+async def test_what_is_queued_waits_until_it_can_be_served(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(descriptors, "for_connections", lambda: 2)
+    app = await gateway.app()
+    inside = await gateway.connect()
+    inside.send(get(app))
+    wire = await app.accept()
+    await wire.request()
+    queued = await gateway.connect()
+    queued.send(get(app))
+    gateway.edge.drain()
+    closing = gateway.edge.tasks.spawn(last_call([gateway.plain, gateway.secure]), "closing")
+    await until(lambda: gateway.secure._socket.fileno() < 0, "nobody is queued at this door, and it is closed")
+    assert not closing.done()
+    wire.send(OK)
+    assert (await inside.answer()).body == b"ok"
+    await closing
+    await wire.request()  # of who was queued
+    wire.send(OK)
+    assert (await queued.answer()).body == b"ok"
+    gateway.expect_complaint("1 are inside, and each may need 2 of")
 
 
 async def test_what_makes_room_for_it_is_not_the_end(gateway: Gateway, no_descriptor: list[int]) -> None:
