@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import errno
 import socket
-from ipaddress import IPv4Address, IPv6Address
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 Address = IPv4Address | IPv6Address
+Bound = tuple[Address | None, int]
+"""Where a socket listens; None: on every address of both families, as one does that is bound to `::`."""
 
 LOOPBACK = IPv6Address("::1")
 LOOPBACK4 = IPv4Address("127.0.0.1")
@@ -41,6 +44,22 @@ def family(address: Address | str) -> socket.AddressFamily:
 def is_own(address: Address) -> bool:
     """Whether `address` is one of this machine's: only then can a socket be bound to it. Sends nothing."""
     return _binding(address) == 0
+
+
+def bound_to(host: str, port: int) -> Bound:
+    """Where a socket listens that was bound to these."""
+    address = ip_address(host)
+    return (None if address == IPv6Address("::") else address), port
+
+
+def leads_to(own: Sequence[Bound], address: Address, port: int, is_local: Callable[[Address], bool] = is_own) -> bool:
+    """Whether who dials `address` and `port` reaches one of the sockets in `own`."""
+    for bound, bound_port in own:
+        if bound_port == port:
+            every = bound is None or (bound.is_unspecified and bound.version == address.version)
+            if bound == address or (every and is_local(address)):
+                return True
+    return False
 
 
 def _binding(address: Address) -> int:

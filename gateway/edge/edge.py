@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Protocol
 
 from gateway import descriptors
+from gateway.addresses import Bound
 from gateway.config import Settings
 from gateway.directory.cache import DirectoryCache
 from gateway.directory.sandbox import Directory, Sandbox
@@ -76,7 +77,7 @@ class Edge:
         settings: Settings,
         backend: Directory,
         access_log: AccessLog,
-        own_listeners: tuple[tuple[Address | None, int], ...] = (),
+        own_listeners: Sequence[Bound] = (),
         shared: Shared | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -114,7 +115,8 @@ class Edge:
             self.clock,
             self.tasks,
             allow_ipv4=settings.upstream.allow_ipv4,
-            closed_ports=denied_ports | {port for _, port in own_listeners},
+            denied_ports=denied_ports,
+            own=own_listeners,
         )
         self.road = Road(self.pool, self.directory, self.probe)
         self.host = settings.upstream.host

@@ -13,10 +13,10 @@ import select
 import socket
 import ssl
 from collections.abc import Hashable, Sequence
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from gateway import descriptors, errnos
+from gateway.addresses import Bound, bound_to
 from gateway.edge.forwarded import Peer
 from gateway.edge.http1 import Http1Downstream
 from gateway.edge.last_call import refuse_new
@@ -277,15 +277,6 @@ class _Visitor(_Newcomer):
         self.transport.abort()
 
 
-OwnListeners = tuple[tuple[Address | None, int], ...]
-"""(address or None for every local one, port), as `AddressPolicy` wants them."""
-
-
-def own_listeners(sockets: Sequence[socket.socket]) -> OwnListeners:
-    """What `sockets` listen on. An IPv6 socket bound to no address in particular takes IPv4 as well."""
-    own: list[tuple[Address | None, int]] = []
-    for sock in sockets:
-        host, port = sock.getsockname()[:2]
-        address = ip_address(host)
-        own.append((None if address.version == 6 and address.is_unspecified else address, port))
-    return tuple(own)
+def own_listeners(sockets: Sequence[socket.socket]) -> tuple[Bound, ...]:
+    """What `sockets` listen on."""
+    return tuple([bound_to(*sock.getsockname()[:2]) for sock in sockets])

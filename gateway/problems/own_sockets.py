@@ -103,6 +103,18 @@ def program(pid: int) -> str:
     return "".join(char if char.isprintable() else "?" for char in name[:40])
 
 
+def is_another_gateway(pid: int) -> bool:
+    """Whether process `pid`, not this one, runs this very program: an older gateway, or one beside us. No app does."""
+    if pid == os.getpid():
+        return False
+    ours = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]  # up to where the arguments begin
+    try:
+        theirs = (_PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return theirs[: len(ours)] == [os.fsencode(word) for word in ours]
+
+
 def _target(link: Path) -> str:
     try:
         return str(link.readlink())

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
-from gateway.addresses import Address, authority, family, is_own
+from gateway.addresses import LOOPBACK4, Address, Bound, authority, family, is_own, leads_to
 from gateway.errors import Failure, Reason
 from gateway.problems import own_sockets
 from gateway.tasks import Tasks
@@ -51,6 +51,8 @@ SPECIAL_RANGES = tuple(
     )
 )
 """Dialed only if a listed prefix lies wholly inside, as in `upstream.allow`; the narrower first (RFC 6890)."""
+
+EVERYWHERE = IPv6Address("::")
 
 _Key = tuple[Address, int, IPv4Address | None]
 
@@ -96,8 +98,9 @@ class Findings:
 class Probe:
     """Looks, for one worker.
 
-    `clock` is the event loop's time. `allow_ipv4` is `upstream.allow_ipv4`. `closed_ports` are never offered: the
-    gateway's own listeners and the ports closed for every sandbox.
+    `clock` is the event loop's time. `allow_ipv4` is `upstream.allow_ipv4`. `denied_ports` are closed for every sandbox
+    and never offered. `own` are the gateway's own listeners: on this machine nobody's app; a sandbox elsewhere may well
+    have something at the same port.
     """
 
     def __init__(
@@ -106,12 +109,14 @@ class Probe:
         tasks: Tasks,
         *,
         allow_ipv4: Sequence[IPv4Network] = (),
-        closed_ports: Collection[int] = (),
+        denied_ports: Collection[int] = (),
+        own: Sequence[Bound] = (),
     ) -> None:
         self._clock = clock
         self._tasks = tasks
         self._allow_ipv4 = tuple(allow_ipv4)
-        self._closed_ports = frozenset(closed_ports)
+        self._denied_ports = frozenset(denied_ports)
+        self._own = tuple(own)
         self._started: deque[float] = deque(maxlen=LOOKS_PER_SECOND)  # when the latest looks began
         self._looking: dict[_Key, asyncio.Task[Findings]] = {}
         self._known: dict[_Key, tuple[float, Findings]] = {}  # until when, what; oldest first
@@ -152,21 +157,21 @@ class Probe:
             self._known[key] = (now + REMEMBERED, task.result())
 
     async def _look(self, address: Address, port: int, ipv4: IPv4Address | None) -> Findings:
-        others = tuple(other for other in PLAUSIBLE_PORTS if other != port and other not in self._closed_ports)
+        others = tuple(other for other in PLAUSIBLE_PORTS if other != port and other not in self._denied_ports)
         if isinstance(address, IPv4Address):
             ipv4 = None  # dialed just now: there is nothing else to tell apart
         elif is_own(address):
-            ours = port in self._closed_ports  # then what listens on IPv4 is the gateway itself
             try:
-                return await asyncio.to_thread(_read, address, port, others, ours)
+                return await asyncio.to_thread(_read, address, port, others, self._own)
             except OSError:  # a machine that does not tell (macOS): dialing needs no permission
-                ipv4 = None if ours else IPv4Address("127.0.0.1")
+                ipv4 = None if leads_to(self._own, LOOPBACK4, port, is_own) else LOOPBACK4
         elif ipv4 is not None and not self._may_dial(ipv4, port):
             ipv4 = None
+        others = tuple(other for other in others if not leads_to(self._own, address, other, is_own))
         return await self._dial(address, port, ipv4, others)
 
     def _may_dial(self, ipv4: IPv4Address, port: int) -> bool:
-        if port in self._closed_ports and is_own(ipv4):
+        if leads_to(self._own, ipv4, port, is_own):
             return False  # a record that leads to the gateway's own door
         containing = [network for network in self._allow_ipv4 if ipv4 in network]
         for special in SPECIAL_RANGES:
@@ -201,13 +206,15 @@ async def _accepts(address: Address, port: int, seconds: float) -> bool:
         return False
 
 
-def _read(address: IPv6Address, port: int, others: tuple[int, ...], ours: bool) -> Findings:
+def _read(address: IPv6Address, port: int, others: tuple[int, ...], own: Sequence[Bound]) -> Findings:
     """The findings as this machine tells them. Raises OSError where it does not."""
-    listening = own_sockets.listening({port, *others})
-    reachable = {each.port for each in listening if each.address in (address, IPv6Address("::"))}
+    ours = {(bound or EVERYWHERE, bound_port) for bound, bound_port in own}
+    listening = [each for each in own_sockets.listening({port, *others}) if (each.address, each.port) not in ours]
+    reachable = {each.port for each in listening if each.address in (address, EVERYWHERE)}
     ipv4 = [each for each in listening if each.port == port and each.address.version == 4]
     listener = None
-    if ipv4 and not ours and port not in reachable:  # reachable by now: the app has just started
+    if ipv4 and port not in reachable:  # reachable by now: the app has just started
         pid = own_sockets.holder(ipv4[0].inode)
-        listener = Listener(str(ipv4[0].address), port, own_sockets.program(pid) if pid else "", pid)
+        if not own_sockets.is_another_gateway(pid):
+            listener = Listener(str(ipv4[0].address), port, own_sockets.program(pid) if pid else "", pid)
     return Findings(listener, tuple(other for other in others if other in reachable))

@@ -8,7 +8,7 @@ from ipaddress import IPv6Address
 
 import uvloop
 
-from gateway.addresses import Address
+from gateway.addresses import Bound, bound_to
 from gateway.config import Settings
 from gateway.directory.backends import open_directory
 from gateway.directory.sandbox import Directory
@@ -19,8 +19,8 @@ from gateway.problems.probe import Probe
 from gateway.tasks import Tasks
 from gateway.upstream.policy import AddressPolicy
 
-Own = Sequence[tuple[Address | None, int]]
-"""Our listeners, as `AddressPolicy` wants them."""
+Own = Sequence[Bound]
+"""Our listeners."""
 
 
 def make_context(settings: Settings, directory: Directory, own: Own, tasks: Tasks) -> Context:
@@ -33,7 +33,8 @@ def make_context(settings: Settings, directory: Directory, own: Own, tasks: Task
             asyncio.get_running_loop().time,
             tasks,
             allow_ipv4=settings.upstream.allow_ipv4,
-            closed_ports={port for _, port in own} | set(settings.upstream.deny_ports),
+            denied_ports=settings.upstream.deny_ports,
+            own=own,
         ),
         tasks,
         Peer(IPv6Address("::1"), b"https").added,
@@ -56,6 +57,5 @@ async def _examine(settings: Settings, url: str) -> Report:
 
 def configured_listeners(settings: Settings) -> Own:
     """The listeners of a gateway that is not (known to be) running."""
-    listens = [each for each in (*settings.edge.listen, *settings.edge.listen_plain) if each.is_ipv6]
-    addresses = [(IPv6Address(listen.host), listen.port) for listen in listens]
-    return [(None if address.is_unspecified else address, port) for address, port in addresses]
+    edge = settings.edge
+    return [bound_to(each.host, each.port) for each in (*edge.listen, *edge.listen_plain, settings.admin.listen)]

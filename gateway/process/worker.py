@@ -13,16 +13,18 @@ import os
 import signal
 import socket
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
 import uvloop
 
+from gateway.addresses import Bound
 from gateway.config import Settings
 from gateway.directory.backends import open_directory
 from gateway.directory.shared import Shared
 from gateway.edge.edge import Edge
-from gateway.edge.listener import Listener, OwnListeners
+from gateway.edge.listener import Listener
 from gateway.edge.refusal import Refusal
 from gateway.errors import UserError
 from gateway.observe import logs
@@ -50,7 +52,7 @@ class Slot:
 
     number: int
     doors: tuple[Door, ...]
-    own: OwnListeners
+    own: Sequence[Bound]
     """Every listener of this gateway, the admin's too: none of them is ever dialed."""
     channel: socket.socket
     """The worker's end of the admin's questions: datagrams of JSON."""

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 from gateway import errnos
-from gateway.addresses import Address, family, literal
+from gateway.addresses import Address, Bound, family, leads_to, literal
 from gateway.errors import GatewayError, Reason
 
 SPECIAL_RANGES: tuple[tuple[IPv6Network, str], ...] = tuple(
@@ -47,14 +47,11 @@ SPECIAL_RANGES: tuple[tuple[IPv6Network, str], ...] = tuple(
 
 
 class AddressPolicy:
-    """`allow` are the prefixes of `upstream.allow`; `own` are our listeners as (address, port), where None stands for
-    every address of both families."""
+    """`allow` are the prefixes of `upstream.allow`; `own` are our listeners."""
 
     __slots__ = ("_allow", "_own")
 
-    def __init__(
-        self, allow: Sequence[IPv4Network | IPv6Network], own: Sequence[tuple[Address | None, int]] = ()
-    ) -> None:
+    def __init__(self, allow: Sequence[IPv4Network | IPv6Network], own: Sequence[Bound] = ()) -> None:
         self._allow = tuple(allow)
         self._own = tuple(own)
 
@@ -81,13 +78,7 @@ class AddressPolicy:
         return None if containing else "outside the allowed prefixes"
 
     def _why_ours(self, address: Address, port: int) -> str | None:
-        for own, own_port in self._own:
-            if port != own_port:
-                continue
-            every = own is None or (own.is_unspecified and own.version == address.version)
-            if own == address or (every and _is_local(address)):
-                return "this gateway's own listener"
-        return None
+        return "this gateway's own listener" if leads_to(self._own, address, port, _is_local) else None
 
 
 def _is_local(address: Address) -> bool:

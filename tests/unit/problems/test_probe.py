@@ -9,13 +9,14 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import Path
 
 import pytest
 
+from gateway.addresses import Bound
 from gateway.errors import Failure, Reason
 from gateway.problems import own_sockets
 from gateway.problems import probe as probe_module
@@ -231,15 +232,53 @@ async def test_the_asked_port_and_ports_on_ipv4_are_no_other_ports(probe: Probe,
         assert (await probe.look(HERE, ports[0])).open_ports == ()
 
 
-async def test_closed_ports_are_never_offered(clock: Clock, tasks: Tasks, ports: tuple[int, ...]) -> None:
-    probe = Probe(clock, tasks, closed_ports=(ports[0],))
+@pytest.mark.parametrize("mine", ["::1", None], ids=["address", "everywhere"])
+async def test_our_own_ports_are_never_offered(
+    clock: Clock, tasks: Tasks, ports: tuple[int, ...], mine: str | None
+) -> None:
+    host = mine or "::"
+    probe = Probe(clock, tasks, own=((IPv6Address(mine) if mine else None, ports[0]),))
+    with listening(host, ports[0]), listening("::1", ports[1]):
+        assert (await probe.look(HERE, free_port())).open_ports == (ports[1],)
+
+
+async def test_denied_ports_are_never_offered(clock: Clock, tasks: Tasks, ports: tuple[int, ...]) -> None:
+    probe = Probe(clock, tasks, denied_ports=(ports[0],))
     with listening("::1", ports[0]), listening("::1", ports[1]):
         assert (await probe.look(HERE, free_port())).open_ports == (ports[1],)
 
 
-async def test_the_gateways_own_listener_is_no_app(clock: Clock, tasks: Tasks, ports: tuple[int, ...]) -> None:
-    with listening("127.0.0.1") as port:
-        assert await Probe(clock, tasks, closed_ports=(port,)).look(HERE, port) == NOTHING
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+@pytest.mark.usefixtures("ports")
+async def test_the_gateways_own_listener_is_no_app(clock: Clock, tasks: Tasks, host: str) -> None:
+    with listening(host) as port:
+        assert await Probe(clock, tasks, own=((IPv4Address(host), port),)).look(HERE, port) == NOTHING
+
+
+@on_linux
+async def test_an_app_beside_our_own_listener_is_one(clock: Clock, tasks: Tasks) -> None:
+    """The same port at another address of this machine."""
+    with listening("127.0.0.1") as port, listening("127.0.0.2", port):
+        found = await Probe(clock, tasks, own=((HERE_IPV4, port),)).look(HERE, port)
+        assert found.ipv4 is not None
+        assert found.ipv4.address == "127.0.0.2"
+
+
+@on_linux
+@pytest.mark.usefixtures("ports")
+async def test_another_gateways_listener_is_no_app(probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is that of one that is about to end: whoever runs this program is none."""
+    listener = (
+        "import socket, time; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1]); time.sleep(99)"
+    )
+    with Child([sys.executable, "-c", listener, "some", "arguments"]) as other:
+        port = int(other.wait_until(lambda: other.log.strip(), "it listens"))
+        found = await probe.look(HERE, port)
+        assert found.ipv4 is not None and found.ipv4.pid == other.pid
+        monkeypatch.setattr(sys, "orig_argv", [sys.executable, "-c", listener, "own", "ones"])
+        monkeypatch.setattr(sys, "argv", ["-c", "own", "ones"])
+        assert await Probe(Clock(), probe._tasks).look(HERE, port) == NOTHING
+        other.stopped = lambda code: None  # type: ignore[method-assign]
 
 
 @on_linux
@@ -259,7 +298,7 @@ async def test_where_the_machine_does_not_tell_loopback_is_dialed(
     with listening("127.0.0.1") as port, listening("::1", ports[1]):
         found = await Probe(clock, tasks).look(HERE, port)
         assert found == Findings(Listener("127.0.0.1", port), (ports[1],))
-        own = await Probe(clock, tasks, closed_ports=(port,)).look(HERE, port)
+        own = await Probe(clock, tasks, own=((HERE_IPV4, port),)).look(HERE, port)
         assert own == Findings(None, (ports[1],))
 
 
@@ -269,10 +308,10 @@ async def test_reading_does_not_hold_the_loop(
     reading, go_on = threading.Event(), threading.Event()
     real = probe_module._read
 
-    def slow(address: IPv6Address, port: int, others: tuple[int, ...], ours: bool) -> Findings:
+    def slow(address: IPv6Address, port: int, others: tuple[int, ...], own: Sequence[Bound]) -> Findings:
         reading.set()
         assert go_on.wait(30)
-        return real(address, port, others, ours)
+        return real(address, port, others, own)
 
     monkeypatch.setattr(probe_module, "_read", slow)
     with listening("127.0.0.1") as port:
@@ -303,9 +342,17 @@ async def test_ports_are_dialed_and_closed_ones_are_not(
 ) -> None:
     asked = free_port()
     with listening("::1", ports[0]), listening("::1", ports[1]):
-        found = await Probe(clock, tasks, closed_ports=(ports[0],)).look(HERE, asked)
+        found = await Probe(clock, tasks, denied_ports=(ports[0],)).look(HERE, asked)
     assert found.open_ports == (ports[1],)
     assert sorted(dials.seen) == [("::1", ports[1]), ("::1", ports[2])]
+
+
+@pytest.mark.usefixtures("elsewhere")
+async def test_a_sandbox_elsewhere_may_use_our_own_ports(clock: Clock, tasks: Tasks, ports: tuple[int, ...]) -> None:
+    """It has its own: what this gateway listens on says nothing about another machine."""
+    with listening("127.0.0.1") as port, listening("::1", ports[0]):
+        probe = Probe(clock, tasks, allow_ipv4=(LOOPBACK,), own=((None, port), (None, ports[0])))
+        assert await probe.look(HERE, port, HERE_IPV4) == Findings(Listener("127.0.0.1", port), (ports[0],))
 
 
 @pytest.mark.usefixtures("elsewhere")
@@ -360,7 +407,7 @@ def test_link_local_does_not_open_metadata(clock: Clock, tasks: Tasks) -> None:
 
 
 def test_a_record_cannot_lead_to_the_gateways_own_door(clock: Clock, tasks: Tasks) -> None:
-    probe = Probe(clock, tasks, allow_ipv4=(LOOPBACK,), closed_ports=(443,))
+    probe = Probe(clock, tasks, allow_ipv4=(LOOPBACK,), own=((None, 443),))
     assert probe._may_dial(HERE_IPV4, 80)
     assert not probe._may_dial(HERE_IPV4, 443)
 
