@@ -37,10 +37,12 @@ _Stamp = tuple[int, int, int]
 def read_table(path: Path) -> dict[str, Sandbox]:
     """The records in `path`. Raises UserError with one sentence naming the file and the entry at fault."""
     try:
+        if path.is_fifo():
+            raise UserError(f"{path}: is a pipe, not a file")  # whoever reads it waits for somebody to write
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, or a number of thousands of digits
         raise UserError(f"{path}: not valid TOML: {error}") from None
     unknown = document.keys() - {"sandboxes"}
     if unknown:
@@ -48,7 +50,10 @@ def read_table(path: Path) -> dict[str, Sandbox]:
     sandboxes = document.get("sandboxes", {})
     if not isinstance(sandboxes, dict):
         raise UserError(f"{path}: sandboxes: expected a table of [sandboxes.<id>]")
-    return {name: _record(path, name, entry) for name, entry in sandboxes.items()}
+    try:
+        return {name: _record(path, name, entry) for name, entry in sandboxes.items()}
+    except ValueError:  # hexadecimal is read at any length, and shown at none
+        raise UserError(f"{path}: sandboxes: expected no number of thousands of digits") from None
 
 
 def _record(path: Path, name: str, entry: object) -> Sandbox:

@@ -42,6 +42,7 @@ from gateway.directory.redis_scripts import (
 )
 from gateway.directory.sandbox import Conflict, DirectoryError, RecordError, Sandbox, Witness
 from gateway.errors import UserError
+from gateway.hostname import is_sandbox_id
 
 CONNECT_TIMEOUT = 1.0
 """Seconds for a connection, TLS included: Redis is near, or useless."""
@@ -134,6 +135,8 @@ class RedisRegistry:
             ipv6 = IPv6Address(address)
             if ipv6.scope_id is not None:
                 raise ValueError("zone")
+            field, value = "generation", generation
+            generation.encode()  # octets that are no UTF-8 are kept as surrogates (`_pool`), and refused here
             sandbox = Sandbox(name, ipv6, generation)
             field, value = "ipv4", ipv4
             sandbox.ipv4 = IPv4Address(ipv4) if ipv4 else None
@@ -193,7 +196,7 @@ class RedisRegistry:
         witness.missed()  # the ids that are in the index no more cannot be told
         bound = "-"
         while ids := await self._ask("ZRANGEBYLEX", INDEX, bound, "+", "LIMIT", 0, BATCH):
-            changed(ids)
+            changed([name for name in ids if is_sandbox_id(name)])
             bound = f"({ids[-1]}"
         self._position = _START  # what the stream does hold names the ids that are in the index no more
 
@@ -206,7 +209,7 @@ class RedisRegistry:
             repeat=False,  # a Redis that was started anew may have lost the stream: _catch_up finds out
         )
         for _, entries in answer or ():
-            changed([fields["id"] for _, fields in entries if "id" in fields])
+            changed([fields["id"] for _, fields in entries if is_sandbox_id(fields.get("id", ""))])
             self._position = entries[-1][0]
 
     # --- the connection ------------------------------------------------------------------------------------------
@@ -231,6 +234,7 @@ class RedisRegistry:
                 "max_connections": CONNECTIONS,
                 "timeout": COMMAND_TIMEOUT,  # for one of them to become free
                 "decode_responses": True,
+                "encoding_errors": "surrogateescape",  # anybody may write here, and one odd key is nobody else's outage
                 "protocol": 2,
                 "retry": Retry(NoBackoff(), 0),
             }
@@ -260,7 +264,7 @@ class RedisRegistry:
             async with asyncio.timeout(CONNECT_TIMEOUT + COMMAND_TIMEOUT):
                 try:
                     answer = await self._client().execute_command(*command)
-                except BrokenConnection:
+                except (BrokenConnection, RuntimeError):  # the latter is uvloop's word for it
                     if not repeat:
                         raise
                     answer = await self._client().execute_command(*command)
@@ -268,7 +272,7 @@ class RedisRegistry:
             raise
         except TimeoutError:
             raise DirectoryError(f"{self.where}: no answer in {CONNECT_TIMEOUT + COMMAND_TIMEOUT:g} s") from None
-        except (RedisError, OSError) as error:
+        except Exception as error:  # redis-py lets through what its parser meets, and what uvloop raises
             raise DirectoryError(f"{self.where}: {self._words(error)}") from error
         # redis-py writes through asyncio.wait_for, which before Python 3.12 loses a cancellation that comes just when
         # the write is done (cpython issue 86296): `watch` would never end.

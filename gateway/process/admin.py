@@ -18,6 +18,7 @@ from gateway.admin.app import Health, make_app, start
 from gateway.config import Settings
 from gateway.directory.backends import open_directory
 from gateway.directory.shared import Shared
+from gateway.directory.watching import keep_watching
 from gateway.errors import UserError
 from gateway.observe import logs
 from gateway.process.explain import Own, make_context
@@ -104,7 +105,7 @@ async def _serve(post: Post, pulse: Pulse) -> None:
     context = make_context(post.settings, directory, post.own, tasks)
     runner = await start(make_app(health, context, post.token), post.door)
     # Whoever asks here asks the backend itself: only what the workers know together is to be told of changes.
-    tasks.spawn(directory.watch(shared.changed, shared.availability(directory)), "directory watch")
+    tasks.spawn(keep_watching(directory, shared.changed, shared.availability(directory)), "directory watch")
     if shared.keeper is not None:
         tasks.spawn(shared.keeper.run(), "keeping what is known")
     finish = asyncio.Event()

@@ -33,6 +33,7 @@ from gateway.admin.auth import read_token
 from gateway.config import Listen, Settings
 from gateway.directory.memory import MemoryRegistry
 from gateway.directory.sandbox import Sandbox
+from gateway.directory.watching import keep_watching
 from gateway.edge.edge import Edge
 from gateway.edge.listener import Listener, own_listeners
 from gateway.errors import UserError
@@ -163,7 +164,7 @@ async def _serve(stage: _Stage, banner: str, colour: bool) -> None:
     edge = Edge(stage.settings, directory, access_log, own)
     edge.moment = DRAIN_MOMENT
     tasks = Tasks()
-    tasks.spawn(directory.watch(edge.records_changed, edge.directory.availability), "directory watch")
+    tasks.spawn(keep_watching(directory, edge.records_changed, edge.directory.availability), "directory watch")
     runners: list[web.AppRunner] = []
     if stage.demo is not None:
         runners.append(await demo.start(stage.demo))

@@ -23,6 +23,7 @@ from gateway.addresses import Bound
 from gateway.config import Settings
 from gateway.directory.backends import open_directory
 from gateway.directory.shared import Shared
+from gateway.directory.watching import keep_watching
 from gateway.edge.edge import Edge
 from gateway.edge.listener import Listener
 from gateway.edge.refusal import Refusal
@@ -115,7 +116,7 @@ async def _serve(settings: Settings, slot: Slot, pulse: Pulse) -> None:
     loop.add_reader(slot.lifeline, orphan)
     loop.add_reader(slot.channel, _answer, slot, edge)
     collector = memory.Collector(loop, lambda: edge.connections)
-    edge.tasks.spawn(directory.watch(edge.records_changed, edge.directory.availability), "directory watch")
+    edge.tasks.spawn(keep_watching(directory, edge.records_changed, edge.directory.availability), "directory watch")
     listeners = [Listener(edge, door.socket, door.tls, door.refusal) for door in slot.doors]
     pulse.stage = Stage.SERVING
     take_orders()

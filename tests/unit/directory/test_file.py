@@ -66,7 +66,10 @@ BROKEN = [
     ("[sandboxes.demo\n", "not valid TOML"),
     (ONE + ONE, "not valid TOML"),
     ("a = " + "[" * 5000, "not valid TOML"),
+    ("a = " + "9" * 5000, "not valid TOML"),
     ("[sandbox.demo]\n", "sandbox: unknown key"),
+    ("[sandboxes.demo]\naddress = 0x" + "9" * 5000, "number of thousands of digits"),
+    (ONE + "generation = 0x" + "9" * 5000, "number of thousands of digits"),
     ("version = 1\n" + ONE, "version: unknown key"),
     ("sandboxes = 1", "sandboxes: expected a table"),
     ("[[sandboxes]]\n", "sandboxes: expected a table"),
@@ -142,6 +145,13 @@ def test_a_file_that_is_not_there_says_so(path: Path) -> None:
 def test_a_directory_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Is a directory"):
         read_table(tmp_path)
+
+
+def test_a_pipe_is_no_file(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(UserError, match="is a pipe"):
+        read_table(path)
 
 
 # --- watching -----------------------------------------------------------------------------------------------------

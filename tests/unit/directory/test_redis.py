@@ -238,6 +238,42 @@ async def test_a_key_of_another_kind_is_an_outage_of_that_record_alone(connect: 
         await connect().fetch("demo2")
 
 
+async def test_what_is_no_text_is_an_outage_of_that_record_alone(
+    connect: Connect, platform: Any, watch: StartWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever else writes here may write any octets: to a record, to the index, to the stream."""
+    monkeypatch.setattr(redis_module, "BATCH", 1)
+    store = connect()
+    await store.put(record("demo"))
+    await platform.hset("gateway:sandbox:odd", mapping={"address": "fd00::5", "generation": b"\xff"})
+    await platform.zadd("gateway:sandboxes", {b"odd\xff": 0, b"\xff": 0})
+    with pytest.raises(RecordError, match="gateway:sandbox:odd has the generation"):
+        await store.fetch("odd")
+    assert await store.fetch(b"\xff".decode("utf-8", "surrogateescape")) is None
+    heard = watch(store)
+    await platform.xadd("gateway:changes", {"id": b"\xff", b"\xfe": b"\xfd"})
+    await platform.xadd("gateway:changes", {"id": "after"})
+    assert await heard.heard("after") == {"after"}
+    store._position = "1-0"  # as of one that was away too long: it is told of all there is
+    await platform.xtrim("gateway:changes", maxlen=1, approximate=False)
+    assert await watch(store).heard("demo") == {"demo"}
+
+
+@pytest.mark.parametrize("error", [RuntimeError("the handler is closed"), ValueError("invalid literal"), IndexError()])
+async def test_what_the_library_lets_through_is_an_outage(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """uvloop raises RuntimeError for a connection that ends while it is greeted; nonsense ends the library's parser."""
+    store = connect()
+    await store.put(record("demo"))
+
+    async def fails(*command: object) -> None:
+        raise error
+
+    monkeypatch.setattr(store._client(), "execute_command", fails)
+    await outage(store)
+
+
 async def test_a_stream_that_cannot_be_read_is_said_once_and_is_no_outage(
     connect: Connect, platform: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

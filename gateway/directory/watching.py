@@ -1,0 +1,30 @@
+"""Watching for changes as long as a process lives.
+
+Who no longer watches serves what was deleted until its time has run out, and nothing else shows it. A watch knows the
+outages of its backend; what it does not know, a fault of ours or of a library, costs one line and a pause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+
+from gateway.directory.sandbox import Directory, Witness
+
+PAUSE, LONGEST_PAUSE = 1.0, 60.0
+"""Seconds before a watch that has failed begins anew; they double from the one to the other."""
+
+log = logging.getLogger("gateway.directory")
+
+
+async def keep_watching(directory: Directory, changed: Callable[[Iterable[str]], None], witness: Witness) -> None:
+    """Runs `directory.watch` until cancelled, whatever becomes of it."""
+    pause = PAUSE
+    while True:
+        try:
+            await directory.watch(changed, witness)
+        except Exception:
+            log.exception("%s: watching for changes failed; it begins anew in %g s", directory.where, pause)
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
