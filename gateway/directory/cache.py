@@ -45,8 +45,6 @@ MAX_PATIENCE = 1.0
 SLOW_LIMIT = 30.0
 """Seconds past its end that a record is served because of slowness alone, if its backend reports no changes: while that
 is away there is nothing better, but an answer that takes 0.3 s is worth more than one from ten minutes ago."""
-AT_ONCE = 64
-"""Questions to the backend under way at the same time; the others wait their turn."""
 REFRESHED_AT_ONCE = 8
 """Questions under way about what was served stale, once the backend is back: it has enough to do then."""
 
@@ -95,7 +93,7 @@ class DirectoryCache:
         self._served_stale: dict[str, None] = {}  # not yet asked for again; in the order in which they were served
         self._pace = 0.0  # seconds that answers take, smoothed as RFC 6298 does it
         self._slow_limit = math.inf if backend.reports_changes else SLOW_LIMIT
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._turns = asyncio.Semaphore(backend.at_once)
         self._tasks = Tasks()
         self._prober = Prober(self.availability, self._question, clock)
         self.availability.went = self._went

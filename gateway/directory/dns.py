@@ -46,6 +46,7 @@ class DnsDirectory:
     """A `Directory`. Holds nothing open between questions."""
 
     reports_changes = False
+    at_once = 64  # each with a socket of its own
 
     def __init__(self, zone: str, nameservers: Sequence[str] = ()) -> None:
         """`nameservers` such as "192.0.2.1", "2001:db8::1", "[2001:db8::1]:5353"; none: those of /etc/resolv.conf, as

@@ -49,9 +49,9 @@ CONNECT_TIMEOUT = 1.0
 COMMAND_TIMEOUT = 1.0
 """Seconds for one answer."""
 CONNECTIONS = 16
-"""Connections of one process. A flood of unknown ids waits for one of them instead of opening thousands."""
+"""Connections of one process, and one more that waits for changes."""
 BLOCK = 0.5
-"""Seconds that one question for changes stays open; less than COMMAND_TIMEOUT, or silence would look like an outage."""
+"""Seconds that one question for changes stays open; its answer may take COMMAND_TIMEOUT more."""
 RETRY_INTERVAL = 0.25
 """Seconds between two attempts to hear of changes while Redis is away."""
 BATCH = 500
@@ -72,6 +72,8 @@ class RedisRegistry:
     """A `Registry`. Its methods belong to one event loop; until the first of them is called it has no connection."""
 
     reports_changes = True
+    at_once = CONNECTIONS - 1
+    """One is left to the watch. Who asks more would wait for a connection, and take that for a Redis that is slow."""
 
     def __init__(self, url: str) -> None:
         """Connects to nothing. Raises UserError if `url` is none, without repeating it: it may hold a password."""
@@ -83,6 +85,7 @@ class RedisRegistry:
             raise UserError(_FORM) from None
         self.where = _where(self._options)
         self._redis: Redis | None = None
+        self._listening: Redis | None = None  # for questions that stay open
         self._position: str | None = None  # the last change that was reported, or made before anything was fetched
 
     def __repr__(self) -> str:
@@ -207,6 +210,7 @@ class RedisRegistry:
             *("COUNT", BATCH, "BLOCK", int(BLOCK * 1000)),
             *("STREAMS", CHANGES, self._position),
             repeat=False,  # a Redis that was started anew may have lost the stream: _catch_up finds out
+            opened=BLOCK,
         )
         for _, entries in answer or ():
             changed([fields["id"] for _, fields in entries if is_sandbox_id(fields.get("id", ""))])
@@ -216,22 +220,28 @@ class RedisRegistry:
 
     async def close(self) -> None:
         """Closes every connection."""
-        client, self._redis = self._redis, None
-        if client is not None:
-            await client.aclose()
+        clients = (self._redis, self._listening)
+        self._redis = self._listening = None
+        for client in clients:
+            if client is not None:
+                await client.aclose()
 
-    def _client(self) -> Any:
+    def _client(self, opened: float = 0.0) -> Any:
+        if opened:
+            if self._listening is None:
+                self._listening = Redis.from_pool(self._pool(connections=1, opened=opened))
+            return self._listening
         if self._redis is None:
             self._redis = Redis.from_pool(self._pool())
         return self._redis
 
-    def _pool(self) -> BlockingConnectionPool:
+    def _pool(self, *, connections: int = CONNECTIONS, opened: float = 0.0) -> BlockingConnectionPool:
         return BlockingConnectionPool(
             **{
                 **self._options,
                 "socket_connect_timeout": CONNECT_TIMEOUT,
-                "socket_timeout": COMMAND_TIMEOUT,
-                "max_connections": CONNECTIONS,
+                "socket_timeout": COMMAND_TIMEOUT + opened,
+                "max_connections": connections,
                 "timeout": COMMAND_TIMEOUT,  # for one of them to become free
                 "decode_responses": True,
                 "encoding_errors": "surrogateescape",  # anybody may write here, and one odd key is nobody else's outage
@@ -251,27 +261,30 @@ class RedisRegistry:
         await self._ask("PING")
         return await self._run(script, *arguments, repeat=False)
 
-    async def _ask(self, *command: object, repeat: bool = True) -> Any:
+    async def _ask(self, *command: object, repeat: bool = True, opened: float = 0.0) -> Any:
         """One command's answer. Raises DirectoryError, and NoScriptError for `_run`.
 
         With `repeat` it is sent once more if the connection breaks: while it was idle, Redis or something on the way
-        may have closed it.
+        may have closed it. `opened` is for how many seconds Redis is asked to keep the answer back.
         """
         task = asyncio.current_task()
         assert task is not None
         cancelled_before = task.cancelling()
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT + COMMAND_TIMEOUT):
+            client = self._client(opened)
+            async with asyncio.timeout(CONNECT_TIMEOUT + COMMAND_TIMEOUT + opened):
                 try:
-                    answer = await self._client().execute_command(*command)
+                    answer = await client.execute_command(*command)
                 except (BrokenConnection, RuntimeError):  # the latter is uvloop's word for it
                     if not repeat:
                         raise
-                    answer = await self._client().execute_command(*command)
+                    answer = await client.execute_command(*command)
         except NoScriptError:
             raise
         except TimeoutError:
-            raise DirectoryError(f"{self.where}: no answer in {CONNECT_TIMEOUT + COMMAND_TIMEOUT:g} s") from None
+            raise DirectoryError(
+                f"{self.where}: no answer in {CONNECT_TIMEOUT + COMMAND_TIMEOUT + opened:g} s"
+            ) from None
         except Exception as error:  # redis-py lets through what its parser meets, and what uvloop raises
             raise DirectoryError(f"{self.where}: {self._words(error)}") from error
         # redis-py writes through asyncio.wait_for, which before Python 3.12 loses a cancellation that comes just when

@@ -67,6 +67,9 @@ class Directory(Protocol):
     reports_changes: bool
     """Whether `watch` tells what changed; else a change is noticed by asking again, and by nothing else."""
 
+    at_once: int
+    """Questions that it takes at the same time; the others wait for their turn, for which it is not to blame."""
+
     async def fetch(self, sandbox_id: str) -> Sandbox | None:
         """The record under `sandbox_id`, or None if the backend is sure that there is none.
 
@@ -129,6 +132,7 @@ class TableDirectory:
 
     where = "the table of sandboxes"
     reports_changes = True
+    at_once = 64
 
     def __init__(self, table: Mapping[str, Sandbox]) -> None:
         self.table = dict(table)

@@ -60,6 +60,7 @@ class SqliteRegistry:
     """
 
     reports_changes = True
+    at_once = 64  # in fact one: an answer is there before the next one can ask
 
     def __init__(self, path: Path) -> None:
         """Opens nothing."""

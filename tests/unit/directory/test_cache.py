@@ -44,6 +44,7 @@ class Backend:
 
     where = "the backend"
     reports_changes = True
+    at_once = 64
 
     def __init__(self) -> None:
         self.answers: dict[str, Sandbox | Exception | None] = {}
@@ -54,7 +55,7 @@ class Backend:
         self.open.set()
         self.takes = 0.0
         self.clock: Clock | None = None
-        self.at_once = [0]
+        self.together = [0]
         self._under_way = 0
 
     async def fetch(self, sandbox_id: str) -> Sandbox | None:
@@ -63,7 +64,7 @@ class Backend:
         answer = self.away or self.answers.get(sandbox_id)
         self.being_asked.set()
         self._under_way += 1
-        self.at_once.append(self._under_way)
+        self.together.append(self._under_way)
         try:
             await asyncio.sleep(0)
             await self.open.wait()
@@ -397,7 +398,7 @@ async def test_what_was_served_stale_is_asked_for_as_soon_as_the_backend_is_back
     await until(lambda: len(set(backend.asked)) == 50, "every one of them is asked for, without a request")
     await until(lambda: len(moved) == 2, "what is gone or moved loses its connections")
     assert sorted(moved) == ["box7", "box8"]
-    assert max(backend.at_once) <= cache_module.REFRESHED_AT_ONCE + 1
+    assert max(backend.together) <= cache_module.REFRESHED_AT_ONCE + 1
     with pytest.raises(GatewayError):
         cache.peek("box7")
     fresh = cache.peek("box8")
@@ -506,12 +507,12 @@ async def test_questions_wait_their_turn(cache: DirectoryCache, backend: Backend
     backend.open.clear()
     askers = Tasks()
     waiting = [askers.spawn(cache.fetch(f"box{number}"), "asker") for number in range(200)]
-    await until(lambda: len(backend.asked) == cache_module.AT_ONCE, "as many as may")
+    await until(lambda: len(backend.asked) == backend.at_once, "as many as may")
     await asyncio.sleep(0)
-    assert len(backend.asked) == cache_module.AT_ONCE
+    assert len(backend.asked) == backend.at_once
     backend.away = DOWN
     backend.open.set()
-    await until(lambda: len(backend.asked) > cache_module.AT_ONCE, "the next ones")
+    await until(lambda: len(backend.asked) > backend.at_once, "the next ones")
     await asyncio.wait(waiting)
     assert cache.availability.away
     assert len(backend.asked) < 200, "the last ones are not asked any more"

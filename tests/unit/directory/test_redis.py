@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import closing
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,13 @@ from typing import Any
 import pytest
 import redis.asyncio
 
+from gateway.config import Directory
 from gateway.directory import redis as redis_module
 from gateway.directory.availability import Availability
-from gateway.directory.redis import RedisRegistry
+from gateway.directory.cache import DirectoryCache
+from gateway.directory.redis import BLOCK, COMMAND_TIMEOUT, CONNECTIONS, RedisRegistry
 from gateway.directory.sandbox import Conflict, DirectoryError, RecordError, Sandbox
-from gateway.errors import UserError
+from gateway.errors import GatewayError, Reason, UserError
 from gateway.tasks import Tasks
 from tests.support.components import require
 from tests.support.process import free_port
@@ -425,6 +428,56 @@ async def test_a_redis_that_hangs_is_an_outage_in_time(server: RedisServer, conn
         os.kill(server.pid, signal.SIGCONT)
     assert took < 2.5
     assert await store.fetch("demo") is not None
+
+
+class LongRoad:
+    """A way to `port` on which every answer takes `delay` seconds."""
+
+    def __init__(self, port: int, delay: float) -> None:
+        self._target = port
+        self._delay = delay
+        self._tasks = Tasks()
+
+    async def __aenter__(self) -> str:
+        self._server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
+        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        await self._tasks.cancel()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answers, questions = await asyncio.open_connection("127.0.0.1", self._target)
+        self._tasks.spawn(self._pass(reader, questions, 0.0), "there")
+        self._tasks.spawn(self._pass(answers, writer, self._delay), "back")
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: float) -> None:
+        with closing(writer):
+            while octets := await reader.read(65536):
+                asyncio.get_running_loop().call_later(delay, writer.write, octets)
+
+
+async def test_a_slow_redis_is_no_outage_however_many_ask(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither what waits for a connection nor what Redis was asked to keep open is its silence."""
+    delay = COMMAND_TIMEOUT - 0.6 * BLOCK
+    async with LongRoad(server.port, delay) as url:
+        store, tasks = RedisRegistry(url), Tasks()
+        cache = DirectoryCache(store, asyncio.get_running_loop().time, Directory())
+        tasks.spawn(store.watch(cache.invalidate, cache.availability), "watch")
+        asking = [tasks.spawn(reason(cache, f"nobody-{number}"), "asker") for number in range(4 * CONNECTIONS)]
+        assert {await each for each in asking} == {Reason.DESTINATION_NOT_FOUND}
+        await tasks.cancel()
+        await cache.close()
+        await store.close()
+    assert not caplog.records
+
+
+async def reason(cache: DirectoryCache, name: str) -> Reason:
+    with pytest.raises(GatewayError) as error:
+        await cache.fetch(name)
+    return error.value.reason
 
 
 async def test_nobody_there() -> None:
