@@ -406,13 +406,13 @@ async def test_connections_closed_while_idle_are_nobodys_outage(
 ) -> None:
     store, tasks = connect(), Tasks()
     await store.put(record("demo"))
-    for closing in range(3):
+    for time in range(3):
         asking = [tasks.spawn(store.fetch("demo"), f"asker {number}") for number in range(10)]
         assert all([await task for task in asking])
         await platform.client_kill_filter(_type="normal", skipme=True)
-        if closing == 1:
+        if time == 1:
             await store.put(record("demo", "fd00::6"))
-        if closing == 2:
+        if time == 2:
             assert await store.remove("demo")
 
 
