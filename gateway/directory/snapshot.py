@@ -120,6 +120,7 @@ class Keeper:
         self._written = (0, 0)  # the table's counts then
         self._at = float("-inf")
         self._failing = False
+        self._stuck = False  # it can neither be written nor removed
         self._alone = threading.Lock()
 
     async def run(self) -> None:
@@ -134,6 +135,23 @@ class Keeper:
         """Writes the file if it is due, or has anything changed at all and it is the last chance."""
         with self._alone:  # whoever was cancelled may still be writing
             self._look(last)
+
+    def _withdraw(self) -> None:
+        """Takes the file away that still has what is gone: better nothing known at the next start. Needs no room."""
+        try:
+            self.path.unlink()
+        except (FileNotFoundError, NotADirectoryError):
+            self._stuck = False
+        except OSError as error:
+            if not self._stuck:
+                log.error(
+                    "%s: %s; it names sandboxes that are gone, remove it before the gateway starts again",
+                    self.path,
+                    error.strerror,
+                )
+            self._stuck = True
+        else:
+            self._stuck = False
 
     def _tidy(self) -> None:
         """Takes away what a process that was killed while writing has left."""
@@ -152,15 +170,19 @@ class Keeper:
         try:
             save(self.path, self._registry, self._known, self._max_age)
         except OSError as error:
+            gone = counts[1] != self._written[1]
             if not self._failing:
                 log.warning(
                     "%s: %s; what is known would not survive a restart of the gateway", self.path, error.strerror
                 )
             self._failing = True
+            if gone:
+                self._withdraw()
             return
         if self._failing:
             log.info("%s: can be written again", self.path)
-        self._failing, self._written = False, counts
+        self._failing = self._stuck = False
+        self._written = counts
 
 
 def _read(path: Path, registry: str) -> _Snapshot:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import resource
 import stat
@@ -229,7 +230,7 @@ def full_disk() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("how", ["full", "no folder", "read-only"])
-def test_what_cannot_be_written_is_said_once_and_leaves_the_last_file(
+def test_what_cannot_be_written_is_said_once(
     known: Known, tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
     path = tmp_path / "known"
@@ -245,15 +246,43 @@ def test_what_cannot_be_written_is_said_once_and_leaves_the_last_file(
         save(path, REGISTRY, known, MAX_AGE)
     keeper = Keeper(path, REGISTRY, known, MAX_AGE)
     for number in range(5):
-        known.mark_gone("abc", known.now())
         known.note(sandbox(f"n{number}"), known.now())
         with full_disk() if how == "full" else nullcontext():
             keeper.look(last=True)
+        if how == "full":
+            assert loaded(path).find("abc") is not None, "the last file is better than none"
+            assert list(tmp_path.iterdir()) == [path]
     assert len(caplog.records) == 1, caplog.text
     assert str(path) in caplog.text
-    if how == "full":
-        assert loaded(path).find("abc") is not None
-        assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_gone_is_on_no_full_disk(known: Known, path: Path, keeper: Keeper) -> None:
+    """Nothing known at the next start is better than a sandbox that was deleted."""
+    keeper.look(last=True)
+    known.mark_gone("abc", known.now())
+    with full_disk():
+        keeper.look()
+    assert not path.exists()
+    keeper.look()
+    assert path.exists()
+    assert loaded(path).find("abc") is None
+
+
+def test_a_file_that_cannot_even_be_removed_is_said_once(
+    known: Known, path: Path, keeper: Keeper, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    keeper.look(last=True)
+    known.mark_gone("abc", known.now())
+
+    def refused(path: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    with full_disk():
+        keeper.look()
+        keeper.look()
+    assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"], caplog.text
+    assert "names sandboxes that are gone" in caplog.text
 
 
 async def test_what_a_killed_writer_left_is_taken_away(path: Path, keeper: Keeper) -> None:
