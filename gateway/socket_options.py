@@ -10,6 +10,7 @@ faithfully the other side acknowledges the probes. A slow reader, or an app that
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import sys
@@ -24,6 +25,8 @@ else:
 
 _INFO = struct.Struct("=2xBB20xI28xI")
 """Of Linux' tcp_info: retransmits, probes, unacked, last_ack_recv; octets 2, 3, 24 and 56."""
+_CLOSED = b"\x07"
+"""The first octet, the state: TCP_CLOSE."""
 _UNANSWERED = 3
 """Retransmissions of the same octets, or probes of a closed window, at least: a single segment that was lost is no
 silence."""
@@ -46,6 +49,20 @@ def keep_alive(sock: socket.socket, seconds: float) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, _IDLE, max(1, round(seconds)))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, int(seconds / PROBES)))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES)
+
+
+def broken(sock: socket.socket | None) -> OSError | None:
+    """How the kernel has ended the connection, if it was by force (a reset, probes that nobody answered).
+
+    Who does not read is told of that by nobody: where nothing is awaited of it, a socket is not watched. An orderly end
+    is none of this: then there may be octets to read. Linux; elsewhere always None.
+    """
+    if sys.platform != "linux" or sock is None or sock.fileno() < 0:
+        return None
+    if sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) != _CLOSED:
+        return None
+    number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # which forgets it: whoever asks ends the connection
+    return OSError(number, os.strerror(number)) if number else None
 
 
 def unanswered(sock: socket.socket | None) -> float:

@@ -14,7 +14,7 @@ from math import inf
 from typing import TYPE_CHECKING, cast
 
 from gateway.errnos import SILENCE, lost
-from gateway.socket_options import unanswered
+from gateway.socket_options import broken, unanswered
 from gateway.transport import GONE, GatheringTransport, undelivered
 
 if TYPE_CHECKING:
@@ -72,9 +72,13 @@ class DownstreamConnection(asyncio.BufferedProtocol):
         raise NotImplementedError
 
     def end_if_silent(self, patience: float) -> None:
-        """Ends the connection if nothing of what was sent has been acknowledged for `patience` seconds."""
-        if unanswered(self._transport.get_extra_info("socket")) > patience:
-            self._tell_lost(lost(SILENCE))
+        """Ends the connection if nothing of what was sent has been acknowledged for `patience` seconds, or if the
+        kernel has ended it while we were not reading, because an app took no more.
+        """
+        sock = self._transport.get_extra_info("socket")
+        error = SILENCE if unanswered(sock) > patience else broken(sock)
+        if error is not None:
+            self._tell_lost(lost(error))
             self._transport.abort()
 
     def _tell_lost(self, detail: str) -> None:

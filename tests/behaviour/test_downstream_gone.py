@@ -6,6 +6,7 @@ import ssl
 
 import pytest
 
+from gateway.edge.http1 import Http1Downstream
 from tests.behaviour.harness import App, Gateway, OpenGateway, TlsSides, Wire, get, until
 from tests.support.ports import silent_port
 
@@ -147,6 +148,29 @@ async def test_pipelined_requests_of_one_who_left_are_not_begun(gateway: Gateway
     await released(gateway, upstream, 499)
     await gateway.settled()
     assert app.received.count(b"GET ") == 1
+
+
+@both
+async def test_who_resets_while_the_app_takes_nothing(open_gateway: OpenGateway, tls: bool) -> None:
+    """Nothing is read from the browser then, so nobody is told of its end; it is asked for."""
+    gateway = await open_gateway(kernel_buffer=16 * 1024, timeouts={"tcp_keepalive": 1.0})
+    app = await gateway.app(kernel_buffer=16 * 1024)
+    browser = await gateway.connect(tls=tls, kernel_buffer=16 * 1024)
+    browser.send(b"POST / HTTP/1.1\r\nHost: %b\r\nContent-Length: 3000000\r\n\r\n" % app.host)
+    upstream = await app.accept()
+    await upstream.head()
+    gateway.shrink_upstream_buffers(16 * 1024)
+    upstream.stop_reading()
+    browser.send(bytes(2_000_000))
+    for _ in range(5):
+        await gateway.settled()
+    (downstream,) = [each for each in gateway.edge.downstreams if isinstance(each, Http1Downstream)]
+    assert not downstream._reading, "everything is full"
+    browser.reset()
+    await until(lambda: not gateway.edge.connections, "the connection is forgotten")
+    assert [record.status for record in gateway.log] == [499]
+    upstream.read_on()
+    await upstream.ended()
 
 
 async def test_a_goodbye_over_tls_from_one_who_stays_on_the_line(

@@ -418,3 +418,18 @@ async def test_last_words_of_the_app_that_had_to_wait_arrive(open_gateway: OpenG
         await gateway.settled()
     browser.read_on()
     assert await browser.eof() == BLOB[:1_000_000]
+
+
+@both
+async def test_last_words_that_nobody_takes_are_given_up(open_gateway: OpenGateway, tls: bool) -> None:
+    """An app that has stopped reading does not hold its connection, and what waits for it, for ever."""
+    gateway = await open_gateway(kernel_buffer=SMALL, timeouts={"linger": 0.2, "tcp_keepalive": 1.0})
+    app = await gateway.app(kernel_buffer=SMALL)
+    browser, upstream = await tunnel(gateway, app, tls=tls)
+    gateway.shrink_upstream_buffers(SMALL)
+    upstream.stop_reading()
+    browser.send(BLOB[:1_000_000])
+    for _ in range(5):
+        await gateway.settled()
+    browser.reset()
+    await until(lambda: not gateway.edge.pool.connections, "the connection to the app is given up")

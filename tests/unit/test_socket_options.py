@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import socket
+import struct
 import sys
 from collections.abc import Iterator
 
 import pytest
 
-from gateway.socket_options import PROBES, keep_alive, no_delay, unanswered
+from gateway.socket_options import PROBES, broken, keep_alive, no_delay, unanswered
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="names and inheritance are Linux'")
 
@@ -76,3 +78,28 @@ def test_a_socket_that_is_gone_says_nothing() -> None:
         pass
     assert unanswered(sock) == 0.0
     assert unanswered(None) == 0.0
+
+
+@linux
+def test_a_reset_is_known_without_reading(listener: socket.socket) -> None:
+    with socket.create_connection(listener.getsockname()[:2]) as client, listener.accept()[0] as accepted:
+        client.sendall(b"unread")
+        assert broken(accepted) is None
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        error = broken(accepted)
+        assert error is not None
+        assert error.errno == errno.ECONNRESET
+
+
+@linux
+def test_an_orderly_end_is_not_broken(listener: socket.socket) -> None:
+    """Both have ended their direction, the connection is over, and there is still something to read."""
+    with socket.create_connection(listener.getsockname()[:2]) as client, listener.accept()[0] as accepted:
+        accepted.shutdown(socket.SHUT_WR)
+        client.sendall(b"unread")
+        client.close()
+        assert broken(accepted) is None
+        assert accepted.recv(64) == b"unread"
+    assert broken(accepted) is None
+    assert broken(None) is None
