@@ -162,6 +162,7 @@ class Known:
         if kind == _GONE and _position(self._page(offset), name) is None:
             return  # nearly always, when a backend tells of changes: and without a lock
         locked = self._lock(offset)
+        gone = False
         try:
             page = self._page(offset)
             at = _position(page, name)
@@ -179,7 +180,10 @@ class Known:
         finally:
             if locked:
                 self._unlock(offset)
-        self._count(_MARKED if kind == _GONE else _NOTED)
+        if kind == _RECORD:
+            self._count(_NOTED)
+        elif not gone:  # else it is said again of what is asked for again, perhaps for ever
+            self._count(_MARKED)
 
     def _hash(self, sandbox_id: str) -> bytes:
         return blake2b(sandbox_id.encode(), digest_size=16, key=self._key, person=self._person).digest()

@@ -67,6 +67,17 @@ def test_what_another_process_notes_is_known_here(known: Known) -> None:
     assert known.find("abc") == Lookup(None, 2000)
 
 
+def test_what_is_gone_already_changes_nothing(known: Known) -> None:
+    """Whoever asks for it again and again would have the snapshot written again and again."""
+    known.note(sandbox(), 10)
+    known.mark_gone("abc", 20)
+    counts = known.counts
+    known.mark_gone("abc", 30)
+    assert known.counts == counts
+    known.note(sandbox(), 25)
+    assert known.find("abc") == Lookup(None, 30)
+
+
 def test_the_later_question_counts_in_whatever_order_answers_come(known: Known) -> None:
     known.note(sandbox(generation="2"), 2000)
     known.note(sandbox(generation="1"), 1000)
