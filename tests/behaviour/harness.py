@@ -545,6 +545,7 @@ class Gateway:
             edge.pool.close()
             await until(lambda: not edge.pool.connections, f"no upstream connection: {edge.pool.connections}")
             assert edge.pool.idle_count == 0
+            assert edge.pool._dialing == 0
             for app in self.apps:
                 await app.finish()
             await until(lambda: all(wire.closed for wire in self.browsers), "the browsers' connections close")

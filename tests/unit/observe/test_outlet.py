@@ -297,6 +297,14 @@ def test_a_line_longer_than_a_piece_is_cut_to_fit(length: int, pipe: End, make: 
         assert line.endswith("…\n".encode()) and line.decode()
 
 
+@pytest.mark.parametrize("before", [b"", b"x", b"xx"])
+def test_no_character_is_cut_in_two(before: bytes, pipe: End, make: Callable[..., Outlet]) -> None:
+    make(pipe.writing).write(before + "€".encode() * PIECE + b"\n")
+    line = pipe.read().decode()
+    assert line.endswith("€…\n")
+    assert "\ufffd" not in line
+
+
 def test_what_was_begun_is_ended_before_anything_else(make: Callable[..., Outlet]) -> None:
     """A descriptor that takes a little at a time: the rest of a line is never dropped, and nothing comes between."""
     end = a_socket()
@@ -373,6 +381,21 @@ assert {len(line) for line in kept} == {300, 6}, kept
 """
     command = [sys.executable, "-c", program, str(tmp_path / "log")]
     subprocess.run(on_small_disk(tmp_path, "256k", command), check=True, timeout=60)
+
+
+@pytest.mark.parametrize(("left", "taken"), [(8 * 1024, False), (64 * 1024, True)])
+def test_the_last_of_a_disk_is_left_alone(
+    left: int, taken: bool, tmp_path: Path, make: Callable[..., Outlet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others write there too: what looks like room for this line may not be when it is written, and half of it is."""
+    with (tmp_path / "log").open("wb", buffering=0) as file:
+        disk = list(os.statvfs(tmp_path))
+        disk[1], disk[4] = 1, left  # f_frsize and f_bavail
+        monkeypatch.setattr(os, "fstatvfs", lambda descriptor: os.statvfs_result(disk))
+        outlet = make(file.fileno(), limit=PIECE)
+        outlet.write(LINE % 1)
+        assert outlet.trouble == ("" if taken else "No space left on device")
+    assert (tmp_path / "log").read_bytes() == (LINE % 1 if taken else b"")
 
 
 def test_a_limit_of_the_files_size_is_a_full_disk(tmp_path: Path) -> None:
