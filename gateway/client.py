@@ -88,7 +88,11 @@ class GenerationMismatch(GatewayApiError):
     """412: the record is not the one that `if_match` names."""
 
 
-_ERRORS = {404: SandboxNotFound, 412: GenerationMismatch}
+class RegistryFull(GatewayApiError):
+    """507: the gateway's registry has no room left, on its disk or in its memory. Nothing was written."""
+
+
+_ERRORS = {404: SandboxNotFound, 412: GenerationMismatch, 507: RegistryFull}
 
 
 class PortState(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from gateway.admin.auth import guard
 from gateway.admin.explain import Explaining
+from gateway.admin.malformed import complaints
 from gateway.admin.problem import NO_STORE, as_problems
 from gateway.admin.sandboxes import MAX_BODY, Sandboxes
 from gateway.explain.engine import Context
@@ -61,7 +62,7 @@ def make_app(health: Health, context: Context, token: str = "") -> web.Applicati
 
 async def start(app: web.Application, sock: socket.socket) -> web.AppRunner:
     """Serves `app` on a listening socket; `await runner.cleanup()` ends it."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN)
+    runner = web.AppRunner(app, access_log=None, logger=complaints(), shutdown_timeout=SHUTDOWN)
     await runner.setup()
     await web.SockSite(runner, sock).start()
     return runner

@@ -10,9 +10,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import msgspec
 from aiohttp import web
 
+from gateway.admin.malformed import reason
 from gateway.admin.problem import NO_STORE, Problem
-from gateway.directory.sandbox import Conflict, DirectoryError
+from gateway.directory.sandbox import Conflict, DirectoryError, WriteError
 from gateway.http.phrases import phrase_for
+from gateway.observe.access_log import shown
+from gateway.observe.logs import OFTEN
 
 RETRY_AFTER = {"Retry-After": "1"}
 
@@ -76,13 +79,20 @@ def refusing(handler: Handler) -> Handler:
             return refusal.response()
         except Conflict as conflict:
             return Refusal(412, str(conflict)).response()
+        except WriteError as error:
+            log.error("%s %s failed: %s", request.method, shown(request.path), error, extra=OFTEN)
+            # RFC 4918 section 11.5: unable to store what is needed to complete the request, for the time being.
+            status = 507 if error.full else 503
+            return Refusal(status, f"the record could not be written: {error}", headers=RETRY_AFTER).response()
         except DirectoryError as error:
-            detail = f"the directory of sandboxes does not answer: {error}"
+            detail = f"the directory of sandboxes cannot be asked: {error}"
             return Refusal(503, detail, headers=RETRY_AFTER).response()
-        except web.HTTPException:
+        except (web.HTTPException, ConnectionError):  # the latter: nobody is there any more to be answered
             raise
+        except web.RequestPayloadError as error:
+            return Refusal(400, f"the body cannot be read: {reason(error)}").response()
         except Exception:
-            log.exception("%s %s failed", request.method, request.path)
+            log.exception("%s %s failed", request.method, shown(request.path))
             return Refusal(500, "this is a fault of the gateway, and its log says more").response()
 
     return answer

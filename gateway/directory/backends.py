@@ -52,10 +52,11 @@ def check(settings: DirectorySettings) -> str:
 
             return f"{settings.path} names {len(read_table(settings.path))} sandboxes"
         case "sqlite":
-            from gateway.directory.sqlite_file import inspect
+            from gateway.directory.sqlite_file import inspect, obstacle
 
-            count = inspect(settings.path)
-            return f"{settings.path} " + ("will be made" if count is None else f"holds {count} sandboxes")
+            count, why = inspect(settings.path), obstacle(settings.path)
+            there = "will be made" if count is None else f"holds {count} sandboxes"
+            return f"{settings.path} {there}" + (f"; nothing can be written to it: {why}" if why else "")
         case "redis":
             open_directory(settings)
             return f"sandboxes are looked up in {without_password(settings.url)}"

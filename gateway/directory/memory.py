@@ -51,6 +51,10 @@ class MemoryRegistry(TableDirectory):
         """As `Registry.page`."""
         return [self.table[name] for name in sorted(name for name in self.table if name > after)[:limit]]
 
+    async def obstacle(self) -> str:
+        """As `Registry.obstacle`."""
+        return ""
+
     async def watch(self, changed: Callable[[Iterable[str]], None], witness: Witness | None = None) -> None:
         """Runs until cancelled; a change is told before the write that made it returns."""
         self._watchers.append(changed)

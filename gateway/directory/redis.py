@@ -24,7 +24,7 @@ from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as BrokenConnection
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
 
 from gateway.config.values import parse_host_mask, quote
 from gateway.directory.availability import Availability
@@ -40,7 +40,7 @@ from gateway.directory.redis_scripts import (
     REMOVE,
     Script,
 )
-from gateway.directory.sandbox import Conflict, DirectoryError, RecordError, Sandbox, Witness
+from gateway.directory.sandbox import Conflict, DirectoryError, RecordError, Sandbox, Witness, WriteError
 from gateway.errors import UserError
 from gateway.hostname import is_sandbox_id
 
@@ -125,6 +125,16 @@ class RedisRegistry:
         if outcome == "conflict":
             raise Conflict(generation or None)
         return bool(outcome == "removed")
+
+    async def obstacle(self) -> str:
+        """As `Registry.obstacle`: whether this Redis is another one's copy. Who may not ask does not know."""
+        try:
+            role = await self._ask("ROLE")
+        except DirectoryError as error:
+            if _answered(error):
+                return ""
+            raise
+        return f"{self.where}: is a replica of {role[1]}:{role[2]}, which takes no writes" if role[0] == "slave" else ""
 
     async def page(self, after: str, limit: int) -> list[Sandbox]:
         """As `Registry.page`."""
@@ -257,9 +267,18 @@ class RedisRegistry:
             return await self._ask("EVAL", script.text, 0, *arguments, repeat=repeat)
 
     async def _write(self, script: Script, *arguments: str) -> Any:
-        """Runs a script that must not run twice: on a connection that has just been seen to work."""
-        await self._ask("PING")
-        return await self._run(script, *arguments, repeat=False)
+        """Runs a script that must not run twice: on a connection that has just been seen to work.
+
+        Raises WriteError if Redis is there and refuses: a replica (READONLY), without memory left (OOM), unable to save
+        (MISCONF) or to copy (NOREPLICAS), or not for this user to write (NOPERM).
+        """
+        try:
+            await self._ask("PING")
+            return await self._run(script, *arguments, repeat=False)
+        except DirectoryError as error:
+            if _answered(error):
+                raise WriteError(str(error), full=isinstance(error.__cause__, OutOfMemoryError)) from error.__cause__
+            raise
 
     async def _ask(self, *command: object, repeat: bool = True, opened: float = 0.0) -> Any:
         """One command's answer. Raises DirectoryError, and NoScriptError for `_run`.

@@ -91,7 +91,10 @@ class Directory(Protocol):
 
 
 class Registry(Directory, Protocol):
-    """A backend whose records are written through the admin API. Every method raises DirectoryError as `fetch` does."""
+    """A backend whose records are written through the admin API.
+
+    Every method raises DirectoryError as `fetch` does; those that write, WriteError if the backend takes no write.
+    """
 
     async def put(self, sandbox: Sandbox, *, expected: str | None = None, lifetime: float | None = None) -> Sandbox:
         """Creates or replaces the record; returns it as stored.
@@ -110,6 +113,10 @@ class Registry(Directory, Protocol):
         """At most `limit` records whose id is greater than `after`, in the order of their ids."""
         ...
 
+    async def obstacle(self) -> str:
+        """Why nothing could be written now, as far as that shows without trying; empty: nothing is in the way."""
+        ...
+
 
 class Conflict(Exception):
     """The record is not the one the writer had in mind; `current` is its generation, None if there is no record."""
@@ -121,6 +128,14 @@ class Conflict(Exception):
 
 class DirectoryError(Exception):
     """The backend could not answer; the message says what was tried and what came of it."""
+
+
+class WriteError(DirectoryError):
+    """The backend is there, and the record was not written. `full`: because there is no room for it."""
+
+    def __init__(self, message: str, *, full: bool = False) -> None:
+        self.full = full
+        super().__init__(message)
 
 
 class RecordError(DirectoryError):

@@ -24,8 +24,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from gateway.directory.availability import Availability
-from gateway.directory.sandbox import Conflict, DirectoryError, RecordError, Sandbox, Witness
-from gateway.directory.sqlite_file import WRITE_TIMEOUT, connect, identity, prepare, told, transaction
+from gateway.directory.sandbox import Conflict, DirectoryError, RecordError, Sandbox, Witness, WriteError
+from gateway.directory.sqlite_file import (
+    WRITE_TIMEOUT,
+    connect,
+    identity,
+    is_full,
+    obstacle,
+    prepare,
+    told,
+    transaction,
+)
 from gateway.errors import UserError
 
 POLL_INTERVAL = 0.2
@@ -223,6 +232,12 @@ class SqliteRegistry:
         """As `Registry.remove`. Cancelled, it may have been written nevertheless."""
         return await self._write(partial(_remove, sandbox_id=sandbox_id, expected=expected))
 
+    async def obstacle(self) -> str:
+        """As `Registry.obstacle`."""
+        with _errors_told(self.path):
+            why = obstacle(self.path)
+        return f"{self.path}: {why}" if why else ""
+
     async def _write(self, job: Callable[[sqlite3.Connection], T]) -> T:
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, "sqlite-writer")
@@ -230,7 +245,7 @@ class SqliteRegistry:
 
     def _transact(self, job: Callable[[sqlite3.Connection], T]) -> T:
         """Runs `job` in one transaction; when this returns, it is on the disk."""
-        with _errors_told(self.path):
+        with _errors_told(self.path, writing=True):
             try:
                 db = self._open_writer()
                 with transaction(db):
@@ -314,10 +329,12 @@ def _remove_expired(db: sqlite3.Connection, now: float) -> None:
 
 
 @contextmanager
-def _errors_told(path: Path) -> Iterator[None]:
+def _errors_told(path: Path, *, writing: bool = False) -> Iterator[None]:
     try:
         yield
     except (OSError, sqlite3.Error) as error:
+        if writing:
+            raise WriteError(told(path, error), full=is_full(path, error)) from error
         raise DirectoryError(told(path, error)) from error
     except UserError as error:
         raise DirectoryError(str(error)) from error

@@ -6,6 +6,7 @@ requests go. It must be on a local disk: WAL shares memory between processes, wh
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -20,6 +21,12 @@ APPLICATION_ID = 0x67617465
 """Marks the file as ours ("gate"), so that another program's database is never written to."""
 WRITE_TIMEOUT = 5.0
 """Seconds that a writer waits for another one: the admin process, `gateway sandboxes --config`, a backup."""
+
+FULL = "its disk is full"
+ROOM = 64 * 1024
+"""Octets that must be free on a disk: what SQLite shares between processes takes half of them."""
+_UNEXPLAINED = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+"""Of the many causes of these SQLite names none."""
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -105,11 +112,36 @@ def identity(path: Path) -> tuple[int, int] | None:
 
 
 def told(path: Path, error: OSError | sqlite3.Error) -> str:
-    """`error` as a sentence that names the file."""
+    """`error` as a sentence that names the file, and what stands in the way where SQLite does not know it."""
     said = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+    code = getattr(error, "sqlite_errorcode", None)
+    if code == sqlite3.SQLITE_NOTADB:
         said = 'it is not an SQLite database (for a table of sandboxes in TOML, set directory.backend = "file")'
+    elif code is not None and code & 0xFF in _UNEXPLAINED and (why := obstacle(path)):
+        said = f"{said}: {why}"
     return f"{path}: {said}"
+
+
+def is_full(path: Path, error: OSError | sqlite3.Error) -> bool:
+    """Whether `error` means that there is no room on the disk."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in _UNEXPLAINED:
+        return obstacle(path) == FULL
+    return code == sqlite3.SQLITE_FULL or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+
+
+def obstacle(path: Path) -> str:
+    """Why nothing can be written to `path`, or made there; empty: nothing that shows. Raises OSError."""
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    disk = os.statvfs(path if path.exists() else folder)
+    if disk.f_flag & os.ST_RDONLY:
+        return "its file system is read-only"
+    if not os.access(folder, os.W_OK | os.X_OK):  # SQLite keeps two files beside it, for readers too
+        return f"this user may not write to its folder {folder}"
+    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+        return "this user may not write to it"
+    free = disk.f_bavail if os.geteuid() else disk.f_bfree
+    return FULL if disk.f_blocks and free * disk.f_frsize < ROOM else ""
 
 
 def _version(path: Path, db: sqlite3.Connection) -> int:

@@ -26,6 +26,9 @@ TRACEBACKS_WITHIN = 10.0
 _ROOMS = (PIECE, 1500, 700, 300)
 """Characters of a message, and of a traceback, tried until a line fits; JSON takes six octets for one at most."""
 
+OFTEN = {"often": True}
+"""`log.warning(…, extra=OFTEN)`: anybody can cause this line, so it is bounded as tracebacks are."""
+
 log = logging.getLogger("gateway.process")
 
 
@@ -137,14 +140,14 @@ class _TextFormatter(logging.Formatter):
 
 
 class _Storms(logging.Filter):
-    """Lets through so many tracebacks of one place in the code, and with the next one says how many were not told."""
+    """Lets through so many lines of one place in the code, and with the next one says how many were not told."""
 
     def __init__(self) -> None:
         super().__init__()
         self._seen: dict[tuple[str, int], list[float]] = {}  # place: when the count began, count
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if not record.exc_info:
+        if not record.exc_info and not hasattr(record, "often"):
             return True
         now = time.monotonic()
         seen = self._seen.setdefault((record.pathname, record.lineno), [now, 0])

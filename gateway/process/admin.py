@@ -16,7 +16,8 @@ import uvloop
 
 from gateway.admin.app import Health, make_app, start
 from gateway.config import Settings
-from gateway.directory.backends import open_directory
+from gateway.directory.backends import as_registry, open_directory
+from gateway.directory.sandbox import DirectoryError, Registry
 from gateway.directory.shared import Shared
 from gateway.directory.watching import keep_watching
 from gateway.errors import UserError
@@ -106,6 +107,9 @@ async def _serve(post: Post, pulse: Pulse) -> None:
     runner = await start(make_app(health, context, post.token), post.door)
     # Whoever asks here asks the backend itself: only what the workers know together is to be told of changes.
     tasks.spawn(keep_watching(directory, shared.changed, shared.availability(directory)), "directory watch")
+    registry = as_registry(post.settings.directory, directory)
+    if registry is not None:
+        tasks.spawn(_look_for_obstacle(registry), "can records be written?")
     if shared.keeper is not None:
         tasks.spawn(shared.keeper.run(), "keeping what is known")
     finish = asyncio.Event()
@@ -125,3 +129,13 @@ async def _serve(post: Post, pulse: Pulse) -> None:
     if shared.keeper is not None:
         await loop.run_in_executor(None, partial(shared.keeper.look, last=True))  # the workers have ended
     await directory.close()
+
+
+async def _look_for_obstacle(registry: Registry) -> None:
+    """Says at the start what the first registration would find out."""
+    try:
+        why = await registry.obstacle()
+    except DirectoryError:
+        return  # it is away: the watch says so
+    if why:
+        log.warning("%s: sandboxes are served, and changes through the API are refused", why)

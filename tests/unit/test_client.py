@@ -27,10 +27,12 @@ from gateway.client import (
     MissingTemplate,
     NotReady,
     PortState,
+    RegistryFull,
     Sandbox,
     SandboxNotFound,
 )
 from gateway.directory.memory import MemoryRegistry
+from gateway.directory.sandbox import WriteError
 from tests.unit.admin.conftest import one_ready_worker
 from tests.unit.explain.harness import Looking, configured, make_context
 
@@ -360,3 +362,15 @@ def test_one_base() -> None:
     for error in (*errors, MissingTemplate, NotReady, SandboxNotFound):
         assert issubclass(error, GatewayClientError)
     assert PortState("listening", "", None) == PortState("listening", "", None)
+
+
+async def test_a_registry_without_room_says_so(serve: Serve) -> None:
+    class Full(MemoryRegistry):
+        async def put(self, *_: Any, **__: Any) -> Any:
+            raise WriteError("var/sandboxes.db: database or disk is full", full=True)
+
+    context = make_context(Looking(), configured(), directory=Full({}))
+    async with Gateway(await serve(make_app(Health(one_ready_worker), context))) as gateway:
+        with pytest.raises(RegistryFull, match=r"507 Insufficient Storage: .*: database or disk is full") as error:
+            await gateway.sandboxes.register("box", address=LOOPBACK)
+        assert error.value.status == 507

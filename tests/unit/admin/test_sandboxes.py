@@ -20,7 +20,7 @@ from gateway.admin.ports import PortState
 from gateway.admin.rate import Bucket
 from gateway.config import Settings
 from gateway.directory.memory import MemoryRegistry
-from gateway.directory.sandbox import Conflict, Directory, DirectoryError, Sandbox, TableDirectory
+from gateway.directory.sandbox import Conflict, Directory, DirectoryError, Sandbox, TableDirectory, WriteError
 from gateway.errors import GatewayError, Reason
 from gateway.explain.engine import Context
 from gateway.problems.probe import Findings, Listener
@@ -457,6 +457,36 @@ async def test_a_backend_that_is_away(api_of: MakeApi, method: str, path: str, b
     refused = await (await api_of(Away({})))(method, path, body)
     assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
     assert refused.detail.endswith("redis at [::1]:6379: no answer within 2 s")
+
+
+class Unwritable(MemoryRegistry):
+    """A backend that is there and takes no writes."""
+
+    def __init__(self, *, full: bool) -> None:
+        super().__init__({"box": Sandbox("box", IPv6Address("fd00::5"), "1")})
+        self._error = WriteError("var/sandboxes.db: database or disk is full", full=full)
+
+    async def put(self, sandbox: Sandbox, *, expected: str | None = None, lifetime: float | None = None) -> Sandbox:
+        raise self._error
+
+    async def remove(self, sandbox_id: str, *, expected: str | None = None) -> bool:
+        raise self._error
+
+
+@pytest.mark.parametrize(("full", "status"), [(True, 507), (False, 503)])
+@pytest.mark.parametrize(("method", "body"), [("PUT", FD6), ("DELETE", None)])
+async def test_a_write_that_fails_is_told_and_logged(
+    api_of: MakeApi, caplog: pytest.LogCaptureFixture, method: str, body: Any, full: bool, status: int
+) -> None:
+    api = await api_of(Unwritable(full=full))
+    refused = await api(method, BOX, body)
+    assert (refused.status, refused.headers["Retry-After"]) == (status, "1")
+    assert refused.detail == "the record could not be written: var/sandboxes.db: database or disk is full"
+    [record] = [record for record in caplog.records if record.name == "gateway.admin"]
+    assert record.getMessage() == f"{method} {BOX} failed: var/sandboxes.db: database or disk is full"
+    assert (record.levelname, record.exc_info) == ("ERROR", None)
+    assert hasattr(record, "often"), "a platform that tells its whole fleet anew is bounded to a few lines"
+    assert (await api("GET", BOX)).status == 200
 
 
 async def test_a_fault_of_ours_is_a_problem_and_a_traceback_in_the_log(

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -25,7 +26,7 @@ from gateway.directory import redis as redis_module
 from gateway.directory.availability import Availability
 from gateway.directory.cache import DirectoryCache
 from gateway.directory.redis import BLOCK, COMMAND_TIMEOUT, CONNECTIONS, RedisRegistry
-from gateway.directory.sandbox import Conflict, DirectoryError, RecordError, Sandbox
+from gateway.directory.sandbox import Conflict, DirectoryError, RecordError, Sandbox, WriteError
 from gateway.errors import GatewayError, Reason, UserError
 from gateway.tasks import Tasks
 from tests.support.components import require
@@ -557,3 +558,64 @@ def test_the_url_cannot_lift_the_limits() -> None:
     pool = RedisRegistry("redis://127.0.0.1?socket_timeout=0.1&max_connections=1")._client().connection_pool
     assert pool.connection_kwargs["socket_timeout"] == redis_module.COMMAND_TIMEOUT > redis_module.BLOCK
     assert pool.max_connections == redis_module.CONNECTIONS
+
+
+# --- a Redis that is there and takes no writes ----------------------------------------------------------------------
+
+
+async def test_a_replica_refuses_writes_by_its_name(connect: Callable[[], RedisRegistry], platform: Any) -> None:
+    store = connect()
+    await store.put(record("box"))
+    assert await store.obstacle() == ""
+    await platform.execute_command("REPLICAOF", "127.0.0.1", "1")
+    try:
+        with pytest.raises(WriteError, match=r"(?i)read only replica") as error:
+            await store.put(record("box", "fd00::6"))
+        assert not error.value.full
+        with pytest.raises(WriteError, match=r"(?i)read only replica"):
+            await store.remove("box")
+        assert await store.obstacle() == f"{store.where}: is a replica of 127.0.0.1:1, which takes no writes"
+        assert await store.fetch("box") is not None
+    finally:
+        await platform.execute_command("REPLICAOF", "NO", "ONE")
+
+
+async def test_a_redis_without_memory_is_full(connect: Callable[[], RedisRegistry], platform: Any) -> None:
+    store = connect()
+    await store.put(record("box"))
+    await platform.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(WriteError, match="maxmemory") as error:
+            await store.put(record("other"))
+        assert error.value.full
+        assert await store.fetch("box") is not None
+    finally:
+        await platform.config_set("maxmemory", 0)
+
+
+async def test_a_redis_that_cannot_save_refuses_writes_by_its_name(
+    server: RedisServer, connect: Callable[[], RedisRegistry], platform: Any
+) -> None:
+    store, folder = connect(), Path((await platform.config_get("dir"))["dir"])
+    shutil.rmtree(folder)  # where its snapshots go
+    try:
+        await platform.config_set("save", "3600 1000000")
+        await platform.bgsave()
+        while (await platform.info("persistence"))["rdb_last_bgsave_status"] == "ok":
+            await asyncio.sleep(0.01)
+        with pytest.raises(WriteError, match=r"MISCONF|persist") as error:
+            await store.put(record("box"))
+        assert not error.value.full
+        await platform.config_set("save", "")
+    finally:
+        folder.mkdir()
+
+
+async def test_a_redis_that_is_away_is_no_refusal(server: RedisServer) -> None:
+    store = RedisRegistry("redis://127.0.0.1:1/0")
+    with pytest.raises(DirectoryError) as error:
+        await store.put(record("box"))
+    assert not isinstance(error.value, WriteError)
+    with pytest.raises(DirectoryError):
+        await store.obstacle()
+    await store.close()

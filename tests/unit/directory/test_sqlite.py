@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
@@ -23,6 +24,8 @@ from gateway.directory.sqlite import SqliteRegistry
 from gateway.directory.sqlite_file import MIGRATIONS, inspect, prepare
 from gateway.errors import UserError
 from gateway.tasks import Tasks
+from tests.support.components import require
+from tests.support.disk import on_small_disk
 from tests.support.process import clean_environment
 
 DEADLINE = 20.0
@@ -510,3 +513,150 @@ async def test_a_record_somebody_has_spoilt_is_told_by_its_name(make: Make, path
     sql(path, "UPDATE sandboxes SET address = 'nowhere'")
     with pytest.raises(RecordError, match="the record of demo is broken"):
         await store.fetch("demo")
+
+
+# --- a disk that is full, or read-only ------------------------------------------------------------------------------
+
+PREAMBLE = """
+import asyncio, os, shutil, subprocess, sys
+from ipaddress import IPv6Address
+from pathlib import Path
+from gateway.directory.backends import check
+from gateway.config import Directory
+from gateway.directory.sandbox import Sandbox, DirectoryError, WriteError
+from gateway.directory.sqlite import SqliteRegistry
+from gateway.errors import UserError
+
+disk = Path(sys.argv[1])
+box = Sandbox("box", IPv6Address("fd00::5"), "")
+
+def refused(awaitable, kind):
+    async def ask():
+        try:
+            await awaitable
+        except kind as error:
+            return error
+        raise AssertionError("not refused")
+    return ask()
+
+def fill():
+    with (disk / "other").open("wb", buffering=0) as other:
+        try:
+            while True:
+                other.write(bytes(4096))
+        except OSError:
+            pass
+
+async def main():
+    path = disk / "sandboxes.db"
+    registry = SqliteRegistry(path)
+"""
+
+
+def on_disk(tmp_path: Path, program: str) -> None:
+    """Runs the rest of `main` where the registry's folder is a small disk of its own."""
+    require("small disk")
+    body = textwrap.indent(program.strip(), "    ")
+    command = [sys.executable, "-c", f"{PREAMBLE}{body}\nasyncio.run(main())", str(tmp_path)]
+    done = subprocess.run(
+        on_small_disk(tmp_path, "2m", command), env=clean_environment(), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_full_disk_refuses_writes_by_its_name_and_nothing_else(tmp_path: Path) -> None:
+    on_disk(
+        tmp_path,
+        """
+await registry.put(box)
+fill()
+async def until_full():
+    for number in range(1000):
+        await registry.put(Sandbox(f"box{number}", IPv6Address("fd00::5"), ""))
+error = await refused(until_full(), WriteError)
+assert error.full and str(error) == f"{path}: database or disk is full", error
+assert await registry.fetch("box")
+assert "its disk is full" in await registry.obstacle()
+(disk / "other").unlink()
+await registry.put(Sandbox("later", IPv6Address("fd00::5"), ""))
+assert await registry.obstacle() == ""
+await registry.close()
+""",
+    )
+
+
+def test_a_process_that_starts_on_a_full_disk_is_told(tmp_path: Path) -> None:
+    """It cannot even read: SQLite has no room for the memory that processes share."""
+    on_disk(
+        tmp_path,
+        """
+await registry.put(box)
+await registry.close()
+fill()
+registry = SqliteRegistry(path)
+error = await refused(registry.put(box), WriteError)
+assert error.full and "its disk is full" in str(error), error
+error = await refused(registry.fetch("box"), DirectoryError)
+assert "its disk is full" in str(error), error
+try:
+    check(Directory(path=path))
+except UserError as error:
+    assert "its disk is full" in str(error), error
+else:
+    raise AssertionError("not refused")
+await registry.close()
+""",
+    )
+
+
+def test_a_read_only_file_system_is_named(tmp_path: Path) -> None:
+    on_disk(
+        tmp_path,
+        """
+await registry.put(box)
+crashed = disk / "crashed"  # with the files that are beside the database while somebody has it open
+crashed.mkdir()
+for file in disk.glob("sandboxes.db*"):
+    shutil.copy(file, crashed)
+await registry.close()
+path = crashed / "sandboxes.db"
+registry = SqliteRegistry(path)
+subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+assert check(Directory(path=path)).endswith("; nothing can be written to it: its file system is read-only")
+error = await refused(registry.put(Sandbox("other", IPv6Address("fd00::5"), "")), WriteError)
+assert not error.full and "its file system is read-only" in str(error), error
+assert (await registry.obstacle()).endswith("its file system is read-only")
+assert await registry.fetch("box")
+await registry.close()
+""",
+    )
+
+
+def test_a_read_only_file_system_that_nobody_had_open_is_named(tmp_path: Path) -> None:
+    """SQLite cannot make the files that it keeps beside the database: the gateway does not start, and says why."""
+    on_disk(
+        tmp_path,
+        """
+await registry.put(box)
+await registry.close()
+subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+try:
+    check(Directory(path=path))
+except UserError as error:
+    assert "its file system is read-only" in str(error), error
+else:
+    raise AssertionError("not refused")
+""",
+    )
+
+
+def test_what_stands_in_the_way(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sqlite_file.obstacle(path) == ""
+    denied: list[Path] = [path.parent.parent]
+    monkeypatch.setattr(sqlite_file.os, "access", lambda where, mode: where not in denied)
+    assert sqlite_file.obstacle(path) == f"this user may not write to its folder {path.parent.parent}"
+    path.parent.mkdir()
+    path.touch()
+    assert sqlite_file.obstacle(path) == ""
+    denied.append(path)
+    assert sqlite_file.obstacle(path) == "this user may not write to it"
