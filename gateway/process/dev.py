@@ -103,7 +103,10 @@ def run(settings: Settings, options: DevOptions) -> int:
         log.warning(difference)
     token = read_token(settings.admin.token_file)
     loopback = LOOPBACK if is_own(LOOPBACK) else LOOPBACK4
-    sockets = bind(Listen(str(loopback), options.listen_port))
+    try:
+        sockets = bind(Listen(str(loopback), options.listen_port))
+    except UserError as error:
+        raise UserError(f"{error}; --listen-port chooses another") from None
     port = sockets[0].getsockname()[1]
     if loopback is LOOPBACK:  # both families: which one a browser tries first for *.localhost is its own business
         sockets += bind(Listen(str(LOOPBACK4), port))
@@ -145,7 +148,7 @@ def _admin_socket(listen: Listen) -> tuple[socket.socket | None, str]:
         [listen] = available([listen])
         [sock] = bind(listen)
     except UserError as error:
-        return None, f"not available: {error}"
+        return None, f"not available: {error}; GATEWAY_ADMIN__LISTEN={LOOPBACK4}:9191 chooses another"
     port = sock.getsockname()[1]
     default = Settings().admin.listen
     elsewhere = "" if Listen(listen.host, port) == default else f" --admin http://{Listen(listen.host, port)}"
