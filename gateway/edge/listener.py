@@ -118,8 +118,8 @@ class Listener:
         if edge.clock() >= self._told + TOLD_EVERY:
             self._told = edge.clock()
             inside, limit = edge.connections, descriptors.limit()
-            why = f"{inside} are inside, and each may need {descriptors.PER_CONNECTION} of {limit} file descriptors"
-            log.error("who comes waits until somebody leaves: %s", why)
+            why = f"{inside} are open, and each may need {descriptors.PER_CONNECTION} of {limit} file descriptors"
+            log.error("new connections wait until others end: %s", why)
         edge.loop.remove_reader(self._socket)
         self._paused = True
         edge.await_room(self)

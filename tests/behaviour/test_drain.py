@@ -198,7 +198,7 @@ async def test_what_is_queued_waits_until_it_can_be_served(gateway: Gateway, mon
     await wire.request()  # of who was queued
     wire.send(OK)
     assert (await queued.answer()).body == b"ok"
-    gateway.expect_complaint("1 are inside, and each may need 2 of")
+    gateway.expect_complaint("1 are open, and each may need 2 of")
 
 
 async def test_what_makes_room_for_it_is_not_the_end(gateway: Gateway, no_descriptor: list[int]) -> None:

@@ -135,7 +135,7 @@ async def test_nobody_inside_loses_to_newcomers(gateway: Gateway, monkeypatch: p
         (each := await task).send(get(app))
         assert (await each.answer()).status == 200
         each.close()
-    gateway.expect_complaint("4 are inside, and each may need 2 of")
+    gateway.expect_complaint("4 are open, and each may need 2 of")
 
 
 async def test_a_raised_limit_lets_newcomers_in(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +148,7 @@ async def test_a_raised_limit_lets_newcomers_in(gateway: Gateway, monkeypatch: p
     await until(lambda: gateway.edge._awaiting_room, "it accepts no more")
     limit = 4
     assert (await newcomer.answer()).status == 200
-    gateway.expect_complaint("1 are inside, and each may need 2 of")
+    gateway.expect_complaint("1 are open, and each may need 2 of")
 
 
 async def test_a_limit_that_can_be_held_refuses(open_gateway: OpenGateway, monkeypatch: pytest.MonkeyPatch) -> None:
