@@ -5,7 +5,7 @@
 
 `values` spells durations, sizes and addresses; `kinds` says what a setting may be; `settings` is the schema with every
 default; `checks` holds the rules between settings; `sources` merges flag, environment, file and default; `effective`
-prints the result. Imports no other room, so every room may take its section by value.
+prints the result, `reference` docs/settings.md. Imports no other room, so every room may take its section by value.
 """
 
 from gateway.config.effective import render_effective

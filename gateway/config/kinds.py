@@ -65,6 +65,8 @@ class Scalar(Kind):
     accepts: type
     parse: Callable[[Any], Any]
     render: Callable[[Any], object]
+    choices: tuple[str, ...] = ()
+    """All there are, if they are names."""
 
     def decode(self, raw: object, path: str, problems: Problems) -> Any:
         if type(raw) is not self.accepts:  # not isinstance: TOML's true is no integer, though Python's is
@@ -177,7 +179,7 @@ def choice(*supported: str, later: Sequence[str] = ()) -> Scalar:
             raise ValueError(f"expected {names}, got {values.quote(text)}")
         return text
 
-    return Scalar(names, str, parse, str)
+    return Scalar(names, str, parse, str, supported)
 
 
 def _positive_duration(text: str) -> float:

@@ -62,7 +62,8 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     `domains` only)."""
 
     proxy_protocol: Annotated[Literal["off"], choice("off", later=("require",))] = "off"
-    """Whether connections begin with a PROXY header. Configured, never guessed: a guess lets anybody forge one."""
+    """Whether connections begin with a PROXY header; this version reads none, so they must not. Configured, never
+    guessed: a guess lets anybody forge one."""
 
     trusted_proxies: Networks = ()
     """Peers whose X-Forwarded-* and Forwarded are believed; from everybody else those fields are deleted. Such a proxy
@@ -242,7 +243,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     connections: Count = 20_000
     """Downstream connections per worker (ours). Each may need a second descriptor, to its app; `serve` raises the soft
-    limit to the hard one, and says at start if that is not enough; then who comes waits until there are two."""
+    limit to the hard one, and says at start if that is not enough; then as many are
+    accepted as there are two for, and the others wait in the kernel's queue."""
 
     connections_per_address: Count = 1_000
     """Downstream connections per source address, IPv6 by /64 (ours): a large office behind one NAT fits. A trusted
@@ -260,7 +262,7 @@ class Admin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """`[admin]`: the operator's listener; it shares no socket with the public ones."""
 
     listen: Address = Listen("127.0.0.1", 9090)
-    """Where health, metrics and the API answer."""
+    """Where health and the API answer."""
 
     token_file: OptionalPath = None
     """A file holding the bearer token; `""` is none. Required when `listen` is not on loopback."""
