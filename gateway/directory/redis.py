@@ -24,7 +24,7 @@ from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as BrokenConnection
-from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import MasterDownError, NoScriptError, OutOfMemoryError, RedisError, ResponseError
 
 from gateway.config.values import parse_host_mask, quote
 from gateway.directory.availability import Availability
@@ -63,6 +63,9 @@ _FORM = (
     'directory.url: expected a URL such as "redis://10.0.0.2:6379/0", "rediss://user:password@redis.internal:6380/0" '
     'or "unix:///run/redis.sock"; what is special in a URL is percent-encoded in a password'
 )
+
+_FOR_ALL = ("BUSY ", "UNBLOCKED ")
+"""Refusals for which redis-py has no type: a script that does not end, a primary that becomes a replica."""
 
 _START = "0-0"
 _ENTRY = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
@@ -330,8 +333,11 @@ def _where(options: dict[str, Any]) -> str:
 
 
 def _answered(error: DirectoryError) -> bool:
-    """Whether Redis is there, and has refused what it was asked."""
-    return isinstance(error.__cause__, ResponseError)
+    """Whether Redis is there, and has refused what it was asked; what it would refuse whatever it were asked is none."""
+    refusal = error.__cause__
+    if not isinstance(refusal, ResponseError) or isinstance(refusal, MasterDownError):
+        return False
+    return not str(refusal).startswith(_FOR_ALL)
 
 
 def _expectation(expected: str | None) -> str:

@@ -481,6 +481,32 @@ async def reason(cache: DirectoryCache, name: str) -> Reason:
     return error.value.reason
 
 
+async def test_a_redis_that_refuses_everything_is_away_until_it_does_not(
+    connect: Connect, platform: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A replica without its primary: neither a record nor the stream is to be had, and both say the same."""
+    monkeypatch.setattr(redis_module, "RETRY_INTERVAL", 0.001)
+    caplog.set_level(logging.INFO, "gateway.directory")
+    store, witness, tasks = connect(), Availability("Redis"), Tasks()
+    await store.put(record("demo"))
+    tasks.spawn(store.watch(lambda names: None, witness), "watch")
+    await platform.config_set("replica-serve-stale-data", "no")
+    await platform.replicaof("127.0.0.1", free_port())
+    async with asyncio.timeout(DEADLINE):
+        while not witness.away:
+            await asyncio.sleep(0.01)
+        for _ in range(100):
+            with pytest.raises(DirectoryError):
+                await store.fetch("demo")
+            assert witness.away
+        await platform.replicaof("NO", "ONE")
+        while witness.away:
+            await asyncio.sleep(0.01)
+    assert await store.fetch("demo") is not None
+    assert not [line for line in caplog.messages if "looked up anew" in line]
+    await tasks.cancel()
+
+
 async def test_nobody_there() -> None:
     port = free_port()
     store = RedisRegistry(f"redis://someone:{PASSWORD}@127.0.0.1:{port}/3")
