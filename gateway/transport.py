@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import logging
+import socket
 import struct
 import sys
 import termios
@@ -17,8 +18,9 @@ log = logging.getLogger("gateway.transport")
 
 AT_ONCE = 64
 """Transports written in one go. More would keep the first of them waiting for milliseconds."""
-LARGE = 32 * 1024
-"""Octets that are written without waiting: there is nothing to gain, and the other side may have to be paused."""
+LARGE = 16 * 1024
+"""Octets that are written without waiting: there is nothing to gain, and the other side may have to be paused. A TLS
+record's worth, because what is gathered is part of what a connection may hold (`turns.Intake`)."""
 
 
 class Outbox:
@@ -159,6 +161,22 @@ class _Unconnected(GatheringTransport):
 GONE: GatheringTransport = _Unconnected(_Gone(), Outbox(lambda callback: None))
 """A connection has it before `connection_made`, and takes it up again in `connection_lost`: with the real one it would
 be a cycle that only the garbage collector could end."""
+
+
+def room(transport: asyncio.Transport) -> int:
+    """Octets that the kernel is sure to take at once (Linux; elsewhere nothing is sure), because its buffer has twice
+    as much left: it counts what its own books cost, too.
+    """
+    sock = transport.get_extra_info("socket")
+    if sys.platform != "linux" or sock is None or (descriptor := sock.fileno()) < 0:
+        return 0
+    # The event loop's own object for it makes a duplicate of the descriptor for every question.
+    own = socket.SocketType(fileno=descriptor)
+    try:
+        size = own.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+    finally:
+        own.detach()
+    return size // 2 - undelivered(transport)
 
 
 def undelivered(transport: asyncio.Transport) -> int:

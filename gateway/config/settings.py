@@ -238,8 +238,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """One field, name and value (nginx large_client_header_buffers 8k), then 431."""
 
     buffer_bytes: Bytes = 64 * KIB
-    """Bytes waiting to be written per connection and direction before the other side's reading pauses (Envoy edge
-    recommends 32 KiB; 64 KiB is asyncio's own default for plain transports)."""
+    """What may wait per connection and direction for a slow reader, and one TLS record (16 KiB) more; less than 32 KiB
+    has no effect (Envoy edge recommends 32 KiB; 64 KiB is asyncio's own default for plain transports). Counted is what
+    the gateway holds, not what the kernel does."""
 
     connections: Count = 20_000
     """Downstream connections per worker (ours). Each may need a second descriptor, to its app; `serve` raises the soft

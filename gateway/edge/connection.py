@@ -6,7 +6,6 @@ holds a connection open for ever: see `_linger`, `_close` and `_expire_lingering
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import struct
 from collections.abc import Callable
@@ -16,8 +15,11 @@ from typing import TYPE_CHECKING, cast
 from gateway.errnos import SILENCE, lost
 from gateway.socket_options import broken, unanswered
 from gateway.transport import GONE, GatheringTransport, undelivered
+from gateway.turns import ReadingConnection
 
 if TYPE_CHECKING:
+    import asyncio
+
     from gateway.edge.edge import Edge
     from gateway.edge.forwarded import Peer
 
@@ -25,20 +27,16 @@ LINGER_OCTETS = 4 * 1024 * 1024
 """What a closing connection still reads and throws away, so that a reset does not overtake the answer."""
 
 
-class DownstreamConnection(asyncio.BufferedProtocol):
-    """The base of the codecs; each defines `data_received`, `expire` and what `_begin_linger` means to its phases.
+class DownstreamConnection(ReadingConnection):
+    """The base of the codecs; each defines `data_received`, `expire` and what `_begin_linger` means to its phases."""
 
-    A buffered protocol, reading into the worker's one buffer: otherwise every TLS read allocates 256 KiB to hold it,
-    which costs a sixth of a request in page faults.
-    """
-
-    __slots__ = ("_edge", "_linger_left", "_on_close", "_stall", "_transport", "_write_full", "deadline", "peer")
+    __slots__ = ("_edge", "_linger_left", "_on_close", "_stall", "_write_full", "deadline", "peer")
 
     def __init__(self, edge: Edge, peer: Peer, on_close: Callable[[], None]) -> None:
+        super().__init__(edge.intake)
         self._edge = edge
         self.peer = peer
         self._on_close = on_close  # called once, when the connection is lost
-        self._transport = GONE  # the real one from connection_made to connection_lost
         self._write_full = False  # the transport takes no more for now
         self._stall = 0  # octets not delivered when somebody last looked whether the reader takes any
         self._linger_left = LINGER_OCTETS
@@ -46,7 +44,7 @@ class DownstreamConnection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = GatheringTransport(cast("asyncio.Transport", transport), self._edge.outbox)
-        self._transport.set_write_buffer_limits(high=self._edge.buffer_bytes)
+        self._transport.set_write_buffer_limits(high=self._edge.intake.may_wait)
         self.deadline = self._edge.clock() + self._edge.timeouts.idle
         self._edge.downstreams.add(self)
         if self._edge.draining:
@@ -55,17 +53,6 @@ class DownstreamConnection(asyncio.BufferedProtocol):
 
     def _await_first(self) -> None:
         self.deadline = min(self.deadline, self._edge.clock() + self._edge.moment)
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._edge.read_buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        # Copied at once: the buffer is everybody's, and what is read may be kept or written later.
-        self.data_received(bytes(self._edge.read_buffer[:nbytes]))
-
-    def data_received(self, data: bytes) -> None:
-        """Takes what one read brought."""
-        raise NotImplementedError
 
     def expire(self, now: float) -> None:
         """The deadline has passed."""

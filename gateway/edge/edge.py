@@ -36,8 +36,6 @@ from gateway.upstream.pool import Pool
 
 log = logging.getLogger("gateway.edge")
 
-READ_BUFFER = 64 * 1024
-"""Octets of one read from downstream at most. (From upstream it is what the event loop reads at once, 250 KiB.)"""
 DRAIN_SWEEP = 0.1
 """Seconds between sweeps while draining, so that the end does not wait for the sweeper."""
 ROUTES_REMEMBERED = 8192
@@ -84,7 +82,6 @@ class Edge:
         self.loop = loop
         self.settings = settings
         self.timeouts = settings.timeouts
-        self.buffer_bytes = settings.limits.buffer_bytes
         self.clock: Callable[[], float] = loop.time
         self.access_log = access_log
         self.ids = RequestIds()
@@ -120,9 +117,9 @@ class Edge:
         )
         self.road = Road(self.pool, self.directory, self.probe)
         self.host = settings.upstream.host
-        self.read_buffer = memoryview(bytearray(READ_BUFFER))  # every downstream read lands here, one at a time
+        self.intake = self.pool.intake
         self.outbox = Outbox(loop.call_soon)
-        self.tls_buffers = Buffers(self.read_buffer)
+        self.tls_buffers = Buffers(self.intake)
         self.handshakes = Handshakes(loop.call_soon, limits.handshake_bytes)
         self.draining = False
         self.moment = settings.timeouts.linger

@@ -225,6 +225,10 @@ class Exchange:
         if self._upstream is not None:
             self._upstream.flush()
 
+    def request_room(self) -> int:
+        """Octets of the request's body that would leave at once."""
+        return self._upstream.room() if self._upstream is not None else 0
+
     def downstream_full(self) -> None:
         if self._upstream is not None:
             self._upstream.pause()
@@ -275,8 +279,11 @@ class Exchange:
     def flush_response(self) -> None:
         self._downstream.flush()
 
-    def upstream_full(self) -> None:
-        self._downstream.pause()
+    def response_room(self) -> int:
+        return self._downstream.room()
+
+    def upstream_full(self, waiting: int) -> None:
+        self._downstream.pause(waiting)
 
     def upstream_drained(self) -> None:
         self._downstream.resume()

@@ -5,8 +5,8 @@
       `------- both messages complete ----------+---- anything else ----> LINGER --> CLOSED
 
 Octets that came too early (pipelined requests, a body that upstream does not take yet, what a browser sends along
-with an upgrade) stay unread in `_held`, at most `limits.buffer_bytes` and one read; past that the transport is
-paused. What each phase waits for, and for how long, is in deadlines.py.
+with an upgrade) stay unread in `_held`; with what waits upstream they are at most `limits.buffer_bytes`, past that the
+transport is paused. What each phase waits for, and for how long, is in deadlines.py.
 """
 
 from __future__ import annotations
@@ -27,14 +27,12 @@ from gateway.http.body import BodyError, CloseReader, reader_for
 from gateway.http.greeting import explained
 from gateway.http.head_parser import HEAD_END, check_partial_head, parse_request_head
 from gateway.http.message import BY_CLOSE, BY_LENGTH, CHUNKED, NO_BODY, Fields, RequestHead, ResponseHead
+from gateway.turns import HEAD_WORK, LOOK, SHARE
 
 if TYPE_CHECKING:
     from gateway.edge.edge import Edge
 
 log = logging.getLogger("gateway.edge")
-
-PIPELINED_PER_TURN = 16
-"""Requests answered from one read before other connections get their turn (CVE-2026-54273 counted none)."""
 
 
 class Http1Downstream(TimedConnection):
@@ -44,23 +42,19 @@ class Http1Downstream(TimedConnection):
         "_chunked",
         "_eof",
         "_head",
-        "_held",
         "_keep_alive",
         "_out",
         "_processing",
-        "_reading",
         "_refusal",
-        "_yielding",
+        "_waiting",
     )
 
     def __init__(self, edge: Edge, peer: Peer, on_close: Callable[[], None], refusal: Refusal | None = None) -> None:
         super().__init__(edge, peer, on_close)
         self._refusal = refusal
         self._head: RequestHead | None = None  # of the exchange
-        self._held = b""  # octets not read yet
-        self._reading = True  # the transport reads
+        self._waiting = 0  # octets that upstream does not take for now, while it is paused
         self._processing = False  # `_process` is on the stack
-        self._yielding = False  # `_go_on` is scheduled
         self._out: list[bytes] = []  # written at the next flush
         self._chunked = False  # the response body goes out chunked
         self._keep_alive = False  # decided with each response head; before the first one nothing is
@@ -152,31 +146,30 @@ class Http1Downstream(TimedConnection):
     # --- reading -------------------------------------------------------------------------------------------------
 
     def _process(self, data: bytes) -> None:
-        """Works through `data` until it is used up or somebody has to be waited for; the rest is held.
+        """Works through `data` until it is used up, somebody has to be waited for or it is others' turn; the rest is
+        held.
 
         A reply made at once ends its exchange while this is on the stack; `_processing` keeps that from coming back
         here, the loop goes on instead.
         """
         self._processing = True
-        turns = 0
+        self._unfinished = False
+        pipelined = 0
         try:
-            while data:
+            while data and self._work < SHARE:
                 if self.phase is IDLE or self.phase is HEAD:
                     if self._write_full:
                         break  # its reader is slow: no new answers until the last one is taken
-                    if turns == PIPELINED_PER_TURN:
-                        self._yield()
-                        break
-                    turns += 1
+                    self._work += pipelined  # a read's first is paid for by having to be read (CVE-2026-54273)
+                    pipelined = HEAD_WORK
                     rest = self._read_head(data)
                     if rest is None:
+                        self._work += len(data) // LOOK
+                        self._unfinished = True
                         break
                     data = rest
                 elif self._reader is not None and not self._paused:
                     data = self._read_body(data)
-                    if data and self._reader is not None:
-                        self._yield()
-                        break
                 elif self.phase is CLOSED or self.phase is LINGER:
                     data = b""
                 else:
@@ -186,33 +179,33 @@ class Http1Downstream(TimedConnection):
         self._held = data
         if self._exchange is not None:
             self._exchange.flush_request()
-        if data or not self._reading:
+        if self._work >= SHARE:
+            self._wait_turn()
+        elif data or self._paused or not self._reading:
             self._set_reading()
 
     def _process_held(self) -> None:
+        if self._queued:
+            return  # see _go_on
         self._process(self._held)
         if self._eof and not self._goes_on():
             self._transport.close()
 
-    def _yield(self) -> None:
-        """Enough for now: other connections get their turn of the event loop, and nothing is read meanwhile."""
-        self._yielding = True
-        self._edge.loop.call_soon(self._go_on)
-
     def _go_on(self) -> None:
-        self._yielding = False
-        if self._held and self.phase is not CLOSED:
+        try:
             self._process_held()
+        except Exception:
+            self._fault()
 
-    def _set_reading(self) -> None:
-        """Reads on while there is room; pauses the transport while there is none."""
-        room = len(self._held) <= self._edge.buffer_bytes and not self._yielding
-        if room is not self._reading and self.phase is not CLOSED and not self._transport.is_closing():
-            self._reading = room
-            if room:
-                self._transport.resume_reading()
-            else:
-                self._transport.pause_reading()
+    def _has_room(self) -> bool:
+        if (self.phase is IDLE or self.phase is HEAD) and not self._write_full:
+            return True  # what is held is the beginning of a head, and has a limit of its own
+        return len(self._held) + self._waiting <= self._edge.intake.ahead and not self._eof
+
+    def _room(self) -> int:
+        if self._exchange is None or self._reader is None or self._paused:
+            return 0
+        return self._exchange.request_room()
 
     def _read_head(self, data: bytes) -> bytes | None:
         """Begins an exchange with the head at the start of `data`: what follows it, or None while it is unfinished."""
@@ -247,6 +240,7 @@ class Http1Downstream(TimedConnection):
         if self._refusal is not None:
             self._refuse(head, self._refusal(head))
             return data[end:]
+        self._sure = 0
         self._exchange = exchange = Exchange(edge, self, head)
         exchange.begin()
         return data[end:]
@@ -258,10 +252,11 @@ class Http1Downstream(TimedConnection):
         reader, exchange = self._reader, self._exchange
         assert reader is not None and exchange is not None  # a reader outlives its exchange only in LINGER
         try:
-            content, rest = reader.read(data)
+            content, rest = reader.read(data, SHARE - self._work)
         except BodyError as error:
             exchange.fail(GatewayError(Reason.BAD_REQUEST, f"in the body, {error}"))
             return b""
+        self._work += reader.work
         self._set_deadline()
         if content:
             exchange.request_body(content)
@@ -353,22 +348,31 @@ class Http1Downstream(TimedConnection):
         else:
             self._reset()
 
-    def pause(self) -> None:
+    def pause(self, waiting: int = 0) -> None:
         self._paused = True
+        self._waiting = waiting
         self._set_body_deadline()
+        if not self._processing:
+            self._set_reading()
 
     def resume(self) -> None:
         self._paused = False
+        self._waiting = 0
         self._set_body_deadline()
-        if self._held and not self._processing:
+        if self._processing:
+            return  # it goes on by itself
+        if self._held:
             self._process_held()
-        elif self._exchange is not None:
-            self._exchange.flush_request()
+        else:
+            if self._exchange is not None:
+                self._exchange.flush_request()
+            self._set_reading()
 
     def exchange_ended(self) -> None:
         phase, head, unread = self.phase, self._head, self._reader
         self._exchange = self._reader = self._head = None
         self._paused = False
+        self._waiting = 0
         if phase is CLOSED or self._transport.is_closing():
             return
         if phase is TUNNEL:
@@ -383,6 +387,8 @@ class Http1Downstream(TimedConnection):
                     self._process_held()
                 elif self._ended:
                     self._close()
+                elif not self._reading:
+                    self._set_reading()
 
     def _is_premature(self, head: RequestHead) -> bool:
         """What came along with an upgrade that was refused was meant for a tunnel; it is not read as a request."""
@@ -422,7 +428,7 @@ class Http1Downstream(TimedConnection):
         super()._begin_linger()
         self.phase = LINGER
         self._held = b""
-        self._yielding = False
+        self._waiting = 0
         self._set_reading()
 
     def drain(self) -> None:

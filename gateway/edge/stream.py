@@ -35,8 +35,13 @@ class DownstreamStream(Protocol):
     def abort(self, error: GatewayError) -> None:
         """The response cannot be completed: make that visible, never a clean end."""
 
-    def pause(self) -> None:
-        """Stop delivering request body: upstream does not take more for now."""
+    def room(self) -> int:
+        """Octets of response body that would leave at once."""
+
+    def pause(self, waiting: int = 0) -> None:
+        """Stop delivering request body: upstream takes no more for now, `waiting` octets of it are held there. What
+        is held here comes on top of them.
+        """
 
     def resume(self) -> None: ...
 

@@ -29,9 +29,16 @@ from gateway.edge.connection import LINGER_OCTETS
 from gateway.errors import GatewayError, Reason
 from gateway.http.greeting import Greeting, explained, judge
 from gateway.transport import GONE
+from gateway.turns import RECORD, SHARE, Intake
 
-RECORD = 16 * 1024
-"""Octets of content in a record at most (RFC 8446 section 5.1): one read takes one record, whole."""
+HEADER = 5
+"""Octets before a record's fragment: type, version, length (RFC 8446 section 5.1)."""
+LARGEST_RECORD = HEADER + RECORD + 2048
+"""Octets of a record on the wire at most (RFC 5246 section 6.2.3)."""
+RECORDS_AT_ONCE = 16
+"""Given to OpenSSL in one go. A KeyUpdate has 27 octets and costs 8 µs, and one call reads all there are."""
+CONTENT, EMPTY = 1, 8
+"""Units of work (see gateway.turns) of a record with and without content."""
 HANDSHAKE_RECORD = 0x16
 """First octet of a ClientHello's record (RFC 8446 section 5.1)."""
 MAX_UNANSWERED = 32 * 1024
@@ -99,18 +106,19 @@ class Doorkeeper(Protocol):
 
 
 class Buffers:
-    """One for each event loop: where every read lands, and what OpenSSL reads from and writes to.
+    """One for each event loop: where every read lands, what OpenSSL reads from and writes to, whose turn it is.
 
-    Shared by all connections, because each call leaves both BIOs empty: OpenSSL keeps what it has of an unfinished
-    record to itself. With BIOs of their own, connections would hold on to the largest read they ever had. Should
-    octets ever be left behind, they are another connection's ciphertext: nobody else could read them.
+    The BIOs are shared by all connections, because each call leaves both empty: OpenSSL gets whole records, and keeps
+    what it has of a handshake to itself. With BIOs of their own, connections would hold on to the largest read they
+    ever had. Should octets ever be left behind, they are another connection's ciphertext: nobody else could read them.
     """
 
-    __slots__ = ("incoming", "outgoing", "read", "record")
+    __slots__ = ("incoming", "outgoing", "read", "record", "turns")
 
-    def __init__(self, read: memoryview) -> None:
-        self.read = read
-        self.record = read[:RECORD]  # as much as is read of a handshake at a time, and so kept while it waits
+    def __init__(self, intake: Intake) -> None:
+        self.read = intake.view
+        self.record = intake.view[:RECORD]  # as much as is read of a handshake at a time, and so kept while it waits
+        self.turns = intake.turns
         self.incoming = ssl.MemoryBIO()
         self.outgoing = ssl.MemoryBIO()
 
@@ -119,6 +127,7 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
     """One connection. Writing never fails and never blocks; what the TCP transport holds back is its business."""
 
     __slots__ = (
+        "_ahead",
         "_buffers",
         "_context",
         "_decrypt",
@@ -127,13 +136,16 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
         "_flight",
         "_full",
         "_linger_left",
+        "_paused",
         "_protocol",
+        "_queued",
         "_room",
         "_ssl",
         "_state",
         "_tcp",
         "_unanswered",
         "_unread_replies",
+        "_work",
     )
 
     def __init__(self, context: ssl.SSLContext, buffers: Buffers, doorkeeper: Doorkeeper) -> None:
@@ -152,6 +164,10 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
         self._full = False  # the TCP transport takes no more for now
         self._unanswered = 0  # octets of the handshake since we last had something to say
         self._unread_replies = 0
+        self._ahead = b""  # ciphertext that has come and was not decrypted: the beginning of a record, or more, if…
+        self._queued = False  # … this waits for its turn
+        self._paused = False  # the protocol does not want to read for now
+        self._work = 0  # units since the last turn
         self._linger_left = LINGER_OCTETS  # while CLOSING
 
     def __repr__(self) -> str:
@@ -178,8 +194,7 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
     def buffer_updated(self, nbytes: int) -> None:
         state = self._state
         if state is OPEN:
-            self._buffers.incoming.write(self._buffers.read[:nbytes])
-            self._read()
+            self._read(self._buffers.read[:nbytes])
         elif state is HANDSHAKE:
             self._knock(nbytes)
         elif state is HELLO:
@@ -293,42 +308,94 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
         self._protocol = protocol = doorkeeper.secured(self)
         protocol.connection_made(self)
         if ahead and self._tcp is not GONE:
-            incoming.write(ahead)
-            self._read()
+            self._read(memoryview(ahead))
 
     # --- reading -------------------------------------------------------------------------------------------------
 
-    def _read(self) -> None:
-        """Decrypts all that is in the incoming BIO, then delivers it."""
-        incoming, decrypt = self._buffers.incoming, self._decrypt
+    def _read(self, octets: memoryview) -> None:
+        """Decrypts the records that are here whole, until it is others' turn, and delivers what they hold.
+
+        Records are told apart here, because one call to OpenSSL reads any number of them that have no content.
+        """
+        if self._ahead:
+            octets = memoryview(self._ahead + octets)
+        size = len(octets)
+        incoming = self._buffers.incoming
         pieces: list[bytes] = []
+        begin = end = 0
         ended = False
         try:
-            while True:
-                piece = decrypt(RECORD)
-                if not piece:
-                    ended = True
+            while not ended and self._work < SHARE:
+                records = 0
+                while records < RECORDS_AT_ONCE and size - end >= HEADER:
+                    length = HEADER + (octets[end + 3] << 8 | octets[end + 4])
+                    if length > LARGEST_RECORD:
+                        length = size - end  # no record: for OpenSSL to say so
+                    elif length > size - end:
+                        break
+                    end += length
+                    records += 1
+                if not records:
                     break
-                pieces.append(piece)
-                if not incoming.pending:
-                    break
-        except ssl.SSLWantReadError:
-            pass  # the rest of a record is still on its way
-        except ssl.SSLZeroReturnError:
-            ended = True
+                incoming.write(octets if end - begin == size else octets[begin:end])
+                begin = end
+                ended = self._decrypt_into(pieces, records)
         except ssl.SSLError as error:
             self._fail(error)
             return
-        if ended:
-            incoming.read()  # beyond a close_notify nothing counts
+        self._ahead = b"" if ended or begin == size else bytes(octets[begin:])
         if self._buffers.outgoing.pending:
             self._send_own()
         protocol = self._protocol
         assert protocol is not None  # set when OPEN
         if pieces:
             protocol.data_received(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-        if ended and self._state is OPEN:
-            self._end()
+        if self._state is OPEN:
+            if ended:
+                self._end()
+            elif self._work >= SHARE:
+                self._wait_turn()
+
+    def _decrypt_into(self, pieces: list[bytes], records: int) -> bool:
+        """Decrypts so many records, all that is in the incoming BIO; whether a close_notify was among them."""
+        incoming, decrypt = self._buffers.incoming, self._decrypt
+        empty = records + len(pieces)
+        try:
+            while piece := decrypt(RECORD):
+                pieces.append(piece)
+                if not incoming.pending:
+                    break
+            else:
+                incoming.read()  # beyond a close_notify nothing counts
+                return True
+        except ssl.SSLWantReadError:
+            pass  # records without content
+        except ssl.SSLZeroReturnError:
+            incoming.read()
+            return True
+        empty -= len(pieces)
+        if records > 1 or empty:  # one alone is paid for by having to be read
+            self._work += (records - empty) * CONTENT + empty * EMPTY
+        return False
+
+    def _wait_turn(self) -> None:
+        if not self._queued:
+            self._queued = True
+            self._buffers.turns.wait(self)
+        self._set_reading()
+
+    def take_turn(self) -> None:
+        self._queued = False
+        self._work = 0
+        if self._ahead and self._state is OPEN and not self._paused:
+            self._read(memoryview(b""))
+        self._set_reading()
+
+    def _set_reading(self) -> None:
+        if self._queued or self._paused:
+            self._tcp.pause_reading()
+        else:
+            self._tcp.resume_reading()
 
     def _end(self) -> None:
         """The other side sends no more. TLS ends both directions: nobody listens to an answer."""
@@ -386,6 +453,7 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
                 self._tcp.close()
             return
         self._state = CLOSING
+        self._ahead = b""
         assert self._ssl is not None  # set when OPEN
         with contextlib.suppress(ssl.SSLError):  # it wants the other side's close_notify, but a FIN says as much
             self._ssl.unwrap()
@@ -402,10 +470,15 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
         return False
 
     def pause_reading(self) -> None:
-        self._tcp.pause_reading()
+        self._paused = True
+        self._set_reading()
 
     def resume_reading(self) -> None:
-        self._tcp.resume_reading()
+        self._paused = False
+        if self._ahead:
+            self._wait_turn()  # there may be whole records among it
+        else:
+            self._set_reading()
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         self._tcp.set_write_buffer_limits(high, low)

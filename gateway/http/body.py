@@ -1,15 +1,16 @@
 """Body readers: one per framing, each a small state machine fed with whatever the socket gave.
 
-Every reader has `read(data) -> (content, rest)`. `content` is what belongs to the body, decoded; `rest` is None while
-the body goes on, and once it is complete the octets that came after it (usually b""). `ends_at_eof()` says whether
-the peer closing now is the body's proper end: if it is not, and there is a rest, then `MAX_CHUNKS` were enough for now,
-and the rest is to be read in another turn of the event loop. Readers hold no body octets: memory is bounded by what is
-fed in.
+Every reader has `read(data, budget) -> (content, rest)`. `content` is what belongs to the body, decoded; `rest` is None
+while the body goes on, and once it is complete the octets that came after it (usually b""). `ends_at_eof()` says
+whether the peer closing now is the body's proper end: if it is not, and there is a rest, then the budget of work has
+been used up, and the rest is to be read in another turn. `work` is how much of it the last read took, in units of about
+a microsecond (see gateway.turns). Readers hold no body octets: memory is bounded by what is fed in.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 from functools import lru_cache
 from typing import Protocol
 
@@ -21,11 +22,14 @@ from gateway.http.validate import check_values
 MAX_CHUNK_LINE = 256
 """Octets of a chunk-size line with its extensions, without CRLF."""
 MAX_CHUNK_DIGITS = 16
-MAX_CHUNKS = 4096
-"""Read at a time. One-octet chunks are the dearest octets there are: a whole read of them would hold the event loop for
-20 ms, and everybody else with it."""
+WORK_PER_CHUNK = 1
+"""One-octet chunks are the dearest octets there are: a whole read of them would hold the event loop for 20 ms, and
+everybody else with it."""
+OCTETS_PER_WORK = 64
+"""Of extensions and unfinished lines, which are looked at for nothing."""
 
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,%d})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?" % MAX_CHUNK_DIGITS)
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,%d})[ \t]*" % MAX_CHUNK_DIGITS)
+_IN_EXTENSIONS = bytes(octet for octet in range(256) if octet == 0x09 or (octet >= 0x20 and octet != 0x7F))
 _NOT_IN_TRAILERS = frozenset(
     (
         b"host content-length transfer-encoding trailer te connection keep-alive upgrade proxy-connection expect "
@@ -45,8 +49,9 @@ class BodyReader(Protocol):
     """See the module's docstring."""
 
     trailers: Fields
+    work: int
 
-    def read(self, data: bytes) -> tuple[bytes, bytes | None]: ...
+    def read(self, data: bytes, budget: int) -> tuple[bytes, bytes | None]: ...
 
     def ends_at_eof(self) -> bool: ...
 
@@ -54,13 +59,14 @@ class BodyReader(Protocol):
 class LengthReader:
     """A body of exactly `left` more octets."""
 
-    __slots__ = ("left", "trailers")
+    __slots__ = ("left", "trailers", "work")
 
     def __init__(self, length: int) -> None:
         self.left = length
         self.trailers: Fields = []
+        self.work = 0
 
-    def read(self, data: bytes) -> tuple[bytes, bytes | None]:
+    def read(self, data: bytes, budget: int = sys.maxsize) -> tuple[bytes, bytes | None]:
         left = self.left - len(data)
         if left > 0:
             self.left = left
@@ -78,12 +84,13 @@ class LengthReader:
 class CloseReader:
     """A body (or a tunnel's octets) that lasts until the peer closes."""
 
-    __slots__ = ("trailers",)
+    __slots__ = ("trailers", "work")
 
     def __init__(self) -> None:
         self.trailers: Fields = []
+        self.work = 0
 
-    def read(self, data: bytes) -> tuple[bytes, bytes | None]:
+    def read(self, data: bytes, budget: int = sys.maxsize) -> tuple[bytes, bytes | None]:
         return data, None
 
     def ends_at_eof(self) -> bool:
@@ -98,7 +105,7 @@ class ChunkedReader:
     octets, or the trailer section's limit. `head_fields` is how many fields the head had: trailers share its budget.
     """
 
-    __slots__ = ("_fields_left", "_held", "_left", "_limits", "_state", "trailers")
+    __slots__ = ("_fields_left", "_held", "_left", "_limits", "_state", "trailers", "work")
 
     SIZE, DATA, CRLF, TRAILERS, DONE = range(5)
 
@@ -109,19 +116,21 @@ class ChunkedReader:
         self._held = b""
         self._limits = limits
         self.trailers: Fields = []
+        self.work = 0
 
     def ends_at_eof(self) -> bool:
         return self._state == self.DONE
 
-    def read(self, data: bytes) -> tuple[bytes, bytes | None]:
+    def read(self, data: bytes, budget: int = sys.maxsize) -> tuple[bytes, bytes | None]:
         if self._held:
             data = self._held + data
             self._held = b""
         pieces: list[bytes] = []
-        position = 0
+        position = work = 0
         end = len(data)
         while position < end:
-            if len(pieces) == MAX_CHUNKS:
+            if work >= budget:
+                self.work = work
                 return b"".join(pieces), data[position:]
             state = self._state
             if state == self.SIZE:
@@ -129,10 +138,11 @@ class ChunkedReader:
                 if line_end < 0:
                     self._hold_line(data[position:])
                     break
-                left = _chunk_size(data[position:line_end])
+                left = _size_in(data[position:line_end])
+                work += WORK_PER_CHUNK + (line_end - position) // OCTETS_PER_WORK
                 position = line_end + 2
                 stop = position + left
-                # A chunk that is here whole takes one turn.
+                # A chunk that is here whole takes one turn of this loop.
                 if left and data.startswith(b"\r\n", stop):
                     pieces.append(data[position:stop])
                     position = stop + 2
@@ -159,8 +169,9 @@ class ChunkedReader:
                 position += 2
                 self._state = self.SIZE
             else:
-                rest = self._read_trailers(data[position:])
-                return b"".join(pieces), rest
+                self.work = work + (end - position) // OCTETS_PER_WORK
+                return b"".join(pieces), self._read_trailers(data[position:])
+        self.work = work
         return (pieces[0] if len(pieces) == 1 else b"".join(pieces)), None
 
     def _hold_line(self, line: bytes) -> None:
@@ -168,7 +179,7 @@ class ChunkedReader:
         if len(complete) > MAX_CHUNK_LINE:
             raise BodyError(f"a chunk-size line is longer than {MAX_CHUNK_LINE} octets")
         # Judge what is there already: a bare LF or a wrong digit will not become right by waiting.
-        _chunk_size(complete)
+        _size_in(complete)
         self._held = line
 
     def _read_trailers(self, data: bytes) -> bytes | None:
@@ -205,9 +216,18 @@ def _allowed_in_trailers(name: bytes) -> bool:
     return dashed not in _NOT_IN_TRAILERS and not dashed.startswith(b"x-forwarded-")
 
 
+def _size_in(line: bytes) -> int:
+    """The chunk's size that a chunk-size line says, without CRLF; its extensions are legal, and that is all."""
+    if b";" in line:  # cut off first: with them hardly a line would be like another, and none remembered
+        line, _, extensions = line.partition(b";")
+        if extensions.translate(None, _IN_EXTENSIONS):
+            raise BodyError("a chunk extension contains a control character")
+    return _chunk_size(line)
+
+
 @lru_cache(maxsize=1024)
 def _chunk_size(line: bytes) -> int:
-    match = _CHUNK_LINE.fullmatch(line)
+    match = _CHUNK_SIZE.fullmatch(line)
     if match is None:
         raise BodyError("a chunk size is not hexadecimal")
     return int(match[1], 16)

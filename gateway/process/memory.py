@@ -7,9 +7,9 @@ which are 22 objects each. So a worker's collector takes small bites: it looks a
 `YOUNG * (MIDDLE + 2)` objects at once, which takes 3 ms if they live, and 5 to 35 if all of them are garbage (frames
 and exceptions cost most). What has grown old is looked at when hardly anybody is connected (`Collector`).
 
-A large read is a block of 250 KiB, alive for a fraction of a millisecond. Left to itself glibc gives such a block back
-to the system whenever it lies at the end of the heap, and asks for it again with the next read: 137 page faults for
-each MiB, in one process of three, as chance has laid out its heap.
+A large read is a block of up to 256 KiB, alive for a fraction of a millisecond. Left to itself glibc gives such a block
+back to the system whenever it lies at the end of the heap, and asks for it again with the next read: 137 page faults
+for each MiB, in one process of three, as chance has laid out its heap.
 """
 
 from __future__ import annotations

@@ -31,7 +31,8 @@ from gateway.http.message import AS_TUNNEL, BY_LENGTH, CHUNKED, NO_BODY, Fields,
 from gateway.http.validate import check_switch
 from gateway.socket_options import unanswered
 from gateway.transport import GONE, GatheringTransport
-from gateway.upstream import error_answer, evidence
+from gateway.turns import HEAD_WORK, LAST_WORK, LOOK, SHARE, ReadingConnection
+from gateway.upstream import error_answer, evidence, peek
 from gateway.upstream.error_answer import BEGINNING_TIMEOUT
 
 if TYPE_CHECKING:
@@ -59,14 +60,13 @@ IDLE, HEAD, BODY, TUNNEL, DONE, CLOSED = State
 """By themselves: through its class, CPython 3.11 takes 0.1 µs to find a member, thirty times a request."""
 
 
-class Http1Upstream(asyncio.Protocol):
+class Http1Upstream(ReadingConnection):
     """An `UpstreamStream` over one TCP connection; made by `Pool.dial` only."""
 
     __slots__ = (
         "_awaits_body",
         "_chunked",
         "_clock",
-        "_held",
         "_informational",
         "_out",
         "_paused",
@@ -78,7 +78,6 @@ class Http1Upstream(asyncio.Protocol):
         "_retired",
         "_sink",
         "_socket",
-        "_transport",
         "deadline",
         "heard",
         "key",
@@ -88,18 +87,18 @@ class Http1Upstream(asyncio.Protocol):
     )
 
     def __init__(self, pool: Pool, key: Key, sock: socket.socket) -> None:
+        super().__init__(pool.intake)
         self._pool = pool
         self._clock: Callable[[], float] = pool.clock
         self.key = key
         self._socket = sock  # ours to look at (`is_alive`), the transport's to read, write and close
-        self._transport = GONE  # the real one from connection_made to connection_lost
         self.state = IDLE
         self._sink: ResponseSink | None = None  # set from send_request to the end of the response
         self._request: RequestHead | None = None
         self._request_done = True
         self._response: ResponseHead | None = None  # the final head, from its arrival to release
         self._reader: BodyReader | None = None  # in BODY, unless the whole body came with the head
-        self._held = b""  # an unfinished head, or a finished one that `_awaits_body`; in BODY what `_go_on` will read
+        # `_held` is an unfinished head, or a finished one that `_awaits_body`, or what is for the next turn.
         self._awaits_body = False  # the head of an error answer is here whole, the beginning of its body is not
         self._out: list[bytes] = []  # written at the next flush
         self._chunked = False  # the request body goes out chunked
@@ -127,6 +126,7 @@ class Http1Upstream(asyncio.Protocol):
         self._chunked = head.framing is CHUNKED
         self._informational = 0
         self.heard = False
+        self._sure = 0
         self.state = HEAD  # its deadline begins with the flush
         self._out.append(serialize.request_head(head, host, added, request_id))
 
@@ -159,7 +159,7 @@ class Http1Upstream(asyncio.Protocol):
         if not self._paused and self.state is not CLOSED:
             self._paused = True
             self._await_body()
-            self._transport.pause_reading()
+            self._set_reading()
 
     def resume(self) -> None:
         if self._paused:
@@ -168,10 +168,10 @@ class Http1Upstream(asyncio.Protocol):
                 self._await_body()
                 if self.state is HEAD and self.deadline == inf:  # see expire
                     self.deadline = self._clock() + self._pool.timeouts.response_header
-                if self.state is BODY and self._held:
-                    self._pool.call_soon(self._go_on)  # and then read on
+                if self._held and not self._awaits_body:
+                    self._wait_turn()  # `_go_on` could not
                 else:
-                    self._transport.resume_reading()
+                    self._set_reading()
 
     def _await_body(self) -> None:
         """Begins a body's time anew, of which there is no end while downstream is the slow one; no other state's."""
@@ -216,15 +216,7 @@ class Http1Upstream(asyncio.Protocol):
 
     def is_alive(self) -> bool:
         """Whether an idle connection still is what it seems: no FIN, no reset, no stray octet waiting to be read."""
-        if self._transport.is_closing():
-            return False
-        try:
-            self._socket.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False
+        return not self._transport.is_closing() and peek.is_quiet(self._socket)
 
     def end_if_silent(self, patience: float) -> None:  # see `edge.silence`
         if unanswered(self._socket) > patience:
@@ -277,7 +269,7 @@ class Http1Upstream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = GatheringTransport(cast("asyncio.Transport", transport), self._pool.outbox)
-        self._transport.set_write_buffer_limits(high=self._pool.buffer_bytes)
+        self._transport.set_write_buffer_limits(high=self._pool.intake.may_wait)
 
     def data_received(self, data: bytes) -> None:
         """Takes what one read brought."""
@@ -297,6 +289,8 @@ class Http1Upstream(asyncio.Protocol):
                 self.close()
             if self._sink is not None:
                 self._sink.flush_response()
+                if self._work >= SHARE:
+                    self._wait_turn()
         except Exception:
             log.exception("reading from %r failed inside the gateway", self)
             self._fail(GatewayError(Reason.PROXY_INTERNAL_ERROR, "unexpected error, logged with a traceback"))
@@ -317,7 +311,7 @@ class Http1Upstream(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         if self._sink is not None:
-            self._sink.upstream_full()
+            self._sink.upstream_full(self._transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
         if self._sink is not None:
@@ -331,6 +325,7 @@ class Http1Upstream(asyncio.Protocol):
         if self._held:
             data = self._held + data
             self._held = b""
+            self._unfinished = False
         limits = self._pool.head_limits
         request, sink = self._request, self._sink
         assert request is not None and sink is not None  # HEAD is entered by send_request only
@@ -340,6 +335,8 @@ class Http1Upstream(asyncio.Protocol):
                 if end < 4 or end > limits.head:
                     check_partial_response(data[: limits.head + 1], limits)
                     self._held = data
+                    self._work += len(data) // LOOK
+                    self._unfinished = True
                     return
                 head = parse_response_head(data[:end], limits, request.method)
                 whole, data = data, data[end:]
@@ -353,6 +350,10 @@ class Http1Upstream(asyncio.Protocol):
                     raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"more than {MAX_INFORMATIONAL} interim answers")
                 sink.informational(head)
                 if self._sink is None or not data:
+                    return
+                self._work += HEAD_WORK
+                if self._work >= SHARE:
+                    self._held = data
                     return
         except GatewayError as error:
             self._fail(evidence.judged(error, data))
@@ -403,10 +404,11 @@ class Http1Upstream(asyncio.Protocol):
         reader, sink = self._reader, self._sink
         assert reader is not None and sink is not None  # both are set exactly in BODY
         try:
-            content, rest = reader.read(data)
+            content, rest = reader.read(data, SHARE - self._work)
         except BodyError as error:
             self._fail(GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"in the body of the answer, {error}"))
             return
+        self._work += reader.work
         if content:
             sink.response_body(content)
         if rest is None or self.state is not BODY:
@@ -414,18 +416,18 @@ class Http1Upstream(asyncio.Protocol):
         if reader.ends_at_eof():
             self._complete(rest)
         else:
-            # Enough for this turn: other connections get theirs before the rest is read.
-            self._held = rest
-            self._transport.pause_reading()
-            self._pool.call_soon(self._go_on)
+            self._held = rest  # for the next turn: SHARE is reached
 
     def _go_on(self) -> None:
-        """Reads what `_read_body` left for later, unless meanwhile it has become somebody's else to do (`resume`)."""
-        if self.state is not BODY or self._paused or not self._held:
-            return
-        data, self._held = self._held, b""
-        self._transport.resume_reading()
-        self.data_received(data)
+        if not self._paused and not self._awaits_body and self._sink is not None:
+            data, self._held = self._held, b""
+            self.data_received(data)
+
+    def _room(self) -> int:
+        return self._sink.response_room() if self._sink is not None and not self._paused else 0
+
+    def _has_room(self) -> bool:
+        return not self._paused
 
     def _complete(self, rest: bytes) -> None:
         reader, sink, response = self._reader, self._sink, self._response
@@ -461,11 +463,9 @@ class Http1Upstream(asyncio.Protocol):
         An app that answers 413 and closes without reading the upload makes our next write fail, and the transport
         gives up without reading. The kernel still holds the answer, and during connection_lost the socket is open.
         """
-        try:
-            while data := self._socket.recv(65536):
-                self.data_received(data)
-        except OSError:
-            return  # nothing (more) was there
+        self._work = -LAST_WORK
+        for data in peek.left_in(self._socket):
+            self.data_received(data)
 
     # --- endings -------------------------------------------------------------------------------------------------
 

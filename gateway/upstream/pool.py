@@ -21,6 +21,7 @@ from gateway.config import Settings
 from gateway.http.head_parser import HeadLimits
 from gateway.socket_options import keep_alive
 from gateway.transport import Outbox
+from gateway.turns import Intake
 from gateway.upstream.connection import Http1Upstream
 from gateway.upstream.dial import connected_socket
 from gateway.upstream.evidence import TlsCheck
@@ -71,7 +72,7 @@ class Pool:
             keepalive=settings.timeouts.tcp_keepalive,
             tunnel_grace=upstream.tunnel_grace,
         )
-        self.buffer_bytes = limits.buffer_bytes
+        self.intake = Intake(self.call_soon, limits.buffer_bytes)
         self.head_limits = HeadLimits(
             limits.header_bytes, limits.target_bytes, limits.field_bytes, limits.header_fields
         )

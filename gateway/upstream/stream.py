@@ -26,11 +26,14 @@ class ResponseSink(Protocol):
     def response_end(self, trailers: Fields) -> None:
         """The response is complete."""
 
+    def response_room(self) -> int:
+        """Octets of response body that would leave at once, none of them having to wait for their reader."""
+
     def flush_response(self) -> None:
         """Everything that one read brought has been delivered: write it out."""
 
-    def upstream_full(self) -> None:
-        """The upstream does not take more request body for now."""
+    def upstream_full(self, waiting: int) -> None:
+        """The upstream does not take more request body for now: `waiting` octets have not left yet."""
 
     def upstream_drained(self) -> None: ...
 
@@ -60,6 +63,9 @@ class UpstreamStream(Protocol):
         """The request is complete; in a tunnel, downstream will send no more."""
 
     def flush(self) -> None: ...
+
+    def room(self) -> int:
+        """Octets of request body that would leave at once."""
 
     def pause(self) -> None:
         """Stop delivering response body: downstream does not take more for now."""

@@ -41,6 +41,8 @@ PATIENCE = 5.0
 DOMAIN = "sandbox.localhost"
 SANDBOX = "box"
 LOOPBACK = "::1"
+BOX = {SANDBOX: Sandbox(SANDBOX, IPv6Address(LOOPBACK), "1")}
+"""The only record."""
 
 Script = Callable[["Wire"], Coroutine[Any, Any, None]]
 
@@ -442,7 +444,7 @@ class Gateway:
         self._tls = tls
         self.settings = settings(options)
         self.log = Records()
-        self.table = TableDirectory({SANDBOX: Sandbox(SANDBOX, IPv6Address(LOOPBACK), "1")})
+        self.table = TableDirectory(BOX)
         self.edge = Edge(self.settings, self.table, self.log)
         self.apps: list[App] = []
         self.browsers: list[Wire] = []

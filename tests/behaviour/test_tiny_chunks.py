@@ -6,12 +6,13 @@ import asyncio
 
 import pytest
 
-from gateway.http.body import MAX_CHUNKS, ChunkedReader
+from gateway.http.body import ChunkedReader
+from gateway.turns import SHARE
 from tests.behaviour.harness import App, Gateway, OpenGateway, get, until
 
-AT_ONCE = 2 * MAX_CHUNKS
-"""A read that ends just below the limit may be followed by another in the same turn."""
-COUNT = 12 * MAX_CHUNKS
+AT_ONCE = 2 * SHARE
+"""A share that ends with a turn may be followed by a read before the next one."""
+COUNT = 50_000
 CONTENT = bytes(97 + number % 26 for number in range(COUNT))
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 END = b"0\r\nX-Last: one\r\n\r\n"
@@ -45,8 +46,8 @@ async def work(monkeypatch: pytest.MonkeyPatch) -> Work:
     noted = Work()
     read = ChunkedReader.read
 
-    def noting(self: ChunkedReader, data: bytes) -> tuple[bytes, bytes | None]:
-        content, rest = read(self, data)
+    def noting(self: ChunkedReader, data: bytes, budget: int) -> tuple[bytes, bytes | None]:
+        content, rest = read(self, data, budget)
         noted.note(len(content))  # of one octet each
         return content, rest
 

@@ -110,7 +110,8 @@ class Road:
     def travel(self) -> None:
         self._feed(self._requests.pop(0))
         self.outbox.flush()
-        self.upstream.data_received(RESPONSE)
+        self.upstream.get_buffer(-1)[: len(RESPONSE)] = RESPONSE
+        self.upstream.buffer_updated(len(RESPONSE))
         self.outbox.flush()
 
     def _feed(self, octets: bytes) -> None:

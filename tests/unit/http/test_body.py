@@ -9,12 +9,12 @@ import pytest
 from gateway.http.body import (
     MAX_CHUNK_DIGITS,
     MAX_CHUNK_LINE,
-    MAX_CHUNKS,
     BodyError,
     BodyReader,
     ChunkedReader,
     CloseReader,
     LengthReader,
+    _chunk_size,
     reader_for,
 )
 from gateway.http.head_parser import HeadLimits
@@ -163,23 +163,62 @@ def test_a_chunk_is_passed_on_as_it_comes() -> None:
     assert reader.read(b"cd") == (b"cd", None)
 
 
+CHUNK = b"1\r\na\r\n"
+
+
 def test_many_small_chunks_take_several_turns() -> None:
-    """Each read stops after a bounded number of chunks, and says where to go on."""
+    """Each read stops when its budget of work is used up, and says where to go on."""
     reader = ChunkedReader(LIMITS)
-    rest: bytes | None = b"1\r\na\r\n" * (2 * MAX_CHUNKS + 5) + b"0\r\n\r\n" + NEXT
+    rest: bytes | None = CHUNK * 205 + b"0\r\n\r\n" + NEXT
     lengths = []
     while not reader.ends_at_eof():
         assert rest is not None
-        content, rest = reader.read(rest)
+        content, rest = reader.read(rest, 100)
         lengths.append(len(content))
-    assert lengths == [MAX_CHUNKS, MAX_CHUNKS, 5]
+        assert reader.work <= 100
+    assert lengths == [100, 100, 5]
     assert rest == NEXT
 
 
 def test_exactly_as_many_chunks_as_one_turn_takes() -> None:
     reader = ChunkedReader(LIMITS)
-    assert reader.read(b"1\r\na\r\n" * MAX_CHUNKS) == (b"a" * MAX_CHUNKS, None)
-    assert reader.read(b"0\r\n\r\n") == (b"", b"")
+    assert reader.read(CHUNK * 100, 100) == (b"a" * 100, None)
+    assert reader.work == 100
+    assert reader.read(b"0\r\n\r\n", 2) == (b"", b"")
+
+
+def test_no_budget_no_work() -> None:
+    reader = ChunkedReader(LIMITS)
+    assert reader.read(CHUNK, 0) == (b"", CHUNK)
+    assert reader.work == 0
+
+
+@pytest.mark.parametrize("extension", [b"", b";" + b"a" * 250, b";" + b"\xff" * 100])
+def test_what_is_looked_at_is_work(extension: bytes) -> None:
+    """An extension is looked through and dropped: it costs without making content."""
+    reader = ChunkedReader(LIMITS)
+    assert reader.read(b"1%b\r\na\r\n" % extension * 10) == (b"a" * 10, None)
+    assert reader.work == 10 * (1 + (1 + len(extension)) // 64)
+
+
+def test_a_size_is_remembered_without_its_extension() -> None:
+    _chunk_size.cache_clear()
+    reader = ChunkedReader(LIMITS)
+    for number in range(2000):
+        assert reader.read(b"1;n=%d\r\na\r\n" % number) == (b"a", None)
+    assert _chunk_size.cache_info().misses == 1
+
+
+@pytest.mark.parametrize("control", [0x00, 0x08, 0x0A, 0x0B, 0x0D, 0x1F, 0x7F])
+def test_an_extension_has_no_control_character(control: int) -> None:
+    with pytest.raises(BodyError, match="chunk extension"):
+        ChunkedReader(LIMITS).read(b"1;a%cb\r\na\r\n" % control)
+
+
+def test_content_by_length_is_no_work() -> None:
+    for reader in (LengthReader(10), CloseReader()):
+        reader.read(b"hello", 1)
+        assert reader.work == 0
 
 
 BAD_BODIES = [

@@ -1,0 +1,211 @@
+"""Taking turns: no connection works longer than its share while others wait.
+
+A ready socket is read again and again, up to 32 times, before the event loop looks at another (libuv), and a read of
+64 KiB may hold a thousand things to do. So work is counted, in units of about a microsecond: chunks, pipelined heads,
+records, whatever costs time without making content that a slow reader would stop. A connection that has worked its
+`SHARE` stops reading at once and goes to the back of the one queue of its worker; what it has read waits with it. The
+count begins anew with its turn and not with the event loop's, so nothing is gained by working in small steps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from gateway.transport import GONE, room
+
+log = logging.getLogger("gateway.turns")
+
+SHARE = 128
+"""Units of work between two turns. A hundred connections that come at once hold the event loop for a dozen ms."""
+HEAD_WORK = 32
+"""Units of a head that costs no exchange with the other side: one more in a read, or an interim one."""
+LAST_WORK = 1024
+"""Units of the last words of a connection, which have no other turn."""
+LOOK = 64
+"""Octets that are looked at again, or for nothing, in one unit: unfinished lines and sections."""
+RECORD = 16 * 1024
+"""Octets of content in a TLS record at most (RFC 8446 section 5.1)."""
+READ = 48 * 1024
+"""Octets of one read, as a rule: what it brings may have to wait for a slow reader."""
+WIDE_READ = 256 * 1024
+"""Octets of one read at most, where all of it is sure to leave at once: a third of the CPU of a large body."""
+WIDE_READS = 16
+"""Reads after one that has filled its buffer that may be as large: the end of a large body, the next head, …"""
+LONGEST = 0.004
+"""Seconds of turns in one turn of the event loop. The next one gets on with them."""
+
+
+class Waiting(Protocol):
+    """Who has worked its share."""
+
+    def take_turn(self) -> None:
+        """Go on; never raises."""
+
+
+class Turns:
+    """One queue for each event loop, worked off in the order it was joined."""
+
+    __slots__ = ("_call_soon", "_queue")
+
+    def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
+        self._call_soon = call_soon
+        self._queue: deque[Waiting] = deque()
+
+    def wait(self, who: Waiting) -> None:
+        """`who`, who is not in the queue yet, goes on when its turn comes."""
+        self._queue.append(who)
+        if len(self._queue) == 1:
+            self._call_soon(self._go_round)
+
+    def _go_round(self) -> None:
+        """One turn for everybody who waits now, or for as many as there is time for."""
+        queue = self._queue
+        until = time.perf_counter() + LONGEST
+        for _ in range(len(queue)):
+            who = queue[0]
+            try:
+                who.take_turn()
+            except Exception:  # one connection's bug must not keep all others waiting for ever
+                log.exception("%r failed in its turn", who)
+            queue.popleft()  # only now: whoever joins meanwhile finds the round under way
+            if time.perf_counter() >= until:
+                break
+        if queue:
+            self._call_soon(self._go_round)
+
+
+class Intake:
+    """What all reading connections of a worker share: the buffer where every read lands, the turns, and how much of
+    `limits.buffer_bytes` is whose.
+
+    What waits for one connection in one direction is one read, less than a record that was gathered for this turn's
+    write (transport.LARGE), and the beginning of a record whose end is still on its way. While any of it waits to be
+    written nothing is read, unless `limits.buffer_bytes` is large.
+    """
+
+    __slots__ = ("_buffer", "ahead", "may_wait", "turns", "view")
+
+    def __init__(self, call_soon: Callable[[Callable[[], None]], object], buffer_bytes: int) -> None:
+        read = min(max(buffer_bytes - RECORD, RECORD), READ)
+        self._buffer = memoryview(bytearray(WIDE_READ))
+        self.view = self._buffer[:read]
+        """Where reads land, as a rule."""
+        self.turns = Turns(call_soon)
+        self.ahead = max(buffer_bytes - read, 0)
+        """Octets that nobody takes for now and that do not keep a connection from reading once more."""
+        # What is partly written is held as a whole until all of it is: hence twice.
+        self.may_wait = max(buffer_bytes - RECORD - 2 * read, 0)
+        """Octets that wait to be written and do not keep the other side from reading once more."""
+
+    def view_of(self, room: int) -> memoryview:
+        """Where the next read lands if so many octets are sure to leave at once."""
+        return self._buffer[:room] if room > self.view.nbytes else self.view
+
+
+class ReadingConnection(asyncio.BufferedProtocol):
+    """A connection that reads while it has room, and in its turn.
+
+    A buffered protocol, reading into the worker's one buffer: an ordinary one gets up to 250 KiB at once, and all of it
+    may have to wait for a slow reader.
+    """
+
+    __slots__ = (
+        "_held",
+        "_intake",
+        "_queued",
+        "_reading",
+        "_sure",
+        "_transport",
+        "_unfinished",
+        "_view",
+        "_wide",
+        "_work",
+    )
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self._view = intake.view  # where the read under way lands
+        self._wide = 0  # reads to come that may be large if there is room; below zero, that are not worth to ask for
+        self._sure = 0  # octets that can be passed on at once, as far as is known
+        self._transport = GONE  # the real one from connection_made to connection_lost
+        self._held = b""  # octets not worked through yet
+        self._unfinished = False  # … because they are of no use without more
+        self._work = 0  # units since its last turn
+        self._queued = False  # waits for its turn
+        self._reading = True  # the transport reads
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        if self._wide > 0:
+            self._widen()
+        return self._view
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if nbytes >= READ:  # and there is more where that came from
+            self._wide = WIDE_READS if self._wide >= 0 else self._wide + 1
+        # Copied at once: the buffer is everybody's, and what is read may be kept or written later.
+        self.data_received(bytes(self._view[:nbytes]))
+
+    def _widen(self) -> None:
+        """Chooses where the next read lands: as large as can be passed on at once.
+
+        That grows by itself while the other side's reader takes octets, so one answer is good for several reads.
+        """
+        self._sure -= self._view.nbytes + RECORD  # at most, with all framing
+        if self._sure < WIDE_READ:
+            self._sure = self._room()
+        self._view = self._intake.view_of(self._sure)
+        if self._view is self._intake.view:
+            self._wide = -WIDE_READS  # a slow one
+        else:
+            self._wide -= 1
+            if not self._wide:
+                self._view = self._intake.view
+
+    def _room(self) -> int:
+        """How many octets more of what is being read can be passed on at once, none of them having to wait here."""
+        return 0
+
+    def room(self) -> int:
+        """How many octets can be written to this connection at once."""
+        return room(self._transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Takes what one read brought."""
+        raise NotImplementedError
+
+    def _has_room(self) -> bool:
+        """Whether more may be read, as far as this connection itself is concerned."""
+        raise NotImplementedError
+
+    def _go_on(self) -> None:
+        """Works on what is held."""
+        raise NotImplementedError
+
+    def _wait_turn(self) -> None:
+        """Enough for now: others get theirs, and nothing is read meanwhile."""
+        if not self._queued:
+            self._queued = True
+            self._intake.turns.wait(self)
+        self._set_reading()
+
+    def take_turn(self) -> None:
+        self._queued = False
+        self._work = 0
+        if self._held and not self._unfinished:
+            self._go_on()
+        self._set_reading()
+
+    def _set_reading(self) -> None:
+        """Reads on, or pauses the transport."""
+        reads = not self._queued and self._has_room()
+        if reads is not self._reading and not self._transport.is_closing():
+            self._reading = reads
+            if reads:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()

@@ -1,0 +1,257 @@
+"""Whoever keeps the gateway busy waits for others, who do not wait for it: whatever it is busy with.
+
+Measured in CPU time of the event loop's thread and in counts, which a busy machine changes little.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from gateway.edge.http1 import Http1Downstream
+from gateway.edge.tls_transport import TlsTransport
+from gateway.turns import ReadingConnection, Turns
+from gateway.upstream.connection import Http1Upstream
+from tests.behaviour.harness import OK, App, Gateway, Wire, answering, get, until
+from tests.support.tls_client import TlsClient
+
+ATTACKERS = 20
+PER_TURN = 0.020
+"""Seconds of CPU that the gateway may take between two looks at everybody else. It takes 5; it took 100 to 6,700."""
+ASKED = 10
+"""Requests of the neighbour."""
+
+
+class Meter:
+    """CPU seconds that the gateway's code takes in each turn of the event loop."""
+
+    def __init__(self) -> None:
+        self.most = 0.0
+        self.total = 0.0
+        self._this_turn = 0.0
+        self._depth = 0
+        self._loop = asyncio.get_running_loop()
+
+    def wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*arguments: Any) -> Any:
+            if self._depth:
+                return function(*arguments)
+            if not self._this_turn:
+                self._loop.call_soon(self._close_turn)
+            self._depth += 1
+            before = time.thread_time()
+            try:
+                return function(*arguments)
+            finally:
+                took = time.thread_time() - before
+                self._depth -= 1
+                self._this_turn += took
+                self.total += took
+
+        return timed
+
+    def _close_turn(self) -> None:
+        self.most = max(self.most, self._this_turn)
+        self._this_turn = 0.0
+
+
+@pytest.fixture
+async def meter(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Meter]:
+    noted = Meter()
+    for owner, names in (
+        (ReadingConnection, ("buffer_updated",)),
+        (TlsTransport, ("buffer_updated",)),
+        (Http1Downstream, ("pause_writing", "resume_writing")),
+        (Http1Upstream, ("pause_writing", "resume_writing")),
+        (Turns, ("_go_round",)),
+    ):
+        for name in names:
+            monkeypatch.setattr(owner, name, noted.wrap(getattr(owner, name)))
+    gc.disable()  # the test's own heap is ten times the gateway's
+    yield noted
+    gc.enable()
+
+
+# --- what they send -----------------------------------------------------------------------------------------------------
+
+
+def repeated(unit: bytes, size: int) -> bytes:
+    return unit * (1 + size // len(unit))
+
+
+def distinct(size: int) -> bytes:
+    return b"".join(b"1;%0240d\r\nx\r\n" % number for number in range(1 + size // 247))
+
+
+CHUNKS: dict[str, Callable[[int], bytes]] = {
+    "bare": lambda size: repeated(b"1\r\nx\r\n", size),
+    "zeros": lambda size: repeated(b"0000000000000001 \t\r\nx\r\n", size),
+    "same-extension": lambda size: repeated(b"1;" + b"a" * 248 + b"\r\nx\r\n", size),
+    "distinct-extensions": distinct,
+}
+SIZES = [20_000, 300_000]
+HEAD = b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+async def neighbour_asks(gateway: Gateway, meter: Meter, *, tls: bool) -> None:
+    """Its answers come while the others are at it, and between them nobody is kept from anything for long."""
+    hello = await gateway.app(answering(OK))
+    browser = await gateway.connect(tls=tls)
+    longest = 0.0
+    for _ in range(ASKED):
+        before = meter.total
+        browser.send(get(hello))
+        assert (await browser.answer()).body == b"ok"
+        longest = max(longest, meter.total - before)
+    assert longest < 4 * PER_TURN, "CPU that others took between a request and its answer"
+
+
+async def under_attack(gateway: Gateway, meter: Meter, finished: Callable[[], bool], *, tls: bool = False) -> None:
+    await neighbour_asks(gateway, meter, tls=tls)
+    await until(finished, "the attack is over", 60.0)
+    assert meter.most < PER_TURN
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("kind", CHUNKS)
+async def test_answers_in_tiny_chunks(gateway: Gateway, meter: Meter, kind: str, size: int) -> None:
+    app = await gateway.app()
+    browsers = [await gateway.connect() for _ in range(ATTACKERS)]
+    for browser in browsers:
+        browser.send(get(app))
+    wires = [await app.accept() for _ in browsers]
+    for wire in wires:
+        await wire.request()
+    octets = b"HTTP/1.1 200 OK\r\n" + HEAD + CHUNKS[kind](size) + b"0\r\n\r\n"
+    for wire in wires:
+        wire.send(octets)
+    await under_attack(gateway, meter, lambda: all(each.received.endswith(b"\r\n0\r\n\r\n") for each in browsers))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("kind", CHUNKS)
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+async def test_uploads_in_tiny_chunks(gateway: Gateway, meter: Meter, kind: str, size: int, tls: bool) -> None:
+    app = await gateway.app()
+    browsers = [await gateway.connect(tls=tls) for _ in range(ATTACKERS)]
+    octets = b"POST / HTTP/1.1\r\nHost: %b\r\n" % app.host + HEAD + CHUNKS[kind](size) + b"0\r\n\r\n"
+    for browser in browsers:
+        browser.send(octets)
+    wires = [await app.accept() for _ in browsers]
+    await under_attack(gateway, meter, lambda: all(each.received.endswith(b"\r\n0\r\n\r\n") for each in wires), tls=tls)
+
+
+@pytest.mark.parametrize("count", [50, 1000])
+@pytest.mark.parametrize(
+    "host", [b"elsewhere.example", b"nonsense.sandbox.localhost", b"5000-nobody.sandbox.localhost"]
+)
+async def test_pipelined_requests_that_are_refused(gateway: Gateway, meter: Meter, host: bytes, count: int) -> None:
+    browsers = [await gateway.connect() for _ in range(ATTACKERS)]
+    for browser in browsers:
+        browser.send(b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % host * count)
+    await under_attack(gateway, meter, lambda: len(gateway.log) >= ATTACKERS * count)
+
+
+@pytest.mark.parametrize("size", [1, 2000])
+async def test_interim_answers(gateway: Gateway, meter: Meter, size: int) -> None:
+    app = await gateway.app()
+    browsers = [await gateway.connect() for _ in range(ATTACKERS)]
+    for browser in browsers:
+        browser.send(get(app))
+    wires = [await app.accept() for _ in browsers]
+    for wire in wires:
+        await wire.request()
+    hints = b"".join(b"HTTP/1.1 103 Early Hints\r\nLink: %d%b\r\n\r\n" % (number, b"x" * size) for number in range(16))
+    for wire in wires:
+        wire.send(hints + OK)
+    await under_attack(gateway, meter, lambda: all(each.received.endswith(b"\r\n\r\nok") for each in browsers))
+    assert all(each.received.count(b" 103 ") == 16 for each in browsers)
+
+
+@pytest.mark.parametrize("fields", [10, 90])
+async def test_trailers(gateway: Gateway, meter: Meter, fields: int) -> None:
+    app = await gateway.app(answering(OK))
+    browsers = [await gateway.connect() for _ in range(ATTACKERS)]
+    trailers = b"".join(b"x-%d: %b\r\n" % (number, b"y" * 200) for number in range(fields))
+    octets = b"POST / HTTP/1.1\r\nHost: %b\r\n" % app.host + HEAD + b"0\r\n" + trailers + b"\r\n"
+    for browser in browsers:
+        browser.send(octets * 5)
+    await under_attack(gateway, meter, lambda: all(each.received.count(b"\r\n\r\nok") == 5 for each in browsers))
+
+
+# --- TLS ----------------------------------------------------------------------------------------------------------------
+
+
+async def secured(gateway: Gateway, context: ssl.SSLContext) -> tuple[Wire, TlsClient]:
+    """A connection whose records the test makes itself."""
+    wire = await gateway.connect_to(gateway.tls_port)
+    client = TlsClient(context, "5000-box.sandbox.localhost")
+    while True:
+        try:
+            client.tls.do_handshake()
+        except ssl.SSLWantReadError:
+            seen = len(wire.received)
+            wire.send(client.outgoing.read())
+            await wire.wait(lambda seen=seen: len(wire.received) > seen, "its side of the handshake")
+            client.incoming.write(wire._take(len(wire.received)))
+        else:
+            wire.send(client.outgoing.read())
+            return wire, client
+
+
+@pytest.fixture
+def client_context(gateway: Gateway) -> Iterator[ssl.SSLContext]:
+    yield gateway._tls.client
+
+
+@pytest.mark.parametrize("count", [1000, 8000])
+@pytest.mark.parametrize("what", ["upload", "tunnel"])
+async def test_records_of_one_octet(
+    gateway: Gateway, meter: Meter, client_context: ssl.SSLContext, what: str, count: int
+) -> None:
+    app = await gateway.app()
+    if what == "upload":
+        head = b"POST / HTTP/1.1\r\nHost: %b\r\nContent-Length: %d\r\n\r\n" % (app.host, count)
+    else:
+        head = b"GET / HTTP/1.1\r\nHost: %b\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n" % app.host
+    browsers = [await secured(gateway, client_context) for _ in range(ATTACKERS)]
+    for wire, client in browsers:
+        wire.send(client.sealed(head))
+    wires = [await app.accept() for _ in browsers]
+    for upstream in wires:
+        await upstream.head()
+        if what == "tunnel":
+            upstream.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+    octets = [b"".join(client.sealed(b"x") for _ in range(count)) for _, client in browsers]
+    for (wire, _), records in zip(browsers, octets, strict=True):
+        wire.send(records)
+    await under_attack(gateway, meter, lambda: all(each.unread == count for each in wires), tls=True)
+
+
+@pytest.mark.parametrize("count", [100, 3000])
+async def test_pieces_of_one_octet_in_a_tunnel(gateway: Gateway, app: App, meter: Meter, count: int) -> None:
+    browsers = [await gateway.connect() for _ in range(ATTACKERS)]
+    for browser in browsers:
+        browser.send(b"GET / HTTP/1.1\r\nHost: %b\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n" % app.host)
+    wires = [await app.accept() for _ in browsers]
+    for upstream in wires:
+        await upstream.head()
+        upstream.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+    for browser in browsers:
+        await browser.head()
+    for _ in range(count):
+        for sender in browsers + wires:
+            sender.send(b"x")
+        await asyncio.sleep(0)
+    await under_attack(gateway, meter, lambda: all(each.unread == count for each in wires + browsers))
+
+
+@pytest.fixture
+async def app(gateway: Gateway) -> App:
+    return await gateway.app()

@@ -1,0 +1,227 @@
+"""Whose turn it is, what may wait, and where reads land."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import pytest
+
+from gateway.transport import GatheringTransport, Outbox
+from gateway.turns import LONGEST, READ, RECORD, SHARE, WIDE_READ, Intake, ReadingConnection, Turns
+
+
+class Loop:
+    """An event loop whose turns the test makes."""
+
+    def __init__(self) -> None:
+        self.soon: list[Callable[[], None]] = []
+
+    def turn(self) -> int:
+        """Runs what is due; how much that was."""
+        due, self.soon[:] = self.soon[:], []
+        for callback in due:
+            callback()
+        return len(due)
+
+
+class Busy:
+    """Somebody with so many turns' work to do."""
+
+    def __init__(self, name: str, turns: Turns, order: list[str], work: int, takes: float = 0.0) -> None:
+        self.name = name
+        self._turns, self._order, self._left, self._takes = turns, order, work, takes
+
+    def take_turn(self) -> None:
+        self._order.append(self.name)
+        self._left -= 1
+        until = time.perf_counter() + self._takes
+        while time.perf_counter() < until:
+            pass
+        if self._left:
+            self._turns.wait(self)
+
+
+@pytest.fixture
+def loop() -> Loop:
+    return Loop()
+
+
+def test_turns_go_round(loop: Loop) -> None:
+    order: list[str] = []
+    turns = Turns(loop.soon.append)
+    for name in "abc":
+        turns.wait(Busy(name, turns, order, 3))
+    assert len(loop.soon) == 1
+    rounds = 0
+    while loop.turn():
+        rounds += 1
+    assert "".join(order) == "abcabcabc"
+    assert rounds == 3, "one turn each, then everybody else's"
+
+
+def test_what_takes_long_takes_several_turns_of_the_loop(loop: Loop) -> None:
+    order: list[str] = []
+    turns = Turns(loop.soon.append)
+    for name in "abcdef":
+        turns.wait(Busy(name, turns, order, 1, takes=LONGEST))
+    loop.turn()
+    assert order == ["a"]
+    while loop.turn():
+        pass
+    assert "".join(order) == "abcdef"
+
+
+def test_one_that_fails_does_not_end_the_others_turns(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
+    class Broken:
+        def take_turn(self) -> None:
+            raise RuntimeError("a bug")
+
+    order: list[str] = []
+    turns = Turns(loop.soon.append)
+    turns.wait(Broken())
+    turns.wait(Busy("a", turns, order, 2))
+    while loop.turn():
+        pass
+    assert order == ["a", "a"]
+    assert "a bug" in caplog.text
+
+
+class Below(asyncio.Transport):
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = True
+
+    def pause_reading(self) -> None:
+        self.reads = False
+
+    def resume_reading(self) -> None:
+        self.reads = True
+
+    def is_closing(self) -> bool:
+        return False
+
+
+class Connection(ReadingConnection):
+    """Each octet is a unit of work."""
+
+    def __init__(self, intake: Intake, below: Below) -> None:
+        super().__init__(intake)
+        self._transport = GatheringTransport(below, Outbox(lambda callback: None))
+        self.full = False
+        self.worked: list[int] = []
+        self.sure = 0
+
+    def data_received(self, data: bytes) -> None:
+        data = self._held + data
+        now, self._held = data[: SHARE - self._work], data[SHARE - self._work :]
+        self._work += len(now)
+        self.worked.append(len(now))
+        if self._work >= SHARE:
+            self._wait_turn()
+
+    def _has_room(self) -> bool:
+        return not self.full
+
+    def _go_on(self) -> None:
+        self.data_received(b"")
+
+    def _room(self) -> int:
+        return self.sure
+
+    def read(self, count: int) -> int:
+        """As the event loop does; how much there was room for."""
+        count = min(count, self.get_buffer(-1).nbytes)
+        self.buffer_updated(count)
+        return count
+
+
+def connection(loop: Loop, buffer_bytes: int = 64 * 1024) -> tuple[Connection, Below]:
+    below = Below()
+    return Connection(Intake(loop.soon.append, buffer_bytes), below), below
+
+
+def test_a_share_is_worked_and_then_it_is_others_turn(loop: Loop) -> None:
+    busy, below = connection(loop)
+    busy.read(3 * SHARE)
+    assert (busy.worked, below.reads) == ([SHARE], False)
+    loop.turn()
+    assert (busy.worked, below.reads) == ([SHARE] * 2, False)
+    loop.turn()
+    loop.turn()
+    assert (busy.worked[:3], below.reads) == ([SHARE] * 3, True)
+
+
+def test_small_steps_gain_nothing(loop: Loop) -> None:
+    busy, below = connection(loop)
+    for number in range(SHARE):
+        assert below.reads, number
+        busy.read(1)
+    assert not below.reads
+    loop.turn()
+    assert below.reads
+
+
+def test_who_has_no_room_does_not_read_after_its_turn_either(loop: Loop) -> None:
+    busy, below = connection(loop)
+    busy.read(SHARE)
+    busy.full = True
+    loop.turn()
+    assert not below.reads
+    busy.full = False
+    busy._set_reading()
+    assert below.reads
+
+
+def test_what_is_of_no_use_without_more_is_not_looked_at_again(loop: Loop) -> None:
+    busy, below = connection(loop)
+    busy.read(SHARE + 1)
+    busy._unfinished = True
+    worked = list(busy.worked)
+    loop.turn()
+    assert (busy.worked, below.reads) == (worked, True)
+
+
+@pytest.mark.parametrize("kib", [1, 16, 32, 48, 64, 100, 128, 256, 1024])
+def test_what_may_wait_is_within_the_buffer(kib: int) -> None:
+    buffer_bytes = kib * 1024
+    intake = Intake(lambda callback: None, buffer_bytes)
+    read = intake.view.nbytes
+    least = max(buffer_bytes, 2 * RECORD)
+    assert RECORD <= read <= READ
+    assert intake.may_wait + read + RECORD <= least, "written, and gathered before that"
+    assert intake.ahead + read <= least, "held"
+
+
+class Careless(Connection):
+    """Does not mind how much it gets."""
+
+    def data_received(self, data: bytes) -> None: ...
+
+
+@pytest.fixture
+def careless(loop: Loop) -> Careless:
+    return Careless(Intake(loop.soon.append, 64 * 1024), Below())
+
+
+def test_a_read_is_as_large_as_is_sure_to_leave(careless: Careless) -> None:
+    careless.sure = 10 * WIDE_READ
+    assert careless.read(WIDE_READ) == READ, "nothing is known yet"
+    assert careless.read(WIDE_READ) == WIDE_READ
+    careless.sure = 0
+    assert [careless.read(WIDE_READ) for _ in range(20)].count(WIDE_READ) == 8, (
+        "what was sure before is no more than that"
+    )
+
+
+def test_a_slow_one_gets_small_reads(careless: Careless) -> None:
+    careless.sure = READ - 1
+    assert {careless.read(WIDE_READ) for _ in range(100)} == {READ}
+
+
+def test_small_reads_are_worth_no_question(careless: Careless) -> None:
+    careless.sure = 10 * WIDE_READ
+    for _ in range(100):
+        assert careless.get_buffer(-1).nbytes == READ
+        careless.read(1000)
