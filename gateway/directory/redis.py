@@ -333,7 +333,7 @@ def _where(options: dict[str, Any]) -> str:
 
 
 def _answered(error: DirectoryError) -> bool:
-    """Whether Redis is there, and has refused what it was asked; what it would refuse whatever it were asked is none."""
+    """Whether Redis is there, and has refused what it was asked, not whatever it may be asked."""
     refusal = error.__cause__
     if not isinstance(refusal, ResponseError) or isinstance(refusal, MasterDownError):
         return False
