@@ -17,7 +17,7 @@ import dns.message
 import dns.query
 
 from tests.support.components import program, require
-from tests.support.process import Child, poll
+from tests.support.process import Child, free_port, poll
 
 ZONE = "sandboxes.test"
 UNLOADED_ZONE = "unloaded.test"
@@ -115,17 +115,13 @@ def _free_port() -> int:
     """A port that nothing holds, neither over UDP nor over TCP."""
 
     def look() -> int | None:
-        with (
-            socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as stream,
-            socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as datagram,
-        ):
-            for each in (stream, datagram):
-                each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            stream.bind(("::", 0))
+        port = free_port()
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as datagram:
+            datagram.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             try:
-                datagram.bind(("::", stream.getsockname()[1]))
+                datagram.bind(("::", port))
             except OSError:
                 return None
-            return int(stream.getsockname()[1])
+            return port
 
     return poll(look, "a port is free for UDP and TCP")

@@ -6,13 +6,15 @@ Owns nothing about the gateway; `tests/interop/harness.py` builds its gateway an
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -39,15 +41,35 @@ def poll(look: Callable[[], T | None], what: str, timeout: float = START_TIMEOUT
         pause.wait(0.02)
 
 
+def _own_ports() -> Iterator[int]:
+    """Ports below those that the kernel gives to connections, beginning anywhere and over and over again."""
+    setting = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    end = int(setting.read_text().split()[0]) if setting.exists() else 32768
+    ports = list(range(min(10_000, end // 2), end))
+    start = random.randrange(len(ports))
+    return cycle(ports[start:] + ports[:start])
+
+
+_ports = _own_ports()
+
+
 def free_port() -> int:
-    """A TCP port that nothing holds, on IPv4 or IPv6. Another process could still be faster."""
+    """A TCP port that nothing holds, on IPv4 or IPv6.
+
+    It stays so for as long as a test takes, or needs to start a server there again: no connection gets it by itself,
+    and who else asks begins elsewhere.
+    """
     ipv6 = has_ipv6()
-    with socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, socket.SOCK_STREAM) as probe:
-        if ipv6:
-            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        probe.bind(("::" if ipv6 else "0.0.0.0", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    for port in _ports:
+        with socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, socket.SOCK_STREAM) as probe:
+            if ipv6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            try:
+                probe.bind(("::" if ipv6 else "0.0.0.0", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("an endless iterator has ended")
 
 
 def accepts(host: str, port: int) -> bool:
