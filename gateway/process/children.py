@@ -243,7 +243,8 @@ class Children:
         pause = min(0.1 * 2**child.failures, LONGEST_PAUSE) if child.failures else 0.0
         child.due = now + pause
         if not life.stuck:
-            log.error("%s %s; starting it again%s", child.name, how, f" in {pause:g} s" if pause else "")
+            level = logging.ERROR if code else logging.INFO  # somebody has told it to end, as timeout(1) tells all
+            log.log(level, "%s %s; starting it again%s", child.name, how, f" in {pause:g} s" if pause else "")
 
     def _look(self, now: float) -> None:
         interval = self._stuck_timeout / LOOKS

@@ -49,6 +49,15 @@ def test_a_crashed_admin_process_is_replaced(tmp_path: Path, app: App) -> None:
         assert "admin was killed by SIGKILL; starting it again" in gateway.log
 
 
+def test_an_admin_process_that_is_told_to_end_is_no_error(tmp_path: Path, app: App) -> None:
+    """timeout(1) and a closing terminal tell every process of the group."""
+    with Serving(tmp_path, app) as gateway:
+        os.kill(gateway.admin(), signal.SIGTERM)
+        gateway.says("admin exited with status 0; starting it again")
+        [line] = [line for line in gateway.log.splitlines() if "admin exited" in line]
+        assert "error" not in line
+
+
 def test_one_that_dies_again_and_again_is_paused_and_disturbs_nobody(tmp_path: Path, app: App) -> None:
     with Serving(tmp_path, app) as gateway:
         _, sound = gateway.workers()
