@@ -16,7 +16,8 @@ import pytest
 
 from gateway.edge.http1 import Http1Downstream
 from gateway.edge.tls_transport import TlsTransport
-from gateway.turns import ReadingConnection, Turns
+from gateway.http.message import ResponseHead
+from gateway.turns import HEAD_WORK, SHARE, ReadingConnection, Turns
 from gateway.upstream.connection import Http1Upstream
 from tests.behaviour.harness import OK, App, Gateway, Wire, answering, get, until
 from tests.support.tls_client import TlsClient
@@ -172,6 +173,31 @@ async def test_interim_answers(gateway: Gateway, meter: Meter, size: int) -> Non
         wire.send(hints + OK)
     await under_attack(gateway, meter, lambda: all(each.received.endswith(b"\r\n\r\nok") for each in browsers))
     assert all(each.received.count(b" 103 ") == 16 for each in browsers)
+
+
+async def test_interim_answers_take_several_turns(gateway: Gateway, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few they are: sixteen of them in one read are passed on a few at a time."""
+    turn = 0
+    passed: list[int] = []  # the turn of the event loop of each
+
+    def next_turn() -> None:
+        nonlocal turn
+        turn += 1
+
+    def noting(self: Http1Downstream, head: ResponseHead) -> None:
+        if not passed or passed[-1] == turn:
+            asyncio.get_running_loop().call_soon(next_turn)
+        passed.append(turn)
+
+    monkeypatch.setattr(Http1Downstream, "send_informational", noting)
+    browser = await gateway.connect()
+    browser.send(get(app))
+    upstream = await app.accept()
+    await upstream.request()
+    upstream.send(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 16 + OK)
+    assert (await browser.answer()).body == b"ok"
+    assert len(passed) == 16
+    assert max(passed.count(each) for each in passed) <= SHARE // HEAD_WORK
 
 
 @pytest.mark.parametrize("fields", [10, 90])
