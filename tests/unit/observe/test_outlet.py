@@ -16,6 +16,7 @@ import time
 import tty
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 import uvloop
@@ -331,7 +332,7 @@ class Small:
         self.taken = b""
         self._asked = 0
         outlet._way.close()
-        outlet._way = self  # type: ignore[assignment]
+        outlet._way = cast("Any", self)
 
     def write(self, pieces: list[bytes]) -> int:
         self._asked += 1

@@ -278,7 +278,6 @@ async def test_another_gateways_listener_is_no_app(probe: Probe, monkeypatch: py
         monkeypatch.setattr(sys, "orig_argv", [sys.executable, "-c", listener, "own", "ones"])
         monkeypatch.setattr(sys, "argv", ["-c", "own", "ones"])
         assert await Probe(Clock(), probe._tasks).look(HERE, port) == NOTHING
-        other.stopped = lambda code: None  # type: ignore[method-assign]
 
 
 @on_linux
