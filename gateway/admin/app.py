@@ -1,7 +1,8 @@
 """The admin's HTTP application (aiohttp.web: comfort matters here, microseconds do not).
 
 `/livez` says that this process runs. `/readyz` says whether every worker answers and none is draining: 200 or 503,
-with the workers' own words as JSON. `/v1/` is the operator's API and the platform's, behind `auth.guard`.
+with the workers' own words as JSON, and who did not answer by the name that the log has for it. `/v1/` is the
+operator's API and the platform's, behind `auth.guard`.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from gateway.admin.problem import NO_STORE, as_problems
 from gateway.admin.sandboxes import MAX_BODY, Sandboxes
 from gateway.explain.engine import Context
 
-Ask = Callable[[], Awaitable[list[dict[str, object] | None]]]
-"""Asks every worker how it is; one item per slot, None for a worker that does not answer."""
+Answer = dict[str, object] | None
+"""A worker's word on how it is; None: it has not answered."""
+Ask = Callable[[], Awaitable[list[Answer]]]
+"""Asks every worker; one answer per slot."""
 
 SHUTDOWN = 1.0
 """Seconds that requests under way get at the end; nothing here is worth more."""
@@ -44,7 +47,10 @@ class Health:
             status = "ready"
         else:
             status = "not ready"
-        body = msgspec.json.encode({"status": status, "workers": workers})
+        told: dict[str, object] = {"status": status, "workers": workers}
+        if None in workers:
+            told["unanswered"] = [f"worker {slot}" for slot, worker in enumerate(workers) if worker is None]
+        body = msgspec.json.encode(told)
         return web.Response(
             status=200 if status == "ready" else 503, body=body, content_type="application/json", headers=NO_STORE
         )

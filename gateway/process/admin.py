@@ -7,6 +7,7 @@ import logging
 import signal
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -14,7 +15,7 @@ from itertools import count
 import msgspec
 import uvloop
 
-from gateway.admin.app import Health, make_app, start
+from gateway.admin.app import Answer, Health, make_app, start
 from gateway.config import Settings
 from gateway.directory.backends import as_registry, open_directory
 from gateway.directory.sandbox import DirectoryError, Registry
@@ -29,42 +30,68 @@ from gateway.tasks import Tasks
 
 log = logging.getLogger("gateway.process")
 
-ANSWER_TIMEOUT = 1.0
-"""Seconds the workers have to answer, together; one that cannot in that time is not ready."""
-READ_TIME = 0.05
-"""Seconds to read an answer that is there, or to see that it is not."""
+ANSWER_TIMEOUT = 0.8
+"""Seconds the workers have to answer, together: who asks (Kubernetes, by default) waits for 1 s."""
 
 
 class Workers:
-    """Asks over one datagram socket pair per worker slot."""
+    """Asks over one datagram socket pair per worker slot; `tasks` owns the asking.
 
-    def __init__(self, channels: Sequence[socket.socket]) -> None:
+    There is one round of questions at a time, and whoever asks meanwhile is told what comes of that: however many ask,
+    and whoever stands still, nobody waits for more than one round.
+    """
+
+    def __init__(self, channels: Sequence[socket.socket], tasks: Tasks) -> None:
         self._channels = channels
+        self._tasks = tasks
         self._numbers = count(1)
-        self._asking = asyncio.Lock()  # answers carry no asker: one round at a time
+        self._asking: asyncio.Task[list[Answer]] | None = None  # the round under way
 
-    async def ask(self) -> list[dict[str, object] | None]:
+    async def ask(self) -> list[Answer]:
         """Every worker's status, None where none came in time."""
-        async with self._asking:
-            number, latest = next(self._numbers), asyncio.get_running_loop().time() + ANSWER_TIMEOUT
-            for channel in self._channels:
-                try:
-                    channel.send(msgspec.json.encode(Question(number)))
-                except BlockingIOError:
-                    continue  # its questions pile up unanswered; it is not ready, and will be reported so
-            return [await self._answer(channel, number, latest) for channel in self._channels]
+        if self._asking is None:
+            self._asking = self._tasks.spawn(self._ask(), "how are the workers?")
+            self._asking.add_done_callback(self._asked)
+        # shield: one asker going away must not take the answer from the others.
+        return await asyncio.shield(self._asking)
 
-    async def _answer(self, channel: socket.socket, number: int, latest: float) -> dict[str, object] | None:
-        loop = asyncio.get_running_loop()
+    def _asked(self, _: object) -> None:
+        self._asking = None
+
+    async def _ask(self) -> list[Answer]:
+        loop, question = asyncio.get_running_loop(), Question(next(self._numbers))
+        answers: list[Answer] = [None] * len(self._channels)
+        complete = asyncio.Event()
+
+        def listen(slot: int) -> None:
+            if answers[slot] is None:
+                answers[slot] = _answer(self._channels[slot], question)
+            if None not in answers:
+                complete.set()
+
         try:
-            # However long another one was waited for, what has come by then is read.
-            async with asyncio.timeout_at(max(latest, loop.time() + READ_TIME)):
-                while True:
-                    status = msgspec.json.decode(await loop.sock_recv(channel, 4096), type=Status)
-                    if status.question == number:
-                        return {key: value for key, value in msgspec.to_builtins(status).items() if key != "question"}
-        except TimeoutError:
+            for slot, channel in enumerate(self._channels):
+                loop.add_reader(channel, listen, slot)
+                with suppress(BlockingIOError):  # its questions pile up unanswered, and this one will be
+                    channel.send(msgspec.json.encode(question))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ANSWER_TIMEOUT):
+                    await complete.wait()
+        finally:
+            for channel in self._channels:
+                loop.remove_reader(channel)
+        return answers
+
+
+def _answer(channel: socket.socket, question: Question) -> Answer:
+    """What the worker has answered to `question`, None if it has not; late answers to others are thrown away."""
+    while True:
+        try:
+            status = msgspec.json.decode(channel.recv(4096), type=Status)
+        except BlockingIOError:
             return None
+        if status.question == question.number:
+            return {key: value for key, value in msgspec.to_builtins(status).items() if key != "question"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +127,7 @@ async def _serve(post: Post, pulse: Pulse) -> None:
     loop, tasks, shared = asyncio.get_running_loop(), Tasks(), post.shared
     start_beating(pulse, post.settings.process.stuck_timeout)
     logs.open_in(loop)
-    health = Health(Workers(post.channels).ask)
+    health = Health(Workers(post.channels, tasks).ask)
     health.draining = pulse.closing  # its predecessor died after the gateway had been told to stop
     directory = open_directory(post.settings.directory)
     context = make_context(post.settings, directory, post.own, tasks)

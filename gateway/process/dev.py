@@ -28,7 +28,7 @@ from aiohttp import web
 
 from gateway import __version__, descriptors
 from gateway.addresses import LOOPBACK, LOOPBACK4, Address, authority, is_own, lack_of_ipv6
-from gateway.admin.app import Health, make_app, start
+from gateway.admin.app import Answer, Health, make_app, start
 from gateway.admin.auth import read_token
 from gateway.config import Listen, Settings
 from gateway.directory.memory import MemoryRegistry
@@ -191,7 +191,7 @@ async def _serve(stage: _Stage, banner: str, colour: bool) -> None:
     access_log.close()
 
 
-async def _status(edge: Edge) -> list[dict[str, object] | None]:
+async def _status(edge: Edge) -> list[Answer]:
     """What `/readyz` says: here the one worker is the process that answers."""
     state = "draining" if edge.draining else "ready"
     return [{"worker": 0, "pid": os.getpid(), "state": state, "connections": edge.connections}]

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,22 @@ def test_a_stopped_worker_is_replaced_with_its_queue(tmp_path: Path, app: App) -
         assert "gateway/process/worker.py" in gateway.log.partition(line)[2], "its stack"
         assert gateway.log.count("has not turned") == 1
         assert "starting it again" not in gateway.log, "one line says it"
+
+
+def test_however_many_probes_ask_each_is_answered_in_time(tmp_path: Path, app: App) -> None:
+    with Serving(tmp_path, app, workers=3, stuck_timeout="0s") as gateway:
+        stuck = gateway.workers()[:2]
+        for pid in stuck:
+            stop(pid)
+        started = time.monotonic()
+        with ThreadPoolExecutor(8) as probes:
+            answers = list(probes.map(lambda _: gateway.health(), range(8)))
+        assert time.monotonic() - started < 5, "one after the other they would take eight seconds"
+        for status, body in answers:
+            assert (status, body["unanswered"]) == (503, ["worker 0", "worker 1"])
+        for pid in stuck:
+            os.kill(pid, signal.SIGCONT)
+        poll(lambda: gateway.health()[0] == 200, "all are ready again")
 
 
 def test_so_is_a_stopped_admin_process(tmp_path: Path, app: App) -> None:

@@ -9,14 +9,14 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.web import Application, Request
 
-from gateway.admin.app import Health, make_app
+from gateway.admin.app import Answer, Health, make_app
 from gateway.explain.engine import Context
 
 Client = TestClient[Request, Application]
 MakeClient = Callable[..., Awaitable[Client]]
 
 
-async def one_ready_worker() -> list[dict[str, object] | None]:
+async def one_ready_worker() -> list[Answer]:
     return [{"worker": 0, "state": "ready"}]
 
 

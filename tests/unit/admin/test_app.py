@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.admin.app import Health
+from gateway.admin.app import Answer, Health
 from tests.unit.admin.conftest import MakeClient, one_ready_worker
 
 READY: dict[str, object] = {"worker": 0, "state": "ready"}
@@ -12,24 +12,25 @@ DRAINING: dict[str, object] = {"worker": 1, "state": "draining"}
 
 
 @pytest.mark.parametrize(
-    ("workers", "status", "word"),
+    ("workers", "status", "told"),
     [
-        ([READY], 200, "ready"),
-        ([READY, DRAINING], 503, "not ready"),
-        ([READY, None], 503, "not ready"),
-        ([], 503, "not ready"),
+        ([READY], 200, {"status": "ready"}),
+        ([READY, DRAINING], 503, {"status": "not ready"}),
+        ([READY, None], 503, {"status": "not ready", "unanswered": ["worker 1"]}),
+        ([None, READY, None], 503, {"status": "not ready", "unanswered": ["worker 0", "worker 2"]}),
+        ([], 503, {"status": "not ready"}),
     ],
 )
 async def test_ready_when_every_worker_is(
-    client_of: MakeClient, workers: list[dict[str, object] | None], status: int, word: str
+    client_of: MakeClient, workers: list[Answer], status: int, told: dict[str, object]
 ) -> None:
-    async def ask() -> list[dict[str, object] | None]:
+    async def ask() -> list[Answer]:
         return workers
 
     client = await client_of(health=Health(ask))
     async with client.get("/readyz") as answer:
         assert answer.status == status
-        assert await answer.json() == {"status": word, "workers": workers}
+        assert await answer.json() == {**told, "workers": workers}
         assert answer.headers["Cache-Control"] == "no-store"
 
 
