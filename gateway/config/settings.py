@@ -135,7 +135,8 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """How long "no such sandbox" is believed (ours): short, since a browser often asks before the record is there."""
 
     stale: SecondsOrZero = 10 * MINUTE
-    """How long past `ttl` a record still serves while the backend fails (ours): longer than a failover takes."""
+    """How long past `ttl` a record still serves while the backend fails (ours): longer than a failover takes. Never
+    past the end of its lifetime."""
 
     known_file: OptionalPath = Path("var/known-sandboxes")
     """Where what was looked up is kept, should the backend be away at the next start (nginx: `proxy_cache_path`); for

@@ -4,7 +4,7 @@
 asks. An entry lives `ttl`, or less if the record says so; a "no such sandbox" lives `negative_ttl`.
 
 An outage of the registry is no reason to take down what was reachable a minute ago. An entry that has expired is
-served on for `stale` (RFC 5861, RFC 8767)
+served on for `stale` (RFC 5861, RFC 8767), but never beyond the end of its lifetime, whatever is away,
 
     at once      while the backend is known to be away, or did not answer in time when last asked about this entry;
                  `prober` finds out when it is back, and then what was served is asked for first
@@ -173,9 +173,11 @@ class DirectoryCache:
             if current:
                 del self._asking[sandbox_id]
         took = self._clock() - began
+        if sandbox is not None and sandbox.lifetime is not None and sandbox.lifetime < took:
+            sandbox = None  # its lifetime has ended while it was asked for
         self._pace = self._pace + (took - self._pace) / 8 if self._pace else took
         if current:  # else the record changed while the backend was asked
-            self._remember(sandbox_id, sandbox, asked)
+            self._remember(sandbox_id, sandbox, asked, began)
         self.availability.answered()
         return sandbox
 
@@ -214,7 +216,7 @@ class DirectoryCache:
 
     # --- remembering ---------------------------------------------------------------------------------------------
 
-    def _remember(self, sandbox_id: str, sandbox: Sandbox | None, asked: int) -> None:
+    def _remember(self, sandbox_id: str, sandbox: Sandbox | None, asked: int, began: float) -> None:
         now = self._clock()
         if sandbox is None:
             if self._known is not None:
@@ -223,11 +225,14 @@ class DirectoryCache:
             return
         if self._known is not None:
             self._known.note(sandbox, asked)
-        ttl = self._ttl_of(sandbox)
-        self._replace(sandbox_id, _Entry(sandbox, now + ttl, now + ttl + self._stale, asked))
+        self._replace(sandbox_id, self._entry(sandbox, asked, began, learned=now))
 
-    def _ttl_of(self, sandbox: Sandbox) -> float:
-        return self._ttl if sandbox.ttl is None else min(max(sandbox.ttl, MIN_RECORD_TTL), self._ttl)
+    def _entry(self, sandbox: Sandbox, asked: int, began: float, learned: float) -> _Entry:
+        """`sandbox` as it was asked for at `began`, which is when its lifetime counts from, and told at `learned`."""
+        ttl = self._ttl if sandbox.ttl is None else min(max(sandbox.ttl, MIN_RECORD_TTL), self._ttl)
+        end = math.inf if sandbox.lifetime is None else began + sandbox.lifetime
+        expires = learned + ttl
+        return _Entry(sandbox, min(expires, end), min(expires + self._stale, end), asked)
 
     def _replace(self, sandbox_id: str, entry: _Entry) -> None:
         entries = self._entries
@@ -270,10 +275,10 @@ class DirectoryCache:
             # Kept, because it has to be known whose connections are open when the change is heard of.
             entry.stale_until = -math.inf
         if told is not None and told.sandbox is not None and (entry is None or entry.asked < told.asked):
-            now, age = self._clock(), (Known.now() - told.asked) / 1e9
+            age = (Known.now() - told.asked) / 1e9
             if age >= 0:
-                expires = now - age + self._ttl_of(told.sandbox)
-                self._replace(sandbox_id, _Entry(told.sandbox, expires, expires + self._stale, told.asked))
+                then = self._clock() - age
+                self._replace(sandbox_id, self._entry(told.sandbox, told.asked, then, learned=then))
 
     def _serve_old(self, sandbox_id: str, entry: _Entry) -> Sandbox:
         sandbox = entry.sandbox

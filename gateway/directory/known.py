@@ -283,6 +283,7 @@ class _Content(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     ipv4: bytes
     host: str
     ttl: float | None
+    lifetime: float | None
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -292,7 +293,8 @@ _decoder = msgspec.msgpack.Decoder(_Content)
 def encode(sandbox: Sandbox) -> bytes:
     """`sandbox` as octets, about a hundred."""
     ipv4 = b"" if sandbox.ipv4 is None else sandbox.ipv4.packed
-    content = _Content(sandbox.id, sandbox.address.packed, sandbox.generation, ipv4, sandbox.host, sandbox.ttl)
+    address, lifetime = sandbox.address.packed, sandbox.lifetime
+    content = _Content(sandbox.id, address, sandbox.generation, ipv4, sandbox.host, sandbox.ttl, lifetime)
     return _encoder.encode(content)
 
 
@@ -301,6 +303,7 @@ def decode(octets: bytes) -> Sandbox | None:
     try:
         content = _decoder.decode(octets)
         ipv4 = IPv4Address(content.ipv4) if content.ipv4 else None
-        return Sandbox(content.id, IPv6Address(content.address), content.generation, ipv4, content.host, content.ttl)
+        address, lifetime = IPv6Address(content.address), content.lifetime
+        return Sandbox(content.id, address, content.generation, ipv4, content.host, content.ttl, lifetime)
     except (msgspec.MsgspecError, ValueError):
         return None

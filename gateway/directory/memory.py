@@ -23,6 +23,11 @@ class MemoryRegistry(TableDirectory):
         self._watchers: list[_Changed] = []
         self._ends: dict[str, asyncio.TimerHandle] = {}  # of the records with a lifetime, and of no others
 
+    async def fetch(self, sandbox_id: str) -> Sandbox | None:
+        """As `Directory.fetch`."""
+        record, left = self.table.get(sandbox_id), self._left(sandbox_id)
+        return record if record is None or left is None else replace(record, lifetime=left)
+
     async def put(self, sandbox: Sandbox, *, expected: str | None = None, lifetime: float | None = None) -> Sandbox:
         """As `Registry.put`. Without `lifetime` the record stays, whatever it was given before."""
         before = self.table.get(sandbox.id)
@@ -30,13 +35,14 @@ class MemoryRegistry(TableDirectory):
         # Random, because nothing remembers the generations of a removed record, and none may come twice.
         kept = before is not None and before.address == sandbox.address
         stored = replace(sandbox, generation=before.generation if before and kept else secrets.token_hex(8))
+        left = self._left(sandbox.id)
         self._forget_end(sandbox.id)
         self.table[sandbox.id] = stored
         if lifetime is not None:
             self._ends[sandbox.id] = asyncio.get_running_loop().call_later(lifetime, self._drop, sandbox.id)
-        if stored != before:
+        if stored != before or (lifetime is not None and (left is None or lifetime < left)):
             self._tell(sandbox.id)
-        return stored
+        return replace(stored, lifetime=lifetime)
 
     async def remove(self, sandbox_id: str, *, expected: str | None = None) -> bool:
         """As `Registry.remove`."""
@@ -72,6 +78,10 @@ class MemoryRegistry(TableDirectory):
         self._forget_end(sandbox_id)
         del self.table[sandbox_id]
         self._tell(sandbox_id)
+
+    def _left(self, sandbox_id: str) -> float | None:
+        end = self._ends.get(sandbox_id)
+        return None if end is None else end.when() - asyncio.get_running_loop().time()
 
     def _forget_end(self, sandbox_id: str) -> None:
         end = self._ends.pop(sandbox_id, None)

@@ -4,8 +4,8 @@ The keys, and the scripts that touch them, are `redis_scripts`'. Changes go thro
 because a subscriber that was away has missed its messages, while a reader of a stream goes on where it stopped. Whoever
 was away for so long that the stream no longer reaches back is told of every id there is.
 
-The end of a lifetime is reported by nobody: a record carries what is left of it as its `ttl`, so that the cache in
-front drops it in time. Knows nothing of the cache, and of settings only the URL.
+The end of a lifetime is reported by nobody: a record carries what is left of it, so that the cache in front drops it in
+time. Knows nothing of the cache, and of settings only the URL.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class RedisRegistry:
         )
         if outcome == "conflict":
             raise Conflict(generation or None)
-        return replace(sandbox, generation=generation, ttl=lifetime)
+        return replace(sandbox, generation=generation, lifetime=lifetime)
 
     async def remove(self, sandbox_id: str, *, expected: str | None = None) -> bool:
         """As `Registry.remove`."""
@@ -160,7 +160,7 @@ class RedisRegistry:
             sandbox.host = parse_host_mask(host) if host else ""
         except ValueError:
             raise RecordError(f"{self.where}: {RECORD}{name} has the {field} {quote(value)}, which is none") from None
-        sandbox.ttl = left / 1000 if left >= 0 else None
+        sandbox.lifetime = left / 1000 if left >= 0 else None
         return sandbox
 
     # --- changes -------------------------------------------------------------------------------------------------

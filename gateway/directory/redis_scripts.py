@@ -80,7 +80,8 @@ redis.call('DEL', RECORD .. id)
 redis.call('HSET', RECORD .. id, 'address', address, 'generation', generation, 'ipv4', ipv4, 'host', host)
 if lifetime ~= '' then redis.call('PEXPIRE', RECORD .. id, lifetime) end
 redis.call('ZADD', INDEX, 0, id)
-if not before or before[3] ~= generation or before[4] ~= ipv4 or before[5] ~= host then announce(id) end
+local sooner = before and lifetime ~= '' and (before[6] < 0 or tonumber(lifetime) < before[6])
+if not before or before[3] ~= generation or before[4] ~= ipv4 or before[5] ~= host or sooner then announce(id) end
 return {'stored', generation}
 """,
 )

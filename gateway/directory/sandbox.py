@@ -34,6 +34,8 @@ class Sandbox:
     """The Host field its apps are sent, as `upstream.host`; empty: what that setting says."""
     ttl: float | None = None
     """Seconds for which the backend says this record may be used (DNS); None: as `directory.ttl` says."""
+    lifetime: float | None = field(default=None, compare=False)
+    """Seconds that were left of it when the backend was asked; None: it stays. Nobody uses it beyond that."""
     stale: bool = field(default=False, compare=False)
     """Whether the backend could not be asked in time, so that this is what it said before."""
     origin: tuple[str, str] = field(init=False)
@@ -101,7 +103,8 @@ class Registry(Directory, Protocol):
 
         `sandbox.generation` is ignored: the stored one stays as it is while the address stays, and is a new one, never
         used before for this id, when the address changes or the id was removed meanwhile. Raises Conflict if `expected`
-        is given and is not the generation of the record in force. After `lifetime` seconds the record is gone.
+        is given and is not the generation of the record in force. After `lifetime` seconds the record is gone; an end
+        that comes earlier than the one before is a change that `watch` tells.
         """
         ...
 

@@ -22,7 +22,7 @@ import msgspec
 
 from gateway.directory.known import Known, decode, encode
 
-MAGIC = b"gateway known sandboxes 1\n"
+MAGIC = b"gateway known sandboxes 2\n"
 MAX_SIZE = 64 * 1024 * 1024
 """Octets of a file that is read at all; a full table takes half."""
 AFTER_REMOVAL = 1.0

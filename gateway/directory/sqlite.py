@@ -13,11 +13,13 @@ A file that is replaced under its name, by a restored backup, is noticed and ope
 from __future__ import annotations
 
 import asyncio
+import math
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -64,8 +66,8 @@ _PUT = "INSERT OR REPLACE INTO sandboxes (id, address, generation, ipv4, host, e
 class SqliteRegistry:
     """A `Registry`. Its methods belong to one event loop; other processes, and other registries, may use the same file.
 
-    A record with a lifetime carries what is left of it as its `ttl`, so that the cache in front drops it in time; it
-    is deleted, and reported, by the next write.
+    A record with a lifetime carries what is left of it, so that the cache in front drops it in time; it is deleted, and
+    reported, by the next write.
     """
 
     reports_changes = True
@@ -110,7 +112,7 @@ class SqliteRegistry:
                 generation,
                 None if ipv4 is None else IPv4Address(ipv4),
                 host,
-                None if expires is None else expires - now,
+                lifetime=None if expires is None else expires - now,
             )
         except ValueError as error:
             raise RecordError(f"{self.path}: the record of {name} is broken: {error}") from None
@@ -288,14 +290,19 @@ def _put(db: sqlite3.Connection, sandbox: Sandbox, expected: str | None, lifetim
     before: _Row | None = db.execute(_FETCH, (sandbox.id, now)).fetchone()
     _expect(None if before is None else before[2], expected)
     address, ipv4 = str(sandbox.address), None if sandbox.ipv4 is None else str(sandbox.ipv4)
-    # A change of the lifetime alone is nothing that watchers have to be told: the record is the same.
-    same = before is not None and (address, ipv4, sandbox.host) == (before[1], before[3], before[4])
+    expires = None if lifetime is None else now + lifetime
+    # An end that comes later is nothing that watchers have to be told: they ask again at the one they know.
+    same = (
+        before is not None
+        and (address, ipv4, sandbox.host) == (before[1], before[3], before[4])
+        and _end(expires) >= _end(before[5])
+    )
     change = 0 if same else _report(db, sandbox.id)
     generation = before[2] if before is not None and address == before[1] else str(change)
-    after: _Row = (sandbox.id, address, generation, ipv4, sandbox.host, None if lifetime is None else now + lifetime)
+    after: _Row = (sandbox.id, address, generation, ipv4, sandbox.host, expires)
     if after != before:  # else it is not worth a wait for the disk
         db.execute(_PUT, after)
-    return Sandbox(sandbox.id, sandbox.address, generation, sandbox.ipv4, sandbox.host, lifetime)
+    return replace(sandbox, generation=generation, lifetime=lifetime)
 
 
 def _remove(db: sqlite3.Connection, sandbox_id: str, expected: str | None) -> bool:
@@ -307,6 +314,10 @@ def _remove(db: sqlite3.Connection, sandbox_id: str, expected: str | None) -> bo
     db.execute("DELETE FROM sandboxes WHERE id = ?", (sandbox_id,))
     _report(db, sandbox_id)
     return True
+
+
+def _end(expires: float | None) -> float:
+    return math.inf if expires is None else expires
 
 
 def _expect(current: str | None, expected: str | None) -> None:

@@ -668,7 +668,7 @@ async def test_a_lifetime_that_begins_anew_is_no_change(api_of: MakeApi, caplog:
         async def fetch(self, sandbox_id: str) -> Sandbox | None:
             self.age += 1
             found = self.table.get(sandbox_id)
-            return found and replace(found, ttl=60 - self.age)
+            return found and replace(found, lifetime=60 - self.age)
 
     api = await api_of(Ageing({}))
     with caplog.at_level(logging.INFO, "gateway.admin"):

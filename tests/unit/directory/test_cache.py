@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from ipaddress import IPv6Address
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from gateway.directory.cache import MIN_RECORD_TTL, PATIENCE, RETRY_AFTER_ERROR,
 from gateway.directory.known import Known
 from gateway.directory.sandbox import DirectoryError, RecordError, Sandbox
 from gateway.directory.shared import Shared
+from gateway.directory.snapshot import load, save
 from gateway.errors import GatewayError, Reason
 from gateway.tasks import Tasks
 
@@ -27,8 +29,8 @@ SETTINGS = Settings(ttl=TTL, negative_ttl=NEGATIVE_TTL, stale=STALE)
 DOWN = DirectoryError("connect to the backend: refused")
 
 
-def sandbox(sandbox_id: str = "abc", generation: str = "1") -> Sandbox:
-    return Sandbox(sandbox_id, IPv6Address("fd00::5"), generation)
+def sandbox(sandbox_id: str = "abc", generation: str = "1", lifetime: float | None = None) -> Sandbox:
+    return Sandbox(sandbox_id, IPv6Address("fd00::5"), generation, lifetime=lifetime)
 
 
 class Clock:
@@ -334,6 +336,66 @@ async def test_an_old_record_is_served_only_so_long(
     assert await reason_of(cache) is Reason.DIRECTORY_UNAVAILABLE
 
 
+LIFE = 3.0
+
+
+@pytest.mark.parametrize("how", ["there", "away", "silent"])
+@pytest.mark.parametrize(("beyond", "served"), [(-TICK, True), (TICK, False)])
+async def test_nothing_is_served_beyond_the_end_of_its_lifetime(
+    cache: DirectoryCache, backend: Backend, clock: Clock, how: str, beyond: float, served: bool
+) -> None:
+    assert LIFE < TTL
+    backend.answers["abc"] = known = sandbox(lifetime=LIFE)
+    await cache.fetch("abc")
+    backend.answers["abc"] = None
+    if how == "away":
+        backend.away = DOWN
+        clock.now += LIFE / 2
+        assert await reason_of(cache, "other") is Reason.DIRECTORY_UNAVAILABLE
+        cache.evict("abc")
+        assert await cache.fetch("abc") == known, "served on until its end"
+        clock.now -= LIFE / 2
+    elif how == "silent":
+        backend.open.clear()
+    clock.now += LIFE + beyond
+    if served:
+        assert cache.peek("abc") or await cache.fetch("abc") == known
+        clock.now += 2 * TICK
+    assert cache.peek("abc") is None
+    if how == "silent":
+        asking = Tasks().spawn(cache.fetch("abc"), "asks")
+        await asyncio.wait([asking], timeout=2 * PATIENCE)
+        assert not asking.done(), "there is nothing to serve meanwhile"
+        backend.open.set()
+        await asyncio.wait([asking])
+        assert isinstance(asking.exception(), GatewayError)
+    else:
+        gone = Reason.DESTINATION_NOT_FOUND if how == "there" else Reason.DIRECTORY_UNAVAILABLE
+        assert await reason_of(cache) is gone
+
+
+async def test_a_lifetime_shorter_than_any_records_ttl_counts(
+    cache: DirectoryCache, backend: Backend, clock: Clock
+) -> None:
+    backend.answers["abc"] = sandbox(lifetime=MIN_RECORD_TTL / 10)
+    await cache.fetch("abc")
+    clock.now += MIN_RECORD_TTL / 10 + TICK
+    assert cache.peek("abc") is None
+
+
+async def test_a_lifetime_that_ends_while_the_backend_is_asked_has_ended(
+    cache: DirectoryCache, backend: Backend, clock: Clock
+) -> None:
+    """It counts from the question: how long the answer was under way the backend cannot know."""
+    backend.answers["abc"] = sandbox(lifetime=LIFE)
+    backend.clock, backend.takes = clock, LIFE - TICK
+    assert await cache.fetch("abc") == sandbox()
+    clock.now += 2 * TICK
+    assert cache.peek("abc") is None
+    backend.takes = LIFE + TICK
+    assert await reason_of(cache) is Reason.DESTINATION_NOT_FOUND
+
+
 async def test_the_outages_own_words_are_told(cache: DirectoryCache, backend: Backend) -> None:
     backend.away = DOWN
     for _ in range(2):
@@ -625,6 +687,32 @@ async def test_an_answer_from_before_the_change_is_not_spread(fleet: Fleet, back
     backend.away = DOWN
     assert await reason_of(one) is Reason.DIRECTORY_UNAVAILABLE
     assert await reason_of(fleet.worker()) is Reason.DIRECTORY_UNAVAILABLE
+
+
+@pytest.mark.parametrize("how", ["the same table", "a snapshot"])
+async def test_what_others_know_is_not_served_beyond_the_end_of_its_lifetime(
+    fleet: Fleet, backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str
+) -> None:
+    backend.answers["abc"] = sandbox(lifetime=2 * LIFE)
+    before = Known.now()
+    await fleet.worker().fetch("abc")
+    backend.away = DOWN
+    if how == "a snapshot":
+        save(tmp_path / "known", "test", fleet.known, TTL + STALE)
+        fleet.known = Known.make("test")
+        load(tmp_path / "known", "test", fleet.known)
+    assert (await fleet.worker().fetch("abc")).stale
+    found = fleet.known.find("abc")
+    assert found is not None
+    assert found.asked - before < LIFE * 1e9, "this machine is too slow to tell"
+    for left, served in ((-LIFE, True), (TICK, False)):
+        moment = found.asked + int((2 * LIFE + left) * 1e9)
+        monkeypatch.setattr(Known, "now", staticmethod(lambda moment=moment: moment))
+        worker = fleet.worker()
+        if served:
+            assert (await worker.fetch("abc")).stale
+        else:
+            assert await reason_of(worker) is Reason.DIRECTORY_UNAVAILABLE
 
 
 async def test_what_others_know_is_served_only_so_long(

@@ -496,6 +496,44 @@ async def test_a_record_is_gone_after_its_lifetime(stage: Stage) -> None:
 
 
 @backends(writes=True)
+async def test_a_record_says_what_is_left_of_its_lifetime(stage: Stage) -> None:
+    """The cache in front never serves it beyond that, so nobody may say more than there is."""
+    store = stage.registry()
+    assert (await store.put(record("demo", "fd00::5"), lifetime=3600.0)).lifetime == 3600.0
+    for sandbox in (await store.fetch("demo"), await stage.open().fetch("demo"), *await store.page("", 10)):
+        assert sandbox is not None and sandbox.lifetime is not None
+        assert 3500 < sandbox.lifetime <= 3600
+    assert (await store.put(record("demo", "fd00::5"))).lifetime is None
+    assert (await found(store, "demo")).lifetime is None
+
+
+@backends(writes=True)
+@pytest.mark.parametrize(("before", "after"), [(None, 3600.0), (3600.0, 60.0), (3600.0, LIFETIME / 100)])
+async def test_an_end_that_comes_earlier_is_reported(stage: Stage, before: float | None, after: float) -> None:
+    """Else it is served for as long as was known before."""
+    store, directory = stage.registry(), stage.open()
+    first = await store.put(record("demo", "fd00::5"), lifetime=before)
+    await found(directory, "demo")
+    changes = stage.watch(directory)
+    again = await store.put(record("demo", "fd00::5"), lifetime=after)
+    assert again.generation == first.generation
+    await reported(changes, "demo")
+
+
+@backends(writes=True)
+@pytest.mark.parametrize(("before", "after"), [(60.0, 60.0), (60.0, 3600.0), (60.0, None), (None, None)])
+async def test_an_end_that_comes_later_is_not(stage: Stage, before: float | None, after: float | None) -> None:
+    """A platform that prolongs every lifetime every few seconds makes nobody look anything up."""
+    store, directory = stage.registry(), stage.open()
+    await store.put(record("demo", "fd00::5"), lifetime=before)
+    await found(directory, "demo")
+    changes = stage.watch(directory)
+    await store.put(record("demo", "fd00::5"), lifetime=after)
+    await store.put(record("other", "fd00::6"))
+    assert await reported(changes, "other") == {"other"}
+
+
+@backends(writes=True)
 async def test_putting_again_without_a_lifetime_keeps_the_record(stage: Stage) -> None:
     store = stage.registry()
     await store.put(record("demo", "fd00::5"), lifetime=LIFETIME)

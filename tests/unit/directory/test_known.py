@@ -49,6 +49,7 @@ def ended_well(*pids: int) -> bool:
     [
         sandbox(),
         Sandbox("a" * 57, IPv6Address("fd00::ffff"), "vm-7f3a", IPv4Address("10.0.0.5"), "localhost:{port}", 12.5),
+        Sandbox("y", IPv6Address("fd00::1"), "7", lifetime=3.5),
         Sandbox("x", IPv6Address("fd00::1"), "Ω", None, "", 0.0),
     ],
 )
@@ -57,6 +58,7 @@ def test_a_record_comes_back_as_it_was(known: Known, record: Sandbox) -> None:
     found = known.find(record.id)
     assert found == Lookup(record, 1000)
     assert found.sandbox is not None and found.sandbox.ttl == record.ttl and not found.sandbox.stale
+    assert found.sandbox.lifetime == record.lifetime
     assert known.find("other") is None
 
 

@@ -126,6 +126,20 @@ async def test_every_change_is_told_and_nothing_else(store: MemoryRegistry, hear
     assert heard.ids == ["box", "box", "other", "box"]
 
 
+async def test_an_end_that_comes_earlier_is_told_and_a_later_one_is_not(store: MemoryRegistry, heard: Heard) -> None:
+    await store.put(box())
+    assert (await store.put(box(), lifetime=3600)).lifetime == 3600
+    found = await store.fetch("box")
+    assert found is not None and found.lifetime is not None and 0 < found.lifetime <= 3600
+    await store.put(box(), lifetime=60)
+    assert heard.ids == ["box"] * 3
+    await store.put(box(), lifetime=3600)
+    await store.put(box())
+    assert heard.ids == ["box"] * 3
+    found = await store.fetch("box")
+    assert found is not None and found.lifetime is None
+
+
 async def test_who_does_not_watch_any_more_is_not_told(store: MemoryRegistry, heard: Heard) -> None:
     heard.task.cancel()
     await asyncio.wait([heard.task])

@@ -121,20 +121,6 @@ StartWatch = Callable[[RedisRegistry], Watch]
 # --- records ------------------------------------------------------------------------------------------------------
 
 
-async def test_a_lifetime_is_the_records_ttl(connect: Connect) -> None:
-    store = connect()
-    stored = await store.put(record("demo"), lifetime=60.0)
-    assert stored.ttl == 60.0
-    for sandbox in (await store.fetch("demo"), *await store.page("", 10)):
-        assert sandbox is not None
-        assert sandbox.ttl is not None
-        assert 50 < sandbox.ttl <= 60
-    await store.put(record("demo"))
-    sandbox = await store.fetch("demo")
-    assert sandbox is not None
-    assert sandbox.ttl is None
-
-
 async def test_generations_do_not_repeat_after_redis_has_lost_its_data(connect: Connect, platform: Any) -> None:
     store = connect()
     before = await store.put(record("demo"))

@@ -139,7 +139,7 @@ UNBELIEVABLE: dict[str, Callable[[Path], None]] = {
     "one bit": spoilt(lambda octets: octets[:-9] + bytes([octets[-9] ^ 1]) + octets[-8:]),
     "zeros": spoilt(lambda octets: bytes(len(octets))),
     "another program's": spoilt(lambda octets: b"SQLite format 3\0" + octets),
-    "a later version": spoilt(lambda octets: octets.replace(MAGIC, b"gateway known sandboxes 2\n")),
+    "a later version": spoilt(lambda octets: octets.replace(MAGIC, b"gateway known sandboxes 3\n")),
     "well signed nonsense": spoilt(lambda octets: MAGIC + snapshot.hashlib.sha256(b"\xc1").digest() + b"\xc1"),
     "open to the group": lambda path: path.chmod(0o640),
     "writable by all": lambda path: path.chmod(0o602),

@@ -383,17 +383,6 @@ async def test_generations_never_repeat_whatever_is_forgotten(make: Make, monkey
 # --- lifetimes ----------------------------------------------------------------------------------------------------
 
 
-async def test_what_is_left_of_a_lifetime_is_the_records_ttl(make: Make) -> None:
-    store = make()
-    assert (await store.put(sandbox("demo"), lifetime=60.0)).ttl == 60.0
-    found = await store.fetch("demo")
-    assert found is not None and found.ttl is not None
-    assert 0 < found.ttl <= 60.0
-    await store.put(sandbox("demo"))
-    found = await store.fetch("demo")
-    assert found is not None and found.ttl is None
-
-
 async def test_the_next_write_removes_and_reports_what_has_expired(make: Make, path: Path) -> None:
     store, watcher = make(), make()
     await store.put(sandbox("short"), lifetime=0.05)
