@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gateway import __version__, descriptors
+from gateway import __version__, descriptors, standard_streams
 from gateway.config import Loaded, load, render_effective
+from gateway.config.values import is_text, quote
 from gateway.errors import UserError
 from gateway.hostname import is_sandbox_id
 from gateway.tls import openssl
@@ -37,34 +38,30 @@ _EXPOSED = re.compile(r"(?:(?P<id>[^=]+)=)?(?P<port>[0-9]+)")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status."""
-    _open_standard_descriptors()
-    options = _parser().parse_args(arguments)
+    standard_streams.prepare()
     try:
-        run: Callable[[argparse.Namespace], int] = options.run
-        return run(options)
+        return _run(sys.argv[1:] if arguments is None else arguments)
     except UserError as error:
         for line in str(error).splitlines():
             print(f"gateway: {line}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # `gateway check | head`: the reader has seen enough. stdout goes to nowhere, so that exit does not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except standard_streams.ReaderGone:
         return 0
 
 
-def _open_standard_descriptors() -> None:
-    """Started with one of them closed, the next socket or database opened would get its number, and our logs."""
-    for descriptor in range(3):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
-    if sys.stdout is None:
-        sys.stdout = os.fdopen(1, "w", closefd=False)
-    if sys.stderr is None:
-        sys.stderr = os.fdopen(2, "w", closefd=False)
+def _run(arguments: Sequence[str]) -> int:
+    parser = _parser()
+    try:
+        for argument in arguments:
+            if not is_text(argument):
+                parser.error(f"{quote(argument)} is not {sys.getfilesystemencoding().upper()}")
+        options = parser.parse_args(arguments)
+        run: Callable[[argparse.Namespace], int] = options.run
+        return run(options)
+    finally:
+        sys.stdout.flush()  # here, where a failure is told; of --help, too
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -219,14 +216,23 @@ def _url(text: str) -> str:
 
 
 def _admin_url(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        fine = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not parts.query
-    except ValueError:
-        fine = False
-    if not fine:
+    if not _is_admin_url(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not an admin listener's URL such as {DEFAULT_ADMIN}")
     return text.rstrip("/")
+
+
+def _is_admin_url(text: str) -> bool:
+    """Whether everything in it can be sent as it stands; names outside ASCII are written in their "xn--" form."""
+    if not all("!" <= char <= "~" for char in text):
+        return False
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname or "", parts.port
+        host.encode("idna")  # as a look-up does: UnicodeError if a label is empty or too long
+    except ValueError:
+        return False
+    rest = parts.username is not None or parts.query or parts.fragment
+    return parts.scheme in ("http", "https") and host != "" and port != 0 and not rest
 
 
 def _load(options: argparse.Namespace, *, serve: bool) -> Loaded:
@@ -305,7 +311,7 @@ def _explain(options: argparse.Namespace) -> int:
     else:
         report = remote.ask(options.admin, options.url, os.environ.get(ADMIN_TOKEN, ""))
     if options.json:
-        print(as_json(report))
+        standard_streams.print_json(as_json(report))
     else:
         colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         print(terminal.render(report, width=shutil.get_terminal_size().columns, colour=bool(colour)))

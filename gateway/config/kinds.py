@@ -7,6 +7,7 @@ mistake: problems are appended as (path, message) and the caller goes on, so tha
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -36,7 +37,7 @@ def read_toml(text: str) -> object:
     """The one TOML value that `text` is, or `text` itself when it is none (a host name, a path, `5s`)."""
     try:
         document = tomllib.loads(f"value = {text}")
-    except ValueError:  # also raised for a number of thousands of digits
+    except (ValueError, RecursionError):  # of TOML, of a number of thousands of digits, of lists in lists
         return text
     return document["value"] if len(document) == 1 else text
 
@@ -71,6 +72,9 @@ class Scalar(Kind):
     def decode(self, raw: object, path: str, problems: Problems) -> Any:
         if type(raw) is not self.accepts:  # not isinstance: TOML's true is no integer, though Python's is
             problems.append((path, f"expected {self.expected}, got {show(raw)}"))
+            return None
+        if isinstance(raw, str) and not values.is_text(raw):
+            problems.append((path, f"{values.quote(raw)} is not {sys.getfilesystemencoding().upper()}"))
             return None
         try:
             return self.parse(raw)

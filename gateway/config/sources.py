@@ -121,6 +121,8 @@ def _read(file: Path) -> dict[str, Any]:
         match = _TOML_PLACE.fullmatch(str(error))
         what, place = match.groups() if match else (str(error), "")
         message = f"is not valid TOML: {f'{place}: ' if place else ''}{what}"
+    except RecursionError:
+        message = "is not valid TOML: thousands of lists, each in another"
     raise ConfigError([(str(file), message)])
 
 

@@ -226,6 +226,15 @@ def _is_port(text: str) -> bool:
     return _PORT_DIGITS.fullmatch(text) is not None and int(text) <= MAX_PORT
 
 
+def is_text(given: str) -> bool:
+    """Whether an argument or a variable was text: Python has characters for any octet, and nothing else takes those."""
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def quote(text: str) -> str:
     """`text` for use inside a message: quoted, on one line, and no longer than a line."""
     shown = text if len(text) <= 60 else text[:59] + "…"

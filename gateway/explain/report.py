@@ -35,6 +35,6 @@ class Report(msgspec.Struct, frozen=True):
     """What to do, the likeliest first; also hints about what works already."""
 
 
-def as_json(report: Report) -> str:
+def as_json(report: Report) -> bytes:
     """The API's JSON, indented for people."""
-    return msgspec.json.format(msgspec.json.encode(report), indent=2).decode()
+    return msgspec.json.format(msgspec.json.encode(report), indent=2)

@@ -22,6 +22,7 @@ from gateway.directory import backends
 from gateway.directory.sandbox import Conflict, Directory, DirectoryError, Registry, Sandbox, TableDirectory
 from gateway.errors import UserError
 from gateway.process.explain import configured_listeners
+from gateway.standard_streams import print_json
 from gateway.upstream.policy import AddressPolicy
 
 PAGE = 1000
@@ -225,7 +226,7 @@ def print_records(records: Iterable[Record], *, as_json: bool) -> None:
     """A table on a terminal; otherwise, or `as_json`, each record as the API gives it on a line of its own."""
     if as_json or not sys.stdout.isatty():
         for record in records:
-            print(msgspec.json.encode(record).decode())
+            print_json(msgspec.json.encode(record))
     elif found := list(records):
         print(table(found))
     else:
@@ -234,8 +235,10 @@ def print_records(records: Iterable[Record], *, as_json: bool) -> None:
 
 def print_removed(sandbox_id: str, *, as_json: bool) -> None:
     """What `remove` has to say when it has worked."""
-    terse = as_json or not sys.stdout.isatty()
-    print(msgspec.json.encode({"removed": sandbox_id}).decode() if terse else f"removed {sandbox_id}")
+    if as_json or not sys.stdout.isatty():
+        print_json(msgspec.json.encode({"removed": sandbox_id}))
+    else:
+        print(f"removed {sandbox_id}")
 
 
 def table(records: Sequence[Record]) -> str:

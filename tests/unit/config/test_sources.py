@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -236,6 +237,15 @@ def test_a_mistake_outside_the_file_says_where() -> None:
     assert message.endswith("(from flag --level)")
 
 
+def test_what_is_no_text_is_refused() -> None:
+    octets = os.fsdecode(b"a\xff")
+    environ = {"GATEWAY_DIRECTORY__PATH": octets, "GATEWAY_DIRECTORY__URL": f"redis://{octets}/"}
+    for path, message in problems_of(None, environ):
+        assert path in ("directory.path", "directory.url")
+        assert "is not UTF-8 (from environment GATEWAY_DIRECTORY__" in message
+        message.encode()
+
+
 # --- files that cannot be read -------------------------------------------------------------------------------------
 
 
@@ -248,6 +258,14 @@ def test_broken_toml_is_one_sentence_with_the_line(file: Path) -> None:
     [(path, message)] = problems_of(file)
     assert "line 3" in message
     assert "\n" not in message
+
+
+def test_lists_without_end_are_one_sentence(file: Path) -> None:
+    lists = "[" * 5000
+    file.write_text(f"a = {lists}")
+    assert problems_of(file) == [(str(file), "is not valid TOML: thousands of lists, each in another")]
+    [(path, _)] = problems_of(None, {"GATEWAY_LOG__LEVEL": lists})
+    assert path == "log.level"
 
 
 def test_a_missing_file_is_one_sentence(file: Path) -> None:

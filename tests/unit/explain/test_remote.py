@@ -103,4 +103,4 @@ def test_nobody_does() -> None:
 
 def test_json_for_people_is_the_apis_json() -> None:
     assert msgspec.json.decode(as_json(REPORT), type=Report) == REPORT
-    assert '\n  "reason": "connection_refused",\n' in as_json(REPORT)
+    assert b'\n  "reason": "connection_refused",\n' in as_json(REPORT)
