@@ -12,7 +12,7 @@ from aiohttp import web
 
 from gateway.admin.malformed import reason
 from gateway.admin.problem import NO_STORE, Problem
-from gateway.directory.sandbox import Conflict, DirectoryError, WriteError
+from gateway.directory.sandbox import DirectoryError, WriteError
 from gateway.http.phrases import phrase_for
 from gateway.observe.access_log import shown
 from gateway.observe.logs import OFTEN
@@ -77,8 +77,6 @@ def refusing(handler: Handler) -> Handler:
             return await handler(request)
         except Refusal as refusal:
             return refusal.response()
-        except Conflict as conflict:
-            return Refusal(412, str(conflict)).response()
         except WriteError as error:
             log.error("%s %s failed: %s", request.method, shown(request.path), error, extra=OFTEN)
             # RFC 4918 section 11.5: unable to store what is needed to complete the request, for the time being.

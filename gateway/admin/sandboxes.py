@@ -37,7 +37,7 @@ from gateway.admin.records import (
     url_template,
 )
 from gateway.admin.refusal import RETRY_AFTER, FieldError, Handler, Refusal, invalid, refusing
-from gateway.directory.sandbox import Directory, Registry, Sandbox, TableDirectory
+from gateway.directory.sandbox import Conflict, Directory, Expected, Presence, Registry, Sandbox, TableDirectory
 from gateway.errors import GatewayError
 from gateway.explain.engine import Context
 from gateway.hostname import is_sandbox_id
@@ -69,7 +69,8 @@ class Sandboxes:
         self._context = context
         self._bucket = Bucket(RATE, BURST, time.monotonic)
         self._looking = 0
-        # One write at a time and id, so that "is there one?" and the write after it are one step within this process.
+        # One write at a time and id, so that what is answered and logged of the record before is true for this process.
+        # Conditions need no lock: the registry decides them, in its own transaction.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
@@ -104,11 +105,16 @@ class Sandboxes:
         asked = read_registration(sandbox_id, await request.read(), self._context.policy)
         async with self._lock(sandbox_id):
             before = await store.fetch(sandbox_id)
-            expected = _condition(request, sandbox_id, before)
-            stored = await store.put(asked.sandbox, expected=expected, lifetime=asked.lifetime)
-        if before is None or _said(stored) != _said(before):
-            _audit(request, "created" if before is None else "replaced", stored)
-        if before is None:
+            try:
+                expected = _expected(request, before)
+                stored = await store.put(asked.sandbox, expected=expected, lifetime=asked.lifetime)
+            except Conflict as conflict:
+                raise _mismatch(sandbox_id, conflict.current) from None
+        # Where a condition was met, it says more than what was there before the write.
+        created = expected is Presence.ABSENT or (expected is None and before is None)
+        if created or before is None or _said(stored) != _said(before):
+            _audit(request, "created" if created else "replaced", stored)
+        if created:
             return self._answer(stored, 201, {"Location": f"/v1/sandboxes/{sandbox_id}"})
         return self._answer(stored)
 
@@ -122,8 +128,12 @@ class Sandboxes:
         sandbox_id = request.match_info["id"]
         async with self._lock(sandbox_id):
             before = await self._fetch(request)
-            if not await store.remove(sandbox_id, expected=_condition(request, sandbox_id, before)):
-                raise _not_found(sandbox_id)  # somebody else was faster
+            try:
+                removed = await store.remove(sandbox_id, expected=_expected(request, before))
+            except Conflict as conflict:
+                raise _mismatch(sandbox_id, conflict.current) from None
+        if not removed:
+            raise _not_found(sandbox_id)  # somebody else was faster
         _audit(request, "removed", before)
         return web.Response(status=204, headers=NO_STORE)
 
@@ -209,29 +219,32 @@ def _is_registry(directory: Directory) -> TypeGuard[Registry]:
     return all(hasattr(directory, verb) for verb in ("put", "remove", "page"))
 
 
-def _condition(request: web.Request, sandbox_id: str, current: Sandbox | None) -> str | None:
-    """The generation that must still be in force when the write happens; None: any, or none.
+def _expected(request: web.Request, before: Sandbox | None) -> Expected:
+    """What If-Match and If-None-Match ask to be in force when the write happens; `before` was a moment ago.
 
-    Raises Refusal(412) if `current` is not what If-Match and If-None-Match ask for.
+    Raises Conflict if they ask for what cannot be.
     """
     absent = request.headers.getall("If-None-Match", [])
     if absent and absent != ["*"]:
         raise Refusal(400, "the only If-None-Match understood here is *: write only if there is no such record")
-    if absent and current is not None:
-        raise _mismatch(sandbox_id, current)
     wanted = read_if_match(request.headers.getall("If-Match", []))
+    current = None if before is None else before.generation
     if wanted is None:
-        return None
-    if current is None or (wanted is not ANY and current.generation not in wanted):
-        raise _mismatch(sandbox_id, current)
-    return current.generation
+        return Presence.ABSENT if absent else None
+    if absent:
+        raise Conflict(current)  # a record, and none
+    if wanted is ANY:
+        return Presence.PRESENT
+    if current not in wanted:
+        raise Conflict(current)
+    return current
 
 
-def _mismatch(sandbox_id: str, current: Sandbox | None) -> Refusal:
+def _mismatch(sandbox_id: str, current: str | None) -> Refusal:
     if current is None:
         return Refusal(412, f"there is no sandbox {sandbox_id}")
-    detail = f"there is a sandbox {sandbox_id}, and its generation is {current.generation}"
-    return Refusal(412, detail, headers={"ETag": entity_tag(current.generation)})
+    detail = f"there is a sandbox {sandbox_id}, and its generation is {current}"
+    return Refusal(412, detail, headers={"ETag": entity_tag(current)})
 
 
 def _not_found(sandbox_id: str) -> Refusal:

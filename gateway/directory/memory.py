@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from gateway.directory.sandbox import Conflict, Sandbox, TableDirectory, Witness
+from gateway.directory.sandbox import Expected, Sandbox, TableDirectory, Witness, expect
 
 _Changed = Callable[[Iterable[str]], None]
 
@@ -28,10 +28,10 @@ class MemoryRegistry(TableDirectory):
         record, left = self.table.get(sandbox_id), self._left(sandbox_id)
         return record if record is None or left is None else replace(record, lifetime=left)
 
-    async def put(self, sandbox: Sandbox, *, expected: str | None = None, lifetime: float | None = None) -> Sandbox:
+    async def put(self, sandbox: Sandbox, *, expected: Expected = None, lifetime: float | None = None) -> Sandbox:
         """As `Registry.put`. Without `lifetime` the record stays, whatever it was given before."""
         before = self.table.get(sandbox.id)
-        _expect(before, expected)
+        expect(None if before is None else before.generation, expected)
         # Random, because nothing remembers the generations of a removed record, and none may come twice.
         kept = before is not None and before.address == sandbox.address
         stored = replace(sandbox, generation=before.generation if before and kept else secrets.token_hex(8))
@@ -44,10 +44,10 @@ class MemoryRegistry(TableDirectory):
             self._tell(sandbox.id)
         return replace(stored, lifetime=lifetime)
 
-    async def remove(self, sandbox_id: str, *, expected: str | None = None) -> bool:
+    async def remove(self, sandbox_id: str, *, expected: Expected = None) -> bool:
         """As `Registry.remove`."""
         before = self.table.get(sandbox_id)
-        _expect(before, expected)
+        expect(None if before is None else before.generation, expected)
         if before is None:
             return False
         self._drop(sandbox_id)
@@ -91,9 +91,3 @@ class MemoryRegistry(TableDirectory):
     def _tell(self, sandbox_id: str) -> None:
         for changed in list(self._watchers):
             changed([sandbox_id])
-
-
-def _expect(record: Sandbox | None, expected: str | None) -> None:
-    current = record.generation if record is not None else None
-    if expected is not None and expected != current:
-        raise Conflict(current)

@@ -40,7 +40,16 @@ from gateway.directory.redis_scripts import (
     REMOVE,
     Script,
 )
-from gateway.directory.sandbox import Conflict, DirectoryError, RecordError, Sandbox, Witness, WriteError
+from gateway.directory.sandbox import (
+    Conflict,
+    DirectoryError,
+    Expected,
+    Presence,
+    RecordError,
+    Sandbox,
+    Witness,
+    WriteError,
+)
 from gateway.errors import UserError
 from gateway.hostname import is_sandbox_id
 
@@ -107,7 +116,7 @@ class RedisRegistry:
             raise
         return None if row is None else self._sandbox(row)
 
-    async def put(self, sandbox: Sandbox, *, expected: str | None = None, lifetime: float | None = None) -> Sandbox:
+    async def put(self, sandbox: Sandbox, *, expected: Expected = None, lifetime: float | None = None) -> Sandbox:
         """As `Registry.put`. A write whose answer was lost is not repeated: the caller knows what it wants now."""
         outcome, generation = await self._write(
             PUT,
@@ -122,7 +131,7 @@ class RedisRegistry:
             raise Conflict(generation or None)
         return replace(sandbox, generation=generation, lifetime=lifetime)
 
-    async def remove(self, sandbox_id: str, *, expected: str | None = None) -> bool:
+    async def remove(self, sandbox_id: str, *, expected: Expected = None) -> bool:
         """As `Registry.remove`."""
         outcome, generation = await self._write(REMOVE, sandbox_id, _expectation(expected))
         if outcome == "conflict":
@@ -340,9 +349,12 @@ def _answered(error: DirectoryError) -> bool:
     return not str(refusal).startswith(_FOR_ALL)
 
 
-def _expectation(expected: str | None) -> str:
-    """Told apart from "nothing in particular" by its first character: an expected generation may be empty."""
-    return "" if expected is None else f"={expected}"
+_PRESENCE = {None: "", Presence.ABSENT: "-", Presence.PRESENT: "*"}
+
+
+def _expectation(expected: Expected) -> str:
+    """`expected` for a script. A generation is told apart by its first character: it may be any text, or empty."""
+    return f"={expected}" if isinstance(expected, str) else _PRESENCE[expected]
 
 
 def _order(entry: str) -> tuple[int, int]:

@@ -50,11 +50,17 @@ local function announce(id)
 end
 """
 
-# The beginning of each script that writes. ARGV: id, then "=" and the expected generation, or nothing. If another is in
-# force, returns ["conflict", that one, "" for no record].
+# The beginning of each script that writes. ARGV: id, then what must be in force: "=" and a generation, "*" any record,
+# "-" no record, "" any or none. If it is not, returns ["conflict", the generation in force, "" for no record].
 _EXPECTED = """
 local id, expected, before = ARGV[1], ARGV[2], record(ARGV[1])
-if expected ~= '' and (not before or expected ~= '=' .. before[3]) then
+local met = expected == ''
+if before then
+  met = met or expected == '*' or expected == '=' .. before[3]
+else
+  met = met or expected == '-'
+end
+if not met then
   return {'conflict', before and before[3] or ''}
 end
 """

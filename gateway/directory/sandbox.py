@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from ipaddress import IPv4Address
 from typing import Protocol
 
@@ -92,24 +93,35 @@ class Directory(Protocol):
         ...
 
 
+class Presence(Enum):
+    """What a writer may expect who has no generation in mind: `If-None-Match: *` and `If-Match: *`."""
+
+    ABSENT = "there is no record"
+    PRESENT = "there is one, whatever its generation"
+
+
+Expected = str | Presence | None
+"""What must be in force for a write to happen: this generation; None: anything, or nothing."""
+
+
 class Registry(Directory, Protocol):
     """A backend whose records are written through the admin API.
 
-    Every method raises DirectoryError as `fetch` does; those that write, WriteError if the backend takes no write.
+    Every method raises DirectoryError as `fetch` does; those that write, WriteError if the backend takes no write, and
+    Conflict if the record in force is not as `expected`: whether it is, is part of the write, whoever else writes.
     """
 
-    async def put(self, sandbox: Sandbox, *, expected: str | None = None, lifetime: float | None = None) -> Sandbox:
+    async def put(self, sandbox: Sandbox, *, expected: Expected = None, lifetime: float | None = None) -> Sandbox:
         """Creates or replaces the record; returns it as stored.
 
         `sandbox.generation` is ignored: the stored one stays as it is while the address stays, and is a new one, never
-        used before for this id, when the address changes or the id was removed meanwhile. Raises Conflict if `expected`
-        is given and is not the generation of the record in force. After `lifetime` seconds the record is gone; an end
-        that comes earlier than the one before is a change that `watch` tells.
+        used before for this id, when the address changes or the id was removed meanwhile. After `lifetime` seconds the
+        record is gone; an end that comes earlier than the one before is a change that `watch` tells.
         """
         ...
 
-    async def remove(self, sandbox_id: str, *, expected: str | None = None) -> bool:
-        """Whether there was such a record. Raises Conflict as `put` does."""
+    async def remove(self, sandbox_id: str, *, expected: Expected = None) -> bool:
+        """Whether there was such a record."""
         ...
 
     async def page(self, after: str, limit: int) -> list[Sandbox]:
@@ -127,6 +139,21 @@ class Conflict(Exception):
     def __init__(self, current: str | None) -> None:
         self.current = current
         super().__init__(f"the record's generation is {current}" if current else "there is no such record")
+
+
+def expect(current: str | None, expected: Expected) -> None:
+    """Raises Conflict if `current`, the generation in force, is not what the writer expects."""
+    match expected:
+        case None:
+            met = True
+        case Presence.ABSENT:
+            met = current is None
+        case Presence.PRESENT:
+            met = current is not None
+        case generation:
+            met = current == generation
+    if not met:
+        raise Conflict(current)
 
 
 class DirectoryError(Exception):

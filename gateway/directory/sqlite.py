@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gateway.directory.availability import Availability
-from gateway.directory.sandbox import Conflict, DirectoryError, RecordError, Sandbox, Witness, WriteError
+from gateway.directory.sandbox import DirectoryError, Expected, RecordError, Sandbox, Witness, WriteError, expect
 from gateway.directory.sqlite_file import (
     WRITE_TIMEOUT,
     connect,
@@ -226,11 +226,11 @@ class SqliteRegistry:
 
     # --- writing -------------------------------------------------------------------------------------------------
 
-    async def put(self, sandbox: Sandbox, *, expected: str | None = None, lifetime: float | None = None) -> Sandbox:
+    async def put(self, sandbox: Sandbox, *, expected: Expected = None, lifetime: float | None = None) -> Sandbox:
         """As `Registry.put`. Cancelled, it may have been written nevertheless."""
         return await self._write(partial(_put, sandbox=sandbox, expected=expected, lifetime=lifetime))
 
-    async def remove(self, sandbox_id: str, *, expected: str | None = None) -> bool:
+    async def remove(self, sandbox_id: str, *, expected: Expected = None) -> bool:
         """As `Registry.remove`. Cancelled, it may have been written nevertheless."""
         return await self._write(partial(_remove, sandbox_id=sandbox_id, expected=expected))
 
@@ -284,11 +284,11 @@ class SqliteRegistry:
 # --- in the writer's transaction ----------------------------------------------------------------------------------
 
 
-def _put(db: sqlite3.Connection, sandbox: Sandbox, expected: str | None, lifetime: float | None) -> Sandbox:
+def _put(db: sqlite3.Connection, sandbox: Sandbox, expected: Expected, lifetime: float | None) -> Sandbox:
     now = time.time()
     _remove_expired(db, now)
     before: _Row | None = db.execute(_FETCH, (sandbox.id, now)).fetchone()
-    _expect(None if before is None else before[2], expected)
+    expect(None if before is None else before[2], expected)
     address, ipv4 = str(sandbox.address), None if sandbox.ipv4 is None else str(sandbox.ipv4)
     expires = None if lifetime is None else now + lifetime
     # An end that comes later is nothing that watchers have to be told: they ask again at the one they know.
@@ -305,10 +305,10 @@ def _put(db: sqlite3.Connection, sandbox: Sandbox, expected: str | None, lifetim
     return replace(sandbox, generation=generation, lifetime=lifetime)
 
 
-def _remove(db: sqlite3.Connection, sandbox_id: str, expected: str | None) -> bool:
+def _remove(db: sqlite3.Connection, sandbox_id: str, expected: Expected) -> bool:
     _remove_expired(db, time.time())
     row = db.execute("SELECT generation FROM sandboxes WHERE id = ?", (sandbox_id,)).fetchone()
-    _expect(None if row is None else row[0], expected)
+    expect(None if row is None else row[0], expected)
     if row is None:
         return False
     db.execute("DELETE FROM sandboxes WHERE id = ?", (sandbox_id,))
@@ -318,11 +318,6 @@ def _remove(db: sqlite3.Connection, sandbox_id: str, expected: str | None) -> bo
 
 def _end(expires: float | None) -> float:
     return math.inf if expires is None else expires
-
-
-def _expect(current: str | None, expected: str | None) -> None:
-    if expected is not None and expected != current:
-        raise Conflict(current)
 
 
 def _report(db: sqlite3.Connection, sandbox_id: str) -> int:

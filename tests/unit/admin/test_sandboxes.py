@@ -20,7 +20,7 @@ from gateway.admin.ports import PortState
 from gateway.admin.rate import Bucket
 from gateway.config import Settings
 from gateway.directory.memory import MemoryRegistry
-from gateway.directory.sandbox import Conflict, Directory, DirectoryError, Sandbox, TableDirectory, WriteError
+from gateway.directory.sandbox import Conflict, Directory, DirectoryError, Expected, Sandbox, TableDirectory, WriteError
 from gateway.errors import GatewayError, Reason
 from gateway.explain.engine import Context
 from gateway.problems.probe import Findings, Listener
@@ -157,7 +157,7 @@ async def test_a_lifetime_reaches_the_registry(api_of: MakeApi) -> None:
     lifetimes: list[float | None] = []
 
     class Noting(MemoryRegistry):
-        async def put(self, sandbox: Sandbox, *, expected: str | None = None, lifetime: float | None = None) -> Sandbox:
+        async def put(self, sandbox: Sandbox, *, expected: Expected = None, lifetime: float | None = None) -> Sandbox:
             lifetimes.append(lifetime)
             return await super().put(sandbox, expected=expected)
 
@@ -249,7 +249,7 @@ async def test_of_two_creators_at_once_one_wins(api_of: MakeApi) -> None:
     both_asked = asyncio.Event()
 
     class Slow(MemoryRegistry):
-        async def put(self, sandbox: Sandbox, *, expected: str | None = None, lifetime: float | None = None) -> Sandbox:
+        async def put(self, sandbox: Sandbox, *, expected: Expected = None, lifetime: float | None = None) -> Sandbox:
             await both_asked.wait()
             return await super().put(sandbox, expected=expected, lifetime=lifetime)
 
@@ -261,17 +261,83 @@ async def test_of_two_creators_at_once_one_wins(api_of: MakeApi) -> None:
     assert (await api("GET", BOX)).json == replies[0].json
 
 
+class Meeting(MemoryRegistry):
+    """Lets `parties` gateways look before any of them writes."""
+
+    def __init__(self, parties: int) -> None:
+        super().__init__({})
+        self._barrier = asyncio.Barrier(parties)
+        self.meet = True
+
+    async def fetch(self, sandbox_id: str) -> Sandbox | None:
+        found = await super().fetch(sandbox_id)
+        if self.meet:
+            await self._barrier.wait()
+        return found
+
+
+async def test_of_two_gateways_that_create_at_once_one_wins(api_of: MakeApi) -> None:
+    """The registry decides, not what each of them saw before."""
+    store, tasks = Meeting(2), Tasks()
+    gateways = [await api_of(store), await api_of(store)]
+    async with asyncio.timeout(10):
+        creators = [
+            tasks.spawn(api("PUT", BOX, body, If_None_Match="*"), "create")
+            for api, body in zip(gateways, (FD5, FD6), strict=True)
+        ]
+        won, lost = sorted([await creator for creator in creators], key=lambda reply: reply.status)
+    assert [won.status, lost.status] == [201, 412]
+    assert lost.tag == won.tag, "it names the generation in force"
+    store.meet = False
+    assert (await gateways[0]("GET", BOX)).json == won.json
+
+
+@pytest.mark.parametrize(
+    ("before", "meanwhile", "condition", "status"),
+    [
+        (None, "fd00::9", {"If_Match": "*"}, 200),
+        ("fd00::8", "fd00::9", {"If_Match": "*"}, 200),
+        ("fd00::8", None, {"If_Match": "*"}, 412),
+        ("fd00::8", None, {"If_None_Match": "*"}, 201),
+        (None, "fd00::9", {"If_None_Match": "*"}, 412),
+    ],
+)
+async def test_a_condition_is_about_the_moment_of_the_write(
+    api_of: MakeApi, before: str | None, meanwhile: str | None, condition: dict[str, str], status: int
+) -> None:
+    class Changing(MemoryRegistry):
+        """Somebody else writes between a look and the write that follows it."""
+
+        async def fetch(self, sandbox_id: str) -> Sandbox | None:
+            found = await super().fetch(sandbox_id)
+            if meanwhile is None:
+                await self.remove(sandbox_id)
+            else:
+                await self.put(Sandbox(sandbox_id, IPv6Address(meanwhile), ""))
+            return found
+
+    store = Changing({} if before is None else {"box": Sandbox("box", IPv6Address(before), "7")})
+    assert (await (await api_of(store))("PUT", BOX, FD5, **condition)).status == status
+
+
+async def test_a_record_and_none_cannot_be(api: Api) -> None:
+    for status in (201, 200):
+        assert (await api("PUT", BOX, FD5, If_Match="*", If_None_Match="*")).status == 412
+        assert (await api("PUT", BOX, FD5)).status == status
+    assert (await api("DELETE", BOX, If_None_Match="*")).status == 412
+
+
 async def test_a_conflict_that_only_the_registry_sees(api_of: MakeApi) -> None:
     class Raced(MemoryRegistry):
-        async def put(self, sandbox: Sandbox, *, expected: str | None = None, lifetime: float | None = None) -> Sandbox:
+        async def put(self, sandbox: Sandbox, *, expected: Expected = None, lifetime: float | None = None) -> Sandbox:
             raise Conflict("8")
 
-        async def remove(self, sandbox_id: str, *, expected: str | None = None) -> bool:
+        async def remove(self, sandbox_id: str, *, expected: Expected = None) -> bool:
             raise Conflict(None)
 
     api = await api_of(Raced({"box": Sandbox("box", IPv6Address("fd00::5"), "7")}))
     refused = await api("PUT", BOX, FD5, If_Match='"7"')
-    assert (refused.status, refused.detail) == (412, "the record's generation is 8")
+    assert (refused.status, refused.detail) == (412, "there is a sandbox box, and its generation is 8")
     assert (await api("DELETE", BOX, If_Match='"7"')).status == 412
 
 
@@ -466,10 +532,10 @@ class Unwritable(MemoryRegistry):
         super().__init__({"box": Sandbox("box", IPv6Address("fd00::5"), "1")})
         self._error = WriteError("var/sandboxes.db: database or disk is full", full=full)
 
-    async def put(self, sandbox: Sandbox, *, expected: str | None = None, lifetime: float | None = None) -> Sandbox:
+    async def put(self, sandbox: Sandbox, *, expected: Expected = None, lifetime: float | None = None) -> Sandbox:
         raise self._error
 
-    async def remove(self, sandbox_id: str, *, expected: str | None = None) -> bool:
+    async def remove(self, sandbox_id: str, *, expected: Expected = None) -> bool:
         raise self._error
 
 

@@ -20,7 +20,7 @@ from gateway.directory import file as file_module
 from gateway.directory.dns import DnsDirectory
 from gateway.directory.file import FileDirectory
 from gateway.directory.redis import RedisRegistry
-from gateway.directory.sandbox import Conflict, Directory, Registry, Sandbox
+from gateway.directory.sandbox import Conflict, Directory, Presence, Registry, Sandbox
 from gateway.directory.sqlite import SqliteRegistry
 from gateway.tasks import Tasks
 from tests.support.dns_server import ZONE, DnsServer
@@ -434,6 +434,64 @@ async def test_a_writer_who_expects_a_record_where_there_is_none_is_told(stage: 
             await attempt
         assert conflict.value.current is None
     assert await store.fetch("demo") is None
+
+
+@backends(writes=True)
+async def test_a_writer_may_expect_that_there_is_none(stage: Stage) -> None:
+    store = stage.registry()
+    first = await store.put(record("demo", "fd00::5"), expected=Presence.ABSENT)
+    for attempt in (
+        store.put(record("demo", "fd00::6"), expected=Presence.ABSENT),
+        store.remove("demo", expected=Presence.ABSENT),
+    ):
+        with pytest.raises(Conflict) as conflict:
+            await attempt
+        assert conflict.value.current == first.generation
+    assert shown(await store.fetch("demo")) == shown(first)
+    await store.remove("demo")
+    assert await store.remove("demo", expected=Presence.ABSENT) is False
+    again = await store.put(record("demo", "fd00::5"), expected=Presence.ABSENT, lifetime=LIFETIME)
+    assert again.generation != first.generation
+
+    async def gone() -> bool:
+        return await store.fetch("demo") is None
+
+    await eventually(gone)
+    await store.put(record("demo", "fd00::5"), expected=Presence.ABSENT)
+
+
+@backends(writes=True)
+async def test_a_writer_may_expect_that_there_is_one(stage: Stage) -> None:
+    store = stage.registry()
+    for attempt in (
+        store.put(record("demo", "fd00::5"), expected=Presence.PRESENT),
+        store.remove("demo", expected=Presence.PRESENT),
+    ):
+        with pytest.raises(Conflict) as conflict:
+            await attempt
+        assert conflict.value.current is None
+    assert await store.fetch("demo") is None
+    await store.put(record("demo", "fd00::5"))
+    after = await store.put(record("demo", "fd00::6"), expected=Presence.PRESENT)
+    assert shown(await store.fetch("demo")) == shown(after)
+    assert await store.remove("demo", expected=Presence.PRESENT) is True
+
+
+@backends(writes=True)
+async def test_of_many_who_create_at_once_one_succeeds(stage: Stage) -> None:
+    writers = [stage.registry() for _ in range(4)]
+
+    async def attempt(writer: Registry, name: str, address: str) -> Sandbox | None:
+        try:
+            return await writer.put(record(name, address), expected=Presence.ABSENT)
+        except Conflict:
+            return None
+
+    tasks = Tasks()
+    for name in (f"s{number}" for number in range(10)):
+        running = [tasks.spawn(attempt(writer, name, f"fd00::{n}"), name) for n, writer in enumerate(writers)]
+        [created] = [stored for task in running if (stored := await task) is not None]
+        assert shown(await writers[0].fetch(name)) == shown(created)
 
 
 @backends(writes=True)
