@@ -101,6 +101,7 @@ class Availability:
         """What the latest failure said; empty: the backend is there."""
         self.went: Callable[[], None] = lambda: None
         self.came_back: Callable[[], None] = lambda: None
+        self.has_missed: Callable[[], None] = lambda: None
         self.floor = EVER
         """Of `Known.now`: changes have been missed until then, and what was asked before is not believed."""
         self._known = known
@@ -140,6 +141,7 @@ class Availability:
         self.floor = Known.now()
         if self._known is not None:
             self._known.forget()
+        self.has_missed()
 
     @property
     def bookmark(self) -> str:

@@ -86,6 +86,8 @@ class DirectoryCache:
         self._known = None if shared is None else shared.known
         self.moved: Callable[[Sandbox], None] = lambda before: None
         """Called with the old record when asking again has shown another machine, or none, under its id."""
+        self.forgot: Callable[[list[Sandbox]], None] = lambda known: None
+        """Called with all records that were known when changes have been missed: any of them may have changed."""
         # The oldest first. A plain dict would look for it past all that were deleted before it.
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._missing: OrderedDict[str, None] = OrderedDict()  # the same, of those without a record
@@ -98,6 +100,7 @@ class DirectoryCache:
         self._prober = Prober(self.availability, self._question, clock)
         self.availability.went = self._went
         self.availability.came_back = self._came_back
+        self.availability.has_missed = self._has_missed
 
     def peek(self, sandbox_id: str) -> Sandbox | None:
         """The record if it is cached and fresh; None means: ask `fetch`.
@@ -205,6 +208,12 @@ class DirectoryCache:
                 known.append(entry.sandbox)
             self._asking.pop(sandbox_id, None)  # those who wait get what they asked for; it is not kept
         return known
+
+    def _has_missed(self) -> None:
+        known = [entry.sandbox for entry in self._entries.values() if entry.sandbox is not None]
+        for cleared in (self._entries, self._missing, self._served_stale, self._asking):
+            cleared.clear()
+        self.forgot(known)
 
     async def close(self) -> None:
         """Ends the questions under way."""

@@ -2,7 +2,7 @@
 
 The keys, and the scripts that touch them, are `redis_scripts`'. Changes go through a stream and not through pub/sub,
 because a subscriber that was away has missed its messages, while a reader of a stream goes on where it stopped. Whoever
-was away for so long that the stream no longer reaches back is told of every id there is.
+finds that the stream no longer reaches back, or is another one, has missed changes, and says so to its witness.
 
 The end of a lifetime is reported by nobody: a record carries what is left of it, so that the cache in front drops it in
 time. Knows nothing of the cache, and of settings only the URL.
@@ -30,10 +30,8 @@ from gateway.config.values import parse_host_mask, quote
 from gateway.directory.availability import Availability
 from gateway.directory.redis_scripts import (
     CHANGES,
-    EXTENT,
     FETCH,
-    INDEX,
-    KEPT_CHANGES,
+    NEWS,
     PAGE,
     PUT,
     RECORD,
@@ -64,7 +62,7 @@ BLOCK = 0.5
 RETRY_INTERVAL = 0.25
 """Seconds between two attempts to hear of changes while Redis is away."""
 BATCH = 500
-"""Changes, or ids, taken at a time, so that no number of them holds up the event loop."""
+"""Changes taken at a time, so that no number of them holds up the event loop, or Redis."""
 
 log = logging.getLogger("gateway.directory")
 
@@ -76,7 +74,6 @@ _FORM = (
 _FOR_ALL = ("BUSY ", "UNBLOCKED ")
 """Refusals for which redis-py has no type: a script that does not end, a primary that becomes a replica."""
 
-_START = "0-0"
 _ENTRY = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 
 
@@ -98,6 +95,7 @@ class RedisRegistry:
         self.where = _where(self._options)
         self._redis: Redis | None = None
         self._listening: Redis | None = None  # for questions that stay open
+        self._odd = False  # whether it was said that the stream has entries that name no sandbox
         self._position: str | None = None  # the last change that was reported, or made before anything was fetched
 
     def __repr__(self) -> str:
@@ -183,15 +181,18 @@ class RedisRegistry:
         while True:
             try:
                 await self._begin()
-                await self._catch_up(changed, witness)
                 while True:
+                    names = await self._news(witness)
+                    if names:
+                        changed([name for name in names if is_sandbox_id(name)])
                     if witness.bookmark != self._position:
                         witness.bookmark = self._position or ""
                     witness.answered()
-                    await self._listen(changed)
                     if deaf:
                         log.info("%s: changes are heard of again", self.where)
                         deaf = False
+                    if len(names) < BATCH:
+                        await self._wait_for_news()
             except DirectoryError as error:
                 if not _answered(error):
                     witness.failed(error)
@@ -205,38 +206,36 @@ class RedisRegistry:
     async def _begin(self) -> None:
         """Notes where the stream ends before the first record is read, so that no change after it is missed."""
         if self._position is None:
-            _, last, _ = await self._run(EXTENT)
+            last, _, _ = await self._run(NEWS, "", "0")
             if self._position is None:
                 self._position = last
 
-    async def _catch_up(self, changed: Callable[[Iterable[str]], None], witness: Witness) -> None:
-        """Reports every id there is if the stream no longer reaches back to our position: trimmed, or lost."""
-        assert self._position is not None  # _begin
-        first, last, length = await self._run(EXTENT)
-        position = _order(self._position)
-        trimmed = _order(first) > position and (self._position != _START or length >= KEPT_CHANGES)
-        if not trimmed and _order(last) >= position:
-            return
-        log.warning("%s: %s does not reach back far enough, every sandbox is looked up anew", self.where, CHANGES)
-        witness.missed()  # the ids that are in the index no more cannot be told
-        bound = "-"
-        while ids := await self._ask("ZRANGEBYLEX", INDEX, bound, "+", "LIMIT", 0, BATCH):
-            changed([name for name in ids if is_sandbox_id(name)])
-            bound = f"({ids[-1]}"
-        self._position = _START  # what the stream does hold names the ids that are in the index no more
+    async def _news(self, witness: Witness) -> list[str]:
+        """The ids of the next changes, at most BATCH; others may write here, so there may be anything among them.
 
-    async def _listen(self, changed: Callable[[Iterable[str]], None]) -> None:
-        """Waits for the next changes, at most BLOCK."""
-        answer = await self._ask(
+        Asked for where we stand and not where Redis says that something is new: a Redis that was put in the place of
+        another, or has lost the stream, would be listened to in vain.
+        """
+        assert self._position is not None  # _begin
+        names: list[str]
+        last, unbroken, names = await self._run(NEWS, self._position, str(BATCH))
+        if not unbroken:
+            log.warning("%s: %s does not reach back far enough, every sandbox is looked up anew", self.where, CHANGES)
+            witness.missed()
+        self._position = last
+        if not self._odd and not all(map(is_sandbox_id, names)):
+            log.warning("%s: %s has entries that name no sandbox; they are passed over", self.where, CHANGES)
+            self._odd = True
+        return names
+
+    async def _wait_for_news(self) -> None:
+        """Returns with the next change, after BLOCK at the latest."""
+        await self._ask(
             "XREAD",
-            *("COUNT", BATCH, "BLOCK", int(BLOCK * 1000)),
+            *("COUNT", 1, "BLOCK", int(BLOCK * 1000)),
             *("STREAMS", CHANGES, self._position),
-            repeat=False,  # a Redis that was started anew may have lost the stream: _catch_up finds out
             opened=BLOCK,
         )
-        for _, entries in answer or ():
-            changed([fields["id"] for _, fields in entries if is_sandbox_id(fields.get("id", ""))])
-            self._position = entries[-1][0]
 
     # --- the connection ------------------------------------------------------------------------------------------
 

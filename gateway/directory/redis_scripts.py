@@ -19,6 +19,10 @@ RECORD, INDEX, GENERATION, CHANGES = "gateway:sandbox:", "gateway:sandboxes", "g
 
 KEPT_CHANGES = 10_000
 """Entries the stream keeps at least."""
+START = "0-0"
+"""Before the first entry of a stream."""
+MAX_ID = 57
+"""Octets of a sandbox id; what is longer is none, and stays in Redis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +129,27 @@ return rows
 """,
 )
 
-# Returns [first entry of the stream, last entry, how many], "0-0" for entries there are not.
-EXTENT = _script(
+# ARGV: the entry that was read last, "" for none yet; how many changes at most. Returns [the entry read last now, 1 if
+# nothing between the two was missed or else 0, the ids of the entries in between, "" for one that names none].
+# Entries leave the stream from its beginning, so nothing after an entry that is still there has left; neither has
+# anything where nothing was and no entry can have left yet. Where something was missed the end is where to go on.
+NEWS = _script(
     _COMMON,
-    """
-local first = redis.call('XRANGE', CHANGES, '-', '+', 'COUNT', 1)[1]
-local last = redis.call('XREVRANGE', CHANGES, '+', '-', 'COUNT', 1)[1]
-return {first and first[1] or '0-0', last and last[1] or '0-0', redis.call('XLEN', CHANGES)}
+    f"""
+local from, ids = ARGV[1], {{}}
+local entries = from == '' and {{}} or redis.call('XRANGE', CHANGES, from, '+', 'COUNT', ARGV[2] + 1)
+local next = entries[1] and entries[1][1] == from and 2 or 1
+if next == 1 and (from ~= '{START}' or redis.call('XLEN', CHANGES) >= {KEPT_CHANGES}) then
+  local last = redis.call('XREVRANGE', CHANGES, '+', '-', 'COUNT', 1)[1]
+  return {{last and last[1] or '{START}', 0, ids}}
+end
+for number = next, math.min(#entries, next + ARGV[2] - 1) do
+  local fields, id = entries[number][2], ''
+  for at = 1, #fields - 1, 2 do
+    if fields[at] == 'id' and #fields[at + 1] <= {MAX_ID} then id = fields[at + 1] end
+  end
+  ids[#ids + 1], from = id, entries[number][1]
+end
+return {{from, 1, ids}}
 """,
 )

@@ -77,6 +77,7 @@ class Pool:
             limits.header_bytes, limits.target_bytes, limits.field_bytes, limits.header_fields
         )
         self.connections: set[Http1Upstream] = set()
+        self._of: dict[tuple[str, str], set[Http1Upstream]] = {}  # the same by the sandbox they lead to; no empty sets
         self.tls_check = TlsCheck()
         self.told = Told()  # hints logged lately
         self._others = others
@@ -128,9 +129,19 @@ class Pool:
         if len(self._all_idle) > self._max_idle:
             self.give_up()
 
+    def add(self, connection: Http1Upstream) -> None:
+        """A connection has been made."""
+        self.connections.add(connection)
+        self._of.setdefault(connection.key[0], set()).add(connection)
+
     def forget(self, connection: Http1Upstream) -> None:
         """A connection has closed."""
-        self.connections.discard(connection)
+        if connection in self.connections:  # else it was stillborn
+            self.connections.remove(connection)
+            origin = connection.key[0]
+            self._of[origin].discard(connection)
+            if not self._of[origin]:
+                del self._of[origin]
         if connection in self._all_idle:
             del self._all_idle[connection]
             idle = self._idle[connection.key]
@@ -157,11 +168,11 @@ class Pool:
 
     def serves(self, origin: tuple[str, str]) -> bool:
         """Whether there is a connection to that sandbox."""
-        return any(connection.key[0] == origin for connection in self.connections)
+        return origin in self._of
 
     def retire(self, origin: tuple[str, str]) -> None:
         """The sandbox was replaced or removed: idle connections close, others after their exchange or a grace."""
-        for connection in [each for each in self.connections if each.key[0] == origin]:
+        for connection in list(self._of.get(origin, ())):
             connection.retire(self.clock() + self.timeouts.tunnel_grace)
 
     def close(self) -> None:
@@ -180,7 +191,7 @@ class Pool:
         try:
             self.make_room()
             connection = await self._connect(key)
-            self.connections.add(connection)
+            self.add(connection)
         finally:
             self._dialing -= 1
         return connection

@@ -12,7 +12,7 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import closing
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -70,12 +70,24 @@ class Watch:
 
     def __init__(self, store: RedisRegistry) -> None:
         self.tasks = Tasks()
+        self.witness = Availability(store.where)
+        self.gaps = 0
+        self.witness.has_missed = self._missed
         self._changes: asyncio.Queue[str] = asyncio.Queue()
-        self.tasks.spawn(store.watch(self._changed), "watch")
+        self.tasks.spawn(store.watch(self._changed, self.witness), "watch")
 
     def _changed(self, names: Iterable[str]) -> None:
         for name in names:
             self._changes.put_nowait(name)
+
+    def _missed(self) -> None:
+        self.gaps += 1
+
+    async def missed(self) -> None:
+        """Waits until it was said that changes were missed."""
+        async with asyncio.timeout(DEADLINE):
+            while not self.gaps:
+                await asyncio.sleep(0.01)
 
     async def heard(self, *names: str, within: float = DEADLINE) -> set[str]:
         """Everything that was reported until all `names` were."""
@@ -244,9 +256,6 @@ async def test_what_is_no_text_is_an_outage_of_that_record_alone(
     await platform.xadd("gateway:changes", {"id": b"\xff", b"\xfe": b"\xfd"})
     await platform.xadd("gateway:changes", {"id": "after"})
     assert await heard.heard("after") == {"after"}
-    store._position = "1-0"  # as of one that was away too long: it is told of all there is
-    await platform.xtrim("gateway:changes", maxlen=1, approximate=False)
-    assert await watch(store).heard("demo") == {"demo"}
 
 
 @pytest.mark.parametrize("error", [RuntimeError("the handler is closed"), ValueError("invalid literal"), IndexError()])
@@ -324,28 +333,81 @@ async def test_many_changes_are_reported_in_pieces(
     assert await watch(reader).heard(*names) == names
 
 
-async def test_whoever_was_away_too_long_is_told_of_every_id(
-    connect: Connect, platform: Any, watch: StartWatch, monkeypatch: pytest.MonkeyPatch
+async def lost(platform: Any) -> None:
+    await platform.delete("gateway:changes")
+
+
+async def lost_and_begun_anew(platform: Any) -> None:
+    async with platform.pipeline(transaction=True) as commands:
+        commands.delete("gateway:changes")
+        commands.xadd("gateway:changes", {"id": "other"})
+        await commands.execute()
+
+
+async def too_many_at_once(platform: Any) -> None:
+    async with platform.pipeline(transaction=True) as commands:
+        for number in range(300):
+            commands.xadd("gateway:changes", {"id": f"s{number}"}, maxlen=10, approximate=False)
+        await commands.execute()
+
+
+Harm = Callable[[Any], Awaitable[None]]
+
+
+@pytest.mark.parametrize("harm", [lost, lost_and_begun_anew, too_many_at_once])
+@pytest.mark.parametrize("when", ["before it watches", "while it watches"])
+async def test_whoever_finds_a_gap_in_the_stream_knows_that_changes_were_missed(
+    connect: Connect, platform: Any, watch: StartWatch, when: str, harm: Harm
 ) -> None:
-    monkeypatch.setattr(redis_module, "BATCH", 2)
     writer, reader = connect(), connect()
-    names = {"a", "b", "c", "d", "e"}
-    for name in names:
-        await writer.put(record(name))
-    await reader.fetch("a")
-    for name in sorted(names):
-        await writer.put(record(name, "fd00::6"))
-    await writer.remove("b")
-    await platform.xtrim("gateway:changes", maxlen=1, approximate=False)
-    assert await watch(reader).heard(*names) == names
+    await writer.put(record("first"))
+    assert await reader.fetch("first") is not None
+    if when == "while it watches":
+        heard = watch(reader)
+        await writer.put(record("second"))
+        await heard.heard("second")
+    else:
+        await writer.put(record("second"))
+    await harm(platform)
+    if when == "before it watches":
+        heard = watch(reader)
+    await heard.missed()
+    await writer.put(record("after"))
+    assert "after" in await heard.heard("after")
+    assert heard.gaps == 1
 
 
-async def test_a_redis_that_lost_its_data_is_heard_again(connect: Connect, platform: Any, watch: StartWatch) -> None:
+async def test_a_stream_whose_last_entry_was_read_has_no_gap(
+    connect: Connect, platform: Any, watch: StartWatch
+) -> None:
+    """However many entries have left it, and however many come at once."""
     writer, reader = connect(), connect()
-    await platform.xadd("gateway:changes", {"id": "demo"}, id="99999999999999-7")  # its clock was ahead, too
-    await reader.fetch("demo")
-    await platform.flushall()
+    await writer.put(record("first"))
+    await reader.fetch("first")
     heard = watch(reader)
+    await writer.put(record("second"))
+    await heard.heard("second")
+    await platform.xtrim("gateway:changes", maxlen=1, approximate=False)
+    names = [f"s{number}" for number in range(3 * redis_module.BATCH)]
+    async with platform.pipeline(transaction=True) as commands:
+        for name in names:
+            commands.xadd("gateway:changes", {"id": name})
+        await commands.execute()
+    assert await heard.heard(*names) == set(names)
+    assert not heard.gaps
+
+
+async def test_a_redis_whose_clock_was_ahead_and_that_lost_its_data_is_heard(
+    connect: Connect, platform: Any, watch: StartWatch
+) -> None:
+    writer, reader = connect(), connect()
+    await platform.xadd("gateway:changes", {"id": "demo"}, id="99999999999999-7")
+    await reader.fetch("demo")
+    heard = watch(reader)
+    await platform.xadd("gateway:changes", {"id": "last"}, id="99999999999999-8")
+    assert "last" in await heard.heard("last")
+    await platform.flushall()
+    await heard.missed()
     await writer.put(record("demo"))
     assert await heard.heard("demo") == {"demo"}
 

@@ -79,7 +79,7 @@ class Road:
         self.upstream = Http1Upstream(edge.pool, key, cast("Any", None))
         self.upstream_wire = Wire()
         self.upstream.connection_made(self.upstream_wire)
-        edge.pool.connections.add(self.upstream)
+        edge.pool.add(self.upstream)
         edge.pool.put(self.upstream)
         self.downstream_wire = Wire()
         self.transport = TlsTransport(server, edge.tls_buffers, self)
