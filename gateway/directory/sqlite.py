@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -199,8 +200,9 @@ class SqliteRegistry:
                 # Numbers start at 1; fewer than were seen: a backup has been restored into the file.
                 if (oldest or 1) <= self._seen + 1 <= (newest or 0) + 1:
                     return self._next_changes(db, version)
-                witness.missed()  # which records were removed cannot be told
                 self._tell_all(oldest)
+            if not self._telling_all:  # it begins
+                witness.missed()  # which records were removed cannot be told
             return self._next_of_all(db)
 
     def _next_changes(self, db: sqlite3.Connection, version: int) -> list[str]:
@@ -297,8 +299,10 @@ def _put(db: sqlite3.Connection, sandbox: Sandbox, expected: Expected, lifetime:
         and (address, ipv4, sandbox.host) == (before[1], before[3], before[4])
         and _end(expires) >= _end(before[5])
     )
-    change = 0 if same else _report(db, sandbox.id)
-    generation = before[2] if before is not None and address == before[1] else str(change)
+    if not same:
+        _report(db, sandbox.id)
+    # Random: when the file was lost, or an older one was put in its place, nothing in it says what was given out.
+    generation = before[2] if before is not None and address == before[1] else secrets.token_hex(8)
     after: _Row = (sandbox.id, address, generation, ipv4, sandbox.host, expires)
     if after != before:  # else it is not worth a wait for the disk
         db.execute(_PUT, after)
@@ -320,12 +324,11 @@ def _end(expires: float | None) -> float:
     return math.inf if expires is None else expires
 
 
-def _report(db: sqlite3.Connection, sandbox_id: str) -> int:
-    """Notes a change for the watchers; returns its number, which no other change of any id has or ever had."""
+def _report(db: sqlite3.Connection, sandbox_id: str) -> None:
+    """Notes a change for the watchers."""
     number = db.execute("INSERT INTO changes (id) VALUES (?)", (sandbox_id,)).lastrowid
     assert number is not None
     db.execute("DELETE FROM changes WHERE seq <= ?", (number - KEPT_CHANGES,))
-    return number
 
 
 def _remove_expired(db: sqlite3.Connection, now: float) -> None:

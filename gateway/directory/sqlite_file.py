@@ -40,7 +40,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             expires REAL  -- Unix time; NULL: never
         ) WITHOUT ROWID""",
         "CREATE INDEX sandboxes_by_expiry ON sandboxes (expires) WHERE expires IS NOT NULL",
-        # AUTOINCREMENT: a number never comes twice, whatever is deleted. Generations are taken from it too.
+        # AUTOINCREMENT: a number never comes twice, whatever is deleted.
         "CREATE TABLE changes (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL)",
     ),
 )

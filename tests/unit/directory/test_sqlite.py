@@ -19,7 +19,9 @@ import pytest
 
 from gateway.directory import sqlite as sqlite_module
 from gateway.directory import sqlite_file
-from gateway.directory.sandbox import Conflict, DirectoryError, RecordError, Sandbox
+from gateway.directory.availability import Availability
+from gateway.directory.known import Known
+from gateway.directory.sandbox import Conflict, DirectoryError, RecordError, Sandbox, Witness
 from gateway.directory.sqlite import SqliteRegistry
 from gateway.directory.sqlite_file import MIGRATIONS, inspect, prepare
 from gateway.errors import UserError
@@ -65,7 +67,7 @@ def sql(path: Path, statement: str) -> list[tuple[object, ...]]:
 
 
 @asynccontextmanager
-async def watching(store: SqliteRegistry) -> AsyncIterator[asyncio.Queue[str]]:
+async def watching(store: SqliteRegistry, witness: Witness | None = None) -> AsyncIterator[asyncio.Queue[str]]:
     """Every id that `registry` reports while the block runs."""
     heard: asyncio.Queue[str] = asyncio.Queue()
 
@@ -74,7 +76,7 @@ async def watching(store: SqliteRegistry) -> AsyncIterator[asyncio.Queue[str]]:
             heard.put_nowait(name)
 
     tasks = Tasks()
-    tasks.spawn(store.watch(changed), "watch")
+    tasks.spawn(store.watch(changed, witness), "watch")
     yield heard
     assert len(tasks) == 1, "watching never ends by itself"
     await tasks.cancel()
@@ -380,6 +382,36 @@ async def test_generations_never_repeat_whatever_is_forgotten(make: Make, monkey
     assert len(set(seen)) == 5
 
 
+@pytest.mark.parametrize("what", ["lost", "replaced by an older backup", "written over by an older backup"])
+async def test_generations_never_repeat_whatever_becomes_of_the_file(
+    make: Make, path: Path, tmp_path: Path, what: str
+) -> None:
+    """Else an old If-Match is that of another machine."""
+    store, backup = make(), tmp_path / "backup.db"
+    kept = (await store.put(sandbox("kept"))).generation
+    with closing(sqlite3.connect(path)) as now, closing(sqlite3.connect(backup)) as then:
+        now.backup(then)
+    seen = [(await store.put(sandbox(f"s{number}"))).generation for number in range(5)]
+    if what == "written over by an older backup":
+        with closing(sqlite3.connect(path)) as now, closing(sqlite3.connect(backup)) as then:
+            then.backup(now)
+    else:
+        await store.close()
+        for file in path.parent.glob(f"{path.name}*"):
+            file.unlink()
+        if what == "replaced by an older backup":
+            backup.replace(path)
+        store = make()
+    if what != "lost":
+        found = await store.fetch("kept")
+        assert found is not None and found.generation == kept, "what is in the backup is what it was"
+    seen += [(await store.put(sandbox(f"s{number}", "fd00::9"))).generation for number in range(5)]
+    for old in (kept, *seen[:5]):
+        with pytest.raises(Conflict):
+            await store.put(sandbox("s0"), expected=old)
+    assert len({kept, *seen}) == 11
+
+
 # --- lifetimes ----------------------------------------------------------------------------------------------------
 
 
@@ -421,11 +453,14 @@ async def test_a_restored_backup_is_noticed(make: Make, path: Path, tmp_path: Pa
     store = make()
     await store.put(sandbox("new"))
     assert await store.fetch("old") is None
-    async with watching(store) as heard:
+    known = Known.make("test")
+    known.note(sandbox("new"), known.now())
+    async with watching(store, Availability("the file", known=known)) as heard:
         (tmp_path / "backup.db").replace(path)
         for beside in ("-wal", "-shm"):
             path.with_name(path.name + beside).unlink(missing_ok=True)
         await hear(heard, "old")
+        assert known.find("new") is None, "nothing tells what is not in the backup, so nothing from before is believed"
         assert await store.fetch("old") is not None
         assert await store.fetch("new") is None
         await store.put(sandbox("newer"))
