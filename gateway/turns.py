@@ -24,10 +24,12 @@ SHARE = 128
 """Units of work between two turns. A hundred connections that come at once hold the event loop for a dozen ms."""
 HEAD_WORK = 32
 """Units of a head that costs no exchange with the other side: one more in a read, or an interim one."""
+SMALL_HEAD = 2048
+"""Octets of a head whose reading is not counted beside that, as of nearly all. Of a larger one it is, by `LOOK`."""
 LAST_WORK = 1024
 """Units of the last words of a connection, which have no other turn."""
 LOOK = 64
-"""Octets that are looked at again, or for nothing, in one unit: unfinished lines and sections."""
+"""Octets that are looked at in one unit: unfinished lines and sections, large heads."""
 RECORD = 16 * 1024
 """Octets of content in a TLS record at most (RFC 8446 section 5.1)."""
 READ = 48 * 1024

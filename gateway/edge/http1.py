@@ -27,7 +27,7 @@ from gateway.http.body import BodyError, CloseReader, reader_for
 from gateway.http.greeting import explained
 from gateway.http.head_parser import HEAD_END, check_partial_head, parse_request_head
 from gateway.http.message import BY_CLOSE, BY_LENGTH, CHUNKED, NO_BODY, Fields, RequestHead, ResponseHead
-from gateway.turns import HEAD_WORK, LOOK, SHARE
+from gateway.turns import HEAD_WORK, LOOK, SHARE, SMALL_HEAD
 
 if TYPE_CHECKING:
     from gateway.edge.edge import Edge
@@ -228,6 +228,8 @@ class Http1Downstream(TimedConnection):
         except GatewayError as error:
             self._refuse_unread(explained(data, error))
             return b""
+        if end > SMALL_HEAD:
+            self._work += end // LOOK
         self._head = head
         self.phase = EXCHANGE
         if head.framing is NO_BODY:

@@ -8,7 +8,7 @@ What does not parse ends that, and with it goes everything before: an open quote
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
@@ -20,7 +20,7 @@ Address = IPv4Address | IPv6Address
 MAX_HOPS = 32
 """Hops of a chain that are read and passed on, the nearest (ours; nobody has that many proxies)."""
 MAX_READ = 4096
-"""Octets of Forwarded that are read, the last (ours): the longest would take 10 ms."""
+"""Octets of a list that are read, the last (ours): the longest Forwarded would take 10 ms."""
 ADDRESSES_REMEMBERED = 4096
 """Parsed addresses kept: whoever connects once often connects again, and balancers always do."""
 
@@ -94,12 +94,14 @@ def parse_node(text: bytes) -> Node | None:
         return None
 
 
-def members(values: Iterable[bytes]) -> list[bytes]:
-    """The members of a list field that came in so many lines; empty ones are none (RFC 9110 section 5.6.1.2)."""
-    return [stripped for value in values for member in value.split(b",") if (stripped := member.strip())]
+def members(values: Sequence[bytes]) -> list[bytes]:
+    """The members of a list field that came in so many lines, those nearest to us; empty ones are none (RFC 9110
+    section 5.6.1.2).
+    """
+    return [stripped for value in _nearest(values) for member in value.split(b",") if (stripped := member.strip())]
 
 
-def parse_chain(values: Iterable[bytes]) -> list[Node]:
+def parse_chain(values: Sequence[bytes]) -> list[Node]:
     """The lines of X-Forwarded-For as nodes, those nearest to us, in order."""
     chain: list[Node] = []
     for member in reversed(members(values)):

@@ -31,7 +31,7 @@ from gateway.http.message import AS_TUNNEL, BY_LENGTH, CHUNKED, NO_BODY, Fields,
 from gateway.http.validate import check_switch
 from gateway.socket_options import unanswered
 from gateway.transport import GONE, GatheringTransport
-from gateway.turns import HEAD_WORK, LAST_WORK, LOOK, SHARE, ReadingConnection
+from gateway.turns import HEAD_WORK, LAST_WORK, LOOK, SHARE, SMALL_HEAD, ReadingConnection
 from gateway.upstream import error_answer, evidence, peek
 from gateway.upstream.error_answer import BEGINNING_TIMEOUT
 
@@ -339,6 +339,8 @@ class Http1Upstream(ReadingConnection):
                     self._unfinished = True
                     return
                 head = parse_response_head(data[:end], limits, request.method)
+                if end > SMALL_HEAD:
+                    self._work += end // LOOK
                 whole, data = data, data[end:]
                 if head.status >= 200:
                     break

@@ -159,6 +159,51 @@ async def test_pipelined_requests_that_are_refused(gateway: Gateway, meter: Mete
     await under_attack(gateway, meter, lambda: len(gateway.log) >= ATTACKERS * count)
 
 
+def listed(name: bytes, member: bytes, lines: int = 4) -> bytes:
+    """Fields, each as long as one may be."""
+    return (b"%b: %b\r\n" % (name, member * (8000 // len(member)))) * lines
+
+
+LARGE: dict[str, bytes] = {
+    "one-field": listed(b"X", b"x"),
+    "fields": b"".join(b"X-%d: %b\r\n" % (number, b"x" * 300) for number in range(90)),
+    "hops": listed(b"Via", b"a,"),
+    "our-hops": listed(b"Via", b"1.1 gateways,"),
+    "options": listed(b"Connection", b"a,"),
+    "languages": listed(b"Accept-Language", b"a;q=0.1,"),
+    "cookies": listed(b"Set-Cookie", b";Domain=a", 2),
+    "confined-cookies": listed(b"Set-Cookie", b";Domain=localhost", 2),
+}
+
+
+@pytest.mark.parametrize("kind", LARGE)
+@pytest.mark.parametrize("host", [b"elsewhere.example", b""], ids=["refused", "served"])
+async def test_large_heads(gateway: Gateway, meter: Meter, host: bytes, kind: str) -> None:
+    """The next one comes as soon as there is an answer, if the last one was not the connection's end."""
+    app = await gateway.app(answering(OK))
+    browsers = [await gateway.connect() for _ in range(ATTACKERS)]
+    count = 1 if kind == "options" else 40
+    for browser in browsers:
+        browser.send(b"GET / HTTP/1.1\r\nHost: %b\r\n%b\r\n" % (host or app.host, LARGE[kind]) * count)
+    await under_attack(gateway, meter, lambda: len(gateway.log) >= ATTACKERS * count)
+
+
+@pytest.mark.parametrize("kind", LARGE)
+@pytest.mark.parametrize("interim", [0, 16])
+async def test_large_heads_of_answers(gateway: Gateway, meter: Meter, interim: int, kind: str) -> None:
+    app = await gateway.app()
+    browsers = [await gateway.connect() for _ in range(ATTACKERS)]
+    for browser in browsers:
+        browser.send(get(app))
+    wires = [await app.accept() for _ in browsers]
+    for wire in wires:
+        await wire.request()
+    hints = b"HTTP/1.1 103 Early Hints\r\n%b\r\n" % LARGE[kind] * interim
+    for wire in wires:
+        wire.send(hints + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n%b\r\nok" % LARGE[kind])
+    await under_attack(gateway, meter, lambda: len(gateway.log) >= ATTACKERS)
+
+
 @pytest.mark.parametrize("size", [1, 2000])
 async def test_interim_answers(gateway: Gateway, meter: Meter, size: int) -> None:
     app = await gateway.app()

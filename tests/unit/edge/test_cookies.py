@@ -53,6 +53,12 @@ COOKIES = [
     (b"a=Domain=example.dev", b"a=Domain=example.dev"),
     (b"a=b; X-Domain=example.dev", b"a=b; X-Domain=example.dev"),
     (b"a=b; Comment=Domain=example.dev", b"a=b; Comment=Domain=example.dev"),
+    (b"a=b; Domain=exampleXdev", b"a=b; Domain=exampleXdev"),
+    (b"a=b; Domain=example.dev x", b"a=b; Domain=example.dev x"),
+    (b"a=b; Domain=.", b"a=b; Domain=."),
+    # --- as many as there are
+    (b"a=b" + b"; Domain=example.dev" * 300, b"a=b"),
+    (b"a=b" + b";Domain=.dev;Path=/" * 300, b"a=b" + b";Path=/" * 300),
     # --- all other octets
     (b"a=\xff\xe4; Domain=example.dev;  Path=/ ;;x", b"a=\xff\xe4;  Path=/ ;;x"),
     (b'a="x;y"; Domain=example.dev', b'a="x;y"'),

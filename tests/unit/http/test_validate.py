@@ -204,22 +204,18 @@ def test_a_nomination_never_takes_what_routes_frames_or_tells_the_origin(
     assert (head.framing, head.section.content_length) == (Framing.LENGTH, 5)
 
 
-def test_ten_thousand_nominations_take_one_pass() -> None:
-    """Counted, not timed: each field's name is lowered once, however many names Connection has."""
-    lowered: list[bytes] = []
-
-    class Name(bytes):
-        def lower(self) -> bytes:
-            lowered.append(self)
-            return super().lower()
-
-    fields = [(Name(b"X-%d" % number), b"") for number in range(90)]
-    nominations = [
-        (b"Connection", b",".join(b"n%d-%d" % (number, each) for each in range(1000))) for number in range(10)
-    ]
-    head = request(*fields, *nominations, (b"Connection", b"x-7"))
-    assert len(head.fields) == 89
-    assert len([name for name in lowered if name == b"X-50"]) <= 2  # once to classify it, once here
+@pytest.mark.parametrize("option", [b"x-hop", b"", b" "])
+def test_connection_has_so_many_options(option: bytes) -> None:
+    """Members, empty ones too: each takes time, and a head has room for fifteen thousand."""
+    most = [(b"Connection", b",".join([option] * (validate.MAX_OPTIONS // 2)))] * 2
+    assert request(*most).keep_alive
+    with pytest.raises(GatewayError) as error:
+        request(*most, (b"Connection", b"close"))
+    assert error.value.reason is Reason.BAD_REQUEST
+    assert response(*most).keep_alive
+    with pytest.raises(GatewayError) as error:
+        response(*most, (b"Connection", b"close"))
+    assert error.value.reason is Reason.HTTP_PROTOCOL_ERROR
 
 
 PERSISTENCE = [
