@@ -16,7 +16,7 @@ import struct
 import sys
 
 PROBES = 4
-"""Of which none is answered, then the connection is gone."""
+"""Of which none is answered, then the connection is gone; a second apart at least, so fewer where there is no time."""
 
 if sys.platform == "darwin":
     _IDLE = getattr(socket, "TCP_KEEPALIVE", 0x10)
@@ -38,7 +38,7 @@ def no_delay(sock: socket.socket) -> None:
 
 
 def keep_alive(sock: socket.socket, seconds: float) -> None:
-    """Probes after so many seconds of silence; the connection is gone after twice as many. 0: never.
+    """Probes after so many seconds of silence, a whole number; the connection is gone after twice as many. 0: never.
 
     On Linux a listening socket hands it on to what it accepts.
     """
@@ -46,9 +46,10 @@ def keep_alive(sock: socket.socket, seconds: float) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0)
         return
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, _IDLE, max(1, round(seconds)))
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, int(seconds / PROBES)))
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES)
+    sock.setsockopt(socket.IPPROTO_TCP, _IDLE, int(seconds))
+    probes = min(PROBES, int(seconds))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, int(seconds / probes))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, probes)
 
 
 def broken(sock: socket.socket | None) -> OSError | None:

@@ -193,6 +193,14 @@ def _positive_duration(text: str) -> float:
     return seconds
 
 
+def _keepalive(text: str) -> float:
+    seconds = values.parse_duration(text)
+    if seconds and not (seconds.is_integer() and seconds <= MAX_KEEPALIVE):
+        longest = values.format_duration(float(MAX_KEEPALIVE))
+        raise ValueError(f"expected whole seconds, {longest} at most (the kernel's), got {values.quote(text)}")
+    return seconds
+
+
 def _positive_size(text: str) -> int:
     size = values.parse_size(text)
     if not 0 < size <= values.MAX_SIZE:
@@ -210,9 +218,12 @@ def _optional_path(text: str) -> Path | None:
     return _path(text) if text else None
 
 
+MAX_KEEPALIVE = 32_767
+"""Seconds: Linux' MAX_TCP_KEEPIDLE."""
 _A_DURATION = 'a duration such as "5s", "500ms" or "1h30m"'
 _DURATION = Scalar(_A_DURATION, str, _positive_duration, values.format_duration)
 _DURATION_OR_ZERO = Scalar(_A_DURATION, str, values.parse_duration, values.format_duration)
+_KEEPALIVE = Scalar('a duration of whole seconds such as "45s"', str, _keepalive, values.format_duration)
 _SIZE = SizeOf('a size such as "32KiB"', str, _positive_size, values.format_size)
 _PATH = Scalar("the path of a file, as text", str, _path, str)
 _LISTEN = Scalar('an address and a port such as "[::]:443"', str, values.parse_listen, str)
@@ -235,6 +246,7 @@ _PORT = integer(1, values.MAX_PORT)
 # seconds and a size an int of bytes, so code that uses a setting pays nothing for its having been configured.
 Seconds = Annotated[float, _DURATION]
 SecondsOrZero = Annotated[float, _DURATION_OR_ZERO]
+Keepalive = Annotated[float, _KEEPALIVE]
 Bytes = Annotated[int, _SIZE]
 Flag = Annotated[bool, Scalar("true or false", bool, bool, bool)]
 Port = Annotated[int, _PORT]

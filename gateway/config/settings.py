@@ -23,6 +23,7 @@ from gateway.config.kinds import (
     Flag,
     HostMask,
     Ipv4Prefixes,
+    Keepalive,
     ListOf,
     Nameservers,
     Networks,
@@ -211,9 +212,12 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     may an answer be that has begun (event streams), and a request body still open then: it is a conversation."""
 
     half_closed: Seconds = 30.0
-    """A tunnel of which one side has finished sending (ours): bounds what a peer that never closes can hold."""
+    """A tunnel of which one side has finished sending, or a visitor who has after asking, without an octet (ours):
+    bounds what a peer that never closes can hold. TCP shows no difference between a visitor who has left and one who
+    waits for the answer, as `nc -N` does. nginx, Envoy and Go take both for gone, at once; here who waits is answered.
+    Over TLS an end is an end."""
 
-    tcp_keepalive: SecondsOrZero = 45.0
+    tcp_keepalive: Keepalive = 45.0
     """Silence after which the kernel asks whether the other side is still there, a visitor's or an app's. Who does not
     answer, or has acknowledged nothing of what was sent, is gone after twice as long (ours; nginx and Envoy leave the
     system's 2 h, for which a closed laptop holds its WebSocket). 0: nobody is asked."""

@@ -39,7 +39,7 @@ IDLE, HEAD, EXCHANGE, TUNNEL, LINGER, CLOSED = Phase
 class TimedConnection(DownstreamConnection):
     """What `Http1Downstream` awaits, and for how long."""
 
-    __slots__ = ("_conversing", "_ended", "_exchange", "_paused", "_reader", "phase")
+    __slots__ = ("_conversing", "_ended", "_exchange", "_expecting", "_paused", "_reader", "phase")
 
     def __init__(self, edge: Edge, peer: Peer, on_close: Callable[[], None]) -> None:
         super().__init__(edge, peer, on_close)
@@ -48,6 +48,7 @@ class TimedConnection(DownstreamConnection):
         self._reader: BodyReader | None = None  # None: the request's body is complete (or there is none)
         self._paused = False  # upstream takes no request body for now
         self._conversing = False  # the answer has begun while the request's body was still on its way
+        self._expecting = False  # the body's sender asked for 100 (Continue) first, which the app has not given yet
         self._ended = False  # one direction is closed: downstream's, or in a tunnel upstream's
 
     def _refuse_unread(self, error: GatewayError) -> None:
@@ -73,7 +74,7 @@ class TimedConnection(DownstreamConnection):
             self.deadline = edge.clock() + timeouts.idle
         elif phase is TUNNEL:
             self.deadline = edge.clock() + (timeouts.half_closed if self._ended else timeouts.tunnel_idle)
-        elif self._reader is not None and not self._paused:
+        elif self._reader is not None and not self._paused and not self._expecting:
             self.deadline = edge.clock() + self._body_idle()
         elif self._ended:
             self.deadline = edge.clock() + timeouts.half_closed

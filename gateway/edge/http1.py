@@ -238,6 +238,7 @@ class Http1Downstream(TimedConnection):
             section = head.section
             self._reader = reader_for(head.framing, section.content_length, limits, len(section.fields))
             self._conversing = False
+            self._expecting = section.expects_continue
             self._set_deadline()
         if self._refusal is not None:
             self._refuse(head, self._refusal(head))
@@ -253,6 +254,7 @@ class Http1Downstream(TimedConnection):
         """
         reader, exchange = self._reader, self._exchange
         assert reader is not None and exchange is not None  # a reader outlives its exchange only in LINGER
+        self._expecting = False  # RFC 9110 section 10.1.1: its sender may stop waiting
         try:
             content, rest = reader.read(data, SHARE - self._work)
         except BodyError as error:
@@ -275,6 +277,9 @@ class Http1Downstream(TimedConnection):
     # --- DownstreamStream ----------------------------------------------------------------------------------------
 
     def send_informational(self, head: ResponseHead) -> None:
+        if head.status == 100:
+            self._expecting = False
+            self._set_body_deadline()
         if self._head is not None and self._head.minor:
             self._out += serialize.response_head(head, NO_BODY, None)
             self.flush()
@@ -294,6 +299,7 @@ class Http1Downstream(TimedConnection):
         self._chunked = framing is CHUNKED
         if self._reader is not None:
             self._conversing = True
+            self._expecting = False
             self._set_deadline()
         # A request body still on its way when the answer begins would have to be read to its end for nothing.
         self._keep_alive = (

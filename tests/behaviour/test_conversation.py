@@ -95,18 +95,27 @@ async def test_an_upload_may_wait_for_the_app_after_the_answer_has_begun(open_ga
     assert await browser.read(5) == b"0\r\n\r\n"
 
 
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\n\r\n"
+
+
+async def asked(gateway: Gateway, app: App, tls: bool, fields: bytes) -> tuple[Wire, Wire]:
+    browser = await gateway.connect(tls=tls)
+    browser.send(b"POST / HTTP/1.1\r\nHost: %b\r\n%b%b\r\n" % (app.host, CHUNKED, fields))
+    upstream = await app.accept()
+    await upstream.head()
+    return browser, upstream
+
+
 @both
-@pytest.mark.parametrize("interim", [b"", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\n\r\n"])
+@pytest.mark.parametrize("interim", [b"", CONTINUE, EARLY_HINTS])
 async def test_before_the_answer_has_begun_it_is_a_body_like_any(
     open_gateway: OpenGateway, interim: bytes, tls: bool
 ) -> None:
     """An interim answer begins nothing: slowloris may wait for one, too."""
     gateway = await open_gateway(timeouts={"body_idle": SHORT})
     app = await gateway.app()
-    browser = await gateway.connect(tls=tls)
-    browser.send(b"POST / HTTP/1.1\r\nHost: %b\r\nExpect: 100-continue\r\n%b\r\n" % (app.host, CHUNKED))
-    upstream = await app.accept()
-    await upstream.head()
+    browser, upstream = await asked(gateway, app, tls, b"Expect: 100-continue\r\n" if interim == CONTINUE else b"")
     upstream.send(interim)
     if interim:
         await browser.head()
@@ -114,6 +123,52 @@ async def test_before_the_answer_has_begun_it_is_a_body_like_any(
     answer = await browser.answer()
     assert (answer.status, answer.reason) == (408, b"request_timeout")
     assert watch.elapsed < SHORT + LATE
+
+
+@both
+@pytest.mark.parametrize("interim", [b"", EARLY_HINTS])
+@pytest.mark.parametrize("end", ["continued", "impatient"])
+async def test_a_body_waits_for_continue(open_gateway: OpenGateway, end: str, interim: bytes, tls: bool) -> None:
+    """Until the app has asked for the body its silence is the app's, which has `upstream.response_header_timeout`."""
+    gateway = await open_gateway(timeouts={"body_idle": SHORT})
+    app = await gateway.app()
+    browser, upstream = await asked(gateway, app, tls, b"Expect: 100-continue\r\n")
+    upstream.send(interim)
+    if interim:
+        await browser.head()
+    await Watch(gateway).reaches(LONG)
+    if end == "continued":
+        upstream.send(CONTINUE)
+        assert (await browser.answer()).status == 100
+    else:  # RFC 9110 section 10.1.1: it need not wait for ever
+        browser.send(b"1\r\nx")
+    watch = Watch(gateway)
+    assert (await browser.answer()).status == 408
+    assert SHORT - 0.02 <= watch.elapsed < SHORT + LATE
+
+
+@both
+async def test_who_is_answered_without_continue_is_in_a_conversation(open_gateway: OpenGateway, tls: bool) -> None:
+    gateway = await open_gateway(timeouts={"body_idle": SHORT / 4, "tunnel_idle": SHORT})
+    app = await gateway.app()
+    browser, upstream = await asked(gateway, app, tls, b"Expect: 100-continue\r\n")
+    upstream.send(b"HTTP/1.1 200 OK\r\n" + CHUNKED + b"\r\n")
+    await browser.head()
+    watch = Watch(gateway)
+    await browser.ended()
+    await upstream.ended()
+    assert SHORT - 0.02 <= watch.elapsed < SHORT + LATE
+
+
+@both
+async def test_an_app_that_neither_continues_nor_answers_is_late(open_gateway: OpenGateway, tls: bool) -> None:
+    gateway = await open_gateway(timeouts={"body_idle": SHORT / 4}, upstream={"response_header_timeout": SHORT})
+    app = await gateway.app()
+    watch = Watch(gateway)
+    browser, _ = await asked(gateway, app, tls, b"Expect: 100-continue\r\n")
+    answer = await browser.answer()
+    assert (answer.status, answer.reason) == (504, b"http_response_timeout")
+    assert SHORT - 0.02 <= watch.elapsed < SHORT + LATE
 
 
 @both
