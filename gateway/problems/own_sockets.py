@@ -18,8 +18,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import NamedTuple
 
-NAMING_TIMEOUT = 0.2
-"""Seconds spent on finding the process behind a socket: a machine may hold a million descriptors."""
+NAMING_TIME = 0.2
+"""Seconds of CPU spent on finding the process behind a socket: a machine may hold a million descriptors."""
 KERNEL_TIMEOUT = 0.2
 """Seconds to wait for the kernel's answer, which it gives at once."""
 
@@ -72,9 +72,12 @@ def shaking_hands(ports: Collection[int]) -> bool:
 
 
 def holder(inode: int) -> int:
-    """The process that has the socket open, or 0: another user's, in another namespace, or not found in time."""
+    """The process that has the socket open, or 0: another user's, in another namespace, or not found in time.
+
+    Of this thread's own time: on a busy machine it stands still for long.
+    """
     link = f"socket:[{inode}]"
-    deadline = time.monotonic() + NAMING_TIMEOUT
+    deadline = time.thread_time() + NAMING_TIME
     try:
         pids = [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()]
     except OSError:  # not mounted
@@ -84,7 +87,7 @@ def holder(inode: int) -> int:
             for descriptor in (_PROC / str(pid) / "fd").iterdir():
                 if _target(descriptor) == link:
                     return pid
-                if time.monotonic() > deadline:
+                if time.thread_time() > deadline:
                     return 0
         except OSError:  # not ours to see, or gone
             continue

@@ -7,11 +7,13 @@ and ends beside it. Plain synchronous code: `tend` does what is due, `patience` 
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import logging
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +36,8 @@ LEAVE_TIME = 2.0
 """Seconds a worker has, once told that the gateway ends, to take what is queued; then another one does."""
 STACK = signal.SIGUSR2
 """Tells a process to write its stack to stderr and end."""
+_PR_SET_PDEATHSIG = 1
+"""prctl(2): the signal that the parent's death sends."""
 
 
 @dataclass(slots=True)
@@ -182,6 +186,7 @@ class Children:
         """The process's whole life; never returns to the supervisor's code."""
         status = 1
         try:
+            _wake_when_orphaned()
             os.close(self._lifeline)
             for sock in self._sockets - child.holds:
                 sock.close()
@@ -282,3 +287,12 @@ class Children:
             log.error("%s did not end in time and was killed", child.name)
         life.killed, life.deadline = True, now + DEATH_TIME
         os.kill(life.pid, signal.SIGKILL)
+
+
+def _wake_when_orphaned() -> None:
+    """A process that somebody has stopped (SIGSTOP) goes on when its supervisor dies, and finds that out by itself.
+
+    Not SIGKILL: what is under way is finished. Linux; elsewhere a stopped process stays until somebody continues it.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)

@@ -99,6 +99,18 @@ def test_nobody_outlives_the_supervisor(tmp_path: Path, app: App) -> None:
         poll(lambda: all(map(ended, gateway.family)), "they end")
 
 
+def test_nor_does_who_is_stopped(tmp_path: Path, app: App) -> None:
+    """Neither a debugger's nor a shell's stop keeps a process, and the sockets it holds, for ever."""
+    with Serving(tmp_path, app) as gateway:
+        gateway.family = [*gateway.workers(), gateway.admin()]
+        gateway.expected = -signal.SIGKILL
+        for pid in gateway.family:
+            stop(pid)
+        os.kill(gateway.pid, signal.SIGKILL)
+        poll(lambda: all(map(ended, gateway.family)), "they end")
+        assert gateway.listens() == 0
+
+
 # --- what a signal means --------------------------------------------------------------------------------------------
 
 

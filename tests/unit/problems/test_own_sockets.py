@@ -167,5 +167,5 @@ def test_the_search_for_a_process_ends_in_time(monkeypatch: pytest.MonkeyPatch) 
     with ExitStack() as stack:
         sock = server(stack, "127.0.0.1")
         assert own_sockets.holder(inode(sock)) == os.getpid()
-        monkeypatch.setattr(own_sockets, "NAMING_TIMEOUT", -1.0)
+        monkeypatch.setattr(own_sockets, "NAMING_TIME", -1.0)
         assert own_sockets.holder(inode(sock)) == 0
