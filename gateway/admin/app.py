@@ -15,6 +15,7 @@ from aiohttp import web
 
 from gateway.admin.auth import guard
 from gateway.admin.explain import Explaining
+from gateway.admin.listener import Listener, timed
 from gateway.admin.malformed import complaints
 from gateway.admin.problem import NO_STORE, as_problems
 from gateway.admin.sandboxes import MAX_BODY, Sandboxes
@@ -58,7 +59,7 @@ class Health:
 
 def make_app(health: Health, context: Context, token: str = "") -> web.Application:
     """The application; it holds no socket. `token` is what the API asks for; empty: nothing."""
-    app = web.Application(middlewares=[as_problems, guard(token)], client_max_size=MAX_BODY)
+    app = web.Application(middlewares=[timed, as_problems, guard(token)], client_max_size=MAX_BODY)
     app.router.add_get("/livez", health.live)
     app.router.add_get("/readyz", health.ready)
     app.router.add_get("/v1/explain", Explaining(context).explain)
@@ -70,5 +71,5 @@ async def start(app: web.Application, sock: socket.socket) -> web.AppRunner:
     """Serves `app` on a listening socket; `await runner.cleanup()` ends it."""
     runner = web.AppRunner(app, access_log=None, logger=complaints(), shutdown_timeout=SHUTDOWN)
     await runner.setup()
-    await web.SockSite(runner, sock).start()
+    await Listener(runner, sock).start()
     return runner
