@@ -181,7 +181,8 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     While descriptors are short there are fewer, because nothing is refused as long as connections lie idle."""
 
     tunnel_grace: SecondsOrZero = 10.0
-    """How long a tunnel lives on whose sandbox was replaced or removed (ours): the machine may be finishing too."""
+    """How long what is under way lives on, a request or a tunnel, once its sandbox was replaced or removed, or its
+    lifetime has ended (ours): the machine may be finishing too."""
 
     host: HostMask = "preserve"
     """The Host field sent upstream: the public name as it came, or a mask such as `localhost:{port}` for dev servers

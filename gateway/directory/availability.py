@@ -102,6 +102,7 @@ class Availability:
         self.went: Callable[[], None] = lambda: None
         self.came_back: Callable[[], None] = lambda: None
         self.has_missed: Callable[[], None] = lambda: None
+        self.deaf = False
         self.floor = EVER
         """Of `Known.now`: changes have been missed until then, and what was asked before is not believed."""
         self._known = known

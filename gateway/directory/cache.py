@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.config import Directory as DirectorySettings
@@ -46,15 +46,19 @@ SLOW_LIMIT = 30.0
 """Seconds past its end that a record is served because of slowness alone, if its backend reports no changes: while that
 is away there is nothing better, but an answer that takes 0.3 s is worth more than one from ten minutes ago."""
 REFRESHED_AT_ONCE = 8
-"""Questions under way about what was served stale, once the backend is back: it has enough to do then."""
+"""Questions under way that no request waits for, about what was served stale, once the backend is back, and about what
+has connections: it has enough to do."""
 
 
 class _Entry:
-    __slots__ = ("asked", "doubted", "expires", "sandbox", "stale_until")
+    __slots__ = ("asked", "doubted", "ends", "expires", "sandbox", "stale_until")
 
-    def __init__(self, sandbox: Sandbox | None, expires: float, stale_until: float, asked: int) -> None:
+    def __init__(
+        self, sandbox: Sandbox | None, expires: float, stale_until: float, asked: int, ends: float = math.inf
+    ) -> None:
         self.sandbox = sandbox  # None: the backend is sure there is none
         self.expires = expires
+        self.ends = ends  # when its lifetime does
         self.stale_until = stale_until
         self.asked = asked  # of `Known.now`
         self.doubted = False  # it led nowhere: served on only if the backend cannot be asked at all
@@ -84,10 +88,11 @@ class DirectoryCache:
         self._stale = settings.stale
         self.availability = Availability(backend.where) if shared is None else shared.availability(backend)
         self._known = None if shared is None else shared.known
-        self.moved: Callable[[Sandbox], None] = lambda before: None
-        """Called with the old record when asking again has shown another machine, or none, under its id."""
-        self.forgot: Callable[[list[Sandbox]], None] = lambda known: None
-        """Called with all records that were known when changes have been missed: any of them may have changed."""
+        self.told: Callable[[str, Sandbox | None], None] = lambda sandbox_id, sandbox: None
+        """Called with each answer, whoever asked: whose the id is now, None for nobody's. Who knows what is open
+        compares; what is kept here says nothing of that."""
+        self.forgot: Callable[[], None] = lambda: None
+        """Called when changes have been missed: whatever was told may be wrong."""
         # The oldest first. A plain dict would look for it past all that were deleted before it.
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._missing: OrderedDict[str, None] = OrderedDict()  # the same, of those without a record
@@ -179,10 +184,17 @@ class DirectoryCache:
         if sandbox is not None and sandbox.lifetime is not None and sandbox.lifetime < took:
             sandbox = None  # its lifetime has ended while it was asked for
         self._pace = self._pace + (took - self._pace) / 8 if self._pace else took
-        if current:  # else the record changed while the backend was asked
-            self._remember(sandbox_id, sandbox, asked, began)
         self.availability.answered()
-        return sandbox
+        if current:
+            self._remember(sandbox_id, sandbox, asked, began)
+            return sandbox
+        # The record changed while the backend was asked, so that its answer may be from before: a later one counts.
+        entry = self._entries.get(sandbox_id)
+        if entry is not None and entry.asked > asked:
+            return entry.sandbox
+        later = self._question(sandbox_id)
+        await asyncio.wait([later])
+        return later.result()
 
     def _patience(self) -> float:
         return min(max(PATIENCE, 2 * self._pace), MAX_PATIENCE)
@@ -196,24 +208,19 @@ class DirectoryCache:
             entry.expires = -math.inf
             entry.doubted = True
 
-    def invalidate(self, sandbox_ids: Iterable[str]) -> list[Sandbox]:
-        """Forgets the records that the backend says have changed; returns those that were known."""
-        known: list[Sandbox] = []
+    def invalidate(self, sandbox_ids: Iterable[str]) -> None:
+        """Forgets the records that the backend says have changed."""
         now = Known.now()
         for sandbox_id in sandbox_ids:
             if self._known is not None:
                 self._known.mark_gone(sandbox_id, now)
-            entry = self._drop(sandbox_id)
-            if entry is not None and entry.sandbox is not None:
-                known.append(entry.sandbox)
-            self._asking.pop(sandbox_id, None)  # those who wait get what they asked for; it is not kept
-        return known
+            self._drop(sandbox_id)
+            self._asking.pop(sandbox_id, None)  # its answer may be from before: who waits for it waits for the next
 
     def _has_missed(self) -> None:
-        known = [entry.sandbox for entry in self._entries.values() if entry.sandbox is not None]
         for cleared in (self._entries, self._missing, self._served_stale, self._asking):
             cleared.clear()
-        self.forgot(known)
+        self.forgot()
 
     async def close(self) -> None:
         """Ends the questions under way."""
@@ -222,6 +229,46 @@ class DirectoryCache:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    # --- for those who hold connections open ---------------------------------------------------------------------
+
+    def due(self, sandbox_ids: Iterable[str]) -> list[str]:
+        """Of these ids those to `ask_again` about, because what was last said of them may have changed unheard.
+
+        While changes are told, that is what is forgotten, was served stale, or has a lifetime that is over; else all
+        that is older than its ttl.
+        """
+        now = self._clock()
+        told = self._backend.reports_changes and not self.availability.deaf
+
+        def vouched(entry: _Entry | None) -> bool:
+            if entry is None:
+                return False
+            if entry.sandbox is None or entry.expires >= now:
+                return True
+            return told and not entry.sandbox.stale and entry.ends > now
+
+        return [sandbox_id for sandbox_id in sandbox_ids if not vouched(self._entries.get(sandbox_id))]
+
+    async def ask_again(self, sandbox_ids: Sequence[str]) -> None:
+        """Asks about each of these ids, a few at a time; what comes of it is `told`.
+
+        While there is no answer all stays as it is, but for a lifetime that ends: that much was known.
+        """
+        asking: set[asyncio.Task[Sandbox | _Unanswered | None]] = set()
+        for sandbox_id in sandbox_ids:
+            if self.availability.away:
+                break
+            asking.add(self._question(sandbox_id))
+            if len(asking) >= REFRESHED_AT_ONCE:
+                _, asking = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+        if asking:
+            await asyncio.wait(asking)
+        now = self._clock()
+        for sandbox_id in sandbox_ids:
+            entry = self._entries.get(sandbox_id)
+            if entry is not None and entry.ends <= now:
+                self.told(sandbox_id, None)
 
     # --- remembering ---------------------------------------------------------------------------------------------
 
@@ -241,14 +288,11 @@ class DirectoryCache:
         ttl = self._ttl if sandbox.ttl is None else min(max(sandbox.ttl, MIN_RECORD_TTL), self._ttl)
         end = math.inf if sandbox.lifetime is None else began + sandbox.lifetime
         expires = learned + ttl
-        return _Entry(sandbox, min(expires, end), min(expires + self._stale, end), asked)
+        return _Entry(sandbox, min(expires, end), min(expires + self._stale, end), asked, end)
 
     def _replace(self, sandbox_id: str, entry: _Entry) -> None:
         entries = self._entries
-        before = self._drop(sandbox_id)  # so that insertion order is age
-        known = before.sandbox if before is not None else None
-        if known is not None and (entry.sandbox is None or entry.sandbox.origin != known.origin):
-            self.moved(known)
+        self._drop(sandbox_id)  # so that insertion order is age
         if entry.sandbox is None:
             self._missing[sandbox_id] = None
             if len(self._missing) > MAX_MISSING:
@@ -256,11 +300,12 @@ class DirectoryCache:
         while len(entries) >= MAX_ENTRIES:
             self._drop(next(iter(entries)))
         entries[sandbox_id] = entry
+        self.told(sandbox_id, entry.sandbox)
 
-    def _drop(self, sandbox_id: str) -> _Entry | None:
+    def _drop(self, sandbox_id: str) -> None:
         self._served_stale.pop(sandbox_id, None)
         self._missing.pop(sandbox_id, None)
-        return self._entries.pop(sandbox_id, None)
+        self._entries.pop(sandbox_id, None)
 
     # --- while the backend does not answer -----------------------------------------------------------------------
 
@@ -281,7 +326,6 @@ class DirectoryCache:
         entry = self._entries.get(sandbox_id)
         told = self._known.find(sandbox_id)
         if entry is not None and entry.asked < max(self._known.floor, EVER if told is None else told.asked):
-            # Kept, because it has to be known whose connections are open when the change is heard of.
             entry.stale_until = -math.inf
         if told is not None and told.sandbox is not None and (entry is None or entry.asked < told.asked):
             age = (Known.now() - told.asked) / 1e9
@@ -308,14 +352,9 @@ class DirectoryCache:
 
     async def _refresh(self) -> None:
         """Asks for everything that was served stale, so that what has moved or gone meanwhile is noticed at once."""
-        while self._served_stale and not self.availability.away:
-            batch = list(self._served_stale)[:REFRESHED_AT_ONCE]
-            for sandbox_id in batch:
-                del self._served_stale[sandbox_id]
-            entries = [(sandbox_id, self._entries.get(sandbox_id)) for sandbox_id in batch]
-            old = [sandbox_id for sandbox_id, entry in entries if entry and entry.sandbox and entry.sandbox.stale]
-            if old:
-                await asyncio.wait([self._question(sandbox_id) for sandbox_id in old])
+        entries = [(sandbox_id, self._entries.get(sandbox_id)) for sandbox_id in self._served_stale]
+        self._served_stale.clear()
+        await self.ask_again([name for name, entry in entries if entry and entry.sandbox and entry.sandbox.stale])
 
 
 def _not_found(sandbox_id: str) -> GatewayError:

@@ -177,7 +177,6 @@ class RedisRegistry:
         witness = Availability(self.where) if witness is None else witness
         if _ENTRY.fullmatch(witness.bookmark):
             self._position = min(self._position or witness.bookmark, witness.bookmark, key=_order)
-        deaf = False
         while True:
             try:
                 await self._begin()
@@ -188,9 +187,9 @@ class RedisRegistry:
                     if witness.bookmark != self._position:
                         witness.bookmark = self._position or ""
                     witness.answered()
-                    if deaf:
+                    if witness.deaf:
                         log.info("%s: changes are heard of again", self.where)
-                        deaf = False
+                        witness.deaf = False
                     if len(names) < BATCH:
                         await self._wait_for_news()
             except DirectoryError as error:
@@ -198,9 +197,9 @@ class RedisRegistry:
                     witness.failed(error)
                 else:  # not allowed to read the stream, or it is none: records may be had nevertheless
                     witness.answered()
-                    if not deaf:
+                    if not witness.deaf:
                         log.error("%s; changes are noticed when a record is looked up anew", error)
-                    deaf = True
+                    witness.deaf = True
                 await asyncio.sleep(RETRY_INTERVAL)
 
     async def _begin(self) -> None:

@@ -39,12 +39,12 @@ class Sandbox:
     """Seconds that were left of it when the backend was asked; None: it stays. Nobody uses it beyond that."""
     stale: bool = field(default=False, compare=False)
     """Whether the backend could not be asked in time, so that this is what it said before."""
-    origin: tuple[str, str] = field(init=False)
-    """(generation, address as text): the part of a pool key that is the sandbox's. Hashing an IPv6Address costs a
+    origin: tuple[str, str, str] = field(init=False)
+    """(id, generation, address as text): the part of a pool key that is the sandbox's. Hashing an IPv6Address costs a
     microsecond, a tuple of strings a twentieth."""
 
     def __post_init__(self) -> None:
-        self.origin = (self.generation, str(self.address))
+        self.origin = (self.id, self.generation, str(self.address))
 
 
 class Witness(Protocol):
@@ -53,6 +53,9 @@ class Witness(Protocol):
     bookmark: str
     """How far, in the backend's own words, changes have been told to whatever outlives this process; "": unknown. A
     watch begins there and moves it on: what changed while nobody watched is told as well."""
+
+    deaf: bool
+    """Whether changes are not heard of although the backend answers: then they are noticed as where none are told."""
 
     def answered(self) -> None: ...
 

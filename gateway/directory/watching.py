@@ -23,8 +23,10 @@ async def keep_watching(directory: Directory, changed: Callable[[Iterable[str]],
     pause = PAUSE
     while True:
         try:
+            witness.deaf = False
             await directory.watch(changed, witness)
         except Exception:
+            witness.deaf = True
             log.exception("%s: watching for changes failed; it begins anew in %g s", directory.where, pause)
         await asyncio.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)

@@ -9,14 +9,14 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Protocol
 
 from gateway import descriptors
 from gateway.addresses import Bound
 from gateway.config import Settings
 from gateway.directory.cache import DirectoryCache
-from gateway.directory.sandbox import Directory, Sandbox
+from gateway.directory.sandbox import Directory
 from gateway.directory.shared import Shared
 from gateway.edge.handshakes import Handshakes
 from gateway.edge.road import Road
@@ -38,8 +38,6 @@ log = logging.getLogger("gateway.edge")
 
 DRAIN_SWEEP = 0.1
 """Seconds between sweeps while draining, so that the end does not wait for the sweeper."""
-SETTLED_AT_ONCE = 4
-"""Questions under way about sandboxes that may have changed; with one answer in 1 ms, 4,000 are settled in a second."""
 ROUTES_REMEMBERED = 8192
 """Authorities whose parsed form is kept (about 400 octets each)."""
 
@@ -96,8 +94,8 @@ class Edge:
         self.pool = Pool(
             settings, AddressPolicy(settings.upstream.allow, own_listeners), self.clock, lambda: self.connections
         )
-        self.directory.moved = lambda before: self.pool.retire(before.origin)
-        self.directory.forgot = self._doubt
+        self.directory.told = lambda name, sandbox: self.pool.keep_only(name, sandbox.origin if sandbox else None)
+        self.directory.forgot = lambda: self._doubt(self.pool.sandboxes())
         parser = HostnameParser(settings.edge.domains)
         self.example_domain = parser.domains[-1]
         denied_ports = frozenset(settings.upstream.deny_ports)
@@ -129,8 +127,8 @@ class Edge:
         """Seconds that a new connection has to ask or to say hello while draining: its octets may be on their way. One
         that has asked before is closed at once, which browsers are prepared for (RFC 9112 section 9.6)."""
         self._drained = asyncio.Event()
-        self._doubted: deque[Sandbox] = deque()  # as they were when they may have changed, in that order
-        self._settling = 0  # tasks that ask about them
+        self._doubted: dict[str, None] = {}  # ids that may have become another's, in that order
+        self._settling = False  # whether a task asks about them
         self.downstreams: set[Downstream] = set()
         self.exchanges: dict[str, int] = {}  # sandbox id -> exchanges under way; no entry means none
         self.connections = 0  # admitted and not yet dismissed, those still shaking hands included
@@ -230,35 +228,28 @@ class Edge:
         else:
             del self._per_address[group]
 
-    # --- changes of the directory --------------------------------------------------------------------------------
+    # --- whose is what is open -----------------------------------------------------------------------------------
 
     def records_changed(self, sandbox_ids: Iterable[str]) -> None:
         """The backend says that these records differ: what was opened to a machine that is replaced is given up."""
-        self._doubt(self.directory.invalidate(sandbox_ids))
+        changed = list(sandbox_ids)
+        self.directory.invalidate(changed)
+        self._doubt([name for name in changed if self.pool.serves(name)])
 
-    def _doubt(self, known: Iterable[Sandbox]) -> None:
-        """Any of these records may have changed. Few are asked about at a time: a whole fleet may be written anew."""
-        self._doubted.extend(sandbox for sandbox in known if self.pool.serves(sandbox.origin))
-        for _ in range(self._settling, min(SETTLED_AT_ONCE, len(self._doubted))):
-            self._settling += 1
-            self.tasks.spawn(self._settle_doubts(), "which sandboxes have moved?")
+    def _doubt(self, sandbox_ids: Iterable[str]) -> None:
+        """Whose these are is asked about, a few at a time: a whole fleet may be written anew."""
+        self._doubted.update(dict.fromkeys(sandbox_ids))
+        if self._doubted and not self._settling:
+            self._settling = True
+            self.tasks.spawn(self._settle_doubts(), "whose is what is open?")
 
     async def _settle_doubts(self) -> None:
         try:
             while self._doubted:
-                await self._retire_if_replaced(self._doubted.popleft())
+                doubted, self._doubted = self._doubted, {}
+                await self.directory.ask_again(list(doubted))
         finally:
-            self._settling -= 1
-
-    async def _retire_if_replaced(self, before: Sandbox) -> None:
-        try:
-            now = await self.directory.fetch(before.id)
-        except GatewayError as error:
-            if error.reason is not Reason.DESTINATION_NOT_FOUND:
-                return  # nobody knows; the next change or request will tell
-            now = None
-        if now is None or now.origin != before.origin:
-            self.pool.retire(before.origin)
+            self._settling = False
 
     # --- the sweeper ---------------------------------------------------------------------------------------------
 
@@ -267,12 +258,19 @@ class Edge:
         self._sweeping = self.loop.call_later(self._sweep_interval, self._sweep)
         for connections in (self.downstreams, self.pool.connections):
             for connection in [each for each in connections if each.deadline <= now]:
-                try:
-                    connection.expire(now)
-                except Exception:  # one connection's bug must not stop the clock of all others
-                    log.exception("ending %r failed", connection)
+                self._end(connection, partial(connection.expire, now))
+        for upstream in self.pool.past_grace(now):
+            self._end(upstream, upstream.end)
+        if not self._settling:
+            self._doubt(self.directory.due(self.exchanges))
         self._accept_again()  # the limit may have been raised from outside
         self._silence.look(self.downstreams, self.pool.connections)
+
+    def _end(self, connection: object, end: Callable[[], None]) -> None:
+        try:
+            end()
+        except Exception:  # one connection's bug must not stop the clock of all others
+            log.exception("ending %r failed", connection)
 
     # --- ending --------------------------------------------------------------------------------------------------
 
@@ -324,5 +322,6 @@ def _sweep_interval(settings: Settings) -> float:
         timeouts.tcp_keepalive or timeouts.idle,
         upstream.response_header_timeout,
         upstream.idle_timeout,
+        upstream.tunnel_grace or timeouts.idle,
     )
     return min(1.0, max(0.02, shortest / 4))

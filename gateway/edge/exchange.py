@@ -183,16 +183,17 @@ class Exchange:
         """A connection to the target. Raises GatewayError saying as much as could be found out."""
         edge, target = self._edge, self._target
         assert target is not None  # CONNECTING comes after routing
-        key = self._key
-        if key is None:
-            key = self._admit(await edge.directory.fetch(target.sandbox_id), target)
-            upstream = None if self._head.section.probes else edge.pool.acquire(key, self._replayable())
+        fresh = self._head.section.probes or self._retried  # only a new connection will do
+        while True:  # each time round the record has changed while its address was dialed
+            sandbox = await edge.directory.fetch(target.sandbox_id)
+            key = self._admit(sandbox, target)
+            upstream = None if fresh else edge.pool.acquire(key, self._replayable())
             if upstream is not None:
                 self._reused = True
                 return upstream
-        sandbox = self._sandbox
-        assert sandbox is not None  # set with the key
-        return await edge.road.connect(key, sandbox)
+            connection = await edge.road.connect(key, sandbox)
+            if connection is not None:
+                return connection
 
     def _send(self, upstream: UpstreamStream) -> None:
         head, sandbox, target = self._head, self._sandbox, self._target
@@ -334,7 +335,7 @@ class Exchange:
             request_id=self._request_id.decode(),
             head=self._head,
             target=self._target,
-            address=self._key[0][1] if self._key else "",
+            address=self._key[0][2] if self._key else "",
             domain=self._edge.example_domain,
             public_port=self._edge.settings.edge.public_port,
         )

@@ -1,7 +1,10 @@
 """The one road to a new connection, whoever takes it: a first request, one that found its record missing, a retry.
 
-    refused lately? -> wait for a turn -> dial -> (refused) look what is there -> remembered
+    refused lately? -> wait for a turn -> dial -> is the record still the same? -> connected
+                                             |--> (refused) look what is there -> remembered
                                              `--> (silence, no route) the record is doubted
+
+A dial may take seconds, in which its address may become somebody else's: no octet is sent before that was asked.
 
 Asks the books first and keeps them. Failures are values here: what is remembered, or told to a crowd that waited for
 one dial, is never an exception that was raised. Knows addresses and failures; no heads, and nobody who asks.
@@ -43,19 +46,34 @@ class Road:
         refusal = self._refusals.instead_of_dialing(key)
         return refusal.failure if refusal is not None and refusal.looked else None
 
-    async def connect(self, key: Key, sandbox: Sandbox) -> Http1Upstream:
-        """A new connection to `sandbox`, which `key` stands for. Raises GatewayError with all that could be seen."""
+    async def connect(self, key: Key, sandbox: Sandbox) -> Http1Upstream | None:
+        """A new connection to `sandbox`, which `key` stands for; None if its name leads elsewhere by now.
+
+        Raises GatewayError with all that could be seen.
+        """
         reached = await self._reach(key)
         if not isinstance(reached, Failure):
-            return reached
+            return reached if await self._holds(sandbox, reached) else None
         if reached.reason in _EVICTING:
             self._directory.evict(sandbox.id)
         elif reached.reason is Reason.CONNECTION_REFUSED:
-            (_, address), port = key
+            (_, _, address), port = key
             findings = await self._probe.look(sandbox.address, port, sandbox.ipv4)
             reached = findings.explain(reached, address, port)
             self._refusals.explain(key, reached)
         raise reached.error()
+
+    async def _holds(self, sandbox: Sandbox, connection: Http1Upstream) -> bool:
+        """Whether the record is still the same; `connection` is closed if it is not, or if nobody can tell."""
+        holds = False
+        try:
+            holds = (await self._directory.fetch(sandbox.id)).origin == sandbox.origin
+        finally:
+            if not holds:
+                connection.close()
+        if holds and (stillborn := connection.stillborn()) is not None:  # while the backend was asked
+            raise stillborn.error()
+        return holds
 
     async def _reach(self, key: Key) -> Http1Upstream | Failure:
         refusal = self._refusals.instead_of_dialing(key)
@@ -89,7 +107,7 @@ class Road:
             async with asyncio.timeout(patience):
                 return await self._turns.wait(key)
         except TimeoutError:
-            (_, address), port = key
+            (_, _, address), port = key
             late = f"not begun within {patience:g} s, because others are on their way"
             detail = f"connect to {authority(address, port)}: {late}"
             return Failure(Reason.CONNECTION_TIMEOUT, detail)

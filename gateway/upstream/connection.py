@@ -59,6 +59,13 @@ class State(Enum):
 IDLE, HEAD, BODY, TUNNEL, DONE, CLOSED = State
 """By themselves: through its class, CPython 3.11 takes 0.1 µs to find a member, thirty times a request."""
 
+_CUT_OFF = {
+    HEAD: Reason.HTTP_RESPONSE_TIMEOUT,
+    BODY: Reason.HTTP_RESPONSE_INCOMPLETE,
+    TUNNEL: Reason.CONNECTION_TERMINATED,
+}
+"""What is told of an exchange that outlasts the grace of its sandbox. None of these repeats the request."""
+
 
 class Http1Upstream(ReadingConnection):
     """An `UpstreamStream` over one TCP connection; made by `Pool.dial` only."""
@@ -75,10 +82,10 @@ class Http1Upstream(ReadingConnection):
         "_request",
         "_request_done",
         "_response",
-        "_retired",
         "_sink",
         "_socket",
         "deadline",
+        "ends",
         "heard",
         "key",
         "reused",
@@ -103,15 +110,15 @@ class Http1Upstream(ReadingConnection):
         self._out: list[bytes] = []  # written at the next flush
         self._chunked = False  # the request body goes out chunked
         self._paused = False
-        self._retired = False  # the sandbox was replaced: not used again
         self._informational = 0
         self.reused = False
         self.heard = False
         self.since = 0.0  # when it became idle
         self.deadline = inf  # loop time at which `expire` is due; the sweeper looks
+        self.ends = inf  # loop time at which `end` is due, whatever is under way; until `retire` there is none
 
     def __repr__(self) -> str:
-        (_, address), port = self.key
+        (_, _, address), port = self.key
         return f"<Upstream http1 {self.state.name} [{address}]:{port} held={len(self._held)}>"
 
     # --- UpstreamStream ------------------------------------------------------------------------------------------
@@ -181,7 +188,7 @@ class Http1Upstream(ReadingConnection):
     def release(self) -> None:
         response = self._response
         self._sink = None
-        clean = self.state is DONE and self._request_done and not self._retired
+        clean = self.state is DONE and self._request_done and self.ends == inf
         if clean and response is not None and response.keep_alive:
             self._request = self._response = None
             if self._paused:
@@ -222,16 +229,20 @@ class Http1Upstream(ReadingConnection):
         if unanswered(self._socket) > patience:
             self._lost(SILENCE)
 
-    def retire(self, deadline: float) -> None:
+    def retire(self, ends: float) -> None:
         """The sandbox behind this connection is no longer what its name means: no more requests.
 
-        One under way is finished; a tunnel, which may last for hours, has until `deadline`.
+        What is under way, which may last for hours, has until `ends`.
         """
-        self._retired = True
+        self.ends = ends
         if self.state is IDLE:
             self.close()
-        elif self.state is TUNNEL:
-            self.deadline = deadline
+
+    def end(self) -> None:
+        """What was under way when it was retired is not over in time."""
+        reason = _CUT_OFF.get(self.state)
+        if reason is not None:
+            self._fail(GatewayError(reason, "the sandbox was replaced or removed"))
 
     def stillborn(self) -> Failure | None:
         """Why a connection just dialed is of no use: it may have ended before the dialing task went on."""
@@ -257,8 +268,6 @@ class Http1Upstream(ReadingConnection):
         elif self.state is BODY:
             detail = f"the answer stood still for {timeouts.response_idle:g} s"
             self._fail(GatewayError(Reason.HTTP_RESPONSE_INCOMPLETE, detail))
-        elif self.state is TUNNEL:  # see retire
-            self._fail(GatewayError(Reason.CONNECTION_TERMINATED, "the sandbox was replaced or removed"))
         elif self.state is CLOSED:
             self._transport.abort()  # the sandbox did not take a tunnel's last octets
             self._pool.forget(self)

@@ -112,7 +112,7 @@ class TlsCheck:
             if len(self._started) == CHECKS_PER_SECOND and now - self._started[0] < 1.0:
                 return False
             self._started.append(now)
-            (_, address), port = key
+            (_, _, address), port = key
             asking = tasks.spawn(_answers_client_hello(address, port), f"TLS check {authority(address, port)}")
             self._asking[key] = asking
             asking.add_done_callback(partial(self._asked, key))

@@ -1,11 +1,12 @@
 """Upstream connections: who may be used again, and how a new one is made.
 
-Idle connections are kept under (generation, address, port), newest first, and all of them in the order in which they
-became idle: there are so many per target and so many in all, and the oldest goes to make room. Whoever needs a file
-descriptor goes before them, so nothing is refused while connections lie idle (`make_room`, `give_up`).
+Idle connections are kept under (id, generation, address, port), newest first, and all of them in the order in which
+they became idle: there are so many per target and so many in all, and the oldest goes to make room. Whoever needs a
+file descriptor goes before them, so nothing is refused while connections lie idle (`make_room`, `give_up`).
 
 The pool only keeps books: it asks a connection what it is (`is_alive`), and the connection acts. `connections` holds
 every live one, idle or not, so that the sweeper can look at deadlines and a test can prove that nothing is left behind.
+Whose each of them is stands here too, by name, and in no cache: `keep_only` ends what a name no longer leads to.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from gateway.upstream.evidence import TlsCheck
 from gateway.upstream.hints import Told
 from gateway.upstream.policy import AddressPolicy
 
-Key = tuple[tuple[str, str], int]
-"""((generation, address), port): a recycled address under a new generation never meets an old connection."""
+Key = tuple[tuple[str, str, str], int]
+"""((id, generation, address), port): a recycled address under a new generation never meets an old connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,8 @@ class Pool:
             limits.header_bytes, limits.target_bytes, limits.field_bytes, limits.header_fields
         )
         self.connections: set[Http1Upstream] = set()
-        self._of: dict[tuple[str, str], set[Http1Upstream]] = {}  # the same by the sandbox they lead to; no empty sets
+        self._of: dict[str, set[Http1Upstream]] = {}  # the same by sandbox id; no empty sets
+        self._retired: set[Http1Upstream] = set()  # of them those in their grace
         self.tls_check = TlsCheck()
         self.told = Told()  # hints logged lately
         self._others = others
@@ -132,16 +134,17 @@ class Pool:
     def add(self, connection: Http1Upstream) -> None:
         """A connection has been made."""
         self.connections.add(connection)
-        self._of.setdefault(connection.key[0], set()).add(connection)
+        self._of.setdefault(connection.key[0][0], set()).add(connection)
 
     def forget(self, connection: Http1Upstream) -> None:
         """A connection has closed."""
         if connection in self.connections:  # else it was stillborn
             self.connections.remove(connection)
-            origin = connection.key[0]
-            self._of[origin].discard(connection)
-            if not self._of[origin]:
-                del self._of[origin]
+            self._retired.discard(connection)
+            (name, _, _), _ = connection.key
+            self._of[name].discard(connection)
+            if not self._of[name]:
+                del self._of[name]
         if connection in self._all_idle:
             del self._all_idle[connection]
             idle = self._idle[connection.key]
@@ -166,14 +169,24 @@ class Pool:
         if self._all_idle and len(self.connections) + self._dialing + self._others() > descriptors.for_connections():
             self.give_up()
 
-    def serves(self, origin: tuple[str, str]) -> bool:
-        """Whether there is a connection to that sandbox."""
-        return origin in self._of
+    def sandboxes(self) -> list[str]:
+        """The ids to which there are connections."""
+        return list(self._of)
 
-    def retire(self, origin: tuple[str, str]) -> None:
-        """The sandbox was replaced or removed: idle connections close, others after their exchange or a grace."""
-        for connection in list(self._of.get(origin, ())):
-            connection.retire(self.clock() + self.timeouts.tunnel_grace)
+    def serves(self, sandbox_id: str) -> bool:
+        """Whether there is a connection to whoever has, or had, that id."""
+        return sandbox_id in self._of
+
+    def keep_only(self, sandbox_id: str, origin: tuple[str, str, str] | None) -> None:
+        """The id leads to `origin`, or nowhere: its other connections close when idle, else after a grace at most."""
+        for connection in list(self._of.get(sandbox_id, ())):
+            if connection.key[0] != origin and connection not in self._retired:
+                self._retired.add(connection)
+                connection.retire(self.clock() + self.timeouts.tunnel_grace)
+
+    def past_grace(self, now: float) -> list[Http1Upstream]:
+        """What was retired and should have ended."""
+        return [each for each in self._retired if each.ends <= now]
 
     def close(self) -> None:
         """Closes every connection; exchanges under way hear nothing, they were ended before."""
@@ -185,7 +198,7 @@ class Pool:
 
         Raises GatewayError: `destination_ip_prohibited`, or what became of the attempt (refused, timed out, …).
         """
-        (_, address), port = key
+        (_, _, address), port = key
         self._policy.check(ip_address(address), port)
         self._dialing += 1
         try:
@@ -197,7 +210,7 @@ class Pool:
         return connection
 
     async def _connect(self, key: Key) -> Http1Upstream:
-        (_, address), port = key
+        (_, _, address), port = key
         sock = await connected_socket(address, port, self.timeouts.connect, self.give_up)
         keep_alive(sock, self.timeouts.keepalive)
         try:

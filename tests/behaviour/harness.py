@@ -548,6 +548,7 @@ class Gateway:
             await until(lambda: not edge.pool.connections, f"no upstream connection: {edge.pool.connections}")
             assert edge.pool.idle_count == 0
             assert edge.pool._dialing == 0
+            assert not edge.pool._of and not edge.pool._retired
             for app in self.apps:
                 await app.finish()
             await until(lambda: all(wire.closed for wire in self.browsers), "the browsers' connections close")

@@ -41,7 +41,7 @@ async def test_what_is_put_is_there(store: MemoryRegistry) -> None:
         "localhost:{port}",
     )
     assert stored.generation not in ("", "ignored")
-    assert stored.origin == (stored.generation, "fd00::a")
+    assert stored.origin == ("box", stored.generation, "fd00::a")
 
 
 async def test_the_generation_stays_with_the_address(store: MemoryRegistry) -> None:

@@ -75,7 +75,7 @@ class Road:
     def __init__(self, edge: Edge, server: ssl.SSLContext, client: ssl.SSLContext) -> None:
         self.edge = edge
         self.outbox = edge.outbox = edge.pool.outbox = Outbox(lambda callback: None)  # turns end when `travel` says so
-        key = (("1", "fd00::5"), 5000)
+        key = (("demo", "1", "fd00::5"), 5000)
         self.upstream = Http1Upstream(edge.pool, key, cast("Any", None))
         self.upstream_wire = Wire()
         self.upstream.connection_made(self.upstream_wire)

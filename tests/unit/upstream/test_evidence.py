@@ -124,7 +124,7 @@ def test_other_bad_requests_are_the_apps_own() -> None:
 # --- asking -----------------------------------------------------------------------------------------------------------
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-Key = tuple[tuple[str, str], int]
+Key = tuple[tuple[str, str, str], int]
 
 
 class Clock:
@@ -151,7 +151,7 @@ class Server:
 
     @property
     def key(self) -> Key:
-        return (("1", LOOPBACK), self.port)
+        return (("abc", "1", LOOPBACK), self.port)
 
 
 Open = Callable[..., Awaitable[Server]]
@@ -221,7 +221,7 @@ async def test_what_a_client_hello_gets_back(listen: Open, tasks: Tasks, octets:
 async def test_nobody_is_there_any_more(tasks: Tasks) -> None:
     with socket.socket(socket.AF_INET6) as unused:
         unused.bind((LOOPBACK, 0))
-        assert await TlsCheck().speaks_tls((("1", LOOPBACK), unused.getsockname()[1]), tasks) is False
+        assert await TlsCheck().speaks_tls((("abc", "1", LOOPBACK), unused.getsockname()[1]), tasks) is False
 
 
 async def test_an_answer_is_remembered_for_a_moment(listen: Open, tasks: Tasks) -> None:
@@ -251,7 +251,7 @@ async def test_it_answers_for_one_generation(listen: Open, tasks: Tasks) -> None
     check = TlsCheck(Clock())
     server = await listen(saying(b"\x16\x03\x03\x00\x7a\x02"))
     await check.speaks_tls(server.key, tasks)
-    await check.speaks_tls((("2", LOOPBACK), server.port), tasks)
+    await check.speaks_tls((("abc", "2", LOOPBACK), server.port), tasks)
     assert server.dialed == 2, "another machine under the same address"
 
 
@@ -270,7 +270,7 @@ async def test_a_few_per_second(listen: Open, tasks: Tasks) -> None:
     clock = Clock()
     check = TlsCheck(clock)
     server = await listen(saying(b"\x16\x03\x03\x00\x7a\x02"))
-    keys = [((str(number), LOOPBACK), server.port) for number in range(CHECKS_PER_SECOND + 1)]
+    keys = [((str(number), "1", LOOPBACK), server.port) for number in range(CHECKS_PER_SECOND + 1)]
     assert [await check.speaks_tls(key, tasks) for key in keys] == [True] * CHECKS_PER_SECOND + [False]
     assert server.dialed == CHECKS_PER_SECOND
     clock.now += 1.0

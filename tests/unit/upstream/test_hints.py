@@ -186,7 +186,7 @@ def test_the_field_is_added_and_nothing_is_lost() -> None:
 
 # --- the log ----------------------------------------------------------------------------------------------------------
 
-KEY = (("1", "fd00::5"), 5173)
+KEY = (("abc", "1", "fd00::5"), 5173)
 
 
 def test_a_hint_is_news_once_a_minute() -> None:
@@ -201,7 +201,7 @@ def test_another_port_machine_or_hint_is_news() -> None:
     told = Told()
     assert told.is_news(KEY, "Vite: …", 100.0)
     assert told.is_news((KEY[0], 5174), "Vite: …", 100.0)
-    assert told.is_news((("2", "fd00::5"), 5173), "Vite: …", 100.0)
+    assert told.is_news((("abc", "2", "fd00::5"), 5173), "Vite: …", 100.0)
     assert told.is_news(KEY, "Rails: …", 100.0)
 
 

@@ -11,7 +11,7 @@ from gateway.tasks import Tasks
 from gateway.upstream.pool import Key
 from gateway.upstream.turns import AT_ONCE, Turns
 
-KEY: Key = (("1", "fd00::5"), 5000)
+KEY: Key = (("abc", "1", "fd00::5"), 5000)
 REFUSED = Failure(Reason.CONNECTION_REFUSED, "connect to [fd00::5]:5000: Connection refused after 0.4 ms")
 HUNG_UP = Failure(Reason.CONNECTION_TERMINATED, "the app closed the connection before it was asked")
 
@@ -104,5 +104,5 @@ async def test_nothing_is_kept_of_a_target_without_dials(connected: bool) -> Non
 
 async def test_other_targets_are_not_concerned() -> None:
     turns = full()
-    assert turns.begin((("1", "fd00::5"), 5001))
-    assert turns.begin((("2", "fd00::5"), 5000)), "another machine under the same address"
+    assert turns.begin((("abc", "1", "fd00::5"), 5001))
+    assert turns.begin((("abc", "2", "fd00::5"), 5000)), "another machine under the same address"

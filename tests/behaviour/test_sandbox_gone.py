@@ -1,0 +1,382 @@
+"""Nobody reaches a sandbox that is gone: whose a connection is, is known from the connection, whatever else is forgotten.
+
+Addresses are used again. An old name must not lead to who has its address now, neither through a dial that was under way
+nor through what was opened before; and what is open ends within `upstream.tunnel_grace`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from ipaddress import IPv6Address
+from typing import Any
+
+import pytest
+
+from gateway.directory import cache
+from gateway.directory.sandbox import DirectoryError, Sandbox
+from gateway.upstream import pool
+from tests.behaviour.harness import LOOPBACK, OK, SANDBOX, App, Gateway, OpenGateway, Wire, get, until
+from tests.support.ports import silent_port
+
+GRACE = {"tunnel_grace": 0.2}
+HANDSHAKE = b"GET / HTTP/1.1\r\nHost: %b\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
+SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: %b\r\nContent-Length: 4\r\nAuthorization: Bearer secret\r\n\r\nbody"
+
+
+def machine(generation: str, lifetime: float | None = None) -> Sandbox:
+    return Sandbox(SANDBOX, IPv6Address(LOOPBACK), generation, lifetime=lifetime)
+
+
+def remove(gateway: Gateway) -> None:
+    """And nobody hears of it."""
+    del gateway.table.table[SANDBOX]
+
+
+def replace(gateway: Gateway) -> None:
+    """The name, the address and the port stay, the machine is another one; and nobody hears of it."""
+    gateway.table.table[SANDBOX] = machine("2")
+
+
+async def tunnel(gateway: Gateway, app: App) -> tuple[Wire, Wire]:
+    browser = await gateway.connect()
+    browser.send(HANDSHAKE % app.host)
+    upstream = await app.accept()
+    await upstream.request()
+    upstream.send(SWITCHED)
+    await browser.head()
+    return browser, upstream
+
+
+# --- a dial under way -------------------------------------------------------------------------------------------------
+
+
+class SlowDials:
+    """Dials succeed when `gate` is open: a machine that boots, a SYN that was dropped."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.waiting = 0
+
+    async def connected_socket(self, *arguments: Any) -> socket.socket:
+        self.waiting += 1
+        await self.gate.wait()
+        self.waiting -= 1
+        return await CONNECTED_SOCKET(*arguments)
+
+
+CONNECTED_SOCKET: Callable[..., Awaitable[socket.socket]] = pool.connected_socket
+
+
+@pytest.fixture
+def dials(monkeypatch: pytest.MonkeyPatch) -> SlowDials:
+    slow = SlowDials()
+    monkeypatch.setattr(pool, "connected_socket", slow.connected_socket)
+    return slow
+
+
+REQUESTS = pytest.mark.parametrize("request_", [b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n", POST, HANDSHAKE])
+
+
+@REQUESTS
+async def test_removed_while_it_is_dialed(gateway: Gateway, dials: SlowDials, request_: bytes) -> None:
+    app = await gateway.app()
+    browser = await gateway.connect()
+    browser.send(request_ % app.host)
+    await until(lambda: dials.waiting, "a dial is under way")
+    remove(gateway)
+    gateway.edge.records_changed([SANDBOX])
+    dials.gate.set()
+    assert (await browser.answer()).reason == b"destination_not_found"
+    assert await (await app.accept()).ended() == b""
+
+
+@REQUESTS
+async def test_replaced_while_it_is_dialed(gateway: Gateway, dials: SlowDials, request_: bytes) -> None:
+    """The request goes to the machine that has the name when its first octet is sent."""
+    app = await gateway.app()
+    browser = await gateway.connect()
+    browser.send(request_ % app.host)
+    await until(lambda: dials.waiting, "a dial is under way")
+    replace(gateway)
+    gateway.edge.records_changed([SANDBOX])
+    dials.gate.set()
+    assert await (await app.accept()).ended() == b""
+    asked = await (again := await app.accept()).request()
+    assert asked.start == request_.partition(b"\r\n")[0]
+    again.send(OK)
+    assert (await browser.answer()).body == b"ok"
+    assert {each.key[0] for each in gateway.edge.pool.connections} == {machine("2").origin}
+
+
+async def test_a_crowd_that_waits_for_one_dial(gateway: Gateway, dials: SlowDials) -> None:
+    app = await gateway.app()
+    browsers = [await gateway.connect() for _ in range(20)]
+    for browser in browsers:
+        browser.send(POST % app.host)
+    await until(lambda: dials.waiting, "dials are under way")
+    remove(gateway)
+    gateway.edge.records_changed([SANDBOX])
+    dials.gate.set()
+    for browser in browsers:
+        assert (await browser.answer()).reason == b"destination_not_found"
+    assert not any(wire.received for wire in app.connections)
+
+
+async def test_a_retry(gateway: Gateway, dials: SlowDials) -> None:
+    """A pooled connection was closed by its app: the request is sent again, and who asked has gone meanwhile."""
+    dials.gate.set()
+    app = await gateway.app()
+    browser = await gateway.connect()
+    browser.send(get(app))
+    upstream = await app.accept()
+    await upstream.request()
+    upstream.send(OK)
+    await browser.answer()
+    dials.gate.clear()
+    browser.send(get(app))
+    await upstream.request()
+    upstream.close()
+    await until(lambda: dials.waiting, "it is dialed anew")
+    remove(gateway)
+    gateway.edge.records_changed([SANDBOX])
+    dials.gate.set()
+    assert (await browser.answer()).reason == b"destination_not_found"
+    assert await (await app.accept()).ended() == b""
+
+
+async def test_without_a_word_from_the_directory(open_gateway: OpenGateway, dials: SlowDials) -> None:
+    """DNS: what is older than its ttl when the dial is over is asked for again."""
+    gateway = await open_gateway(directory={"ttl": 0.05})
+    app = await gateway.app()
+    browser = await gateway.connect()
+    browser.send(POST % app.host)
+    await until(lambda: dials.waiting, "a dial is under way")
+    remove(gateway)
+    await until(lambda: gateway.edge.directory.peek(SANDBOX) is None, "the record is old")
+    dials.gate.set()
+    assert (await browser.answer()).reason == b"destination_not_found"
+    assert await (await app.accept()).ended() == b""
+
+
+async def test_nobody_can_tell_any_more(
+    open_gateway: OpenGateway, dials: SlowDials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = await open_gateway(directory={"stale": 0.0})
+    app = await gateway.app()
+    browser = await gateway.connect()
+    browser.send(POST % app.host)
+    await until(lambda: dials.waiting, "a dial is under way")
+    go_away(gateway, monkeypatch)
+    gateway.edge.records_changed([SANDBOX])
+    dials.gate.set()
+    assert (await browser.answer()).reason == b"directory_unavailable"
+    assert await (await app.accept()).ended() == b""
+    gateway.expect_complaint("out for lunch")
+
+
+# --- what is open -----------------------------------------------------------------------------------------------------
+
+
+def go_away(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fetch(sandbox_id: str) -> Sandbox | None:
+        raise DirectoryError("out for lunch")
+
+    monkeypatch.setattr(gateway.table, "fetch", fetch)
+
+
+async def test_after_a_timeout(open_gateway: OpenGateway) -> None:
+    """A machine dies, a request finds out, the platform removes it: the usual order."""
+    gateway = await open_gateway(upstream={"connect_timeout": 0.2, **GRACE})
+    browser, upstream = await tunnel(gateway, await gateway.app())
+    with silent_port() as port:
+        other = await gateway.connect()
+        other.send(b"GET / HTTP/1.1\r\nHost: %d-box.sandbox.localhost\r\n\r\n" % port)
+        assert (await other.answer()).reason == b"connection_timeout"
+    remove(gateway)
+    gateway.edge.records_changed([SANDBOX])
+    await browser.ended()
+    await upstream.ended()
+
+
+async def test_after_a_flood(open_gateway: OpenGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many sandboxes are asked for that the cache has forgotten this one."""
+    monkeypatch.setattr(cache, "MAX_ENTRIES", 4)
+    gateway = await open_gateway(upstream=GRACE)
+    browser, upstream = await tunnel(gateway, await gateway.app())
+    for number in range(4):
+        gateway.table.table[f"other{number}"] = Sandbox(f"other{number}", IPv6Address(LOOPBACK), "1")
+        await gateway.edge.directory.fetch(f"other{number}")
+    assert gateway.edge.directory.due([SANDBOX]), "it is forgotten"
+    replace(gateway)
+    gateway.edge.records_changed([SANDBOX])
+    await browser.ended()
+    await upstream.ended()
+
+
+@pytest.mark.parametrize("change", [remove, replace])
+async def test_after_an_outage(
+    open_gateway: OpenGateway, monkeypatch: pytest.MonkeyPatch, change: Callable[[Gateway], None]
+) -> None:
+    """The change was told, and who could say what it is was away: nothing else will be told."""
+    gateway = await open_gateway(upstream=GRACE)
+    browser, upstream = await tunnel(gateway, await gateway.app())
+    with monkeypatch.context() as outage:
+        go_away(gateway, outage)
+        gateway.edge.records_changed([SANDBOX])
+        await until(lambda: gateway.edge.directory.availability.away, "somebody has asked")
+        upstream.send(b"still here")
+        assert await browser.read(10) == b"still here", "an outage takes nothing down"
+        change(gateway)
+    gateway.edge.directory.availability.answered()
+    await browser.ended()
+    await upstream.ended()
+    gateway.expect_complaint("out for lunch")
+
+
+async def test_of_changes_that_were_missed(open_gateway: OpenGateway) -> None:
+    gateway = await open_gateway(upstream=GRACE, directory={"ttl": 0.05})
+    browser, upstream = await tunnel(gateway, await gateway.app())
+    remove(gateway)
+    gateway.edge.directory.availability.missed()
+    await browser.ended()
+    await upstream.ended()
+
+
+@pytest.mark.parametrize("why", ["none are told", "none are heard"])
+async def test_where_changes_are_not_noticed(
+    open_gateway: OpenGateway, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """DNS, or a Redis whose stream may not be read: if something is under way, the record is asked for again."""
+    gateway = await open_gateway(upstream=GRACE, directory={"ttl": 0.05})
+    if why == "none are told":
+        monkeypatch.setattr(gateway.table, "reports_changes", False)
+    else:
+        gateway.edge.directory.availability.deaf = True
+    browser, upstream = await tunnel(gateway, await gateway.app())
+    replace(gateway)
+    await browser.ended()
+    await upstream.ended()
+
+
+# --- the end of a lifetime --------------------------------------------------------------------------------------------
+
+
+async def test_a_lifetime_ends(open_gateway: OpenGateway) -> None:
+    """The record is simply there no more, and nobody says so (Redis)."""
+    gateway = await open_gateway(upstream=GRACE)
+    gateway.table.table[SANDBOX] = machine("1", lifetime=1.0)
+    browser, upstream = await tunnel(gateway, await gateway.app())
+    remove(gateway)
+    await browser.ended()
+    await upstream.ended()
+    assert gateway.log[-1].reason == "connection_terminated"
+
+
+async def test_a_lifetime_is_renewed(open_gateway: OpenGateway) -> None:
+    gateway = await open_gateway(upstream=GRACE)
+    gateway.table.table[SANDBOX] = machine("1", lifetime=0.3)
+    browser, upstream = await tunnel(gateway, await gateway.app())
+    gateway.table.table[SANDBOX] = machine("1", lifetime=3600.0)
+
+    def renewed() -> bool:
+        known = gateway.edge.directory.peek(SANDBOX)
+        return known is not None and known.lifetime == 3600.0
+
+    await until(renewed, "it was asked for again")
+    assert not gateway.edge.directory.due([SANDBOX])
+    upstream.send(b"still here")
+    assert await browser.read(10) == b"still here"
+    assert not gateway.edge.pool._retired
+
+
+async def test_a_lifetime_ends_during_an_outage(open_gateway: OpenGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When it ends was known, and nobody could renew it."""
+    gateway = await open_gateway(upstream=GRACE)
+    gateway.table.table[SANDBOX] = machine("1", lifetime=0.3)
+    browser, upstream = await tunnel(gateway, await gateway.app())
+    go_away(gateway, monkeypatch)
+    await browser.ended()
+    await upstream.ended()
+    gateway.expect_complaint("out for lunch")
+
+
+# --- whatever is under way --------------------------------------------------------------------------------------------
+
+EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
+DOWNLOAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\nabc"
+TO_THE_END = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nabc"
+
+
+@pytest.mark.parametrize("answer", [EVENTS, DOWNLOAD, TO_THE_END], ids=["events", "download", "to the end"])
+async def test_an_answer_without_end_has_a_grace(open_gateway: OpenGateway, answer: bytes) -> None:
+    gateway = await open_gateway(upstream=GRACE)
+    app = await gateway.app()
+    browser = await gateway.connect()
+    browser.send(get(app))
+    upstream = await app.accept()
+    await upstream.request()
+    upstream.send(answer)
+    await browser.read_until(b"abc")
+    remove(gateway)
+    gateway.edge.records_changed([SANDBOX])
+    await until(lambda: gateway.edge.pool._retired, "the gateway has looked")
+    upstream.send(b"3\r\ndef\r\n")
+    assert await browser.read_until(b"def"), "there is a grace"
+    await upstream.ended()
+    await browser.ended()
+    assert gateway.log[-1].reason == "http_response_incomplete"
+
+
+async def test_a_download_that_never_stands_still_ends_too(open_gateway: OpenGateway) -> None:
+    """Its deadline begins anew with each read."""
+    gateway = await open_gateway(upstream=GRACE)
+
+    async def pour(wire: Wire) -> None:
+        await wire.request()
+        wire.send(DOWNLOAD)
+        while not wire.end:
+            wire.send(b"x" * 10_000)
+            await asyncio.sleep(0.001)
+
+    app = await gateway.app(pour)
+    browser = await gateway.connect()
+    browser.send(get(app))
+    await browser.read(100_000)
+    remove(gateway)
+    gateway.edge.records_changed([SANDBOX])
+    await browser.ended()
+
+
+async def test_a_request_without_answer_has_a_grace(open_gateway: OpenGateway) -> None:
+    """It is told so, and neither sent again nor is anybody asked why the app hung up: it did not."""
+    gateway = await open_gateway(upstream=GRACE)
+    app = await gateway.app()
+    browser = await gateway.connect()
+    browser.send(b"POST / HTTP/1.1\r\nHost: %b\r\nContent-Length: 1000000\r\n\r\nabc" % app.host)
+    upstream = await app.accept()
+    await upstream.read_until(b"abc")
+    replace(gateway)
+    gateway.edge.records_changed([SANDBOX])
+    answer = await browser.answer()
+    assert (answer.status, answer.reason) == (504, b"http_response_timeout")
+    assert await upstream.ended() == b""
+    assert len(app.connections) == 1
+    assert gateway.log[-1].detail == "the sandbox was replaced or removed"
+
+
+async def test_the_grace_begins_once(open_gateway: OpenGateway) -> None:
+    """However often it is said that the sandbox is gone."""
+    gateway = await open_gateway(upstream={"tunnel_grace": 10.0})
+    await tunnel(gateway, await gateway.app())
+    remove(gateway)
+    gateway.edge.records_changed([SANDBOX])
+    [connection] = await until(lambda: list(gateway.edge.pool._retired), "the gateway has looked")
+    ends = connection.ends
+    assert ends == pytest.approx(gateway.edge.clock() + 10.0, abs=5.0)
+    begin = gateway.edge.clock()
+    await until(lambda: gateway.edge.clock() > begin, "time passes")
+    gateway.edge.pool.keep_only(SANDBOX, None)
+    assert connection.ends == ends
