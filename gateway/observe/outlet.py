@@ -5,14 +5,16 @@ O_NONBLOCK is no way out, because it is a flag of the *open file description*, w
 started us and with whoever else writes there; so every kind of file is written to in a way of its own (`_way_to`).
 
 Only whole lines are handed over, at most `select.PIPE_BUF` octets of them at once: so much a pipe takes in one piece or
-not at all (pipe(7)), and the lines of several processes never tear each other. What is not taken waits, within bounds,
-and goes on as soon as there is room (`attach`); what has no room to wait is dropped and counted.
+not at all (pipe(7)), and the lines of several processes never tear each other; where a part of a line may be taken,
+the others wait for the rest (`_InTurn`). What is not taken waits, within bounds, and goes on as soon as there is room
+(`attach`); what has no room to wait is dropped and counted.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import select
 import socket
@@ -21,6 +23,7 @@ import time
 from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import islice
 
 PIECE = select.PIPE_BUF
@@ -29,10 +32,10 @@ WAITING = 1024 * 1024
 """Octets that wait, at most: what a reader may fall behind in one burst without loss."""
 LAST_WORDS = 1.0
 """Seconds that a process which ends gives its reader for what still waits."""
-_AT_ONCE = 16
-"""Pieces handed over by one call: what an ordinary pipe holds."""
-_KEPT_FREE = 16 * 1024
+_KEPT_FREE = 64 * 1024
 """Octets of a disk that are left alone: a line begun and not finished for lack of room would tear the next one."""
+_OTHERS_REST = 0.02
+"""Seconds until it is asked again whether another process has ended its line."""
 _CUT = "…\n".encode()
 _UNREAD = "nobody reads it"
 _NO_SPLICE = (errno.EINVAL, errno.ENOSYS, errno.EPERM)
@@ -80,9 +83,14 @@ class Outlet:
     def pump(self) -> None:
         """Hands over what waits, as far as it is taken."""
         while self._waiting:
-            pieces = list(islice(self._waiting, _AT_ONCE))
+            pieces = list(islice(self._waiting, self._way.at_once))
             try:
                 taken = self._way.write(pieces)
+            except _Busy:
+                self.trouble = _UNREAD
+                if self._room is not None:
+                    self._room.await_it(_OTHERS_REST)
+                return
             except BlockingIOError:
                 taken = 0
             except OSError as error:
@@ -177,9 +185,12 @@ class _Room:
             raise
         loop.add_reader(self._epoll.fileno(), self._wake)
 
-    def await_it(self) -> None:
-        """From any thread."""
-        self._epoll.modify(self._descriptor, select.EPOLLOUT | select.EPOLLONESHOT)
+    def await_it(self, pause: float = 0.0) -> None:
+        """From any thread; first a pause of so many seconds, if something else than room is missing."""
+        if pause and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(partial(self._loop.call_later, pause, self.await_it))
+        elif not self._epoll.closed:
+            self._epoll.modify(self._descriptor, select.EPOLLOUT | select.EPOLLONESHOT)
 
     def _wake(self) -> None:
         if self._epoll.poll(0):
@@ -216,6 +227,9 @@ def _pieces(lines: bytes) -> list[bytes]:
 
 class _Way:
     """How to write to a kind of file without waiting: this one for files that never make anybody wait (/dev/null)."""
+
+    at_once = 16
+    """Pieces handed over by one call: what an ordinary pipe holds."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -281,14 +295,15 @@ class _Terminal(_Way):
 
     def __init__(self, descriptor: int) -> None:
         flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-        super().__init__(os.open(f"/proc/self/fd/{descriptor}", flags))
+        self.own = os.open(f"/proc/self/fd/{descriptor}", flags)
+        super().__init__(self.own)
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        os.close(self.own)
 
 
 class _Socket(_Way):
-    """systemd's journal is one. A piece at a time: a stream may take less than all of it, and that tears a line."""
+    """systemd's journal is one. A piece at a time: a stream may take less than all of it."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__(descriptor)
@@ -310,8 +325,47 @@ class _Socket(_Way):
         self._socket.close()
 
 
+class _Busy(BlockingIOError):
+    """Another process has begun a line and not ended it."""
+
+
+class _InTurn(_Way):
+    """Another way that may take a line in part: then nobody else writes until the rest of it is taken, too.
+
+    `lock` is flock(2) for a description of our own, or lockf(3) for one that all processes share. It ends with the
+    process that has it.
+    """
+
+    def __init__(self, descriptor: int, way: _Way, lock: Callable[[int, int], object]) -> None:
+        super().__init__(descriptor)
+        self._way = way
+        self._lock = lock
+        self._begun = False  # a line, whose rest the caller will bring first; the lock is ours until then
+
+    def write(self, pieces: Sequence[bytes]) -> int:
+        if not self._begun:
+            try:
+                self._lock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):  # lockf(3) may say either
+                raise _Busy from None
+        try:
+            taken = self._way.write(pieces)
+            if taken:
+                self._begun = b"".join(pieces)[taken - 1 : taken] != b"\n"
+        finally:
+            if not self._begun:
+                self._lock(self._descriptor, fcntl.LOCK_UN)
+        return taken
+
+    def close(self) -> None:
+        self._way.close()
+
+
 class _File(_Way):
     """A disk does not wait for a reader. What it does is be full."""
+
+    at_once = 4
+    """Five processes may look in the same moment and then write: there is room for all of it."""
 
     def write(self, pieces: Sequence[bytes]) -> int:
         disk = os.fstatvfs(self._descriptor)
@@ -336,15 +390,28 @@ def _way_to(descriptor: int) -> _Way:
     if stat.S_ISREG(mode):
         return _File(descriptor)
     if stat.S_ISSOCK(mode):
-        return _Socket(descriptor)
+        return _in_turn(descriptor, _Socket(descriptor), fcntl.lockf)
     if stat.S_ISFIFO(mode):
         return _Pipe(descriptor) if hasattr(os, "splice") else _Polled(descriptor)
     if os.isatty(descriptor):
         try:
-            return _Terminal(descriptor)
+            terminal = _Terminal(descriptor)
+            return _in_turn(terminal.own, terminal, fcntl.flock)
         except OSError:
             return _Polled(descriptor)
     return _Way(descriptor)
+
+
+def _in_turn(descriptor: int, way: _Way, lock: Callable[[int, int], object]) -> _Way:
+    """`way`, in turn with other processes where the system has such locks for such files."""
+    try:
+        lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor, fcntl.LOCK_UN)
+    except (BlockingIOError, PermissionError):
+        pass  # somebody has it just now
+    except OSError:
+        return way
+    return _InTurn(descriptor, way, lock)
 
 
 def _has_room(descriptor: int, milliseconds: float) -> bool:

@@ -15,6 +15,7 @@ import threading
 import time
 import tty
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -63,6 +64,16 @@ def a_terminal() -> End:
 def a_socket() -> End:
     ours, theirs = socket.socketpair()
     return End(ours.detach(), theirs.detach())
+
+
+def a_tcp_connection() -> End:
+    """With buffers that take less than a line now and then."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        ours = socket.socket()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        ours.connect(server.getsockname())
+        return End(ours.detach(), server.accept()[0].detach())
 
 
 @pytest.fixture(params=[a_pipe, a_terminal, a_socket])
@@ -254,8 +265,10 @@ async def test_a_reader_that_is_gone_wakes_nobody_for_ever(pipe: End, make: Call
 # --- whole lines ----------------------------------------------------------------------------------------------------
 
 
-def test_the_lines_of_several_processes_never_tear_each_other(pipe: End) -> None:
-    """Many writers, one pipe, a reader that takes little at a time: every octet belongs to a whole line."""
+@pytest.mark.parametrize("an_end", [a_pipe, a_terminal, a_socket, a_tcp_connection])
+def test_the_lines_of_several_processes_never_tear_each_other(an_end: Callable[[], End]) -> None:
+    """Many writers, one reader that takes little at a time: every octet belongs to a whole line."""
+    end = an_end()
     writer = """
 import sys
 from gateway.observe.outlet import Outlet
@@ -267,14 +280,16 @@ outlet.finish(60)
 sys.stderr.write(str(outlet.dropped))
 """
     children = [
-        subprocess.Popen([sys.executable, "-c", writer, name], stdout=pipe.writing, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen([sys.executable, "-c", writer, name], stdout=end.writing, stderr=subprocess.PIPE, text=True)
         for name in "abcd"
     ]
-    os.close(pipe.writing)
-    pipe.writing = -1
+    os.close(end.writing)
+    end.writing = -1
     octets = b""
-    while more := os.read(pipe.reading, 1000):
-        octets += more
+    with suppress(OSError):  # a terminal's end
+        while more := os.read(end.reading, 1000):
+            octets += more
+    end.close()
     assert [child.communicate()[1] for child in children] == ["0"] * 4
     for name in "abcd":
         own = [line for line in octets.splitlines() if line.startswith(name.encode())]
@@ -282,6 +297,52 @@ sys.stderr.write(str(outlet.dropped))
             b"%s %06d %s" % (name.encode(), number, b"x" * (number % 50 * 37 % 600)) for number in range(2000)
         ]
     assert len(octets.splitlines()) == 8000
+
+
+@pytest.mark.parametrize("an_end", [a_terminal, a_tcp_connection])
+async def test_who_waits_for_anothers_rest_is_not_awake_all_the_time(
+    an_end: Callable[[], End], make: Callable[..., Outlet]
+) -> None:
+    """The other process stands still in the middle of a line, although there is room for the rest."""
+    end = an_end()
+    wakes = 0
+
+    def room() -> None:
+        nonlocal wakes
+        wakes += 1
+        outlet.pump()
+
+    program = """
+import sys
+from gateway.observe.outlet import Outlet
+outlet = Outlet(1)
+while not outlet.trouble:
+    outlet.write(b"x" * 2999 + b"\\n")
+print(flush=True, file=sys.stderr)
+input()
+outlet.finish(30)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=end.writing, stderr=subprocess.PIPE
+    ) as other:
+        assert other.stdin is not None and other.stderr is not None
+        other.stderr.readline()
+        octets = b""
+        while not octets.rpartition(b"\n")[2]:
+            octets += end.read()
+        outlet = make(end.writing)
+        outlet.attach(asyncio.get_running_loop(), room)
+        outlet.write(b"own\n")
+        await asyncio.sleep(10 * module._OTHERS_REST)
+        assert outlet.trouble and wakes <= 11
+        other.stdin.write(b"\n")
+        other.stdin.close()
+        while not octets.endswith(b"own\n"):
+            octets += end.read()
+            await asyncio.sleep(0.001)
+        outlet.finish(0)
+    assert set(octets.splitlines()) == {b"x" * 2999, b"own"}
+    end.close()
 
 
 @pytest.mark.parametrize("length", [PIECE - 1, PIECE, PIECE + 1, 10 * PIECE])
@@ -327,6 +388,8 @@ def test_what_was_begun_is_ended_before_anything_else(make: Callable[..., Outlet
 
 class Small:
     """A way that takes seven octets at a time, every second time it is asked."""
+
+    at_once = 16
 
     def __init__(self, outlet: Outlet) -> None:
         self.taken = b""
@@ -384,7 +447,7 @@ assert {len(line) for line in kept} == {300, 6}, kept
     subprocess.run(on_small_disk(tmp_path, "256k", command), check=True, timeout=60)
 
 
-@pytest.mark.parametrize(("left", "taken"), [(8 * 1024, False), (64 * 1024, True)])
+@pytest.mark.parametrize(("left", "taken"), [(module._KEPT_FREE, False), (2 * module._KEPT_FREE, True)])
 def test_the_last_of_a_disk_is_left_alone(
     left: int, taken: bool, tmp_path: Path, make: Callable[..., Outlet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
