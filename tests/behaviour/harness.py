@@ -26,7 +26,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from gateway.config import Settings
-from gateway.directory.sandbox import Sandbox, TableDirectory
+from gateway.directory.sandbox import Directory, Sandbox, TableDirectory
 from gateway.edge.edge import Edge
 from gateway.edge.listener import Listener
 from gateway.edge.refusal import Refusal
@@ -418,6 +418,8 @@ class Options:
     limits: dict[str, Any] = field(default_factory=dict)
     refusal: Refusal | None = None
     """Of the plain listener."""
+    backend: Directory | None = None
+    """Instead of `Gateway.table`."""
     kernel_buffer: int = 0
     """SO_SNDBUF and SO_RCVBUF of the listeners and so of what they accept; 0: the system's."""
 
@@ -445,7 +447,7 @@ class Gateway:
         self.settings = settings(options)
         self.log = Records()
         self.table = TableDirectory(BOX)
-        self.edge = Edge(self.settings, self.table, self.log)
+        self.edge = Edge(self.settings, options.backend or self.table, self.log)
         self.apps: list[App] = []
         self.browsers: list[Wire] = []
         self._sockets = [listening_socket(options.kernel_buffer) for _ in range(2)]
