@@ -13,27 +13,39 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
+from math import inf
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote, urlsplit
 
 import aiohttp
 import msgspec
+from yarl import URL
 
 from gateway.hostname import is_sandbox_id
 
 PAGE = 500
 """Records asked for at a time."""
+AT_ONCE = 100
+"""Requests under way at the same time; others wait for their turn, which takes nothing from their `timeout`."""
+BUSY_PATIENCE = 60.0
+"""Seconds for which a request is made again while the gateway says that there are too many."""
+LONGEST_RETRY_AFTER = 30.0
+"""Seconds; whatever the gateway, or somebody between, asks for."""
+FOREVER = 1e9
+"""Seconds; more than these are as good as no limit."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 """Seconds between two looks at a port: doubled from the one to the other."""
 
 _FINAL = ("denied", "prohibited")
 """States that waiting does not change: an operator's decision."""
-_BUSY = (429, 503)
+_TOO_MANY = 429
+_BUSY = (_TOO_MANY, 503)
 """The gateway did not look; it may the next time."""
+_TOKEN = re.compile(r"[\x21-\x7e]+")
 _IN_TAG = "".join(chr(octet) for octet in range(0x21, 0x7F) if chr(octet) not in '"%')
 _HOST = re.compile(r"https://([^/]+)/?")
 
@@ -44,12 +56,20 @@ class GatewayClientError(Exception):
     """The base of all of them."""
 
 
-class InvalidPort(GatewayClientError, ValueError):
+class InvalidArgument(GatewayClientError, ValueError):
+    """What was given cannot be used, and nothing has been sent."""
+
+
+class InvalidPort(InvalidArgument):
     """Not an integer from 1 to 65535."""
 
 
-class InvalidSandboxId(GatewayClientError, ValueError):
+class InvalidSandboxId(InvalidArgument):
     """Not a name that a sandbox can have."""
+
+
+class NotOpen(GatewayClientError, RuntimeError):
+    """Used outside of `async with Gateway(…) as gateway`."""
 
 
 class MissingTemplate(GatewayClientError):
@@ -72,11 +92,13 @@ class GatewayUnreachable(GatewayClientError):
 
 
 class GatewayApiError(GatewayClientError):
-    """The gateway refused. `problem` is its RFC 9457 document, `status` the HTTP status."""
+    """The gateway refused. `problem` is its RFC 9457 document, `status` the HTTP status; `retry_after` are the seconds
+    it has asked for before the next attempt, None if it has not."""
 
-    def __init__(self, status: int, problem: dict[str, Any]) -> None:
+    def __init__(self, status: int, problem: dict[str, Any], retry_after: float | None = None) -> None:
         self.status = status
         self.problem = problem
+        self.retry_after = retry_after
         super().__init__(f"{status} {problem.get('title', '')}: {problem.get('detail', '')}")
 
 
@@ -121,21 +143,22 @@ class _Page(msgspec.Struct):
 class Gateway:
     """A connection to one admin listener; an async context manager.
 
-    `token` is the one of `admin.token_file`, `timeout` the seconds that each request may take.
+    `token` is the one of `admin.token_file`, `timeout` the seconds that each request may take. Raises InvalidArgument.
     """
 
     def __init__(self, url: str, token: str | None = None, timeout: float = 10) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"expected the URL of an admin listener such as http://127.0.0.1:9090, got {url!r}")
-        self.url = url.rstrip("/")
+        self.url = _base_url(url)
         self.sandboxes = Sandboxes(self)
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._headers = {"Authorization": f"Bearer {_token(token)}"} if token else {}
+        seconds = _seconds("timeout", timeout)
+        self._timeout = aiohttp.ClientTimeout(total=None if seconds == inf else seconds)
         self._session: aiohttp.ClientSession | None = None
+        self._room = asyncio.Semaphore(AT_ONCE)
+        self._quiet_until = 0.0  # the gateway has asked to be left alone until then, in the event loop's time
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(headers=self._headers, timeout=self._timeout)
+        connector = aiohttp.TCPConnector(limit=AT_ONCE)
+        self._session = aiohttp.ClientSession(connector=connector, headers=self._headers, timeout=self._timeout)
         return self
 
     async def __aexit__(
@@ -146,10 +169,29 @@ class Gateway:
             await session.close()
 
     async def _send(self, method: str, path: str, *, json: object = None, if_match: str | None = None) -> bytes:
-        """The body of a good answer. Raises GatewayUnreachable and GatewayApiError."""
+        """The body of a good answer. Raises GatewayUnreachable and GatewayApiError.
+
+        Made again while there are too many requests: then the gateway has done nothing yet.
+        """
+        headers = {} if if_match is None else {"If-Match": f'"{_in_tag(if_match)}"'}
+        clock = asyncio.get_running_loop().time
+        latest = clock() + BUSY_PATIENCE
+        while True:
+            if (pause := self._quiet_until - clock()) > 0:  # all of them are quiet: each would only hear the same
+                await asyncio.sleep(pause)
+            try:
+                async with self._room:
+                    if clock() >= self._quiet_until:
+                        return await self._send_once(method, path, headers, json)
+            except GatewayApiError as error:
+                pause = error.retry_after or FIRST_PAUSE
+                if error.status != _TOO_MANY or clock() + pause > latest:
+                    raise
+                self._quiet_until = max(self._quiet_until, clock() + pause)
+
+    async def _send_once(self, method: str, path: str, headers: Mapping[str, str], json: object = None) -> bytes:
         if self._session is None:
-            raise RuntimeError("the client is not open: async with Gateway(…) as gateway")
-        headers = {} if if_match is None else {"If-Match": f'"{quote(if_match, safe=_IN_TAG)}"'}
+            raise NotOpen("the client is not open: async with Gateway(…) as gateway")
         try:
             async with self._session.request(
                 method, self.url + path, json=json, headers=headers, allow_redirects=False
@@ -162,7 +204,7 @@ class Gateway:
         if status < 300:
             return body
         problem = self._decode(body, dict[str, Any], status)
-        raise _ERRORS.get(status, GatewayApiError)(status, problem)
+        raise _ERRORS.get(status, GatewayApiError)(status, problem, _retry_after(answer.headers.get("Retry-After", "")))
 
     async def _ask(self, kind: type[T], method: str, path: str, **more: Any) -> T:
         """A good answer's JSON as a `kind`. Raises as `_send` does."""
@@ -171,7 +213,7 @@ class Gateway:
     def _decode(self, body: bytes, kind: type[T], status: int) -> T:
         try:
             return msgspec.json.decode(body, type=kind)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             strange = f"what answers at {self.url} is not a gateway's admin listener ({error})"
             problem = {"type": "about:blank", "title": "Not a gateway", "status": status, "detail": strange}
             raise GatewayApiError(status, problem) from None
@@ -199,11 +241,13 @@ class Sandboxes:
         (`localhost:{port}`), `lifetime` the seconds after which the record goes unless it is registered again. With
         `if_match` a generation is named that must be in force: GenerationMismatch otherwise.
         """
+        if not isinstance(host, str | None):
+            raise InvalidArgument(f"Invalid host: {host!r} (expected a text such as localhost:{{port}})")
         given = {
             "address": str(address),
             "ipv4": None if ipv4 is None else str(ipv4),
             "host": host,
-            "lifetime": lifetime,
+            "lifetime": None if lifetime is None else _seconds("lifetime", lifetime),
         }
         body = {name: value for name, value in given.items() if value is not None}
         return self._sandbox(await self._gateway._ask(_Record, "PUT", _path(id), json=body, if_match=if_match))
@@ -228,6 +272,11 @@ class Sandboxes:
     async def port_state(self, id: str, port: int) -> PortState:
         """Whether something listens on a port of `id`, looked at now."""
         return await self._gateway._ask(PortState, "GET", f"{_path(id)}/ports/{_port(port)}")
+
+    async def _look(self, id: str, port: int) -> PortState:
+        """As `port_state`, and told at once when the gateway is busy: whoever waits has an answer for that."""
+        body = await self._gateway._send_once("GET", f"{_path(id)}/ports/{port}", {})
+        return self._gateway._decode(body, PortState, 200)
 
     def _sandbox(self, record: _Record) -> Sandbox:
         return Sandbox(
@@ -276,25 +325,28 @@ class Sandbox:
         return await self._sandboxes.port_state(self.id, port)
 
     async def wait_until_ready(self, port: int, timeout: float = 30) -> None:  # noqa: ASYNC109 (the API's name)
-        """Returns when something listens on `port`, after `timeout` seconds at most.
+        """Returns when something listens on `port`, after `timeout` seconds at most; with 0 it looks once.
 
         Raises NotReady with what the last look found: when the time is over, or at once if the gateway may never go
         there. Raises GatewayUnreachable and GatewayApiError when the gateway itself does not answer.
         """
         number = _port(port)
-        last = PortState("unknown", f"the gateway has not said anything within {timeout:g} s", None)
+        once = timeout == 0 and not isinstance(timeout, bool)
+        patience = 0.0 if once else _seconds("timeout", timeout)
+        last = PortState("unknown", f"the gateway has not said anything within {patience:g} s", None)
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(None if once or patience == inf else patience):
                 for pause in pauses():
                     try:
-                        last = await self.port_state(number)
+                        last = await self._sandboxes._look(self.id, number)
                     except GatewayApiError as error:
                         if error.status not in _BUSY:
                             raise
                         last = PortState("unknown", str(error), None)
+                        pause = max(pause, error.retry_after or 0.0)
                     if last.state == "listening":
                         return
-                    if last.state in _FINAL:
+                    if once or last.state in _FINAL:
                         break
                     await asyncio.sleep(pause)
         except TimeoutError:
@@ -324,3 +376,50 @@ def _path(sandbox_id: object) -> str:
             f"Invalid sandbox id: {sandbox_id!r} (expected a-z, 0-9, inner hyphens, at most 57 characters)"
         )
     return f"/v1/sandboxes/{sandbox_id}"
+
+
+def _base_url(url: object) -> str:
+    # Checked whole, because what is wrong with it would come out with the first request, as somebody else's exception.
+    if isinstance(url, str) and url.isprintable() and " " not in url:
+        try:
+            parts = urlsplit(url)
+            host, port, built = parts.hostname or "", parts.port, URL(url).host
+            host.encode("idna")
+        except ValueError:
+            pass  # told below
+        else:
+            more = parts.query or parts.fragment or "@" in parts.netloc
+            if parts.scheme in ("http", "https") and host and built and port != 0 and not more:
+                return url.rstrip("/")
+    raise InvalidArgument(f"expected the URL of an admin listener such as http://127.0.0.1:9090, got {url!r}")
+
+
+def _token(token: object) -> str:
+    if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+        raise InvalidArgument(
+            "Invalid token: expected one word of visible ASCII characters"
+        )  # it is a secret: not shown
+    return token
+
+
+def _seconds(name: str, seconds: object) -> float:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+        raise InvalidArgument(f"Invalid {name}: {seconds!r} (expected seconds, more than 0)")
+    return float(seconds) if seconds < FOREVER else inf
+
+
+def _in_tag(generation: object) -> str:
+    try:
+        if isinstance(generation, str):
+            return quote(generation, safe=_IN_TAG)
+    except UnicodeEncodeError:
+        pass  # half a surrogate pair is no text
+    raise InvalidArgument(f"Invalid if_match: {generation!r} (expected a generation, as text)")
+
+
+def _retry_after(field: str) -> float | None:
+    """The seconds of a Retry-After field; a date, which is what else it may be, is taken for a second."""
+    if not field:
+        return None
+    seconds = int(field) if field.isascii() and field.isdigit() and len(field) < 9 else 1
+    return min(float(seconds), LONGEST_RETRY_AFTER)

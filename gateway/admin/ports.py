@@ -32,44 +32,46 @@ _STATES = {
 
 
 class PortState(msgspec.Struct, frozen=True):
-    """`detail` is what was observed; `url` the port's public URL, None if the gateway serves no domain."""
+    """`detail` is what was observed; `url` the port's public URL, None if the gateway serves no domain: not for a look
+    to know."""
 
     state: str
     detail: str
-    url: str | None
+    url: str | None = None
 
 
-async def look_at(sandbox: Sandbox, port: int, template: str | None, context: Context) -> PortState:
+def make_pool(context: Context) -> Pool:
+    """What looks are made with. Nothing is left in it: a look's connection is never anybody else's."""
+    settings = context.settings
+    patient = replace(settings.upstream, connect_timeout=min(settings.upstream.connect_timeout, DIAL))
+    return Pool(replace(settings, upstream=patient), context.policy, asyncio.get_running_loop().time)
+
+
+async def look_at(sandbox: Sandbox, port: int, context: Context, pool: Pool) -> PortState:
     """The state of `port` (1 to 65535), after `DIAL + LOOK` seconds at most.
 
     Raises GatewayError for what is no property of the port: no descriptor left, a fault of ours.
     """
-    url = template and template.replace("{port}", str(port))
     try:
-        detail = await _dial(sandbox, port, context)
+        detail = await _dial(sandbox, port, context, pool)
     except GatewayError as error:
         state = _STATES.get(error.reason)
         if state is None:
             raise
-        return PortState(state, error.detail, url)
-    return PortState("listening", detail, url)
+        return PortState(state, error.detail)
+    return PortState("listening", detail)
 
 
-async def _dial(sandbox: Sandbox, port: int, context: Context) -> str:
-    settings = context.settings
-    if port in settings.upstream.deny_ports:
+async def _dial(sandbox: Sandbox, port: int, context: Context, pool: Pool) -> str:
+    if port in context.settings.upstream.deny_ports:
         raise GatewayError(Reason.PORT_DENIED, f"port {port} is in upstream.deny_ports")
-    patient = replace(settings.upstream, connect_timeout=min(settings.upstream.connect_timeout, DIAL))
-    # One look, one pool: its connection is never anybody else's.
-    pool = Pool(replace(settings, upstream=patient), context.policy, asyncio.get_running_loop().time)
     try:
-        await pool.dial((sandbox.origin, port))
+        connection = await pool.dial((sandbox.origin, port))
     except GatewayError as error:
         if error.reason is Reason.CONNECTION_REFUSED:
             raise (await _look(error.failure(), sandbox, port, context)).error() from None
         raise
-    finally:
-        pool.close()
+    connection.close()
     return f"{authority(sandbox.address, port)} accepts connections"
 
 

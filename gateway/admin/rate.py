@@ -8,10 +8,10 @@ from collections.abc import Callable
 class Bucket:
     """Full at first. `clock` is in seconds and never goes back; `rate` is tokens per second, `burst` what it holds."""
 
-    __slots__ = ("_burst", "_clock", "_rate", "_since", "_tokens")
+    __slots__ = ("_burst", "_clock", "_since", "_tokens", "rate")
 
     def __init__(self, rate: float, burst: int, clock: Callable[[], float]) -> None:
-        self._rate = rate
+        self.rate = rate
         self._burst = burst
         self._clock = clock
         self._tokens = float(burst)
@@ -20,9 +20,9 @@ class Bucket:
     def take(self) -> float:
         """Takes a token and returns 0.0; without one, the seconds until there is one."""
         now = self._clock()
-        self._tokens = min(self._burst, self._tokens + (now - self._since) * self._rate)
+        self._tokens = min(self._burst, self._tokens + (now - self._since) * self.rate)
         self._since = now
         if self._tokens < 1:
-            return (1 - self._tokens) / self._rate
+            return (1 - self._tokens) / self.rate
         self._tokens -= 1
         return 0.0

@@ -16,14 +16,17 @@ import logging
 import math
 import time
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TypeGuard
 from weakref import WeakValueDictionary
 
 import msgspec
 from aiohttp import web
+from msgspec.structs import replace
 
-from gateway.admin.ports import look_at
+from gateway.admin.looks import Looks
+from gateway.admin.ports import PortState, look_at, make_pool
 from gateway.admin.problem import NO_STORE
 from gateway.admin.rate import Bucket
 from gateway.admin.records import (
@@ -44,8 +47,8 @@ from gateway.hostname import is_sandbox_id
 
 RATE, BURST = 500.0, 2000
 """Requests per second, and at once after a pause: a platform that tells a whole fleet anew is not an attack."""
-LOOKS_AT_ONCE = 16
-"""Ports looked at at the same time: each may hold a connection to a sandbox for seconds."""
+LOOK_RATE, LOOK_BURST = 1000.0, 4000
+"""The same for looks at ports, which have an allowance of their own: waiting for apps keeps nobody from registering."""
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
 """Records on a page."""
 MAX_BODY = 16 * 1024
@@ -68,7 +71,7 @@ class Sandboxes:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._bucket = Bucket(RATE, BURST, time.monotonic)
-        self._looking = 0
+        self._look_bucket = Bucket(LOOK_RATE, LOOK_BURST, time.monotonic)
         # One write at a time and id, so that what is answered and logged of the record before is true for this process.
         # Conditions need no lock: the registry decides them, in its own transaction.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -80,14 +83,16 @@ class Sandboxes:
         router.add_get("/v1/sandboxes/{id}", self._limited(self.get))
         router.add_put("/v1/sandboxes/{id}", self._limited(self.put))
         router.add_delete("/v1/sandboxes/{id}", self._limited(self.delete))
-        router.add_get("/v1/sandboxes/{id}/ports/{port}", self._limited(self.port))
+        router.add_get("/v1/sandboxes/{id}/ports/{port}", self._limited(self.port, self._look_bucket))
 
-    def _limited(self, handler: Handler) -> Handler:
+    def _limited(self, handler: Handler, bucket: Bucket | None = None) -> Handler:
+        bucket = bucket or self._bucket
+
         async def limited(request: web.Request) -> web.StreamResponse:
-            wait = self._bucket.take()
+            wait = bucket.take()
             if wait:
                 seconds = {"Retry-After": str(max(1, math.ceil(wait)))}
-                raise Refusal(429, f"more than {RATE:.0f} requests per second", headers=seconds)
+                raise Refusal(429, f"more than {bucket.rate:.0f} requests per second", headers=seconds)
             return await handler(request)
 
         return refusing(limited)
@@ -156,17 +161,22 @@ class Sandboxes:
         if number is None:
             raise invalid([FieldError("port", "expected an integer from 1 to 65535")])
         sandbox = await self._fetch(request)
-        if self._looking >= LOOKS_AT_ONCE:
-            raise Refusal(429, f"{LOOKS_AT_ONCE} ports are being looked at at this moment", headers=RETRY_AFTER)
-        self._looking += 1
         try:
-            template = url_template(sandbox.id, self._context.settings)
-            state = await look_at(sandbox, number, template, self._context)
+            state = await self._looks.at(sandbox, number)
         except GatewayError as error:
             raise Refusal(503, f"the gateway could not look: {error}", headers=RETRY_AFTER) from error
-        finally:
-            self._looking -= 1
+        template = url_template(sandbox.id, self._context.settings)
+        state = replace(state, url=template and template.replace("{port}", str(number)))
         return web.Response(body=msgspec.json.encode(state), content_type="application/json", headers=NO_STORE)
+
+    @cached_property
+    def _looks(self) -> Looks:
+        context, pool = self._context, make_pool(self._context)
+
+        async def look(sandbox: Sandbox, port: int) -> PortState:
+            return await look_at(sandbox, port, context, pool)
+
+        return Looks(look, context.tasks)
 
     # --- the backend -----------------------------------------------------------------------------------------------
 

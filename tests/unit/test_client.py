@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from datetime import timedelta
 from ipaddress import IPv4Address, IPv6Address
 from itertools import islice
 from typing import Any
@@ -11,6 +14,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from gateway import client as module
 from gateway.admin import sandboxes as room
@@ -22,6 +27,7 @@ from gateway.client import (
     GatewayClientError,
     GatewayUnreachable,
     GenerationMismatch,
+    InvalidArgument,
     InvalidPort,
     InvalidSandboxId,
     MissingTemplate,
@@ -32,6 +38,7 @@ from gateway.client import (
     SandboxNotFound,
 )
 from gateway.directory.memory import MemoryRegistry
+from gateway.directory.sandbox import Sandbox as Record
 from gateway.directory.sandbox import WriteError
 from tests.unit.admin.conftest import one_ready_worker
 from tests.unit.explain.harness import Looking, configured, make_context
@@ -49,8 +56,8 @@ async def serve() -> AsyncIterator[Serve]:
 
     async def start(app: web.Application | None = None, token: str = "", **edge: Any) -> str:
         if app is None:
-            settings = configured(edge=edge, upstream={"deny_ports": (22,)})
-            context = make_context(Looking(), settings, directory=MemoryRegistry({}))
+            limited = configured(edge=edge, upstream={"deny_ports": (22,)})
+            context = make_context(Looking(), limited, directory=MemoryRegistry({}))
             app = make_app(Health(one_ready_worker), context, token)
         server = TestServer(app)
         await server.start_server()
@@ -263,15 +270,70 @@ async def test_what_waiting_does_not_change_is_told_at_once(sandbox: Sandbox) ->
     assert raised.value.state == "denied"
 
 
-async def test_a_busy_gateway_is_asked_again(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    looks = Looks("listening")
+async def test_one_that_listens_is_not_kept_waiting_by_a_thousand_that_boot(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listening: set[str] = set()
+
+    async def look_at(sandbox: Record, *of: object) -> Looked:
+        if sandbox.id not in listening:
+            await asyncio.sleep(3)  # as a dial to a machine that does not answer
+            return Looked("timeout", "no answer within 3 s", None)
+        return Looked("listening", "", None)
+
+    monkeypatch.setattr(room, "look_at", look_at)
+    names = [f"box{number}" for number in range(1001)]
+    records = {name: Record(name, IPv6Address(LOOPBACK), "1") for name in names}
+    context = make_context(Looking(), configured(), directory=MemoryRegistry(records))
+    url = await serve(make_app(Health(one_ready_worker), context))
+    async with Gateway(url) as gateway, asyncio.TaskGroup() as group:
+        boxes = [await gateway.sandboxes.get(name) for name in names]
+        booting = [group.create_task(box.wait_until_ready(5000, timeout=3600)) for box in boxes[:1000]]
+        started = time.monotonic()
+        listening.add(names[1000])
+        await boxes[1000].wait_until_ready(5000, timeout=60)
+        first = time.monotonic() - started
+        listening.add(names[500])
+        await asyncio.wait_for(booting[500], 60)
+        for task in booting:
+            task.cancel()
+    assert first < 10, "a second where nothing else runs; all of them one after the other would be a minute"
+
+
+async def test_a_busy_gateway_is_asked_again_when_it_says(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "LOOK_BURST", 1)
+    monkeypatch.setattr(room, "LOOK_RATE", 0.5)
+    looks = Looks("refused", "listening")
     monkeypatch.setattr(room, "look_at", looks.look_at)
-    monkeypatch.setattr(room, "LOOKS_AT_ONCE", 0)
-    with pytest.raises(NotReady, match="429"):
-        await sandbox.wait_until_ready(5000, timeout=0.5)
-    assert looks.asked == 0
-    monkeypatch.setattr(room, "LOOKS_AT_ONCE", 16)
-    await sandbox.wait_until_ready(5000)
+    paused: list[float] = []
+    sleep = asyncio.sleep
+
+    async def noting(seconds: float) -> None:
+        paused.append(seconds)
+        await sleep(seconds)
+
+    async with Gateway(await serve()) as gateway:
+        sandbox = await gateway.sandboxes.register("box", address=LOOPBACK)
+        monkeypatch.setattr(module.asyncio, "sleep", noting)
+        await sandbox.wait_until_ready(5000)
+        assert paused == [0.1, 2.0], "the second look was one too many, and Retry-After said 2"
+        with pytest.raises(NotReady, match="429"):
+            await sandbox.wait_until_ready(5000, timeout=0.5)
+        with pytest.raises(GatewayApiError) as raised:
+            await sandbox._sandboxes._look("box", 5000)
+    assert (raised.value.status, raised.value.retry_after) == (429, 2.0)
+
+
+@pytest.mark.parametrize("state", ["listening", "refused"])
+async def test_without_time_there_is_one_look(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, state: str) -> None:
+    looks = Looks(state)
+    monkeypatch.setattr(room, "look_at", looks.look_at)
+    if state == "listening":
+        await sandbox.wait_until_ready(5000, timeout=0)
+    else:
+        with pytest.raises(NotReady, match="refused"):
+            await sandbox.wait_until_ready(5000, timeout=0)
+    assert looks.asked == 1
 
 
 async def test_a_sandbox_that_is_gone_is_not_waited_for(gateway: Gateway, sandbox: Sandbox) -> None:
@@ -346,15 +408,173 @@ async def test_a_redirect_is_not_followed(serve: Serve) -> None:
     assert raised.value.problem["status"] == 302
 
 
+async def test_more_registrations_than_the_gateway_takes_at_once(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "BURST", 50)
+    monkeypatch.setattr(room, "RATE", 100.0)
+    names = [f"box{number}" for number in range(200)]
+    async with Gateway(await serve()) as gateway:
+        async with asyncio.TaskGroup() as group:
+            for name in names:
+                group.create_task(gateway.sandboxes.register(name, address=LOOPBACK))
+        assert sorted([box.id async for box in gateway.sandboxes.list()]) == sorted(names)
+
+
+async def test_a_gateway_that_stays_busy_is_not_asked_for_ever(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = 0
+
+    async def busy(request: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        return web.json_response({}, status=429, headers={"Retry-After": "0"})
+
+    app = web.Application()
+    app.router.add_put("/{any:.*}", busy)
+    monkeypatch.setattr(module, "BUSY_PATIENCE", 0.35)
+    async with Gateway(await serve(app)) as gateway:
+        with pytest.raises(GatewayApiError, match="429"):
+            await gateway.sandboxes.register("box", address=LOOPBACK)
+    assert 2 <= asked <= 4
+
+
+@pytest.mark.parametrize(
+    ("field", "seconds"),
+    [
+        ("", None),
+        ("0", 0.0),
+        ("7", 7.0),
+        ("99999999999", 1.0),
+        ("999", 30.0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 1.0),
+        ("-1", 1.0),
+    ],
+)
+def test_retry_after(field: str, seconds: float | None) -> None:
+    assert module._retry_after(field) == seconds
+
+
+async def test_waiting_for_its_turn_takes_nothing_from_a_requests_time(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "AT_ONCE", 5)
+
+    async def slow(request: web.Request) -> web.Response:
+        await asyncio.sleep(0.2)
+        record = {"id": "box", "address": LOOPBACK, "generation": "1", "publicAccessUrlTemplate": None}
+        return web.json_response(record)
+
+    app = web.Application()
+    app.router.add_get("/{any:.*}", slow)
+    async with Gateway(await serve(app), timeout=1) as gateway, asyncio.TaskGroup() as group:
+        for _ in range(40):
+            group.create_task(gateway.sandboxes.get("box"))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda box: box._sandboxes.register("box", address=None),
+        lambda box: box._sandboxes.register("box", address="\ud800"),
+        lambda box: box._sandboxes.register("box", address=LOOPBACK, ipv4=object()),
+        lambda box: box._sandboxes.register("box", address=LOOPBACK, host=object()),
+        lambda box: box._sandboxes.register("box", address=LOOPBACK, host=b"localhost"),
+        lambda box: box._sandboxes.register("box", address=LOOPBACK, host="\ud800"),
+        *(
+            lambda box, lifetime=lifetime: box._sandboxes.register("box", address=LOOPBACK, lifetime=lifetime)
+            for lifetime in (float("nan"), float("inf"), 0, -1, 10**400, True, "60", object(), timedelta(1))
+        ),
+        *(
+            lambda box, if_match=if_match: box._sandboxes.register("box", address=LOOPBACK, if_match=if_match)
+            for if_match in (7, b"1", object(), "\ud800", "a\r\nX: y")
+        ),
+        lambda box: box._sandboxes.remove("box", if_match=7),
+        lambda box: box._sandboxes.remove("box\n"),
+        lambda box: box._sandboxes.get("\ud800"),
+        *(
+            lambda box, timeout=timeout: box.wait_until_ready(22, timeout=timeout)
+            for timeout in (float("nan"), -1, True, False, "1", None, timedelta(1))
+        ),
+    ],
+)
+async def test_whatever_is_given_the_error_is_the_clients(sandbox: Sandbox, call: Callable[[Sandbox], Any]) -> None:
+    with pytest.raises(GatewayClientError) as raised:
+        await call(sandbox)
+    assert not isinstance(raised.value, NotReady | GatewayUnreachable)
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), 10**400, 1e300])
+async def test_a_time_without_end(serve: Serve, timeout: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "look_at", Looks("refused", "listening").look_at)
+    async with Gateway(await serve(), timeout=timeout) as gateway:
+        sandbox = await gateway.sandboxes.register("box", address=LOOPBACK)
+        await sandbox.wait_until_ready(5000, timeout=timeout)
+
+
+@pytest.mark.parametrize("token", ["a\n", "a\r\nX: y", "a b", "ä", "\ud800", b"a", 7, " "])
+def test_a_token_that_is_none(token: Any) -> None:
+    with pytest.raises(InvalidArgument, match="Invalid token") as raised:
+        Gateway("http://127.0.0.1:9090", token=token)
+    assert repr(token) not in str(raised.value)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), None, "1", True])
+def test_a_timeout_that_is_none(timeout: Any) -> None:
+    with pytest.raises(InvalidArgument, match="Invalid timeout"):
+        Gateway("http://127.0.0.1:9090", timeout=timeout)
+
+
 async def test_a_client_that_is_not_open() -> None:
+    with pytest.raises(GatewayClientError):
+        await Gateway("http://127.0.0.1:9090").sandboxes.get("box")
     with pytest.raises(RuntimeError, match="async with"):
         await Gateway("http://127.0.0.1:9090").sandboxes.get("box")
 
 
-@pytest.mark.parametrize("url", ["", "127.0.0.1:9090", "ftp://a", "http://"])
-def test_a_url_that_is_none(url: str) -> None:
-    with pytest.raises(ValueError, match="expected the URL"):
+BAD_URLS = [
+    *("", "127.0.0.1:9090", "ftp://a", "http://", "http://[::1", "http://::1:9090", "http://[::1]x", "http://a:x"),
+    *(
+        "http://a:99999",
+        "http://a:0",
+        "http://a:-1",
+        "http://a b",
+        "http://a\n",
+        "http://a\t:1",
+        " http://a",
+        "http://a/\x00",
+    ),
+    *(
+        "http://u:p@a",
+        "http://u@a",
+        "http://a?b",
+        "http://a#b",
+        f"http://{'a' * 64}.com",
+        "http://a..b",
+        "http://\ud800",
+    ),
+    *("http://a/\ud800", "http://xn--a"),
+]
+
+
+@pytest.mark.parametrize("url", [*BAD_URLS, None, b"http://a", 7, object()])
+def test_a_url_that_is_none(url: Any) -> None:
+    with pytest.raises(InvalidArgument, match="expected the URL"):
         Gateway(url)
+
+
+@given(
+    st.text(max_size=12),
+    st.sampled_from(["http://", "http://127.0.0.1:", "http://[", "http://[::1]", "http://127.0.0.1:1/"]),
+)
+@example("1e3", "http://127.0.0.1:")
+@settings(deadline=None, max_examples=300)
+def test_no_url_brings_anything_but_the_clients_errors(text: str, start: str) -> None:
+    async def ask(gateway: Gateway) -> None:
+        async with gateway:
+            await gateway.sandboxes.get("box")
+
+    with suppress(InvalidArgument):
+        gateway = Gateway(start + text, timeout=0.05)
+        with pytest.raises(GatewayClientError):
+            asyncio.run(ask(gateway))
 
 
 def test_one_base() -> None:

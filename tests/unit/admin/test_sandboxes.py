@@ -16,7 +16,6 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from gateway.admin import sandboxes as room
 from gateway.admin.app import Health, make_app
-from gateway.admin.ports import PortState
 from gateway.admin.rate import Bucket
 from gateway.config import Settings
 from gateway.directory.memory import MemoryRegistry
@@ -686,24 +685,13 @@ async def test_a_port_of_nobody(api: Api) -> None:
     assert (await api("GET", f"{BOX}/ports/5000")).status == 404
 
 
-async def test_the_seventeenth_look_at_once_is_429(api_of: MakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    began, go = asyncio.Semaphore(0), asyncio.Event()
-
-    async def look_at(*of: object) -> PortState:
-        began.release()
-        await go.wait()
-        return PortState("listening", "so it is", None)
-
-    monkeypatch.setattr(room, "look_at", look_at)
-    api, tasks = await api_of(at("::1")), Tasks()
-    looks = [tasks.spawn(api("GET", f"{BOX}/ports/5000"), "look") for _ in range(room.LOOKS_AT_ONCE)]
-    for _ in looks:
-        await began.acquire()
-    refused = await api("GET", f"{BOX}/ports/5000")
-    assert (refused.status, refused.headers["Retry-After"]) == (429, "1")
-    go.set()
-    assert [(await look).status for look in looks] == [200] * room.LOOKS_AT_ONCE
-    assert (await api("GET", f"{BOX}/ports/5000")).status == 200
+async def test_looks_have_an_allowance_of_their_own(api_of: MakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "LOOK_BURST", 2)
+    monkeypatch.setattr(room, "LOOK_RATE", 0.001)
+    api = await api_of(MemoryRegistry({}))
+    answers = [await api("GET", f"{BOX}/ports/5000") for _ in range(3)]
+    assert [answer.status for answer in answers] == [404, 404, 429]
+    assert (await api("PUT", BOX, FD5)).status == 201
 
 
 # --- the audit, the rate, the document ------------------------------------------------------------------------------
