@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--json", action="store_true", help="print the report as JSON")
     explain.set_defaults(run=_explain)
 
-    sandboxes = verbs.add_parser("sandboxes", help="register, list, show and remove sandboxes")
+    sandboxes = verbs.add_parser("sandboxes", help="register, list, show and remove sandboxes; back them up")
     actions = sandboxes.add_subparsers(title="actions", required=True, metavar="ACTION")
     add = actions.add_parser("add", help="create or replace a record")
     add.add_argument("id", type=_sandbox_id, metavar="ID", help="a-z, 0-9 and inner hyphens, e.g. abc123")
@@ -128,6 +128,11 @@ def _parser() -> argparse.ArgumentParser:
     remove = actions.add_parser("remove", help="remove a record")
     remove.add_argument("id", type=_sandbox_id, metavar="ID")
     _add_records(remove, _sandboxes_remove)
+
+    backup = actions.add_parser("backup", help="copy the embedded registry to a file, while the gateway runs")
+    _add_copy(backup, "made, or replaced if it is an older backup", _sandboxes_backup)
+    restore = actions.add_parser("restore", help="put a backup in the registry's place, while the gateway runs or not")
+    _add_copy(restore, "the backup, which stays as it is", _sandboxes_restore)
 
     certs = verbs.add_parser("certs", help="the local certificate authority of `gateway dev`")
     certs.add_argument(
@@ -161,6 +166,13 @@ def _add_records(parser: argparse.ArgumentParser, run: Callable[[argparse.Namesp
     where.add_argument("--config", type=Path, metavar="FILE", help="open the registry of this configuration itself")
     _add_admin(where)
     parser.add_argument("--json", action="store_true", help="JSON lines (also: output that is no terminal)")
+    parser.set_defaults(run=run)
+
+
+def _add_copy(parser: argparse.ArgumentParser, file: str, run: Callable[[argparse.Namespace], int]) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help=file)
+    _add_config(parser, required=True)
+    parser.add_argument("--json", action="store_true", help="JSON (also: output that is no terminal)")
     parser.set_defaults(run=run)
 
 
@@ -354,6 +366,22 @@ def _sandboxes_remove(options: argparse.Namespace) -> int:
 
     _records(options).remove(options.id)
     print_removed(options.id, as_json=options.json)
+    return 0
+
+
+def _sandboxes_backup(options: argparse.Namespace) -> int:
+    from gateway.process.sandboxes import backup, print_copied
+
+    count = backup(_load(options, serve=False).settings, options.file)
+    print_copied("saved to", options.file, count, as_json=options.json)
+    return 0
+
+
+def _sandboxes_restore(options: argparse.Namespace) -> int:
+    from gateway.process.sandboxes import print_copied, restore
+
+    count = restore(_load(options, serve=False).settings, options.file)
+    print_copied("restored from", options.file, count, as_json=options.json)
     return 0
 
 

@@ -3,11 +3,12 @@
 Reading happens in the event loop itself: a record of 100,000 is there in 30 µs, an absent one is known to be in 9 µs
 (half of the 30 make the Sandbox), and a thread would add 100 µs of CPU time and a wait of milliseconds whenever the
 machine is busy. In WAL mode a reader never waits for a writer. What can hold it up is the disk, for pages that are in
-nobody's memory, and a network file system, which is not supported. Writing waits for the disk by design (2 ms: an
+nobody's memory, and a network file system, which is not supported. Writing waits for the disk by design (a few ms: an
 acknowledged record has been synced to it, and survives a crash), so it happens in a thread of its own.
 
 Every process opens its own connections at their first use: a registry may be made before a fork, and used after it.
-A file that is replaced under its name, by a restored backup, is noticed and opened anew.
+A file that is replaced under its name, or written over, by a backup, is noticed and opened anew; what a -wal beside it
+holds of the file before is never mixed with it: `sqlite_companions`.
 """
 
 from __future__ import annotations
@@ -28,13 +29,23 @@ from typing import TypeVar
 
 from gateway.directory.availability import Availability
 from gateway.directory.sandbox import DirectoryError, Expected, RecordError, Sandbox, Witness, WriteError, expect
+from gateway.directory.sqlite_companions import (
+    Identity,
+    Overwritten,
+    content,
+    count_write,
+    fold,
+    has_its_size,
+    identity,
+    is_folded,
+    set_apart,
+)
 from gateway.directory.sqlite_file import (
     WRITE_TIMEOUT,
-    connect,
-    identity,
+    alone,
     is_full,
     obstacle,
-    prepare,
+    open_file,
     told,
     transaction,
 )
@@ -50,8 +61,6 @@ KEPT_CHANGES = 100_000
 """Changes remembered. A watcher that is further behind, a process stopped for long, is told of every id there is."""
 
 T = TypeVar("T")
-
-_Identity = tuple[int, int]
 
 _Row = tuple[str, str, str, str | None, str, float | None]
 """id, address, generation, ipv4, host, expires."""
@@ -81,11 +90,13 @@ class SqliteRegistry:
         self._reader: sqlite3.Connection | None = None  # the event loop's
         self._writer: sqlite3.Connection | None = None  # the thread's, and touched there only
         self._thread: ThreadPoolExecutor | None = None
-        self._read_file: _Identity | None = None  # what the reader, or the one before it, was opened on
-        self._written_file: _Identity | None = None
+        self._read_file: Identity | None = None  # what the reader, or the one before it, was opened on
+        self._written_file: Identity | None = None
+        self._folded: tuple[int, tuple[int, int]] | None = None  # PRAGMA data_version and content after the last fold
         # How far watching has come. Set when the reader is opened, so that nothing read through it is older.
         self._seen = 0  # the last change that was reported, or made before
         self._version: int | None = None  # the reader's PRAGMA data_version when there was nothing left to report
+        self._content = (0, 0)  # of the file then
         self._telling_all: str | None = None  # while every id there is has to be reported: the last one that was
 
     # --- reading -------------------------------------------------------------------------------------------------
@@ -131,9 +142,7 @@ class SqliteRegistry:
                 raise
 
     def _open_reader(self) -> None:
-        prepare(self.path)
-        file = identity(self.path)  # before opening: if it is replaced in between, the next look will find out
-        db = connect(self.path, timeout=READ_TIMEOUT)
+        db, file = open_file(self.path, timeout=READ_TIMEOUT)
         try:
             db.execute("PRAGMA query_only = 1")
             [oldest, newest] = db.execute("SELECT min(seq), max(seq) FROM changes").fetchone()
@@ -187,15 +196,16 @@ class SqliteRegistry:
     def _news(self, witness: Witness) -> list[str]:
         """At most `BATCH` ids that may differ from what was read before; fewer: that is all for now."""
         with _errors_told(self.path):
-            # A file that was removed is read on from: the next write makes a new one.
-            if self._reader is not None and identity(self.path) not in (None, self._read_file):
-                self._close_reader()
+            if self._reader is not None:
+                self._look_at_file()
         with self._reading() as db:
             if self._telling_all is None:
                 # Read before the changes: what is committed in between changes it once more.
+                now = content(self.path)
                 [version] = db.execute("PRAGMA data_version").fetchone()
                 if version == self._version:
                     return []
+                self._content = now
                 oldest, newest = db.execute("SELECT min(seq), max(seq) FROM changes").fetchone()
                 # Numbers start at 1; fewer than were seen: a backup has been restored into the file.
                 if (oldest or 1) <= self._seen + 1 <= (newest or 0) + 1:
@@ -204,6 +214,21 @@ class SqliteRegistry:
             if not self._telling_all:  # it begins
                 witness.missed()  # which records were removed cannot be told
             return self._next_of_all(db)
+
+    def _look_at_file(self) -> None:
+        """Closes the reader if `path` names another file, or the same one with other content."""
+        assert self._reader is not None and self._read_file is not None
+        now = identity(self.path)
+        if now is None:
+            return  # a file that was removed is read on from: the next write makes a new one
+        if now != self._read_file:
+            self._close_reader()
+        elif self._version is not None and content(self.path) != self._content and is_folded(self.path):
+            # What a write changes shows in the version before it is folded.
+            [version] = self._reader.execute("PRAGMA data_version").fetchone()
+            if version == self._version:
+                self._close_reader()
+                self._read_file = (0, 0)  # it is none that was known
 
     def _next_changes(self, db: sqlite3.Connection, version: int) -> list[str]:
         rows = db.execute(
@@ -248,24 +273,58 @@ class SqliteRegistry:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, job)
 
     def _transact(self, job: Callable[[sqlite3.Connection], T]) -> T:
-        """Runs `job` in one transaction; when this returns, it is on the disk."""
+        """Runs `job` in one transaction; when this returns, it is on the disk, in the file that `path` names."""
         with _errors_told(self.path, writing=True):
             try:
-                db = self._open_writer()
-                with transaction(db):
-                    return job(db)
+                while True:
+                    db = self._open_writer()
+                    try:
+                        result = self._write_once(db, job)
+                    except Overwritten:
+                        self._close_writer()
+                        with alone(self.path):
+                            set_apart(self.path)
+                        continue
+                    if identity(self.path) == self._written_file:
+                        self._fold(db)
+                        return result
             except sqlite3.Error:
                 self._close_writer()
                 raise
+
+    def _write_once(self, db: sqlite3.Connection, job: Callable[[sqlite3.Connection], T]) -> T:
+        with transaction(db):
+            if is_folded(self.path):
+                [version] = db.execute("PRAGMA data_version").fetchone()
+                touched = (
+                    self._folded is not None and self._folded[0] == version and self._folded[1] != content(self.path)
+                )
+                if touched or not has_its_size(db, self.path):
+                    raise Overwritten
+            before = db.total_changes
+            result = job(db)
+            if db.total_changes != before:
+                count_write(db, self.path)
+            return result
+
+    def _fold(self, db: sqlite3.Connection) -> None:
+        """What was written is on the disk already; if this fails, the next write will say why."""
+        self._folded = None
+        try:
+            fold(db, WRITE_TIMEOUT)
+            if is_folded(self.path):
+                [version] = db.execute("PRAGMA data_version").fetchone()
+                self._folded = version, content(self.path)
+        except (OSError, sqlite3.Error):
+            self._close_writer()
 
     def _open_writer(self) -> sqlite3.Connection:
         # What is written to a file that has lost its name would be lost with it.
         if self._writer is not None and identity(self.path) != self._written_file:
             self._close_writer()
         if self._writer is None:
-            prepare(self.path)
-            self._written_file = identity(self.path)
-            self._writer = connect(self.path, timeout=WRITE_TIMEOUT)
+            self._folded = None
+            self._writer, self._written_file = open_file(self.path, timeout=WRITE_TIMEOUT)
             self._writer.execute("PRAGMA synchronous = FULL")
         return self._writer
 

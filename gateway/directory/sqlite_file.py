@@ -9,12 +9,24 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import secrets
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from gateway.directory.sandbox import DirectoryError
+from gateway.directory.sqlite_companions import (
+    STAMP,
+    Identity,
+    beside,
+    copy,
+    fits,
+    fold,
+    note_opened,
+    put_in_place,
+    set_apart,
+)
 from gateway.errors import UserError
 
 APPLICATION_ID = 0x67617465
@@ -43,23 +55,34 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # AUTOINCREMENT: a number never comes twice, whatever is deleted.
         "CREATE TABLE changes (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL)",
     ),
+    STAMP,
 )
 """Step n takes a file from version n to n + 1 (`PRAGMA user_version`). A step, once released, is never edited."""
 
 
-def prepare(path: Path) -> None:
-    """Makes the file if there is none, its folders too, and brings an older one up to this version.
+def open_file(path: Path, *, timeout: float) -> tuple[sqlite3.Connection, Identity]:
+    """A connection to the file, and which one it is. What lies beside it and is another one's is never mixed with it.
 
-    Raises UserError if it is another program's or of a newer version; OSError and sqlite3.Error otherwise.
+    Makes the file if there is none, its folders too, and brings an older one up to this version. Raises UserError if it
+    is another program's or of a newer version; OSError and sqlite3.Error otherwise.
     """
     _make_folder(path.absolute().parent)
-    with _alone(path.parent):
+    with alone(path):
         if not path.exists():
             # Made here and not by SQLite, because of the mode; SQLite gives the same to the files it keeps beside it.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        with closing(connect(path, timeout=WRITE_TIMEOUT)) as db:
+        if not fits(path):
+            set_apart(path)
+        db = connect(path, timeout=WRITE_TIMEOUT)
+        try:
             if _version(path, db) < len(MIGRATIONS):
                 _migrate(path, db)
+            _share(path, db)
+            db.execute(f"PRAGMA busy_timeout = {round(timeout * 1000)}")
+            return db, note_opened(path)
+        except BaseException:
+            db.close()
+            raise
 
 
 def inspect(path: Path) -> int | None:
@@ -71,7 +94,9 @@ def inspect(path: Path) -> int | None:
         if path.is_dir():
             raise UserError(f"{path}: is a folder, not a file")
         if path.exists():
-            with closing(connect(path, timeout=WRITE_TIMEOUT, mode="ro")) as db:
+            # What lies beside it and is another file's will be set aside when it is opened.
+            mode = "ro" if fits(path) else "ro&immutable=1"
+            with closing(connect(path, timeout=WRITE_TIMEOUT, mode=mode)) as db:
                 if not _version(path, db):
                     return 0
                 count: int = db.execute("SELECT count(*) FROM sandboxes").fetchone()[0]
@@ -82,6 +107,69 @@ def inspect(path: Path) -> int | None:
     if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
         raise UserError(f"{path}: cannot be made: {folder} is no folder that this user may write to")
     return None
+
+
+def backup(path: Path, target: Path) -> int:
+    """Makes `target` of all that is in `path` now, whoever writes to it; returns the number of records.
+
+    An older backup is replaced, and nothing else. Raises UserError with one sentence.
+    """
+    _must_differ(path, target)
+    inspect(target)
+    _bring_up(path)  # with nothing of another file beside it
+    return _take(path, target)
+
+
+def restore(path: Path, source: Path) -> int:
+    """Puts what is in `source` in the place of `path`, which may be damaged, or open; returns the number of records.
+
+    `source` stays as it is. Raises UserError with one sentence; then `path` is as it was.
+    """
+    _must_differ(path, source)
+    if not source.exists():
+        raise UserError(f"{source}: there is no such file")
+    if inspect(source) is None or not _is_registry(source):
+        raise UserError(f"{source}: is empty, and no backup of a registry")
+    count = _take(source, path)
+    _bring_up(path)  # before anybody needs it
+    return count
+
+
+def _must_differ(path: Path, other: Path) -> None:
+    if path.absolute() == other.absolute() or (path.exists() and other.exists() and path.samefile(other)):
+        raise UserError(f"{other}: is the registry itself")
+
+
+def _is_registry(path: Path) -> bool:
+    with closing(connect(path, timeout=WRITE_TIMEOUT, mode="ro")) as db:
+        return _version(path, db) > 0
+
+
+def _bring_up(path: Path) -> None:
+    try:
+        open_file(path, timeout=WRITE_TIMEOUT)[0].close()
+    except (OSError, sqlite3.Error) as error:
+        raise UserError(told(path, error)) from None
+
+
+def _take(source: Path, target: Path) -> int:
+    new = beside(target, f".{secrets.token_hex(8)}.new")
+    try:
+        _make_folder(target.absolute().parent)
+        copy(source, new, alone=not beside(source, "-wal").exists())
+        with closing(connect(new, timeout=WRITE_TIMEOUT, mode="ro&immutable=1")) as db:
+            [damage] = db.execute("PRAGMA integrity_check(1)").fetchone()
+            if damage != "ok":
+                raise UserError(f"{source}: is damaged: {' '.join(damage.split())}")
+            count: int = db.execute("SELECT count(*) FROM sandboxes").fetchone()[0]
+        with alone(target):
+            put_in_place(new, target)
+    except (OSError, sqlite3.Error) as error:
+        ours = isinstance(error, OSError) or is_full(target, error)
+        raise UserError(told(target if ours else source, error)) from None
+    finally:
+        new.unlink(missing_ok=True)
+    return count
 
 
 def connect(path: Path, *, timeout: float, mode: str = "rw") -> sqlite3.Connection:
@@ -100,15 +188,6 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
     except BaseException:
         db.rollback()
         raise
-
-
-def identity(path: Path) -> tuple[int, int] | None:
-    """Which file it is that `path` names (device, inode); None: none. A restored backup is another one."""
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def told(path: Path, error: OSError | sqlite3.Error) -> str:
@@ -159,10 +238,16 @@ def _version(path: Path, db: sqlite3.Connection) -> int:
     return version
 
 
-def _migrate(path: Path, db: sqlite3.Connection) -> None:
+def _share(path: Path, db: sqlite3.Connection) -> None:
+    """WAL, which a backup need not have; and the memory that processes share is there after that."""
     [mode] = db.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise DirectoryError(f"{path}: its file system cannot share memory between processes: use a local disk")
+    db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+
+
+def _migrate(path: Path, db: sqlite3.Connection) -> None:
+    _share(path, db)
     db.execute("PRAGMA synchronous = FULL")
     with transaction(db):
         # Read once more: what is known from before the transaction may be somebody else's past.
@@ -170,6 +255,7 @@ def _migrate(path: Path, db: sqlite3.Connection) -> None:
             for statement in step:
                 db.execute(statement)
         db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+    fold(db, WRITE_TIMEOUT)
 
 
 def _make_folder(folder: Path) -> None:
@@ -178,12 +264,12 @@ def _make_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keeps other gateways out: SQLite's own lock does not cover the change to WAL, which fails if two try it.
+def alone(path: Path) -> Iterator[None]:
+    """Keeps other gateways from opening `path`: SQLite's own lock does not cover what is done to it then.
 
     Taken on the folder, because closing any descriptor of the file itself would drop SQLite's locks on it.
     """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

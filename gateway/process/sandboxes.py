@@ -10,6 +10,7 @@ import asyncio
 import http.client
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Protocol, TypeVar
 from urllib.parse import urlencode, urlsplit
 
@@ -18,7 +19,7 @@ import msgspec
 from gateway.admin.records import Record, as_record, entity_tag, read_registration
 from gateway.admin.refusal import Refusal
 from gateway.config import Settings
-from gateway.directory import backends
+from gateway.directory import backends, sqlite_file
 from gateway.directory.sandbox import Conflict, Directory, DirectoryError, Registry, Sandbox, TableDirectory
 from gateway.errors import UserError
 from gateway.process.explain import configured_listeners
@@ -83,19 +84,19 @@ class Local:
         )
 
     def get(self, sandbox_id: str) -> Record:
-        self._must_exist()
+        self._look()
         sandbox = self._run(lambda directory: directory.fetch(sandbox_id))
         if sandbox is None:
             raise UserError(f"there is no sandbox {sandbox_id}")
         return self._record(sandbox)
 
     def remove(self, sandbox_id: str) -> None:
-        self._must_exist()
+        self._look()
         if not self._run(lambda directory: self._registry(directory).remove(sandbox_id)):
             raise UserError(f"there is no sandbox {sandbox_id}")
 
     def page(self, after: str, limit: int) -> list[Record]:
-        self._must_exist()
+        self._look()
         return [self._record(sandbox) for sandbox in self._run(lambda directory: self._page(directory, after, limit))]
 
     async def _page(self, directory: Directory, after: str, limit: int) -> list[Sandbox]:
@@ -104,14 +105,9 @@ class Local:
             return [directory.table[name] for name in names]
         return await self._registry(directory).page(after, limit)
 
-    def _must_exist(self) -> None:
-        # Only a record makes a database: looking for one in the wrong folder must not leave an empty one behind.
-        settings = self._settings.directory
-        if settings.backend == "sqlite" and not settings.path.exists():
-            raise UserError(
-                f"{settings.path}: there is no such file yet (relative paths start at the working directory); "
-                "the first record makes it"
-            )
+    def _look(self) -> None:
+        if self._settings.directory.backend == "sqlite":
+            _must_exist(self._settings.directory.path)
 
     def _registry(self, directory: Directory) -> Registry:
         settings = self._settings.directory
@@ -137,6 +133,36 @@ class Local:
 
     def _record(self, sandbox: Sandbox) -> Record:
         return as_record(sandbox, self._settings)
+
+
+def _must_exist(path: Path) -> None:
+    # Only a record makes a database: looking for one in the wrong folder must not leave an empty one behind.
+    if not path.exists():
+        raise UserError(
+            f"{path}: there is no such file yet (relative paths start at the working directory); "
+            "the first record makes it"
+        )
+
+
+def backup(settings: Settings, file: Path) -> int:
+    """Copies the registry to `file`; returns the number of records. Raises UserError with one sentence."""
+    path = _embedded(settings)
+    _must_exist(path)
+    return sqlite_file.backup(path, file)
+
+
+def restore(settings: Settings, file: Path) -> int:
+    """Puts the backup `file` in the place of the registry, whatever state that is in; as `backup`."""
+    return sqlite_file.restore(_embedded(settings), file)
+
+
+def _embedded(settings: Settings) -> Path:
+    if settings.directory.backend != "sqlite":
+        raise UserError(
+            f"the {settings.directory.backend} backend has its own means: only the embedded registry "
+            '(directory.backend = "sqlite") is backed up and restored here'
+        )
+    return settings.directory.path
 
 
 # --- the admin API ------------------------------------------------------------------------------------------------
@@ -239,6 +265,14 @@ def print_removed(sandbox_id: str, *, as_json: bool) -> None:
         print_json(msgspec.json.encode({"removed": sandbox_id}))
     else:
         print(f"removed {sandbox_id}")
+
+
+def print_copied(verb: str, file: Path, count: int, *, as_json: bool) -> None:
+    """What `backup` and `restore` have to say when they have worked; `verb` is "saved to" or "restored from"."""
+    if as_json or not sys.stdout.isatty():
+        print_json(msgspec.json.encode({verb.split()[0]: str(file), "sandboxes": count}))
+    else:
+        print(f"{count} sandboxes {verb} {file}")
 
 
 def table(records: Sequence[Record]) -> str:

@@ -71,6 +71,7 @@ PRINTING: dict[str, tuple[str, ...]] = {
     "add": ("sandboxes", "add", "demo", "::1", "--config", "{folder}/gateway.toml"),
     "list": ("sandboxes", "list", "--config", "{folder}/gateway.toml"),
     "show": ("sandboxes", "show", "demo", "--config", "{folder}/gateway.toml"),
+    "backup": ("sandboxes", "backup", "{folder}/backup", "--config", "{folder}/gateway.toml"),
     "explain": ("explain", "https://1-demo.sandbox.localhost/", "--config", "{folder}/gateway.toml"),
     "explain in JSON": ("explain", "https://1-demo.sandbox.localhost/", "--json", "--config", "{folder}/gateway.toml"),
 }
@@ -215,6 +216,7 @@ sys.stdout.flush()
         ("sandboxes", "list", "--after", b"a\xff"),
         ("sandboxes", "list", "--limit", b"1\xff"),
         ("sandboxes", "show", b"a\xff"),
+        ("sandboxes", "backup", b"a\xff", "--config", "x"),
         ("sandboxes", "remove", b"a\xff", "--config", "x"),
     ],
 )

@@ -212,6 +212,31 @@ def on_a_terminal(*arguments: str) -> list[str]:
     return printed.decode().splitlines()
 
 
+def test_a_backup_is_made_and_restored(config: tuple[str, str], serve: Registering, tmp_path: Path) -> None:
+    [kept] = records("add", "kept", "::1", *config)
+    backup = str(tmp_path / "backup")
+    assert records("backup", backup, *config) == [{"saved": backup, "sandboxes": 1}]
+    records("add", "later", "::1", *config)
+    records("remove", "kept", *config)
+    assert on_a_terminal("restore", backup, *config) == [f"1 sandboxes restored from {backup}"]
+    assert records("list", *config) == [kept]
+    assert on_a_terminal("backup", backup, *config) == [f"1 sandboxes saved to {backup}"]
+    serve.database.write_bytes(b"no database " * 1000)
+    assert "not an SQLite database" in refused("list", *config)
+    assert "not an SQLite database" in refused("backup", backup, *config)
+    assert records("restore", backup, *config) == [{"restored": backup, "sandboxes": 1}]
+    assert records("list", *config) == [kept]
+    assert refused("restore", str(tmp_path / "absent"), *config).endswith("absent: there is no such file")
+
+
+def test_there_is_nothing_to_back_up(config: tuple[str, str], serve: Registering, tmp_path: Path) -> None:
+    assert "there is no such file yet" in refused("backup", str(tmp_path / "backup"), *config)
+    gateway = ServeProcess({"box": "::1"}, directory=tmp_path)
+    file = ("--config", gateway.command[gateway.command.index("--config") + 1])
+    for verb in ("backup", "restore"):
+        assert "the file backend has its own means" in refused(verb, str(tmp_path / "backup"), *file)
+
+
 # --- beside `gateway serve` -------------------------------------------------------------------------------------------
 
 
@@ -231,6 +256,26 @@ def test_a_running_gateway_serves_what_is_registered(
             poll(lambda: status() == 200, "the workers have heard of the record", 5)
             assert records("remove", "demo", *where) == [{"removed": "demo"}]
             poll(lambda: status() == 404, "the workers have heard of its end", 5)
+
+
+def test_a_backup_restored_under_a_running_gateway_is_served(
+    serve: Registering, config: tuple[str, str], flask_app: AppProcess, tmp_path: Path
+) -> None:
+    with serve:
+
+        def status(name: str) -> int:
+            return curl(serve.url(flask_app.port, name), serve.ca).status
+
+        records("add", "kept", "::1", *serve.admin)
+        records("backup", str(tmp_path / "backup"), *config)
+        records("remove", "kept", *serve.admin)
+        records("add", "later", "::1", *serve.admin)
+        poll(lambda: (status("kept"), status("later")) == (404, 200), "as it was before", 5)
+        records("restore", str(tmp_path / "backup"), *config)
+        poll(lambda: (status("kept"), status("later")) == (200, 404), "as it was then", 10)
+        records("add", "new", "::1", *serve.admin)
+        assert ids(records("list", *config)) == ["kept", "new"]
+        poll(lambda: status("new") == 200, "the workers have heard of what came after", 5)
 
 
 def test_the_api_refuses_in_its_own_words(serve: Registering) -> None:

@@ -23,7 +23,7 @@ from gateway.directory.availability import Availability
 from gateway.directory.known import Known
 from gateway.directory.sandbox import Conflict, DirectoryError, RecordError, Sandbox, Witness
 from gateway.directory.sqlite import SqliteRegistry
-from gateway.directory.sqlite_file import MIGRATIONS, inspect, prepare
+from gateway.directory.sqlite_file import MIGRATIONS, inspect, open_file
 from gateway.errors import UserError
 from gateway.tasks import Tasks
 from tests.support.components import require
@@ -58,6 +58,10 @@ Make = Callable[[], SqliteRegistry]
 
 def sandbox(name: str, address: str = "fd00::5") -> Sandbox:
     return Sandbox(name, IPv6Address(address), "")
+
+
+def prepare(path: Path) -> None:
+    open_file(path, timeout=1.0)[0].close()
 
 
 def sql(path: Path, statement: str) -> list[tuple[object, ...]]:
@@ -186,8 +190,10 @@ def test_a_file_that_cannot_be_made_is_told_before_it_is_needed(tmp_path: Path) 
 
 
 async def test_two_processes_may_make_the_file_at_once(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from gateway.directory.sqlite_file import prepare\n"
-    code += "sys.stdin.readline()\nfor n in range(20): prepare(Path(sys.argv[1]) / str(n) / 'sandboxes.db')"
+    code = "import sys; from pathlib import Path; from gateway.directory.sqlite_file import open_file\n"
+    code += (
+        "sys.stdin.readline()\nfor n in range(20): open_file(Path(sys.argv[1]) / str(n) / 'sandboxes.db', timeout=5)"
+    )
     with ExitStack() as stack:
         children = [stack.enter_context(child(code, str(tmp_path))) for _ in range(3)]
         for each in children:
