@@ -201,7 +201,7 @@ def _read(path: Path, registry: str) -> _Snapshot:
         raise Refused("is damaged")
     try:
         snapshot = msgspec.msgpack.decode(content, type=_Snapshot)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, ValueError):  # ValueError: of octets that are not UTF-8
         raise Refused("is not of this version of the gateway") from None
     if snapshot.registry != registry:
         raise Refused(f"is about another registry ({snapshot.registry})")

@@ -130,6 +130,11 @@ def _folder(path: Path) -> None:
     path.mkdir()
 
 
+def signed(content: bytes) -> Callable[[Path], None]:
+    """Whole by its checksum, whatever it says."""
+    return spoilt(lambda octets: MAGIC + snapshot.hashlib.sha256(content).digest() + content)
+
+
 UNBELIEVABLE: dict[str, Callable[[Path], None]] = {
     "empty": spoilt(lambda octets: b""),
     "one octet": spoilt(lambda octets: octets[:1]),
@@ -140,7 +145,9 @@ UNBELIEVABLE: dict[str, Callable[[Path], None]] = {
     "zeros": spoilt(lambda octets: bytes(len(octets))),
     "another program's": spoilt(lambda octets: b"SQLite format 3\0" + octets),
     "a later version": spoilt(lambda octets: octets.replace(MAGIC, b"gateway known sandboxes 3\n")),
-    "well signed nonsense": spoilt(lambda octets: MAGIC + snapshot.hashlib.sha256(b"\xc1").digest() + b"\xc1"),
+    "well signed nonsense": signed(b"\xc1"),
+    "no UTF-8": signed(b"\x96\xa2\xff\xfe\xa0\x00\x00\xa0\x90"),
+    "no UTF-8 in the bookmark": signed(b"\x96\xa0\xa0\x00\x00\xa1\xff\x90"),
     "open to the group": lambda path: path.chmod(0o640),
     "writable by all": lambda path: path.chmod(0o602),
     "a link": _link,
@@ -182,6 +189,17 @@ def test_no_file_is_nothing_to_speak_of(path: Path, caplog: pytest.LogCaptureFix
     assert not caplog.records
 
 
+def test_a_record_that_is_none_is_passed_over(known: Known, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known.note(sandbox("other"), known.now())
+    octets = {"abc": b"\x96\xa3ab\xff\xc4\x00\xa0\xc4\x00\xa0\xc0"}  # an id that is no UTF-8
+    encode = snapshot.encode
+    monkeypatch.setattr(snapshot, "encode", lambda sandbox: octets.get(sandbox.id) or encode(sandbox))
+    save(path, REGISTRY, known, MAX_AGE)
+    again = loaded(path)
+    assert again.find("abc") is None
+    assert again.find("other") is not None
+
+
 # --- when it is written -------------------------------------------------------------------------------------------
 
 
@@ -216,6 +234,27 @@ def test_it_is_written_when_there_is_something_new_and_at_once_when_something_is
     known.note(sandbox("last"), known.now())
     keeper.look(last=True)
     assert loaded(path).find("last") is not None
+
+
+def test_it_is_on_the_disk_before_it_has_its_name(known: Known, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a loss of power may leave the name, and nothing in the file."""
+    steps: list[tuple[str, int]] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def synced(descriptor: int) -> None:
+        fsync(descriptor)
+        status = os.fstat(descriptor)
+        assert status.st_size > len(MAGIC), "with all that is in it"
+        steps.append(("synced", status.st_ino))
+
+    def replaced(new: Path, target: Path) -> Path:
+        steps.append(("renamed", new.stat().st_ino))
+        return replace(new, target)
+
+    monkeypatch.setattr(snapshot.os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", replaced)
+    save(path, REGISTRY, known, MAX_AGE)
+    assert steps == [("synced", path.stat().st_ino), ("renamed", path.stat().st_ino)]
 
 
 @contextmanager
