@@ -45,6 +45,14 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """None: the gateway serves no domain."""
 
 
+class BrokenRecord(msgspec.Struct, frozen=True):
+    """What is listed in the place of a sandbox whose record nobody can read."""
+
+    id: str
+    broken: str
+    """What is wrong with it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Registration:
     """What is to be stored. The sandbox's generation is empty: it is the registry's to give."""

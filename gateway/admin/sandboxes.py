@@ -15,7 +15,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TypeGuard
@@ -32,6 +32,7 @@ from gateway.admin.rate import Bucket
 from gateway.admin.records import (
     ANY,
     NOT_AN_ID,
+    BrokenRecord,
     Record,
     as_record,
     entity_tag,
@@ -40,7 +41,17 @@ from gateway.admin.records import (
     url_template,
 )
 from gateway.admin.refusal import RETRY_AFTER, FieldError, Handler, Refusal, invalid, refusing
-from gateway.directory.sandbox import Conflict, Directory, Expected, Presence, Registry, Sandbox, TableDirectory
+from gateway.directory.sandbox import (
+    Broken,
+    Conflict,
+    Directory,
+    Expected,
+    Presence,
+    RecordError,
+    Registry,
+    Sandbox,
+    TableDirectory,
+)
 from gateway.errors import GatewayError
 from gateway.explain.engine import Context
 from gateway.hostname import is_sandbox_id
@@ -58,11 +69,12 @@ OPENAPI = Path(__file__).with_name("openapi.json").read_bytes()
 log = logging.getLogger("gateway.admin")
 
 
-class Page(msgspec.Struct, frozen=True):
-    """`next` is what to ask for as `after`; None: that was all."""
+class Page(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`next` is what to ask for as `after`; None: that was all. Both lists are in the order of the ids."""
 
     sandboxes: list[Record]
     next: str | None
+    broken: list[BrokenRecord] = msgspec.field(default_factory=list)
 
 
 class Sandboxes:
@@ -109,7 +121,7 @@ class Sandboxes:
         sandbox_id = request.match_info["id"]
         asked = read_registration(sandbox_id, await request.read(), self._context.policy)
         async with self._lock(sandbox_id):
-            before = await store.fetch(sandbox_id)
+            before = await _before(store, sandbox_id)
             try:
                 expected = _expected(request, before)
                 stored = await store.put(asked.sandbox, expected=expected, lifetime=asked.lifetime)
@@ -117,7 +129,7 @@ class Sandboxes:
                 raise _mismatch(sandbox_id, conflict.current) from None
         # Where a condition was met, it says more than what was there before the write.
         created = expected is Presence.ABSENT or (expected is None and before is None)
-        if created or before is None or _said(stored) != _said(before):
+        if created or not isinstance(before, Sandbox) or _said(stored) != _said(before):
             _audit(request, "created" if created else "replaced", stored)
         if created:
             return self._answer(stored, 201, {"Location": f"/v1/sandboxes/{sandbox_id}"})
@@ -132,14 +144,19 @@ class Sandboxes:
         store = self._registry(request)
         sandbox_id = request.match_info["id"]
         async with self._lock(sandbox_id):
-            before = await self._fetch(request)
+            before = await _before(store, sandbox_id) if is_sandbox_id(sandbox_id) else None
+            if before is None:
+                raise _not_found(sandbox_id)
             try:
                 removed = await store.remove(sandbox_id, expected=_expected(request, before))
             except Conflict as conflict:
                 raise _mismatch(sandbox_id, conflict.current) from None
         if not removed:
             raise _not_found(sandbox_id)  # somebody else was faster
-        _audit(request, "removed", before)
+        if isinstance(before, Sandbox):
+            _audit(request, "removed", before)
+        else:
+            log.info("%s removed sandbox %s, whose record was broken", request.remote or "somebody", sandbox_id)
         return web.Response(status=204, headers=NO_STORE)
 
     # --- others ----------------------------------------------------------------------------------------------------
@@ -148,10 +165,11 @@ class Sandboxes:
         """A page of records, by id."""
         after, limit = _read_page(request)
         found = await self._page(after, limit + 1)  # one more, to know whether there is another page
-        sandboxes = found[:limit]
+        records = found[:limit]
         page = Page(
-            [as_record(sandbox, self._context.settings) for sandbox in sandboxes],
-            sandboxes[-1].id if len(found) > limit else None,
+            [as_record(record, self._context.settings) for record in records if isinstance(record, Sandbox)],
+            records[-1].id if len(found) > limit else None,
+            [BrokenRecord(record.id, record.why) for record in records if isinstance(record, Broken)],
         )
         return web.Response(body=msgspec.json.encode(page), content_type="application/json", headers=NO_STORE)
 
@@ -203,7 +221,7 @@ class Sandboxes:
             raise _not_found(sandbox_id)
         return sandbox
 
-    async def _page(self, after: str, limit: int) -> list[Sandbox]:
+    async def _page(self, after: str, limit: int) -> Sequence[Sandbox | Broken]:
         directory = self._context.directory
         if _is_registry(directory):
             return await directory.page(after, limit)
@@ -229,7 +247,15 @@ def _is_registry(directory: Directory) -> TypeGuard[Registry]:
     return all(hasattr(directory, verb) for verb in ("put", "remove", "page"))
 
 
-def _expected(request: web.Request, before: Sandbox | None) -> Expected:
+async def _before(store: Registry, sandbox_id: str) -> Sandbox | Broken | None:
+    """What is to be replaced or removed. That nobody can read it is one more reason to."""
+    try:
+        return await store.fetch(sandbox_id)
+    except RecordError as error:
+        return Broken(sandbox_id, str(error))
+
+
+def _expected(request: web.Request, before: Sandbox | Broken | None) -> Expected:
     """What If-Match and If-None-Match ask to be in force when the write happens; `before` was a moment ago.
 
     Raises Conflict if they ask for what cannot be.
@@ -238,7 +264,7 @@ def _expected(request: web.Request, before: Sandbox | None) -> Expected:
     if absent and absent != ["*"]:
         raise Refusal(400, "the only If-None-Match understood here is *: write only if there is no such record")
     wanted = read_if_match(request.headers.getall("If-Match", []))
-    current = None if before is None else before.generation
+    current = before.generation if isinstance(before, Sandbox) else None if before is None else ""
     if wanted is None:
         return Presence.ABSENT if absent else None
     if absent:
@@ -253,6 +279,8 @@ def _expected(request: web.Request, before: Sandbox | None) -> Expected:
 def _mismatch(sandbox_id: str, current: str | None) -> Refusal:
     if current is None:
         return Refusal(412, f"there is no sandbox {sandbox_id}")
+    if not current:
+        return Refusal(412, f"the record of sandbox {sandbox_id} is broken, and has no generation")
     detail = f"there is a sandbox {sandbox_id}, and its generation is {current}"
     return Refusal(412, detail, headers={"ETag": entity_tag(current)})
 

@@ -61,6 +61,10 @@ class MemoryRegistry(TableDirectory):
         """As `Registry.obstacle`."""
         return ""
 
+    async def tend(self) -> float:
+        """As `Registry.tend`: a lifetime ends by its timer."""
+        return 3600.0
+
     async def watch(self, changed: Callable[[Iterable[str]], None], witness: Witness | None = None) -> None:
         """Runs until cancelled; a change is told before the write that made it returns."""
         self._watchers.append(changed)

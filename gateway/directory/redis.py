@@ -16,7 +16,6 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -26,19 +25,21 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as BrokenConnection
 from redis.exceptions import MasterDownError, NoScriptError, OutOfMemoryError, RedisError, ResponseError
 
-from gateway.config.values import parse_host_mask, quote
 from gateway.directory.availability import Availability
 from gateway.directory.redis_scripts import (
     CHANGES,
     FETCH,
+    MAX_ID,
     NEWS,
     PAGE,
     PUT,
     RECORD,
     REMOVE,
+    TEND,
     Script,
 )
 from gateway.directory.sandbox import (
+    Broken,
     Conflict,
     DirectoryError,
     Expected,
@@ -48,6 +49,7 @@ from gateway.directory.sandbox import (
     Witness,
     WriteError,
 )
+from gateway.directory.stored import read_sandbox
 from gateway.errors import UserError
 from gateway.hostname import is_sandbox_id
 
@@ -63,6 +65,10 @@ RETRY_INTERVAL = 0.25
 """Seconds between two attempts to hear of changes while Redis is away."""
 BATCH = 500
 """Changes taken at a time, so that no number of them holds up the event loop, or Redis."""
+STEP = 200
+"""Ids looked at in one script: half a millisecond in which Redis answers nobody else."""
+TEND_PAUSE, TEND_PAUSE_IF_ANY = 1.0, 0.02
+"""Seconds between two steps through the index, and after a step that found ids of records that have ended."""
 
 log = logging.getLogger("gateway.directory")
 
@@ -95,6 +101,7 @@ class RedisRegistry:
         self.where = _where(self._options)
         self._redis: Redis | None = None
         self._listening: Redis | None = None  # for questions that stay open
+        self._tended = "0"  # how far in the index
         self._odd = False  # whether it was said that the stream has entries that name no sandbox
         self._position: str | None = None  # the last change that was reported, or made before anything was fetched
 
@@ -106,13 +113,13 @@ class RedisRegistry:
     async def fetch(self, sandbox_id: str) -> Sandbox | None:
         """As `Directory.fetch`. A hash without an `address` is no record."""
         await self._begin()
-        try:
-            row = await self._run(FETCH, sandbox_id)
-        except DirectoryError as error:
-            if _answered(error) and "WRONGTYPE" in str(error):  # somebody has put something else under its key
-                raise RecordError(str(error)) from error
-            raise
-        return None if row is None else self._sandbox(row)
+        row = await self._run(FETCH, sandbox_id)
+        if row is None:
+            return None
+        record = self._record(row)
+        if isinstance(record, Broken):
+            raise RecordError(f"{self.where}: {record.why}")
+        return record
 
     async def put(self, sandbox: Sandbox, *, expected: Expected = None, lifetime: float | None = None) -> Sandbox:
         """As `Registry.put`. A write whose answer was lost is not repeated: the caller knows what it wants now."""
@@ -126,14 +133,14 @@ class RedisRegistry:
             "" if lifetime is None else str(math.ceil(lifetime * 1000)),
         )
         if outcome == "conflict":
-            raise Conflict(generation or None)
+            raise Conflict(generation)
         return replace(sandbox, generation=generation, lifetime=lifetime)
 
     async def remove(self, sandbox_id: str, *, expected: Expected = None) -> bool:
         """As `Registry.remove`."""
         outcome, generation = await self._write(REMOVE, sandbox_id, _expectation(expected))
         if outcome == "conflict":
-            raise Conflict(generation or None)
+            raise Conflict(generation)
         return bool(outcome == "removed")
 
     async def obstacle(self) -> str:
@@ -146,29 +153,32 @@ class RedisRegistry:
             raise
         return f"{self.where}: is a replica of {role[1]}:{role[2]}, which takes no writes" if role[0] == "slave" else ""
 
-    async def page(self, after: str, limit: int) -> list[Sandbox]:
-        """As `Registry.page`."""
-        return [self._sandbox(row) for row in await self._run(PAGE, after, str(limit))]
+    async def page(self, after: str, limit: int) -> list[Sandbox | Broken]:
+        """As `Registry.page`. Redis looks at few ids at a time, however many of them have no record any more."""
+        found: dict[str, Sandbox | Broken] = {}
+        bound = f"({after}" if after else "-"
+        while bound and len(found) < limit:
+            ids, rows = await self._run(PAGE, bound, str(STEP))
+            # Until `tend` has come by, one that was listed with a score stands behind those without.
+            found.update((row[0], self._record(row)) for row in rows if row[0] > after and is_sandbox_id(row[0]))
+            bound = _bound_after(max(map(_octets, ids))) if len(ids) == STEP else ""
+        return [found[name] for name in sorted(found)][:limit]
 
-    def _sandbox(self, row: list[Any]) -> Sandbox:
-        """The record that Lua's `record` returned. Others write here too, so nothing in it is taken for granted."""
-        name, address, generation, ipv4, host, left = row
-        field, value = "address", address
+    def _record(self, row: list[Any]) -> Sandbox | Broken:
+        """What Lua's `record` returned."""
+        name, *values = row
+        if len(values) == 1:
+            return Broken(name, f"{RECORD}{name} {values[0]}")
+        address, generation, ipv4, host, left = values
         try:
-            ipv6 = IPv6Address(address)
-            if ipv6.scope_id is not None:
-                raise ValueError("zone")
-            field, value = "generation", generation
-            generation.encode()  # octets that are no UTF-8 are kept as surrogates (`_pool`), and refused here
-            sandbox = Sandbox(name, ipv6, generation)
-            field, value = "ipv4", ipv4
-            sandbox.ipv4 = IPv4Address(ipv4) if ipv4 else None
-            field, value = "host", host
-            sandbox.host = parse_host_mask(host) if host else ""
-        except ValueError:
-            raise RecordError(f"{self.where}: {RECORD}{name} has the {field} {quote(value)}, which is none") from None
-        sandbox.lifetime = left / 1000 if left >= 0 else None
-        return sandbox
+            return read_sandbox(name, address, generation, ipv4, host, left / 1000 if left >= 0 else None)
+        except ValueError as error:
+            return Broken(name, f"{RECORD}{name} {error}")
+
+    async def tend(self) -> float:
+        """As `Registry.tend`: Redis deletes records itself, and their ids stay in the index."""
+        self._tended, gone = await self._write(TEND, self._tended, str(STEP))
+        return TEND_PAUSE_IF_ANY if gone else TEND_PAUSE
 
     # --- changes -------------------------------------------------------------------------------------------------
 
@@ -348,6 +358,20 @@ def _answered(error: DirectoryError) -> bool:
 
 
 _PRESENCE = {None: "", Presence.ABSENT: "-", Presence.PRESENT: "*"}
+
+
+def _octets(text: str) -> bytes:
+    """What Redis sent, and orders by."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _bound_after(last: bytes) -> str:
+    """Where ZRANGEBYLEX goes on after `last`, or after all that begin as it does, if it was cut; "": nowhere."""
+    bound = b"(" + last
+    if len(last) > MAX_ID:
+        left = last.rstrip(b"\xff")
+        bound = b"[" + left[:-1] + bytes([left[-1] + 1]) if left else b""
+    return bound.decode("utf-8", "surrogateescape")
 
 
 def _expectation(expected: Expected) -> str:

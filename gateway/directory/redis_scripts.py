@@ -7,7 +7,12 @@
 
 A script is one step for everybody, so neither generations nor `If-Match` need a lock. The scripts compute the names of
 keys, which Redis Cluster does not allow. A record is returned as the list [id, address, generation, ipv4, host,
-milliseconds left], texts but for the last; what it has not is "", and -1 the time left of one that stays.
+milliseconds left], texts but for the last; what it has not is "", and -1 the time left of one that stays. One that
+nobody can read is the list [id, what is wrong with it].
+
+Redis does nothing else while a script runs, for any gateway, so each has an end that does not depend on how much there
+is: a step of `tend` or of a page looks at so many ids and no more. Others may write to the keys, so nothing about them
+is taken for granted.
 """
 
 from __future__ import annotations
@@ -23,6 +28,8 @@ START = "0-0"
 """Before the first entry of a stream."""
 MAX_ID = 57
 """Octets of a sandbox id; what is longer is none, and stays in Redis."""
+MAX_FIELD = 1024
+"""Octets of a field of a record; what is longer is no such field, and stays in Redis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,31 +48,46 @@ def _script(*parts: str) -> Script:
 _COMMON = f"""
 local RECORD, INDEX, GENERATION, CHANGES = '{RECORD}', '{INDEX}', '{GENERATION}', '{CHANGES}'
 
+local function kind_of(key) return redis.call('TYPE', key).ok end
+
 local function record(id)
-  local found = redis.call('HMGET', RECORD .. id, 'address', 'generation', 'ipv4', 'host')
+  local key = RECORD .. id
+  local kind = kind_of(key)
+  if kind ~= 'none' and kind ~= 'hash' then return {{id, 'is no hash but a ' .. kind}} end
+  local found = redis.call('HMGET', key, 'address', 'generation', 'ipv4', 'host')
   if not found[1] then return nil end
+  for _, value in ipairs({{found[1], found[2] or '', found[3] or '', found[4] or ''}}) do
+    if #value > {MAX_FIELD} then return {{id, 'has a field of ' .. #value .. ' octets'}} end
+  end
   local generation = found[2]
   if not generation or generation == '' then generation = found[1] end
-  return {{id, found[1], generation, found[3] or '', found[4] or '', redis.call('PTTL', RECORD .. id)}}
-end
-
-local function announce(id)
-  redis.call('XADD', CHANGES, 'MAXLEN', '~', {KEPT_CHANGES}, '*', 'id', id)
+  return {{id, found[1], generation, found[3] or '', found[4] or '', redis.call('PTTL', key)}}
 end
 """
 
 # The beginning of each script that writes. ARGV: id, then what must be in force: "=" and a generation, "*" any record,
-# "-" no record, "" any or none. If it is not, returns ["conflict", the generation in force, "" for no record].
-_EXPECTED = """
+# "-" no record, "" any or none. If it is not, returns ["conflict", the generation in force, "" if the record is broken,
+# nil for no record]. Nothing is written before everything that can be refused has been: Redis undoes no script.
+_WRITING = f"""
+local function announce(id)
+  redis.call('XADD', CHANGES, 'MAXLEN', '~', {KEPT_CHANGES}, '*', 'id', id)
+end
+
+for key, kind in pairs({{[INDEX] = 'zset', [CHANGES] = 'stream'}}) do
+  local found = kind_of(key)
+  if found ~= 'none' and found ~= kind then
+    return redis.error_reply('WRONGTYPE ' .. key .. ' is no ' .. kind .. ' but a ' .. found)
+  end
+end
 local id, expected, before = ARGV[1], ARGV[2], record(ARGV[1])
 local met = expected == ''
 if before then
-  met = met or expected == '*' or expected == '=' .. before[3]
+  met = met or expected == '*' or expected == '=' .. (before[3] or '')
 else
   met = met or expected == '-'
 end
 if not met then
-  return {'conflict', before and before[3] or ''}
+  return {{'conflict', before and (before[3] or '') or false}}
 end
 """
 
@@ -74,24 +96,25 @@ FETCH = _script(_COMMON, "return record(ARGV[1])")
 
 # ARGV: id, expectation, address, ipv4, host, lifetime in milliseconds or nothing. Returns ["stored", generation].
 # A generation is the time in microseconds, or one more than the last: it repeats neither when Redis has lost its data
-# nor after a failover to a replica that had not heard of the last ones.
+# nor after a failover to a replica that had not heard of the last ones. One that may be no text is not kept.
 PUT = _script(
     _COMMON,
-    _EXPECTED,
+    _WRITING,
     """
 local address, ipv4, host, lifetime = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local generation = before and before[3]
-if not before or before[2] ~= address then
-  local now, last = redis.call('TIME'), tonumber(redis.call('GET', GENERATION) or '0')
-  generation = string.format('%.0f', math.max(last + 1, now[1] * 1000000 + now[2]))
-  redis.call('SET', GENERATION, generation)
+local generation, anew = before and before[3], not before or before[2] ~= address or before[3]:find('[\\128-\\255]')
+if anew then
+  local now, last = redis.call('TIME'), kind_of(GENERATION) == 'string' and tonumber(redis.call('GET', GENERATION)) or 0
+  if not (last > 0 and last < 2^53) then last = 0 end  -- somebody else's, and no number to count on from
+  generation = string.format('%.0f', math.max(math.floor(last) + 1, now[1] * 1000000 + now[2]))
 end
-redis.call('DEL', RECORD .. id)
+local sooner = not anew and lifetime ~= '' and (before[6] < 0 or tonumber(lifetime) < before[6])
+if anew or before[4] ~= ipv4 or before[5] ~= host or sooner then announce(id) end
+if anew then redis.call('SET', GENERATION, generation) end
+redis.call('UNLINK', RECORD .. id)
 redis.call('HSET', RECORD .. id, 'address', address, 'generation', generation, 'ipv4', ipv4, 'host', host)
 if lifetime ~= '' then redis.call('PEXPIRE', RECORD .. id, lifetime) end
 redis.call('ZADD', INDEX, 0, id)
-local sooner = before and lifetime ~= '' and (before[6] < 0 or tonumber(lifetime) < before[6])
-if not before or before[3] ~= generation or before[4] ~= ipv4 or before[5] ~= host or sooner then announce(id) end
 return {'stored', generation}
 """,
 )
@@ -99,33 +122,44 @@ return {'stored', generation}
 # ARGV: id, expectation. Returns ["removed" or "absent", ""].
 REMOVE = _script(
     _COMMON,
-    _EXPECTED,
+    _WRITING,
     """
-redis.call('DEL', RECORD .. id)
+if before then announce(id) end
+redis.call('UNLINK', RECORD .. id)
 redis.call('ZREM', INDEX, id)
-if not before then return {'absent', ''} end
-announce(id)
-return {'removed', ''}
+return {before and 'removed' or 'absent', ''}
 """,
 )
 
-# ARGV: id to begin after, limit. Returns records. One whose lifetime has ended leaves its id in the index until
-# somebody comes by.
+# ARGV: the bound to begin at, as ZRANGEBYLEX has it; how many ids to look at. Returns [those ids, cut after one octet
+# more than any has, the records under them]. Changes nothing: a replica is asked, too.
 PAGE = _script(
     _COMMON,
-    """
-local limit, rows, from = tonumber(ARGV[2]), {}, '-'
-if ARGV[1] ~= '' then from = '(' .. ARGV[1] end
-while #rows < limit do
-  local ids = redis.call('ZRANGEBYLEX', INDEX, from, '+', 'LIMIT', 0, limit - #rows)
-  if #ids == 0 then break end
-  for _, id in ipairs(ids) do
-    local row = record(id)
-    if row then rows[#rows + 1] = row else redis.call('ZREM', INDEX, id) end
-  end
-  from = '(' .. ids[#ids]
+    f"""
+local ids, rows = redis.call('ZRANGEBYLEX', INDEX, ARGV[1], '+', 'LIMIT', 0, ARGV[2]), {{}}
+for number, id in ipairs(ids) do
+  if #id <= {MAX_ID} then rows[#rows + 1] = record(id) else ids[number] = string.sub(id, 1, {MAX_ID} + 1) end
 end
-return rows
+return {{ids, rows}}
+""",
+)
+
+# ARGV: where to go on, "0" for the beginning; how many ids to look at, more or less. Returns [where to go on from
+# there, how many ids were taken out because there is nothing under them]. What somebody has listed with a score gets
+# the score of all others: else it would be out of order.
+TEND = _script(
+    _COMMON,
+    """
+local step, gone = redis.call('ZSCAN', INDEX, ARGV[1], 'COUNT', ARGV[2]), 0
+for at = 1, #step[2], 2 do
+  local id = step[2][at]
+  if redis.call('EXISTS', RECORD .. id) == 0 then
+    gone = gone + redis.call('ZREM', INDEX, id)
+  elseif step[2][at + 1] ~= '0' then
+    redis.call('ZADD', INDEX, 0, id)
+  end
+end
+return {step[1], gone}
 """,
 )
 

@@ -47,6 +47,14 @@ class Sandbox:
         self.origin = (self.id, self.generation, str(self.address))
 
 
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A record that nobody can read. It leads nowhere, and can be replaced and removed as any other."""
+
+    id: str
+    why: str
+
+
 class Witness(Protocol):
     """Hears what comes of each attempt to ask a backend."""
 
@@ -127,8 +135,14 @@ class Registry(Directory, Protocol):
         """Whether there was such a record."""
         ...
 
-    async def page(self, after: str, limit: int) -> list[Sandbox]:
+    async def page(self, after: str, limit: int) -> list[Sandbox | Broken]:
         """At most `limit` records whose id is greater than `after`, in the order of their ids."""
+        ...
+
+    async def tend(self) -> float:
+        """One step, of bounded length, by which records whose lifetime has ended leave the backend although nobody asks
+        for them; returns the seconds until the next one is due. Raises WriteError as those that write.
+        """
         ...
 
     async def obstacle(self) -> str:
@@ -137,11 +151,15 @@ class Registry(Directory, Protocol):
 
 
 class Conflict(Exception):
-    """The record is not the one the writer had in mind; `current` is its generation, None if there is no record."""
+    """The record is not the one the writer had in mind; `current` is its generation, "" if it is broken, None if there
+    is none.
+    """
 
     def __init__(self, current: str | None) -> None:
         self.current = current
-        super().__init__(f"the record's generation is {current}" if current else "there is no such record")
+        broken = "the record is broken, and has no generation"
+        there = f"the record's generation is {current}" if current else broken
+        super().__init__("there is no such record" if current is None else there)
 
 
 def expect(current: str | None, expected: Expected) -> None:

@@ -23,12 +23,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gateway.directory.availability import Availability
-from gateway.directory.sandbox import DirectoryError, Expected, RecordError, Sandbox, Witness, WriteError, expect
+from gateway.directory.sandbox import (
+    Broken,
+    DirectoryError,
+    Expected,
+    RecordError,
+    Sandbox,
+    Witness,
+    WriteError,
+    expect,
+)
 from gateway.directory.sqlite_companions import (
     Identity,
     Overwritten,
@@ -49,12 +57,16 @@ from gateway.directory.sqlite_file import (
     told,
     transaction,
 )
+from gateway.directory.stored import read_sandbox
 from gateway.errors import UserError
+from gateway.hostname import is_sandbox_id
 
 POLL_INTERVAL = 0.2
 """Seconds between two looks for changes: one stat() and one PRAGMA that compares a number in shared memory."""
 READ_TIMEOUT = 0.01
 """Seconds that a reader waits for a lock. Only recovery after a crash takes one that keeps readers out."""
+TEND_PAUSE = 1.0
+"""Seconds between two looks for records whose lifetime has ended."""
 BATCH = 1000
 """Changes reported at a time, so that no number of them holds up the event loop."""
 KEPT_CHANGES = 100_000
@@ -62,14 +74,17 @@ KEPT_CHANGES = 100_000
 
 T = TypeVar("T")
 
-_Row = tuple[str, str, str, str | None, str, float | None]
-"""id, address, generation, ipv4, host, expires."""
+_Row = tuple[Any, Any, Any, Any, Any, Any]
+"""id, address, generation, ipv4, host, expires: texts and a number, or whatever somebody has put there (`stored`)."""
 _FETCH = """
     SELECT id, address, generation, ipv4, host, expires FROM sandboxes
     WHERE id = ? AND coalesce(expires > ?, 1)"""
 _PAGE = """
     SELECT id, address, generation, ipv4, host, expires FROM sandboxes
-    WHERE id > ? AND coalesce(expires > ?, 1) ORDER BY id LIMIT ?"""
+    WHERE id > ? AND coalesce(expires > ?, 1) ORDER BY id"""
+_NEXT = "SELECT id FROM sandboxes WHERE id > CAST(? AS TEXT) AND typeof(id) = 'text' ORDER BY id LIMIT ?"
+_EXPIRED = "SELECT 1 FROM sandboxes WHERE expires <= ? LIMIT 1"
+_TRIM = "DELETE FROM changes WHERE seq <= (SELECT max(seq) FROM changes) - ?"
 _PUT = "INSERT OR REPLACE INTO sandboxes (id, address, generation, ipv4, host, expires) VALUES (?, ?, ?, ?, ?, ?)"
 
 
@@ -77,7 +92,7 @@ class SqliteRegistry:
     """A `Registry`. Its methods belong to one event loop; other processes, and other registries, may use the same file.
 
     A record with a lifetime carries what is left of it, so that the cache in front drops it in time; it is deleted, and
-    reported, by the next write.
+    reported, by the next write, or by `tend`.
     """
 
     reports_changes = True
@@ -106,28 +121,24 @@ class SqliteRegistry:
         now = time.time()
         with self._reading() as db:
             row: _Row | None = db.execute(_FETCH, (sandbox_id, now)).fetchone()
-        return None if row is None else self._sandbox(row, now)
+        if row is None:
+            return None
+        record = _record(row, now)
+        if isinstance(record, Broken):
+            raise RecordError(f"{self.path}: {record.why}")
+        return record
 
-    async def page(self, after: str, limit: int) -> list[Sandbox]:
+    async def page(self, after: str, limit: int) -> list[Sandbox | Broken]:
         """As `Registry.page`."""
         now = time.time()
+        found: list[Sandbox | Broken] = []
         with self._reading() as db:
-            rows: list[_Row] = db.execute(_PAGE, (after, now, limit)).fetchall()
-        return [self._sandbox(row, now) for row in rows]
-
-    def _sandbox(self, row: _Row, now: float) -> Sandbox:
-        name, address, generation, ipv4, host, expires = row
-        try:
-            return Sandbox(
-                name,
-                IPv6Address(address),
-                generation,
-                None if ipv4 is None else IPv4Address(ipv4),
-                host,
-                lifetime=None if expires is None else expires - now,
-            )
-        except ValueError as error:
-            raise RecordError(f"{self.path}: the record of {name} is broken: {error}") from None
+            for row in db.execute(_PAGE, (after, now)):
+                if isinstance(row[0], str) and is_sandbox_id(row[0]):  # else nobody can ask for it
+                    found.append(_record(row, now))
+                if len(found) == limit:
+                    break
+        return found
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -166,7 +177,7 @@ class SqliteRegistry:
         """As `Directory.watch`; within `POLL_INTERVAL` of the write.
 
         Who has fallen behind `KEPT_CHANGES`, or finds that a backup was restored, is told of every id there is. What
-        cannot be named then, a record removed in the time that nothing is known of, is left to the cache's ttl.
+        cannot be named then, a record removed in the time that nothing is known of, is told to the witness as missed.
         """
         witness = Availability(self.where) if witness is None else witness
         resumed = False
@@ -181,7 +192,7 @@ class SqliteRegistry:
                 witness.failed(error)
             else:
                 if names:
-                    changed(names)
+                    changed([name for name in names if is_sandbox_id(name)])
                 if self._telling_all is None and witness.bookmark != str(self._seen):
                     witness.bookmark = str(self._seen)
                 witness.answered()
@@ -232,7 +243,7 @@ class SqliteRegistry:
 
     def _next_changes(self, db: sqlite3.Connection, version: int) -> list[str]:
         rows = db.execute(
-            "SELECT seq, id FROM changes WHERE seq > ? ORDER BY seq LIMIT ?", (self._seen, BATCH)
+            "SELECT seq, CAST(id AS TEXT) FROM changes WHERE seq > ? ORDER BY seq LIMIT ?", (self._seen, BATCH)
         ).fetchall()
         if rows:
             self._seen = rows[-1][0]
@@ -246,7 +257,9 @@ class SqliteRegistry:
         self._seen = 0 if oldest is None else oldest - 1
 
     def _next_of_all(self, db: sqlite3.Connection) -> list[str]:
-        rows = db.execute("SELECT id FROM sandboxes WHERE id > ? ORDER BY id LIMIT ?", (self._telling_all, BATCH))
+        # A number or octets are no id, and octets of a text that are no UTF-8 cannot be asked with as a text.
+        last = (self._telling_all or "").encode("utf-8", "surrogateescape")
+        rows = db.execute(_NEXT, (last, BATCH))
         names: list[str] = [name for [name] in rows]
         self._telling_all = names[-1] if len(names) == BATCH else None
         return names
@@ -260,6 +273,14 @@ class SqliteRegistry:
     async def remove(self, sandbox_id: str, *, expected: Expected = None) -> bool:
         """As `Registry.remove`. Cancelled, it may have been written nevertheless."""
         return await self._write(partial(_remove, sandbox_id=sandbox_id, expected=expected))
+
+    async def tend(self) -> float:
+        """As `Registry.tend`; the watchers are told of what has ended."""
+        with self._reading() as db:
+            ended = db.execute(_EXPIRED, (time.time(),)).fetchone() is not None
+        if ended:
+            await self._write(lambda db: _remove_expired(db, time.time()))
+        return TEND_PAUSE
 
     async def obstacle(self) -> str:
         """As `Registry.obstacle`."""
@@ -342,6 +363,22 @@ class SqliteRegistry:
             thread.shutdown()
 
 
+def _record(row: _Row, now: float) -> Sandbox | Broken:
+    name, address, generation, ipv4, host, expires = row
+    left = expires - now if isinstance(expires, int | float) else expires
+    try:
+        return read_sandbox(name, address, generation, ipv4, host, left)
+    except ValueError as error:
+        return Broken(name, f"the record of {name} {error}")
+
+
+def _generation(record: Sandbox | Broken | None) -> str | None:
+    """As `Conflict` has it."""
+    if record is None:
+        return None
+    return record.generation if isinstance(record, Sandbox) else ""
+
+
 # --- in the writer's transaction ----------------------------------------------------------------------------------
 
 
@@ -349,19 +386,23 @@ def _put(db: sqlite3.Connection, sandbox: Sandbox, expected: Expected, lifetime:
     now = time.time()
     _remove_expired(db, now)
     before: _Row | None = db.execute(_FETCH, (sandbox.id, now)).fetchone()
-    expect(None if before is None else before[2], expected)
+    record = None if before is None else _record(before, now)
+    expect(_generation(record), expected)
     address, ipv4 = str(sandbox.address), None if sandbox.ipv4 is None else str(sandbox.ipv4)
     expires = None if lifetime is None else now + lifetime
     # An end that comes later is nothing that watchers have to be told: they ask again at the one they know.
     same = (
         before is not None
+        and isinstance(record, Sandbox)
         and (address, ipv4, sandbox.host) == (before[1], before[3], before[4])
         and _end(expires) >= _end(before[5])
     )
     if not same:
         _report(db, sandbox.id)
     # Random: when the file was lost, or an older one was put in its place, nothing in it says what was given out.
-    generation = before[2] if before is not None and address == before[1] else secrets.token_hex(8)
+    kept = isinstance(record, Sandbox) and record.address == sandbox.address
+    generation = _generation(record) if kept else None
+    generation = generation or secrets.token_hex(8)
     after: _Row = (sandbox.id, address, generation, ipv4, sandbox.host, expires)
     if after != before:  # else it is not worth a wait for the disk
         db.execute(_PUT, after)
@@ -369,10 +410,12 @@ def _put(db: sqlite3.Connection, sandbox: Sandbox, expected: Expected, lifetime:
 
 
 def _remove(db: sqlite3.Connection, sandbox_id: str, expected: Expected) -> bool:
-    _remove_expired(db, time.time())
-    row = db.execute("SELECT generation FROM sandboxes WHERE id = ?", (sandbox_id,)).fetchone()
-    expect(None if row is None else row[0], expected)
-    if row is None:
+    now = time.time()
+    _remove_expired(db, now)
+    row: _Row | None = db.execute(_FETCH, (sandbox_id, now)).fetchone()
+    record = None if row is None else _record(row, now)
+    expect(_generation(record), expected)
+    if record is None:
         return False
     db.execute("DELETE FROM sandboxes WHERE id = ?", (sandbox_id,))
     _report(db, sandbox_id)
@@ -385,15 +428,16 @@ def _end(expires: float | None) -> float:
 
 def _report(db: sqlite3.Connection, sandbox_id: str) -> None:
     """Notes a change for the watchers."""
-    number = db.execute("INSERT INTO changes (id) VALUES (?)", (sandbox_id,)).lastrowid
-    assert number is not None
-    db.execute("DELETE FROM changes WHERE seq <= ?", (number - KEPT_CHANGES,))
+    db.execute("INSERT INTO changes (id) VALUES (?)", (sandbox_id,))
+    db.execute(_TRIM, (KEPT_CHANGES,))
 
 
 def _remove_expired(db: sqlite3.Connection, now: float) -> None:
-    for [name] in db.execute("SELECT id FROM sandboxes WHERE expires <= ?", (now,)).fetchall():
-        db.execute("DELETE FROM sandboxes WHERE id = ?", (name,))
-        _report(db, name)
+    if db.execute(_EXPIRED, (now,)).fetchone() is None:
+        return
+    db.execute("INSERT INTO changes (id) SELECT id FROM sandboxes WHERE expires <= ?", (now,))
+    db.execute("DELETE FROM sandboxes WHERE expires <= ?", (now,))
+    db.execute(_TRIM, (KEPT_CHANGES,))
 
 
 @contextmanager

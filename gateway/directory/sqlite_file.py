@@ -173,9 +173,14 @@ def _take(source: Path, target: Path) -> int:
 
 
 def connect(path: Path, *, timeout: float, mode: str = "rw") -> sqlite3.Connection:
-    """A connection to an existing file; SQL is executed as it stands, without transactions of Python's own."""
+    """A connection to an existing file; SQL is executed as it stands, without transactions of Python's own.
+
+    Octets that are no UTF-8 are kept as surrogates: one odd text is not a file that cannot be read.
+    """
     uri = f"{path.absolute().as_uri()}?mode={mode}"
-    return sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None)
+    db = sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None)
+    db.text_factory = lambda octets: octets.decode("utf-8", "surrogateescape")
+    return db
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 
-from gateway.directory.sandbox import Directory, Witness
+from gateway.directory.sandbox import Directory, DirectoryError, Registry, Witness, WriteError
 
 PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds before a watch that has failed begins anew; they double from the one to the other."""
@@ -30,3 +30,20 @@ async def keep_watching(directory: Directory, changed: Callable[[Iterable[str]],
             log.exception("%s: watching for changes failed; it begins anew in %g s", directory.where, pause)
         await asyncio.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
+
+
+async def keep_tending(registry: Registry) -> None:
+    """Takes one step of `registry.tend` after the other."""
+    said = ""
+    while True:
+        pause = LONGEST_PAUSE
+        try:
+            pause = await registry.tend()
+            said = ""
+        except WriteError as error:
+            if str(error) != said:
+                log.warning("%s; what has ended stays in the registry until it can be written", error)
+            said = str(error)
+        except DirectoryError:
+            pass  # it is away: the watch says so
+        await asyncio.sleep(pause)

@@ -20,7 +20,7 @@ from gateway.config import Settings
 from gateway.directory.backends import as_registry, open_directory
 from gateway.directory.sandbox import DirectoryError, Registry
 from gateway.directory.shared import Shared
-from gateway.directory.watching import keep_watching
+from gateway.directory.watching import keep_tending, keep_watching
 from gateway.errors import UserError
 from gateway.observe import logs
 from gateway.process.explain import Own, make_context
@@ -137,6 +137,7 @@ async def _serve(post: Post, pulse: Pulse) -> None:
     registry = as_registry(post.settings.directory, directory)
     if registry is not None:
         tasks.spawn(_look_for_obstacle(registry), "can records be written?")
+        tasks.spawn(keep_tending(registry), "what has ended leaves the registry")
     if shared.keeper is not None:
         tasks.spawn(shared.keeper.run(), "keeping what is known")
     finish = asyncio.Event()

@@ -16,11 +16,11 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
-from gateway.admin.records import Record, as_record, entity_tag, read_registration
+from gateway.admin.records import BrokenRecord, Record, as_record, entity_tag, read_registration
 from gateway.admin.refusal import Refusal
 from gateway.config import Settings
 from gateway.directory import backends, sqlite_file
-from gateway.directory.sandbox import Conflict, Directory, DirectoryError, Registry, Sandbox, TableDirectory
+from gateway.directory.sandbox import Broken, Conflict, Directory, DirectoryError, Registry, Sandbox, TableDirectory
 from gateway.errors import UserError
 from gateway.process.explain import configured_listeners
 from gateway.standard_streams import print_json
@@ -47,10 +47,10 @@ class Records(Protocol):
 
     def remove(self, sandbox_id: str) -> None: ...
 
-    def page(self, after: str, limit: int) -> list[Record]: ...
+    def page(self, after: str, limit: int) -> list[Record | BrokenRecord]: ...
 
 
-def every(records: Records, after: str, limit: int | None) -> Iterator[Record]:
+def every(records: Records, after: str, limit: int | None) -> Iterator[Record | BrokenRecord]:
     """The records with ids greater than `after`, in the order of their ids; at most `limit`."""
     left = sys.maxsize if limit is None else limit
     while left:
@@ -95,11 +95,12 @@ class Local:
         if not self._run(lambda directory: self._registry(directory).remove(sandbox_id)):
             raise UserError(f"there is no sandbox {sandbox_id}")
 
-    def page(self, after: str, limit: int) -> list[Record]:
+    def page(self, after: str, limit: int) -> list[Record | BrokenRecord]:
         self._look()
-        return [self._record(sandbox) for sandbox in self._run(lambda directory: self._page(directory, after, limit))]
+        found = self._run(lambda directory: self._page(directory, after, limit))
+        return [BrokenRecord(each.id, each.why) if isinstance(each, Broken) else self._record(each) for each in found]
 
-    async def _page(self, directory: Directory, after: str, limit: int) -> list[Sandbox]:
+    async def _page(self, directory: Directory, after: str, limit: int) -> Sequence[Sandbox | Broken]:
         if isinstance(directory, TableDirectory):
             names = sorted(name for name in directory.table if name > after)[:limit]
             return [directory.table[name] for name in names]
@@ -170,6 +171,7 @@ def _embedded(settings: Settings) -> Path:
 
 class _Page(msgspec.Struct):
     sandboxes: list[Record]
+    broken: list[BrokenRecord] = msgspec.field(default_factory=list)
 
 
 class _Problem(msgspec.Struct):
@@ -195,9 +197,10 @@ class Remote:
     def remove(self, sandbox_id: str) -> None:
         self._ask("DELETE", _path(sandbox_id))
 
-    def page(self, after: str, limit: int) -> list[Record]:
+    def page(self, after: str, limit: int) -> list[Record | BrokenRecord]:
         query = urlencode({"limit": limit} | ({"after": after} if after else {}))
-        return self._decode(self._ask("GET", f"/v1/sandboxes?{query}"), _Page).sandboxes
+        page = self._decode(self._ask("GET", f"/v1/sandboxes?{query}"), _Page)
+        return sorted([*page.sandboxes, *page.broken], key=lambda record: record.id)
 
     def _ask(self, method: str, target: str, body: bytes | None = None, fields: dict[str, str] | None = None) -> bytes:
         """The body of the answer, if it is a good one."""
@@ -238,17 +241,19 @@ def _path(sandbox_id: str) -> str:
 
 # --- what is shown ------------------------------------------------------------------------------------------------
 
-_COLUMNS: dict[str, Callable[[Record], str | None]] = {
-    "ID": lambda record: record.id,
-    "ADDRESS": lambda record: record.address,
-    "GENERATION": lambda record: record.generation,
-    "IPV4": lambda record: record.ipv4,
-    "HOST": lambda record: record.host,
-    "URL": lambda record: record.template,
+_COLUMNS = {
+    "ID": "id",
+    "ADDRESS": "address",
+    "GENERATION": "generation",
+    "IPV4": "ipv4",
+    "HOST": "host",
+    "URL": "template",
+    "BROKEN": "broken",
 }
+"""Of a table, and the attribute that stands in each; a record may not have it."""
 
 
-def print_records(records: Iterable[Record], *, as_json: bool) -> None:
+def print_records(records: Iterable[Record | BrokenRecord], *, as_json: bool) -> None:
     """A table on a terminal; otherwise, or `as_json`, each record as the API gives it on a line of its own."""
     if as_json or not sys.stdout.isatty():
         for record in records:
@@ -275,12 +280,12 @@ def print_copied(verb: str, file: Path, count: int, *, as_json: bool) -> None:
         print(f"{count} sandboxes {verb} {file}")
 
 
-def table(records: Sequence[Record]) -> str:
+def table(records: Sequence[Record | BrokenRecord]) -> str:
     """Lines for a terminal; a column that is empty for all of them is left out."""
     columns = [
-        [name, *(_shown(value(record) or "") for record in records)]
-        for name, value in _COLUMNS.items()
-        if any(value(record) for record in records)
+        [name, *(_shown(getattr(record, attribute, None) or "") for record in records)]
+        for name, attribute in _COLUMNS.items()
+        if any(getattr(record, attribute, None) for record in records)
     ]
     widths = [max(map(len, column)) for column in columns]
     rows = zip(*columns, strict=True)

@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import closing
 from ipaddress import IPv4Address, IPv6Address
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from gateway.directory import redis as redis_module
 from gateway.directory.availability import Availability
 from gateway.directory.cache import DirectoryCache
 from gateway.directory.redis import BLOCK, COMMAND_TIMEOUT, CONNECTIONS, RedisRegistry
-from gateway.directory.sandbox import Conflict, DirectoryError, RecordError, Sandbox, WriteError
+from gateway.directory.sandbox import Broken, Conflict, DirectoryError, Presence, RecordError, Sandbox, WriteError
 from gateway.errors import GatewayError, Reason, UserError
 from gateway.tasks import Tasks
 from tests.support.components import require
@@ -156,13 +157,38 @@ async def test_a_restarted_redis_is_told_the_scripts_again(connect: Connect, pla
     assert await store.fetch("demo") is not None
 
 
-async def test_ids_of_ended_lifetimes_leave_the_index_when_somebody_comes_by(connect: Connect, platform: Any) -> None:
+async def test_ids_of_ended_lifetimes_leave_the_index_step_by_step(
+    connect: Connect, platform: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page passes them over and changes nothing; however many there are, no script looks at more than a few."""
+    monkeypatch.setattr(redis_module, "STEP", 50)
     store = connect()
-    for number in range(5):
-        await store.put(record(f"s{number}"))
-    await platform.delete("gateway:sandbox:s0", "gateway:sandbox:s1", "gateway:sandbox:s3")  # as their end does
-    assert [sandbox.id for sandbox in await store.page("", 2)] == ["s2", "s4"]
-    assert await platform.zrange("gateway:sandboxes", 0, -1) == ["s2", "s4"]
+    await store.put(record("s1000"))
+    await platform.zadd("gateway:sandboxes", {f"s{number}": 0 for number in range(2000)})
+    await store.put(record("t"))
+    assert [sandbox.id for sandbox in await store.page("s0", 1)] == ["s1000"]
+    assert await platform.zcard("gateway:sandboxes") == 2001
+    left = [2001]
+    async with asyncio.timeout(DEADLINE):
+        while left[-1] > 2:
+            await store.tend()
+            left.append(await platform.zcard("gateway:sandboxes"))
+    assert max(before - after for before, after in pairwise(left)) < 200
+    assert [sandbox.id for sandbox in await store.page("", 10)] == ["s1000", "t"]
+
+
+async def test_what_is_listed_with_a_score_is_put_in_order(connect: Connect, platform: Any) -> None:
+    store = connect()
+    names = [f"s{number:03}" for number in range(300)]
+    async with platform.pipeline() as commands:
+        for name in names:
+            commands.hset(f"gateway:sandbox:{name}", "address", "fd00::5")
+            commands.zadd("gateway:sandboxes", {name: int(name[1:]) * 7 % 11})
+        await commands.execute()
+    assert await store.page("", 1000), "it ends"
+    async with asyncio.timeout(DEADLINE):
+        while [sandbox.id for sandbox in await store.page("", 1000)] != names:
+            await store.tend()
 
 
 async def test_a_write_that_changes_nothing_is_no_change(connect: Connect, platform: Any) -> None:
@@ -233,11 +259,76 @@ async def test_a_broken_record_is_an_outage_that_names_it(
 
 async def test_a_key_of_another_kind_is_an_outage_of_that_record_alone(connect: Connect, platform: Any) -> None:
     await platform.set("gateway:sandbox:demo", "fd00::5")
-    with pytest.raises(RecordError, match="WRONGTYPE"):
+    with pytest.raises(RecordError, match="is no hash but a string"):
         await connect().fetch("demo")
     await platform.hset("gateway:sandbox:demo2", "address", "nowhere")
     with pytest.raises(RecordError):
         await connect().fetch("demo2")
+
+
+async def a_list(platform: Any, key: str) -> None:
+    await platform.rpush(key, b"\xff")
+
+
+async def a_stream(platform: Any, key: str) -> None:
+    await platform.xadd(key, {b"\xff": b"\xff"})
+
+
+async def a_number(platform: Any, key: str) -> None:
+    await platform.set(key, "1e400")
+
+
+async def octets(platform: Any, key: str) -> None:
+    await platform.hset(key, mapping={"address": "fd00::5", "generation": b"\xff"})
+
+
+async def much(platform: Any, key: str) -> None:
+    await platform.hset(key, mapping={"address": "fd00::5", "host": "h" * 5_000_000})
+
+
+@pytest.mark.parametrize("garbage", [a_list, a_stream, a_number, octets, much])
+async def test_a_record_that_nobody_can_read_is_broken_and_can_be_replaced_and_removed(
+    connect: Connect, platform: Any, garbage: Callable[[Any, str], Awaitable[None]]
+) -> None:
+    store, key = connect(), "gateway:sandbox:demo"
+    for name in ("a", "demo", "z"):
+        await store.put(record(name))
+    await platform.zadd("gateway:sandboxes", {b"\xff": 0, b"demo\xff": 0, "d" * 100: 0, "D": 0, "": 0})
+    await platform.delete(key)
+    await garbage(platform, key)
+    with pytest.raises(RecordError, match=key):
+        await store.fetch("demo")
+    first, broken, last = await store.page("", 10)
+    assert isinstance(broken, Broken)
+    assert (first.id, broken.id, last.id) == ("a", "demo", "z")
+    stored = await store.put(record("demo"))
+    stored.generation.encode()
+    assert await store.fetch("demo") == stored
+    await platform.delete(key)
+    await garbage(platform, key)
+    with pytest.raises(Conflict):
+        await store.remove("demo", expected=stored.generation)
+    assert await store.remove("demo", expected=Presence.PRESENT)
+    assert await store.fetch("demo") is None
+
+
+@pytest.mark.parametrize("garbage", [a_list, a_number, octets])
+async def test_garbage_under_the_other_keys_is_refused_by_its_name_or_passed_over(
+    connect: Connect, platform: Any, garbage: Callable[[Any, str], Awaitable[None]]
+) -> None:
+    store = connect()
+    before = await store.put(record("demo"))
+    await platform.delete("gateway:generation")
+    await garbage(platform, "gateway:generation")
+    moved = await store.put(record("demo", "fd00::6"))
+    assert int(moved.generation) > int(before.generation)
+    for key in ("gateway:sandboxes", "gateway:changes"):
+        await platform.rename(key, "kept")
+        await garbage(platform, key)
+        with pytest.raises(WriteError, match=key):
+            await store.put(record("demo", "fd00::7"))
+        assert await store.fetch("demo") == moved, "nothing of it was written"
+        await platform.rename("kept", key)
 
 
 async def test_what_is_no_text_is_an_outage_of_that_record_alone(

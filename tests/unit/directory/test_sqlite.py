@@ -21,7 +21,7 @@ from gateway.directory import sqlite as sqlite_module
 from gateway.directory import sqlite_file
 from gateway.directory.availability import Availability
 from gateway.directory.known import Known
-from gateway.directory.sandbox import Conflict, DirectoryError, RecordError, Sandbox, Witness
+from gateway.directory.sandbox import Broken, Conflict, DirectoryError, Presence, RecordError, Sandbox, Witness
 from gateway.directory.sqlite import SqliteRegistry
 from gateway.directory.sqlite_file import MIGRATIONS, inspect, open_file
 from gateway.errors import UserError
@@ -541,8 +541,85 @@ async def test_a_record_somebody_has_spoilt_is_told_by_its_name(make: Make, path
     store = make()
     await store.put(sandbox("demo"))
     sql(path, "UPDATE sandboxes SET address = 'nowhere'")
-    with pytest.raises(RecordError, match="the record of demo is broken"):
+    with pytest.raises(RecordError, match="the record of demo has the address"):
         await store.fetch("demo")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "address = CAST(x'ff' AS TEXT)",
+        "generation = CAST(x'ff' AS TEXT)",
+        "host = CAST(x'ff' AS TEXT)",
+        "address = x'fd000000000000000000000000000005'",
+        "address = 5",
+        "generation = x''",
+        "ipv4 = 'fd00::5'",
+        "host = '{name}'",
+        "expires = 'later'",
+        "generation = printf('%2000d', 1)",
+    ],
+)
+async def test_a_record_that_nobody_can_read_is_broken_and_can_be_replaced_and_removed(
+    make: Make, path: Path, odd: str
+) -> None:
+    store = make()
+    for name in ("a", "demo", "z"):
+        await store.put(sandbox(name))
+    spoil = f"UPDATE sandboxes SET {odd} WHERE id = 'demo'"
+    sql(path, spoil)
+    with pytest.raises(RecordError, match="demo"):
+        await store.fetch("demo")
+    first, broken, last = await store.page("", 10)
+    assert isinstance(broken, Broken)
+    assert (first.id, broken.id, last.id) == ("a", "demo", "z")
+    stored = await store.put(sandbox("demo"))
+    stored.generation.encode()
+    assert await store.fetch("demo") == stored
+    sql(path, spoil)
+    with pytest.raises(Conflict):
+        await store.remove("demo", expected=stored.generation)
+    assert await store.remove("demo", expected=Presence.PRESENT)
+    assert await store.fetch("demo") is None
+
+
+async def test_an_id_that_is_none_is_passed_over(
+    make: Make, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the table, among the changes, and when every id there is has to be told."""
+    monkeypatch.setattr(sqlite_module, "BATCH", 1)
+    store, reader = make(), make()
+    await store.put(sandbox("a"))
+    odd = ("x'ff'", "CAST(x'ff' AS TEXT)", "'A'", "CAST(x'61ff' AS TEXT)")
+    for name in odd:
+        sql(
+            path,
+            f"INSERT INTO sandboxes SELECT {name}, address, generation, ipv4, host, 1 FROM sandboxes WHERE id = 'a'",
+        )
+        sql(path, f"INSERT INTO changes (id) VALUES ({name})")
+    sql(path, "UPDATE sandboxes SET expires = NULL WHERE id = 'A'")
+    await store.put(sandbox("b"))
+    await reader.fetch("a")
+    assert [each.id for each in await store.page("", 10)] == ["a", "b"]
+    async with watching(reader) as heard:
+        for name in odd:
+            sql(path, f"INSERT INTO changes (id) VALUES ({name})")
+        await store.put(sandbox("c"))
+        assert await hear(heard, "c") == ["c"]
+        sql(path, "DELETE FROM changes")  # whoever watches has missed what it held
+        await store.put(sandbox("d"))
+        assert set(await hear(heard, "a", "b", "c", "d")) == {"a", "b", "c", "d"}
+    assert not caplog.records
+
+
+async def test_what_has_ended_is_deleted_and_told_although_nobody_writes(make: Make, path: Path) -> None:
+    store, reader = make(), make()
+    await store.put(sandbox("demo"), lifetime=0.01)
+    await reader.fetch("demo")
+    async with watching(reader) as heard, asyncio.timeout(DEADLINE):
+        while sql(path, "SELECT id FROM sandboxes"):
+            await store.tend()
+        assert await hear(heard, "demo") == ["demo"]
 
 
 # --- a disk that is full, or read-only ------------------------------------------------------------------------------
