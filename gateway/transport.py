@@ -18,9 +18,9 @@ log = logging.getLogger("gateway.transport")
 
 AT_ONCE = 64
 """Transports written in one go. More would keep the first of them waiting for milliseconds."""
-LARGE = 16 * 1024
-"""Octets that are written without waiting: there is nothing to gain, and the other side may have to be paused. A TLS
-record's worth, because what is gathered is part of what a connection may hold (`turns.Intake`)."""
+LARGE = 24 * 1024
+"""Octets that are written without waiting: there is nothing to gain, and the other side may have to be paused. More
+would be taken from a read's share of what a connection may hold (`turns.READ`)."""
 
 
 class Outbox:
@@ -39,10 +39,10 @@ class Outbox:
 
     def add(self, transport: GatheringTransport) -> None:
         waiting = self._waiting
-        waiting.append(transport)
-        if len(waiting) == 1:
+        if not waiting:
             self._call_soon(self.flush)
-        elif len(waiting) == AT_ONCE:
+        waiting.append(transport)
+        if len(waiting) == AT_ONCE:
             self.flush()
 
     def flush(self) -> None:
@@ -78,11 +78,12 @@ class GatheringTransport(asyncio.Transport):
     def write(self, data: Any) -> None:
         """`data` is bytes, and not empty."""
         gathered = self._gathered
+        is_first = not gathered
         gathered.append(data)
         self._size += len(data)
         if self._size >= LARGE:
             self.flush()
-        elif len(gathered) == 1:
+        elif is_first:
             self._outbox.add(self)
 
     def flush(self) -> None:
@@ -92,7 +93,7 @@ class GatheringTransport(asyncio.Transport):
             self._gathered = []
             self._size = 0
             if not self._below.is_closing():
-                self._below.write(gathered[0] if len(gathered) == 1 else b"".join(gathered))
+                self._below.write(b"".join(gathered))  # one alone is not copied
 
     def write_eof(self) -> None:
         self.flush()

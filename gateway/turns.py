@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from gateway.transport import GONE, room
+from gateway.transport import GONE, LARGE, room
 
 log = logging.getLogger("gateway.turns")
 
@@ -32,12 +32,12 @@ LOOK = 64
 """Octets that are looked at in one unit: unfinished lines and sections, large heads."""
 RECORD = 16 * 1024
 """Octets of content in a TLS record at most (RFC 8446 section 5.1)."""
-READ = 48 * 1024
+READ = 40 * 1024
 """Octets of one read, as a rule: what it brings may have to wait for a slow reader."""
 WIDE_READ = 256 * 1024
 """Octets of one read at most, where all of it is sure to leave at once: a third of the CPU of a large body."""
 WIDE_READS = 16
-"""Reads after one that has filled its buffer that may be as large: the end of a large body, the next head, …"""
+"""Reads of a message after one that has filled its buffer that may be as large."""
 LONGEST = 0.004
 """Seconds of turns in one turn of the event loop. The next one gets on with them."""
 
@@ -85,15 +85,15 @@ class Intake:
     """What all reading connections of a worker share: the buffer where every read lands, the turns, and how much of
     `limits.buffer_bytes` is whose.
 
-    What waits for one connection in one direction is one read, less than a record that was gathered for this turn's
-    write (transport.LARGE), and the beginning of a record whose end is still on its way. While any of it waits to be
+    What waits for one connection in one direction is one read, less than `transport.LARGE` that was gathered for this
+    turn's write, and the beginning of a record whose end is still on its way. While any of it waits to be
     written nothing is read, unless `limits.buffer_bytes` is large.
     """
 
     __slots__ = ("_buffer", "ahead", "may_wait", "turns", "view")
 
     def __init__(self, call_soon: Callable[[Callable[[], None]], object], buffer_bytes: int) -> None:
-        read = min(max(buffer_bytes - RECORD, RECORD), READ)
+        read = min(max(buffer_bytes - LARGE, RECORD), READ)
         self._buffer = memoryview(bytearray(WIDE_READ))
         self.view = self._buffer[:read]
         """Where reads land, as a rule."""
@@ -101,7 +101,7 @@ class Intake:
         self.ahead = max(buffer_bytes - read, 0)
         """Octets that nobody takes for now and that do not keep a connection from reading once more."""
         # What is partly written is held as a whole until all of it is: hence twice.
-        self.may_wait = max(buffer_bytes - RECORD - 2 * read, 0)
+        self.may_wait = max(buffer_bytes - LARGE - 2 * read, 0)
         """Octets that wait to be written and do not keep the other side from reading once more."""
 
     def view_of(self, room: int) -> memoryview:
@@ -166,7 +166,12 @@ class ReadingConnection(asyncio.BufferedProtocol):
         else:
             self._wide -= 1
             if not self._wide:
-                self._view = self._intake.view
+                self._narrow()
+
+    def _narrow(self) -> None:
+        """Reads as little as a rule again. With each message, if `_wide`: asking for more costs two system calls."""
+        self._wide = self._sure = 0
+        self._view = self._intake.view
 
     def _room(self) -> int:
         """How many octets more of what is being read can be passed on at once, none of them having to wait here."""

@@ -244,7 +244,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """One field, name and value (nginx large_client_header_buffers 8k), then 431."""
 
     buffer_bytes: Bytes = 64 * KIB
-    """What may wait per connection and direction for a slow reader, and one TLS record (16 KiB) more; less than 32 KiB
+    """What may wait per connection and direction for a slow reader, and one TLS record (16 KiB) more; less than 40 KiB
     has no effect (Envoy edge recommends 32 KiB; 64 KiB is asyncio's own default for plain transports). Counted is what
     the gateway holds, not what the kernel does."""
 

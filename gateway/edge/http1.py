@@ -243,7 +243,8 @@ class Http1Downstream(TimedConnection):
         if self._refusal is not None:
             self._refuse(head, self._refusal(head))
             return data[end:]
-        self._sure = 0
+        if self._wide:
+            self._narrow()
         self._exchange = exchange = Exchange(edge, self, head)
         exchange.begin()
         return data[end:]
@@ -346,7 +347,7 @@ class Http1Downstream(TimedConnection):
             self._out = []
             if self.phase is TUNNEL or self._ended or self._conversing:
                 self._set_deadline()
-            self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+            self._transport.write(b"".join(out))  # one alone is not copied
 
     def abort(self, error: GatewayError) -> None:
         self.flush()  # what came is delivered
@@ -385,7 +386,7 @@ class Http1Downstream(TimedConnection):
             return
         if phase is TUNNEL:
             self._close()
-        elif not self._keep_alive or unread is not None or (head is not None and self._is_premature(head)):
+        elif not self._keep_alive or unread is not None or (head is not None and head.upgrade and self._has_more()):
             self._linger()
         else:
             self.phase = IDLE
@@ -398,9 +399,9 @@ class Http1Downstream(TimedConnection):
                 elif not self._reading:
                     self._set_reading()
 
-    def _is_premature(self, head: RequestHead) -> bool:
+    def _has_more(self) -> bool:
         """What came along with an upgrade that was refused was meant for a tunnel; it is not read as a request."""
-        return head.upgrade is not None and (self._processing or bool(self._held))
+        return self._processing or bool(self._held)
 
     # --- replies without an exchange -----------------------------------------------------------------------------
 

@@ -194,7 +194,12 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
     def buffer_updated(self, nbytes: int) -> None:
         state = self._state
         if state is OPEN:
-            self._read(self._buffers.read[:nbytes])
+            read = self._room
+            whole = nbytes == HEADER + (read[3] << 8 | read[4]) and nbytes <= LARGEST_RECORD
+            if whole and not self._ahead and self._work < SHARE:
+                self._read_one(read[:nbytes])
+            else:
+                self._read(read[:nbytes])
         elif state is HANDSHAKE:
             self._knock(nbytes)
         elif state is HELLO:
@@ -312,6 +317,22 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
 
     # --- reading -------------------------------------------------------------------------------------------------
 
+    def _read_one(self, octets: memoryview) -> None:
+        """`_read` in short, for one record that is here whole and alone, as most requests are."""
+        self._buffers.incoming.write(octets)
+        content, ended = b"", False
+        try:
+            content = self._decrypt(RECORD)
+            ended = not content
+        except ssl.SSLWantReadError:
+            self._work += EMPTY
+        except ssl.SSLZeroReturnError:
+            ended = True
+        except ssl.SSLError as error:
+            self._fail(error)
+            return
+        self._deliver(content, ended)
+
     def _read(self, octets: memoryview) -> None:
         """Decrypts the records that are here whole, until it is others' turn, and delivers what they hold.
 
@@ -344,12 +365,16 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
             self._fail(error)
             return
         self._ahead = b"" if ended or begin == size else bytes(octets[begin:])
+        self._deliver(b"".join(pieces), ended)  # one alone is not copied
+
+    def _deliver(self, content: bytes, ended: bool) -> None:
+        """What one read brought; `ended`: there is no more to come."""
         if self._buffers.outgoing.pending:
             self._send_own()
         protocol = self._protocol
         assert protocol is not None  # set when OPEN
-        if pieces:
-            protocol.data_received(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        if content:
+            protocol.data_received(content)
         if self._state is OPEN:
             if ended:
                 self._end()

@@ -133,7 +133,8 @@ class Http1Upstream(ReadingConnection):
         self._chunked = head.framing is CHUNKED
         self._informational = 0
         self.heard = False
-        self._sure = 0
+        if self._wide:
+            self._narrow()
         self.state = HEAD  # its deadline begins with the flush
         self._out.append(serialize.request_head(head, host, added, request_id))
 
@@ -155,7 +156,7 @@ class Http1Upstream(ReadingConnection):
     def flush(self) -> None:
         out = self._out
         if out and self.state is not CLOSED:
-            self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+            self._transport.write(b"".join(out))  # one alone is not copied
             if self.state is HEAD:
                 self.deadline = self._clock() + self._pool.timeouts.response_header
             elif self.state is BODY:
@@ -379,7 +380,7 @@ class Http1Upstream(ReadingConnection):
         if not at_once and framing is not NO_BODY:
             self._reader = reader_for(framing, head.content_length, limits, len(head.section.fields))
         self.state = BODY
-        self._await_body()
+        self.deadline = inf
         sink.response_head(head)
         if at_once and self.state is BODY:
             sink.response_body(data)
@@ -388,7 +389,9 @@ class Http1Upstream(ReadingConnection):
             return  # the exchange ended it: downstream is gone
         if self._reader is None:
             self._complete(data)
-        elif data:
+            return
+        self._await_body()
+        if data:
             self._read_body(data)
 
     def _passes(self, head: ResponseHead, data: bytes, patient: bool) -> bool:
