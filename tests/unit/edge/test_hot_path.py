@@ -23,6 +23,7 @@ import pytest
 from gateway.config import Settings
 from gateway.directory.sandbox import Sandbox, TableDirectory
 from gateway.edge.edge import Edge
+from gateway.edge.exchange import Exchange
 from gateway.edge.forwarded import Peer
 from gateway.edge.http1 import Http1Downstream
 from gateway.edge.tls_transport import TlsTransport
@@ -31,6 +32,7 @@ from gateway.observe.outlet import Outlet
 from gateway.tls import local_ca
 from gateway.tls.context import CertificatePair, server_context
 from gateway.transport import Outbox
+from gateway.turns import READ, WIDE_READ
 from gateway.upstream.connection import Http1Upstream
 from tests.support.tls_client import TlsClient
 
@@ -107,11 +109,14 @@ class Road:
         """The client's part of the work, done beforehand: each request can be sent once, and in this order."""
         self._requests += [self.client.sealed(REQUEST) for _ in range(count)]
 
-    def travel(self) -> None:
+    def travel(self, answer: bytes = RESPONSE) -> None:
         self._feed(self._requests.pop(0))
         self.outbox.flush()
-        self.upstream.get_buffer(-1)[: len(RESPONSE)] = RESPONSE
-        self.upstream.buffer_updated(len(RESPONSE))
+        while answer:
+            read = self.upstream.get_buffer(-1)[: len(answer)]
+            size = len(read)
+            read[:], answer = answer[:size], answer[size:]
+            self.upstream.buffer_updated(size)
         self.outbox.flush()
 
     def _feed(self, octets: bytes) -> None:
@@ -188,6 +193,20 @@ async def test_a_request_costs_no_more_calls_than_it_did(road: Road, counting: _
     assert cost <= CALLS_PER_REQUEST * 1.1, f"{cost:.1f} calls a request:\n{listing}"
     # The other way round, a road that became much shorter wants its gain protected.
     assert cost >= CALLS_PER_REQUEST * 0.75, f"only {cost:.1f} calls a request: lower CALLS_PER_REQUEST"
+
+
+async def test_a_large_answer_makes_the_next_ones_no_dearer(road: Road, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Exchange] = []
+    monkeypatch.setattr(Exchange, "response_room", lambda exchange: asked.append(exchange) or 10 * WIDE_READ)
+    road.prepare(3)
+    body = b"x" * 1024 * 1024
+    road.travel(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    assert asked, "a body that fills its reads is read in larger ones"
+    asked.clear()
+    road.travel()
+    road.travel()
+    assert not asked
+    assert road.upstream.get_buffer(-1).nbytes == READ
 
 
 async def test_a_request_makes_no_task_and_one_write_each_way(road: Road) -> None:
