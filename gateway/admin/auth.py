@@ -85,7 +85,12 @@ def _locally_named(request: web.Request) -> None:
 
     A web page can have its own name resolve to 127.0.0.1 and would then read our answers as its own ("DNS rebinding").
     """
-    name = request.url.host or ""
+    try:
+        name = request.url.host or ""
+    except ValueError:  # of yarl, which reads it as part of a URL
+        raise web.HTTPBadRequest(
+            text="the Host field is no host: expected one such as localhost:9090 or [::1]:9090"
+        ) from None
     if name == "localhost" or name.endswith(".localhost"):
         return
     try:

@@ -6,9 +6,9 @@ Also the entity tag of a record, which is its generation. Knows no routes and no
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import Any
 from urllib.parse import quote as percent_encode
 from urllib.parse import unquote
@@ -21,6 +21,7 @@ from gateway.config.values import MAX_DURATION, parse_host_mask, quote
 from gateway.directory.sandbox import Sandbox
 from gateway.errors import GatewayError
 from gateway.hostname import is_sandbox_id
+from gateway.problems.probe import special
 from gateway.upstream.policy import AddressPolicy
 
 ANY = frozenset("*")
@@ -82,8 +83,12 @@ def url_template(sandbox_id: str, settings: Settings) -> str | None:
     return f"https://{{port}}-{sandbox_id}.{edge.domains[0]}{port}"
 
 
-def read_registration(sandbox_id: str, body: bytes, policy: AddressPolicy) -> Registration:
+def read_registration(
+    sandbox_id: str, body: bytes, policy: AddressPolicy, allow_ipv4: Sequence[IPv4Network]
+) -> Registration:
     """What `body` (JSON) wants stored under `sandbox_id`.
+
+    `allow_ipv4` is `upstream.allow_ipv4`.
 
     Raises Refusal: 400 if it is no object, 422 with everything that is wrong with it.
     """
@@ -103,6 +108,11 @@ def read_registration(sandbox_id: str, body: bytes, policy: AddressPolicy) -> Re
             policy.check_address(address)
         except GatewayError as error:
             errors.append(FieldError("address", error.detail))
+    ipv4 = values["ipv4"]
+    # Where loopback is dialed (a laptop, a test), 127.0.0.1 is that same machine's other address, and nobody asks it.
+    same = address is not None and ipv4 is not None and address.is_loopback and ipv4.is_loopback
+    if ipv4 is not None and not same and (what := special(ipv4, allow_ipv4)):
+        errors.append(FieldError("ipv4", f"{ipv4} is {what}"))
     if errors:
         raise invalid(errors)
     return Registration(Sandbox(sandbox_id, address, "", values["ipv4"], values["host"]), values["lifetime"])

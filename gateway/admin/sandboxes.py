@@ -119,7 +119,8 @@ class Sandboxes:
         """Creates or replaces a record, whole: what is not given is not kept."""
         store = self._registry(request)
         sandbox_id = request.match_info["id"]
-        asked = read_registration(sandbox_id, await request.read(), self._context.policy)
+        allow_ipv4 = self._context.settings.upstream.allow_ipv4
+        asked = read_registration(sandbox_id, await request.read(), self._context.policy, allow_ipv4)
         async with self._lock(sandbox_id):
             before = await _before(store, sandbox_id)
             try:

@@ -36,21 +36,30 @@ REMEMBERED = 1.0
 """Seconds an answer is given again. With the rate above this also bounds how many are kept."""
 
 SPECIAL_RANGES = tuple(
-    IPv4Network(prefix)
-    for prefix in (
-        "169.254.169.254/32",  # metadata of AWS, Google Cloud, Azure and most others
-        "100.100.100.200/32",  # metadata of Alibaba Cloud
-        "168.63.129.16/32",  # Azure's host
-        "192.0.0.192/32",  # metadata of Oracle Cloud
-        "255.255.255.255/32",  # broadcast
-        "0.0.0.0/8",  # "this network": on Linux 0.0.0.0 is this machine
-        "127.0.0.0/8",  # loopback
-        "169.254.0.0/16",  # link-local
-        "224.0.0.0/4",  # multicast
-        "240.0.0.0/4",  # reserved
+    (IPv4Network(prefix), what)
+    for prefix, what in (
+        ("169.254.169.254/32", "a cloud metadata address"),  # AWS, Google Cloud, Azure and most others
+        ("100.100.100.200/32", "a cloud metadata address"),  # Alibaba Cloud
+        ("168.63.129.16/32", "a cloud service address"),  # Azure's host
+        ("192.0.0.192/32", "a cloud metadata address"),  # Oracle Cloud
+        ("255.255.255.255/32", "the broadcast address"),
+        ("0.0.0.0/8", "the unspecified address or its network"),  # on Linux 0.0.0.0 is this machine
+        ("127.0.0.0/8", "loopback"),
+        ("169.254.0.0/16", "a link-local address"),
+        ("224.0.0.0/4", "a multicast address"),
+        ("240.0.0.0/4", "a reserved address"),
     )
 )
 """Dialed only if a listed prefix lies wholly inside, as in `upstream.allow`; the narrower first (RFC 6890)."""
+
+
+def special(ipv4: IPv4Address, allow: Sequence[IPv4Network]) -> str:
+    """The special range of `ipv4` that no prefix of `allow` opens; empty: it is ordinary, or opened."""
+    for network, what in SPECIAL_RANGES:
+        if ipv4 in network:
+            return "" if any(each.subnet_of(network) for each in allow if ipv4 in each) else what
+    return ""
+
 
 EVERYWHERE = IPv6Address("::")
 
@@ -173,11 +182,7 @@ class Probe:
     def _may_dial(self, ipv4: IPv4Address, port: int) -> bool:
         if leads_to(self._own, ipv4, port, is_own):
             return False  # a record that leads to the gateway's own door
-        containing = [network for network in self._allow_ipv4 if ipv4 in network]
-        for special in SPECIAL_RANGES:
-            if ipv4 in special:
-                return any(network.subnet_of(special) for network in containing)
-        return bool(containing)
+        return any(ipv4 in network for network in self._allow_ipv4) and not special(ipv4, self._allow_ipv4)
 
     async def _dial(self, address: Address, port: int, ipv4: IPv4Address | None, others: tuple[int, ...]) -> Findings:
         dials = {

@@ -76,7 +76,8 @@ class Local:
     def add(self, sandbox_id: str, registration: dict[str, str], expected: str | None) -> Record:
         policy = AddressPolicy(self._settings.upstream.allow, configured_listeners(self._settings))
         try:
-            asked = read_registration(sandbox_id, msgspec.json.encode(registration), policy)
+            body, allow_ipv4 = msgspec.json.encode(registration), self._settings.upstream.allow_ipv4
+            asked = read_registration(sandbox_id, body, policy, allow_ipv4)
         except Refusal as refusal:
             raise UserError(refusal.detail) from None
         return self._record(

@@ -114,3 +114,11 @@ async def test_names_of_others_do_not(client_of: MakeClient, host: str) -> None:
     answer = await client.get(API, headers={"Host": host})
     assert answer.status == 403
     assert "localhost" in (await answer.json())["detail"]
+
+
+@pytest.mark.parametrize("host", ["::1", "::1:9090", "[::1", "a:b:c", "localhost:x", "localhost:99999999", "[::1]x"])
+async def test_a_host_that_is_none_is_a_malformed_request(client_of: MakeClient, host: str) -> None:
+    client = await client_of()
+    answer = await client.get(API, headers={"Host": host})
+    assert answer.status in (400, 403)
+    assert answer.content_type == "application/problem+json"

@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -692,6 +692,41 @@ async def test_looks_have_an_allowance_of_their_own(api_of: MakeApi, monkeypatch
     answers = [await api("GET", f"{BOX}/ports/5000") for _ in range(3)]
     assert [answer.status for answer in answers] == [404, 404, 429]
     assert (await api("PUT", BOX, FD5)).status == 201
+
+
+@pytest.mark.parametrize(
+    ("ipv4", "what"),
+    [
+        ("169.254.169.254", "a cloud metadata address"),
+        ("169.254.1.1", "a link-local address"),
+        ("127.0.0.1", "loopback"),
+        ("127.8.9.10", "loopback"),
+        ("0.0.0.0", "the unspecified address"),
+        ("224.0.0.1", "a multicast address"),
+        ("240.0.0.1", "a reserved address"),
+        ("255.255.255.255", "the broadcast address"),
+        ("168.63.129.16", "a cloud service address"),
+    ],
+)
+async def test_an_ipv4_that_is_nobodys_is_refused(api_of: MakeApi, ipv4: str, what: str) -> None:
+    refused = await (await api_of(MemoryRegistry({})))("PUT", BOX, {**FD5, "ipv4": ipv4})
+    assert refused.status == 422
+    assert refused.errors["ipv4"].startswith(f"{ipv4} is {what}")
+    opened = settings_with(upstream={"allow_ipv4": (IPv4Network(f"{ipv4}/32"),)})
+    assert (await (await api_of(MemoryRegistry({}), opened))("PUT", BOX, {**FD5, "ipv4": ipv4})).status == 201
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "64:ff9b:1::a9fe:a9fe", "::169.254.169.254"),
+        *("::ffff:0:127.0.0.1", "2002:7f00:1::", "fe80::1", "ff02::1", "::", "fd00:ec2::254", "2001::1"),
+    ],
+)
+async def test_so_is_an_address_that_leads_elsewhere(api_of: MakeApi, address: str) -> None:
+    wide = settings_with(upstream={"allow": (IPv6Network("::/0"),)})
+    refused = await (await api_of(MemoryRegistry({}), wide))("PUT", BOX, {"address": address})
+    assert (refused.status, list(refused.errors)) == (422, ["address"])
 
 
 # --- the audit, the rate, the document ------------------------------------------------------------------------------

@@ -394,7 +394,7 @@ def test_what_may_be_dialed_over_ipv4(probe: Probe, clock: Clock, tasks: Tasks, 
     itself = Probe(clock, tasks, allow_ipv4=(IPv4Network("0.0.0.0/0"), IPv4Network(ipv4)))
     assert not probe._may_dial(address, 5000)
     assert narrow._may_dial(address, 5000) is allowed
-    special = any(address in network for network in probe_module.SPECIAL_RANGES)
+    special = any(address in network for network, _ in probe_module.SPECIAL_RANGES)
     assert everything._may_dial(address, 5000) is not special
     assert itself._may_dial(address, 5000)
 
