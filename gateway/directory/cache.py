@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.config import Directory as DirectorySettings
@@ -97,6 +97,7 @@ class DirectoryCache:
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._missing: OrderedDict[str, None] = OrderedDict()  # the same, of those without a record
         self._asking: dict[str, asyncio.Task[Sandbox | _Unanswered | None]] = {}
+        self._ends: dict[str, float] = {}  # of lifetimes, from entries that went since `due` looked, or are in use
         self._served_stale: dict[str, None] = {}  # not yet asked for again; in the order in which they were served
         self._pace = 0.0  # seconds that answers take, smoothed as RFC 6298 does it
         self._slow_limit = math.inf if backend.reports_changes else SLOW_LIMIT
@@ -218,6 +219,8 @@ class DirectoryCache:
             self._asking.pop(sandbox_id, None)  # its answer may be from before: who waits for it waits for the next
 
     def _has_missed(self) -> None:
+        for sandbox_id, entry in self._entries.items():
+            self._keep_end(sandbox_id, entry)
         for cleared in (self._entries, self._missing, self._served_stale, self._asking):
             cleared.clear()
         self.forgot()
@@ -232,7 +235,7 @@ class DirectoryCache:
 
     # --- for those who hold connections open ---------------------------------------------------------------------
 
-    def due(self, sandbox_ids: Iterable[str]) -> list[str]:
+    def due(self, sandbox_ids: Collection[str]) -> list[str]:
         """Of these ids those to `ask_again` about, because what was last said of them may have changed unheard.
 
         While changes are told, that is what is forgotten, was served stale, or has a lifetime that is over; else all
@@ -240,6 +243,8 @@ class DirectoryCache:
         """
         now = self._clock()
         told = self._backend.reports_changes and not self.availability.deaf
+        if self._ends:
+            self._ends = {name: end for name, end in self._ends.items() if name in sandbox_ids}
 
         def vouched(entry: _Entry | None) -> bool:
             if entry is None:
@@ -267,7 +272,8 @@ class DirectoryCache:
         now = self._clock()
         for sandbox_id in sandbox_ids:
             entry = self._entries.get(sandbox_id)
-            if entry is not None and entry.ends <= now:
+            ends = self._ends.get(sandbox_id, math.inf) if entry is None else entry.ends
+            if ends <= now:
                 self.told(sandbox_id, None)
 
     # --- remembering ---------------------------------------------------------------------------------------------
@@ -300,12 +306,20 @@ class DirectoryCache:
         while len(entries) >= MAX_ENTRIES:
             self._drop(next(iter(entries)))
         entries[sandbox_id] = entry
+        self._ends.pop(sandbox_id, None)
         self.told(sandbox_id, entry.sandbox)
 
     def _drop(self, sandbox_id: str) -> None:
         self._served_stale.pop(sandbox_id, None)
         self._missing.pop(sandbox_id, None)
-        self._entries.pop(sandbox_id, None)
+        entry = self._entries.pop(sandbox_id, None)
+        if entry is not None:
+            self._keep_end(sandbox_id, entry)
+
+    def _keep_end(self, sandbox_id: str, entry: _Entry) -> None:
+        """The entry goes, and perhaps the backend, too: that much was known of what is open."""
+        if entry.ends < math.inf:
+            self._ends[sandbox_id] = entry.ends
 
     # --- while the backend does not answer -----------------------------------------------------------------------
 

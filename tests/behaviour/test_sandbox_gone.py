@@ -303,6 +303,36 @@ async def test_a_lifetime_ends_during_an_outage(open_gateway: OpenGateway, monke
     gateway.expect_complaint("out for lunch")
 
 
+async def forgotten_by_a_change(gateway: Gateway) -> None:
+    gateway.edge.records_changed([SANDBOX])
+
+
+async def forgotten_as_changes_were_missed(gateway: Gateway) -> None:
+    gateway.edge.directory.availability.missed()
+
+
+async def forgotten_in_a_flood(gateway: Gateway) -> None:
+    for number in range(cache.MAX_ENTRIES):
+        gateway.edge.directory._replace(f"other{number}", cache._Entry(None, 0.0, 0.0, 0))
+
+
+@pytest.mark.parametrize("forgotten", [forgotten_by_a_change, forgotten_as_changes_were_missed, forgotten_in_a_flood])
+async def test_a_lifetime_ends_during_an_outage_and_its_record_is_forgotten(
+    open_gateway: OpenGateway, monkeypatch: pytest.MonkeyPatch, forgotten: Callable[[Gateway], Awaitable[None]]
+) -> None:
+    """The backend went away just when it would have been asked again."""
+    monkeypatch.setattr(cache, "MAX_ENTRIES", 4)
+    gateway = await open_gateway(upstream=GRACE)
+    gateway.table.table[SANDBOX] = machine("1", lifetime=0.5)
+    browser, upstream = await tunnel(gateway, await gateway.app())
+    go_away(gateway, monkeypatch)
+    await forgotten(gateway)
+    assert gateway.edge.directory.due([SANDBOX]), "it is forgotten"
+    await browser.ended()
+    await upstream.ended()
+    gateway.expect_complaint("out for lunch")
+
+
 # --- whatever is under way --------------------------------------------------------------------------------------------
 
 EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
