@@ -212,6 +212,7 @@ class Http1Upstream(ReadingConnection):
         self._sink = None
         self._reader = None
         self._awaits_body = False
+        self._held = b""
         self._out = []
         if tunnel and self._transport.get_write_buffer_size():
             self.deadline = self._clock() + self._pool.timeouts.linger
@@ -295,8 +296,8 @@ class Http1Upstream(ReadingConnection):
             else:
                 # Nothing was asked (IDLE), or everything was said (DONE): a response smuggled for the next request.
                 self.heard = True
-                self._held = data
                 self.close()
+                self._held = data  # see stillborn
             if self._sink is not None:
                 self._sink.flush_response()
                 if self._work >= SHARE:
@@ -433,7 +434,7 @@ class Http1Upstream(ReadingConnection):
             self._held = rest  # for the next turn: SHARE is reached
 
     def _go_on(self) -> None:
-        if not self._paused and not self._awaits_body and self._sink is not None:
+        if not self._paused and not self._awaits_body:
             data, self._held = self._held, b""
             self.data_received(data)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from gateway import descriptors
+from gateway.edge import last_call as closing_doors
 from gateway.edge import listener as listening
 from gateway.edge.last_call import last_call, refuse_new
 from tests.behaviour.harness import OK, PATIENCE, App, Gateway, OpenGateway, Wire, answering, get, post, until
@@ -146,6 +147,33 @@ async def test_who_knocks_while_the_door_closes_is_refused(gateway: Gateway) -> 
     with pytest.raises(ConnectionRefusedError):
         await knocking
     gateway.expect_complaint("task knocking failed")
+
+
+async def test_from_the_last_call_on_nobody_new_is_let_in(gateway: Gateway) -> None:
+    """Without a supervisor that has said so before: in `gateway dev`, and where it has died."""
+    closing = gateway.edge.tasks.spawn(last_call([gateway.plain]), "closing")
+    await asyncio.sleep(0)  # its first step
+    knocking = gateway.edge.tasks.spawn(gateway.connect_to(gateway.plain_port), "knocking")
+    await gateway.connect(tls=True)
+    assert not knocking.done()
+    await closing
+    with pytest.raises(ConnectionRefusedError):
+        await knocking
+    gateway.expect_complaint("task knocking failed")
+
+
+@pytest.mark.parametrize("looks", [3, 1_000_000])
+async def test_a_handshake_that_is_never_completed_keeps_no_door_open(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, looks: int
+) -> None:
+    left = iter(range(looks, 0, -1))
+    monkeypatch.setattr(closing_doors, "_any_on_its_way", lambda ports: next(left, 0) > 0)
+    monkeypatch.setattr(closing_doors, "LATEST", 0.3 if looks > 3 else 60.0)
+    begun = gateway.edge.clock()
+    async with asyncio.timeout(30):
+        await last_call([gateway.plain, gateway.secure])
+    assert gateway.edge.clock() - begun >= (0.29 if looks > 3 else looks * closing_doors.LOOK)
+    assert next(left, 0) == 0 or looks > 3, "it was waited for"
 
 
 @pytest.fixture

@@ -245,6 +245,32 @@ async def test_interim_answers_take_several_turns(gateway: Gateway, app: App, mo
     assert max(passed.count(each) for each in passed) <= SHARE // HEAD_WORK
 
 
+@pytest.mark.parametrize("kind", ["chunks", "interim"])
+async def test_who_is_gone_has_no_other_turn(
+    gateway: Gateway, app: App, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """What waits for it goes with the connection, from whichever side that ends."""
+    go_round = Turns._go_round
+    monkeypatch.setattr(Turns, "_go_round", lambda self: None)
+    browser = await gateway.connect()
+    browser.send(get(app))
+    upstream = await app.accept()
+    await upstream.request()
+    head = b"HTTP/1.1 200 OK\r\n" + HEAD
+    upstream.send(
+        head + CHUNKS["bare"](20_000) if kind == "chunks" else b"HTTP/1.1 103 Early Hints\r\n\r\n" * 16 + head
+    )
+    (connection,) = gateway.edge.pool.connections
+    assert isinstance(connection, Http1Upstream)
+    await until(lambda: connection._queued and connection._held, "the rest waits for its turn")
+    browser.reset()
+    await until(lambda: not gateway.edge.connections, "the browser is gone")
+    assert connection._held == b""
+    before = len(browser.received)
+    go_round(gateway.edge.intake.turns)
+    assert (connection.state.name, connection._held, len(browser.received)) == ("CLOSED", b"", before)
+
+
 @pytest.mark.parametrize("fields", [10, 90])
 async def test_trailers(gateway: Gateway, meter: Meter, fields: int) -> None:
     app = await gateway.app(answering(OK))

@@ -43,9 +43,15 @@ def test_proxies_take_turns_and_each_turn_has_its_cost() -> None:
 def test_an_open_loop_keeps_its_rate_turn_by_turn() -> None:
     with open_site() as site:
         [sample] = turns.measure(["gateway"], WORKLOADS["half_load_p99"], site, 0.5, rate=500.0)
-    assert (sample.errors, sample.left_out, len(sample.turns)) == ({}, "", 5)
+    if sample.left_out:  # somebody else's work has left it no core
+        assert sample.left_out == "500 per second are more than it can do"
+        return
+    # A core that others have filled makes the client late, too; that is said, whoever fills it.
+    full = sample.load_busy > turns.LOAD_FULL
+    assert (list(sample.errors), len(sample.turns)) == (["load core full: latencies are the client's"] * full, 5)
     assert 1.0 * 500 < sample.count < 1.2 * 500  # eleven turns of 0.1 s, the first six of which do not count elsewhere
-    assert 350 < sample.per_second < 600
+    assert full or sample.per_second > 350
+    assert sample.per_second < 600
     assert sample.p99_us >= sample.p50_us > 100
 
 
