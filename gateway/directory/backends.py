@@ -5,23 +5,26 @@ The only place that knows all of them; each is imported when it is asked for, so
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from gateway.config import Directory as DirectorySettings
 from gateway.directory.sandbox import Directory, Registry
 
+if TYPE_CHECKING:
+    from gateway.directory.file import LastGood
 
-def open_directory(settings: DirectorySettings) -> Directory:
+
+def open_directory(settings: DirectorySettings, last_good: LastGood | None = None) -> Directory:
     """The backend, for the event loop of this process; whoever opens it runs `watch` and closes it.
 
-    Connects to nothing yet. Raises UserError for what `check` would have found.
+    Connects to nothing yet. Raises UserError for what `check` would have found, unless `last_good` is there.
     """
     match settings.backend:
         case "file":
             from gateway.directory.file import FileDirectory
 
-            return FileDirectory(settings.path)
+            return FileDirectory(settings.path, last_good)
         case "sqlite":
             from gateway.directory.sqlite import SqliteRegistry
 

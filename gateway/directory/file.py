@@ -7,13 +7,15 @@
     host = "localhost:{port}"   # optional; the Host field its apps are sent, see upstream.host
 
 A broken edit never takes a sandbox away: the last good table stays in force, and one log line says what is wrong
-and where.
+and where. All processes know that table (`LastGood`): one may have to be replaced before the file is mended.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
+import os
 import tomllib
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address
@@ -31,18 +33,31 @@ log = logging.getLogger("gateway.directory")
 
 _KEYS = ("address", "generation", "ipv4", "host")
 
+_DIGEST = hashlib.sha256().digest_size
+
 _Stamp = tuple[int, int, int]
 
 
 def read_table(path: Path) -> dict[str, Sandbox]:
     """The records in `path`. Raises UserError with one sentence naming the file and the entry at fault."""
+    return _table(path, _text(path))
+
+
+def _text(path: Path) -> str:
     try:
         if path.is_fifo():
             raise UserError(f"{path}: is a pipe, not a file")  # whoever reads it waits for somebody to write
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from None
-    except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, or a number of thousands of digits
+    except ValueError as error:  # no UTF-8
+        raise UserError(f"{path}: not valid TOML: {error}") from None
+
+
+def _table(path: Path, text: str) -> dict[str, Sandbox]:
+    try:
+        document = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # of TOML, or a number of thousands of digits
         raise UserError(f"{path}: not valid TOML: {error}") from None
     unknown = document.keys() - {"sandboxes"}
     if unknown:
@@ -105,15 +120,57 @@ def _host(where: str, text: object) -> str:
         raise UserError(f"{where}.host: {error}") from None
 
 
+class LastGood:
+    """The text of the last good table, in memory that all processes of a gateway share; made before the fork."""
+
+    def __init__(self) -> None:
+        """Raises OSError."""
+        self._descriptor = os.memfd_create("gateway-table", os.MFD_CLOEXEC)
+
+    def keep(self, text: str) -> None:
+        """Raises OSError."""
+        # Without a lock: all who read the file keep the same, and what is not whole was never there.
+        octets = text.encode()
+        os.pwrite(self._descriptor, hashlib.sha256(octets).digest() + octets, 0)
+        os.truncate(self._descriptor, _DIGEST + len(octets))
+
+    def text(self) -> str | None:
+        """What was kept last; None: nothing, or nothing whole."""
+        octets = os.pread(self._descriptor, os.fstat(self._descriptor).st_size, 0)
+        digest, octets = octets[:_DIGEST], octets[_DIGEST:]
+        return octets.decode() if hashlib.sha256(octets).digest() == digest else None
+
+
 class FileDirectory(TableDirectory):
     """The table in `path`, kept current by `watch`."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises UserError if the file cannot be read now: a gateway does not start on a guess."""
+    def __init__(self, path: Path, last_good: LastGood | None = None) -> None:
+        """Raises UserError if the file cannot be read now, and no process has: a gateway does not start on a guess."""
         self.path = path
         self.where = str(path)
+        self._last_good = last_good
         self._stamp = _stamp(path)
-        super().__init__(read_table(path))
+        try:
+            super().__init__(self._read())
+        except UserError as error:
+            text = None if last_good is None else last_good.text()
+            if text is None:
+                raise
+            super().__init__(_table(path, text))
+            self._say_broken(error)
+
+    def _read(self) -> dict[str, Sandbox]:
+        text = _text(self.path)
+        table = _table(self.path, text)
+        if self._last_good is not None:
+            try:
+                self._last_good.keep(text)
+            except OSError as error:
+                log.warning("%s: is not kept for processes to come: %s", self.path, error.strerror)
+        return table
+
+    def _say_broken(self, error: UserError) -> None:
+        log.error("%s; keeping the %d sandboxes read before", error, len(self.table))
 
     async def watch(self, changed: Callable[[Iterable[str]], None], witness: Witness | None = None) -> None:
         """Runs until cancelled; calls `changed(ids)` after each reload with the ids whose record differs."""
@@ -129,9 +186,9 @@ class FileDirectory(TableDirectory):
                 continue
             self._stamp = stamp
             try:
-                table = await loop.run_in_executor(None, read_table, self.path)
+                table = await loop.run_in_executor(None, self._read)
             except UserError as error:
-                log.error("%s; keeping the %d sandboxes read before", error, len(self.table))
+                self._say_broken(error)
                 continue
             before, self.table = self.table, table
             differing = [name for name in before.keys() | table.keys() if before.get(name) != table.get(name)]

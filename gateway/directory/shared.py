@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gateway.config import Directory as DirectorySettings
 from gateway.directory.availability import Availability, Herald
@@ -13,6 +14,9 @@ from gateway.directory.backends import open_directory
 from gateway.directory.known import Known
 from gateway.directory.sandbox import Directory
 from gateway.directory.snapshot import Keeper, load
+
+if TYPE_CHECKING:
+    from gateway.directory.file import LastGood
 
 log = logging.getLogger("gateway.directory")
 
@@ -25,6 +29,12 @@ class Shared:
     known: Known | None = None
     keeper: Keeper | None = None
     """Of the admin process; None: nothing is kept for the next start."""
+    last_good: LastGood | None = None
+    """None: the backend is no file, or there is no memory for it."""
+
+    def open(self, settings: DirectorySettings) -> Directory:
+        """As `open_directory`, for a process that may take the place of another."""
+        return open_directory(settings, self.last_good)
 
     def availability(self, directory: Directory) -> Availability:
         """What one process sees of the backend it has opened."""
@@ -41,7 +51,9 @@ class Shared:
 def share(settings: DirectorySettings) -> Shared:
     """What is known from the last start included. Raises UserError as `open_directory` does."""
     herald = Herald(shared=True)
-    if settings.backend == "file" or not settings.stale:
+    if settings.backend == "file":
+        return Shared(herald, last_good=_last_good())
+    if not settings.stale:
         return Shared(herald)
     where = settings.path.absolute() if settings.backend == "sqlite" else open_directory(settings).where
     registry = f"{settings.backend}: {where}"
@@ -54,3 +66,13 @@ def share(settings: DirectorySettings) -> Shared:
         return Shared(herald, known)
     load(settings.known_file, registry, known)
     return Shared(herald, known, Keeper(settings.known_file, registry, known, settings.ttl + settings.stale))
+
+
+def _last_good() -> LastGood | None:
+    from gateway.directory.file import LastGood
+
+    try:
+        return LastGood()
+    except OSError as error:
+        log.warning("a process that is replaced reads the table anew: %s", os.strerror(error.errno or 0))
+        return None

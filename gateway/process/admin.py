@@ -17,7 +17,7 @@ import uvloop
 
 from gateway.admin.app import Answer, Health, make_app, start
 from gateway.config import Settings
-from gateway.directory.backends import as_registry, open_directory
+from gateway.directory.backends import as_registry
 from gateway.directory.sandbox import DirectoryError, Registry
 from gateway.directory.shared import Shared
 from gateway.directory.watching import keep_tending, keep_watching
@@ -129,7 +129,7 @@ async def _serve(post: Post, pulse: Pulse) -> None:
     logs.open_in(loop)
     health = Health(Workers(post.channels, tasks).ask)
     health.draining = pulse.closing  # its predecessor died after the gateway had been told to stop
-    directory = open_directory(post.settings.directory)
+    directory = shared.open(post.settings.directory)
     context = make_context(post.settings, directory, post.own, tasks)
     runner = await start(make_app(health, context, post.token), post.door)
     # Whoever asks here asks the backend itself: only what the workers know together is to be told of changes.

@@ -21,7 +21,6 @@ import uvloop
 
 from gateway.addresses import Bound
 from gateway.config import Settings
-from gateway.directory.backends import open_directory
 from gateway.directory.shared import Shared
 from gateway.directory.watching import keep_watching
 from gateway.edge.edge import Edge
@@ -96,7 +95,7 @@ def run(settings: Settings, slot: Slot, pulse: Pulse) -> int:
 async def _serve(settings: Settings, slot: Slot, pulse: Pulse) -> None:
     loop, process = asyncio.get_running_loop(), settings.process
     start_beating(pulse, process.stuck_timeout)
-    directory = open_directory(settings.directory)
+    directory = slot.shared.open(settings.directory)
     logs.open_in(loop)
     access_log = make_access_log(settings, loop)
     edge = Edge(settings, directory, access_log, slot.own, slot.shared)

@@ -49,6 +49,19 @@ def test_a_crashed_admin_process_is_replaced(tmp_path: Path, app: App) -> None:
         assert "admin was killed by SIGKILL; starting it again" in gateway.log
 
 
+def test_a_broken_table_keeps_no_successor_out(tmp_path: Path, app: App) -> None:
+    """Who is replaced goes on with what the others have."""
+    with Serving(tmp_path, app) as gateway:
+        (tmp_path / "sandboxes.toml").write_text("broken [")
+        gateway.says("keeping the 1 sandboxes read before")
+        before = [*gateway.workers(), gateway.admin()]
+        for process in before:
+            kill(process)
+        gateway.wait_until(lambda: gateway.health()[0] == 200, "others have taken their places")
+        assert not {*gateway.workers(), gateway.admin()} & set(before)
+        assert serves(gateway)
+
+
 def test_an_admin_process_that_is_told_to_end_is_no_error(tmp_path: Path, app: App) -> None:
     """timeout(1) and a closing terminal tell every process of the group."""
     with Serving(tmp_path, app) as gateway:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from ipaddress import IPv6Address
 from pathlib import Path
 
 import pytest
 
 from gateway.directory import file as file_module
-from gateway.directory.file import FileDirectory, read_table
+from gateway.directory.file import FileDirectory, LastGood, read_table
 from gateway.directory.sandbox import Sandbox
 from gateway.errors import UserError
 from gateway.tasks import Tasks
@@ -152,6 +152,49 @@ def test_a_pipe_is_no_file(path: Path) -> None:
     os.mkfifo(path)
     with pytest.raises(UserError, match="is a pipe"):
         read_table(path)
+
+
+# --- one process takes the place of another ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def last_good() -> Iterator[LastGood]:
+    kept = LastGood()
+    yield kept
+    os.close(kept._descriptor)
+
+
+@pytest.mark.parametrize("damage", ["x", "[sandboxes.demo]\n", None])
+async def test_a_broken_file_is_no_end_of_who_comes_later(
+    path: Path, last_good: LastGood, damage: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    path.write_text(ONE + 'generation = "7"\n')
+    FileDirectory(path, last_good)
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_text(damage)
+    successor = FileDirectory(path, last_good)
+    assert (record := await successor.fetch("demo")) is not None
+    assert record.generation == "7"
+    assert f"{path}: " in caplog.text and "keeping the 1 sandboxes read before" in caplog.text
+
+
+async def test_what_comes_later_begins_with_the_latest_table(path: Path, last_good: LastGood) -> None:
+    """What was removed from it does not come back."""
+    for text in ("# " + "x" * 5000 + "\n" + ONE, "[sandboxes]\n"):
+        path.write_text(text)
+        FileDirectory(path, last_good)
+    path.write_text("x")
+    assert FileDirectory(path, last_good).table == {}
+
+
+def test_half_a_table_was_never_kept(path: Path, last_good: LastGood) -> None:
+    path.write_text("x")
+    last_good.keep(ONE)
+    os.pwrite(last_good._descriptor, b"#", 40)
+    with pytest.raises(UserError, match="not valid TOML"):
+        FileDirectory(path, last_good)
 
 
 # --- watching -----------------------------------------------------------------------------------------------------
@@ -309,12 +352,12 @@ async def test_a_file_that_is_still_being_written_is_not_read(path: Path, monkey
         now = next(looks, finished)
         return now
 
-    def table(_: Path) -> dict[str, Sandbox]:
+    def table(_path: Path, _text: str) -> dict[str, Sandbox]:
         read.append(now)
         return {"other": Sandbox("other", IPv6Address("fd00::7"), "1")}
 
     monkeypatch.setattr(file_module, "_stamp", stamp)
-    monkeypatch.setattr(file_module, "read_table", table)
+    monkeypatch.setattr(file_module, "_table", table)
     tasks = Tasks()
     tasks.spawn(watched.directory.watch(watched.changed), "watch")
     assert await watched.next_change() == {"demo", "other"}
@@ -327,7 +370,7 @@ async def test_a_file_is_read_once_however_often_it_is_looked_at(path: Path, mon
     monkeypatch.setattr(file_module, "POLL_INTERVAL", 0.0)
     looks = 0
     reads: list[int] = []
-    stamp, read = file_module._stamp, file_module.read_table
+    stamp, read = file_module._stamp, file_module._text
     watched = Watched(path)
 
     def looking(path: Path) -> object:
@@ -335,12 +378,12 @@ async def test_a_file_is_read_once_however_often_it_is_looked_at(path: Path, mon
         looks += 1
         return stamp(path)
 
-    def reading(path: Path) -> dict[str, Sandbox]:
+    def reading(path: Path) -> str:
         reads.append(looks)
         return read(path)
 
     monkeypatch.setattr(file_module, "_stamp", looking)
-    monkeypatch.setattr(file_module, "read_table", reading)
+    monkeypatch.setattr(file_module, "_text", reading)
     tasks = Tasks()
     tasks.spawn(watched.directory.watch(watched.changed), "watch")
     for text in (TWO, "x"):
