@@ -66,7 +66,8 @@ RETRY_INTERVAL = 0.25
 BATCH = 500
 """Changes taken at a time, so that no number of them holds up the event loop, or Redis."""
 STEP = 200
-"""Ids looked at in one script: half a millisecond in which Redis answers nobody else."""
+"""Ids looked at in one script, while Redis answers nobody else: 0.5 to 1 ms in a step of `tend`, and 1.3 to 2 ms (7 at
+worst, measured) where the records of all of them are read for a page."""
 TEND_PAUSE, TEND_PAUSE_IF_ANY = 1.0, 0.02
 """Seconds between two steps through the index, and after a step that found ids of records that have ended."""
 
