@@ -1,15 +1,21 @@
 """Named, owned tasks: the only place that starts one.
 
 A bare `create_task` can be collected while it runs, and its exception is seen by nobody. Here every task has a name,
-an owner that can end it, and a last word.
+an owner that can end it, and a last word. What has to live as long as its owner is kept: whatever it dies of, it begins
+anew, and its owner can say what does not work.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from math import inf
 from typing import Any, TypeVar
+
+PAUSE, LONGEST_PAUSE = 1.0, 60.0
+"""Seconds before a kept task that has failed begins anew; they double from the one to the other. One that has run for
+the longest has recovered: the next failure is a first one."""
 
 log = logging.getLogger("gateway.tasks")
 
@@ -19,10 +25,11 @@ T = TypeVar("T")
 class Tasks:
     """The tasks of one owner."""
 
-    __slots__ = ("_running",)
+    __slots__ = ("_kept", "_running")
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
+        self._kept: dict[str, float] = {}  # name -> the loop's time from which on it is believed to work
 
     def __len__(self) -> int:
         return len(self._running)
@@ -33,6 +40,51 @@ class Tasks:
         self._running.add(task)
         task.add_done_callback(self._ended)
         return task
+
+    def keep(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        """Runs `work` until it returns, and from its beginning again whenever it fails; no two at a time of one name.
+
+        A failure is logged, but not when it is what was said last.
+        """
+        if name not in self._kept:
+            self._kept[name] = -inf
+            self.spawn(self._keep(work, name), name)
+
+    def keeps(self, name: str) -> bool:
+        """Whether `keep` has not come to the end of what has this name."""
+        return name in self._kept
+
+    @property
+    def failing(self) -> list[str]:
+        """Names of what is kept and has failed, until it has run for longer than it last had to wait."""
+        if not self._kept:
+            return []
+        now = asyncio.get_running_loop().time()
+        return [name for name, works_from in self._kept.items() if works_from > now]
+
+    async def _keep(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        loop, this = asyncio.get_running_loop(), asyncio.current_task()
+        assert this is not None
+        pause, said = PAUSE, ""
+        try:
+            while True:
+                began = loop.time()
+                try:
+                    await work()
+                    return
+                except (Exception, asyncio.CancelledError) as error:
+                    if this.cancelling():
+                        raise  # nobody but its owner ends it
+                    self._kept[name] = inf
+                    if loop.time() - began >= LONGEST_PAUSE:
+                        pause, said = PAUSE, ""
+                    if said != (said := f"{type(error).__name__}: {error}"):
+                        log.exception("task %s failed; it begins anew in %g s", name, pause)
+                await asyncio.sleep(pause)
+                self._kept[name] = loop.time() + pause
+                pause = min(2 * pause, LONGEST_PAUSE)
+        finally:
+            del self._kept[name]
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)

@@ -1,14 +1,16 @@
 """The admin's HTTP application (aiohttp.web: comfort matters here, microseconds do not).
 
 `/livez` says that this process runs. `/readyz` says whether every worker answers and none is draining: 200 or 503,
-with the workers' own words as JSON, and who did not answer by the name that the log has for it. `/v1/` is the
-operator's API and the platform's, behind `auth.guard`.
+with the workers' own words as JSON, and who did not answer by the name that the log has for it. What is `failing` in a
+process that serves nevertheless is named, and is no reason to send its visitors elsewhere: a fault that all gateways
+meet would leave nowhere. `/v1/` is the operator's API and the platform's, behind `auth.guard`.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -20,8 +22,9 @@ from gateway.admin.malformed import complaints
 from gateway.admin.problem import NO_STORE, as_problems
 from gateway.admin.sandboxes import MAX_BODY, Sandboxes
 from gateway.explain.engine import Context
+from gateway.tasks import Tasks
 
-Answer = dict[str, object] | None
+Answer = dict[str, Any] | None
 """A worker's word on how it is; None: it has not answered."""
 Ask = Callable[[], Awaitable[list[Answer]]]
 """Asks every worker; one answer per slot."""
@@ -31,10 +34,14 @@ SHUTDOWN = 1.0
 
 
 class Health:
-    """`draining` is set when the gateway is about to stop: readiness fails first, so that balancers look away."""
+    """`draining` is set when the gateway is about to stop: readiness fails first, so that balancers look away.
 
-    def __init__(self, ask: Ask) -> None:
+    `tasks` are this process's own.
+    """
+
+    def __init__(self, ask: Ask, tasks: Tasks | None = None) -> None:
         self._ask = ask
+        self._tasks = Tasks() if tasks is None else tasks
         self.draining = False
 
     async def live(self, request: web.Request) -> web.Response:
@@ -51,10 +58,20 @@ class Health:
         told: dict[str, object] = {"status": status, "workers": workers}
         if None in workers:
             told["unanswered"] = [f"worker {slot}" for slot, worker in enumerate(workers) if worker is None]
+        failing = [f"{who}: {task}" for who, task in self._failing(workers)]
+        if failing:
+            told["failing"] = failing
         body = msgspec.json.encode(told)
         return web.Response(
             status=200 if status == "ready" else 503, body=body, content_type="application/json", headers=NO_STORE
         )
+
+    def _failing(self, workers: list[Answer]) -> Iterator[tuple[str, str]]:
+        for slot, worker in enumerate(workers):
+            for task in (worker or {}).get("failing", ()):
+                yield f"worker {slot}", task
+        for task in self._tasks.failing:
+            yield "admin", task
 
 
 def make_app(health: Health, context: Context, token: str = "") -> web.Application:

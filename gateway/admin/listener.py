@@ -250,7 +250,10 @@ class Listener(web.BaseSite):
     # --- who has to go -------------------------------------------------------------------------------------------
 
     def _sweep(self) -> None:
+        self._timer = self._loop.call_later(1.0, self._sweep)
         now = self.clock()
         for connection in [each for each in self._connections if each.deadline <= now]:
-            connection.expire()
-        self._timer = self._loop.call_later(1.0, self._sweep)
+            try:
+                connection.expire()
+            except Exception:  # one connection's bug must not stop the clock of all others
+                log.exception("ending %r failed", connection)

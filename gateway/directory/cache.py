@@ -225,6 +225,11 @@ class DirectoryCache:
             cleared.clear()
         self.forgot()
 
+    @property
+    def failing(self) -> list[str]:
+        """As `Tasks.failing`."""
+        return self._tasks.failing
+
     async def close(self) -> None:
         """Ends the questions under way."""
         self._prober.close()
@@ -358,17 +363,23 @@ class DirectoryCache:
         return sandbox
 
     def _went(self) -> None:
-        self._tasks.spawn(self._prober.run(), "directory prober")
+        self._tasks.keep(self._prober.run, "directory prober")
 
     def _came_back(self) -> None:
         if self._served_stale:
-            self._tasks.spawn(self._refresh(), "directory refresh")
+            self._tasks.keep(self._refresh, "directory refresh")
 
     async def _refresh(self) -> None:
         """Asks for everything that was served stale, so that what has moved or gone meanwhile is noticed at once."""
-        entries = [(sandbox_id, self._entries.get(sandbox_id)) for sandbox_id in self._served_stale]
-        self._served_stale.clear()
-        await self.ask_again([name for name, entry in entries if entry and entry.sandbox and entry.sandbox.stale])
+        while self._served_stale and not self.availability.away:
+            entries = [(sandbox_id, self._entries.get(sandbox_id)) for sandbox_id in self._served_stale]
+            stale = [name for name, entry in entries if entry and entry.sandbox and entry.sandbox.stale]
+            self._served_stale.clear()
+            try:
+                await self.ask_again(stale)
+            except Exception:
+                self._served_stale.update(dict.fromkeys(stale))  # still to be asked for
+                raise
 
 
 def _not_found(sandbox_id: str) -> GatewayError:

@@ -31,22 +31,15 @@ class Prober:
         self._clock = clock
         self._asking: asyncio.Task[Any] | None = None
         self._asked = float("-inf")  # when that one was asked, or when the last one was answered
-        self._running = False
 
     async def run(self) -> None:
         """Asks until the backend answers."""
-        if self._running:
-            return
-        self._running = True
         pause = FIRST_PAUSE
-        try:
-            while self._availability.away:
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
-                if self.wanted:
-                    await asyncio.wait([self._ask(self.wanted)])
-        finally:
-            self._running = False
+        while self._availability.away:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+            if self.wanted:
+                await asyncio.wait([self._ask(self.wanted)])
 
     async def is_back(self, sandbox_id: str, patience: float) -> bool:
         """Whether the backend answers again, for a request about an id of which nothing is known.

@@ -1,7 +1,7 @@
-"""Watching for changes as long as a process lives.
+"""What a process does about its directory as long as it lives; `Tasks.keep` sees to it.
 
-Who no longer watches serves what was deleted until its time has run out, and nothing else shows it. A watch knows the
-outages of its backend; what it does not know, a fault of ours or of a library, costs one line and a pause.
+Who no longer watches serves what was deleted until its time has run out. A watch knows the outages of its backend; what
+it does not know, a fault of ours or of a library, is told to the witness, and the watch begins anew.
 """
 
 from __future__ import annotations
@@ -12,27 +12,23 @@ from collections.abc import Callable, Iterable
 
 from gateway.directory.sandbox import Directory, DirectoryError, Registry, Witness, WriteError
 
-PAUSE, LONGEST_PAUSE = 1.0, 60.0
-"""Seconds before a watch that has failed begins anew; they double from the one to the other."""
+LONGEST_PAUSE = 60.0
+"""Seconds between two steps through a registry that cannot be tended."""
 
 log = logging.getLogger("gateway.directory")
 
 
-async def keep_watching(directory: Directory, changed: Callable[[Iterable[str]], None], witness: Witness) -> None:
-    """Runs `directory.watch` until cancelled, whatever becomes of it."""
-    pause = PAUSE
-    while True:
-        try:
-            witness.deaf = False
-            await directory.watch(changed, witness)
-        except Exception:
-            witness.deaf = True
-            log.exception("%s: watching for changes failed; it begins anew in %g s", directory.where, pause)
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE)
+async def watch(directory: Directory, changed: Callable[[Iterable[str]], None], witness: Witness) -> None:
+    """Runs `directory.watch` until cancelled; while it does not run, the witness is deaf."""
+    witness.deaf = False
+    try:
+        await directory.watch(changed, witness)
+        raise RuntimeError(f"{directory.where}: watching for changes has ended")
+    finally:
+        witness.deaf = True
 
 
-async def keep_tending(registry: Registry) -> None:
+async def tend(registry: Registry) -> None:
     """Takes one step of `registry.tend` after the other."""
     said = ""
     while True:

@@ -36,6 +36,8 @@ from gateway.upstream.pool import Pool
 
 log = logging.getLogger("gateway.edge")
 
+DOUBTS = "whose is what is open?"
+"""The task that asks about what may have become another's."""
 DRAIN_SWEEP = 0.1
 """Seconds between sweeps while draining, so that the end does not wait for the sweeper."""
 ROUTES_REMEMBERED = 8192
@@ -128,7 +130,6 @@ class Edge:
         that has asked before is closed at once, which browsers are prepared for (RFC 9112 section 9.6)."""
         self._drained = asyncio.Event()
         self._doubted: dict[str, None] = {}  # ids that may have become another's, in that order
-        self._settling = False  # whether a task asks about them
         self.downstreams: set[Downstream] = set()
         self.exchanges: dict[str, int] = {}  # sandbox id -> exchanges under way; no entry means none
         self.connections = 0  # admitted and not yet dismissed, those still shaking hands included
@@ -137,6 +138,11 @@ class Edge:
         self._sweep_interval = _sweep_interval(settings)
         self._silence = Silence(settings.timeouts.tcp_keepalive, self._sweep_interval)
         self._sweeping = loop.call_later(self._sweep_interval, self._sweep)
+
+    @property
+    def failing(self) -> list[str]:
+        """As `Tasks.failing`."""
+        return self.tasks.failing + self.directory.failing
 
     # --- limits --------------------------------------------------------------------------------------------------
 
@@ -239,17 +245,17 @@ class Edge:
     def _doubt(self, sandbox_ids: Iterable[str]) -> None:
         """Whose these are is asked about, a few at a time: a whole fleet may be written anew."""
         self._doubted.update(dict.fromkeys(sandbox_ids))
-        if self._doubted and not self._settling:
-            self._settling = True
-            self.tasks.spawn(self._settle_doubts(), "whose is what is open?")
+        if self._doubted:
+            self.tasks.keep(self._settle_doubts, DOUBTS)
 
     async def _settle_doubts(self) -> None:
-        try:
-            while self._doubted:
-                doubted, self._doubted = self._doubted, {}
+        while self._doubted:
+            doubted, self._doubted = self._doubted, {}
+            try:
                 await self.directory.ask_again(list(doubted))
-        finally:
-            self._settling = False
+            except Exception:
+                self._doubted = doubted | self._doubted
+                raise
 
     # --- the sweeper ---------------------------------------------------------------------------------------------
 
@@ -261,7 +267,7 @@ class Edge:
                 self._end(connection, partial(connection.expire, now))
         for upstream in self.pool.past_grace(now):
             self._end(upstream, upstream.end)
-        if not self._settling:
+        if not self.tasks.keeps(DOUBTS):
             self._doubt(self.directory.due(self.exchanges))
         self._accept_again()  # the limit may have been raised from outside
         self._silence.look(self.downstreams, self.pool.connections)

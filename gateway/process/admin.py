@@ -20,7 +20,7 @@ from gateway.config import Settings
 from gateway.directory.backends import as_registry
 from gateway.directory.sandbox import DirectoryError, Registry
 from gateway.directory.shared import Shared
-from gateway.directory.watching import keep_tending, keep_watching
+from gateway.directory.watching import tend, watch
 from gateway.errors import UserError
 from gateway.observe import logs
 from gateway.process.explain import Own, make_context
@@ -127,19 +127,19 @@ async def _serve(post: Post, pulse: Pulse) -> None:
     loop, tasks, shared = asyncio.get_running_loop(), Tasks(), post.shared
     start_beating(pulse, post.settings.process.stuck_timeout)
     logs.open_in(loop)
-    health = Health(Workers(post.channels, tasks).ask)
+    health = Health(Workers(post.channels, tasks).ask, tasks)
     health.draining = pulse.closing  # its predecessor died after the gateway had been told to stop
     directory = shared.open(post.settings.directory)
     context = make_context(post.settings, directory, post.own, tasks)
     runner = await start(make_app(health, context, post.token), post.door)
     # Whoever asks here asks the backend itself: only what the workers know together is to be told of changes.
-    tasks.spawn(keep_watching(directory, shared.changed, shared.availability(directory)), "directory watch")
+    tasks.keep(partial(watch, directory, shared.changed, shared.availability(directory)), "directory watch")
     registry = as_registry(post.settings.directory, directory)
     if registry is not None:
         tasks.spawn(_look_for_obstacle(registry), "can records be written?")
-        tasks.spawn(keep_tending(registry), "what has ended leaves the registry")
+        tasks.keep(partial(tend, registry), "what has ended leaves the registry")
     if shared.keeper is not None:
-        tasks.spawn(shared.keeper.run(), "keeping what is known")
+        tasks.keep(shared.keeper.run, "keeping what is known")
     finish = asyncio.Event()
 
     def drain() -> None:

@@ -33,7 +33,7 @@ from gateway.admin.auth import read_token
 from gateway.config import Listen, Settings
 from gateway.directory.memory import MemoryRegistry
 from gateway.directory.sandbox import Sandbox
-from gateway.directory.watching import keep_watching
+from gateway.directory.watching import watch
 from gateway.edge.edge import Edge
 from gateway.edge.listener import Listener, own_listeners
 from gateway.errors import UserError
@@ -167,13 +167,13 @@ async def _serve(stage: _Stage, banner: str, colour: bool) -> None:
     edge = Edge(stage.settings, directory, access_log, own)
     edge.moment = DRAIN_MOMENT
     tasks = Tasks()
-    tasks.spawn(keep_watching(directory, edge.records_changed, edge.directory.availability), "directory watch")
+    tasks.keep(partial(watch, directory, edge.records_changed, edge.directory.availability), "directory watch")
     runners: list[web.AppRunner] = []
     if stage.demo is not None:
         runners.append(await demo.start(stage.demo))
     if stage.admin is not None:
         context = make_context(stage.settings, directory, own, tasks)
-        runners.append(await start(make_app(Health(partial(_status, edge)), context, stage.token), stage.admin))
+        runners.append(await start(make_app(Health(partial(_status, edge), tasks), context, stage.token), stage.admin))
     ending = Ending()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ending.tell)
@@ -194,7 +194,15 @@ async def _serve(stage: _Stage, banner: str, colour: bool) -> None:
 async def _status(edge: Edge) -> list[Answer]:
     """What `/readyz` says: here the one worker is the process that answers."""
     state = "draining" if edge.draining else "ready"
-    return [{"worker": 0, "pid": os.getpid(), "state": state, "connections": edge.connections}]
+    return [
+        {
+            "worker": 0,
+            "pid": os.getpid(),
+            "state": state,
+            "connections": edge.connections,
+            "failing": edge.failing,
+        }
+    ]
 
 
 def _banner(stage: _Stage, options: DevOptions, ca: Path, doctor: str) -> str:

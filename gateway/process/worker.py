@@ -15,6 +15,7 @@ import socket
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 import uvloop
@@ -22,7 +23,7 @@ import uvloop
 from gateway.addresses import Bound
 from gateway.config import Settings
 from gateway.directory.shared import Shared
-from gateway.directory.watching import keep_watching
+from gateway.directory.watching import watch
 from gateway.edge.edge import Edge
 from gateway.edge.listener import Listener
 from gateway.edge.refusal import Refusal
@@ -74,6 +75,8 @@ class Status(msgspec.Struct):
     exchanges: int
     upstream: int
     """Upstream connections, idle ones included."""
+    failing: list[str]
+    """What must live as long as the worker and has failed lately; see `Tasks.keep`."""
 
 
 class Question(msgspec.Struct):
@@ -115,7 +118,7 @@ async def _serve(settings: Settings, slot: Slot, pulse: Pulse) -> None:
     loop.add_reader(slot.lifeline, orphan)
     loop.add_reader(slot.channel, _answer, slot, edge)
     collector = memory.Collector(loop, lambda: edge.connections)
-    edge.tasks.spawn(keep_watching(directory, edge.records_changed, edge.directory.availability), "directory watch")
+    edge.tasks.keep(partial(watch, directory, edge.records_changed, edge.directory.availability), "directory watch")
     listeners = [Listener(edge, door.socket, door.tls, door.refusal) for door in slot.doors]
     pulse.stage = Stage.SERVING
     take_orders()
@@ -151,6 +154,7 @@ def _answer(slot: Slot, edge: Edge) -> None:
             connections=edge.connections,
             exchanges=sum(edge.exchanges.values()),
             upstream=len(edge.pool.connections),
+            failing=edge.failing,
         )
         slot.channel.send(msgspec.json.encode(status))
     except (OSError, msgspec.MsgspecError) as error:

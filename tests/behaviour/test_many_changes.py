@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from ipaddress import IPv6Address
 
+import pytest
+
+from gateway import tasks as tasks_module
 from gateway.directory.cache import REFRESHED_AT_ONCE
 from gateway.directory.sandbox import Sandbox
 from tests.behaviour.harness import LOOPBACK, OK, Gateway, Wire, get, until
@@ -60,3 +64,23 @@ async def test_a_fleet_that_is_written_anew_is_asked_about_a_few_at_a_time(gatew
     gateway.edge.records_changed(list(fleet("2")))
     await until(lambda: not gateway.edge.pool.idle_count, "all have lost their connections")
     assert most == REFRESHED_AT_ONCE
+
+
+async def test_what_fails_while_asking_is_asked_again(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And named meanwhile; no doubt is lost."""
+    monkeypatch.setattr(tasks_module, "PAUSE", 0.01)
+    await served(gateway)
+    edge, ask_again, faults = gateway.edge, gateway.edge.directory.ask_again, [RuntimeError("a fault of ours")] * 3
+
+    async def fail(sandbox_ids: Sequence[str]) -> None:
+        if faults:
+            raise faults.pop()
+        await ask_again(sandbox_ids)
+
+    monkeypatch.setattr(edge.directory, "ask_again", fail)
+    gateway.table.table.update(fleet("2"))
+    edge.records_changed(list(fleet("2")))
+    await until(lambda: edge.failing, "it is named")
+    await until(lambda: not edge.pool.idle_count, "all have lost their connections")
+    await until(lambda: not edge.failing, "it is over")
+    gateway.expect_complaint("whose is what is open? failed")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 import pytest
 
 from gateway.directory.sandbox import Directory, Registry
-from gateway.directory.watching import keep_watching
+from gateway.directory.watching import watch
 from gateway.tasks import Tasks
 from tests.behaviour.harness import LOOPBACK, SANDBOX, App, Gateway, OpenGateway, Wire, get
 from tests.unit.directory.test_conformance import BACKENDS, Store, record
@@ -41,7 +42,7 @@ async def opened(
         directory, tasks = store.open(), Tasks()
         gateway = await open_gateway(backend=directory, upstream={"tunnel_grace": 0.2}, directory={"ttl": 0.5})
         edge = gateway.edge
-        tasks.spawn(keep_watching(directory, edge.records_changed, edge.directory.availability), "directory watch")
+        tasks.keep(partial(watch, directory, edge.records_changed, edge.directory.availability), "directory watch")
         app = await gateway.app()
         yield Opened(store, directory, (await stream(gateway, app), await tunnel(gateway, app)))
         await tasks.cancel()

@@ -19,6 +19,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import IPv6Address, IPv6Network
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,7 +37,7 @@ from gateway.directory.known import Known
 from gateway.directory.sandbox import Directory, Registry, Sandbox
 from gateway.directory.shared import Shared
 from gateway.directory.snapshot import load, save
-from gateway.directory.watching import keep_watching
+from gateway.directory.watching import watch
 from gateway.edge.edge import Edge
 from gateway.edge.listener import Listener
 from gateway.errors import GatewayError, Reason
@@ -397,7 +398,7 @@ class World:
 
         availability.answered = count(answered)  # type: ignore[method-assign]
         availability.failed = count(failed)  # type: ignore[method-assign]
-        worker.watch.spawn(keep_watching(backend, edge.records_changed, availability), "directory watch")
+        worker.watch.keep(partial(watch, backend, edge.records_changed, availability), "directory watch")
         await self.quiet()
 
     async def kill_worker(self) -> None:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+
 import pytest
 
 from gateway.admin.app import Answer, Health
+from gateway.admin.sandboxes import OPENAPI
+from gateway.tasks import Tasks
 from tests.unit.admin.conftest import MakeClient, one_ready_worker
+from tests.unit.admin.openapi import Document
 
+DOCUMENT = Document(json.loads(OPENAPI))
 READY: dict[str, object] = {"worker": 0, "state": "ready"}
 DRAINING: dict[str, object] = {"worker": 1, "state": "draining"}
 
@@ -32,6 +39,25 @@ async def test_ready_when_every_worker_is(
         assert answer.status == status
         assert await answer.json() == {**told, "workers": workers}
         assert answer.headers["Cache-Control"] == "no-store"
+
+
+async def test_what_fails_is_named_and_visitors_stay(client_of: MakeClient) -> None:
+    async def ask() -> list[Answer]:
+        return [{**READY, "failing": []}, {**READY, "worker": 1, "failing": ["directory watch"]}]
+
+    async def fail() -> None:
+        raise RuntimeError("a fault")
+
+    tasks = Tasks()
+    tasks.keep(fail, "keeping what is known")
+    await asyncio.sleep(0)
+    client = await client_of(health=Health(ask, tasks))
+    async with client.get("/readyz") as answer:
+        told = await answer.json()
+        assert (answer.status, told["status"]) == (200, "ready")
+        assert told["failing"] == ["worker 1: directory watch", "admin: keeping what is known"]
+        DOCUMENT.check_reply("GET", "/readyz", answer.status, answer.headers, told)
+    await tasks.cancel()
 
 
 async def test_not_ready_while_draining(client_of: MakeClient) -> None:

@@ -174,6 +174,33 @@ async def test_an_octet_now_and_then_buys_no_time(make_admin: MakeAdmin, monkeyp
         assert sent
 
 
+async def test_one_connections_bug_keeps_no_other_alive(
+    make_admin: MakeAdmin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    hurry(monkeypatch)
+    admin = await make_admin()
+    broken = admin.come()
+    await admin.until(lambda: bool(admin.listener._connections))
+    [connection] = admin.listener._connections
+    expire, tries = module.Connection.expire, 0
+
+    def fail(each: module.Connection) -> None:
+        nonlocal tries
+        if each is connection:
+            tries += 1
+            raise LookupError("a bug of ours")
+        expire(each)
+
+    monkeypatch.setattr(module.Connection, "expire", fail)
+    for _ in range(20):
+        admin.come()
+    await admin.until(lambda: admin.listener._connections == {connection})
+    seen = tries
+    await admin.until(lambda: tries > seen)
+    assert "a bug of ours" in caplog.text
+    broken.socket.close()
+
+
 async def test_who_is_served_is_left_alone(make_admin: MakeAdmin, monkeypatch: pytest.MonkeyPatch) -> None:
     """A handler may take longer than a head, and a connection may be used again and again."""
     monkeypatch.setattr(module, "HEAD_TIME", 0.1)

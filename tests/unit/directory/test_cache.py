@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway import tasks as tasks_module
 from gateway.config import Directory as Settings
 from gateway.directory import cache as cache_module
 from gateway.directory import prober as prober_module
@@ -472,6 +473,73 @@ async def test_what_was_served_stale_is_asked_for_as_soon_as_the_backend_is_back
         cache.peek("box7")
     fresh = cache.peek("box8")
     assert fresh is not None and fresh.generation == "2" and not fresh.stale
+
+
+async def test_a_fault_of_the_prober_ends_no_probing(
+    cache: DirectoryCache, backend: Backend, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks_module, "PAUSE", 0.001)
+    await expire(cache, backend, clock, "abc")
+    backend.away = DOWN
+    assert (await cache.fetch("abc")).stale
+    ask, faults = cache._prober._ask, [RuntimeError("a fault of ours")] * 2
+
+    def fail(sandbox_id: str) -> asyncio.Task[Any]:
+        if faults:
+            raise faults.pop()
+        return ask(sandbox_id)
+
+    monkeypatch.setattr(cache._prober, "_ask", fail)
+    await until(lambda: cache.failing == ["directory prober"], "it is named")
+    backend.away = None
+    await until(lambda: not cache.availability.away, "it is found to be back")
+    await until(lambda: not cache.failing, "it is over")
+
+
+async def test_a_fault_while_asking_again_is_no_reason_not_to(
+    cache: DirectoryCache, backend: Backend, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks_module, "PAUSE", 0.001)
+    names = [f"box{number}" for number in range(20)]
+    await expire(cache, backend, clock, *names)
+    backend.away = DOWN
+    for name in names:
+        assert (await cache.fetch(name)).stale
+    backend.answers = {name: sandbox(name, generation="2") for name in names}
+    ask_again, faults = cache.ask_again, [RuntimeError("a fault of ours")] * 2
+
+    async def fail(sandbox_ids: Sequence[str]) -> None:
+        if faults:
+            raise faults.pop()
+        await ask_again(sandbox_ids)
+
+    monkeypatch.setattr(cache, "ask_again", fail)
+    backend.away = None
+    await until(
+        lambda: all((known := cache.peek(name)) is not None and known.generation == "2" for name in names),
+        "every one of them is asked for",
+    )
+    assert not faults
+
+
+async def test_what_a_second_outage_serves_stale_is_asked_for_by_who_still_asks(
+    cache: DirectoryCache, backend: Backend, clock: Clock
+) -> None:
+    names = [f"box{number}" for number in range(20)]
+    await expire(cache, backend, clock, *names, "late", "latest")
+    backend.away = DOWN
+    for name in names:
+        assert (await cache.fetch(name)).stale
+    backend.away = None
+    backend.open.clear()
+    cache.availability.answered()
+    await until(lambda: len(cache._asking) >= cache_module.REFRESHED_AT_ONCE, "they are being asked for")
+    cache.availability.failed(DOWN)
+    for name in ("late", "latest"):  # the second, because the prober asks for the last one of itself
+        assert (await cache.fetch(name)).stale
+    cache.availability.answered()
+    backend.open.set()
+    await until(lambda: (known := cache.peek("late")) is not None and not known.stale, "it is asked for, too")
 
 
 async def test_one_record_that_cannot_be_understood_is_no_outage(

@@ -57,17 +57,3 @@ async def test_a_failure_answers_for_a_moment(tasks: Tasks) -> None:
     clock.now += FIRST_PAUSE
     assert not await prober.is_back("somebody", 0.2)
     assert backend.asked == ["nobody-0", "somebody"]
-
-
-async def test_one_probes_at_a_time(tasks: Tasks) -> None:
-    """Outages that follow upon each other do not add up."""
-    availability = Availability("a backend")
-    availability.failed(DirectoryError("away"))
-    prober = Prober(availability, Backend(availability, tasks), Clock())
-    running = tasks.spawn(prober.run(), "first")
-    await asyncio.sleep(0)
-    await prober.run()  # at once
-    assert not running.done()
-    assert availability.away
-    availability.answered()
-    await running

@@ -1,17 +1,17 @@
-"""A watch that fails begins anew, and says so."""
+"""A watch that fails or ends begins anew, and its witness knows that nothing was heard meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import pytest
 
-from gateway.directory import watching
+from gateway import tasks as tasks_module
 from gateway.directory.availability import Availability
 from gateway.directory.sandbox import TableDirectory, Witness
-from gateway.directory.watching import keep_watching
+from gateway.directory.watching import watch
 from gateway.tasks import Tasks
 
 
@@ -23,6 +23,8 @@ class Faulty(TableDirectory):
         self.begun = 0
 
     async def watch(self, changed: Callable[[Iterable[str]], None], witness: Witness | None = None) -> None:
+        assert witness is not None
+        assert not witness.deaf
         self.begun += 1
         if self.begun < 3:
             raise RuntimeError(f"fault {self.begun}")
@@ -32,8 +34,7 @@ class Faulty(TableDirectory):
 async def test_a_watch_that_fails_or_ends_begins_anew(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(watching, "PAUSE", 0.001)
-    monkeypatch.setattr(watching, "LONGEST_PAUSE", 0.002)
+    monkeypatch.setattr(tasks_module, "PAUSE", 0.001)
     heard: asyncio.Queue[str] = asyncio.Queue()
     tasks, directory = Tasks(), Faulty()
 
@@ -41,10 +42,16 @@ async def test_a_watch_that_fails_or_ends_begins_anew(
         for name in names:
             heard.put_nowait(name)
 
-    tasks.spawn(keep_watching(directory, changed, Availability("a table")), "watch")
+    tasks.keep(partial(watch, directory, changed, Availability("a table")), "directory watch")
     async with asyncio.timeout(20):
-        assert [await heard.get(), await heard.get()] == ["change 3", "change 4"]
+        assert [await heard.get(), await heard.get(), await heard.get()] == ["change 3", "change 4", "change 5"]
     await tasks.cancel()
-    lines = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert [line.getMessage().partition(":")[0] for line in lines] == ["the table of sandboxes"] * 2
-    assert all(line.exc_info for line in lines)
+    causes = [str(record.exc_info[1]) for record in caplog.records if record.exc_info]
+    assert causes == ["fault 1", "fault 2", "the table of sandboxes: watching for changes has ended"]
+
+
+async def test_a_watch_that_has_failed_is_deaf() -> None:
+    witness = Availability("a table")
+    with pytest.raises(RuntimeError, match="fault 1"):
+        await watch(Faulty(), lambda names: None, witness)
+    assert witness.deaf

@@ -34,7 +34,9 @@ class Slot:
         """Answers one question."""
         number = msgspec.json.decode(self.theirs.recv(4096), type=Question).number
         self.asked.append(number)
-        self.theirs.send(msgspec.json.encode(Status(number, self.number, 100 + self.number, "ready", 0, 0, 0)))
+        self.theirs.send(
+            msgspec.json.encode(Status(number, self.number, 100 + self.number, "ready", 0, 0, 0, ["watch"]))
+        )
 
     def close(self) -> None:
         self.ours.close()
@@ -68,7 +70,15 @@ async def test_every_worker_says_how_it_is(workers: Workers, slots: list[Slot]) 
     for slot in slots:
         slot.answers()
     answers = await workers.ask()
-    assert answers[1] == {"worker": 1, "pid": 101, "state": "ready", "connections": 0, "exchanges": 0, "upstream": 0}
+    assert answers[1] == {
+        "worker": 1,
+        "pid": 101,
+        "state": "ready",
+        "connections": 0,
+        "exchanges": 0,
+        "upstream": 0,
+        "failing": ["watch"],
+    }
     assert pids(answers) == [100, 101, 102, 103]
 
 
