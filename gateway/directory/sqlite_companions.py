@@ -47,9 +47,15 @@ class Overwritten(Exception):
     """Somebody has copied another file over this one, under the hands of those who have it open."""
 
 
+def real(path: Path) -> Path:
+    """The file itself where `path` is a link to it, be it there or not. SQLite's companions lie beside that one."""
+    return Path(os.path.realpath(path))
+
+
 def beside(path: Path, which: str) -> Path:
     """The companion `which` ("-wal", "-shm") of `path`."""
-    return path.with_name(path.name + which)
+    file = real(path)
+    return file.with_name(file.name + which)
 
 
 def identity(path: Path) -> Identity | None:
@@ -151,8 +157,9 @@ def copy(source: Path, target: Path, *, alone: bool = False) -> None:
 def put_in_place(new: Path, path: Path) -> None:
     """Gives `new` the name of `path`, with nothing beside it. For whoever keeps others from opening it meanwhile.
 
-    Of a -wal that holds something a copy is kept: it is what is left of a file that may be missed.
+    Of a -wal that holds something a copy is kept: it is what is left of a file that may be missed. A link stays one.
     """
+    path = real(path)
     with suppress(FileNotFoundError):
         status = path.stat()
         if status.st_uid != os.geteuid():
@@ -176,7 +183,10 @@ def set_apart(path: Path) -> None:
     """Makes a new file of what is in `path` itself, under the same name; as `put_in_place`."""
     new = beside(path, f".{secrets.token_hex(8)}.new")
     copy(path, new, alone=True)
-    put_in_place(new, path)
+    try:
+        put_in_place(new, path)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def _alone(uri: str) -> _Stamp:

@@ -25,6 +25,7 @@ from gateway.directory.sqlite_companions import (
     fold,
     note_opened,
     put_in_place,
+    real,
     set_apart,
 )
 from gateway.errors import UserError
@@ -66,11 +67,11 @@ def open_file(path: Path, *, timeout: float) -> tuple[sqlite3.Connection, Identi
     Makes the file if there is none, its folders too, and brings an older one up to this version. Raises UserError if it
     is another program's or of a newer version; OSError and sqlite3.Error otherwise.
     """
-    _make_folder(path.absolute().parent)
+    _make_folder(real(path).parent)
     with alone(path):
         if not path.exists():
             # Made here and not by SQLite, because of the mode; SQLite gives the same to the files it keeps beside it.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            os.close(os.open(real(path), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         if not fits(path):
             set_apart(path)
         db = connect(path, timeout=WRITE_TIMEOUT)
@@ -93,6 +94,8 @@ def inspect(path: Path) -> int | None:
     try:
         if path.is_dir():
             raise UserError(f"{path}: is a folder, not a file")
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path}: is no file but a device, a pipe or a socket")
         if path.exists():
             # What lies beside it and is another file's will be set aside when it is opened.
             mode = "ro" if fits(path) else "ro&immutable=1"
@@ -101,7 +104,7 @@ def inspect(path: Path) -> int | None:
                     return 0
                 count: int = db.execute("SELECT count(*) FROM sandboxes").fetchone()[0]
                 return count
-        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        folder = next(parent for parent in real(path).parents if parent.exists())
     except (OSError, sqlite3.Error) as error:
         raise UserError(told(path, error)) from None
     if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
@@ -155,20 +158,21 @@ def _bring_up(path: Path) -> None:
 def _take(source: Path, target: Path) -> int:
     new = beside(target, f".{secrets.token_hex(8)}.new")
     try:
-        _make_folder(target.absolute().parent)
+        _make_folder(real(target).parent)
         copy(source, new, alone=not beside(source, "-wal").exists())
-        with closing(connect(new, timeout=WRITE_TIMEOUT, mode="ro&immutable=1")) as db:
-            [damage] = db.execute("PRAGMA integrity_check(1)").fetchone()
-            if damage != "ok":
-                raise UserError(f"{source}: is damaged: {' '.join(damage.split())}")
-            count: int = db.execute("SELECT count(*) FROM sandboxes").fetchone()[0]
-        with alone(target):
-            put_in_place(new, target)
+        try:
+            with closing(connect(new, timeout=WRITE_TIMEOUT, mode="ro&immutable=1")) as db:
+                [damage] = db.execute("PRAGMA integrity_check(1)").fetchone()
+                if damage != "ok":
+                    raise UserError(f"{source}: is damaged: {' '.join(damage.split())}")
+                count: int = db.execute("SELECT count(*) FROM sandboxes").fetchone()[0]
+            with alone(target):
+                put_in_place(new, target)
+        finally:
+            new.unlink(missing_ok=True)
     except (OSError, sqlite3.Error) as error:
         ours = isinstance(error, OSError) or is_full(target, error)
         raise UserError(told(target if ours else source, error)) from None
-    finally:
-        new.unlink(missing_ok=True)
     return count
 
 
@@ -216,7 +220,7 @@ def is_full(path: Path, error: OSError | sqlite3.Error) -> bool:
 
 def obstacle(path: Path) -> str:
     """Why nothing can be written to `path`, or made there; empty: nothing that shows. Raises OSError."""
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    folder = next(parent for parent in real(path).parents if parent.exists())
     disk = os.statvfs(path if path.exists() else folder)
     if disk.f_flag & os.ST_RDONLY:
         return "its file system is read-only"
@@ -274,7 +278,7 @@ def alone(path: Path) -> Iterator[None]:
 
     Taken on the folder, because closing any descriptor of the file itself would drop SQLite's locks on it.
     """
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = os.open(real(path).parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

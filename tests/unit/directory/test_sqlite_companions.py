@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import shutil
+import socket
 import sqlite3
 import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import closing
+from dataclasses import replace
 from ipaddress import IPv6Address
 from pathlib import Path
 
 import pytest
 
 from gateway.directory import sqlite as sqlite_module
+from gateway.directory import sqlite_file as sqlite_file_module
 from gateway.directory.sandbox import DirectoryError, Sandbox
 from gateway.directory.sqlite import SqliteRegistry
 from gateway.directory.sqlite_companions import beside, is_folded
@@ -88,6 +93,7 @@ PUT = pytest.mark.parametrize("put", [by_rename, by_copying_over, by_removing_fi
 CRASH = """
 import asyncio, os, signal, sqlite3, sys
 from contextlib import closing
+from dataclasses import replace
 from ipaddress import IPv6Address
 from pathlib import Path
 from gateway.directory.sandbox import Sandbox
@@ -437,6 +443,85 @@ async def test_what_is_no_backup_is_refused_and_nothing_has_changed(path: Path, 
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be made"):
         backup(path, tmp_path / "file" / "backup")
+    await store.close()
+
+
+@pytest.mark.parametrize("kind", ["socket", "pipe"])
+async def test_what_is_no_file_is_neither_backup_nor_replaced(path: Path, tmp_path: Path, kind: str) -> None:
+    store, other = SqliteRegistry(path), tmp_path / kind
+    await store.put(sandbox("box"))
+    await store.close()
+    if kind == "pipe":
+        os.mkfifo(other)
+    else:
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(str(other))
+    before = other.stat()
+    for act in (backup, restore):
+        with pytest.raises(UserError, match="is no file"):
+            act(path, other)
+    assert (other.stat().st_ino, other.stat().st_mode) == (before.st_ino, before.st_mode)
+    with pytest.raises(UserError, match="is no file"):
+        inspect(other)
+
+
+async def test_a_disk_that_takes_no_writes_is_one_sentence(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing can be made nothing can be removed either, not even what is not there."""
+    store = SqliteRegistry(path)
+    await store.put(sandbox("box"))
+    await store.close()
+    backup(path, tmp_path / "backup")
+    refusal = OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise refusal
+
+    monkeypatch.setattr(sqlite_file_module, "copy", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    for act in (backup, restore):
+        with pytest.raises(UserError, match="Read-only file system"):
+            act(path, tmp_path / "backup")
+
+
+# --- the registry is a link to a file elsewhere -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def link(tmp_path: Path, path: Path) -> Path:
+    link = tmp_path / "link.db"
+    link.symlink_to(path)
+    return link
+
+
+async def test_nothing_that_was_acknowledged_is_lost_through_a_link(link: Path, path: Path) -> None:
+    """Somebody reads for long, so that what is written stays in the -wal, which lies beside the file."""
+    store = SqliteRegistry(link)
+    await store.put(sandbox("first"))
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM sandboxes").fetchall()
+        for number in range(30):
+            await store.put(replace(sandbox(f"box{number}"), host="h" * 1000))
+        assert not is_folded(link)
+        other = SqliteRegistry(link)
+        assert len(await ids(other)) == 31
+        await other.close()
+    await store.close()
+    assert link.is_symlink() and sound(path)
+    assert [each.name for each in link.parent.iterdir() if each.is_file() and each != link] == []
+
+
+async def test_a_backup_is_restored_to_where_a_link_leads(link: Path, path: Path, tmp_path: Path) -> None:
+    store = SqliteRegistry(link)
+    await store.put(sandbox("box"))
+    assert backup(link, tmp_path / "backup") == 1
+    await store.put(sandbox("later"))
+    assert restore(link, tmp_path / "backup") == 1
+    assert await ids(SqliteRegistry(path)) == {"box"} and link.is_symlink()
+    await store.put(sandbox("again"))
+    assert await ids(SqliteRegistry(path)) == {"box", "again"}
     await store.close()
 
 
