@@ -175,13 +175,15 @@ class FileDirectory(TableDirectory):
     async def watch(self, changed: Callable[[Iterable[str]], None], witness: Witness | None = None) -> None:
         """Runs until cancelled; calls `changed(ids)` after each reload with the ids whose record differs."""
         loop = asyncio.get_running_loop()
-        seen = self._stamp
+        earlier = seen = self._stamp
         while True:
             await asyncio.sleep(POLL_INTERVAL)
             # In a thread: a network file system may hang, and a large table takes long to parse.
             stamp = await loop.run_in_executor(None, _stamp, self.path)
             # Half a file may be a good table too, an empty one is: it is read when two looks have found it the same.
-            settled, seen = stamp == seen, stamp
+            # Where each look finds another file, whoever writes there puts whole ones in place, and may never rest.
+            settled = stamp == seen or (_is_another(earlier, seen) and _is_another(seen, stamp))
+            earlier, seen = seen, stamp
             if not settled or stamp == self._stamp:
                 continue
             self._stamp = stamp
@@ -194,6 +196,11 @@ class FileDirectory(TableDirectory):
             differing = [name for name in before.keys() | table.keys() if before.get(name) != table.get(name)]
             log.info("%s: %d sandboxes, %d changed", self.path, len(table), len(differing))
             changed(differing)
+
+
+def _is_another(before: _Stamp | None, now: _Stamp | None) -> bool:
+    """Whether `now` is a file put in the place of `before`; inodes come again, so not every such is known for one."""
+    return before is not None and now is not None and before[0] != now[0]
 
 
 def _stamp(path: Path) -> _Stamp | None:

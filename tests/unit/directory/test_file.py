@@ -365,6 +365,31 @@ async def test_a_file_that_is_still_being_written_is_not_read(path: Path, monkey
     assert read == [finished]
 
 
+async def test_a_table_that_is_replaced_at_every_look_is_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A platform may write a whole new one for each of its sandboxes, many times a second and without end."""
+    monkeypatch.setattr(file_module, "POLL_INTERVAL", 0.0)
+    watched = Watched(path)
+    stamp, kept = file_module._stamp, []  # open, so that each has an inode of its own
+
+    def replaced(path: Path) -> object:
+        watched.replace(TWO)
+        kept.append(path.open())
+        return stamp(path)
+
+    monkeypatch.setattr(file_module, "_stamp", replaced)
+    tasks = Tasks()
+    tasks.spawn(watched.directory.watch(watched.changed), "watch")
+    try:
+        async with asyncio.timeout(DEADLINE):
+            while not (changes := watched.changes.qsize()) and len(kept) < 50:
+                await asyncio.sleep(0.001)
+        assert changes, "nothing was read"
+    finally:
+        await tasks.cancel()
+        for file in kept:
+            file.close()
+
+
 async def test_a_file_is_read_once_however_often_it_is_looked_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Good or broken: a table may have a hundred thousand records."""
     monkeypatch.setattr(file_module, "POLL_INTERVAL", 0.0)
