@@ -37,7 +37,7 @@ READ = 40 * 1024
 WIDE_READ = 256 * 1024
 """Octets of one read at most, where all of it is sure to leave at once: a third of the CPU of a large body."""
 WIDE_READS = 16
-"""Reads of a message after one that has filled its buffer that may be as large."""
+"""Reads of a message after two that have filled their buffer that may be as large."""
 LONGEST = 0.004
 """Seconds of turns in one turn of the event loop. The next one gets on with them."""
 
@@ -132,7 +132,7 @@ class ReadingConnection(asyncio.BufferedProtocol):
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
         self._view = intake.view  # where the read under way lands
-        self._wide = 0  # reads to come that may be large if there is room; below zero, that are not worth to ask for
+        self._wide = -1  # reads to come that may be large if there is room; below zero, that are not worth to ask for
         self._sure = 0  # octets that can be passed on at once, as far as is known
         self._transport = GONE  # the real one from connection_made to connection_lost
         self._held = b""  # octets not worked through yet
@@ -169,8 +169,10 @@ class ReadingConnection(asyncio.BufferedProtocol):
                 self._narrow()
 
     def _narrow(self) -> None:
-        """Reads as little as a rule again. With each message, if `_wide`: asking for more costs two system calls."""
-        self._wide = self._sure = 0
+        """Reads as little as a rule again, when a message begins: most are too short to be worth a question, which is
+        two system calls."""
+        self._wide = -1
+        self._sure = 0
         self._view = self._intake.view
 
     def _room(self) -> int:

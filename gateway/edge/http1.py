@@ -243,7 +243,7 @@ class Http1Downstream(TimedConnection):
         if self._refusal is not None:
             self._refuse(head, self._refusal(head))
             return data[end:]
-        if self._wide:
+        if self._wide >= 0:
             self._narrow()
         self._exchange = exchange = Exchange(edge, self, head)
         exchange.begin()

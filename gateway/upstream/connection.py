@@ -133,7 +133,7 @@ class Http1Upstream(ReadingConnection):
         self._chunked = head.framing is CHUNKED
         self._informational = 0
         self.heard = False
-        if self._wide:
+        if self._wide >= 0:
             self._narrow()
         self.state = HEAD  # its deadline begins with the flush
         self._out.append(serialize.request_head(head, host, added, request_id))

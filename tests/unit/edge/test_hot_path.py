@@ -198,13 +198,15 @@ async def test_a_request_costs_no_more_calls_than_it_did(road: Road, counting: _
 async def test_a_large_answer_makes_the_next_ones_no_dearer(road: Road, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Exchange] = []
     monkeypatch.setattr(Exchange, "response_room", lambda exchange: asked.append(exchange) or 10 * WIDE_READ)
-    road.prepare(3)
+    road.prepare(4)
     body = b"x" * 1024 * 1024
     road.travel(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
     assert asked, "a body that fills its reads is read in larger ones"
     asked.clear()
     road.travel()
     road.travel()
+    body = b"x" * 64 * 1024
+    road.travel(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
     assert not asked
     assert road.upstream.get_buffer(-1).nbytes == READ
 
