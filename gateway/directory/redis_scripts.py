@@ -26,6 +26,8 @@ KEPT_CHANGES = 10_000
 """Entries the stream keeps at least."""
 START = "0-0"
 """Before the first entry of a stream."""
+LAST = f"{2**64 - 1}-{2**64 - 1}"
+"""The greatest id that an entry can have. After it Redis adds none to that stream for ever."""
 MAX_ID = 57
 """Octets of a sandbox id; what is longer is none, and stays in Redis."""
 MAX_FIELD = 1024
@@ -50,6 +52,14 @@ local RECORD, INDEX, GENERATION, CHANGES = '{RECORD}', '{INDEX}', '{GENERATION}'
 
 local function kind_of(key) return redis.call('TYPE', key).ok end
 
+-- Whoever has written the LAST entry has ended the stream. Another begins, and readers find the gap.
+local function begin_anew_if_ended()
+  local about = kind_of(CHANGES) == 'stream' and redis.call('XINFO', 'STREAM', CHANGES) or {{}}
+  for at = 1, #about, 2 do
+    if about[at] == 'last-generated-id' and about[at + 1] == '{LAST}' then redis.call('UNLINK', CHANGES) end
+  end
+end
+
 local function record(id)
   local key = RECORD .. id
   local kind = kind_of(key)
@@ -70,6 +80,7 @@ end
 # nil for no record]. Nothing is written before everything that can be refused has been: Redis undoes no script.
 _WRITING = f"""
 local function announce(id)
+  begin_anew_if_ended()
   redis.call('XADD', CHANGES, 'MAXLEN', '~', {KEPT_CHANGES}, '*', 'id', id)
 end
 
@@ -146,10 +157,11 @@ return {{ids, rows}}
 
 # ARGV: where to go on, "0" for the beginning; how many ids to look at, more or less. Returns [where to go on from
 # there, how many ids were taken out because there is nothing under them]. What somebody has listed with a score gets
-# the score of all others: else it would be out of order.
+# the score of all others: else it would be out of order. A stream that has ended is taken out, too.
 TEND = _script(
     _COMMON,
     """
+begin_anew_if_ended()
 local step, gone = redis.call('ZSCAN', INDEX, ARGV[1], 'COUNT', ARGV[2]), 0
 for at = 1, #step[2], 2 do
   local id = step[2][at]

@@ -21,12 +21,14 @@ from typing import Any
 
 import pytest
 import redis.asyncio
+from redis.exceptions import ResponseError
 
 from gateway.config import Directory
 from gateway.directory import redis as redis_module
 from gateway.directory.availability import Availability
 from gateway.directory.cache import DirectoryCache
 from gateway.directory.redis import BLOCK, COMMAND_TIMEOUT, CONNECTIONS, RedisRegistry
+from gateway.directory.redis_scripts import LAST
 from gateway.directory.sandbox import Broken, Conflict, DirectoryError, Presence, RecordError, Sandbox, WriteError
 from gateway.errors import GatewayError, Reason, UserError
 from gateway.tasks import Tasks
@@ -501,6 +503,45 @@ async def test_a_redis_whose_clock_was_ahead_and_that_lost_its_data_is_heard(
     await heard.missed()
     await writer.put(record("demo"))
     assert await heard.heard("demo") == {"demo"}
+
+
+async def an_entry(platform: Any) -> None:
+    await platform.xadd("gateway:changes", {"id": "demo"}, id=LAST)
+
+
+async def an_entry_that_left(platform: Any) -> None:
+    await an_entry(platform)
+    await platform.xtrim("gateway:changes", maxlen=0, approximate=False)
+
+
+async def a_setting(platform: Any) -> None:
+    await platform.execute_command("XSETID", "gateway:changes", LAST)
+
+
+@pytest.mark.parametrize("end", [an_entry, an_entry_that_left, a_setting])
+@pytest.mark.parametrize("heal", ["put", "remove", "tend"])
+async def test_a_stream_that_was_ended_begins_anew(
+    connect: Connect, platform: Any, watch: StartWatch, end: Harm, heal: str
+) -> None:
+    """By the greatest id that an entry can have: Redis adds nothing after it. A platform's own writes fail, too."""
+    writer, reader = connect(), connect()
+    await writer.put(record("first"))
+    await reader.fetch("first")
+    heard = watch(reader)
+    await writer.put(record("demo"))
+    await heard.heard("demo")
+    await end(platform)
+    with pytest.raises(ResponseError):
+        await platform.xadd("gateway:changes", {"id": "demo"})
+    if heal == "put":
+        await writer.put(record("demo", "fd00::6"))
+    elif heal == "remove":
+        assert await writer.remove("demo")
+    else:
+        await writer.tend()
+    await heard.missed()
+    await platform.xadd("gateway:changes", {"id": "after"})
+    assert "after" in await heard.heard("after")
 
 
 # --- Redis is away ------------------------------------------------------------------------------------------------
