@@ -24,6 +24,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as BrokenConnection
 from redis.exceptions import MasterDownError, NoScriptError, OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as Silence
 
 from gateway.directory.availability import Availability
 from gateway.directory.redis_scripts import (
@@ -322,9 +323,13 @@ class RedisRegistry:
         except NoScriptError:
             raise
         except TimeoutError:
+            await self._hang_up()
             raise DirectoryError(
                 f"{self.where}: no answer in {CONNECT_TIMEOUT + COMMAND_TIMEOUT + opened:g} s"
             ) from None
+        except Silence as error:
+            await self._hang_up()
+            raise DirectoryError(f"{self.where}: {self._words(error)}") from error
         except Exception as error:  # redis-py lets through what its parser meets, and what uvloop raises
             raise DirectoryError(f"{self.where}: {self._words(error)}") from error
         # redis-py writes through asyncio.wait_for, which before Python 3.12 loses a cancellation that comes just when
@@ -332,6 +337,17 @@ class RedisRegistry:
         if task.cancelling() > cancelled_before:
             raise asyncio.CancelledError
         return answer
+
+    async def _hang_up(self) -> None:
+        """Closes what is idle: Redis may be elsewhere now, and its old machine have gone without a word.
+
+        Else each of these connections would be found silent by one more question, and that be an outage of a second.
+        Whoever uses one finds out by itself. Nothing here waits for the other side, so nobody is given a closing one.
+        """
+        if self._redis is not None:
+            pool: Any = self._redis.connection_pool
+            for connection in list(pool._available_connections):
+                await connection.disconnect(nowait=True)
 
     def _words(self, error: Exception) -> str:
         """What `error` says, on one line. Servers repeat what they do not understand, so the password is taken out."""

@@ -5,6 +5,7 @@ Its data survive `stop` and `start`, as those of a Redis that is looked after do
 
 from __future__ import annotations
 
+import signal
 import socket
 import tempfile
 from pathlib import Path
@@ -51,8 +52,14 @@ class RedisServer(Child):
         except OSError:
             return False
 
+    def kill(self) -> None:
+        """As a machine does that loses its power."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
     def stopped(self, code: int) -> None:
-        assert code == 0, self.log
+        assert code in (0, -signal.SIGKILL), self.log
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
