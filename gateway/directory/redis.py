@@ -67,8 +67,8 @@ RETRY_INTERVAL = 0.25
 BATCH = 500
 """Changes taken at a time, so that no number of them holds up the event loop, or Redis."""
 STEP = 200
-"""Ids looked at in one script, while Redis answers nobody else: 0.5 to 1 ms in a step of `tend`, and 1.3 to 2 ms (7 at
-worst, measured) where the records of all of them are read for a page."""
+"""Ids looked at in one script, while Redis answers nobody else: 0.5 to 1 ms in a step of `tend`, and 1.3 to 2 ms where
+the records of all of them are read for a page. docs/directory.md tells of the longest."""
 TEND_PAUSE, TEND_PAUSE_IF_ANY = 1.0, 0.02
 """Seconds between two steps through the index, and after a step that found ids of records that have ended."""
 
@@ -158,12 +158,14 @@ class RedisRegistry:
     async def page(self, after: str, limit: int) -> list[Sandbox | Broken]:
         """As `Registry.page`. Redis looks at few ids at a time, however many of them have no record any more."""
         found: dict[str, Sandbox | Broken] = {}
-        bound = f"({after}" if after else "-"
+        furthest, bound = b"", f"({after}" if after else "-"
         while bound and len(found) < limit:
-            ids, rows = await self._run(PAGE, bound, str(STEP))
+            count, last, rows = await self._run(PAGE, bound, str(STEP))
             # Until `tend` has come by, one that was listed with a score stands behind those without.
             found.update((row[0], self._record(row)) for row in rows if row[0] > after and is_sandbox_id(row[0]))
-            bound = _bound_after(max(map(_octets, ids))) if len(ids) == STEP else ""
+            reached = max(map(_octets, [last, *(row[0] for row in rows)]))
+            bound = _bound_after(reached) if count == STEP and reached > furthest else ""
+            furthest = reached
         return [found[name] for name in sorted(found)][:limit]
 
     def _record(self, row: list[Any]) -> Sandbox | Broken:

@@ -63,7 +63,8 @@ end
 local function record(id)
   local key = RECORD .. id
   local kind = kind_of(key)
-  if kind ~= 'none' and kind ~= 'hash' then return {{id, 'is no hash but a ' .. kind}} end
+  if kind == 'none' then return nil end
+  if kind ~= 'hash' then return {{id, 'is no hash but a ' .. kind}} end
   local found = redis.call('HMGET', key, 'address', 'generation', 'ipv4', 'host')
   if not found[1] then return nil end
   for _, value in ipairs({{found[1], found[2] or '', found[3] or '', found[4] or ''}}) do
@@ -142,16 +143,16 @@ return {before and 'removed' or 'absent', ''}
 """,
 )
 
-# ARGV: the bound to begin at, as ZRANGEBYLEX has it; how many ids to look at. Returns [those ids, cut after one octet
-# more than any has, the records under them]. Changes nothing: a replica is asked, too.
+# ARGV: the bound to begin at, as ZRANGEBYLEX has it; how many ids to look at. Returns [how many there were, the last of
+# them, cut after one octet more than any has, the records under them]. Changes nothing: a replica is asked, too.
 PAGE = _script(
     _COMMON,
     f"""
 local ids, rows = redis.call('ZRANGEBYLEX', INDEX, ARGV[1], '+', 'LIMIT', 0, ARGV[2]), {{}}
-for number, id in ipairs(ids) do
-  if #id <= {MAX_ID} then rows[#rows + 1] = record(id) else ids[number] = string.sub(id, 1, {MAX_ID} + 1) end
+for _, id in ipairs(ids) do
+  if #id <= {MAX_ID} then rows[#rows + 1] = record(id) end
 end
-return {{ids, rows}}
+return {{#ids, string.sub(ids[#ids] or '', 1, {MAX_ID} + 1), rows}}
 """,
 )
 

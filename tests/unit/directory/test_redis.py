@@ -39,6 +39,14 @@ from tests.support.redis_server import RedisServer
 DEADLINE = 20.0
 """Seconds until a test that waits for something gives up."""
 PASSWORD = "correct-horse"
+MANY = """
+for number = ARGV[1], ARGV[2] do
+  local id = string.format('s%d', number)
+  redis.call('ZADD', 'gateway:sandboxes', 0, id)
+  if number >= tonumber(ARGV[3]) then redis.call('HSET', 'gateway:sandbox:' .. id, 'address', 'fd00::5') end
+end
+"""
+"""ARGV: the first and the last number of an id in the index, and the first of those that have a record."""
 
 
 @pytest.fixture
@@ -177,6 +185,30 @@ async def test_ids_of_ended_lifetimes_leave_the_index_step_by_step(
             left.append(await platform.zcard("gateway:sandboxes"))
     assert max(before - after for before, after in pairwise(left)) < 200
     assert [sandbox.id for sandbox in await store.page("", 10)] == ["s1000", "t"]
+
+
+async def test_no_script_takes_longer_for_many_records(connect: Connect, platform: Any) -> None:
+    """Look-ups, pages and steps side by side; most lifetimes have ended. docs/directory.md tells of a million."""
+    count, kept = 200_000, 5_000
+    for first in range(0, count, 2000):
+        await platform.eval(MANY, 0, first, first + 1999, count - kept)
+    store, tasks = connect(), Tasks()
+
+    async def tend() -> None:
+        for _ in range(100):
+            await store.tend()
+
+    async def look_up() -> None:
+        for number in range(count - kept, count - kept + 500):
+            assert await store.fetch(f"s{number}") is not None
+
+    beside = [tasks.spawn(tend(), "tend"), tasks.spawn(look_up(), "look-ups")]
+    listed = [each.id for each in await store.page("", kept)]
+    assert listed == sorted(f"s{number}" for number in range(count - kept, count))
+    for each in beside:
+        await each
+    took = (await platform.info("latencystats"))["latency_percentiles_usec_evalsha"]
+    assert took["p99.9"] < 50_000, "microseconds; one that looks at all takes more"
 
 
 async def test_what_is_listed_with_a_score_is_put_in_order(connect: Connect, platform: Any) -> None:
