@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from ipaddress import IPv6Address
 
 import pytest
+import redis.asyncio
 
 from gateway import tasks as tasks_module
 from gateway.directory.cache import REFRESHED_AT_ONCE
+from gateway.directory.redis import RedisRegistry
 from gateway.directory.sandbox import Sandbox
-from tests.behaviour.harness import LOOPBACK, OK, Gateway, Wire, get, until
+from gateway.directory.watching import watch
+from gateway.tasks import Tasks
+from tests.behaviour.harness import LOOPBACK, OK, Gateway, OpenGateway, Wire, get, until
+from tests.support.redis_server import RedisServer
 
 BOXES = 40
 
 
+WRITE = """
+for number = 0, ARGV[1] - 1 do
+  redis.call('HSET', 'gateway:sandbox:box' .. number, 'address', '::1', 'generation', ARGV[2])
+  redis.call('XADD', 'gateway:changes', 'MAXLEN', '~', 10000, '*', 'id', 'box' .. number)
+end
+"""
+"""What a platform does in one transaction. ARGV: how many, their generation."""
+
+
 async def serve(upstream: Wire) -> None:
-    await upstream.request()
-    upstream.send(OK)
+    while await upstream.another():
+        await upstream.request()
+        upstream.send(OK)
 
 
 def fleet(generation: str) -> dict[str, Sandbox]:
@@ -29,12 +45,22 @@ def fleet(generation: str) -> dict[str, Sandbox]:
 async def served(gateway: Gateway) -> None:
     """Every sandbox of the fleet has an idle connection."""
     gateway.table.table.update(fleet("1"))
+    await open_one_to_each(gateway)
+
+
+async def open_one_to_each(gateway: Gateway) -> Callable[[str], Awaitable[None]]:
+    """Returns what asks for a sandbox of that name."""
     app = await gateway.app(serve)
     browser = await gateway.connect()
-    for name in fleet("1"):
+
+    async def visit(name: str) -> None:
         browser.send(get(app).replace(app.host, b"%d-%b.sandbox.localhost" % (app.port, name.encode())))
         assert (await browser.answer()).status == 200
+
+    for name in fleet("1"):
+        await visit(name)
     assert gateway.edge.pool.idle_count == BOXES
+    return visit
 
 
 async def test_changes_that_were_missed_may_be_any(gateway: Gateway) -> None:
@@ -84,3 +110,25 @@ async def test_what_fails_while_asking_is_asked_again(gateway: Gateway, monkeypa
     await until(lambda: not edge.pool.idle_count, "all have lost their connections")
     await until(lambda: not edge.failing, "it is over")
     gateway.expect_complaint("whose is what is open? failed")
+
+
+async def test_thousands_of_records_in_one_transaction_of_redis_stall_no_neighbour(open_gateway: OpenGateway) -> None:
+    """More than the stream keeps, so that all are asked about. docs/directory.md tells of 100,000."""
+    with RedisServer() as server:
+        store, tasks = RedisRegistry(server.url), Tasks()
+        gateway = await open_gateway(backend=store)
+        edge, loop = gateway.edge, asyncio.get_running_loop()
+        tasks.keep(partial(watch, store, edge.records_changed, edge.directory.availability), "directory watch")
+        async with redis.asyncio.Redis.from_url(server.url) as platform:
+            await platform.hset("gateway:sandbox:neighbour", "address", LOOPBACK)
+            await platform.eval(WRITE, 0, BOXES, 1)
+            visit = await open_one_to_each(gateway)
+            writing = tasks.spawn(platform.eval(WRITE, 0, 20_000, 2), "writer")
+            async with asyncio.timeout(20.0):
+                while not writing.done() or any(map(edge.pool.serves, fleet("2"))):
+                    asked = loop.time()
+                    await visit("neighbour")
+                    assert loop.time() - asked < 1.0
+        gateway.expect_complaint("does not reach back far enough")
+        await tasks.cancel()
+        await store.close()
