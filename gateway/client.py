@@ -383,14 +383,14 @@ def _base_url(url: object) -> str:
     if isinstance(url, str) and url.isprintable() and " " not in url:
         try:
             parts = urlsplit(url)
-            host, port, built = parts.hostname or "", parts.port, URL(url).host
+            host = parts.hostname or ""
             host.encode("idna")
+            more = parts.query or parts.fragment or "@" in parts.netloc
+            plain = parts.scheme in ("http", "https") and host and parts.port != 0 and not more
+            if plain and URL(url).host:  # asked last: what is none of these it may fail over
+                return url.rstrip("/")
         except ValueError:
             pass  # told below
-        else:
-            more = parts.query or parts.fragment or "@" in parts.netloc
-            if parts.scheme in ("http", "https") and host and built and port != 0 and not more:
-                return url.rstrip("/")
     raise InvalidArgument(f"expected the URL of an admin listener such as http://127.0.0.1:9090, got {url!r}")
 
 

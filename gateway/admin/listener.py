@@ -28,6 +28,8 @@ from typing import cast
 from aiohttp import web
 
 from gateway import descriptors, errnos
+from gateway.admin.malformed import reason
+from gateway.observe.logs import OFTEN
 from gateway.tasks import Tasks
 
 HEAD_TIME = 10.0
@@ -41,6 +43,7 @@ MAX_CONNECTIONS = 1024
 """Or as many as there are descriptors for, each with one for what it asks for."""
 EVICTED = 8
 """The part of all connections that goes at once to make room, so that a flood is not a search for each of its own."""
+MALFORMED = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 PAUSE = 0.1
 """Seconds without accepting, when nobody's place can be had."""
 
@@ -117,7 +120,24 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.state in (State.ANSWERED, State.IDLE):
             self._enter(State.HEAD, HEAD_TIME)
-        self._http.data_received(data)
+        try:
+            self._http.data_received(data)
+        except Exception as error:  # aiohttp's parser has met what nobody there has thought of, such as http://[a]@/
+            self._refuse(error)
+
+    def _refuse(self, error: Exception) -> None:
+        """Answers what cannot be read as aiohttp answers what it knows to be malformed."""
+        transport, request = self._transport, self._request
+        assert transport is not None  # octets have come
+        peer = transport.get_extra_info("peername")
+        why = f"{type(error).__name__}: {reason(error)}"
+        log.warning("%s sent a malformed request: %s", peer[0] if peer else "somebody", why, extra=OFTEN)
+        if request is not None:
+            self.abort()  # another answer is under way
+            return
+        self._enter(State.ANSWERED, ANSWER_TIME)
+        transport.write(MALFORMED)
+        transport.close()
 
     def eof_received(self) -> bool | None:
         return self._http.eof_received()

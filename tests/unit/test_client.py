@@ -565,6 +565,7 @@ def test_a_url_that_is_none(url: Any) -> None:
     st.sampled_from(["http://", "http://127.0.0.1:", "http://[", "http://[::1]", "http://127.0.0.1:1/"]),
 )
 @example("1e3", "http://127.0.0.1:")
+@example("]@", "http://[")
 @settings(deadline=None, max_examples=300)
 def test_no_url_brings_anything_but_the_clients_errors(text: str, start: str) -> None:
     async def ask(gateway: Gateway) -> None:
