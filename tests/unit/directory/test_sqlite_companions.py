@@ -513,15 +513,15 @@ async def test_nothing_that_was_acknowledged_is_lost_through_a_link(link: Path, 
     assert [each.name for each in link.parent.iterdir() if each.is_file() and each != link] == []
 
 
-async def test_a_backup_is_restored_to_where_a_link_leads(link: Path, path: Path, tmp_path: Path) -> None:
+async def test_a_backup_is_restored_to_where_a_link_leads(link: Path, make: Make, tmp_path: Path) -> None:
     store = SqliteRegistry(link)
     await store.put(sandbox("box"))
     assert backup(link, tmp_path / "backup") == 1
     await store.put(sandbox("later"))
     assert restore(link, tmp_path / "backup") == 1
-    assert await ids(SqliteRegistry(path)) == {"box"} and link.is_symlink()
+    assert await ids(make()) == {"box"} and link.is_symlink()
     await store.put(sandbox("again"))
-    assert await ids(SqliteRegistry(path)) == {"box", "again"}
+    assert await ids(make()) == {"box", "again"}
     await store.close()
 
 
