@@ -167,8 +167,8 @@ class Reason(Enum):
         Blame.DOWNSTREAM,
         False,
         "http_request_denied",
-        "CONNECT and TRACE are not forwarded",
-        "This is a gateway to sandboxes, not a forward proxy; CONNECT and TRACE end here.",
+        "CONNECT, PRI and TRACE are not forwarded",
+        "This is a gateway to sandboxes, not a forward proxy; these end here, in any letter case.",
         ("Use any other method.",),
     )
     URI_TOO_LONG = Row(
@@ -212,7 +212,7 @@ class Reason(Enum):
         False,
         "http_request_error",
         "The request uses a method or transfer coding this gateway does not know",
-        "Bodies travel with Content-Length or with Transfer-Encoding: chunked, nothing else; a method is upper-case.",
+        "Bodies travel with Content-Length or with Transfer-Encoding: chunked; a method has at most 128 octets.",
         (_SEND_VALID,),
     )
     HTTP_VERSION_NOT_SUPPORTED = Row(

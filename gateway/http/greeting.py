@@ -10,11 +10,12 @@ import re
 from enum import Enum
 
 from gateway.errors import GatewayError, Reason
+from gateway.http.head_parser import AROUND_TARGET, HeadLimits
 
 PROXY_V2 = b"\r\n\r\n\0\r\nQUIT\n"
 """Signature of a binary header; the text one begins with "PROXY " (both: HAProxy's proxy-protocol.txt, section 2)."""
-MAX_LINE = 8 * 1024 + 64
-"""Octets that may still become a request line: the longest target, a method and a version (`HeadLimits.target`)."""
+MAX_LINE = HeadLimits().target + AROUND_TARGET
+"""Octets that may still become a request line."""
 
 _PROXY_V1 = re.compile(rb"PROXY (?:TCP4|TCP6|UNKNOWN)\b")
 _REQUEST_LINE = re.compile(rb"(?:\r?\n)?[!-~]+ [^\r\n]* HTTP/[0-9.]+\r?")

@@ -28,6 +28,8 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80
 _FIELDS_PREFIX = b"HTTP/1.1 200 OK\r\n"
 
 
+AROUND_TARGET = validate.MAX_METHOD + len("  HTTP/1.1")
+"""Octets that a request line may have besides its target."""
 MAX_STATUS_LINE = 1024
 """Octets of a status line; they are remembered, so a sandbox must not choose how much."""
 REMEMBERED_SECTIONS = 1024
@@ -161,7 +163,7 @@ def check_partial_head(received: bytes | bytearray, limits: HeadLimits) -> None:
     line_end = received.find(b"\r\n")
     if line_end >= 0:
         _request_line(bytes(received[:line_end]), limits)
-    elif len(received) > limits.target + 64:  # room for a method and a version around the longest target
+    elif len(received) > limits.target + AROUND_TARGET:
         raise GatewayError(Reason.URI_TOO_LONG, f"the request line has more than {limits.target} octets")
     if len(received) > limits.head:
         raise GatewayError(Reason.HEADER_SECTION_TOO_LARGE, f"the head has more than {limits.head} octets")

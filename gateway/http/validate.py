@@ -33,7 +33,15 @@ _FORWARDING, _REQUEST_ID, _SET_COOKIE = Role.FORWARDING, Role.REQUEST_ID, Role.S
 _PROBE = Role.PROBE
 _UPGRADE, _EXPECT, _TE = Role.UPGRADE, Role.EXPECT, Role.TE
 
-_METHOD = re.compile(rb"[A-Z][A-Z0-9-]{0,31}")
+COMMON_METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
+"""What hardly any request differs from, and what Allow names: whichever else an app knows is forwarded, too."""
+MAX_METHOD = 128
+"""Octets of a method: every character of a token once is 77, no registered one has more than 17."""
+_NOT_FORWARDED = frozenset((b"CONNECT", b"TRACE", b"PRI"))
+"""Methods that end here. CONNECT asks for a tunnel to anywhere; TRACE would show a script the cookies it cannot read
+(RFC 9110 section 9.3.8); PRI is how HTTP/2 begins, and never a request (RFC 9113 section 11.6). In any letter case:
+methods are case-sensitive, but Flask and Django turn them into capitals.
+"""
 _DECIMAL = re.compile(rb"0|[1-9][0-9]{0,17}")
 _TARGET_OCTETS = bytes(octet for octet in range(0x21, 0x7F) if octet != ord("#"))
 _VALUE_OCTETS = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
@@ -185,15 +193,22 @@ def request_head(method: bytes, target: bytes, minor: int, section: RequestSecti
     head = RequestHead(method, target, minor, section)
     if method == b"GET":
         head.upgrade = section.upgrade
-    elif _METHOD.fullmatch(method) is None:
-        if TOKEN.fullmatch(method) is None:
-            raise _bad("the method has a character that is not allowed")
-        raise GatewayError(Reason.NOT_IMPLEMENTED, "the method is not an upper-case token")
-    elif method == b"CONNECT" or method == b"TRACE":
-        raise GatewayError(Reason.METHOD_NOT_ALLOWED, f"{method.decode()} is not forwarded")
+    elif method not in COMMON_METHODS:
+        _check_method(method)
     if target[0] != 0x2F:
         head.target = _origin_form(method, target, section.authority)
     return head
+
+
+def _check_method(method: bytes) -> None:
+    # RFC 9110 section 9.1: a token, case-sensitive; whether one is known is the app's to say.
+    if TOKEN.fullmatch(method) is None:
+        raise _bad("the method has a character that is not allowed")
+    # RFC 9112 section 3: a server that receives a longer method than any it implements SHOULD respond with 501.
+    if len(method) > MAX_METHOD:
+        raise GatewayError(Reason.NOT_IMPLEMENTED, f"the method has more than {MAX_METHOD} octets")
+    if method.upper() in _NOT_FORWARDED:
+        raise GatewayError(Reason.METHOD_NOT_ALLOWED, f"{method.decode()} is not forwarded")
 
 
 def _origin_form(method: bytes, target: bytes, host: bytes) -> bytes:

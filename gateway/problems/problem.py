@@ -22,12 +22,14 @@ from gateway.errors import GatewayError, Reason
 from gateway.hostname import Target
 from gateway.http.message import BY_LENGTH, Fields, RequestHead, ResponseHead, Section
 from gateway.http.phrases import phrase_for
+from gateway.http.validate import COMMON_METHODS
 from gateway.problems.fixes import Fix, fixes
 from gateway.problems.negotiation import Form, Intent, understand
 from gateway.problems.page import CONTENT_SECURITY_POLICY, LIKELY, Shown, compose_page
 
 TYPE_BASE = "urn:sandbox-gateway:problem:"
 """Prefix of the RFC 9457 `type`: an identifier that is not meant to be fetched (section 3.1.1)."""
+ALLOW = (b"Allow", b", ".join(COMMON_METHODS))
 REMEMBERED = 256
 """Composed replies kept, and their field sections: 13 KiB for a page, a tenth of that for any other form."""
 
@@ -230,7 +232,7 @@ def _compose(form: Form, case: _Case) -> _Reply:
         fields.append((b"Retry-After", b"1"))
     if case.reason is Reason.METHOD_NOT_ALLOWED:
         # RFC 9110 section 15.5.6: the origin server MUST generate an Allow field in a 405.
-        fields.append((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))
+        fields.append(ALLOW)
     if form is Form.PREFLIGHT:
         # Only an ok status lets the browser send the request itself, whose answer then says what is wrong.
         return _Reply(204, phrase_for(204), fields, b"", b"", None)

@@ -12,6 +12,7 @@ import pytest
 from gateway.errors import GatewayError, Reason
 from gateway.http import head_parser
 from gateway.http.head_parser import (
+    AROUND_TARGET,
     HEAD_END,
     MAX_STATUS_LINE,
     REMEMBERED_OCTETS,
@@ -94,9 +95,8 @@ REQUEST_LINES = [
     (b"CONNECT 5000-a.example.dev:443 HTTP/1.1", Reason.METHOD_NOT_ALLOWED),
     (b"CONNECT / HTTP/1.1", Reason.METHOD_NOT_ALLOWED),
     (b"TRACE / HTTP/1.1", Reason.METHOD_NOT_ALLOWED),
-    (b"get / HTTP/1.1", Reason.NOT_IMPLEMENTED),
-    (b"Get / HTTP/1.1", Reason.NOT_IMPLEMENTED),
-    (b"G" * 33 + b" / HTTP/1.1", Reason.NOT_IMPLEMENTED),
+    (b"PRI / HTTP/1.1", Reason.METHOD_NOT_ALLOWED),
+    (b"G" * 129 + b" / HTTP/1.1", Reason.NOT_IMPLEMENTED),
     (b"GET,POST / HTTP/1.1", Reason.BAD_REQUEST),
     (b"G@T / HTTP/1.1", Reason.BAD_REQUEST),
     (b"G\xc3\x89T / HTTP/1.1", Reason.BAD_REQUEST),
@@ -479,7 +479,7 @@ PARTIAL_REFUSED = [
     (b"SSH-2.0-OpenSSH_9.9\r\n", Reason.BAD_REQUEST),
     (b"GET / HTTP/1.1\r\nX: " + b"v" * (32 * 1024), Reason.HEADER_SECTION_TOO_LARGE),
     (b"GET / HTTP/1.1\r\n" + b"X: v\r\n" * 6000, Reason.HEADER_SECTION_TOO_LARGE),
-    (b"GET /" + b"t" * (8 * 1024 + 64), Reason.URI_TOO_LONG),
+    (b"GET /" + b"t" * (8 * 1024 + AROUND_TARGET), Reason.URI_TOO_LONG),
     (b"A" * (32 * 1024), Reason.URI_TOO_LONG),
 ]
 
