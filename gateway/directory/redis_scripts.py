@@ -52,11 +52,11 @@ local RECORD, INDEX, GENERATION, CHANGES = '{RECORD}', '{INDEX}', '{GENERATION}'
 
 local function kind_of(key) return redis.call('TYPE', key).ok end
 
--- Whoever has written the LAST entry has ended the stream. Another begins, and readers find the gap.
-local function begin_anew_if_ended()
+-- Whoever has written the LAST entry has ended the stream. Another has to begin, and readers find the gap.
+local function has_ended()
   local about = kind_of(CHANGES) == 'stream' and redis.call('XINFO', 'STREAM', CHANGES) or {{}}
   for at = 1, #about, 2 do
-    if about[at] == 'last-generated-id' and about[at + 1] == '{LAST}' then redis.call('UNLINK', CHANGES) end
+    if about[at] == 'last-generated-id' then return about[at + 1] == '{LAST}' end
   end
 end
 
@@ -78,11 +78,29 @@ end
 
 # The beginning of each script that writes. ARGV: id, then what must be in force: "=" and a generation, "*" any record,
 # "-" no record, "" any or none. If it is not, returns ["conflict", the generation in force, "" if the record is broken,
-# nil for no record]. Nothing is written before everything that can be refused has been: Redis undoes no script.
+# nil for no record].
+#
+# Redis undoes no script, so its steps are listed first, and begun when nothing can refuse one of them any more: the
+# kinds of the keys are known, and what this user may not do, or a Redis that renames commands does not have, is asked
+# for (Redis 7.0 and later can tell). A replica, or one that cannot save, refuses the first step, and so does a full
+# memory, but only if that step may need more.
 _WRITING = f"""
+local steps = {{}}
+local function step(...) steps[#steps + 1] = {{...}} end
+
 local function announce(id)
-  begin_anew_if_ended()
-  redis.call('XADD', CHANGES, 'MAXLEN', '~', {KEPT_CHANGES}, '*', 'id', id)
+  if has_ended() then step('UNLINK', CHANGES) end
+  step('XADD', CHANGES, 'MAXLEN', '~', {KEPT_CHANGES}, '*', 'id', id)
+end
+
+local function carry_out(outcome)
+  for _, command in ipairs(redis.acl_check_cmd and steps or {{}}) do
+    if not redis.acl_check_cmd(unpack(command)) then
+      return redis.error_reply('NOPERM this user may not ' .. command[1] .. ' ' .. command[2])
+    end
+  end
+  for _, command in ipairs(steps) do redis.call(unpack(command)) end
+  return outcome
 end
 
 for key, kind in pairs({{[INDEX] = 'zset', [CHANGES] = 'stream'}}) do
@@ -122,24 +140,24 @@ if anew then
 end
 local sooner = not anew and lifetime ~= '' and (before[6] < 0 or tonumber(lifetime) < before[6])
 if anew or before[4] ~= ipv4 or before[5] ~= host or sooner then announce(id) end
-if anew then redis.call('SET', GENERATION, generation) end
-redis.call('UNLINK', RECORD .. id)
-redis.call('HSET', RECORD .. id, 'address', address, 'generation', generation, 'ipv4', ipv4, 'host', host)
-if lifetime ~= '' then redis.call('PEXPIRE', RECORD .. id, lifetime) end
-redis.call('ZADD', INDEX, 0, id)
-return {'stored', generation}
+if anew then step('SET', GENERATION, generation) end
+step('UNLINK', RECORD .. id)
+step('HSET', RECORD .. id, 'address', address, 'generation', generation, 'ipv4', ipv4, 'host', host)
+if lifetime ~= '' then step('PEXPIRE', RECORD .. id, lifetime) end
+step('ZADD', INDEX, 0, id)
+return carry_out({'stored', generation})
 """,
 )
 
-# ARGV: id, expectation. Returns ["removed" or "absent", ""].
+# ARGV: id, expectation. Returns ["removed" or "absent", ""]. Begins with what a full memory does not refuse.
 REMOVE = _script(
     _COMMON,
     _WRITING,
     """
+step('UNLINK', RECORD .. id)
+step('ZREM', INDEX, id)
 if before then announce(id) end
-redis.call('UNLINK', RECORD .. id)
-redis.call('ZREM', INDEX, id)
-return {before and 'removed' or 'absent', ''}
+return carry_out({before and 'removed' or 'absent', ''})
 """,
 )
 
@@ -162,7 +180,7 @@ return {{#ids, string.sub(ids[#ids] or '', 1, {MAX_ID} + 1), rows}}
 TEND = _script(
     _COMMON,
     """
-begin_anew_if_ended()
+if has_ended() then redis.call('UNLINK', CHANGES) end
 local step, gone = redis.call('ZSCAN', INDEX, ARGV[1], 'COUNT', ARGV[2]), 0
 for at = 1, #step[2], 2 do
   local id = step[2][at]

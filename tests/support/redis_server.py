@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 import socket
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -16,9 +17,16 @@ from tests.support.process import Child, free_port
 
 
 class RedisServer(Child):
-    """In use once it answers. `certificate` and `key` (PEM files) add a port that speaks TLS."""
+    """In use once it answers. `certificate` and `key` (PEM files) add a port that speaks TLS; `more` are options."""
 
-    def __init__(self, *, password: str = "", certificate: Path | None = None, key: Path | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        password: str = "",
+        certificate: Path | None = None,
+        key: Path | None = None,
+        more: Sequence[str] = (),
+    ) -> None:
         require("redis-server")
         self._directory = tempfile.TemporaryDirectory(prefix="redis-")
         self.port = free_port()
@@ -30,7 +38,7 @@ class RedisServer(Child):
             self.tls_port = free_port()
             command += ["--tls-port", str(self.tls_port), "--tls-auth-clients", "no"]
             command += ["--tls-cert-file", str(certificate), "--tls-key-file", str(key)]
-        super().__init__(command)
+        super().__init__([*command, *more])
 
     @property
     def url(self) -> str:

@@ -14,6 +14,7 @@ import signal
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from itertools import pairwise
 from pathlib import Path
@@ -798,6 +799,95 @@ def test_the_url_cannot_lift_the_limits() -> None:
     assert pool.max_connections == redis_module.CONNECTIONS
 
 
+# --- what is refused has changed nothing ----------------------------------------------------------------------------
+
+KINDS = {
+    "string": ("SET", "octets"),
+    "list": ("RPUSH", "one"),
+    "set": ("SADD", "one"),
+    "zset": ("ZADD", "0", "demo"),
+    "hash": ("HSET", "address", "fd00::7"),
+    "stream": ("XADD", "*", "id", "demo"),
+}
+WRITES = {
+    "SET": "gateway:generation",
+    "XADD": "gateway:changes",
+    "ZADD": "gateway:sandboxes",
+    "ZREM": "gateway:sandboxes",
+    "UNLINK": "gateway:sandbox:*",
+    "HSET": "gateway:sandbox:*",
+    "PEXPIRE": "gateway:sandbox:*",
+}
+"""The commands of which writes consist, and the keys."""
+
+
+async def everything(server: RedisServer) -> dict[bytes, tuple[bytes, bool]]:
+    """All that Redis holds: each key's content, and whether it ends."""
+    async with redis.asyncio.Redis.from_url(server.url) as raw:
+        return {key: (await raw.dump(key), await raw.pttl(key) >= 0) async for key in raw.scan_iter()}
+
+
+async def refused_writes(server: RedisServer, store: RedisRegistry) -> set[str]:
+    """Tries each kind of write; those that were refused have changed nothing, the others did all that they do."""
+    writes: dict[str, Callable[[], Awaitable[object]]] = {
+        "new": lambda: store.put(record("new"), lifetime=60),
+        "renewed": lambda: store.put(record("demo"), lifetime=60),
+        "moved": lambda: store.put(record("demo", "fd00::6")),
+        "removed": lambda: store.remove("demo"),
+    }
+    refused, there = set[str](), {"demo"}
+    for kind, write in writes.items():
+        before = await everything(server)
+        try:
+            await write()
+        except WriteError:
+            refused.add(kind)
+            assert await everything(server) == before, kind
+        else:
+            there = there - {"demo"} if kind == "removed" else there | {"new" if kind == "new" else "demo"}
+            assert {each.id for each in await store.page("", 10)} == there, kind
+    return refused
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("key", ["gateway:sandboxes", "gateway:changes", "gateway:generation", "gateway:sandbox:demo"])
+async def test_whatever_stands_under_a_key_nothing_is_half_written(
+    server: RedisServer, connect: Connect, platform: Any, key: str, kind: str
+) -> None:
+    store = connect()
+    await store.put(record("demo"))
+    await platform.delete(key)
+    await platform.execute_command(KINDS[kind][0], key, *KINDS[kind][1:])
+    refused = await refused_writes(server, store)
+    right = {"gateway:sandboxes": "zset", "gateway:changes": "stream"}.get(key, kind)
+    assert refused == (set() if kind == right else {"new", "renewed", "moved", "removed"})
+
+
+@pytest.mark.parametrize("command", WRITES)
+@pytest.mark.parametrize("how", ["command", "key"])
+async def test_who_may_not_do_all_of_a_write_does_none_of_it(
+    server: RedisServer, connect: Connect, platform: Any, command: str, how: str
+) -> None:
+    await connect().put(record("demo"))
+    rules = ["~*", f"-{command}"]
+    if how == "key":
+        rules = [f"{'%R' if key == WRITES[command] else ''}~{key}" for key in WRITES.values()]
+    await platform.execute_command("ACL", "SETUSER", "half", "on", f">{PASSWORD}", "+@all", *rules)
+    store = RedisRegistry(server.url.replace("//", f"//half:{PASSWORD}@"))
+    refused = await refused_writes(server, store)
+    await store.close()
+    assert refused
+
+
+async def test_a_command_that_was_renamed_is_missed_before_anything_is_written() -> None:
+    with RedisServer(more=["--rename-command", "ZADD", "ZADD2"]) as server:
+        store = RedisRegistry(server.url)
+        async with redis.asyncio.Redis.from_url(server.url) as platform:
+            await platform.hset("gateway:sandbox:demo", mapping={"address": "fd00::5"})
+            assert await refused_writes(server, store) == {"new", "renewed", "moved"}
+        await store.close()
+
+
 # --- a Redis that is there and takes no writes ----------------------------------------------------------------------
 
 
@@ -818,15 +908,27 @@ async def test_a_replica_refuses_writes_by_its_name(connect: Callable[[], RedisR
         await platform.execute_command("REPLICAOF", "NO", "ONE")
 
 
-async def test_a_redis_without_memory_is_full(connect: Callable[[], RedisRegistry], platform: Any) -> None:
+async def test_a_redis_without_memory_is_full_of_what_is_new(
+    server: RedisServer, connect: Connect, platform: Any
+) -> None:
+    """What is there is renewed and removed nevertheless: else the full registry would lose what lives."""
     store = connect()
-    await store.put(record("box"))
+    stored = await store.put(record("box"), lifetime=60)
+    await store.put(record("gone"))
+    before = await everything(server)
     await platform.config_set("maxmemory", 1)
     try:
-        with pytest.raises(WriteError, match="maxmemory") as error:
-            await store.put(record("other"))
-        assert error.value.full
+        for new in (record("other"), record("box", "fd00::6"), record("box", host="localhost")):
+            with pytest.raises(WriteError, match="maxmemory") as error:
+                await store.put(new)
+            assert error.value.full
         assert await store.fetch("box") is not None
+        assert await everything(server) == before
+        assert await store.put(record("box"), lifetime=600) == replace(stored, lifetime=600)
+        assert await store.remove("gone")
+        assert await store.fetch("gone") is None
+        assert [each.id for each in await store.page("", 10)] == ["box"]
+        assert [entry["id"] for _, entry in await platform.xrange("gateway:changes")][-1] == "gone"
     finally:
         await platform.config_set("maxmemory", 0)
 
@@ -835,18 +937,36 @@ async def test_a_redis_that_cannot_save_refuses_writes_by_its_name(
     server: RedisServer, connect: Callable[[], RedisRegistry], platform: Any
 ) -> None:
     store, folder = connect(), Path((await platform.config_get("dir"))["dir"])
+    await store.put(record("there"))
     shutil.rmtree(folder)  # where its snapshots go
     try:
         await platform.config_set("save", "3600 1000000")
         await platform.bgsave()
         while (await platform.info("persistence"))["rdb_last_bgsave_status"] == "ok":
             await asyncio.sleep(0.01)
+        before = await everything(server)
         with pytest.raises(WriteError, match=r"MISCONF|persist") as error:
             await store.put(record("box"))
         assert not error.value.full
+        with pytest.raises(WriteError, match=r"MISCONF|persist"):
+            await store.remove("there")
+        assert await everything(server) == before
         await platform.config_set("save", "")
     finally:
         folder.mkdir()
+
+
+async def test_a_redis_that_cannot_copy_refuses_writes_by_its_name(
+    server: RedisServer, connect: Connect, platform: Any
+) -> None:
+    store = connect()
+    await store.put(record("there"))
+    await platform.config_set("min-replicas-to-write", 1)
+    before = await everything(server)
+    for write in (store.put(record("box")), store.remove("there")):
+        with pytest.raises(WriteError, match=r"NOREPLICAS|replicas"):
+            await write
+    assert await everything(server) == before
 
 
 async def test_a_redis_that_is_away_is_no_refusal(server: RedisServer) -> None:
