@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Protocol
 
@@ -27,6 +28,9 @@ WORK_PER_CHUNK = 1
 everybody else with it."""
 OCTETS_PER_WORK = 64
 """Of extensions and unfinished lines, which are looked at for nothing."""
+
+FieldParser = Callable[[bytes, HeadLimits], Fields]
+"""`parse_field_section`, or `parse_answer_fields`."""
 
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,%d})[ \t]*" % MAX_CHUNK_DIGITS)
 _IN_EXTENSIONS = bytes(octet for octet in range(256) if octet == 0x09 or (octet >= 0x20 and octet != 0x7F))
@@ -105,16 +109,19 @@ class ChunkedReader:
     octets, or the trailer section's limit. `head_fields` is how many fields the head had: trailers share its budget.
     """
 
-    __slots__ = ("_fields_left", "_held", "_left", "_limits", "_state", "trailers", "work")
+    __slots__ = ("_fields_left", "_held", "_left", "_limits", "_parse_fields", "_state", "trailers", "work")
 
     SIZE, DATA, CRLF, TRAILERS, DONE = range(5)
 
-    def __init__(self, limits: HeadLimits, head_fields: int = 0) -> None:
+    def __init__(
+        self, limits: HeadLimits, head_fields: int = 0, parse_fields: FieldParser = parse_field_section
+    ) -> None:
         self._state = self.SIZE
         self._fields_left = limits.fields - head_fields
         self._left = 0
         self._held = b""
         self._limits = limits
+        self._parse_fields = parse_fields
         self.trailers: Fields = []
         self.work = 0
 
@@ -197,7 +204,7 @@ class ChunkedReader:
             self._held = data
             return None
         try:
-            pairs = parse_field_section(data[: end + 4], self._limits)
+            pairs = self._parse_fields(data[: end + 4], self._limits)
             check_values(b"".join([value for _, value in pairs]))
             if len(pairs) > self._fields_left:
                 raise BodyError(f"head and trailer section have more than {self._limits.fields} fields")
@@ -233,12 +240,20 @@ def _chunk_size(line: bytes) -> int:
     return int(match[1], 16)
 
 
-def reader_for(framing: Framing, length: int, limits: HeadLimits, head_fields: int = 0) -> BodyReader | None:
-    """The reader for a body, or None where there is none; `head_fields` is how many fields its head had."""
+def reader_for(
+    framing: Framing,
+    length: int,
+    limits: HeadLimits,
+    head_fields: int = 0,
+    parse_fields: FieldParser = parse_field_section,
+) -> BodyReader | None:
+    """The reader for a body, or None where there is none; `head_fields` is how many fields its head had,
+    `parse_fields` reads its trailer section.
+    """
     if framing is NO_BODY:
         return None
     if framing is BY_LENGTH:
         return LengthReader(length)
     if framing is CHUNKED:
-        return ChunkedReader(limits, head_fields)
+        return ChunkedReader(limits, head_fields, parse_fields)
     return CloseReader()

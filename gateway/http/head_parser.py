@@ -26,6 +26,8 @@ _HEAD_OCTETS = bytes([0x09, 0x0A, 0x0D, *range(0x20, 0x7F), *range(0x80, 0x100)]
 _VERSION = re.compile(rb"HTTP/[0-9]+(?:\.[0-9]+)?")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 _FIELDS_PREFIX = b"HTTP/1.1 200 OK\r\n"
+_SPACED_NAME = re.compile(rb"(?m)^([!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]+:")
+_FRAMING = (b"content-length", b"transfer-encoding")
 
 
 AROUND_TARGET = validate.MAX_METHOD + len("  HTTP/1.1")
@@ -74,7 +76,8 @@ class FieldSectionTooLarge(FieldSectionError):
 def parse_field_section(block: bytes, limits: HeadLimits) -> Fields:
     """The pairs of a field section; `block` starts at the first field line and ends with the empty line.
 
-    Serves heads and trailers. Raises FieldSectionError; FieldSectionTooLarge past `limits.fields` or `limits.field`.
+    Serves requests, heads and trailers. Raises FieldSectionError; FieldSectionTooLarge past `limits.fields` or
+    `limits.field`.
     """
     collector = _Collector()
     # Response mode: there llhttp leaves framing conflicts to us, and `validate` decides them for every codec alike.
@@ -93,6 +96,24 @@ def parse_field_section(block: bytes, limits: HeadLimits) -> Fields:
             if len(name) + len(value) > limits.field:
                 raise FieldSectionTooLarge(f"has a field of more than {limits.field} octets")
     return pairs
+
+
+def parse_answer_fields(block: bytes, limits: HeadLimits) -> Fields:
+    """As `parse_field_section`, for what an app sends."""
+    try:
+        return parse_field_section(block, limits)
+    except FieldSectionTooLarge:
+        raise
+    except FieldSectionError:
+        # RFC 9112 section 5.1: a proxy MUST remove white space between a field name and colon from a response. Not
+        # where the field frames the message: there one recipient would believe what another does not see.
+        spaced = _SPACED_NAME.findall(block)
+        for name in spaced:
+            if name.lower() in _FRAMING:
+                raise FieldSectionError(f"has white space between {name.decode()} and its colon") from None
+        if not spaced:
+            raise
+        return parse_field_section(_SPACED_NAME.sub(rb"\1:", block), limits)
 
 
 def parse_request_head(block: bytes, limits: HeadLimits) -> RequestHead:
@@ -183,7 +204,7 @@ def parse_response_head(block: bytes, limits: HeadLimits, request_method: bytes)
 
 def _response_section(block: bytes, minor: int, limits: HeadLimits) -> ResponseSection:
     try:
-        pairs = parse_field_section(block, limits)
+        pairs = parse_answer_fields(block, limits)
     except FieldSectionTooLarge as error:
         raise GatewayError(Reason.HTTP_RESPONSE_HEADER_SECTION_SIZE, f"the answer {error}") from None
     except FieldSectionError as error:

@@ -26,7 +26,7 @@ from gateway.errnos import SILENCE, ended
 from gateway.errors import Failure, GatewayError, Reason
 from gateway.http import serialize
 from gateway.http.body import BodyError, BodyReader, reader_for
-from gateway.http.head_parser import HEAD_END, check_partial_response, parse_response_head, quote
+from gateway.http.head_parser import HEAD_END, check_partial_response, parse_answer_fields, parse_response_head, quote
 from gateway.http.message import AS_TUNNEL, BY_LENGTH, CHUNKED, NO_BODY, Fields, RequestHead, ResponseHead, Section
 from gateway.http.validate import check_switch
 from gateway.socket_options import unanswered
@@ -379,7 +379,8 @@ class Http1Upstream(ReadingConnection):
         framing = head.framing
         at_once = framing is BY_LENGTH and len(data) == head.content_length  # as most answers come: no need to count
         if not at_once and framing is not NO_BODY:
-            self._reader = reader_for(framing, head.content_length, limits, len(head.section.fields))
+            had = len(head.section.fields)
+            self._reader = reader_for(framing, head.content_length, limits, had, parse_answer_fields)
         self.state = BODY
         self.deadline = inf
         sink.response_head(head)

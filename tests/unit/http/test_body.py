@@ -17,7 +17,7 @@ from gateway.http.body import (
     _chunk_size,
     reader_for,
 )
-from gateway.http.head_parser import HeadLimits
+from gateway.http.head_parser import HeadLimits, parse_answer_fields, parse_field_section
 from gateway.http.message import Fields, Framing
 
 LIMITS = HeadLimits()
@@ -414,3 +414,14 @@ def test_a_trailer_never_says_what_belongs_into_a_head(name: bytes, passes: bool
         _, rest, trailers = chunked(b"0\r\nA: 1\r\n%b: %b\r\nZ: 2\r\n\r\n" % pair)
         assert rest == b""
         assert trailers == [(b"A", b"1"), *([pair] if passes else []), (b"Z", b"2")]
+
+
+def test_white_space_before_a_colon_goes_from_the_trailers_of_an_answer_only() -> None:
+    """RFC 9112 section 5.1; what a trailer section may not do it may not do so spelled either."""
+    section = b"0\r\nX-Sum : 1\r\nSet-Cookie : a=1\r\n\r\n"
+    reader = ChunkedReader(LIMITS, 0, parse_answer_fields)
+    assert reader.read(section) == (b"", b"")
+    assert reader.trailers == [(b"X-Sum", b"1")]
+    for parse, framing in [(parse_field_section, b""), (parse_answer_fields, b"Content-Length : 5\r\n")]:
+        with pytest.raises(BodyError):
+            ChunkedReader(LIMITS, 0, parse).read(section[:-2] + framing + b"\r\n")

@@ -21,12 +21,13 @@ from gateway.http.head_parser import (
     HeadLimits,
     check_partial_head,
     check_partial_response,
+    parse_answer_fields,
     parse_field_section,
     parse_request_head,
     parse_response_head,
     quote,
 )
-from gateway.http.message import Framing
+from gateway.http.message import Fields, Framing
 
 LIMITS = HeadLimits()
 HOST = b"Host: 5000-a.example.dev\r\n"
@@ -592,7 +593,8 @@ BAD_STATUS_LINES = [
 ]
 
 BAD_RESPONSE_FIELDS = [
-    *[fields for fields, reason in FIELD_SECTIONS if not fields.startswith((b"Expect", b"Host", b"host"))],
+    # but for what is a request's alone, and white space that goes from an answer (see SPACED)
+    *[fields for fields, _ in FIELD_SECTIONS if not fields.startswith((b"Expect", b"Host", b"host", b"X :", b"X\t:"))],
     b"Content-Length: 5\r\nContent-Length: 5\r\n",
     b" X: leading\r\n",
     b"Transfer-Encoding: chunked\r\nContent-Length: 0\r\n",
@@ -683,6 +685,57 @@ def test_too_large_is_a_kind_of_bad() -> None:
     with pytest.raises(FieldSectionError):
         parse_field_section(b"X\r\n\r\n", LIMITS)
     assert issubclass(FieldSectionTooLarge, FieldSectionError)
+
+
+SPACED = [
+    # what an app sends, the pairs or what is wrong
+    (b"X-Note : 1\r\n", [(b"X-Note", b"1")]),
+    (b"X-Note\t: 1\r\n", [(b"X-Note", b"1")]),
+    (b"X-Note \t  :1\r\n", [(b"X-Note", b"1")]),
+    (
+        b"A: 1\r\nX-Note :\r\nB: 2 : 3\r\nC : 4 : 5\r\n",
+        [(b"A", b"1"), (b"X-Note", b""), (b"B", b"2 : 3"), (b"C", b"4 : 5")],
+    ),
+    (b"X-Note" + b" " * 4000 + b": 1\r\n", [(b"X-Note", b"1")]),
+    (b"Content-Length : 5\r\n", "white space"),
+    (b"A : 1\r\ncontent-LENGTH\t: 5\r\n", "white space"),
+    (b"Transfer-Encoding : chunked\r\n", "white space"),
+    (b"Content-Length: 5\r\nContent-Length : 6\r\n", "white space"),
+    # what is not only that
+    (b"X Note : 1\r\n", "malformed"),
+    (b" X-Note : 1\r\n", "malformed"),
+    (b" : 1\r\n", "malformed"),
+    (b"X-Note \x0b: 1\r\n", "malformed"),
+    (b"X-Note\xa0: 1\r\n", "malformed"),
+    (b"X-Note : 1\r\nfolded\r\n", "malformed"),
+    (b"X-Note : 1\r\n folded : 2\r\n", "malformed"),
+    (b"X-Note : 1\nY : 2\r\n", "malformed"),
+]
+
+
+@pytest.mark.parametrize(("block", "outcome"), SPACED)
+def test_white_space_before_a_colon_goes_from_answers(block: bytes, outcome: Fields | str) -> None:
+    if isinstance(outcome, str):
+        with pytest.raises(FieldSectionError, match=outcome):
+            parse_answer_fields(block + b"\r\n", LIMITS)
+    else:
+        assert parse_answer_fields(block + b"\r\n", LIMITS) == outcome
+    with pytest.raises(FieldSectionError):
+        parse_field_section(block + b"\r\n", LIMITS)
+
+
+def test_a_section_too_large_stays_so_when_white_space_goes() -> None:
+    with pytest.raises(FieldSectionTooLarge):
+        parse_answer_fields(b"X : 1\r\n" * 101 + b"\r\n", LIMITS)
+
+
+def test_a_field_so_spelled_means_what_it_says() -> None:
+    head = parse_response_head(
+        b"HTTP/1.1 200 OK\r\nConnection : close\r\nX-Gateway-Error : x\r\nSet-Cookie : a=1\r\n\r\n", LIMITS, b"GET"
+    )
+    assert not head.keep_alive
+    assert head.fields == [(b"Set-Cookie", b"a=1")]
+    assert head.section.set_cookies
 
 
 QUOTES = [
