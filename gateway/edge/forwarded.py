@@ -5,12 +5,17 @@ From an untrusted peer every such claim is dropped (underscore spellings too) an
 
 - **X-Forwarded-For is the proxy's word**, because every balancer that forwards HTTP appends to it; Forwarded is then
   written anew from it. Most balancers know nothing of Forwarded and pass on what a visitor wrote there.
-- A proxy that sends no X-Forwarded-For, or one that does not end in a node, is believed in Forwarded, and
-  X-Forwarded-For is written from that.
+- A proxy that sends no X-Forwarded-For is believed in Forwarded, and X-Forwarded-For is written from that. One whose
+  last member is no node (nginx behind a Unix socket appends `unix:`) has spoken all the same: nobody is named, and
+  Forwarded, which is the visitor's then, is not asked.
 - The *client* is the last one named who is no trusted proxy. What stands before it was said by the client itself: its
   names go on, for whoever counts hops, but nothing that was said about scheme, host or interfaces.
 - Of X-Forwarded-Proto and -Host, which may be lists, the member counts that stands as far from the end as the client
   does: it is the word of the proxy that met the client. The port is the host's, whatever X-Forwarded-Port says.
+- `ws` and `wss` (Traefik says so of WebSockets) are `http` and `https`, with which a handshake begins.
+
+Apps take Forwarded's values as they stand, quotes included, so none is written where quotes would be needed: a host with
+a port is in X-Forwarded-Host and not in Forwarded.
 """
 
 from __future__ import annotations
@@ -50,7 +55,7 @@ MAX_VIAS = 8
 """How often we may find ourselves in Via before it is a loop."""
 
 _CLAIMS = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded")
-_SCHEMES = (b"http", b"https")
+_SCHEMES = {b"http": b"http", b"https": b"https", b"ws": b"http", b"wss": b"https"}
 
 _Lines = tuple[bytes, ...]
 """The values of one field name, line by line."""
@@ -139,17 +144,19 @@ def _lines(head: RequestHead, name: bytes) -> _Lines:
 def _tell(proxy: Proxy, authority: bytes, claims: tuple[_Lines, ...]) -> Story:
     """By the rules above."""
     chain, protos, hosts, forwarded = claims
-    named = parse_chain(chain)
-    elements = [Element(node, {}) for node in named] or parse_forwarded(forwarded)
+    appends = bool(members(chain))
+    elements = [Element(node, {}) for node in parse_chain(chain)] if appends else parse_forwarded(forwarded)
     client, met = _client(elements, proxy.networks)
     said = elements[met].parameters if elements else {}
     distance = max(len(elements) - met, 1)
     schemes = (said.get(b"proto", b"").lower(), _member(protos, distance).lower())
-    scheme = next((each for each in schemes if each in _SCHEMES), proxy.scheme)
+    scheme = next((_SCHEMES[each] for each in schemes if each in _SCHEMES), proxy.scheme)
     names = (said.get(b"host", b""), _member(hosts, distance))
     host = next((each for each in names if is_host(each)), authority)
-    if named:
+    if appends:
         said.update({b"host": host, b"proto": scheme})
+    elif b"proto" in said:
+        said[b"proto"] = scheme
     for element in elements[:met]:
         element.parameters.clear()
     visitor = node_of(client) if client is not None else proxy.node
@@ -183,18 +190,17 @@ def _usual(peer: str, scheme: bytes, authority: bytes) -> Section:
 
 
 def _fields(elements: Sequence[Element], client: Node, peer: Node, host: bytes, scheme: bytes) -> Fields:
-    """`elements` came before us. Via stands last, where `_with_claims` finds it."""
+    """`elements` came before ours, of `peer`. Via stands last, where `_with_claims` finds it."""
     _, _, port = host[host.find(b"]") + 1 :].partition(b":")
     if not port or not is_host(host):
         port = b"443" if scheme == b"https" else b"80"
-    ours = b'for=%b;host="%b";proto=%b' % (peer.parameter, host, scheme)
-    chain = [*(element.node for element in elements), peer]
+    elements = [*elements, Element(peer, {b"host": host, b"proto": scheme})]
     return [
-        (b"X-Forwarded-For", ", ".join([node.text for node in chain]).encode()),
+        (b"X-Forwarded-For", ", ".join([element.node.text for element in elements]).encode()),
         (b"X-Forwarded-Host", host),
         (b"X-Forwarded-Port", port),
         (b"X-Forwarded-Proto", scheme),
         (b"X-Real-Ip", client.text.encode()),
-        (b"Forwarded", b", ".join([*map(write_element, elements), ours])),
+        (b"Forwarded", b", ".join(map(write_element, elements))),
         (b"Via", VIA),
     ]

@@ -193,10 +193,14 @@ def is_host(value: bytes) -> bool:
 
 
 def write_element(element: Element) -> bytes:
-    """An element of Forwarded; quotes are used where a value is no token."""
+    """An element of Forwarded; quotes are used where a value is no token, and a host that would need them is left out:
+    code-server and hypercorn compare it with Host as it stands.
+    """
     pairs = [b"for=" + element.node.parameter]
     for name, value in element.parameters.items():
         if _TOKENS.fullmatch(value) is None:
+            if name == b"host":
+                continue
             value = b'"%b"' % value.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
         pairs.append(name + b"=" + value)
     return b";".join(pairs)

@@ -137,7 +137,7 @@ async def test_the_app_is_told_one_story(open_gateway: OpenGateway) -> None:
     request = await connection.request()
     host = app.host.decode()
     assert request.get(b"Forwarded") == (
-        f'for=203.0.113.7;host={host};proto=https, for="[::1]";host="{host}";proto=https'.encode()
+        f'for=203.0.113.7;host={host};proto=https, for="[::1]";host={host};proto=https'.encode()
     )
     assert request.get(b"X-Forwarded-For") == b"203.0.113.7, ::1"
     assert request.get(b"X-Real-Ip") == b"203.0.113.7"

@@ -323,7 +323,7 @@ async def test_the_app_is_told_who_asks(gateway: Gateway, app: App, tls: bool) -
         (b"X-Forwarded-Port", port),
         (b"X-Forwarded-Proto", scheme),
         (b"X-Real-Ip", b"::1"),
-        (b"Forwarded", b'for="[::1]";host="%b";proto=%b' % (app.host, scheme)),
+        (b"Forwarded", b'for="[::1]";host=%b;proto=%b' % (app.host, scheme)),
         (b"Via", b"1.1 gateway"),
         (b"X-Request-Id", gateway.log[0].request_id.encode()),
     ]

@@ -105,7 +105,7 @@ EXAMPLES = [
         [b"for=192.0.2.43", b'for="[2001:db8:cafe::17]"', b"for=unknown"],
     ),
     (b"for=_hidden, for=_SEVKISEK", [b"for=_hidden", b"for=_SEVKISEK"]),
-    (b'host="a.example:80";for=1.1.1.1', [b'for=1.1.1.1;host="a.example:80"']),
+    (b'host="a.example:80";for=1.1.1.1', [b"for=1.1.1.1"]),
     (b'for=1.1.1.1;secret="a\\"b, c;d"', [b'for=1.1.1.1;secret="a\\"b, c;d"']),
     (b'for=1.1.1.1;secret=""', [b'for=1.1.1.1;secret=""']),
     (b'for="1.1\\.1.1"', [b"for=1.1.1.1"]),
