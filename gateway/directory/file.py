@@ -38,6 +38,10 @@ _DIGEST = hashlib.sha256().digest_size
 _Stamp = tuple[int, int, int]
 
 
+class _Unreadable(UserError):
+    """What kept the file from being read may pass and leave no trace in it: rights, no descriptor left, a bad disk."""
+
+
 def read_table(path: Path) -> dict[str, Sandbox]:
     """The records in `path`. Raises UserError with one sentence naming the file and the entry at fault."""
     return _table(path, _text(path))
@@ -45,11 +49,11 @@ def read_table(path: Path) -> dict[str, Sandbox]:
 
 def _text(path: Path) -> str:
     try:
-        if path.is_fifo():
-            raise UserError(f"{path}: is a pipe, not a file")  # whoever reads it waits for somebody to write
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise UserError(f"{path}: is no file but a device, a pipe or a socket")  # reading it may have no end
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror or error}") from None
+        raise _Unreadable(f"{path}: {error.strerror or error}") from None
     except ValueError as error:  # no UTF-8
         raise UserError(f"{path}: not valid TOML: {error}") from None
 
@@ -149,7 +153,8 @@ class FileDirectory(TableDirectory):
         self.path = path
         self.where = str(path)
         self._last_good = last_good
-        self._stamp = _stamp(path)
+        self._said = ""  # what is wrong with the file
+        self._stamp = _stamp(path)  # of what was read
         try:
             super().__init__(self._read())
         except UserError as error:
@@ -157,7 +162,7 @@ class FileDirectory(TableDirectory):
             if text is None:
                 raise
             super().__init__(_table(path, text))
-            self._say_broken(error)
+            self._keep(error)
 
     def _read(self) -> dict[str, Sandbox]:
         text = _text(self.path)
@@ -169,8 +174,13 @@ class FileDirectory(TableDirectory):
                 log.warning("%s: is not kept for processes to come: %s", self.path, error.strerror)
         return table
 
-    def _say_broken(self, error: UserError) -> None:
-        log.error("%s; keeping the %d sandboxes read before", error, len(self.table))
+    def _keep(self, error: UserError) -> None:
+        """What was read before, and says why, once."""
+        if isinstance(error, _Unreadable):
+            self._stamp = None  # the next look tries again
+        if self._said != str(error):
+            self._said = str(error)
+            log.error("%s; keeping the %d sandboxes read before", error, len(self.table))
 
     async def watch(self, changed: Callable[[Iterable[str]], None], witness: Witness | None = None) -> None:
         """Runs until cancelled; calls `changed(ids)` after each reload with the ids whose record differs."""
@@ -190,8 +200,9 @@ class FileDirectory(TableDirectory):
             try:
                 table = await loop.run_in_executor(None, self._read)
             except UserError as error:
-                self._say_broken(error)
+                self._keep(error)
                 continue
+            self._said = ""
             before, self.table = self.table, table
             differing = [name for name in before.keys() | table.keys() if before.get(name) != table.get(name)]
             log.info("%s: %d sandboxes, %d changed", self.path, len(table), len(differing))

@@ -5,6 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
 from collections.abc import AsyncIterator, Iterable, Iterator
 from ipaddress import IPv6Address
 from pathlib import Path
@@ -16,6 +22,9 @@ from gateway.directory.file import FileDirectory, LastGood, read_table
 from gateway.directory.sandbox import Sandbox
 from gateway.errors import UserError
 from gateway.tasks import Tasks
+from tests.support.components import require
+from tests.support.disk import on_small_disk
+from tests.support.process import clean_environment
 
 DEADLINE = 20.0
 """Seconds until a test that waits for something gives up."""
@@ -147,11 +156,19 @@ def test_a_directory_is_no_file(tmp_path: Path) -> None:
         read_table(tmp_path)
 
 
-def test_a_pipe_is_no_file(path: Path) -> None:
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
+def test_what_has_no_end_is_no_file(path: Path, kind: str) -> None:
     path.unlink()
-    os.mkfifo(path)
-    with pytest.raises(UserError, match="is a pipe"):
-        read_table(path)
+    with socket.socket(socket.AF_UNIX) as sock:
+        match kind:
+            case "pipe":
+                os.mkfifo(path)
+            case "socket":
+                sock.bind(str(path))
+            case "device":
+                path.symlink_to("/dev/zero")
+        with pytest.raises(UserError, match="is no file but a device, a pipe or a socket"):
+            read_table(path)
 
 
 # --- one process takes the place of another ---------------------------------------------------------------------------
@@ -419,3 +436,151 @@ async def test_a_file_is_read_once_however_often_it_is_looked_at(path: Path, mon
                 await asyncio.sleep(0)
         assert len(reads) == 1
     await tasks.cancel()
+
+
+# --- what befalls a real file ---------------------------------------------------------------------------------------
+
+
+async def test_what_could_not_be_opened_is_read_when_it_can(watched: Watched) -> None:
+    """Nothing in the file shows that a descriptor is to be had again."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    watched.replace(TWO)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        assert "Too many open files" in await watched.next_error()
+        assert await watched.directory.fetch("demo") is not None
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert await watched.next_change() == {"demo", "other"}
+    assert watched.lines.empty(), "said once, however often it is tried"
+
+
+async def test_who_is_killed_while_writing_takes_nothing_away(watched: Watched) -> None:
+    text = "".join(f'[sandboxes.s{number}]\naddress = "fd00::{number:x}"\n' for number in range(1000))
+    program = (
+        "import sys, time; open(sys.argv[1], 'wb', 0).write(sys.argv[2].encode()); print(flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, watched.path, text[:-9]], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None and writer.stdout.readline()
+        writer.kill()
+    assert writer.returncode == -signal.SIGKILL
+    assert "not valid TOML" in await watched.next_error()
+    assert await watched.directory.fetch("demo") is not None
+    watched.path.write_text(text)
+    assert await watched.next_change() == {"demo", *(f"s{number}" for number in range(1000))}
+
+
+PREAMBLE = """
+import asyncio, logging, os, subprocess, sys
+from pathlib import Path
+from gateway.directory import file
+from gateway.directory.file import FileDirectory
+from gateway.tasks import Tasks
+
+disk = Path(sys.argv[1])
+path = disk / "sandboxes.toml"
+file.POLL_INTERVAL = 0.01
+
+def table(addresses):
+    return "".join(f'[sandboxes.{name}]\\naddress = "{address}"\\n' for name, address in addresses.items())
+
+async def main():
+    path.write_text(table({"demo": "fd00::5"}))
+    directory, changes, lines, tasks = FileDirectory(path), asyncio.Queue(), [], Tasks()
+    file.log.addHandler(type("Lines", (logging.Handler,), {"emit": lambda _, line: lines.append(line.getMessage())})())
+    tasks.spawn(directory.watch(lambda names: changes.put_nowait(set(names))), "watch")
+
+    async def told(what):
+        async with asyncio.timeout(20):
+            while not any(what in line for line in lines):
+                await asyncio.sleep(0.01)
+        assert sum(what in line for line in lines) == 1, lines
+
+    async def changed(names):
+        assert await asyncio.wait_for(changes.get(), 20) == names
+"""
+
+
+def on_disk(tmp_path: Path, program: str, *prefix: str) -> None:
+    """Runs the rest of `main` where the table's folder is a small disk of its own."""
+    require("small disk")
+    body = textwrap.indent(program.strip(), "    ")
+    source = f"{PREAMBLE}{body}\n    await tasks.cancel()\nasyncio.run(main())"
+    command = on_small_disk(tmp_path, "256k", [*prefix, sys.executable, "-c", source, str(tmp_path)])
+    done = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_full_disk_takes_nothing_away(tmp_path: Path) -> None:
+    on_disk(
+        tmp_path,
+        """
+def write(path, text):
+    try:
+        path.write_text(text)
+    except OSError:
+        return "full"
+
+more = table({f"s{number}": f"fd00::{number:x}" for number in range(500)})
+assert write(disk / "other", "x" * 1000000) == "full"
+assert write(disk / "new", more) == "full"  # which is not put in place then
+assert await directory.fetch("demo")
+assert write(path, more) == "full"  # what is written over has lost its end
+await told("not valid TOML")
+assert await directory.fetch("demo") and not await directory.fetch("s0")
+(disk / "other").unlink()
+assert not write(path, more)
+await changed({"demo", *(f"s{number}" for number in range(500))})
+""",
+    )
+
+
+def test_a_read_only_file_system_is_read(tmp_path: Path) -> None:
+    on_disk(
+        tmp_path,
+        """
+subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+assert await FileDirectory(path).fetch("demo")
+assert await directory.fetch("demo")
+subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+path.write_text(table({"other": "fd00::6"}))
+await changed({"demo", "other"})
+""",
+    )
+
+
+def test_a_file_that_this_user_may_not_read_is_read_when_it_may(tmp_path: Path) -> None:
+    """Put in place with a narrow umask, then given the right mode: only its inode has changed."""
+    on_disk(
+        tmp_path,
+        """
+new = disk / "new"
+new.write_text(table({"other": "fd00::6"}))
+new.chmod(0)
+new.replace(path)
+await told("Permission denied")
+assert await directory.fetch("demo")
+path.chmod(0o644)
+await changed({"demo", "other"})
+""",
+        *("setpriv", "--bounding-set", "-dac_override,-dac_read_search"),  # root may read everything
+    )
+
+
+def test_a_file_of_another_file_system_put_in_its_place_is_read(tmp_path: Path) -> None:
+    """As a mounted ConfigMap does it: the name is a link to a folder that is another one at once."""
+    on_disk(
+        tmp_path,
+        """
+for number in (1, 2):
+    (disk / str(number)).mkdir()
+    (disk / str(number) / "table").write_text(table({f"s{number}": "fd00::6"}))
+(disk / "now").symlink_to("1")
+(disk / "link").symlink_to("now/table")
+(disk / "link").replace(path)
+await changed({"demo", "s1"})
+(disk / "next").symlink_to("2")
+(disk / "next").replace(disk / "now")
+await changed({"s1", "s2"})
+""",
+    )
