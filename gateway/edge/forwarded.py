@@ -14,8 +14,8 @@ From an untrusted peer every such claim is dropped (underscore spellings too) an
   does: it is the word of the proxy that met the client. The port is the host's, whatever X-Forwarded-Port says.
 - `ws` and `wss` (Traefik says so of WebSockets) are `http` and `https`, with which a handshake begins.
 
-Apps take Forwarded's values as they stand, quotes included, so none is written where quotes would be needed: a host with
-a port is in X-Forwarded-Host and not in Forwarded.
+Apps take Forwarded's values as they stand, quotes included, so a host that would need them is not written: one with a
+port is in X-Forwarded-Host only.
 """
 
 from __future__ import annotations

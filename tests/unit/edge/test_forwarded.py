@@ -211,7 +211,7 @@ STORIES = [
     ("10.1.1.1", None, f"for=10.1.1.1;host={HOST};proto=https, {OURS}"),
     ("6.6.6.6, unknown", None, f"for=6.6.6.6, for=unknown;host={HOST};proto=https, {OURS}"),
     ("2001:db8::1", None, f'for="[2001:db8::1]";host={HOST};proto=https, {OURS}'),
-    # One whose own word is no node has spoken: Forwarded is the visitor's. (nginx behind a Unix socket appends "unix:".)
+    # Whoever appends what is no node has spoken, too. (nginx behind a Unix socket appends "unix:".)
     ("203.0.113.7, unix:", "for=127.0.0.1;host=evil.test;proto=http", OURS),
     ("nonsense", "for=203.0.113.7", OURS),
     # A proxy that writes Forwarded only.
