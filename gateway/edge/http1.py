@@ -310,6 +310,8 @@ class Http1Downstream(TimedConnection):
             connection: bytes | None = b"close"
         else:
             connection = None if request.minor else b"keep-alive"
+        if head.upgrade is not None:  # a 426
+            connection = b"Upgrade" if connection is None else connection + b", Upgrade"
         self._out += serialize.response_head(head, framing, connection)
 
     def _begin_tunnel(self, head: ResponseHead) -> None:

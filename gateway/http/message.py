@@ -11,7 +11,9 @@ never changed.
 
 from __future__ import annotations
 
+from copy import copy
 from enum import Enum
+from typing import Self
 
 Field = tuple[bytes, bytes]
 Fields = list[Field]
@@ -43,6 +45,12 @@ class Section:
         for name, value in fields:
             parts += (name, b": ", value, b"\r\n")
         self.lines = b"".join(parts)
+
+    def with_fields(self, fields: Fields) -> Self:
+        """The same with other fields: what else was read of it stays."""
+        other = copy(self)
+        Section.__init__(other, fields)
+        return other
 
     def get(self, name: bytes) -> bytes | None:
         """The first value under `name` (lower case), or None."""
@@ -81,7 +89,7 @@ class RequestSection(Section):
         self.keep_alive = keep_alive
         self.framing = NO_BODY  # NONE, LENGTH or CHUNKED
         self.content_length = 0  # declared octets where framing is LENGTH
-        self.upgrade: bytes | None = None  # the one protocol asked for, if the method is GET
+        self.upgrade: bytes | None = None  # the protocols asked for, a list without h2c, with any method and any body
         self.expects_continue = False
         self.trailers_ok = False  # TE: trailers
         self.probes = False  # X-Gateway-Probe: asks whether the target accepts connections, and wants nothing of it
@@ -104,7 +112,7 @@ class RequestHead:
         self.forwarding = section.forwarding
         self.framing = section.framing
         self.keep_alive = section.keep_alive
-        self.upgrade: bytes | None = None  # the protocol asked for, e.g. b"websocket"
+        self.upgrade = section.upgrade
 
     @property
     def fields(self) -> Fields:
@@ -122,14 +130,15 @@ class RequestHead:
 class ResponseSection(Section):
     """What a response's field section says, whatever its status line is. Made by `validate.response_section` only."""
 
-    __slots__ = ("chunked", "content_length", "keep_alive", "set_cookies", "upgrade")
+    __slots__ = ("chunked", "content_length", "keep_alive", "set_cookies", "switches", "upgrade")
 
     def __init__(self, fields: Fields, keep_alive: bool) -> None:
         super().__init__(fields)
         self.keep_alive = keep_alive
         self.content_length: int | None = None  # None: not declared
         self.chunked = False
-        self.upgrade: bytes | None = None
+        self.upgrade: bytes | None = None  # as it came
+        self.switches = False  # Connection names it
         self.set_cookies = False
 
 
@@ -148,7 +157,7 @@ class ResponseHead:
         self.framing = NO_BODY
         self.content_length = 0  # declared octets where framing is LENGTH
         self.keep_alive = True
-        self.upgrade: bytes | None = None  # protocol switched to, on a 101
+        self.upgrade: bytes | None = None  # what a 101 switches to, what a 426 asks for
         self.request_id = b""
 
     @property

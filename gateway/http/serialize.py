@@ -15,14 +15,13 @@ LAST_CHUNK = b"0\r\n\r\n"
 def request_head(head: RequestHead, host: bytes, added: Section, request_id: bytes) -> bytes:
     """The request as it goes upstream over HTTP/1.1: `head`'s end-to-end fields, then `added`, then the request id."""
     section = head.section
+    end = b"\r\n\r\n"
     if head.upgrade is not None:
-        end = b"\r\nConnection: Upgrade\r\nUpgrade: " + head.upgrade + b"\r\n\r\n"
-    else:
-        end = b"\r\n\r\n"
-        if section.trailers_ok:
-            end = b"\r\nConnection: TE\r\nTE: trailers" + end
-        if head.framing is CHUNKED:
-            end = b"\r\nTransfer-Encoding: chunked" + end
+        end = b"\r\nConnection: Upgrade\r\nUpgrade: " + head.upgrade + end
+    elif section.trailers_ok:
+        end = b"\r\nConnection: TE\r\nTE: trailers" + end
+    if head.framing is CHUNKED:
+        end = b"\r\nTransfer-Encoding: chunked" + end
     return b"".join(
         (
             head.method,

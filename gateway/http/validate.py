@@ -24,7 +24,6 @@ from gateway.http.message import (
     RequestSection,
     ResponseHead,
     ResponseSection,
-    Section,
 )
 
 # The loops below run for every field of every message: a global costs half of an enum member's look-up.
@@ -49,6 +48,7 @@ _VALUE_OCTETS = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
 # than 255 octets, and what is looked up per request must not be.
 _AUTHORITY = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+;=%-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{0,5})?")
 _PROTOCOL = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:/[!#$%&'*+\-.^_`|~0-9A-Za-z]+)?")
+_H2C = re.compile(rb"(?i:h2c)(?:[-/].*)?")
 _NOT_NOMINATED = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b"content-length", b"expect"))
 """What Connection may say without removing a field.
 
@@ -56,7 +56,7 @@ The first four are its options. A nomination never reaches what routes or frames
 that is not among the plain fields, and what is stands here.
 """
 MAX_OPTIONS = 100
-"""Members of Connection, empty ones included: as many as a head has fields. Fifteen thousand take 2 ms."""
+"""Members of Connection or Upgrade, empty ones included: as many as a head has fields. Fifteen thousand take 2 ms."""
 _ABSOLUTE_FORM = re.compile(rb"(?i:https?)://([^/?]*)(.*)")
 
 
@@ -165,22 +165,26 @@ def request_section(minor: int, pairs: Fields) -> RequestSection:
         section.content_length = int(length)
         if section.content_length:
             section.framing = BY_LENGTH
-    if section.framing is NO_BODY:
-        section.upgrade = _upgrade(minor, options, upgrades)
-    else:
+    if section.framing is not NO_BODY:
         section.expects_continue = expects_continue
+    # RFC 9110 section 7.8: an Upgrade in an HTTP/1.0 request is ignored, and so is one that Connection does not name.
+    if upgrades and minor and b"upgrade" in options:
+        section.upgrade = b", ".join(protocols(b",".join(upgrades))) or None
     return section
 
 
-def _upgrade(minor: int, options: Sequence[bytes], upgrades: list[bytes]) -> bytes | None:
-    """The protocol a bodiless request asks for, if it asks properly: HTTP/1.1, named in Connection, exactly one.
+def protocols(upgrade: bytes) -> list[bytes]:
+    """The protocols that an Upgrade field names (RFC 9110 section 7.8), without h2c and its drafts.
 
-    Anything else is an ordinary request, whose hop-by-hop fields end here. h2c is never offered to an app behind us.
+    That one is HTTP: it would carry requests past us that nobody has judged (RFC 9113 deprecates it, too). Raises
+    GatewayError(bad_request) if they are too many.
     """
-    if not minor or len(upgrades) != 1 or b"upgrade" not in options:
-        return None
-    protocol = upgrades[0].strip()
-    return protocol if _PROTOCOL.fullmatch(protocol) and protocol.lower() != b"h2c" else None
+    return [name for name in _members(upgrade, "Upgrade") if _PROTOCOL.fullmatch(name) and not _H2C.fullmatch(name)]
+
+
+def offers(upgrade: bytes | None, protocol: bytes) -> bool:
+    """Whether `protocol` (lower case) is among those that `upgrade`, a head's attribute, names."""
+    return upgrade is not None and protocol in upgrade.lower().split(b", ")
 
 
 def request_head(method: bytes, target: bytes, minor: int, section: RequestSection) -> RequestHead:
@@ -191,9 +195,7 @@ def request_head(method: bytes, target: bytes, minor: int, section: RequestSecti
     if target.translate(None, _TARGET_OCTETS):
         raise _bad("the request target has a character that is not allowed")
     head = RequestHead(method, target, minor, section)
-    if method == b"GET":
-        head.upgrade = section.upgrade
-    elif method not in COMMON_METHODS:
+    if method not in COMMON_METHODS:
         _check_method(method)
     if target[0] != 0x2F:
         head.target = _origin_form(method, target, section.authority)
@@ -228,11 +230,15 @@ def _origin_form(method: bytes, target: bytes, host: bytes) -> bytes:
 
 
 def _options(connection: bytes) -> list[bytes]:
-    """The members of Connection."""
+    """The members of Connection, lower case."""
+    return _members(connection.lower(), "Connection")
+
+
+def _members(value: bytes, name: str) -> list[bytes]:
     # RFC 9110 section 5.6.1.2: a recipient MUST parse and ignore a reasonable number of empty list elements.
-    if connection.count(b",") >= MAX_OPTIONS:
-        raise _bad(f"Connection has more than {MAX_OPTIONS} options")
-    return [option for part in connection.lower().split(b",") if (option := part.strip(b" \t"))]
+    if value.count(b",") >= MAX_OPTIONS:
+        raise _bad(f"{name} has more than {MAX_OPTIONS} options")
+    return [member for part in value.split(b",") if (member := part.strip(b" \t"))]
 
 
 def _persistent(options: Sequence[bytes], minor: int) -> bool:
@@ -298,19 +304,31 @@ def response_section(minor: int, pairs: Fields) -> ResponseSection:
     section.set_cookies = set_cookies
     section.content_length = int(length) if length is not None else None
     section.chunked = coding is not None
-    section.upgrade = upgrade if b"upgrade" in options else None
+    section.upgrade = upgrade
+    section.switches = b"upgrade" in options
     return section
 
 
 def check_switch(request: RequestHead, answer: ResponseHead) -> None:
-    """RFC 9110 section 7.8: a server MUST NOT switch to a protocol that the request did not name.
+    """RFC 9110 section 7.8: a server MUST NOT switch to a protocol that the request did not name, MUST name the one it
+    switches to, and whoever sends Upgrade MUST name that in Connection.
 
-    Raises GatewayError(http_protocol_error) if `answer`, a 101, does.
+    Raises GatewayError(http_protocol_error) if `answer`, a 101, is not such an answer to `request`.
     """
+    section = answer.section
+    assert isinstance(section, ResponseSection)  # of an app's answer
+    wrong = ""
     if request.upgrade is None:
-        raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, "the app switched protocols though nobody asked")
-    if answer.upgrade is None or answer.upgrade.lower() != request.upgrade.lower():
-        raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, "the app switched to another protocol than asked for")
+        wrong = "the app switched protocols though nobody asked"
+    elif section.upgrade is None:
+        wrong = "the app's 101 has no Upgrade field"
+    elif not section.switches:
+        wrong = "the app's 101 has no “Connection: upgrade”"
+    # More than one if they stand upon each other.
+    elif not all(offers(request.upgrade, name.strip(b" \t")) for name in section.upgrade.lower().split(b",")):
+        wrong = "the app switched to another protocol than asked for"
+    if wrong:
+        raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, wrong)
 
 
 def response_head(status: int, phrase: bytes, section: ResponseSection, request_method: bytes) -> ResponseHead:
@@ -322,12 +340,17 @@ def response_head(status: int, phrase: bytes, section: ResponseSection, request_
         raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"the answer has status {status}")
     head = ResponseHead(status, phrase, section)
     head.keep_alive = section.keep_alive
+    if section.upgrade is not None and status == 426:
+        # RFC 9110 section 15.5.22: it MUST name what is required. In any other answer that is a mere offer, to us.
+        head.upgrade = b", ".join(protocols(section.upgrade)) or None
     # RFC 9112 section 6.3, steps in its order. 1: HEAD, 1xx, 204 and 304 end with the head, whatever the fields say.
     if status < 200 or status == 204:
         if status == 101:
-            head.upgrade = section.upgrade
+            head.upgrade = section.upgrade if section.switches else None
         if section.content_length is not None:  # RFC 9110 section 8.6: MUST NOT be sent in 1xx and 204
-            head.section = Section([pair for pair in section.fields if pair[0].lower() != b"content-length"])
+            head.section = section.with_fields(
+                [pair for pair in section.fields if pair[0].lower() != b"content-length"]
+            )
     elif request_method == b"HEAD" or status == 304:
         pass
     # 4: chunked decides. 6: then Content-Length. 8: else everything until the connection closes.

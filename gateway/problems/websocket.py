@@ -14,8 +14,9 @@ import hashlib
 import struct
 
 from gateway.errors import GatewayError
-from gateway.http.message import AS_TUNNEL, RequestHead, ResponseHead, Section
+from gateway.http.message import AS_TUNNEL, NO_BODY, RequestHead, ResponseHead, Section
 from gateway.http.phrases import phrase_for
+from gateway.http.validate import offers
 from gateway.problems.problem import Circumstances, describe, marks
 
 PARAMETER = b"gateway_close=1"
@@ -28,7 +29,10 @@ _FINAL_CLOSE = 0x88
 
 def asks_for_close(head: RequestHead, *, always: bool) -> bool:
     """Whether the failure of `head` is to be told after the handshake: it is one, and somebody wants it so."""
-    if head.upgrade is None or head.upgrade.lower() != b"websocket" or not _is_key(head.get(b"sec-websocket-key")):
+    # RFC 6455 section 4.1: a GET. With a body it is another's idea of an upgrade, and the body would follow our 101.
+    if head.method != b"GET" or head.framing is not NO_BODY or not offers(head.upgrade, b"websocket"):
+        return False
+    if not _is_key(head.get(b"sec-websocket-key")):
         return False
     return always or PARAMETER in head.target.partition(b"?")[2].split(b"&")
 

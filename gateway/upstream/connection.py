@@ -5,6 +5,8 @@ A connection serves one request at a time and goes round in a circle; every arro
     IDLE --send_request--> HEAD --final head--> BODY --body complete--> DONE --release--> IDLE (in the pool)
                              `----101 asked for--> TUNNEL
 
+A 101 that comes before the request is complete waits for that: until then what downstream sends is the request's body.
+
 What comes from a sandbox is hostile. Octets while IDLE, octets after the body, a 101 nobody asked for, a body that
 breaks its framing: the connection is closed and never reused, and the exchange hears why.
 
@@ -72,6 +74,7 @@ class Http1Upstream(ReadingConnection):
 
     __slots__ = (
         "_awaits_body",
+        "_awaits_request",
         "_chunked",
         "_clock",
         "_informational",
@@ -105,8 +108,9 @@ class Http1Upstream(ReadingConnection):
         self._request_done = True
         self._response: ResponseHead | None = None  # the final head, from its arrival to release
         self._reader: BodyReader | None = None  # in BODY, unless the whole body came with the head
-        # `_held` is an unfinished head, or a finished one that `_awaits_body`, or what is for the next turn.
+        # `_held` is an unfinished head, or a finished one that waits (the next two), or what is for the next turn.
         self._awaits_body = False  # the head of an error answer is here whole, the beginning of its body is not
+        self._awaits_request = False  # a 101 is here, the end of the request is not
         self._out: list[bytes] = []  # written at the next flush
         self._chunked = False  # the request body goes out chunked
         self._paused = False
@@ -152,6 +156,9 @@ class Http1Upstream(ReadingConnection):
                 self._transport.write_eof()
         elif self._chunked:
             self._out.append(serialize.last_chunk(trailers))
+        if self._awaits_request:
+            self._awaits_request = False
+            self._wait_turn()
 
     def flush(self) -> None:
         out = self._out
@@ -176,7 +183,7 @@ class Http1Upstream(ReadingConnection):
                 self._await_body()
                 if self.state is HEAD and self.deadline == inf:  # see expire
                     self.deadline = self._clock() + self._pool.timeouts.response_header
-                if self._held and not self._awaits_body:
+                if self._held and not self._awaits_body and not self._awaits_request:
                     self._wait_turn()  # `_go_on` could not
                 else:
                     self._set_reading()
@@ -211,7 +218,7 @@ class Http1Upstream(ReadingConnection):
         self.state = CLOSED
         self._sink = None
         self._reader = None
-        self._awaits_body = False
+        self._awaits_body = self._awaits_request = False
         self._held = b""
         self._out = []
         if tunnel and self._transport.get_write_buffer_size():
@@ -356,7 +363,13 @@ class Http1Upstream(ReadingConnection):
                 if head.status >= 200:
                     break
                 if head.status == 101:
-                    self._switch(head, data)
+                    check_switch(request, head)
+                    if self._request_done:
+                        self._switch(head, data)
+                    else:
+                        self._held = whole
+                        self._awaits_request = True
+                        self._set_reading()
                     return
                 self._informational += 1
                 if self._informational > MAX_INFORMATIONAL:
@@ -435,7 +448,7 @@ class Http1Upstream(ReadingConnection):
             self._held = rest  # for the next turn: SHARE is reached
 
     def _go_on(self) -> None:
-        if not self._paused and not self._awaits_body:
+        if not self._paused and not self._awaits_body and not self._awaits_request:
             data, self._held = self._held, b""
             self.data_received(data)
 
@@ -443,7 +456,7 @@ class Http1Upstream(ReadingConnection):
         return self._sink.response_room() if self._sink is not None and not self._paused else 0
 
     def _has_room(self) -> bool:
-        return not self._paused
+        return not self._paused and not self._awaits_request
 
     def _complete(self, rest: bytes) -> None:
         reader, sink, response = self._reader, self._sink, self._response
@@ -456,9 +469,8 @@ class Http1Upstream(ReadingConnection):
         sink.response_end(reader.trailers if reader is not None else [])
 
     def _switch(self, head: ResponseHead, data: bytes) -> None:
-        request, sink = self._request, self._sink
-        assert request is not None and sink is not None
-        check_switch(request, head)
+        sink = self._sink
+        assert sink is not None  # we are in HEAD
         head.framing = AS_TUNNEL
         self._response = head
         self._chunked = False

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.behaviour.harness import OK, App, Gateway, OpenGateway, Wire, get, until
+from tests.behaviour.harness import OK, App, Gateway, Message, OpenGateway, Wire, get, until
 
 both = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 
@@ -187,18 +187,222 @@ async def test_a_101_to_something_else(gateway: Gateway, app: App, answer: bytes
     await upstream.ended()
 
 
+@both
+@pytest.mark.parametrize(
+    ("lacks", "said"),
+    [
+        (b"Upgrade: websocket\r\n", b"no \xe2\x80\x9cConnection: upgrade\xe2\x80\x9d"),
+        (b"Connection: close\r\nUpgrade: websocket\r\nContent-Length: 0\r\n", b"no \xe2\x80\x9cConnection: upgrade"),
+        (b"Connection: Upgrade\r\n", b"no Upgrade field"),
+        (b"Connection: Upgrade\r\nUpgrade: tail\r\n", b"another protocol"),
+    ],
+    ids=["no-connection", "close", "no-upgrade", "another"],
+)
+async def test_a_101_is_refused_for_what_it_lacks(
+    gateway: Gateway, app: App, tls: bool, lacks: bytes, said: bytes
+) -> None:
+    browser = await gateway.connect(tls=tls)
+    browser.send(HANDSHAKE % app.host)
+    upstream = await app.accept()
+    await upstream.head()
+    upstream.send(b"HTTP/1.1 101 Switching Protocols\r\n%b\r\n" % lacks)
+    problem = await browser.answer()
+    assert (problem.status, problem.reason) == (502, b"http_protocol_error")
+    assert said in problem.body, problem.body
+
+
+# RFC 9110 section 7.8: Upgrade is tied to no method, and a body comes before the switch. `docker exec` and `attach`
+# (POST, tcp), tailscale (POST), SPDY of Kubernetes.
+ASKED = {
+    "docker-exec": (b"POST", b"tcp", b"Content-Type: application/json\r\nContent-Length: 15\r\n", b'{"Detach":true}'),
+    "docker-attach": (b"POST", b"tcp", b"", b""),
+    "no-body": (b"POST", b"tailscale-control-protocol", b"Content-Length: 0\r\n", b""),
+    "chunked": (b"POST", b"SPDY/3.1", b"Transfer-Encoding: chunked\r\n", b"5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n"),
+    "get-with-a-body": (b"GET", b"websocket", b"Content-Length: 2\r\n", b"ab"),
+    "list": (b"GET", b"websocket, tail/2", b"", b""),
+    "put": (b"PUT", b"tail, tcp", b"Content-Length: 3\r\n", b"abc"),
+}
+
+
+@both
+@pytest.mark.parametrize(("method", "protocols", "fields", "body"), ASKED.values(), ids=ASKED.keys())
+async def test_any_method_and_any_body(
+    gateway: Gateway, app: App, method: bytes, protocols: bytes, fields: bytes, body: bytes, tls: bool
+) -> None:
+    browser = await gateway.connect(tls=tls)
+    asking = b"%b /exec HTTP/1.1\r\nHost: %b\r\n%bConnection: Upgrade\r\nUpgrade: %b\r\n\r\n"
+    browser.send(asking % (method, app.host, fields, protocols) + body)
+    upstream = await app.accept()
+    asked = Message(await upstream.head())
+    assert asked.start == method + b" /exec HTTP/1.1"
+    assert (asked.get(b"Connection"), asked.get(b"Upgrade")) == (b"Upgrade", protocols)
+    for field in fields.split(b"\r\n")[:-1]:
+        assert b"\r\n" + field + b"\r\n" in asked.head
+    assert await upstream.read(len(body)) == body
+    chosen = protocols.rpartition(b" ")[2]
+    upstream.send(b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: %b\r\n\r\nwelcome" % chosen)
+    switched = Message(await browser.head())
+    assert (switched.status, switched.get(b"Connection"), switched.get(b"Upgrade")) == (101, b"Upgrade", chosen)
+    assert await browser.read(7) == b"welcome"
+    browser.send(b"0\r\n\r\n\0")
+    assert await upstream.read(6) == b"0\r\n\r\n\0"
+    upstream.close()
+    assert await browser.eof() == b""
+    browser.close()
+    await until(lambda: gateway.log, "the tunnel is recorded")
+    assert (gateway.log[0].status, gateway.log[0].upgraded) == (101, True)
+
+
+@both
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+async def test_a_switch_waits_for_the_whole_request(gateway: Gateway, app: App, chunked: bool, tls: bool) -> None:
+    """RFC 9110 section 7.8: a client cannot change the protocol in the middle of a message. What an app says too early
+    waits, and is not read on; what follows the body is the tunnel's."""
+    framing, begin, end = b"Content-Length: 4", b"he", b"hi"
+    if chunked:
+        framing, begin, end = b"Transfer-Encoding: chunked", b"2\r\nhe\r\n", b"2\r\nhi\r\n0\r\n\r\n"
+    browser = await gateway.connect(tls=tls)
+    head = b"POST / HTTP/1.1\r\nHost: %b\r\n%b\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    browser.send(head % (app.host, framing) + begin)
+    upstream = await app.accept()
+    await upstream.head()
+    assert await upstream.read(len(begin)) == begin
+    upstream.send(SWITCHED + b"early")
+    for _ in range(3):
+        await gateway.settled()
+    assert browser.unread == 0
+    smuggled = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
+    browser.send(end + smuggled)
+    assert await browser.head() == PASSED_ON
+    assert await browser.read(5) == b"early"
+    assert await upstream.read(len(end + smuggled)) == end + smuggled
+    upstream.send(b"on")
+    assert await browser.read(2) == b"on"
+
+
+async def test_a_switch_too_early_does_not_fill_memory(gateway: Gateway, app: App) -> None:
+    browser = await gateway.connect()
+    head = b"POST / HTTP/1.1\r\nHost: %b\r\nContent-Length: 4\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    browser.send(head % app.host)
+    upstream = await app.accept()
+    await upstream.head()
+    gateway.shrink_upstream_buffers(SMALL)
+    upstream.send(SWITCHED)
+    sent = 0
+    while upstream.writable and sent < SIZE:
+        upstream.send(BLOB[:SMALL])
+        sent += SMALL
+        await gateway.settled()
+    assert not upstream.writable
+    browser.send(b"body")
+    assert await browser.head() == PASSED_ON
+    assert await browser.read(sent) == BLOB[:SMALL] * (sent // SMALL)
+    assert await upstream.read(4) == b"body"
+
+
+@pytest.mark.parametrize("leaver", ["browser", "app"])
+async def test_who_leaves_before_a_switch_that_waits(gateway: Gateway, app: App, leaver: str) -> None:
+    browser = await gateway.connect()
+    head = b"POST / HTTP/1.1\r\nHost: %b\r\nContent-Length: 4\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    browser.send(head % app.host)
+    upstream = await app.accept()
+    await upstream.head()
+    upstream.send(SWITCHED)
+    await gateway.settled()
+    if leaver == "browser":
+        browser.close()
+        await upstream.ended()
+    else:
+        upstream.reset()
+        browser.send(b"body")
+        await browser.ended()
+        await until(lambda: gateway.log, "it is recorded")
+        assert gateway.log[0].reason == "connection_terminated"
+
+
+@both
+async def test_100_before_101(gateway: Gateway, app: App, tls: bool) -> None:
+    """RFC 9110 section 7.8: with both, 100 (Continue) comes first."""
+    browser = await gateway.connect(tls=tls)
+    browser.send(
+        b"POST / HTTP/1.1\r\nHost: %b\r\nContent-Length: 4\r\nExpect: 100-continue\r\n"
+        b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n" % app.host
+    )
+    upstream = await app.accept()
+    assert b"\r\nExpect: 100-continue\r\n" in await upstream.head()
+    upstream.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+    assert (await browser.head()).startswith(b"HTTP/1.1 100 ")
+    browser.send(b"body")
+    assert await upstream.read(4) == b"body"
+    upstream.send(SWITCHED)
+    assert await browser.head() == PASSED_ON
+
+
+@both
+async def test_an_answer_to_an_upgrade_with_a_body(gateway: Gateway, app: App, tls: bool) -> None:
+    """Anything but 101 is an ordinary answer; without octets beyond the body the connection stays."""
+    browser = await gateway.connect(tls=tls)
+    upstream = None
+    for _ in range(2):
+        browser.send(
+            b"POST / HTTP/1.1\r\nHost: %b\r\nContent-Length: 4\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\nbody"
+            % app.host
+        )
+        upstream = upstream or await app.accept()
+        assert (await upstream.request()).body == b"body"
+        upstream.send(OK)
+        answer = await browser.answer()
+        assert (answer.status, answer.body, answer.get(b"Connection")) == (200, b"ok", None)
+    browser.send(
+        b"POST / HTTP/1.1\r\nHost: %b\r\nContent-Length: 4\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\nbody"
+        % app.host
+        + get(app, b"/smuggled")
+    )
+    assert upstream is not None
+    assert (await upstream.request()).body == b"body"
+    upstream.send(OK)
+    assert (await browser.answer()).body == b"ok"
+    assert await browser.eof() == b""
+    assert b"/smuggled" not in app.received
+
+
+@both
+@pytest.mark.parametrize(
+    ("asks", "passes"),
+    [
+        (b"Connection: Upgrade\r\nUpgrade: websocket\r\n", b"websocket"),
+        (b"Upgrade: websocket\r\n", b"websocket"),
+        (b"Connection: close, upgrade\r\nUpgrade: TLS/1.0, h2c, HTTP/1.1\r\n", b"TLS/1.0, HTTP/1.1"),
+        (b"Connection: Upgrade\r\nUpgrade: h2c\r\n", None),
+        (b"Connection: Upgrade\r\n", None),
+    ],
+    ids=["websocket", "not-nominated", "list", "h2c", "none"],
+)
+async def test_a_426_names_what_it_requires(
+    gateway: Gateway, app: App, asks: bytes, passes: bytes | None, tls: bool
+) -> None:
+    """RFC 9110 section 15.5.22; in every other answer the field was the last hop's business."""
+    browser = await gateway.connect(tls=tls)
+    for request, option in ((get(app), []), (get(app)[:-2] + b"Connection: close\r\n\r\n", [b"close"])):
+        browser.send(request)
+        upstream = app.connections[-1] if app.connections and not app.connections[-1].end else await app.accept()
+        await upstream.request()
+        upstream.send(b"HTTP/1.1 426 Upgrade Required\r\n%bContent-Length: 2\r\n\r\nno" % asks)
+        answer = await browser.answer()
+        assert (answer.status, answer.body, answer.get(b"Upgrade")) == (426, b"no", passes)
+        options = [*option, *([b"Upgrade"] if passes else [])]
+        assert answer.get(b"Connection") == (b", ".join(options) if options else None)
+    await browser.eof()
+
+
 ORDINARY = {
-    "with-a-body": b"GET / HTTP/1.1\r\nHost: @\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 2\r\n\r\nab",
-    "chunked": b"GET / HTTP/1.1\r\nHost: @\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n\r\n"
-    b"0\r\n\r\n",
-    "post": b"POST / HTTP/1.1\r\nHost: @\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n",
     "http-1.0": b"GET / HTTP/1.0\r\nHost: @\r\nConnection: Upgrade, keep-alive\r\nUpgrade: websocket\r\n\r\n",
-    "two-values": b"GET / HTTP/1.1\r\nHost: @\r\nConnection: Upgrade\r\nUpgrade: websocket, tail\r\n\r\n",
-    "two-fields": b"GET / HTTP/1.1\r\nHost: @\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: tail\r\n\r\n",
     "no-connection": b"GET / HTTP/1.1\r\nHost: @\r\nUpgrade: websocket\r\n\r\n",
     "no-upgrade": b"GET / HTTP/1.1\r\nHost: @\r\nConnection: Upgrade\r\n\r\n",
     "empty-upgrade": b"GET / HTTP/1.1\r\nHost: @\r\nConnection: Upgrade\r\nUpgrade: \r\n\r\n",
     "h2c": b"GET / HTTP/1.1\r\nHost: @\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n",
+    "h2c-posted": b"POST / HTTP/1.1\r\nHost: @\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+    b"HTTP2-Settings: AAMAAABk\r\nContent-Length: 2\r\n\r\nab",
     "h2c-in-capitals": b"GET / HTTP/1.1\r\nHost: @\r\nConnection: Upgrade\r\nUpgrade: H2C\r\n\r\n",
 }
 

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.errors import GatewayError, Reason
 from gateway.http import serialize, validate
-from gateway.http.message import Fields, Framing, RequestHead, ResponseHead, Section
+from gateway.http.message import Fields, Framing, RequestHead, ResponseHead, ResponseSection, Section
 
 HOST = (b"Host", b"5000-a.example.dev")
 
@@ -433,7 +433,7 @@ def test_a_target_has_visible_ascii_without_a_fragment(octet: int, allowed: bool
 WEBSOCKET = (b"Upgrade", b"websocket")
 NAMED = (b"Connection", b"Upgrade")
 
-UPGRADES = [
+UPGRADES: list[tuple[bytes, int, Fields, bytes | None]] = [
     # method, minor version, fields, the protocol asked for
     (b"GET", 1, [NAMED, WEBSOCKET], b"websocket"),
     (b"GET", 1, [WEBSOCKET, NAMED], b"websocket"),
@@ -448,17 +448,18 @@ UPGRADES = [
     (b"GET", 1, [(b"Connection", b"close"), WEBSOCKET], None),
     (b"GET", 1, [(b"Connection", b"upgraded"), WEBSOCKET], None),
     (b"GET", 1, [(b"Connection", b'"upgrade"'), WEBSOCKET], None),
-    # not GET, not HTTP/1.1, a body
-    (b"POST", 1, [NAMED, WEBSOCKET], None),
-    (b"HEAD", 1, [NAMED, WEBSOCKET], None),
-    (b"OPTIONS", 1, [NAMED, WEBSOCKET], None),
+    # RFC 9110 section 7.8: by any method, with or without a body
+    (b"POST", 1, [NAMED, WEBSOCKET], b"websocket"),
+    (b"HEAD", 1, [NAMED, WEBSOCKET], b"websocket"),
+    (b"OPTIONS", 1, [NAMED, WEBSOCKET], b"websocket"),
+    (b"POST", 1, [NAMED, (b"Upgrade", b"tcp"), (b"Content-Length", b"5")], b"tcp"),
+    (b"PATCH", 1, [NAMED, (b"Upgrade", b"SPDY/3.1"), (b"Transfer-Encoding", b"chunked")], b"SPDY/3.1"),
+    # but in HTTP/1.0 it is ignored
     (b"GET", 0, [NAMED, WEBSOCKET], None),
-    (b"GET", 1, [NAMED, WEBSOCKET, (b"Content-Length", b"5")], None),
-    (b"GET", 1, [NAMED, WEBSOCKET, (b"Transfer-Encoding", b"chunked")], None),
-    # not one value, or none that is a protocol
-    (b"GET", 1, [NAMED, WEBSOCKET, WEBSOCKET], None),
-    (b"GET", 1, [NAMED, WEBSOCKET, (b"upgrade", b"h2c")], None),
-    (b"GET", 1, [NAMED, (b"Upgrade", b"websocket, foo")], None),
+    # Upgrade = #protocol; what is none is not offered
+    (b"GET", 1, [NAMED, WEBSOCKET, (b"upgrade", b"foo/2")], b"websocket, foo/2"),
+    (b"GET", 1, [NAMED, (b"Upgrade", b", websocket ,\tfoo,")], b"websocket, foo"),
+    (b"GET", 1, [NAMED, (b"Upgrade", b"web socket, foo")], b"foo"),
     (b"GET", 1, [NAMED, (b"Upgrade", b"")], None),
     (b"GET", 1, [NAMED, (b"Upgrade", b",")], None),
     (b"GET", 1, [NAMED, (b"Upgrade", b"web socket")], None),
@@ -467,8 +468,17 @@ UPGRADES = [
     # never cleartext HTTP/2 towards an app
     (b"GET", 1, [NAMED, (b"Upgrade", b"h2c")], None),
     (b"GET", 1, [NAMED, (b"Upgrade", b"H2C")], None),
+    (b"GET", 1, [NAMED, (b"Upgrade", b"h2c-17")], None),
+    (b"GET", 1, [NAMED, (b"Upgrade", b"h2C/2")], None),
+    (b"POST", 1, [NAMED, (b"Upgrade", b"h2c"), (b"Content-Length", b"5")], None),
+    (b"GET", 1, [NAMED, (b"Upgrade", b"h2c, websocket"), (b"Upgrade", b"H2c")], b"websocket"),
+    (b"GET", 1, [NAMED, (b"Upgrade", b"h2cx")], b"h2cx"),
     (b"GET", 1, [(b"Connection", b"Upgrade, HTTP2-Settings"), (b"Upgrade", b"h2c"), (b"HTTP2-Settings", b"")], None),
 ]
+
+
+def test_too_many_protocols_are_refused() -> None:
+    assert reason_of(request, NAMED, (b"Upgrade", b"," * validate.MAX_OPTIONS)) is Reason.BAD_REQUEST
 
 
 @pytest.mark.parametrize(("method", "minor", "pairs", "protocol"), UPGRADES)
@@ -602,16 +612,56 @@ SWITCHES = [
     (101, [NAMED], None),
     (101, [NAMED, WEBSOCKET, (b"Upgrade", b"other")], b"websocket,other"),
     (200, [NAMED, WEBSOCKET], None),
-    (426, [NAMED, WEBSOCKET], None),
+    (400, [NAMED, WEBSOCKET], None),
+    # RFC 9110 section 15.5.22: what a 426 requires; whether Connection names it is ours to put right
+    (426, [NAMED, WEBSOCKET], b"websocket"),
+    (426, [WEBSOCKET, (b"Upgrade", b"foo/2, h2c")], b"websocket, foo/2"),
+    (426, [NAMED, (b"Upgrade", b"h2c")], None),
+    (426, [NAMED], None),
     (103, [NAMED, WEBSOCKET], None),
 ]
 
 
 @pytest.mark.parametrize(("status", "pairs", "protocol"), SWITCHES)
-def test_only_a_101_switches_protocols(status: int, pairs: Fields, protocol: bytes | None) -> None:
+def test_only_a_101_switches_protocols_and_a_426_asks_for_one(
+    status: int, pairs: Fields, protocol: bytes | None
+) -> None:
     head = response(*pairs, status=status)
     assert head.upgrade == protocol
     assert head.fields == []
+
+
+@pytest.mark.parametrize(
+    ("pairs", "wrong"),
+    [
+        ([WEBSOCKET], "has no “Connection: upgrade”"),
+        ([NAMED], "has no Upgrade field"),
+        ([], "has no Upgrade field"),
+        ([NAMED, (b"Upgrade", b"h2c")], "another protocol"),
+        ([NAMED, (b"Upgrade", b"websocket, h2c")], "another protocol"),
+        ([NAMED, (b"Upgrade", b"websocket,")], "another protocol"),
+        ([NAMED, (b"Content-Length", b"0"), (b"Upgrade", b"h2")], "another protocol"),
+        ([NAMED, (b"Content-Length", b"0"), (b"Upgrade", b"FOO/2, WebSocket")], ""),
+    ],
+)
+def test_a_switch_is_refused_for_what_is_wrong_with_it(pairs: Fields, wrong: str) -> None:
+    asked = request(NAMED, (b"Upgrade", b"websocket, foo/2"))
+    answer = response(*pairs, status=101)
+    if wrong:
+        with pytest.raises(GatewayError, match=wrong):
+            validate.check_switch(asked, answer)
+    else:
+        validate.check_switch(asked, answer)
+    with pytest.raises(GatewayError, match="nobody asked"):
+        validate.check_switch(request(), answer)
+
+
+def test_an_answer_that_loses_its_length_still_sets_cookies() -> None:
+    """They are confined to the sandbox by what the section says of them."""
+    for status in (103, 204):
+        section = response((b"Set-Cookie", b"a=b"), (b"Content-Length", b"0"), status=status).section
+        assert isinstance(section, ResponseSection) and section.set_cookies
+        assert section.lines == b"Set-Cookie: a=b\r\n"
 
 
 @pytest.mark.parametrize(
