@@ -20,6 +20,7 @@ import asyncio
 import heapq
 import logging
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 from math import inf
@@ -29,6 +30,7 @@ from aiohttp import web
 
 from gateway import descriptors, errnos
 from gateway.admin.malformed import reason
+from gateway.http import serialize
 from gateway.observe.logs import OFTEN
 from gateway.tasks import Tasks
 
@@ -43,7 +45,7 @@ MAX_CONNECTIONS = 1024
 """Or as many as there are descriptors for, each with one for what it asks for."""
 EVICTED = 8
 """The part of all connections that goes at once to make room, so that a flood is not a search for each of its own."""
-MALFORMED = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+MALFORMED = b"HTTP/1.1 400 Bad Request\r\nDate: %b\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 PAUSE = 0.1
 """Seconds without accepting, when nobody's place can be had."""
 
@@ -136,7 +138,7 @@ class Connection(asyncio.Protocol):
             self.abort()  # another answer is under way
             return
         self._enter(State.ANSWERED, ANSWER_TIME)
-        transport.write(MALFORMED)
+        transport.write(MALFORMED % serialize.date(int(time.time())))
         transport.close()
 
     def eof_received(self) -> bool | None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from math import inf
+from time import time
 from typing import TYPE_CHECKING
 
 from gateway import errnos
@@ -312,7 +313,9 @@ class Http1Downstream(TimedConnection):
             connection = None if request.minor else b"keep-alive"
         if head.upgrade is not None:  # a 426
             connection = b"Upgrade" if connection is None else connection + b", Upgrade"
-        self._out += serialize.response_head(head, framing, connection)
+        # RFC 9110 section 6.6.1: an origin server with a clock MUST generate Date in 2xx, 3xx and 4xx responses, and
+        # whoever forwards a response without one MUST append it.
+        self._out += serialize.response_head(head, framing, connection, None if head.dated else time())
 
     def _begin_tunnel(self, head: ResponseHead) -> None:
         self._out += serialize.response_head(head, NO_BODY, b"Upgrade")
@@ -410,7 +413,7 @@ class Http1Downstream(TimedConnection):
     def _refuse_unread(self, error: GatewayError) -> None:
         """Answers a head that could not be read, or never came whole; nothing on this connection is read again."""
         head, body = reply(self._edge, self.peer, None, error)
-        self._out = [*serialize.response_head(head, BY_LENGTH, b"close"), body]
+        self._out = [*serialize.response_head(head, BY_LENGTH, b"close", time()), body]
         self.flush()
         self._linger()
 

@@ -38,6 +38,8 @@ class Role(IntEnum):
     SET_COOKIE = 12
     PROBE = 13
     """Asks the gateway itself whether the target accepts connections; never the app's business."""
+    DATE = 14
+    """Passes; an answer without one gets ours."""
 
 
 _ROLES_BY_NAME: dict[bytes, Role] = {
@@ -63,6 +65,7 @@ _ROLES_BY_NAME: dict[bytes, Role] = {
     b"x-gateway-probe": Role.PROBE,
     b"x-request-id": Role.REQUEST_ID,
     b"set-cookie": Role.SET_COOKIE,
+    b"date": Role.DATE,
 }
 
 _remembered: dict[bytes, Role] = {}

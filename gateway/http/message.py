@@ -130,7 +130,7 @@ class RequestHead:
 class ResponseSection(Section):
     """What a response's field section says, whatever its status line is. Made by `validate.response_section` only."""
 
-    __slots__ = ("chunked", "content_length", "keep_alive", "set_cookies", "switches", "upgrade")
+    __slots__ = ("chunked", "content_length", "dated", "keep_alive", "set_cookies", "switches", "upgrade")
 
     def __init__(self, fields: Fields, keep_alive: bool) -> None:
         super().__init__(fields)
@@ -140,6 +140,7 @@ class ResponseSection(Section):
         self.upgrade: bytes | None = None  # as it came
         self.switches = False  # Connection names it
         self.set_cookies = False
+        self.dated = False  # has a Date
 
 
 class ResponseHead:
@@ -148,7 +149,17 @@ class ResponseHead:
     `request_id` is what goes out as X-Request-Id; every head has one by the time it is written.
     """
 
-    __slots__ = ("content_length", "framing", "keep_alive", "phrase", "request_id", "section", "status", "upgrade")
+    __slots__ = (
+        "content_length",
+        "dated",
+        "framing",
+        "keep_alive",
+        "phrase",
+        "request_id",
+        "section",
+        "status",
+        "upgrade",
+    )
 
     def __init__(self, status: int, phrase: bytes, section: Section) -> None:
         self.status = status
@@ -157,6 +168,7 @@ class ResponseHead:
         self.framing = NO_BODY
         self.content_length = 0  # declared octets where framing is LENGTH
         self.keep_alive = True
+        self.dated = False  # has a Date of its own; a final head without one gets one when it is written
         self.upgrade: bytes | None = None  # what a 101 switches to, what a 426 asks for
         self.request_id = b""
 

@@ -5,6 +5,7 @@ Nothing here checks: what comes in has passed `validate`, or was made by the gat
 
 from __future__ import annotations
 
+from email.utils import formatdate
 from functools import lru_cache
 
 from gateway.http.message import CHUNKED, Fields, Framing, RequestHead, ResponseHead, Section
@@ -44,13 +45,24 @@ def _status_line(status: int, phrase: bytes) -> bytes:
     return b"HTTP/1.1 %d %b\r\n" % (status, phrase)
 
 
-def response_head(head: ResponseHead, framing: Framing, connection: bytes | None) -> list[bytes]:
+@lru_cache(maxsize=1)
+def date(now: int) -> bytes:
+    """The Date field's value for a Unix time (RFC 9110 section 5.6.7): one a second, whoever asks."""
+    return formatdate(now, usegmt=True).encode()
+
+
+def response_head(
+    head: ResponseHead, framing: Framing, connection: bytes | None, now: float | None = None
+) -> list[bytes]:
     """The parts of a response head as it goes downstream over HTTP/1.1.
 
     `framing` is how the body is sent on this side (it may differ from how it came); `connection` is the Connection
-    field's value, if one is due. Returned in parts so that the first piece of the body joins the same write.
+    field's value, if one is due; `now`, in Unix time, is when it was made, if it has yet to say so. Returned in parts,
+    so that the first piece of the body joins the same write.
     """
     parts = [_status_line(head.status, head.phrase), head.section.lines, b"X-Request-Id: ", head.request_id]
+    if now is not None:
+        parts += (b"\r\nDate: ", date(int(now)))
     if framing is CHUNKED:
         parts.append(b"\r\nTransfer-Encoding: chunked")
     if head.upgrade is not None:

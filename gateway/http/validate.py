@@ -29,7 +29,7 @@ from gateway.http.message import (
 # The loops below run for every field of every message: a global costs half of an enum member's look-up.
 _HOST, _CONNECTION, _LENGTH, _CODING = Role.HOST, Role.CONNECTION, Role.CONTENT_LENGTH, Role.TRANSFER_ENCODING
 _FORWARDING, _REQUEST_ID, _SET_COOKIE = Role.FORWARDING, Role.REQUEST_ID, Role.SET_COOKIE
-_PROBE = Role.PROBE
+_PROBE, _DATE = Role.PROBE, Role.DATE
 _UPGRADE, _EXPECT, _TE = Role.UPGRADE, Role.EXPECT, Role.TE
 
 COMMON_METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
@@ -107,7 +107,7 @@ def request_section(minor: int, pairs: Fields) -> RequestSection:
         role = known_role(name)
         if role is None:
             role = classify(name)
-        if not role or role is _SET_COOKIE:
+        if not role or role is _SET_COOKIE or role is _DATE:
             fields.append(pair)
         elif role is _HOST:
             if host is not None:
@@ -266,7 +266,7 @@ def response_section(minor: int, pairs: Fields) -> ResponseSection:
     coding: bytes | None = None
     connection: bytes | None = None
     upgrade: bytes | None = None
-    set_cookies = False
+    set_cookies = dated = False
     try:
         check_values(b"".join([value for _, value in pairs]))
         for pair in pairs:
@@ -278,6 +278,9 @@ def response_section(minor: int, pairs: Fields) -> ResponseSection:
                 fields.append(pair)
             elif role is _SET_COOKIE:
                 set_cookies = True
+                fields.append(pair)
+            elif role is _DATE:
+                dated = True
                 fields.append(pair)
             elif role is _LENGTH:
                 if length is not None:
@@ -302,6 +305,7 @@ def response_section(minor: int, pairs: Fields) -> ResponseSection:
     _remove_nominated(fields, options)
     section = ResponseSection(fields, _persistent(options, minor))
     section.set_cookies = set_cookies
+    section.dated = dated and b"date" not in options
     section.content_length = int(length) if length is not None else None
     section.chunked = coding is not None
     section.upgrade = upgrade
@@ -340,6 +344,7 @@ def response_head(status: int, phrase: bytes, section: ResponseSection, request_
         raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"the answer has status {status}")
     head = ResponseHead(status, phrase, section)
     head.keep_alive = section.keep_alive
+    head.dated = section.dated
     if section.upgrade is not None and status == 426:
         # RFC 9110 section 15.5.22: it MUST name what is required. In any other answer that is a mere offer, to us.
         head.upgrade = b", ".join(protocols(section.upgrade)) or None

@@ -65,7 +65,8 @@ class Message:
     """A request or an answer as it came over the wire, its body decoded."""
 
     head: bytes
-    """Start line and fields to the empty line. In answers the value of X-Request-Id is shown as `#`."""
+    """Start line and fields to the empty line. In answers the value of X-Request-Id, and the Date that the gateway writes
+    behind it, are shown as `#`."""
     body: bytes = b""
     chunks: list[bytes] = field(default_factory=list)
     """The chunks of a chunked body, as they were cut."""
@@ -96,7 +97,7 @@ class Message:
         return self.get(b"X-Gateway-Error")
 
 
-_REQUEST_ID = re.compile(rb"(?<=\r\nX-Request-Id: )[^\r]+")
+_STAMPS = re.compile(rb"(?<=\r\nX-Request-Id: )[^\r]+(?:\r\nDate: [^\r]+)?")
 
 
 # --- one end of a connection ----------------------------------------------------------------------------------------
@@ -229,8 +230,8 @@ class Wire(asyncio.Protocol):
         return bytes(self.received[begin:end])
 
     async def head(self) -> bytes:
-        """A head as it came, X-Request-Id excepted (see `Message.head`)."""
-        return _REQUEST_ID.sub(b"#", await self.read_until(b"\r\n\r\n"))
+        """A head as it came, X-Request-Id and Date excepted (see `Message.head`)."""
+        return _STAMPS.sub(b"#", await self.read_until(b"\r\n\r\n"))
 
     async def another(self) -> bool:
         """Waits, without a limit, for the next request to begin; False at the end of the connection."""

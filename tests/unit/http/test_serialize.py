@@ -143,6 +143,20 @@ def test_a_status_line_has_the_phrase_it_is_given(status: int, phrase: bytes) ->
     assert serialize.response_head(head, Framing.NONE, None)[0] == b"HTTP/1.1 %d %b\r\n" % (status, phrase)
 
 
+def test_what_has_no_date_gets_one_behind_the_request_id() -> None:
+    head = ResponseHead(200, b"OK", Section([(b"A", b"1")]))
+    head.request_id = b"r-1"
+    assert b"".join(serialize.response_head(head, Framing.NONE, b"close", 784111777.9)) == (
+        b"HTTP/1.1 200 OK\r\nA: 1\r\nX-Request-Id: r-1\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+        b"Connection: close\r\n\r\n"
+    )
+
+
+def test_a_date_is_written_once_a_second() -> None:
+    assert serialize.date(784111777) is serialize.date(784111777)
+    assert serialize.date(784111778) == b"Sun, 06 Nov 1994 08:49:38 GMT"  # RFC 9110 section 5.6.7's own, a second later
+
+
 CHUNKS = [
     (b"a", b"1\r\na\r\n"),
     (b"\r\n", b"2\r\n\r\n\r\n"),

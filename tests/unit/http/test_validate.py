@@ -673,6 +673,20 @@ def test_a_response_knows_whether_it_sets_cookies(pairs: Fields, has_some: bool)
     assert section.fields == pairs
 
 
+@pytest.mark.parametrize(
+    ("pairs", "dated"),
+    [
+        ([], False),
+        ([(b"dATE", b"Sun, 06 Nov 1994 08:49:37 GMT")], True),
+        ([(b"Date", b"")], True),
+        ([(b"Date", b"x"), (b"Connection", b"date")], False),
+        ([(b"X-Date", b"x"), (b"Last-Modified", b"x")], False),
+    ],
+)
+def test_an_answer_knows_whether_it_has_a_date(pairs: Fields, dated: bool) -> None:
+    assert response(*pairs).dated is dated
+
+
 def test_a_set_cookie_that_is_nominated_or_misspelt_is_gone() -> None:
     assert response((b"Set-Cookie", b"a=b"), (b"Connection", b"set-cookie")).fields == []
     assert response((b"Set_Cookie", b"a=b")).fields == []
