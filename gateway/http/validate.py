@@ -46,7 +46,7 @@ _TARGET_OCTETS = bytes(octet for octet in range(0x21, 0x7F) if octet != ord("#")
 _VALUE_OCTETS = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
 # RFC 3986 host and port without userinfo: a reg-name, an IPv4 address or a bracketed IP literal. No name is longer
 # than 255 octets, and what is looked up per request must not be.
-_AUTHORITY = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+;=%-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{0,5})?")
+_AUTHORITY = re.compile(rb"([A-Za-z0-9._~!$&'()*+;=%-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{0,5}))?")
 _PROTOCOL = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:/[!#$%&'*+\-.^_`|~0-9A-Za-z]+)?")
 _H2C = re.compile(rb"(?i:h2c)(?:[-/].*)?")
 _NOT_NOMINATED = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b"content-length", b"expect"))
@@ -57,7 +57,7 @@ that is not among the plain fields, and what is stands here.
 """
 MAX_OPTIONS = 100
 """Members of Connection or Upgrade, empty ones included: as many as a head has fields. Fifteen thousand take 2 ms."""
-_ABSOLUTE_FORM = re.compile(rb"(?i:https?)://([^/?]*)(.*)")
+_ABSOLUTE_FORM = re.compile(rb"(?i:(http)|https)://([^/?]*)(.*)")
 
 
 def check_values(octets: bytes) -> None:
@@ -221,12 +221,21 @@ def _origin_form(method: bytes, target: bytes, host: bytes) -> bytes:
         raise _bad("the request target is neither a path nor a URL")
     # RFC 9112 section 3.2.2 says the absolute-form's authority replaces Host. Where the two differ somebody is
     # confusing somebody, so they must agree.
-    if match[1].lower() != host.lower():
+    default_port = 80 if match[1] else 443
+    if _host_and_port(match[2], default_port) != _host_and_port(host, default_port):
         raise _bad("the request target names another host than the Host field")
-    rest = match[2]
+    rest = match[3]
     if not rest and method == b"OPTIONS":
         return b"*"  # RFC 9112 section 3.2.4: the last proxy turns an empty path of OPTIONS into the asterisk
     return rest if rest[:1] == b"/" else b"/" + rest
+
+
+def _host_and_port(authority: bytes, default_port: int) -> tuple[bytes, int] | None:
+    """What `authority` is compared by (RFC 3986 section 6.2.3): letter case, the dot of the root, and the scheme's own port
+    make no difference. None: it is no host[:port].
+    """
+    match = _AUTHORITY.fullmatch(authority)
+    return (match[1].lower().removesuffix(b"."), int(match[2] or default_port)) if match else None
 
 
 def _options(connection: bytes) -> list[bytes]:

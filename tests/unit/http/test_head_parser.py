@@ -119,7 +119,12 @@ REQUEST_LINES = [
     (b"GET http:/5000-a.example.dev/ HTTP/1.1", Reason.BAD_REQUEST),
     (b"GET http://other.example.dev/ HTTP/1.1", Reason.BAD_REQUEST),
     (b"GET http://user@5000-a.example.dev/ HTTP/1.1", Reason.BAD_REQUEST),
-    (b"GET http://5000-a.example.dev:80/ HTTP/1.1", Reason.BAD_REQUEST),
+    (b"GET http://5000-a.example.dev:443/ HTTP/1.1", Reason.BAD_REQUEST),
+    (b"GET https://5000-a.example.dev:80/ HTTP/1.1", Reason.BAD_REQUEST),
+    (b"GET http://5000-a.example.dev../ HTTP/1.1", Reason.BAD_REQUEST),
+    (b"GET http://5000-a.example.dev:80:80/ HTTP/1.1", Reason.BAD_REQUEST),
+    (b"GET http://5000-a.example.dev:http/ HTTP/1.1", Reason.BAD_REQUEST),
+    (b"GET http://:80/ HTTP/1.1", Reason.BAD_REQUEST),
     (b"GET http:/// HTTP/1.1", Reason.BAD_REQUEST),
     (b"GET http://5000-a.example.dev\\@evil/ HTTP/1.1", Reason.BAD_REQUEST),
 ]

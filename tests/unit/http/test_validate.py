@@ -428,6 +428,50 @@ def test_a_target_has_visible_ascii_without_a_fragment(octet: int, allowed: bool
         assert reason_of(request, target=target) is Reason.BAD_REQUEST
 
 
+ONE_HOST = [
+    # RFC 3986 section 6.2.3 and 3.2.2: the target's scheme and authority, the Host field, whether they are one
+    (b"http://a.test", b"a.test", True),
+    (b"http://a.test:80", b"a.test", True),
+    (b"http://a.test", b"a.test:80", True),
+    (b"https://a.test:443", b"a.test", True),
+    (b"https://a.test", b"a.test:443", True),
+    (b"HTTPS://A.Test:443", b"a.tEST", True),
+    (b"http://a.test:", b"a.test", True),
+    (b"http://a.test", b"a.test:", True),
+    (b"http://a.test:", b"a.test:80", True),
+    (b"http://a.test.", b"a.test", True),
+    (b"http://a.test", b"a.test.", True),
+    (b"https://a.test.:443", b"A.TEST:", True),
+    (b"http://a.test:080", b"a.test", True),
+    (b"https://a.test:8443", b"a.test:8443", True),
+    (b"http://[2001:DB8::1]:80", b"[2001:db8::1]", True),
+    (b"http://a.test:443", b"a.test", False),
+    (b"https://a.test:80", b"a.test", False),
+    (b"http://a.test", b"a.test:443", False),
+    (b"http://a.test:8080", b"a.test:8081", False),
+    (b"http://a.test:0", b"a.test", False),
+    (b"http://a.test..", b"a.test", False),
+    (b"http://b.test", b"a.test", False),
+    (b"http://a.test.b.test", b"a.test", False),
+    (b"http://me@a.test", b"a.test", False),
+    (b"http://a.test:80:80", b"a.test", False),
+    (b"http://a.test:http", b"a.test", False),
+    (b"http://%61.test", b"a.test", False),
+    (b"http://", b"a.test", False),
+    (b"http://:80", b"a.test", False),
+]
+
+
+@pytest.mark.parametrize(("target", "host", "are_one"), ONE_HOST)
+def test_a_target_and_host_that_mean_one_host_agree(target: bytes, host: bytes, are_one: bool) -> None:
+    pair = (b"Host", host)
+    if are_one:
+        head = request(pair, target=target + b"/x", host=False)
+        assert (head.target, head.authority) == (b"/x", host)
+    else:
+        assert reason_of(request, pair, target=target + b"/x", host=False) is Reason.BAD_REQUEST
+
+
 # --- Upgrade ------------------------------------------------------------------------------------------------------
 
 WEBSOCKET = (b"Upgrade", b"websocket")
