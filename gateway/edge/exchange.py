@@ -21,7 +21,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from gateway.edge import cookies
-from gateway.edge.refusal import ready
+from gateway.edge.refusal import options, ready
 from gateway.errors import GatewayError, Reason
 from gateway.http.message import NO_BODY, Fields, RequestHead, ResponseHead, ResponseSection, Section
 from gateway.observe.access_log import MAX_TEXT, AccessRecord, shown
@@ -123,6 +123,9 @@ class Exchange:
                 if visitor is not None:
                     edge.meet(visitor)
             self._target = target = edge.route(head.authority)
+            if head.ends_here:
+                self._answer(options())
+                return
             sandbox = edge.directory.peek(target.sandbox_id)
             if sandbox is not None:
                 key = self._admit(sandbox, target)
@@ -168,7 +171,7 @@ class Exchange:
             self._connecting = None
             if self._head.section.probes:
                 upstream.release()  # closed: an app that serves one connection at a time would wait for it
-                self._send_ready()
+                self._answer(ready())
             else:
                 self._send(upstream)
                 self._downstream.resume()
@@ -352,9 +355,8 @@ class Exchange:
         else:
             downstream.finish([])
 
-    def _send_ready(self) -> None:
-        """The answer to a probe: the target accepts connections."""
-        head = ready()
+    def _answer(self, head: ResponseHead) -> None:
+        """Ends the exchange with an answer of ours that has no body."""
         head.request_id = self._request_id
         self._status = head.status
         self._downstream.send_head(head)

@@ -11,7 +11,7 @@ from gateway.hostname import HostnameParser
 from gateway.http.message import RequestHead, ResponseHead, Section
 from gateway.http.phrases import phrase_for
 from gateway.observe.access_log import MAX_TEXT, AccessRecord, shown
-from gateway.problems.problem import Circumstances, render
+from gateway.problems.problem import ALLOW, Circumstances, render
 
 if TYPE_CHECKING:
     from gateway.edge.edge import Edge
@@ -56,6 +56,15 @@ def ready() -> ResponseHead:
     """The answer to a probe (X-Gateway-Probe) of a target that accepts connections: no body, not from the app."""
     fields = [(b"X-Gateway-Probe", b"ready"), (b"Proxy-Status", b"gateway"), (b"Cache-Control", b"no-store")]
     return ResponseHead(204, phrase_for(204), Section(fields))
+
+
+def options() -> ResponseHead:
+    """The answer to OPTIONS of whoever is its final recipient (RFC 9110 section 9.3.7). What of this an app supports is
+    not known here; every other method passes, too.
+    """
+    return ResponseHead(
+        200, phrase_for(200), Section([ALLOW, (b"Proxy-Status", b"gateway"), (b"Content-Length", b"0")])
+    )
 
 
 def plain_on_tls(request: RequestHead) -> GatewayError:

@@ -40,6 +40,8 @@ class Role(IntEnum):
     """Asks the gateway itself whether the target accepts connections; never the app's business."""
     DATE = 14
     """Passes; an answer without one gets ours."""
+    MAX_FORWARDS = 15
+    """Passes, with OPTIONS one less."""
 
 
 _ROLES_BY_NAME: dict[bytes, Role] = {
@@ -66,6 +68,7 @@ _ROLES_BY_NAME: dict[bytes, Role] = {
     b"x-request-id": Role.REQUEST_ID,
     b"set-cookie": Role.SET_COOKIE,
     b"date": Role.DATE,
+    b"max-forwards": Role.MAX_FORWARDS,
 }
 
 _remembered: dict[bytes, Role] = {}

@@ -76,6 +76,7 @@ class RequestSection(Section):
         "framing",
         "host",
         "keep_alive",
+        "max_forwards",
         "probes",
         "trailers_ok",
         "upgrade",
@@ -92,6 +93,7 @@ class RequestSection(Section):
         self.upgrade: bytes | None = None  # the protocols asked for, a list without h2c, with any method and any body
         self.expects_continue = False
         self.trailers_ok = False  # TE: trailers
+        self.max_forwards: bytes | None = None  # as it came, all lines joined
         self.probes = False  # X-Gateway-Probe: asks whether the target accepts connections, and wants nothing of it
 
 
@@ -101,7 +103,18 @@ class RequestHead:
     `target` is origin-form or `*`. What the hot path reads of the section stands here again.
     """
 
-    __slots__ = ("authority", "forwarding", "framing", "keep_alive", "method", "minor", "section", "target", "upgrade")
+    __slots__ = (
+        "authority",
+        "ends_here",
+        "forwarding",
+        "framing",
+        "keep_alive",
+        "method",
+        "minor",
+        "section",
+        "target",
+        "upgrade",
+    )
 
     def __init__(self, method: bytes, target: bytes, minor: int, section: RequestSection) -> None:
         self.method = method
@@ -113,6 +126,7 @@ class RequestHead:
         self.framing = section.framing
         self.keep_alive = section.keep_alive
         self.upgrade = section.upgrade
+        self.ends_here = False  # its sender wants the answer of whoever it has come to (Max-Forwards: 0)
 
     @property
     def fields(self) -> Fields:

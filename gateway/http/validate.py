@@ -29,7 +29,7 @@ from gateway.http.message import (
 # The loops below run for every field of every message: a global costs half of an enum member's look-up.
 _HOST, _CONNECTION, _LENGTH, _CODING = Role.HOST, Role.CONNECTION, Role.CONTENT_LENGTH, Role.TRANSFER_ENCODING
 _FORWARDING, _REQUEST_ID, _SET_COOKIE = Role.FORWARDING, Role.REQUEST_ID, Role.SET_COOKIE
-_PROBE, _DATE = Role.PROBE, Role.DATE
+_PROBE, _DATE, _MAX_FORWARDS = Role.PROBE, Role.DATE, Role.MAX_FORWARDS
 _UPGRADE, _EXPECT, _TE = Role.UPGRADE, Role.EXPECT, Role.TE
 
 COMMON_METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
@@ -41,6 +41,9 @@ _NOT_FORWARDED = frozenset((b"CONNECT", b"TRACE", b"PRI"))
 (RFC 9110 section 9.3.8); PRI is how HTTP/2 begins, and never a request (RFC 9113 section 11.6). In any letter case:
 methods are case-sensitive, but Flask and Django turn them into capitals.
 """
+_DIGITS = re.compile(rb"[0-9]+")
+MAX_FORWARDS = b"999999999"
+"""The most that a request says when it goes on."""
 _DECIMAL = re.compile(rb"0|[1-9][0-9]{0,17}")
 _TARGET_OCTETS = bytes(octet for octet in range(0x21, 0x7F) if octet != ord("#"))
 _VALUE_OCTETS = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
@@ -49,7 +52,7 @@ _VALUE_OCTETS = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
 _AUTHORITY = re.compile(rb"([A-Za-z0-9._~!$&'()*+;=%-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{0,5}))?")
 _PROTOCOL = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:/[!#$%&'*+\-.^_`|~0-9A-Za-z]+)?")
 _H2C = re.compile(rb"(?i:h2c)(?:[-/].*)?")
-_NOT_NOMINATED = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b"content-length", b"expect"))
+_NOT_NOMINATED = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b"content-length", b"expect", b"max-forwards"))
 """What Connection may say without removing a field.
 
 The first four are its options. A nomination never reaches what routes or frames a message (CVE-2024-45410): most of
@@ -99,6 +102,7 @@ def request_section(minor: int, pairs: Fields) -> RequestSection:
     length: bytes | None = None
     coding: bytes | None = None
     connection: bytes | None = None
+    max_forwards: bytes | None = None
     upgrades: list[bytes] = []
     expects_continue = trailers_ok = probes = False
 
@@ -140,6 +144,9 @@ def request_section(minor: int, pairs: Fields) -> RequestSection:
             trailers_ok = trailers_ok or value.lower() == b"trailers"
         elif role is _PROBE:
             probes = True
+        elif role is _MAX_FORWARDS:
+            max_forwards = value if max_forwards is None else max_forwards + b"," + value
+            fields.append(pair)
 
     # RFC 9112 section 3.2: a server MUST respond with 400 to a request that lacks a Host field or has more than one.
     # For HTTP/1.0 too: without a name there is nothing this gateway could route by.
@@ -150,6 +157,7 @@ def request_section(minor: int, pairs: Fields) -> RequestSection:
     section = RequestSection(fields, forwarding, _check_authority(host), _persistent(options, minor))
     section.trailers_ok = trailers_ok
     section.probes = probes
+    section.max_forwards = max_forwards
     if coding is not None:
         # RFC 9112 section 6.1: CL with TE is the classic smuggling vector; TE in HTTP/1.0 is faulty framing.
         if length is not None:
@@ -197,6 +205,8 @@ def request_head(method: bytes, target: bytes, minor: int, section: RequestSecti
     head = RequestHead(method, target, minor, section)
     if method not in COMMON_METHODS:
         _check_method(method)
+    elif method == b"OPTIONS" and section.max_forwards is not None:
+        _count_hop(head, section.max_forwards)
     if target[0] != 0x2F:
         head.target = _origin_form(method, target, section.authority)
     return head
@@ -211,6 +221,23 @@ def _check_method(method: bytes) -> None:
         raise GatewayError(Reason.NOT_IMPLEMENTED, f"the method has more than {MAX_METHOD} octets")
     if method.upper() in _NOT_FORWARDED:
         raise GatewayError(Reason.METHOD_NOT_ALLOWED, f"{method.decode()} is not forwarded")
+
+
+def _count_hop(head: RequestHead, max_forwards: bytes) -> None:
+    """RFC 9110 section 7.6.2: an intermediary MUST answer a request whose Max-Forwards is 0, and MUST forward others
+    with one less. What cannot be counted is refused, as Apache does.
+    """
+    if _DIGITS.fullmatch(max_forwards) is None:
+        raise _bad("Max-Forwards is not a decimal number")
+    digits = max_forwards.lstrip(b"0")
+    if not digits:
+        head.ends_here = True
+        return
+    left = b"%d" % (int(digits) - 1) if len(digits) <= len(MAX_FORWARDS) else MAX_FORWARDS
+    section = head.section
+    head.section = section.with_fields(
+        [(name, left if name.lower() == b"max-forwards" else value) for name, value in section.fields]
+    )
 
 
 def _origin_form(method: bytes, target: bytes, host: bytes) -> bytes:
@@ -231,8 +258,8 @@ def _origin_form(method: bytes, target: bytes, host: bytes) -> bytes:
 
 
 def _host_and_port(authority: bytes, default_port: int) -> tuple[bytes, int] | None:
-    """What `authority` is compared by (RFC 3986 section 6.2.3): letter case, the dot of the root, and the scheme's own port
-    make no difference. None: it is no host[:port].
+    """What `authority` is compared by (RFC 3986 section 6.2.3): letter case, the dot of the root and the scheme's own
+    port make no difference. None: it is no host[:port].
     """
     match = _AUTHORITY.fullmatch(authority)
     return (match[1].lower().removesuffix(b"."), int(match[2] or default_port)) if match else None

@@ -146,6 +146,20 @@ async def test_an_answer_that_reaches_the_browser(gateway: Gateway, row: Row, tl
 
 @BOTH
 @rows(
+    Row(
+        "9110-7.6.2",
+        "last hop",
+        request(b"Max-Forwards: 0\r\n", b"OPTIONS / HTTP/1.1"),
+        (b"HTTP/1.1 200 OK", b"Content-Length: 0", b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+        before="forwarded",
+    ),
+    Row(
+        "9110-7.6.2",
+        "last hop for all of it",
+        request(b"Max-Forwards: 00\r\n", b"OPTIONS * HTTP/1.1"),
+        (b"HTTP/1.1 200 OK", b"Content-Length: 0"),
+        before="forwarded",
+    ),
     Row("9110-9.3.6", "CONNECT", request(line=b"CONNECT <app>:443 HTTP/1.1"), (b"HTTP/1.1 405 Method Not Allowed",)),
 )
 async def test_what_the_gateway_answers_itself(gateway: Gateway, row: Row, tls: bool) -> None:

@@ -576,6 +576,63 @@ def test_a_method_is_a_token_and_goes_on_as_it_is(method: bytes, reason: Reason 
         assert reason_of(request, method=method) is reason
 
 
+# --- Max-Forwards -------------------------------------------------------------------------------------------------
+
+HOPS = [
+    # RFC 9110 section 7.6.2: what came, what goes on; None: it ends here
+    (b"5", b"4"),
+    (b"1", b"0"),
+    (b"007", b"6"),
+    (b"10", b"9"),
+    (b"999999999", b"999999998"),
+    (b"1000000000", b"999999999"),
+    (b"9" * 5000, b"999999999"),
+    (b"0" * 5000 + b"1", b"0"),
+    (b"0", None),
+    (b"000", None),
+]
+
+
+@pytest.mark.parametrize(("came", "goes"), HOPS)
+def test_a_request_for_options_has_one_hop_less(came: bytes, goes: bytes | None) -> None:
+    head = request((b"A", b"1"), (b"max-Forwards", came), (b"B", b"2"), method=b"OPTIONS")
+    assert head.ends_here is (goes is None)
+    if goes is not None:
+        assert head.fields == [(b"A", b"1"), (b"max-Forwards", goes), (b"B", b"2")]
+        assert b"\r\nmax-Forwards: " + goes + b"\r\n" in serialize.request_head(head, HOST[1], Section([]), b"id")
+
+
+def test_a_hop_is_counted_for_each_request() -> None:
+    """The section is shared by all that carry it."""
+    section = validate.request_section(1, [HOST, (b"Max-Forwards", b"5")])
+    for _ in range(2):
+        assert validate.request_head(b"OPTIONS", b"/", 1, section).get(b"max-forwards") == b"4"
+    assert section.get(b"max-forwards") == b"5"
+
+
+@pytest.mark.parametrize("value", [b"", b"-1", b"+5", b"5.0", b"5, 4", b"0x5", b"five", b"5 4", b"\xd9\xa5", b"5;q=1"])
+def test_hops_that_cannot_be_counted_are_refused(value: bytes) -> None:
+    pair = (b"Max-Forwards", value)
+    assert reason_of(request, pair, method=b"OPTIONS") is Reason.BAD_REQUEST
+    assert request(pair).fields == [pair]
+
+
+def test_hops_said_twice_are_refused() -> None:
+    assert reason_of(request, *[(b"Max-Forwards", b"5")] * 2, method=b"OPTIONS") is Reason.BAD_REQUEST
+
+
+@pytest.mark.parametrize("method", [b"GET", b"POST", b"PROPFIND", b"options"])
+def test_hops_of_other_methods_are_not_counted(method: bytes) -> None:
+    """A recipient MAY ignore them."""
+    head = request((b"Max-Forwards", b"0"), method=method)
+    assert (head.fields, head.ends_here) == ([(b"Max-Forwards", b"0")], False)
+
+
+def test_hops_are_counted_though_connection_names_them() -> None:
+    pairs = (b"Connection", b"Max-Forwards"), (b"Max-Forwards", b"0")
+    assert request(*pairs, method=b"OPTIONS").ends_here
+
+
 # --- responses ----------------------------------------------------------------------------------------------------
 
 CHUNKED = (b"Transfer-Encoding", b"chunked")
