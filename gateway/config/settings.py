@@ -164,8 +164,9 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """From SYN to connected (Caddy 3 s, Envoy 5 s). A refusal is reported at once, not after this."""
 
     response_header_timeout: Seconds = 5 * MINUTE
-    """From the request's last byte to the response head (Envoy's stream idle timeout). A visitor who reads slowly does
-    not lengthen it, and an answer that could not be read for that reason is not late."""
+    """From the request's last byte, or an interim answer (1xx), to the next one or the response head (Envoy's stream
+    idle timeout). A visitor who reads slowly does not lengthen it, and an answer that could not be read for that reason
+    is not late."""
 
     idle_timeout: Seconds = 60.0
     """How long an unused connection is kept for the next request (nginx upstream keepalive_timeout)."""

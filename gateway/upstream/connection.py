@@ -5,6 +5,10 @@ A connection serves one request at a time and goes round in a circle; every arro
     IDLE --send_request--> HEAD --final head--> BODY --body complete--> DONE --release--> IDLE (in the pool)
                              `----101 asked for--> TUNNEL
 
+Interim answers (1xx) change nothing but the deadline, however many they are: an app may say every 20 s of an hour that
+it is at work (RFC 9110 section 15.2: a proxy forwards them). A flood of them is work like any other (gateway.turns),
+and waits for a slow reader as a body does.
+
 A 101 that comes before the request is complete waits for that: until then what downstream sends is the request's body.
 
 What comes from a sandbox is hostile. Octets while IDLE, octets after the body, a 101 nobody asked for, a body that
@@ -43,9 +47,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gateway.upstream")
 
-MAX_INFORMATIONAL = 16
-"""1xx heads before the final one; a sandbox that sends more is not answering."""
-
 
 class State(Enum):
     """See the drawing above."""
@@ -77,7 +78,6 @@ class Http1Upstream(ReadingConnection):
         "_awaits_request",
         "_chunked",
         "_clock",
-        "_informational",
         "_out",
         "_paused",
         "_pool",
@@ -114,7 +114,6 @@ class Http1Upstream(ReadingConnection):
         self._out: list[bytes] = []  # written at the next flush
         self._chunked = False  # the request body goes out chunked
         self._paused = False
-        self._informational = 0
         self.reused = False
         self.heard = False
         self.since = 0.0  # when it became idle
@@ -135,7 +134,6 @@ class Http1Upstream(ReadingConnection):
         self._request_done = head.framing is NO_BODY
         self._response = None
         self._chunked = head.framing is CHUNKED
-        self._informational = 0
         self.heard = False
         if self._wide >= 0:
             self._narrow()
@@ -269,7 +267,7 @@ class Http1Upstream(ReadingConnection):
             self._read_head(b"", patient=False)
             if self._sink is not None:
                 self._sink.flush_response()
-        elif self.state is HEAD and self._paused and not self.is_alive():
+        elif self.state is HEAD and self._paused and (self._held or not self.is_alive()):
             self.deadline = inf  # it did answer, and downstream has yet to make room before that can be read
         elif self.state is HEAD:
             detail = f"no answer within {timeouts.response_header:g} s"
@@ -371,11 +369,11 @@ class Http1Upstream(ReadingConnection):
                         self._awaits_request = True
                         self._set_reading()
                     return
-                self._informational += 1
-                if self._informational > MAX_INFORMATIONAL:
-                    raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"more than {MAX_INFORMATIONAL} interim answers")
                 sink.informational(head)
-                if self._sink is None or not data:
+                if self._sink is None:
+                    return  # downstream is gone
+                self.deadline = self._clock() + self._pool.timeouts.response_header  # a sign of life
+                if not data:
                     return
                 self._work += HEAD_WORK
                 if self._work >= SHARE:

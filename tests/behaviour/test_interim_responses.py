@@ -1,10 +1,13 @@
-"""1xx answers: passed to who can understand them, 100 to who asked for it, and never without end."""
+"""1xx answers: passed to who can understand them, 100 to who asked for it, as many as there are."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.behaviour.harness import OK, App, Gateway, OpenGateway, get
+from gateway.edge.http1 import Http1Downstream
+from gateway.turns import Turns
+from gateway.upstream.connection import Http1Upstream
+from tests.behaviour.harness import OK, App, Gateway, OpenGateway, get, until
 
 EXPECTING = b"POST / HTTP/1.1\r\nHost: %b\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -145,49 +148,135 @@ async def test_http_1_0_never_sees_one(gateway: Gateway, app: App) -> None:
     assert await browser.eof() == b"ok"
 
 
-async def test_a_few_are_normal(gateway: Gateway, app: App) -> None:
-    browser = await gateway.connect()
+@both
+@pytest.mark.parametrize("at_once", [True, False], ids=["at-once", "one-by-one"])
+async def test_there_may_be_any_number_of_them(gateway: Gateway, app: App, at_once: bool, tls: bool) -> None:
+    """RFC 9110 section 15.2: a proxy MUST forward them. WebDAV says 102 every 20 s while it copies."""
+    browser = await gateway.connect(tls=tls)
     browser.send(get(app))
     upstream = await app.accept()
     await upstream.request()
-    for _ in range(16):
-        upstream.send(HINTS % b"")
-        assert await browser.head() == HINTS % b"X-Request-Id: #\r\n"
+    count = 300
+    if at_once:
+        upstream.send(b"".join(b"HTTP/1.1 103 Early Hints\r\nLink: %d\r\n\r\n" % n for n in range(count)) + OK)
+    for number in range(count):
+        if not at_once:
+            upstream.send(b"HTTP/1.1 103 Early Hints\r\nLink: %d\r\n\r\n" % number)
+        expected = b"HTTP/1.1 103 Early Hints\r\nLink: %d\r\nX-Request-Id: #\r\n\r\n" % number
+        assert await browser.head() == expected
+    if not at_once:
+        upstream.send(OK)
+    assert (await browser.answer()).body == b"ok"
+    browser.send(get(app))
+    await upstream.request()  # a connection like any
     upstream.send(OK)
     assert (await browser.answer()).body == b"ok"
 
 
-@pytest.mark.parametrize("status", [b"100 Continue", b"103 Early Hints"])
-@pytest.mark.parametrize("at_once", [True, False], ids=["at-once", "one-by-one"])
-async def test_a_flood_is_not_an_answer(gateway: Gateway, app: App, status: bytes, at_once: bool) -> None:
+@pytest.mark.parametrize("minor", [0, 1])
+@pytest.mark.parametrize("status", [b"100 Continue", b"102 Processing"])
+async def test_each_is_a_sign_of_life(open_gateway: OpenGateway, status: bytes, minor: int) -> None:
+    """Whether it goes further or not; after the last one there is as much time as before the first."""
+    gateway = await open_gateway(upstream={"response_header_timeout": 0.4})
+    app = await gateway.app()
     browser = await gateway.connect()
-    browser.send(get(app))
+    browser.send(b"GET / HTTP/1.%d\r\nHost: %b\r\n\r\n" % (minor, app.host))
     upstream = await app.accept()
     await upstream.request()
-    flood = [b"HTTP/1.1 %b\r\n\r\n" % status] * 100
-    for piece in [b"".join(flood)] if at_once else flood:
-        if not upstream.closed:
-            upstream.send(piece)
-        await gateway.settled()
+    clock = gateway.edge.clock
+    begin = last = clock()
+    while last < begin + 1.2:
+        assert clock() < last + 0.4, "the machine is too busy for this test"
+        last = clock()
+        upstream.send(b"HTTP/1.1 %b\r\n\r\n" % status)
+        await until(lambda after=last + 0.1: clock() > after, "a moment")
     answer = await browser.answer()
     while answer.status < 200:
         answer = await browser.answer()
-    assert (answer.status, answer.reason) == (502, b"http_protocol_error")
-    await upstream.ended()
+    assert (answer.status, answer.reason) == (504, b"http_response_timeout")
+    assert clock() >= last + 0.4
 
 
-async def test_the_time_for_an_answer_is_not_stretched_by_them(open_gateway: OpenGateway) -> None:
-    gateway = await open_gateway(upstream={"response_header_timeout": 0.3})
-    app = await gateway.app()
+@both
+async def test_a_flood_waits_for_a_slow_reader(open_gateway: OpenGateway, tls: bool) -> None:
+    small = 64 * 1024
+    gateway = await open_gateway(kernel_buffer=small, upstream={"response_header_timeout": 0.4})
+    app = await gateway.app(kernel_buffer=small)
+    browser = await gateway.connect(tls=tls, kernel_buffer=small)
+    browser.stop_reading()
+    browser.send(get(app))
+    upstream = await app.accept()
+    await upstream.request()
+    gateway.shrink_upstream_buffers(small)
+    hint = b"HTTP/1.1 103 Early Hints\r\n\r\n"
+    sent = 0
+    while sent < 16 * 1024 * 1024:
+        for _ in range(5):
+            if upstream.writable:
+                break
+            await gateway.settled()
+        if not upstream.writable:
+            break
+        upstream.send(hint * 1000)
+        sent += 1000
+    assert upstream.handed_over(sent * len(hint)) < 1024 * 1024
+    (connection,) = gateway.edge.pool.connections
+    (downstream,) = [each for each in gateway.edge.downstreams if isinstance(each, Http1Downstream)]
+    held = len(connection._held) + downstream._transport.get_write_buffer_size()
+    assert held < gateway.settings.limits.buffer_bytes + 16 * 1024
+    upstream.send(OK)
+    clock, begin = gateway.edge.clock, gateway.edge.clock()
+    await until(lambda: clock() > begin + 1.0, "longer than an answer may take")
+    browser.read_on()
+    await until(lambda: browser.received.endswith(b"\r\n\r\nok"), "the answer", 30.0)
+    assert browser.received.count(b" 103 ") == sent
+
+
+async def test_what_waits_here_for_a_slow_reader_is_not_late(
+    gateway: Gateway, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read from the app, and not passed on: nothing is left in the kernel that would show an answer."""
+    go_round = Turns._go_round
+    monkeypatch.setattr(Turns, "_go_round", lambda self: None)
     browser = await gateway.connect()
     browser.send(get(app))
     upstream = await app.accept()
     await upstream.request()
-    for _ in range(10):
-        upstream.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+    upstream.send(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 16 + OK)
+    (connection,) = gateway.edge.pool.connections
+    assert isinstance(connection, Http1Upstream)
+    await until(lambda: connection._queued and connection._held, "the rest waits for its turn")
+    connection.pause()
+    passed = browser.received.count(b" 103 ")
+    monkeypatch.setattr(Turns, "_go_round", go_round)
+    go_round(gateway.edge.intake.turns)
+    connection.expire(gateway.edge.clock())
+    await gateway.settled()
+    assert (browser.received.count(b" 103 "), connection.state.name) == (passed, "HEAD")
+    connection.resume()
+    await until(lambda: browser.received.endswith(b"\r\n\r\nok"), "the answer")
+    assert browser.received.count(b" 103 ") == 16
+
+
+@pytest.mark.parametrize("minor", [0, 1])
+async def test_a_flood_without_end_holds_up_nobody(gateway: Gateway, app: App, minor: int) -> None:
+    """Of those that go no further, either: `100` unasked, or any to HTTP/1.0. It ends with its visitor."""
+    browser = await gateway.connect()
+    browser.send(b"GET / HTTP/1.%d\r\nHost: %b\r\n\r\n" % (minor, app.host))
+    upstream = await app.accept()
+    await upstream.request()
+    flood = b"HTTP/1.1 100 Continue\r\n\r\n" * 20_000
+    sent = passed = 0
+    while passed < 20:  # others are served between
+        if upstream.writable:
+            upstream.send(flood)
+            sent += 20_000
         await gateway.settled()
-    answer = await browser.answer()
-    assert (answer.status, answer.reason) == (504, b"http_response_timeout")
+        passed += 1
+    assert sent > 20_000 and not browser.unread
+    browser.reset()
+    await upstream.ended()
+    await until(lambda: not gateway.edge.exchanges, "the exchange is over")
 
 
 async def test_an_interim_answer_then_nothing(gateway: Gateway, app: App) -> None:
