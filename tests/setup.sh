@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes sure that what the tests need beside Python is there: Debian packages, the modules of the Express and the Vite
-# example, axe-core, the Go example's binary. `make test` calls it before pytest. It is quiet and instant when nothing
+# example, axe-core, tough-cookie, the Go example's binary. `make test` calls it before pytest. It is quiet and instant when nothing
 # is missing.
 #
 # As root it installs what is missing; as anybody else it names it and the command that installs it. The tests that
@@ -9,7 +9,8 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build="$root/tests/.build"
-axe_version=4.14.1
+# In tests/.build; all at once, because npm removes what a command does not name.
+modules=(axe-core@4.14.1 tough-cookie@6.1.0)
 failed=()
 
 say() { printf 'tests/setup.sh: %s\n' "$*" >&2; }
@@ -83,16 +84,18 @@ install_modules() {
     fi
 }
 
-install_axe() {
-    local directory="$build/node_modules/axe-core"
-    grep -qs "\"version\": \"$axe_version\"" "$directory/package.json" && return 0
-    if ! have npm; then
-        failed+=("tests/.build/node_modules/axe-core")
-        return 0
+install_test_modules() {
+    local module missing=()
+    for module in "${modules[@]}"; do
+        grep -qs "\"version\": \"${module#*@}\"" "$build/node_modules/${module%@*}/package.json" || missing+=("$module")
+    done
+    ((${#missing[@]})) || return 0
+    if have npm; then
+        say "npm install ${modules[*]} in tests/.build"
+        npm install --prefix "$build" --no-save --no-package-lock --no-audit --no-fund --no-progress --loglevel=error \
+            "${modules[@]}" >&2 && return 0
     fi
-    say "npm install axe-core $axe_version in tests/.build"
-    npm install --prefix "$build" --no-save --no-package-lock --no-audit --no-fund --no-progress --loglevel=error \
-        "axe-core@$axe_version" >&2 || failed+=("tests/.build/node_modules/axe-core")
+    failed+=("${missing[@]/#/tests/.build/node_modules/}")
 }
 
 build_go() {
@@ -115,7 +118,7 @@ mkdir -p "$build"
 install_packages
 install_modules express
 install_modules vite
-install_axe
+install_test_modules
 build_go
 
 if ((${#failed[@]})); then

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from gateway.edge import cookies
 from gateway.edge.refusal import options, ready
 from gateway.errors import GatewayError, Reason
-from gateway.http.message import NO_BODY, Fields, RequestHead, ResponseHead, ResponseSection, Section
+from gateway.http.message import NO_BODY, Fields, RequestHead, ResponseHead
 from gateway.observe.access_log import MAX_TEXT, AccessRecord, shown
 from gateway.problems import websocket
 from gateway.problems.problem import Circumstances, render
@@ -254,18 +254,23 @@ class Exchange:
     def informational(self, head: ResponseHead) -> None:
         if head.status != 100 or self._head.section.expects_continue:
             head.request_id = self._request_id
+            if head.section.set_cookies:
+                self._confine_cookies(head)
             self._downstream.send_informational(head)
 
     def response_head(self, head: ResponseHead) -> None:
         self._status = head.status
         head.request_id = self._request_id
-        section = head.section
-        if isinstance(section, ResponseSection) and section.set_cookies and self._target is not None:
-            head.section = Section(cookies.confine(section.fields, self._target))
+        if head.section.set_cookies:
+            self._confine_cookies(head)
         if head.status == 101:
             self.phase = TUNNEL
             self._request_complete = False
         self._downstream.send_head(head)
+
+    def _confine_cookies(self, head: ResponseHead) -> None:
+        assert self._target is not None  # whoever answers has been found by it
+        head.section = head.section.with_fields(cookies.confine(head.section.fields, self._target))
 
     def response_body(self, data: bytes) -> None:
         self._sent += len(data)

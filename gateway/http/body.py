@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Protocol
 
 from gateway.errors import GatewayError
+from gateway.http.fields import classify, known_role
 from gateway.http.head_parser import FieldSectionError, HeadLimits, parse_field_section, wrong_forever
 from gateway.http.message import BY_LENGTH, CHUNKED, NO_BODY, Fields, Framing
 from gateway.http.validate import check_values
@@ -36,13 +37,11 @@ _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,%d})[ \t]*" % MAX_CHUNK_DIGITS)
 _IN_EXTENSIONS = bytes(octet for octet in range(256) if octet == 0x09 or (octet >= 0x20 and octet != 0x7F))
 _NOT_IN_TRAILERS = frozenset(
     (
-        b"host content-length transfer-encoding trailer te connection keep-alive upgrade proxy-connection expect "
-        b"http2-settings proxy authorization proxy-authorization www-authenticate proxy-authenticate cookie set-cookie "
-        b"content-encoding content-type content-range "
-        b"forwarded via x-real-ip x-request-id x-gateway-error x-gateway-hint x-gateway-probe "
-        b"proxy-status"
+        b"trailer authorization proxy-authorization www-authenticate proxy-authenticate cookie "
+        b"content-encoding content-type content-range"
     ).split()
 )
+"""Of the fields that pass in a head."""
 
 
 class BodyError(Exception):
@@ -213,14 +212,14 @@ class ChunkedReader:
         except GatewayError as error:
             raise BodyError(f"the trailer section is not valid: {error.detail}") from None
         # Trailers must not do what only heads may (RFC 9110 section 6.5.1); those are dropped, the rest goes on.
-        self.trailers = [pair for pair in pairs if _allowed_in_trailers(pair[0].lower())]
+        self.trailers = [pair for pair in pairs if _allowed_in_trailers(pair[0])]
         self._state = self.DONE
         return data[end + 4 :]
 
 
 def _allowed_in_trailers(name: bytes) -> bool:
-    dashed = name.replace(b"_", b"-")  # one variable to many frameworks, see `fields.classify`
-    return dashed not in _NOT_IN_TRAILERS and not dashed.startswith(b"x-forwarded-")
+    # One variable to many frameworks, see `fields.classify`.
+    return not (known_role(name) or classify(name)) and name.lower().replace(b"_", b"-") not in _NOT_IN_TRAILERS
 
 
 def _size_in(line: bytes) -> int:

@@ -35,13 +35,15 @@ class Role(IntEnum):
     MARK = 10
     """The gateway's own marker; a sandbox must not be able to forge it."""
     REQUEST_ID = 11
-    SET_COOKIE = 12
-    PROBE = 13
+    PROBE = 12
     """Asks the gateway itself whether the target accepts connections; never the app's business."""
+    MAX_FORWARDS = 13
+    """Passes, with OPTIONS one less."""
+    # From here on: passes in a request, whatever it says.
     DATE = 14
     """Passes; an answer without one gets ours."""
-    MAX_FORWARDS = 15
-    """Passes, with OPTIONS one less."""
+    SET_COOKIE = 15
+    """Set-Cookie, and what deletes cookies; an answer's may reach the app's neighbours."""
 
 
 _ROLES_BY_NAME: dict[bytes, Role] = {
@@ -58,6 +60,12 @@ _ROLES_BY_NAME: dict[bytes, Role] = {
     b"http2-settings": Role.HOP_BY_HOP,
     # Not hop-by-hop, but CGI turns it into HTTP_PROXY ("httpoxy", CVE-2016-5385).
     b"proxy": Role.HOP_BY_HOP,
+    # Not hop-by-hop, but what an app says there is about a port of its own and would be taken for one of ours, or of
+    # another sandbox, for as long as it says (RFC 7838 section 2.2; Alternate-Protocol came before it).
+    b"alt-svc": Role.HOP_BY_HOP,
+    b"alternate-protocol": Role.HOP_BY_HOP,
+    # RFC 2965, historic since RFC 6265: no browser reads it, Java's CookieManager does, with a grammar of its own.
+    b"set-cookie2": Role.HOP_BY_HOP,
     b"forwarded": Role.FORWARDING,
     b"x-real-ip": Role.FORWARDING,
     b"via": Role.FORWARDING,
@@ -69,6 +77,7 @@ _ROLES_BY_NAME: dict[bytes, Role] = {
     b"set-cookie": Role.SET_COOKIE,
     b"date": Role.DATE,
     b"max-forwards": Role.MAX_FORWARDS,
+    b"clear-site-data": Role.SET_COOKIE,
 }
 
 _remembered: dict[bytes, Role] = {}

@@ -39,6 +39,9 @@ class Section:
 
     __slots__ = ("fields", "lines")
 
+    set_cookies = False
+    """Whether there are cookies to confine, which only an app's answer can have."""
+
     def __init__(self, fields: Fields) -> None:
         self.fields = fields
         parts: list[bytes] = []
@@ -153,7 +156,7 @@ class ResponseSection(Section):
         self.chunked = False
         self.upgrade: bytes | None = None  # as it came
         self.switches = False  # Connection names it
-        self.set_cookies = False
+        self.set_cookies = False  # or deletes some: the edge confines that
         self.dated = False  # has a Date
 
 

@@ -111,7 +111,7 @@ def request_section(minor: int, pairs: Fields) -> RequestSection:
         role = known_role(name)
         if role is None:
             role = classify(name)
-        if not role or role is _SET_COOKIE or role is _DATE:
+        if not role or role >= _DATE:
             fields.append(pair)
         elif role is _HOST:
             if host is not None:
