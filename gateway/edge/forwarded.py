@@ -126,7 +126,12 @@ class Peer:
 
 def _names_us(via: _Lines) -> int:
     """How many of the hops are gateways."""
-    return sum(hop.strip().lower() == VIA for line in via for hop in line.split(b","))
+    return sum(_hop(member) == VIA for line in via for member in line.split(b","))
+
+
+def _hop(member: bytes) -> bytes:
+    """A member of Via without what is optional in it: the name of HTTP, a comment, further blanks."""
+    return b" ".join(member.partition(b"(")[0].lower().split()).removeprefix(b"http/")
 
 
 def _story(proxy: Proxy, head: RequestHead) -> Story:

@@ -14,6 +14,7 @@ from functools import lru_cache
 
 from gateway.http.fields import TOKEN
 from gateway.http.head_parser import REMEMBERED_OCTETS
+from gateway.http.lists import members, parameters
 from gateway.http.message import Field, Fields, RequestHead, Section
 
 REMEMBERED = 256
@@ -47,12 +48,12 @@ class Intent:
 
 
 _TYPES = {
-    "text/html": Form.HTML,
-    "application/xhtml+xml": Form.HTML,
-    "application/json": Form.JSON,
-    "application/*": Form.JSON,
-    "text/plain": Form.TEXT,
-    "text/*": Form.TEXT,
+    b"text/html": Form.HTML,
+    b"application/xhtml+xml": Form.HTML,
+    b"application/json": Form.JSON,
+    b"application/*": Form.JSON,
+    b"text/plain": Form.TEXT,
+    b"text/*": Form.TEXT,
 }
 _SENT_AS = {
     Form.HTML: b"text/html; charset=utf-8",
@@ -60,6 +61,7 @@ _SENT_AS = {
     Form.TEXT: b"text/plain; charset=utf-8",
     Form.PREFLIGHT: b"",
 }
+_LISTS = (b"accept", b"access-control-request-headers")
 _GRPC = re.compile(rb"application/grpc(-web(-text)?)?(\+[a-z0-9.-]+)?")
 _ORIGIN = re.compile(rb"[!-~]+")
 _EXPOSED = b"X-Gateway-Error, Proxy-Status, X-Request-Id, Retry-After"
@@ -75,19 +77,35 @@ def understand(head: RequestHead | None) -> Intent:
 
 
 def _read(section: Section, is_options: bool) -> Intent:
-    # One pass: `section.get` would walk the list eight times. Backwards, so that the first of equals counts.
-    said = {name.lower(): value for name, value in reversed(section.fields) if len(value) <= MAX_OCTETS}.get
+    # One pass: `section.get` would walk the list eight times.
+    lines: dict[bytes, bytes] = {}
+    for name, value in section.fields:
+        lowered = name.lower()
+        if lowered not in lines:
+            lines[lowered] = value
+        elif lowered in _LISTS:  # RFC 9110 section 5.3: several lines are one list
+            lines[lowered] += b", " + value
+
+    def said(name: bytes) -> bytes | None:
+        value = lines.get(name)
+        return value if value is None or len(value) <= MAX_OCTETS else None
+
     return _intent(
         is_options,
         said(b"accept"),
-        said(b"sec-fetch-mode"),
-        said(b"sec-fetch-dest"),
+        _item(said(b"sec-fetch-mode")),
+        _item(said(b"sec-fetch-dest")),
         said(b"content-type"),
         said(b"origin"),
         said(b"access-control-request-method"),
         said(b"access-control-request-headers"),
         said(b"access-control-request-private-network"),
     )
+
+
+def _item(value: bytes | None) -> bytes | None:
+    """A structured field's item without its parameters (RFC 9651 section 4.2.3): unknown ones are ignored."""
+    return value and value.partition(b";")[0].strip(b" ")
 
 
 _remembered = lru_cache(maxsize=REMEMBERED)(_read)
@@ -136,24 +154,20 @@ def _form(accept: bytes | None, mode: bytes | None, destination: bytes | None) -
 
 def _from_accept(accept: bytes | None) -> Form | None:
     """The acceptable form of the highest weight, the first of equals (RFC 9110 section 12.5.1), or None."""
-    if accept is None:
-        return None
     best: Form | None = None
     best_weight = 0.0
-    for item in accept.decode("latin-1").lower().split(","):
-        media_type, *parameters = item.split(";")
-        media_type = media_type.strip()
-        form = _TYPES.get(media_type) or (Form.JSON if media_type.endswith("+json") else None)
-        weight = _weight(parameters)
+    for member in members(accept or b""):
+        media_type, weight = member.partition(b";")[0].strip().lower(), _weight(member)
+        form = _TYPES.get(media_type) or (Form.JSON if media_type.endswith(b"+json") else None)
         if form is not None and weight > best_weight:
             best, best_weight = form, weight
     return best
 
 
-def _weight(parameters: list[str]) -> float:
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip() == "q":
+def _weight(member: bytes) -> float:
+    """RFC 9110 section 12.4.2: 1 without one, 0 if it is no number."""
+    for name, value in parameters(member):
+        if name == b"q":
             try:
                 return min(max(float(value), 0.0), 1.0)
             except ValueError:
@@ -174,8 +188,8 @@ def _shared_with(origin: bytes | None) -> Iterator[Field]:
 def _allowed(method: bytes, fields: bytes | None, private_network: bytes | None) -> Fields:
     """What a preflight has asked for. Mirrored, because with credentials `*` means nothing but itself."""
     allowed = [(b"Access-Control-Allow-Methods", method)]
-    names = [name.strip() for name in (fields or b"").split(b",")]
-    if all(map(TOKEN.fullmatch, names)):
+    names = members(fields or b"")
+    if names and all(map(TOKEN.fullmatch, names)):
         allowed.append((b"Access-Control-Allow-Headers", b", ".join(names)))
     if private_network == b"true":
         allowed.append((b"Access-Control-Allow-Private-Network", b"true"))

@@ -12,6 +12,7 @@ from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gateway.http.lists import members
 from gateway.http.message import RequestHead, ResponseHead, Section
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ TABLE = (
 
 def is_readable(head: ResponseHead) -> bool:
     """Whether the body that `head` announces is text and not compressed."""
-    if head.get(b"content-encoding") is not None:
+    if any(coding.lower() != b"identity" for coding in members(head.get(b"content-encoding") or b"")):
         return False
     content_type = head.get(b"content-type")
     return content_type is None or content_type.lower().startswith(_TEXTUAL)

@@ -297,7 +297,6 @@ FIELD_SECTIONS = [
     # --- Expect
     (b"Expect: 100\r\n", Reason.EXPECTATION_FAILED),
     (b"Expect: 200-ok\r\n", Reason.EXPECTATION_FAILED),
-    (b"Expect:\r\n", Reason.EXPECTATION_FAILED),
     (b"Expect: 100-continue, x\r\n", Reason.EXPECTATION_FAILED),
     (b"Expect: 100-continue\r\nExpect: x\r\n", Reason.EXPECTATION_FAILED),
 ]
@@ -597,9 +596,10 @@ BAD_STATUS_LINES = [
     b"<html>",
 ]
 
+NOT_WRONG_IN_ANSWERS = (b"Expect", b"Host", b"host", b"X :", b"X\t:", b"Content-Length: 0")
+"""What is a request's alone, white space that goes from an answer (see SPACED), and zeros before a length."""
 BAD_RESPONSE_FIELDS = [
-    # but for what is a request's alone, and white space that goes from an answer (see SPACED)
-    *[fields for fields, _ in FIELD_SECTIONS if not fields.startswith((b"Expect", b"Host", b"host", b"X :", b"X\t:"))],
+    *[fields for fields, _ in FIELD_SECTIONS if not fields.startswith(NOT_WRONG_IN_ANSWERS)],
     b"Content-Length: 5\r\nContent-Length: 5\r\n",
     b" X: leading\r\n",
     b"Transfer-Encoding: chunked\r\nContent-Length: 0\r\n",

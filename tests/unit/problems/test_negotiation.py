@@ -211,7 +211,7 @@ def test_a_preflight_without_fields_is_allowed_none() -> None:
     assert told(intent, "access-control-allow-private-network") is None
 
 
-@pytest.mark.parametrize("names", ["x-token, a b", "<script>", "a,,b", ""])
+@pytest.mark.parametrize("names", ["x-token, a b", "<script>", "a, b/c", ",,", ""])
 def test_only_tokens_are_mirrored(names: str) -> None:
     lines = (*PREFLIGHT, f"Access-Control-Request-Headers: {names}")
     intent = understand(asked("*/*", "cors", "empty", *lines, method="OPTIONS"))
