@@ -155,14 +155,16 @@ class Http1Downstream(TimedConnection):
         """
         self._processing = True
         self._unfinished = False
-        pipelined = 0
+        pipelined = False
         try:
             while data and self._work < SHARE:
-                if self.phase is IDLE or self.phase is HEAD:
+                phase = self.phase
+                if phase is IDLE or phase is HEAD:
                     if self._write_full:
                         break  # its reader is slow: no new answers until the last one is taken
-                    self._work += pipelined  # a read's first is paid for by having to be read (CVE-2026-54273)
-                    pipelined = HEAD_WORK
+                    if pipelined:  # a read's first is paid for by having to be read (CVE-2026-54273)
+                        self._work += HEAD_WORK
+                    pipelined = True
                     rest = self._read_head(data)
                     if rest is None:
                         self._work += len(data) // LOOK
@@ -171,7 +173,7 @@ class Http1Downstream(TimedConnection):
                     data = rest
                 elif self._reader is not None and not self._paused:
                     data = self._read_body(data)
-                elif self.phase is CLOSED or self.phase is LINGER:
+                elif phase is CLOSED or phase is LINGER:
                     data = b""
                 else:
                     break
@@ -293,9 +295,10 @@ class Http1Downstream(TimedConnection):
         if head.status == 101:
             self._begin_tunnel(head)
             return
-        if request.minor == 0 and framing is CHUNKED:
-            framing = BY_CLOSE
-        elif request.minor and framing is BY_CLOSE:
+        if framing is CHUNKED:
+            if not request.minor:
+                framing = BY_CLOSE
+        elif framing is BY_CLOSE and request.minor:
             # The end of a close-delimited body cannot be told from a truncation; with chunks it can.
             framing = CHUNKED
         self._chunked = framing is CHUNKED
@@ -395,7 +398,9 @@ class Http1Downstream(TimedConnection):
             self._linger()
         else:
             self.phase = IDLE
-            self._set_deadline()
+            edge = self._edge
+            timeouts = edge.timeouts
+            self.deadline = edge.clock() + (timeouts.body_idle if self._write_full else timeouts.idle)
             if not self._processing:
                 if self._held:
                     self._process_held()

@@ -195,8 +195,8 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
         state = self._state
         if state is OPEN:
             read = self._room
-            whole = nbytes == HEADER + (read[3] << 8 | read[4]) and nbytes <= LARGEST_RECORD
-            if whole and not self._ahead and self._work < SHARE:
+            one = nbytes == HEADER + (read[3] << 8 | read[4])  # and whole
+            if one and not self._ahead and self._work < SHARE:
                 self._read_one(read[:nbytes])
             else:
                 self._read(read[:nbytes])
@@ -319,19 +319,23 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
 
     def _read_one(self, octets: memoryview) -> None:
         """`_read` in short, for one record that is here whole and alone, as most requests are."""
-        self._buffers.incoming.write(octets)
-        content, ended = b"", False
+        buffers = self._buffers
+        buffers.incoming.write(octets)
         try:
             content = self._decrypt(RECORD)
-            ended = not content
         except ssl.SSLWantReadError:
             self._work += EMPTY
+            self._deliver(b"", ended=False)
         except ssl.SSLZeroReturnError:
-            ended = True
+            self._deliver(b"", ended=True)
         except ssl.SSLError as error:
             self._fail(error)
-            return
-        self._deliver(content, ended)
+        else:
+            protocol = self._protocol
+            if content and not buffers.outgoing.pending and protocol is not None:  # it is set when OPEN
+                protocol.data_received(content)
+            else:
+                self._deliver(content, ended=not content)
 
     def _read(self, octets: memoryview) -> None:
         """Decrypts the records that are here whole, until it is others' turn, and delivers what they hold.

@@ -111,10 +111,10 @@ class LineLog:
 
     def record(self, record: AccessRecord) -> None:
         gathered = self._gathered
-        gathered.append(record)
-        if len(gathered) == 1:
+        if not gathered:
             self._later(FLUSH_DELAY, self.flush)
-        elif len(gathered) >= MAX_BATCH:
+        gathered.append(record)
+        if len(gathered) >= MAX_BATCH:
             self.flush()
 
     def flush(self) -> None:

@@ -388,16 +388,20 @@ class Http1Upstream(ReadingConnection):
             return
         self._response = head
         framing = head.framing
-        at_once = framing is BY_LENGTH and len(data) == head.content_length  # as most answers come: no need to count
-        if not at_once and framing is not NO_BODY:
+        if framing is BY_LENGTH and len(data) == head.content_length:  # as most answers come: no need to count
+            self.state = BODY
+            sink.response_head(head)
+            if self.state is BODY:
+                sink.response_body(data)
+            if self.state is BODY:  # else the exchange ended it: downstream is gone
+                self._complete(b"")
+            return
+        if framing is not NO_BODY:
             had = len(head.section.fields)
             self._reader = reader_for(framing, head.content_length, limits, had, parse_answer_fields)
         self.state = BODY
         self.deadline = inf
         sink.response_head(head)
-        if at_once and self.state is BODY:
-            sink.response_body(data)
-            data = b""
         if self.state is not BODY:
             return  # the exchange ended it: downstream is gone
         if self._reader is None:

@@ -84,7 +84,7 @@ class Pool:
         self.told = Told()  # hints logged lately
         self._others = others
         self._dialing = 0  # sockets that are not connections yet
-        self._idle: dict[Key, dict[Http1Upstream, None]] = {}  # of each target, the oldest first
+        self._idle: dict[Key, dict[Http1Upstream, None]] = {}  # of each target, the oldest first; or none is left
         # The same of all targets. A plain dict would look for its first entry past all that were deleted before it.
         self._all_idle: OrderedDict[Http1Upstream, None] = OrderedDict()
         self._max_per_target = upstream.max_idle_per_target
@@ -103,14 +103,12 @@ class Pool:
         been proven alive.
         """
         idle = self._idle.get(key)
-        if idle is None:
+        if not idle:
             return None
         latest = self.clock() - self.timeouts.proven
         while idle:
             connection, _ = idle.popitem()
             del self._all_idle[connection]
-            if not idle:
-                del self._idle[key]
             if (replayable and connection.since > latest) or connection.is_alive():
                 return connection
             connection.close()
@@ -145,12 +143,13 @@ class Pool:
             self._of[name].discard(connection)
             if not self._of[name]:
                 del self._of[name]
+        idle = self._idle.get(connection.key)
         if connection in self._all_idle:
             del self._all_idle[connection]
-            idle = self._idle[connection.key]
+            assert idle is not None  # `put` has seen to that
             del idle[connection]
-            if not idle:
-                del self._idle[connection.key]
+        if idle is not None and not idle:
+            del self._idle[connection.key]
 
     def give_up(self, count: int = 1) -> bool:
         """Closes the oldest idle connections, at most so many; whether there was one.
