@@ -58,6 +58,11 @@ class Turns:
         self._call_soon = call_soon
         self._queue: deque[Waiting] = deque()
 
+    @property
+    def busy(self) -> bool:
+        """Whether anybody waits."""
+        return bool(self._queue)
+
     def wait(self, who: Waiting) -> None:
         """`who`, who is not in the queue yet, goes on when its turn comes."""
         self._queue.append(who)
@@ -105,11 +110,68 @@ class Intake:
         """Octets that wait to be written and do not keep the other side from reading once more."""
 
     def view_of(self, room: int) -> memoryview:
-        """Where the next read lands if so many octets are sure to leave at once."""
-        return self._buffer[:room] if room > self.view.nbytes else self.view
+        """Where the next read lands if so many octets are sure to leave at once.
+
+        That is not to say that they will: a read can hold more work than a share, and then it waits. So all reads are
+        of the ordinary size while anybody waits for a turn.
+        """
+        return self._buffer[:room] if room > self.view.nbytes and not self.turns.busy else self.view
 
 
-class ReadingConnection(asyncio.BufferedProtocol):
+class WideReading(asyncio.BufferedProtocol):
+    """Reads of a large message are as large as what can be passed on at once; all others of the ordinary size.
+
+    The attributes are its heirs': a class that is a transport, too, can inherit none.
+    """
+
+    __slots__ = tuple[str, ...]()  # (written so, type checkers do not look for the attributes here)
+
+    _intake: Intake
+    _view: memoryview
+    """Where the read under way lands."""
+    _wide: int
+    """Reads to come that may be large if there is room; below zero, that are not worth to ask for."""
+    _sure: int
+    """Octets that can be passed on at once, as far as is known."""
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        if self._wide > 0:
+            self._widen()
+        return self._view
+
+    def _was_full(self) -> None:
+        """A read has filled its buffer, and there is more where that came from."""
+        self._wide = WIDE_READS if self._wide >= 0 else self._wide + 1
+
+    def _widen(self) -> None:
+        """Chooses where the next read lands: as large as can be passed on at once.
+
+        That grows by itself while the other side's reader takes octets, so one answer is good for several reads.
+        """
+        self._sure -= self._view.nbytes + RECORD  # at most, with all framing
+        if self._sure < WIDE_READ:
+            self._sure = self.passable()
+        self._view = self._intake.view_of(self._sure)
+        if self._view is self._intake.view:
+            self._wide = -WIDE_READS  # a slow one
+        else:
+            self._wide -= 1
+            if not self._wide:
+                self._narrow()
+
+    def _narrow(self) -> None:
+        """Reads as little as a rule again, when a message begins: most are too short to be worth a question, which is
+        two system calls."""
+        self._wide = -1
+        self._sure = 0
+        self._view = self._intake.view
+
+    def passable(self) -> int:
+        """How many octets more of what is being read can be passed on at once, none of them having to wait here."""
+        raise NotImplementedError
+
+
+class ReadingConnection(WideReading):
     """A connection that reads while it has room, and in its turn.
 
     A buffered protocol, reading into the worker's one buffer: an ordinary one gets up to 250 KiB at once, and all of it
@@ -131,9 +193,9 @@ class ReadingConnection(asyncio.BufferedProtocol):
 
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
-        self._view = intake.view  # where the read under way lands
-        self._wide = -1  # reads to come that may be large if there is room; below zero, that are not worth to ask for
-        self._sure = 0  # octets that can be passed on at once, as far as is known
+        self._view = intake.view
+        self._wide = -1
+        self._sure = 0
         self._transport = GONE  # the real one from connection_made to connection_lost
         self._held = b""  # octets not worked through yet
         self._unfinished = False  # … because they are of no use without more
@@ -141,43 +203,11 @@ class ReadingConnection(asyncio.BufferedProtocol):
         self._queued = False  # waits for its turn
         self._reading = True  # the transport reads
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        if self._wide > 0:
-            self._widen()
-        return self._view
-
     def buffer_updated(self, nbytes: int) -> None:
-        if nbytes >= READ:  # and there is more where that came from
-            self._wide = WIDE_READS if self._wide >= 0 else self._wide + 1
+        if nbytes >= READ:
+            self._was_full()
         # Copied at once: the buffer is everybody's, and what is read may be kept or written later.
-        self.data_received(bytes(self._view[:nbytes]))
-
-    def _widen(self) -> None:
-        """Chooses where the next read lands: as large as can be passed on at once.
-
-        That grows by itself while the other side's reader takes octets, so one answer is good for several reads.
-        """
-        self._sure -= self._view.nbytes + RECORD  # at most, with all framing
-        if self._sure < WIDE_READ:
-            self._sure = self._room()
-        self._view = self._intake.view_of(self._sure)
-        if self._view is self._intake.view:
-            self._wide = -WIDE_READS  # a slow one
-        else:
-            self._wide -= 1
-            if not self._wide:
-                self._narrow()
-
-    def _narrow(self) -> None:
-        """Reads as little as a rule again, when a message begins: most are too short to be worth a question, which is
-        two system calls."""
-        self._wide = -1
-        self._sure = 0
-        self._view = self._intake.view
-
-    def _room(self) -> int:
-        """How many octets more of what is being read can be passed on at once, none of them having to wait here."""
-        return 0
+        self.data_received(self._view[:nbytes].tobytes())
 
     def room(self) -> int:
         """How many octets can be written to this connection at once."""

@@ -205,7 +205,7 @@ class Http1Downstream(TimedConnection):
             return True  # what is held is the beginning of a head, and has a limit of its own
         return len(self._held) + self._waiting <= self._edge.intake.ahead and not self._eof
 
-    def _room(self) -> int:
+    def passable(self) -> int:
         if self._exchange is None or self._reader is None or self._paused:
             return 0
         return self._exchange.request_room()

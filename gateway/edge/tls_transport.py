@@ -29,7 +29,7 @@ from gateway.edge.connection import LINGER_OCTETS
 from gateway.errors import GatewayError, Reason
 from gateway.http.greeting import Greeting, explained, judge
 from gateway.transport import GONE
-from gateway.turns import RECORD, SHARE, Intake
+from gateway.turns import READ, RECORD, SHARE, Intake, WideReading
 
 HEADER = 5
 """Octets before a record's fragment: type, version, length (RFC 8446 section 5.1)."""
@@ -88,6 +88,9 @@ class SecureProtocol(Protocol):
 
     def resume_writing(self) -> None: ...
 
+    def passable(self) -> int:
+        """As `WideReading.passable`, of decrypted octets."""
+
 
 class Doorkeeper(Protocol):
     """Who let the connection in; hears `knocked` now and then, and one of the other three, once."""
@@ -113,9 +116,10 @@ class Buffers:
     ever had. Should octets ever be left behind, they are another connection's ciphertext: nobody else could read them.
     """
 
-    __slots__ = ("incoming", "outgoing", "read", "record", "turns")
+    __slots__ = ("incoming", "intake", "outgoing", "read", "record", "turns")
 
     def __init__(self, intake: Intake) -> None:
+        self.intake = intake
         self.read = intake.view
         self.record = intake.view[:RECORD]  # as much as is read of a handshake at a time, and so kept while it waits
         self.turns = intake.turns
@@ -123,7 +127,7 @@ class Buffers:
         self.outgoing = ssl.MemoryBIO()
 
 
-class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
+class TlsTransport(WideReading, asyncio.Transport):
     """One connection. Writing never fails and never blocks; what the TCP transport holds back is its business."""
 
     __slots__ = (
@@ -135,16 +139,19 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
         "_encrypt",
         "_flight",
         "_full",
+        "_intake",
         "_linger_left",
         "_paused",
         "_protocol",
         "_queued",
-        "_room",
         "_ssl",
         "_state",
+        "_sure",
         "_tcp",
         "_unanswered",
         "_unread_replies",
+        "_view",
+        "_wide",
         "_work",
     )
 
@@ -152,7 +159,10 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
         super().__init__()
         self._context = context
         self._buffers = buffers
-        self._room = buffers.record  # what is read into; all of it when OPEN
+        self._intake = buffers.intake
+        self._view = buffers.record  # until OPEN
+        self._wide = -1
+        self._sure = 0
         self._flight = b""  # what has come of the handshake and waits
         self._doorkeeper: Doorkeeper | None = doorkeeper  # until it has heard what became of the connection
         self._tcp: asyncio.Transport = GONE  # the real one from connection_made to connection_lost
@@ -188,17 +198,16 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._tcp = cast("asyncio.Transport", transport)
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._room
-
     def buffer_updated(self, nbytes: int) -> None:
         state = self._state
         if state is OPEN:
-            read = self._room
+            read = self._view
             one = nbytes == HEADER + (read[3] << 8 | read[4])  # and whole
             if one and not self._ahead and self._work < SHARE:
                 self._read_one(read[:nbytes])
             else:
+                if nbytes >= READ:
+                    self._was_full()
                 self._read(read[:nbytes])
         elif state is HANDSHAKE:
             self._knock(nbytes)
@@ -308,7 +317,7 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
         engine: Any = getattr(ssl_object, "_sslobj", None) or ssl_object
         self._decrypt, self._encrypt = engine.read, engine.write
         self._state = OPEN
-        self._room = self._buffers.read
+        self._view = self._intake.view
         ahead = incoming.read()  # a request may have come with the handshake's end; the protocol may use the BIO
         self._protocol = protocol = doorkeeper.secured(self)
         protocol.connection_made(self)
@@ -342,14 +351,20 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
 
         Records are told apart here, because one call to OpenSSL reads any number of them that have no content.
         """
-        if self._ahead:
-            octets = memoryview(self._ahead + octets)
-        size = len(octets)
         incoming = self._buffers.incoming
         pieces: list[bytes] = []
         begin = end = 0
         ended = False
+        ahead = self._ahead
+        if ahead and not self._completes(ahead, octets):
+            octets, ahead = memoryview(ahead + octets), b""
+        size = len(octets)
         try:
+            if ahead:
+                begin = end = _length(ahead) - len(ahead)
+                incoming.write(ahead)
+                incoming.write(octets[:end])
+                ended = self._decrypt_into(pieces, 1)
             while not ended and self._work < SHARE:
                 records = 0
                 while records < RECORDS_AT_ONCE and size - end >= HEADER:
@@ -370,6 +385,17 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
             return
         self._ahead = b"" if ended or begin == size else bytes(octets[begin:])
         self._deliver(b"".join(pieces), ended)  # one alone is not copied
+
+    def _completes(self, ahead: bytes, octets: memoryview) -> bool:
+        """Whether `ahead` is a part of one record and can be decrypted now, with the beginning of `octets`; the usual
+        case in a large body, and then nothing has to be put together."""
+        if len(ahead) < HEADER or self._work >= SHARE:
+            return False
+        length = _length(ahead)
+        return len(ahead) < length <= min(len(ahead) + len(octets), LARGEST_RECORD)
+
+    def passable(self) -> int:
+        return self._protocol.passable() - len(self._ahead) if self._protocol is not None else 0
 
     def _deliver(self, content: bytes, ended: bool) -> None:
         """What one read brought; `ended`: there is no more to come."""
@@ -519,6 +545,11 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """`ssl_object`, and whatever the TCP transport knows."""
         return self._ssl if name == "ssl_object" else self._tcp.get_extra_info(name, default)
+
+
+def _length(record: bytes) -> int:
+    """Octets of the record whose header `record` begins with."""
+    return HEADER + (record[3] << 8 | record[4])
 
 
 def _not_open(_: object) -> Any:

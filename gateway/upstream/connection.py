@@ -454,7 +454,7 @@ class Http1Upstream(ReadingConnection):
             data, self._held = self._held, b""
             self.data_received(data)
 
-    def _room(self) -> int:
+    def passable(self) -> int:
         return self._sink.response_room() if self._sink is not None and not self._paused else 0
 
     def _has_room(self) -> bool:

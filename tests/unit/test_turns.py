@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from gateway.transport import LARGE, GatheringTransport, Outbox
-from gateway.turns import LONGEST, READ, RECORD, SHARE, WIDE_READ, Intake, ReadingConnection, Turns
+from gateway.turns import LONGEST, READ, RECORD, SHARE, WIDE_READ, WIDE_READS, Intake, ReadingConnection, Turns
 
 
 class Loop:
@@ -127,7 +127,7 @@ class Connection(ReadingConnection):
     def _go_on(self) -> None:
         self.data_received(b"")
 
-    def _room(self) -> int:
+    def passable(self) -> int:
         return self.sure
 
     def read(self, count: int) -> int:
@@ -225,3 +225,14 @@ def test_small_reads_are_worth_no_question(careless: Careless) -> None:
     for _ in range(100):
         assert careless.get_buffer(-1).nbytes == READ
         careless.read(1000)
+
+
+def test_reads_are_small_while_anybody_waits_for_a_turn(loop: Loop) -> None:
+    busy, _ = connection(loop)
+    careless = Careless(busy._intake, Below())
+    careless.sure = 10 * WIDE_READ
+    busy.read(SHARE + 1)
+    assert {careless.read(WIDE_READ) for _ in range(4)} == {READ}
+    loop.turn()
+    loop.turn()
+    assert [careless.read(WIDE_READ) for _ in range(WIDE_READS + 2)][-1] == WIDE_READ, "and large again afterwards"

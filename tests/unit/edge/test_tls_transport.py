@@ -22,7 +22,7 @@ from gateway.edge.tls_transport import (
 )
 from gateway.tls import local_ca
 from gateway.tls.context import CertificatePair, server_context
-from gateway.turns import SHARE, Intake
+from gateway.turns import READ, SHARE, WIDE_READ, Intake
 from tests.support.tls_client import TlsClient
 from tests.support.tls_records import APPLICATION_DATA, Sealer
 
@@ -90,6 +90,10 @@ class Speaker(asyncio.Protocol):
         self.answer = b""  # written as soon as anything has come
         self.busy = False  # handshakes wait
         self.has_room = True
+        self.sure = 0  # octets that it could pass on
+
+    def passable(self) -> int:
+        return self.sure
 
     def knocked(self, transport: TlsTransport, octets: int) -> bool:
         if not self.busy:
@@ -134,6 +138,7 @@ class Line:
         self.client = TlsClient(client, NAME)
         self.buffers = buffers
         self.tcp = Tcp()
+        self.reads: list[int] = []  # how many octets each might have brought
         self.speaker = Speaker()
         self.transport = TlsTransport(server, buffers, self.speaker)
         self.transport.connection_made(self.tcp)
@@ -141,9 +146,11 @@ class Line:
     def feed(self, octets: bytes, step: int = 1 << 20) -> None:
         """What the event loop does with `octets` that come in pieces of `step`."""
         while octets:
-            size = min(step, len(self.transport.get_buffer(-1)))
+            buffer = self.transport.get_buffer(-1)
+            size = min(step, len(buffer))
             piece, octets = octets[:size], octets[size:]
-            self.transport.get_buffer(-1)[: len(piece)] = piece
+            buffer[: len(piece)] = piece
+            self.reads.append(len(buffer))
             self.transport.buffer_updated(len(piece))
             assert not self.buffers.incoming.pending, "every call leaves the shared BIOs empty"
             assert not self.buffers.outgoing.pending, "every call leaves the shared BIOs empty"
@@ -495,6 +502,33 @@ def test_a_flood_of_key_updates_takes_turns(lines: Lines, tmp_path: Path, count:
         turns += lines.turn()
     assert line.speaker.received == b"hello"
     assert turns >= count * EMPTY // (SHARE + RECORDS_AT_ONCE * EMPTY)
+
+
+@versions
+def test_a_large_body_is_read_as_widely_as_it_can_be_passed_on(lines: Lines, version: ssl.TLSVersion) -> None:
+    line = lines.secure(version)
+    body = bytes(range(251)) * 4096  # 1 MiB
+    line.speaker.sure = WIDE_READ
+    line.reads.clear()
+    line.send(body)
+    assert line.speaker.received == body
+    assert line.reads[:3] == [READ, READ, WIDE_READ]
+    line.speaker.sure = 0
+    line.send(body)
+    while lines.turn():
+        pass
+    assert line.speaker.received == 2 * body
+    assert line.reads[-1] == READ, "its reader has become slow"
+
+
+def test_nothing_is_read_widely_while_others_wait(lines: Lines) -> None:
+    """What a hostile one makes of a wide read may have to wait: not with a thousand of them at once."""
+    busy, line = lines.secure(), lines.secure()
+    busy.feed(b"".join(busy.client.sealed(b"x") for _ in range(SHARE + 2)))
+    line.speaker.sure = 100 * WIDE_READ
+    line.reads.clear()
+    line.send(bytes(10 * READ))
+    assert set(line.reads) == {READ}
 
 
 def test_a_turn_is_not_for_who_does_not_read(lines: Lines) -> None:
