@@ -79,7 +79,7 @@ async def _look(refused: Failure, sandbox: Sandbox, port: int, context: Context)
     """`refused`, or that something listens on IPv4 only."""
     try:
         async with asyncio.timeout(LOOK):
-            findings = await context.probe.look(sandbox.address, port, sandbox.ipv4)
+            findings = await context.probe.look(sandbox.address, port, sandbox.ipv4, whose=sandbox.origin)
     except TimeoutError:
         return refused
     return findings.explain(refused, str(sandbox.address), port)

@@ -41,6 +41,8 @@ log = logging.getLogger("gateway.edge")
 
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
 """RFC 9110 section 9.2.2; of the methods we forward, those that may be sent twice."""
+MAX_DIALS = 3
+"""Addresses that are dialed for one request, if its record changes while each of them is."""
 DOWNSTREAM_CLOSED = 499
 """Status in the access log of a request whose sender left before an answer (nginx's number)."""
 
@@ -187,7 +189,7 @@ class Exchange:
         edge, target = self._edge, self._target
         assert target is not None  # CONNECTING comes after routing
         fresh = self._head.section.probes or self._retried  # only a new connection will do
-        while True:  # each time round the record has changed while its address was dialed
+        for _ in range(MAX_DIALS):  # each time round the record has changed while its address was dialed
             sandbox = await edge.directory.fetch(target.sandbox_id)
             key = self._admit(sandbox, target)
             upstream = None if fresh else edge.pool.acquire(key, self._replayable())
@@ -197,6 +199,8 @@ class Exchange:
             connection = await edge.road.connect(key, sandbox)
             if connection is not None:
                 return connection
+        detail = f"the record of {target.sandbox_id} has changed {MAX_DIALS} times while its address was dialed"
+        raise GatewayError(Reason.CONNECTION_TIMEOUT, detail)
 
     def _send(self, upstream: UpstreamStream) -> None:
         head, sandbox, target = self._head, self._sandbox, self._target

@@ -1,10 +1,11 @@
 """The one road to a new connection, whoever takes it: a first request, one that found its record missing, a retry.
 
     refused lately? -> wait for a turn -> dial -> is the record still the same? -> connected
-                                             |--> (refused) look what is there -> remembered
-                                             `--> (silence, no route) the record is doubted
+                                                    |--> (refused) look what is there, if so -> remembered
+                                                    `--> (silence, no route) the record is doubted, if so
 
-A dial may take seconds, in which its address may become somebody else's: no octet is sent before that was asked.
+A dial may take seconds, in which its address may become somebody else's: before that was asked no octet is sent, and
+nothing that was met there is said of the name, or held against it.
 
 Asks the books first and keeps them. Failures are values here: what is remembered, or told to a crowd that waited for
 one dial, is never an exception that was raised. Knows addresses and failures; no heads, and nobody who asks.
@@ -53,27 +54,54 @@ class Road:
         """
         reached = await self._reach(key)
         if not isinstance(reached, Failure):
-            return reached if await self._holds(sandbox, reached) else None
-        if reached.reason in _EVICTING:
-            self._directory.evict(sandbox.id)
-        elif reached.reason is Reason.CONNECTION_REFUSED:
-            (_, _, address), port = key
-            findings = await self._probe.look(sandbox.address, port, sandbox.ipv4)
-            reached = findings.explain(reached, address, port)
-            self._refusals.explain(key, reached)
-        raise reached.error()
+            return reached if await self._may_use(reached, sandbox) else None
+        try:
+            failure = await self._seen(key, sandbox, reached)
+        except GatewayError:
+            self._refusals.forget(key)
+            raise
+        if failure is not None:
+            raise failure.error()
+        self._refusals.forget(key)
+        return None
 
-    async def _holds(self, sandbox: Sandbox, connection: Http1Upstream) -> bool:
+    async def _holds(self, sandbox: Sandbox) -> bool:
+        """Whether the record is still the same. Raises GatewayError: there is none any more, or nobody can tell."""
+        return (await self._directory.fetch(sandbox.id)).origin == sandbox.origin
+
+    async def _may_use(self, connection: Http1Upstream, sandbox: Sandbox) -> bool:
         """Whether the record is still the same; `connection` is closed if it is not, or if nobody can tell."""
         holds = False
         try:
-            holds = (await self._directory.fetch(sandbox.id)).origin == sandbox.origin
+            holds = await self._holds(sandbox)
         finally:
             if not holds:
                 connection.close()
         if holds and (stillborn := connection.stillborn()) is not None:  # while the backend was asked
             raise stillborn.error()
         return holds
+
+    async def _seen(self, key: Key, sandbox: Sandbox, failure: Failure) -> Failure | None:
+        """`failure` with all that could be seen; None if the record is another one by now.
+
+        Raises GatewayError(destination_not_found).
+        """
+        try:
+            if not await self._holds(sandbox):
+                return None
+            if failure.reason in _EVICTING:
+                self._directory.evict(sandbox.id)
+            elif failure.reason is Reason.CONNECTION_REFUSED:
+                (_, _, address), port = key
+                findings = await self._probe.look(sandbox.address, port, sandbox.ipv4, whose=sandbox.origin)
+                if not await self._holds(sandbox):  # who has the address now is nobody's business
+                    return None
+                failure = findings.explain(failure, address, port)
+                self._refusals.explain(key, failure)
+        except GatewayError as error:
+            if error.reason is not Reason.DIRECTORY_UNAVAILABLE:
+                raise
+        return failure
 
     async def _reach(self, key: Key) -> Http1Upstream | Failure:
         refusal = self._refusals.instead_of_dialing(key)

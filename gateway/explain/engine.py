@@ -220,7 +220,9 @@ class _Examination:
             note.verdict = "skipped"
             try:
                 async with asyncio.timeout(LOOK):
-                    findings = await self._context.probe.look(sandbox.address, target.port, sandbox.ipv4)
+                    findings = await self._context.probe.look(
+                        sandbox.address, target.port, sandbox.ipv4, whose=sandbox.origin
+                    )
             except TimeoutError:
                 note.detail = f"not finished within {LOOK:g} s"
                 return refused

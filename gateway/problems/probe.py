@@ -63,7 +63,7 @@ def special(ipv4: IPv4Address, allow: Sequence[IPv4Network]) -> str:
 
 EVERYWHERE = IPv6Address("::")
 
-_Key = tuple[Address, int, IPv4Address | None]
+_Key = tuple[object, Address, int, IPv4Address | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +130,16 @@ class Probe:
         self._looking: dict[_Key, asyncio.Task[Findings]] = {}
         self._known: dict[_Key, tuple[float, Findings]] = {}  # until when, what; oldest first
 
-    async def look(self, address: Address, port: int, ipv4: IPv4Address | None = None) -> Findings:
+    async def look(
+        self, address: Address, port: int, ipv4: IPv4Address | None = None, *, whose: object = None
+    ) -> Findings:
         """What listens around `address`, where `port` was refused; `ipv4` is the same sandbox's other address.
+
+        What was found is given again for `whose` alone: the address may be another's a moment later.
 
         Takes half a second at most. Empty when too many looks are under way, or were started within a second.
         """
-        key = (address, port, ipv4)
+        key = (whose, address, port, ipv4)
         now = self._clock()
         known = self._known.get(key)
         if known is not None and now < known[0]:

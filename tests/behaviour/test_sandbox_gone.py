@@ -16,8 +16,10 @@ import pytest
 
 from gateway.directory import cache
 from gateway.directory.sandbox import DirectoryError, Sandbox
+from gateway.errors import Failure, GatewayError, Reason
+from gateway.problems.probe import Findings
 from gateway.upstream import pool
-from tests.behaviour.harness import LOOPBACK, OK, SANDBOX, App, Gateway, OpenGateway, Wire, get, until
+from tests.behaviour.harness import LOOPBACK, OK, SANDBOX, App, Gateway, OpenGateway, Wire, answering, get, until
 from tests.support.ports import silent_port
 
 GRACE = {"tunnel_grace": 0.2}
@@ -145,6 +147,142 @@ async def test_a_retry(gateway: Gateway, dials: SlowDials) -> None:
     dials.gate.set()
     assert (await browser.answer()).reason == b"destination_not_found"
     assert await (await app.accept()).ended() == b""
+
+
+# --- a dial that fails ------------------------------------------------------------------------------------------------
+
+
+REFUSED = GatewayError(Reason.CONNECTION_REFUSED, "connect to [::1]:1: connection refused").failure()
+SILENT = GatewayError(Reason.CONNECTION_TIMEOUT, "connect to [::1]:1: no answer within 5 s").failure()
+
+
+class FailingDials(SlowDials):
+    """Dials of whoever is first fail when `gate` is open; the others come through."""
+
+    failure = REFUSED
+
+    async def connected_socket(self, *arguments: Any) -> socket.socket:
+        if self.gate.is_set():
+            return await CONNECTED_SOCKET(*arguments)
+        self.waiting += 1
+        await self.gate.wait()
+        raise self.failure.error()
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> FailingDials:
+    dials = FailingDials()
+    monkeypatch.setattr(pool, "connected_socket", dials.connected_socket)
+    return dials
+
+
+@pytest.mark.parametrize("failure", [REFUSED, SILENT], ids=["refused", "silent"])
+@pytest.mark.parametrize("change", [remove, replace])
+async def test_a_dial_that_fails_is_not_held_against_who_has_the_name_or_the_address_now(
+    gateway: Gateway,
+    failing: FailingDials,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: Failure,
+    change: Callable[[Gateway], None],
+) -> None:
+    """The machine dies, its record goes or is another one, and only then is the dial given up."""
+    looks: list[object] = []
+
+    async def look(*arguments: object, **whose: object) -> Findings:
+        looks.append(arguments)
+        return Findings()
+
+    monkeypatch.setattr(gateway.edge.probe, "look", look)
+    failing.failure = failure
+    app = await gateway.app(answering(OK))
+    browsers = [await gateway.connect() for _ in range(20)]
+    for browser in browsers:
+        browser.send(POST % app.host)
+    await until(lambda: failing.waiting, "dials are under way")
+    change(gateway)
+    gateway.edge.records_changed([SANDBOX])
+    failing.gate.set()
+    for browser in browsers:
+        answer = await browser.answer()
+        assert (
+            (answer.reason, answer.body) == (None, b"ok")
+            if change is replace
+            else (answer.reason == b"destination_not_found")
+        )
+    assert not looks
+    assert not len(gateway.edge.road._refusals)
+    if change is replace:
+        assert gateway.edge.directory.peek(SANDBOX) is not None, "nobody doubts the new record"
+
+
+@pytest.mark.parametrize("change", [remove, replace])
+async def test_what_a_look_finds_at_an_address_that_is_anothers_is_told_to_nobody(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, change: Callable[[Gateway], None]
+) -> None:
+    """It takes half a second; what listens there then is the new tenant's."""
+    app = await gateway.app()
+    app.stop()
+    looked: list[object] = []
+
+    async def look(*arguments: object, **whose: object) -> Findings:
+        if not looked:
+            change(gateway)
+            gateway.edge.records_changed([SANDBOX])
+        looked.append(whose)
+        return Findings(open_ports=(4999 + len(looked),))
+
+    monkeypatch.setattr(gateway.edge.probe, "look", look)
+    browser = await gateway.connect()
+    browser.send(get(app))
+    answer = await browser.answer()
+    assert b"5000" not in answer.body
+    if change is replace:
+        assert (answer.reason, b"5001" in answer.body) == (b"connection_refused", True)
+        assert looked == [{"whose": machine("1").origin}, {"whose": machine("2").origin}]
+    else:
+        assert answer.reason == b"destination_not_found"
+
+
+async def test_a_dial_that_fails_while_nobody_can_tell_is_just_that(
+    open_gateway: OpenGateway, failing: FailingDials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is said of what listens there, and the dial's failure is true in any case."""
+    gateway = await open_gateway(directory={"ttl": 0.05, "stale": 0.0})
+    app = await gateway.app()
+    browser = await gateway.connect()
+    browser.send(get(app))
+    await until(lambda: failing.waiting, "a dial is under way")
+    await until(lambda: gateway.edge.directory.peek(SANDBOX) is None, "the record is old")
+
+    async def look(*arguments: object, **whose: object) -> Findings:
+        raise AssertionError("nobody knows whose address it is")
+
+    go_away(gateway, monkeypatch)
+    monkeypatch.setattr(gateway.edge.probe, "look", look)
+    failing.gate.set()
+    assert (await browser.answer()).reason == b"connection_refused"
+    gateway.expect_complaint("out for lunch")
+
+
+async def test_a_record_that_never_rests_is_an_answer_in_the_end(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, dialed = await gateway.app(), 0
+
+    async def connected_socket(*arguments: Any) -> socket.socket:
+        nonlocal dialed
+        dialed += 1
+        gateway.table.table[SANDBOX] = machine(f"after {dialed}")
+        gateway.edge.records_changed([SANDBOX])
+        raise REFUSED.error()
+
+    monkeypatch.setattr(pool, "connected_socket", connected_socket)
+    browser = await gateway.connect()
+    browser.send(get(app))
+    answer = await browser.answer()
+    assert answer.reason == b"connection_timeout"
+    assert b"has changed 3 times" in answer.body
+    assert dialed == 3
 
 
 async def test_without_a_word_from_the_directory(open_gateway: OpenGateway, dials: SlowDials) -> None:

@@ -77,7 +77,9 @@ class Looking:
     findings: Findings = field(default_factory=Findings)
     asked: list[tuple[IPv6Address, int, IPv4Address | None]] = field(default_factory=list)
 
-    async def look(self, address: IPv6Address, port: int, ipv4: IPv4Address | None = None) -> Findings:
+    async def look(
+        self, address: IPv6Address, port: int, ipv4: IPv4Address | None = None, *, whose: object = None
+    ) -> Findings:
         self.asked.append((address, port, ipv4))
         return self.findings
 

@@ -365,7 +365,7 @@ async def test_what_listens_on_ipv4_only_is_named(looking: Looking, refusing_por
 async def test_a_look_that_hangs_is_given_up(
     looking: Looking, refusing_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def forever(*args: Any) -> Findings:
+    async def forever(*args: Any, **whose: Any) -> Findings:
         await asyncio.Event().wait()
         return Findings()
 

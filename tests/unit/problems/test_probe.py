@@ -437,6 +437,7 @@ async def test_the_same_look_within_a_second_is_answered_from_memory(
     assert await probe.look(HERE, asked) == found
     assert len(dials.seen) == dialed
     assert await probe.look(HERE, asked, HERE_IPV4) == NOTHING  # another question
+    assert await probe.look(HERE, asked, whose="another's") == NOTHING  # the address has been given away
     clock.now += 0.002
     assert await probe.look(HERE, asked) == NOTHING
 
