@@ -14,6 +14,9 @@ From an untrusted peer every such claim is dropped (underscore spellings too) an
   does: it is the word of the proxy that met the client. The port is the host's, whatever X-Forwarded-Port says.
 - `ws` and `wss` (Traefik says so of WebSockets) are `http` and `https`, with which a handshake begins.
 
+- Other names for the client (CF-Connecting-IP, True-Client-IP, …) go on if they name the same one: most proxies pass on
+  what a visitor wrote there, and only those that set them agree with X-Forwarded-For.
+
 Apps take Forwarded's values as they stand, quotes included, so a host that would need them is not written: one with a
 port is in X-Forwarded-Host only.
 """
@@ -26,6 +29,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import NamedTuple
 
 from gateway.errors import GatewayError, Reason
+from gateway.http.fields import CLIENT_NAMES
 from gateway.http.forwarding import (
     Address,
     Element,
@@ -36,6 +40,7 @@ from gateway.http.forwarding import (
     normalized,
     parse_chain,
     parse_forwarded,
+    parse_node,
     write_element,
 )
 from gateway.http.message import Fields, RequestHead, Section
@@ -118,10 +123,28 @@ class Peer:
         # First by what is cheap: a visitor can name thousands of hops.
         if b",".join(via).lower().count(VIA) >= MAX_VIAS and _names_us(via) >= MAX_VIAS:
             raise GatewayError(Reason.PROXY_LOOP_DETECTED, f"Via names this gateway {MAX_VIAS} times")
-        fields = (_story(self._proxy, head).fields if self._proxy is not None else self._usual.fields)[:]
+        if self._proxy is None:
+            if not via:
+                return self._usual
+            fields = self._usual.fields[:]
+        else:
+            story = _story(self._proxy, head)
+            fields = [*_confirmed(head, story.client), *story.fields]
         if via:
             fields[-1] = (b"Via", b", ".join([*filter(None, via), VIA]))
         return Section(fields)
+
+
+def _confirmed(head: RequestHead, client: Address | None) -> Fields:
+    """Other names for the client that this trusted proxy has passed on, as far as they name the one we know."""
+    confirmed: dict[bytes, tuple[bytes, bytes]] = {}
+    for name, value in head.forwarding:
+        lowered = name.lower()
+        if lowered in CLIENT_NAMES and client is not None:
+            node = parse_node(value)
+            if node is not None and node.address == client:
+                confirmed[lowered] = (name, node.text.encode())
+    return list(confirmed.values())
 
 
 def _names_us(via: _Lines) -> int:

@@ -11,10 +11,38 @@ from enum import IntEnum
 
 from gateway.errors import GatewayError, Reason
 
+_NOT_ALPHANUMERIC = re.compile(rb"[^0-9a-z]")
 TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 MAX_REMEMBERED_NAMES = 4096
 """Spellings kept; beyond that, new ones are classified each time. Hostile names cannot grow the table."""
+
+
+CLIENT_NAMES = frozenset(
+    (
+        b"client-ip x-client-ip x-cluster-client-ip x-remote-ip x-remote-addr remote-addr x-originating-ip "
+        b"x-proxyuser-ip x-forwarded forwarded-for x-original-forwarded-for proxy-client-ip wl-proxy-client-ip "
+        b"true-client-ip cf-connecting-ip cf-connecting-ipv6 cf-pseudo-ipv4 fastly-client-ip fly-client-ip "
+        b"do-connecting-ip incap-client-ip x-sucuri-clientip ali-cdn-real-ip x-azure-clientip x-azure-socketip "
+        b"x-appengine-user-ip x-appengine-remote-addr x-nf-client-connection-ip x-vercel-forwarded-for "
+        b"cloudfront-viewer-address x-envoy-external-address"
+    ).split()
+)
+"""Who asks, as CDNs and proxies call it beside X-Forwarded-For, and as npm's request-ip, python-ipware, Rails, gin and
+what is usually written in PHP and Java look for it."""
+_PROXY_NAMES = (
+    # By which URL it was asked: IIS's rewriting (Symfony believed it: CVE-2018-14773), ingress-nginx, Flask recipes,
+    # gunicorn's forwarder_headers.
+    b"x-original-url x-original-uri x-original-host x-original-method x-original-scheme x-rewrite-url "
+    b"x-http-host-override x-scheme x-url-scheme front-end-https cf-visitor x-script-name script-name path-info "
+    # With which certificate: whoever ends TLS must take these out (RFC 9440 section 2.4).
+    b"client-cert client-cert-chain "
+    # How files are sent: Rack and Plack take a visitor's word for the proxy's (CVE-2025-61780, CVE-2026-7381).
+    b"x-sendfile-type x-accel-mapping"
+).split()
+"""What only a proxy of the app's own could say."""
+_PROXY_PREFIXES = (b"x-forwarded-", b"x-envoy-")
+"""The latter as at Envoy's own edge: they steer retries and timeouts of an Envoy beside the app."""
 
 
 class Role(IntEnum):
@@ -78,6 +106,7 @@ _ROLES_BY_NAME: dict[bytes, Role] = {
     b"date": Role.DATE,
     b"max-forwards": Role.MAX_FORWARDS,
     b"clear-site-data": Role.SET_COOKIE,
+    **dict.fromkeys((*CLIENT_NAMES, *_PROXY_NAMES), Role.FORWARDING),
 }
 
 _remembered: dict[bytes, Role] = {}
@@ -93,12 +122,15 @@ def classify(name: bytes) -> Role:
     if TOKEN.fullmatch(name) is None:
         raise GatewayError(Reason.BAD_REQUEST, "a field name has characters that are not allowed")
     lowered = name.lower()
-    # Many frameworks read X_Forwarded_For and X-Forwarded-For as one variable (CVE-2026-39858), so an underscore
-    # never hides a claim about the origin. Only here: a field that frames the message must be spelled right.
-    dashed = lowered.replace(b"_", b"-")
+    # Many frameworks read X_Forwarded_For and X-Forwarded-For as one variable (CVE-2026-39858), lighttpd makes one of
+    # all that is neither letter nor digit, and much Java looks for HTTP_X_FORWARDED_FOR: no such spelling hides a claim
+    # about the origin. Only here: a field that frames the message must be spelled right.
+    dashed = _NOT_ALPHANUMERIC.sub(b"-", lowered)
     role = _ROLES_BY_NAME.get(lowered, Role.PASS)
-    if role is Role.PASS and (dashed.startswith(b"x-forwarded-") or _ROLES_BY_NAME.get(dashed) is Role.FORWARDING):
-        role = Role.FORWARDING
+    if role is Role.PASS:
+        variable = dashed.removeprefix(b"http-")
+        if variable.startswith(_PROXY_PREFIXES) or _ROLES_BY_NAME.get(variable) is Role.FORWARDING:
+            role = Role.FORWARDING
     if role is Role.PASS and lowered != dashed and dashed in _ROLES_BY_NAME:
         role = Role.HOP_BY_HOP  # transfer_encoding, content_length, …: an alias an app may believe; it goes no further
     if len(_remembered) < MAX_REMEMBERED_NAMES and len(name) <= 64:

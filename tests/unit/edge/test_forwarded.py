@@ -91,6 +91,50 @@ def test_on_one_connection_each_host_is_told_as_it_is() -> None:
 # --- an untrusted peer claims things ------------------------------------------------------------------------------
 
 CLAIMS = [
+    *(
+        (name, "127.0.0.1")
+        for name in (
+            "CF-Connecting-IP",
+            "CF-Connecting-IPv6",
+            "CF-Pseudo-IPv4",
+            "True-Client-IP",
+            "X-Client-IP",
+            "Client-IP",
+            "X-Cluster-Client-IP",
+            "X-ProxyUser-Ip",
+            "Fastly-Client-IP",
+            "Fly-Client-IP",
+            "X-Envoy-External-Address",
+            "X-Forwarded",
+            "Forwarded-For",
+            "X-Original-Forwarded-For",
+            "Proxy-Client-IP",
+            "WL-Proxy-Client-IP",
+            "X-Azure-ClientIP",
+            "X-Appengine-User-IP",
+            "X-Remote-Addr",
+            "X-Originating-IP",
+            "X-Vercel-Forwarded-For",
+        )
+    ),
+    ("X-Original-URL", "/admin"),
+    ("X-Rewrite-URL", "/admin"),
+    ("X-Original-Host", "evil.test"),
+    ("X-Forwarded-Server", "evil.test"),
+    ("X-Forwarded-Scheme", "http"),
+    ("X-Forwarded-Ssl", "off"),
+    ("X-Forwarded-User", "admin"),
+    ("X-HTTP-Host-Override", "evil.test"),
+    ("X-Scheme", "http"),
+    ("Front-End-Https", "on"),
+    ("CF-Visitor", '{"scheme":"http"}'),
+    ("X-Script-Name", "/evil"),
+    ("Script-Name", "/evil"),
+    ("X-Envoy-Original-Path", "/admin"),
+    ("X-Envoy-Max-Retries", "99"),
+    ("Client-Cert", ":MIIB:"),
+    ("X-Sendfile-Type", "X-Accel-Redirect"),
+    ("X-Accel-Mapping", "/=/"),
     ("X-Forwarded-For", "203.0.113.9"),
     ("X-Forwarded-For", "127.0.0.1, ::1"),
     ("X-Forwarded-Host", "evil.test"),
@@ -104,13 +148,65 @@ CLAIMS = [
 
 
 @pytest.mark.parametrize(("name", "value"), CLAIMS)
-@pytest.mark.parametrize("spell", [str, str.lower, str.upper, lambda name: name.replace("-", "_")])
+@pytest.mark.parametrize(
+    "spell",
+    [
+        str,
+        str.lower,
+        str.upper,
+        lambda name: name.replace("-", "_"),
+        lambda name: name.replace("-", "."),
+        lambda name: f"HTTP_{name.replace('-', '_').upper()}",
+    ],
+)
 def test_a_stranger_is_not_believed(name: str, value: str, spell: type[str]) -> None:
     of, plain = peer(STRANGER), peer(STRANGER)
     head = asked((spell(name), value), (name, value))
     assert told(of, head) == told(plain, asked())
     assert of.client(head) is None
     assert told(of, asked()) == told(plain, asked()), "nothing of it stays on the connection"
+
+
+PASSING = [
+    "X-Requested-With",
+    "X-Host",
+    "HTTP-Referer",
+    "Remote-User",
+    "CF-IPCountry",
+    "CF-Ray",
+    "Cdn-Loop",
+    "X-Correlation-Id",
+]
+
+
+@pytest.mark.parametrize("name", PASSING)
+def test_what_names_nobody_passes(name: str) -> None:
+    assert told(peer(STRANGER), asked((name, "x"))) == {name: "x", **told(peer(STRANGER), asked())}
+
+
+CLIENT = [("X-Forwarded-For", "203.0.113.7"), ("X-Forwarded-Proto", "https")]
+ALSO = [
+    # another name for the client as a proxy sends it; as the app gets it
+    ("CF-Connecting-IP", "203.0.113.7", "203.0.113.7"),
+    ("true-client-ip", "203.0.113.7:4711", "203.0.113.7"),
+    ("X-Envoy-External-Address", "203.0.113.7", "203.0.113.7"),
+    ("CF-Connecting-IP", "6.6.6.6", None),
+    ("CF-Connecting-IP", "6.6.6.6, 203.0.113.7", None),
+    ("CF_Connecting_IP", "203.0.113.7", None),
+    ("X-Client-IP", "unknown", None),
+    ("X-Client-IP", BALANCER, None),
+    ("X-Original-URL", "/admin", None),
+    ("X-Envoy-Original-Path", "/admin", None),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "passes"), ALSO)
+def test_a_proxy_is_believed_who_agrees_with_itself(name: str, value: str, passes: str | None) -> None:
+    """CF-Connecting-IP behind anybody but Cloudflare is the visitor's own word."""
+    usual = told(peer(BALANCER), asked(*CLIENT))
+    expected = {name: passes, **usual} if passes else usual
+    assert told(peer(BALANCER), asked(*CLIENT, (name, value))) == expected
+    assert told(peer(BALANCER), asked((name, value))) == told(peer(BALANCER), asked()), "nobody is known"
 
 
 @pytest.mark.parametrize("name", ["X_Forwarded_For", "x_forwarded_for", "X-Forwarded_For", "X_Real_Ip"])

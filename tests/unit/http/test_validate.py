@@ -92,7 +92,10 @@ FIELDS = [
     ((b"Trailer", b"X-Checksum"), True, True),
     ((b"traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), True, True),
     ((b"X_Custom_Field", b"1"), True, True),
-    ((b"X-Forwarded", b"1"), True, True),
+    ((b"X-Forwarded", b"1"), False, True),
+    ((b"X-Forwarding", b"1"), True, True),
+    ((b"CF-Connecting-IP", b"1"), False, True),
+    ((b"CF-IPCountry", b"XX"), True, True),
     ((b"Age", b"0"), True, True),
     ((b"Location", b"http://localhost:3000/"), True, True),
 ]
