@@ -220,7 +220,9 @@ def _usual(peer: str, scheme: bytes, authority: bytes) -> Section:
 def _fields(elements: Sequence[Element], client: Node, peer: Node, host: bytes, scheme: bytes) -> Fields:
     """`elements` came before ours, of `peer`. Via stands last, where `_with_claims` finds it."""
     _, _, port = host[host.find(b"]") + 1 :].partition(b":")
-    if not port or not is_host(host):
+    if port and is_host(host):
+        port = b"%d" % int(port)  # it may have zeros before it (RFC 3986 section 3.2.3)
+    else:
         port = b"443" if scheme == b"https" else b"80"
     elements = [*elements, Element(peer, {b"host": host, b"proto": scheme})]
     return [

@@ -254,6 +254,7 @@ REQUESTS = [
         _told("X-Forwarded-Host", "X-Forwarded-Port"),
         (
             ((b"a.test:8443",), ("a.test:8443", "8443")),
+            ((b"a.test:08443",), ("a.test:08443", "8443")),
             ((b"b.test, a.test",), ("a.test", "80")),
             ((b"a.test,",), ("a.test", "80")),
             ((b'"a.test"',), ("5000-a.example.dev", "80")),
