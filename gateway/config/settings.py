@@ -217,7 +217,8 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A tunnel of which one side has finished sending, or a visitor who has after asking, without an octet (ours):
     bounds what a peer that never closes can hold. TCP shows no difference between a visitor who has left and one who
     waits for the answer, as `nc -N` does. nginx, Envoy and Go take both for gone, at once; here who waits is answered.
-    Over TLS an end is an end."""
+    Over TLS close_notify says that no more is sent, of any version (RFC 8446 section 6.1); a FIN, with one or without,
+    that nobody listens."""
 
     tcp_keepalive: Keepalive = 45.0
     """Silence after which the kernel asks whether the other side is still there, a visitor's or an app's. Who does not

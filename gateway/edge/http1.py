@@ -85,14 +85,17 @@ class Http1Downstream(TimedConnection):
             self._fault()
 
     def eof_received(self) -> bool:
+        """Downstream sends no more (a FIN, or close_notify); False: nothing is left to do."""
         self._ended = self._eof = True
-        if self._transport.can_write_eof():
-            self._transport.flush()  # if nothing goes on, the event loop closes the transport
-            return self._goes_on()
-        # Over TLS the transport ends both directions by itself, once what it holds has left: nobody listens any more.
+        if self._goes_on():
+            return True
+        self.hung_up()
+        return False
+
+    def hung_up(self) -> None:
+        """Nobody listens any more."""
         self._tell_lost("the connection was closed")
         self._close()
-        return False
 
     def _goes_on(self) -> bool:
         """Whether a half-closed connection still has something to do; a tunnel hears of it once all octets are read."""
@@ -192,7 +195,7 @@ class Http1Downstream(TimedConnection):
             return  # see _go_on
         self._process(self._held)
         if self._eof and not self._goes_on():
-            self._transport.close()
+            self.hung_up()
 
     def _go_on(self) -> None:
         try:
@@ -327,7 +330,7 @@ class Http1Downstream(TimedConnection):
         self._reader = CloseReader()
         self._set_deadline()
         self.flush()
-        if self._held and not self._processing:
+        if (self._held or self._eof) and not self._processing:
             self._process_held()
 
     def send_body(self, data: bytes) -> None:

@@ -33,6 +33,7 @@ from gateway.edge.refusal import Refusal
 from gateway.observe.access_log import AccessRecord
 from gateway.tasks import Tasks
 from tests.support.ports import alone
+from tests.support.tls_client import TlsClient
 
 T = TypeVar("T")
 
@@ -172,11 +173,16 @@ class Wire(asyncio.Protocol):
         self.transport.write_eof()
 
     def close(self) -> None:
+        """Over TLS: close_notify, and a FIN only when that is answered."""
         self.transport.close()
+
+    def hang_up(self) -> None:
+        """Leaves as a process does that ends: a FIN and nobody behind it, without close_notify over TLS."""
+        self.transport.abort()
 
     def reset(self) -> None:
         """Ends the connection with a RST."""
-        if not self.transport.is_closing():
+        if not self.closed:
             sock = self.transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.transport.abort()
@@ -590,6 +596,23 @@ def _set_buffers(sock: socket.socket, size: int) -> None:
     if size:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
+
+async def secured(gateway: Gateway, context: ssl.SSLContext) -> tuple[Wire, TlsClient]:
+    """A browser's connection whose records the test makes itself."""
+    wire = await gateway.connect_to(gateway.tls_port)
+    client = TlsClient(context, f"5000-{SANDBOX}.{DOMAIN}")
+    while True:
+        try:
+            client.tls.do_handshake()
+        except ssl.SSLWantReadError:
+            seen = len(wire.received)
+            wire.send(client.outgoing.read())
+            await wire.wait(lambda seen=seen: len(wire.received) > seen, "its side of the handshake")
+            client.incoming.write(wire._take(len(wire.received)))
+        else:
+            wire.send(client.outgoing.read())
+            return wire, client
 
 
 OpenGateway = Callable[..., Awaitable[Gateway]]

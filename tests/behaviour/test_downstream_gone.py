@@ -11,7 +11,7 @@ from tests.behaviour.harness import App, Gateway, OpenGateway, TlsSides, Wire, g
 from tests.support.ports import silent_port
 
 both = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-LEAVING = pytest.mark.parametrize("how", ["close", "reset"])
+LEAVING = pytest.mark.parametrize("how", ["hang_up", "reset"])
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ async def test_while_waiting(gateway: Gateway, app: App, how: str, tls: bool) ->
     await released(gateway, upstream, 499)
 
 
-@pytest.mark.parametrize(("how", "tls"), [("reset", False), ("reset", True), ("close", True)])
+@pytest.mark.parametrize(("how", "tls"), [("reset", False), ("reset", True), ("hang_up", True)])
 async def test_while_waiting_with_a_complete_request(gateway: Gateway, app: App, how: str, tls: bool) -> None:
     browser = await gateway.connect(tls=tls)
     browser.send(get(app))
@@ -176,7 +176,7 @@ async def test_who_resets_while_the_app_takes_nothing(open_gateway: OpenGateway,
 async def test_a_goodbye_over_tls_from_one_who_stays_on_the_line(
     open_gateway: OpenGateway, tls_sides: TlsSides
 ) -> None:
-    """close_notify ends both directions: the app's endless answer is not fetched any more, only to be thrown away."""
+    """Nobody knows whether it listens, until it takes nothing for `timeouts.body_idle`."""
     gateway = await open_gateway(timeouts={"linger": 0.2, "body_idle": 0.2}, kernel_buffer=16 * 1024)
     app = await gateway.app(kernel_buffer=16 * 1024)
     wire = await gateway.connect_to(gateway.tls_port, kernel_buffer=16 * 1024)

@@ -19,8 +19,7 @@ from gateway.edge.tls_transport import TlsTransport
 from gateway.http.message import ResponseHead
 from gateway.turns import HEAD_WORK, SHARE, ReadingConnection, Turns
 from gateway.upstream.connection import Http1Upstream
-from tests.behaviour.harness import OK, App, Gateway, Wire, answering, get, until
-from tests.support.tls_client import TlsClient
+from tests.behaviour.harness import OK, App, Gateway, answering, get, secured, until
 
 ATTACKERS = 20
 PER_TURN = 0.020
@@ -283,23 +282,6 @@ async def test_trailers(gateway: Gateway, meter: Meter, fields: int) -> None:
 
 
 # --- TLS ----------------------------------------------------------------------------------------------------------------
-
-
-async def secured(gateway: Gateway, context: ssl.SSLContext) -> tuple[Wire, TlsClient]:
-    """A connection whose records the test makes itself."""
-    wire = await gateway.connect_to(gateway.tls_port)
-    client = TlsClient(context, "5000-box.sandbox.localhost")
-    while True:
-        try:
-            client.tls.do_handshake()
-        except ssl.SSLWantReadError:
-            seen = len(wire.received)
-            wire.send(client.outgoing.read())
-            await wire.wait(lambda seen=seen: len(wire.received) > seen, "its side of the handshake")
-            client.incoming.write(wire._take(len(wire.received)))
-        else:
-            wire.send(client.outgoing.read())
-            return wire, client
 
 
 @pytest.fixture

@@ -41,6 +41,12 @@ class TlsClient:
             data = data[self.tls.write(data) :]
         return self.outgoing.read()
 
+    def goodbye(self) -> bytes:
+        """close_notify, after whatever else the client has to say."""
+        with contextlib.suppress(ssl.SSLWantReadError):  # for the other side's, which may come much later
+            self.tls.unwrap()
+        return self.outgoing.read()
+
     def read(self, octets: bytes) -> bytes:
         """The content of what has come, `octets` being the latest of it."""
         self.incoming.write(octets)

@@ -91,6 +91,7 @@ class Speaker(asyncio.Protocol):
         self.busy = False  # handshakes wait
         self.has_room = True
         self.sure = 0  # octets that it could pass on
+        self.listens = False  # after the other side's close_notify
 
     def passable(self) -> int:
         return self.sure
@@ -118,8 +119,12 @@ class Speaker(asyncio.Protocol):
         if self.answer and self.transport is not None:
             self.transport.write(self.answer)
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool:
         self.told.append("eof")
+        return self.listens
+
+    def hung_up(self) -> None:
+        self.told.append("hung up")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.told += ["lost", type(exc)]
@@ -616,8 +621,40 @@ def test_the_other_side_ends(lines: Lines, version: ssl.TLSVersion) -> None:
 def test_a_truncation_is_an_end_too(lines: Lines) -> None:
     line = lines.secure()
     assert line.transport.eof_received() is False
-    assert line.speaker.told == ["secured", "eof"]
+    assert line.speaker.told == ["secured", "hung up"]
     assert line.tcp.ended
+
+
+@versions
+def test_who_says_goodbye_may_still_listen(lines: Lines, version: ssl.TLSVersion) -> None:
+    """RFC 8446 section 6.1: close_notify does not have any effect on the other direction."""
+    line = lines.secure(version)
+    line.speaker.listens = True
+    with pytest.raises(ssl.SSLWantReadError):
+        line.client.tls.unwrap()
+    line.feed(line.client.sealed(b"") + line.client.outgoing.read())
+    assert line.speaker.told == ["secured", "eof"]
+    assert not line.transport.is_closing()
+    line.transport.pause_reading()
+    assert line.tcp.reading, "its FIN is to be heard"
+    line.feed(b"what comes after it does not count")
+    line.tcp.take()
+    line.transport.write(b"x" * 40_000)
+    assert len(line.tcp.take()) > 40_000
+    line.transport.close()
+    assert line.tcp.ended and line.tcp.take(), "our close_notify"
+    assert line.speaker.received == b""
+
+
+def test_who_says_goodbye_and_hangs_up_does_not_listen(lines: Lines) -> None:
+    line = lines.secure()
+    line.speaker.listens = True
+    with pytest.raises(ssl.SSLWantReadError):
+        line.client.tls.unwrap()
+    line.feed(line.client.outgoing.read())
+    assert line.transport.eof_received() is False
+    assert line.speaker.told == ["secured", "eof", "hung up"]
+    assert line.transport.is_closing()
 
 
 def test_what_comes_after_the_close_is_read_away_within_bounds(lines: Lines) -> None:
