@@ -220,10 +220,9 @@ def _usual(peer: str, scheme: bytes, authority: bytes) -> Section:
 def _fields(elements: Sequence[Element], client: Node, peer: Node, host: bytes, scheme: bytes) -> Fields:
     """`elements` came before ours, of `peer`. Via stands last, where `_with_claims` finds it."""
     _, _, port = host[host.find(b"]") + 1 :].partition(b":")
-    if port and is_host(host):
-        port = b"%d" % int(port)  # it may have zeros before it (RFC 3986 section 3.2.3)
-    else:
+    if not port or not is_host(host):
         port = b"443" if scheme == b"https" else b"80"
+    port = port.lstrip(b"0")  # which it may have before it (RFC 3986 section 3.2.3)
     elements = [*elements, Element(peer, {b"host": host, b"proto": scheme})]
     return [
         (b"X-Forwarded-For", ", ".join([element.node.text for element in elements]).encode()),
