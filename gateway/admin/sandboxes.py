@@ -34,6 +34,7 @@ from gateway.admin.records import (
     NOT_AN_ID,
     BrokenRecord,
     Record,
+    Registration,
     as_record,
     entity_tag,
     read_if_match,
@@ -124,12 +125,9 @@ class Sandboxes:
         async with self._lock(sandbox_id):
             before = await _before(store, sandbox_id)
             try:
-                expected = _expected(request, before)
-                stored = await store.put(asked.sandbox, expected=expected, lifetime=asked.lifetime)
+                stored, created = await _store(store, asked, _expected(request, before), there=before is not None)
             except Conflict as conflict:
                 raise _mismatch(sandbox_id, conflict.current) from None
-        # Where a condition was met, it says more than what was there before the write.
-        created = expected is Presence.ABSENT or (expected is None and before is None)
         if created or not isinstance(before, Sandbox) or _said(stored) != _said(before):
             _audit(request, "created" if created else "replaced", stored)
         if created:
@@ -246,6 +244,23 @@ class Sandboxes:
 
 def _is_registry(directory: Directory) -> TypeGuard[Registry]:
     return all(hasattr(directory, verb) for verb in ("put", "remove", "page"))
+
+
+async def _store(store: Registry, asked: Registration, expected: Expected, *, there: bool) -> tuple[Sandbox, bool]:
+    """The record as stored, and whether it is a new one, as the registry has it; `there` is what was seen before.
+
+    Raises Conflict if the record is not as `expected`. Without a condition it is created or replaced, by one who knows
+    which: of many who do this at once exactly one has created it.
+    """
+    if expected is not None:
+        stored = await store.put(asked.sandbox, expected=expected, lifetime=asked.lifetime)
+        return stored, expected is Presence.ABSENT
+    while True:  # each time round somebody else has created or removed it
+        expected = Presence.PRESENT if there else Presence.ABSENT
+        try:
+            return await store.put(asked.sandbox, expected=expected, lifetime=asked.lifetime), not there
+        except Conflict:
+            there = not there
 
 
 async def _before(store: Registry, sandbox_id: str) -> Sandbox | Broken | None:

@@ -11,8 +11,10 @@ file becomes a new one under the same name, which everybody notices.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
+import re
 import secrets
 import sqlite3
 from contextlib import closing, suppress
@@ -166,7 +168,7 @@ def put_in_place(new: Path, path: Path) -> None:
             os.chown(new, status.st_uid, status.st_gid)  # `restore` as root, of what the gateway has to write
     log_file = beside(path, "-wal")
     if not is_folded(path):
-        kept = beside(path, "-wal.stray")
+        kept = _unused(beside(path, "-wal.stray"))
         log_file.replace(kept)
         log.warning("%s: what %s held is of the file before, and is kept as %s", path, log_file, kept)
     new.replace(path)
@@ -179,9 +181,27 @@ def put_in_place(new: Path, path: Path) -> None:
         os.close(folder)
 
 
+def new_name(path: Path) -> Path:
+    """For a file that will be put in the place of `path`. For whoever keeps others from doing the same meanwhile: what
+    has such a name by now was left by a process that was killed, and is removed.
+    """
+    file = real(path)
+    left = re.compile(re.escape(file.name) + r"\.[0-9a-f]{16}\.new(-journal|-wal|-shm)?")
+    for each in file.parent.iterdir():
+        if left.fullmatch(each.name):
+            each.unlink(missing_ok=True)
+    return file.with_name(f"{file.name}.{secrets.token_hex(8)}.new")
+
+
+def _unused(path: Path) -> Path:
+    """`path`, or the first of path.2, path.3, … that there is not yet."""
+    numbered = (path.with_name(f"{path.name}.{number}") for number in itertools.count(2))
+    return next(each for each in itertools.chain([path], numbered) if not os.path.lexists(each))
+
+
 def set_apart(path: Path) -> None:
     """Makes a new file of what is in `path` itself, under the same name; as `put_in_place`."""
-    new = beside(path, f".{secrets.token_hex(8)}.new")
+    new = new_name(path)
     copy(path, new, alone=True)
     try:
         put_in_place(new, path)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import secrets
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -23,6 +22,7 @@ from gateway.directory.sqlite_companions import (
     copy,
     fits,
     fold,
+    new_name,
     note_opened,
     put_in_place,
     real,
@@ -156,24 +156,30 @@ def _bring_up(path: Path) -> None:
 
 
 def _take(source: Path, target: Path) -> int:
-    new = beside(target, f".{secrets.token_hex(8)}.new")
     try:
         _make_folder(real(target).parent)
-        copy(source, new, alone=not beside(source, "-wal").exists())
-        try:
-            with closing(connect(new, timeout=WRITE_TIMEOUT, mode="ro&immutable=1")) as db:
-                [damage] = db.execute("PRAGMA integrity_check(1)").fetchone()
-                if damage != "ok":
-                    raise UserError(f"{source}: is damaged: {' '.join(damage.split())}")
-                count: int = db.execute("SELECT count(*) FROM sandboxes").fetchone()[0]
-            with alone(target):
+        with alone(target):
+            new = new_name(target)
+            copy(source, new, alone=not beside(source, "-wal").exists())
+            try:
+                count = _count_sound(source, new)
                 put_in_place(new, target)
-        finally:
-            new.unlink(missing_ok=True)
+            finally:
+                new.unlink(missing_ok=True)
     except (OSError, sqlite3.Error) as error:
         ours = isinstance(error, OSError) or is_full(target, error)
         raise UserError(told(target if ours else source, error)) from None
     return count
+
+
+def _count_sound(source: Path, new: Path) -> int:
+    """The number of records in `new`, the copy of `source`. Raises UserError if it is damaged."""
+    with closing(connect(new, timeout=WRITE_TIMEOUT, mode="ro&immutable=1")) as db:
+        [damage] = db.execute("PRAGMA integrity_check(1)").fetchone()
+        if damage != "ok":
+            raise UserError(f"{source}: is damaged: {' '.join(damage.split())}")
+        count: int = db.execute("SELECT count(*) FROM sandboxes").fetchone()[0]
+        return count
 
 
 def connect(path: Path, *, timeout: float, mode: str = "rw") -> sqlite3.Connection:

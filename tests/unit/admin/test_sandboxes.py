@@ -291,9 +291,20 @@ async def test_of_two_gateways_that_create_at_once_one_wins(api_of: MakeApi) -> 
     assert (await gateways[0]("GET", BOX)).json == won.json
 
 
+async def test_of_many_who_register_at_once_exactly_one_has_created_it(api_of: MakeApi) -> None:
+    """Without a condition, too: who creates a sandbox may have more to do for it."""
+    store, tasks = Meeting(5), Tasks()
+    gateways = [await api_of(store) for _ in range(5)]
+    async with asyncio.timeout(10):
+        writers = [tasks.spawn(api("PUT", BOX, FD5), "register") for api in gateways]
+        assert sorted([(await writer).status for writer in writers]) == [200, 200, 200, 200, 201]
+
+
 @pytest.mark.parametrize(
     ("before", "meanwhile", "condition", "status"),
     [
+        (None, "fd00::9", {}, 200),
+        ("fd00::8", None, {}, 201),
         (None, "fd00::9", {"If_Match": "*"}, 200),
         ("fd00::8", "fd00::9", {"If_Match": "*"}, 200),
         ("fd00::8", None, {"If_Match": "*"}, 412),

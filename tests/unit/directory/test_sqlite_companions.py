@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
 import shutil
 import socket
@@ -340,7 +341,58 @@ async def test_who_reads_for_long_holds_up_no_write(make: Make, path: Path) -> N
     assert is_folded(path)
 
 
+async def test_each_stray_is_kept(make: Make, path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The second time, too: it is what is left of a file that may be missed."""
+    strays = []
+    for time in ("", ".2", ".3"):
+        crash(path, tmp_path / "backup")
+        held = beside(path, "-wal").read_bytes()
+        shutil.copy(tmp_path / "backup", path)
+        assert await ids(make()) == OLD
+        strays.append((path.with_name(f"{path.name}-wal.stray{time}"), held))
+        path.unlink()
+    for stray, held in strays:
+        assert stray.read_bytes() == held
+        assert f"is kept as {stray}" in caplog.text
+
+
 # --- backup and restore -----------------------------------------------------------------------------------------------
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from gateway.directory import sqlite_file
+
+def put_in_place(new, path):
+    print(new, flush=True)
+    time.sleep(60)
+
+sqlite_file.put_in_place = put_in_place
+sqlite_file.backup(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+async def test_what_a_killed_backup_has_left_is_removed_by_the_next(make: Make, path: Path, tmp_path: Path) -> None:
+    """And while one is at work another waits, so that none takes the other's for a leftover."""
+    await make().put(sandbox("box"))
+    target = tmp_path / "backups" / "today"
+    target.parent.mkdir()
+    others = {target.with_name(name) for name in ("today.new", "today.notes.new", "yesterday.0123456789abcdef.new")}
+    for other in others:
+        other.write_text("somebody else's")
+    command = [sys.executable, "-c", KILLED, str(path), str(target)]
+    with subprocess.Popen(command, env=clean_environment(), stdout=subprocess.PIPE, text=True) as killed:
+        assert killed.stdout is not None
+        left = Path(killed.stdout.readline().strip())
+        folder = os.open(target.parent, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(folder)
+        killed.kill()
+    assert left.exists()
+    assert backup(path, target) == 1
+    assert set(target.parent.iterdir()) == {target, *others}
 
 
 async def test_a_backup_is_whole_and_the_owners_alone(make: Make, path: Path, tmp_path: Path) -> None:
