@@ -2,7 +2,7 @@
 # ARGS reaches the program: make run ARGS=5000, make test ARGS="tests/unit -k hostname". PYTHON=… chooses the interpreter.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-pythons check bench format constraints clean
+.PHONY: help run test test-applications test-pythons check bench format constraints clean
 
 VENV := .venv
 MEASURED := .venv-bench
@@ -13,7 +13,7 @@ TOOLS := $(VENV)/.installed-tools
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r target what; do \
-		printf '  make %-14s %s\n' "$$target" "$$what"; done
+		printf '  make %-18s %s\n' "$$target" "$$what"; done
 
 run: $(RUNTIME) ## the gateway on this machine, with a local CA and a demo app
 	@$(VENV)/bin/gateway dev $(ARGS)
@@ -21,6 +21,10 @@ run: $(RUNTIME) ## the gateway on this machine, with a local CA and a demo app
 test: $(TOOLS) ## everything the tests need, then all tests
 	@if [ -f tests/setup.sh ]; then bash tests/setup.sh; fi
 	@$(VENV)/bin/python -m tests.run $(ARGS)
+
+test-applications: $(TOOLS) ## real applications through the gateway, the large ones too
+	@bash tests/setup.sh applications
+	@$(VENV)/bin/python -m tests.run tests/applications -m "" $(ARGS)
 
 # Asked of .venv's Python, which finds the others; each gets an environment under .venv-pythons/.
 test-pythons: $(TOOLS) ## the tests on every supported Python of this machine (ARGS=--ends: the oldest and the newest)

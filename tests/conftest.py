@@ -13,7 +13,7 @@ import pytest
 from gateway.addresses import IN_A_CONTAINER, SWITCH_ON
 from tests.support.network import has_ipv6
 
-_ALL_OF = tuple(Path(__file__).parent / room for room in ("behaviour", "interop"))
+_ALL_OF = tuple(Path(__file__).parent / room for room in ("applications", "behaviour", "interop"))
 _HOW = f"{SWITCH_ON}; in a container: {IN_A_CONTAINER} …; or run `make test` as root, which makes a network of its own"
 _LEFT_OUT = pytest.StashKey[int]()
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes sure that what the tests need beside Python is there: Debian packages, the modules of the Express and the Vite
-# example, axe-core, tough-cookie, the Go example's binary. `make test` calls it before pytest. It is quiet and instant when nothing
-# is missing.
+# example, axe-core, tough-cookie, the Go example's binary, the applications that tests/applications/packages.txt lists.
+# `make test` calls it before pytest; `make test-applications` calls it as `tests/setup.sh applications`, which brings
+# the large ones too. It is quiet and instant when nothing is missing.
 #
 # As root it installs what is missing; as anybody else it names it and the command that installs it. The tests that
 # need a missing component skip naming it, except with CI=true: there a missing component is an error, here and there.
@@ -9,13 +10,14 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build="$root/tests/.build"
+wanted=${1:-test}
 # In tests/.build; all at once, because npm removes what a command does not name.
 modules=(axe-core@4.14.1 tough-cookie@6.1.0)
 failed=()
 
 say() { printf 'tests/setup.sh: %s\n' "$*" >&2; }
-# Daemons live in sbin, which not everybody has on the path.
-have() { PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1; }
+# A command or a file. Daemons live in sbin, which not everybody has on the path.
+have() { [[ $1 == /* && -e $1 ]] || PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1; }
 
 # command:package, checked by the command so that a tool that came from elsewhere (nvm, a Go tarball) counts.
 commands=(
@@ -33,11 +35,17 @@ commands=(
     unshare:util-linux
 )
 
+# What the applications of this run need from one registry.
+listed() {
+    awk -v wanted="$wanted" -v registry="$1" \
+        '!/^#/ && $2 == registry && ($1 == "test" || $1 == wanted) { print $3 }' "$root/tests/applications/packages.txt"
+}
+
 missing_packages() {
     local entry
-    for entry in "${commands[@]}"; do
+    for entry in "${commands[@]}" $(listed debian); do
         have "${entry%%:*}" || printf '%s\n' "${entry#*:}"
-    done
+    done | sort -u
 }
 
 install_packages() {
@@ -112,7 +120,47 @@ build_go() {
         failed+=("tests/.build/hello-go")
 }
 
-mkdir -p "$build"
+# Whether what is needed, the lines of stdin, is among what was installed, the lines of a file. `make test` needs less than
+# `make test-applications` does, and leaves what that has brought.
+among() { [[ -e $1 ]] && ! grep -qvxFf "$1" -; }
+
+install_from_pypi() {
+    local environment="$build/applications/python" python="$root/.venv/bin/python"
+    local constraints="$root/tests/applications/constraints.txt" packages needed log
+    mapfile -t packages < <(listed pypi)
+    needed=$(printf '%s\n' "${packages[@]}" && cat "$constraints")
+    [[ -x $environment/bin/python ]] && among "$environment/.installed-from" <<<"$needed" && return 0
+    [[ -x $python ]] || python=python3
+    say "pip install ${packages[*]} in tests/.build/applications"
+    log=$(mktemp)
+    if {
+        "$python" -m venv --clear "$environment" &&
+            "$environment/bin/python" -m pip --disable-pip-version-check install --no-compile -c "$constraints" "${packages[@]}"
+    } >"$log" 2>&1; then
+        printf '%s\n' "$needed" >"$environment/.installed-from"
+    else
+        tail -n 20 "$log" >&2
+        failed+=("tests/.build/applications/python")
+    fi
+    rm -f "$log"
+}
+
+install_from_npm() {
+    local directory="$build/applications" packages
+    local stamp="$directory/node_modules/.installed-from"
+    mapfile -t packages < <(listed npm)
+    printf '%s\n' "${packages[@]}" | among "$stamp" && return 0
+    say "npm install ${packages[*]} in tests/.build/applications"
+    rm -f "$stamp"
+    if have npm && npm install --prefix "$directory" --no-save --no-package-lock --no-audit --no-fund --no-progress \
+        --loglevel=error "${packages[@]}" >&2; then
+        printf '%s\n' "${packages[@]}" >"$stamp"
+    else
+        failed+=("tests/.build/applications/node_modules")
+    fi
+}
+
+mkdir -p "$build/applications"
 [[ -e $build/.gitignore ]] || printf '*\n' >"$build/.gitignore"
 
 install_packages
@@ -120,6 +168,8 @@ install_modules express
 install_modules vite
 install_test_modules
 build_go
+install_from_pypi
+install_from_npm
 
 if ((${#failed[@]})); then
     if [[ ${CI:-} == true ]]; then

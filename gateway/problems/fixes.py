@@ -1,9 +1,9 @@
 """The line to paste: how each common framework is told to listen where the gateway can reach it.
 
 A table, and the order in which a person should read it. Every line has been run against the real program and seen to
-accept on `[::1]`; most take IPv4 too, except uvicorn's, whose event loop makes its IPv6 sockets IPv6-only (with
-`--host 0.0.0.0` it is unreachable, with an empty host `--reload` falls back to IPv4). Knows nothing of requests and of
-how a line is shown.
+accept on `[::1]`; most take IPv4 too, except uvicorn's and so Gradio's, whose event loop makes its IPv6 sockets
+IPv6-only (with `--host 0.0.0.0` it is unreachable, with an empty host `--reload` falls back to IPv4). Gradio wants the
+brackets: of `::` it makes a URL that it cannot read. Knows nothing of requests and of how a line is shown.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ _TABLE = (
     _Row("Next", "npx next dev -H :: -p {port}", "node", ("next",)),
     _Row("Django", 'python manage.py runserver "[::]:{port}"', "python", ("django", "manage.py")),
     _Row("Gunicorn", 'gunicorn --bind "[::]:{port}" main:app', "python", ("gunicorn",)),
+    _Row("Gradio, in code", 'demo.launch(server_name="[::]", server_port={port})', "python"),
     _Row("http.server", "python -m http.server {port} --bind ::", "python"),
 )
 """In the order shown when nothing is known of the process; within a language, the likelier first."""

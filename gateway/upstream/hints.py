@@ -1,9 +1,10 @@
 """Answers that betray a problem with being proxied, and the setting that solves it.
 
-Dev servers refuse names they do not know, and say so in a page that a person takes for the platform's fault. Their
-answer passes as it is, with one field added that names the fix. Owns the table of such answers and the memory of what
-was logged lately. Knows the beginning of a body and the request; never changes either, and never guesses: an answer
-that another cause could have made too (Django's bare "Bad Request (400)") gets no hint.
+Dev servers refuse names they do not know, and say so in a page that a person takes for the platform's fault; others
+compare a URL that a client sent with the plain HTTP that reaches them. Their answer passes as it is, with one field
+added that names the fix. Owns the table of such answers and the memory of what was logged lately. Knows the beginning
+of a body and the request; never changes either, and never guesses: an answer that another cause could have made too
+(Django's bare "Bad Request (400)") gets no hint.
 """
 
 from __future__ import annotations
@@ -99,6 +100,12 @@ TABLE = (
         403,
         (b"<title>Jupyter", b"403 : Forbidden"),
         "Jupyter: if its log says it blocks a non-local 'Host', c.ServerApp.allow_remote_access = True",
+    ),
+    # Apache's modules/dav/main/util.c: COPY and MOVE name their Destination by its public https URL; so Subversion.
+    Row(
+        502,
+        (b"Destination URI refers to different scheme or port",),
+        "Apache mod_dav or Subversion: RequestHeader edit Destination ^https: http: early, with mod_headers",
     ),
 )
 """The first row that fits speaks."""

@@ -11,7 +11,7 @@ import pytest
 from gateway.problems.fixes import fixes
 from tests.support.process import Child, accepts, free_port
 
-PYTHON = ["Flask", "Flask, in code", "FastAPI", "Django", "Gunicorn", "http.server"]
+PYTHON = ["Flask", "Flask, in code", "FastAPI", "Django", "Gunicorn", "Gradio, in code", "http.server"]
 NODE = ["Vite", "Express", "Next"]
 
 

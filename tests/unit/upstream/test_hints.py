@@ -21,8 +21,8 @@ def request(target: bytes = b"/") -> RequestHead:
     return parse_request_head(b"GET %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (target, HOST), LIMITS)
 
 
-# Each as the program sends it, long style sheets cut: Vite 8.3, Django 5.2, jupyter_server 2.21, Starlette and Werkzeug
-# observed; Angular 21, webpack-dev-server 5.2, Rails 6 to 8, Next 16 and MCP from their sources.
+# Each as the program sends it, long style sheets cut: Vite 8.3, Django 5.2, jupyter_server 2.21, Apache 2.4, Starlette
+# and Werkzeug observed; Angular 21, webpack-dev-server 5.2, Rails 6 to 8, Next 16 and MCP from their sources.
 ANSWERS = {
     "vite": (
         403,
@@ -103,6 +103,12 @@ ANSWERS = {
         b"\n<h1>403 : Forbidden</h1>\n",
         "Jupyter: if its log says it blocks a non-local 'Host', c.ServerApp.allow_remote_access = True",
     ),
+    "mod_dav": (
+        502,
+        b"<title>502 Bad Gateway</title>\n</head><body>\n<h1>Bad Gateway</h1>\n<p>Destination URI refers to different "
+        b"scheme or port (https://hostname:8443)\n(want: http://hostname:5173)</p>\n</body></html>\n",
+        "Apache mod_dav or Subversion: RequestHeader edit Destination ^https: http: early, with mod_headers",
+    ),
 }
 
 
@@ -128,9 +134,10 @@ def test_next_refuses_its_own_resources_only() -> None:
         (403, b"Host is not trusted"),
         (404, b'{"message": "Not Found", "reason": null}'),  # Jupyter's for a foreign Origin: says nothing of it
         (500, b"Internal Server Error"),
+        (502, b"<h1>Bad Gateway</h1>"),
         (403, b" " * LOOKED_AT + b"Invalid Host header"),
     ],
-    ids=["django-without-debug", "nginx", "json", "no-flask", "jupyter-404", "plain", "far-away"],
+    ids=["django-without-debug", "nginx", "json", "no-flask", "jupyter-404", "plain", "bad-gateway", "far-away"],
 )
 def test_an_answer_with_other_causes_gets_no_hint(status: int, beginning: bytes) -> None:
     assert hints.find(request(), status, beginning) is None
