@@ -325,7 +325,7 @@ def response_section(minor: int, pairs: Fields) -> ResponseSection:
             role = known_role(name)
             if role is None:
                 role = classify(name)
-            if not role or role is _FORWARDING or role is _EXPECT or role is _HOST:
+            if not role or role is _FORWARDING or role is _EXPECT or role is _HOST or role is _MAX_FORWARDS:
                 fields.append(pair)
             elif role is _SET_COOKIE:
                 set_cookies = True

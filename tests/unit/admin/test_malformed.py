@@ -91,6 +91,7 @@ def kept() -> Iterator[Kept]:
 async def test_one_line_says_who_and_why(send: Send, kept: Kept, octets: bytes, words: str) -> None:
     answer = await send(octets)
     assert answer.split(b" ")[1] == b"400"
+    assert answer.count(b"\r\nDate: ") == 1
     (line,) = kept.lines
     assert line.startswith("WARNING ")
     assert "sent a malformed request: " in line

@@ -48,6 +48,9 @@ FIELDS = [
     ((b"Upgrade", b"websocket"), False, False),
     ((b"HTTP2-Settings", b"AAMAAABkAAQAoAAAAAIAAAAA"), False, False),
     ((b"Proxy", b"http://evil.test"), False, False),
+    # --- read, and passed all the same
+    ((b"Date", b"Sun, 06 Nov 1994 08:49:37 GMT"), True, True),
+    ((b"Max-Forwards", b"5"), True, True),
     # --- who asks: judged by the edge in a request, an app's own words in a response
     ((b"X-Forwarded-For", b"203.0.113.1"), False, True),
     ((b"x-forwarded-host", b"evil.test"), False, True),
