@@ -2,7 +2,8 @@
 
 The beginning of its body may say that the app wants TLS, which is a failure of ours to tell, or which setting the app
 lacks, which the answer then carries as a hint. Some apps write head and body apart, so the connection waits a moment
-for that beginning. Decides; what follows from it is the connection's to do.
+for that beginning, where anything is known that could stand there. Decides; what follows from it is the connection's
+to do.
 """
 
 from __future__ import annotations
@@ -24,11 +25,14 @@ BEGINNING_TIMEOUT = 0.5
 """Seconds the head waits for the first octets of its body, and one step of the sweeper more."""
 
 
+_STATUSES = hints.STATUSES | {evidence.REFUSES_PLAIN_HTTP}
+
+
 def beginning(head: ResponseHead, data: bytes) -> bytes | None:
     """How the body begins, `data` being what has come after its head: empty if that is still on its way, None if there
-    will be nothing to read in it.
+    will be nothing in it that says anything to us.
     """
-    if head.framing is NO_BODY or not hints.is_readable(head):
+    if head.status not in _STATUSES or head.framing is NO_BODY or not hints.is_readable(head):
         return None
     is_chunk_line = head.framing is CHUNKED and len(data) <= MAX_CHUNK_LINE
     return data.partition(b"\r\n")[2] if is_chunk_line else data

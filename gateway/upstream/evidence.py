@@ -67,6 +67,10 @@ PLAIN_HTTP_REFUSED = (
 HAProxy say nothing: they hang up, which is what `TlsCheck` is for."""
 
 
+REFUSES_PLAIN_HTTP = 400
+"""The status of that answer."""
+
+
 def judged(error: GatewayError, octets: bytes) -> GatewayError:
     """`error`, raised because `octets` do not begin an HTTP response, with the name of what they do begin."""
     if error.reason is not Reason.HTTP_PROTOCOL_ERROR:
@@ -82,7 +86,7 @@ def judged(error: GatewayError, octets: bytes) -> GatewayError:
 
 def refusal_of_plain_http(status: int, beginning: bytes) -> GatewayError | None:
     """The failure that an error answer really is if a TLS server made it; `beginning` is its body's."""
-    if status == 400:
+    if status == REFUSES_PLAIN_HTTP:
         for phrase in PLAIN_HTTP_REFUSED:
             if phrase in beginning:
                 return GatewayError(Reason.UPSTREAM_SPEAKS_TLS, f"the app answered “{phrase.decode()}”")

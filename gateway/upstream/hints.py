@@ -27,7 +27,8 @@ REPEATED_AFTER = 60.0
 MAX_REMEMBERED = 1024
 """Hints told lately; of more than these the oldest are forgotten."""
 
-_TEXTUAL = (b"text/", b"application/json", b"application/xhtml")
+_TEXTUAL = frozenset((b"application/json", b"application/xhtml+xml"))
+_STREAM = b"text/event-stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +110,24 @@ TABLE = (
     ),
 )
 """The first row that fits speaks."""
+STATUSES = frozenset(row.status for row in TABLE)
 
 
 def is_readable(head: ResponseHead) -> bool:
-    """Whether the body that `head` announces is text and not compressed."""
+    """Whether the body that `head` announces is text to be shown: not compressed, not a stream, not a download."""
     if any(coding.lower() != b"identity" for coding in members(head.get(b"content-encoding") or b"")):
         return False
-    content_type = head.get(b"content-type")
-    return content_type is None or content_type.lower().startswith(_TEXTUAL)
+    if _first_word(head.get(b"content-disposition")) == b"attachment":
+        return False
+    media_type = _first_word(head.get(b"content-type"))
+    if media_type is None:
+        return True
+    return media_type in _TEXTUAL or (media_type.startswith(b"text/") and media_type != _STREAM)
+
+
+def _first_word(value: bytes | None) -> bytes | None:
+    """What stands before the parameters, in lower case."""
+    return value and value.partition(b";")[0].strip(b" \t").lower()
 
 
 def find(request: RequestHead, status: int, beginning: bytes) -> str | None:

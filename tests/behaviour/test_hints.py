@@ -163,8 +163,18 @@ async def test_an_app_gives_no_hints_itself(gateway: Gateway, app: App, browser:
         b"HTTP/1.1 403 Forbidden\r\nContent-Type: image/png\r\nContent-Length: 5\r\n\r\n",
         b"HTTP/1.1 399 Odd\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 400 Bad Request\r\nContent-Type: Text/Event-Stream ;charset=utf-8\r\n\r\n",
+        FORBIDDEN + b'Content-Disposition: Attachment; filename="a.csv"\r\nContent-Length: 5\r\n\r\n',
+        b"HTTP/1.1 500 Oh\r\nContent-Type: application/json-seq\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/grpc\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nContent-Length: 5\r\n\r\n",
+        b"HTTP/1.1 503 Busy\r\nTransfer-Encoding: chunked\r\n\r\n",
     ],
-    ids=["empty", "compressed", "image", "no-error", "success"],
+    ids=[
+        *("empty", "compressed", "image", "no-error", "success", "event-stream", "event-stream-in-capitals"),
+        *("download", "json-sequence", "grpc", "nothing-is-known-of-404", "nothing-is-known-of-503"),
+    ],
 )
 async def test_a_head_that_does_not_wait(gateway: Gateway, app: App, browser: Wire, head: bytes) -> None:
     upstream = await asked(app, browser)

@@ -168,6 +168,12 @@ def test_every_hint_fits_in_a_field() -> None:
         (b"Content-Type: application/grpc\r\n", False),
         (b"Content-Type: text/html\r\nContent-Encoding: gzip\r\n", False),
         (b"Content-Encoding: br\r\n", False),
+        (b"Content-Type: application/json; charset=utf-8\r\n", True),
+        (b"Content-Type: application/json-seq\r\n", False),
+        (b"Content-Type: text/event-stream\r\n", False),
+        (b"Content-Type: text/csv\r\nContent-Disposition: attachment; filename=a.csv\r\n", False),
+        (b"Content-Disposition: ATTACHMENT ;filename=a.csv\r\n", False),
+        (b"Content-Disposition: inline; filename=attachment\r\n", True),
     ],
 )
 def test_only_plain_text_is_read(fields: bytes, readable: bool) -> None:
