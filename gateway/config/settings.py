@@ -187,7 +187,8 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     host: HostMask = "preserve"
     """The Host field sent upstream: the public name as it came, or a mask such as `localhost:{port}` for dev servers
-    that refuse names they do not know."""
+    that refuse names they do not know. Under a mask the app's Location, Content-Location and Refresh lead back to the
+    public URL (nginx: proxy_redirect), and a WebSocket's Origin that is the public URL becomes the mask's."""
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -20,7 +20,7 @@ import time
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from gateway.edge import cookies
+from gateway.edge import cookies, mask
 from gateway.edge.refusal import options, ready
 from gateway.errors import GatewayError, Reason
 from gateway.http.message import NO_BODY, Fields, RequestHead, ResponseHead
@@ -71,6 +71,7 @@ class Exchange:
         "_edge",
         "_head",
         "_key",
+        "_mask",
         "_received",
         "_request_complete",
         "_request_id",
@@ -97,6 +98,7 @@ class Exchange:
         self._target: Target | None = None
         self._key: Key | None = None  # set once the sandbox is known and admitted
         self._sandbox: Sandbox | None = None  # set with it
+        self._mask = b""  # the Host field that was sent instead of downstream's
         self._upstream: UpstreamStream | None = None  # ours alone from acquire or dial until _end
         self._connecting: asyncio.Task[None] | None = None
         self._visitor: Address | None = None  # counted as its sender, by the word of a trusted proxy
@@ -208,7 +210,12 @@ class Exchange:
         self._upstream = upstream
         self.phase = OPEN
         host = target.masked(sandbox.host or self._edge.host, head.authority)
-        upstream.send_request(self, head, host, self._downstream.peer.added(head), self._request_id)
+        added = self._downstream.peer.added(head)
+        if host is not head.authority:
+            self._mask = host
+            if head.upgrade is not None:
+                head = mask.put_on(head, host, added)
+        upstream.send_request(self, head, host, added, self._request_id)
         self._request_complete = head.framing is NO_BODY
 
     # --- from downstream -----------------------------------------------------------------------------------------
@@ -258,23 +265,30 @@ class Exchange:
     def informational(self, head: ResponseHead) -> None:
         if head.status != 100 or self._head.section.expects_continue:
             head.request_id = self._request_id
-            if head.section.set_cookies:
-                self._confine_cookies(head)
+            if head.section.set_cookies or self._mask:
+                self._make_public(head)
             self._downstream.send_informational(head)
 
     def response_head(self, head: ResponseHead) -> None:
         self._status = head.status
         head.request_id = self._request_id
-        if head.section.set_cookies:
-            self._confine_cookies(head)
+        if head.section.set_cookies or self._mask:
+            self._make_public(head)
         if head.status == 101:
             self.phase = TUNNEL
             self._request_complete = False
         self._downstream.send_head(head)
 
-    def _confine_cookies(self, head: ResponseHead) -> None:
-        assert self._target is not None  # whoever answers has been found by it
-        head.section = head.section.with_fields(cookies.confine(head.section.fields, self._target))
+    def _make_public(self, head: ResponseHead) -> None:
+        """What the app says of itself, as it is to be understood outside."""
+        section, target = head.section, self._target
+        assert target is not None  # whoever answers has been found by it
+        if section.set_cookies:
+            section = section.with_fields(cookies.confine(section.fields, target))
+        if section.locates and self._mask:
+            added = self._downstream.peer.added(self._head)
+            section = section.with_fields(mask.take_off(section.fields, self._mask, target, added))
+        head.section = section
 
     def response_body(self, data: bytes) -> None:
         self._sent += len(data)

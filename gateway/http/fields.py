@@ -72,6 +72,8 @@ class Role(IntEnum):
     """Passes; an answer without one gets ours."""
     SET_COOKIE = 15
     """Set-Cookie, and what deletes cookies; an answer's may reach the app's neighbours."""
+    LOCATION = 16
+    """Leads somewhere; an answer's may lead to the Host field that the app was sent."""
 
 
 _ROLES_BY_NAME: dict[bytes, Role] = {
@@ -106,6 +108,9 @@ _ROLES_BY_NAME: dict[bytes, Role] = {
     b"date": Role.DATE,
     b"max-forwards": Role.MAX_FORWARDS,
     b"clear-site-data": Role.SET_COOKIE,
+    b"location": Role.LOCATION,
+    b"content-location": Role.LOCATION,
+    b"refresh": Role.LOCATION,
     **dict.fromkeys((*CLIENT_NAMES, *_PROXY_NAMES), Role.FORWARDING),
 }
 
@@ -131,7 +136,7 @@ def classify(name: bytes) -> Role:
         variable = dashed.removeprefix(b"http-")
         if variable.startswith(_PROXY_PREFIXES) or _ROLES_BY_NAME.get(variable) is Role.FORWARDING:
             role = Role.FORWARDING
-    if role is Role.PASS and lowered != dashed and dashed in _ROLES_BY_NAME:
+    if role is Role.PASS and lowered != dashed and _ROLES_BY_NAME.get(dashed, Role.LOCATION) is not Role.LOCATION:
         role = Role.HOP_BY_HOP  # transfer_encoding, content_length, …: an alias an app may believe; it goes no further
     if len(_remembered) < MAX_REMEMBERED_NAMES and len(name) <= 64:
         _remembered[name] = role

@@ -41,6 +41,8 @@ class Section:
 
     set_cookies = False
     """Whether there are cookies to confine, which only an app's answer can have."""
+    locates = False
+    """Whether it leads somewhere, as an app's answer can: Location, Content-Location, Refresh."""
 
     def __init__(self, fields: Fields) -> None:
         self.fields = fields
@@ -147,7 +149,16 @@ class RequestHead:
 class ResponseSection(Section):
     """What a response's field section says, whatever its status line is. Made by `validate.response_section` only."""
 
-    __slots__ = ("chunked", "content_length", "dated", "keep_alive", "set_cookies", "switches", "upgrade")
+    __slots__ = (
+        "chunked",
+        "content_length",
+        "dated",
+        "keep_alive",
+        "locates",
+        "set_cookies",
+        "switches",
+        "upgrade",
+    )
 
     def __init__(self, fields: Fields, keep_alive: bool) -> None:
         super().__init__(fields)
@@ -157,6 +168,7 @@ class ResponseSection(Section):
         self.upgrade: bytes | None = None  # as it came
         self.switches = False  # Connection names it
         self.set_cookies = False  # or deletes some: the edge confines that
+        self.locates = False
         self.dated = False  # has a Date
 
 

@@ -30,7 +30,7 @@ from gateway.http.message import (
 # The loops below run for every field of every message: a global costs half of an enum member's look-up.
 _HOST, _CONNECTION, _LENGTH, _CODING = Role.HOST, Role.CONNECTION, Role.CONTENT_LENGTH, Role.TRANSFER_ENCODING
 _FORWARDING, _REQUEST_ID, _SET_COOKIE = Role.FORWARDING, Role.REQUEST_ID, Role.SET_COOKIE
-_PROBE, _DATE, _MAX_FORWARDS = Role.PROBE, Role.DATE, Role.MAX_FORWARDS
+_PROBE, _DATE, _MAX_FORWARDS, _LOCATION = Role.PROBE, Role.DATE, Role.MAX_FORWARDS, Role.LOCATION
 _UPGRADE, _EXPECT, _TE = Role.UPGRADE, Role.EXPECT, Role.TE
 
 COMMON_METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
@@ -317,7 +317,7 @@ def response_section(minor: int, pairs: Fields) -> ResponseSection:
     coding: bytes | None = None
     connection: bytes | None = None
     upgrade: bytes | None = None
-    set_cookies = dated = False
+    set_cookies = dated = locates = False
     try:
         check_values(b"".join([value for _, value in pairs]))
         for pair in pairs:
@@ -332,6 +332,9 @@ def response_section(minor: int, pairs: Fields) -> ResponseSection:
                 fields.append(pair)
             elif role is _DATE:
                 dated = True
+                fields.append(pair)
+            elif role is _LOCATION:
+                locates = True
                 fields.append(pair)
             elif role is _LENGTH:
                 if length is not None:
@@ -359,6 +362,7 @@ def response_section(minor: int, pairs: Fields) -> ResponseSection:
     _remove_nominated(fields, options)
     section = ResponseSection(fields, _persistent(options, minor))
     section.set_cookies = set_cookies
+    section.locates = locates
     section.dated = dated and b"date" not in options
     section.content_length = int(length) if length is not None else None
     section.chunked = coding is not None

@@ -17,16 +17,18 @@ import pytest
 
 from gateway.edge.cookies import confine
 from gateway.edge.forwarded import _CLAIMS, MAX_VIAS, Peer
+from gateway.edge.mask import take_off
 from gateway.errors import GatewayError, Reason
 from gateway.hostname import HostnameParser, Target
 from gateway.http.fields import _ROLES_BY_NAME, Role
 from gateway.http.head_parser import HeadLimits, parse_request_head, parse_response_head
-from gateway.http.message import RequestHead, ResponseHead, ResponseSection
+from gateway.http.message import RequestHead, ResponseHead, ResponseSection, Section
 from gateway.problems.negotiation import Form, understand
 from gateway.problems.websocket import asks_for_close
 from gateway.upstream.hints import is_readable
 
 LIMITS = HeadLimits()
+TARGET = Target(5000, "a", "example.dev")
 ROOMS = ("edge", "http", "problems", "upstream")
 BAD, WRONG = Reason.BAD_REQUEST, Reason.HTTP_PROTOCOL_ERROR
 
@@ -128,6 +130,18 @@ def _allowed(name: str, lines: Lines) -> dict[str, str]:
 
 def _one_allowed(of: str) -> Callable[[str, Lines], str | None]:
     return lambda name, lines: _allowed(name, lines).get(of)
+
+
+def _led_back(name: str, lines: Lines) -> list[bytes]:
+    told = Section([(b"X-Forwarded-Proto", b"https"), (b"X-Forwarded-Host", b"a.test")])
+    return [value for _, value in take_off(_answer(name, lines).fields, b"localhost", TARGET, told)]
+
+
+def _confirmed(name: str, lines: Lines) -> list[bytes]:
+    """What of it goes on from a trusted proxy whose client is 203.0.113.1."""
+    proxy = Peer(ip_address("10.0.0.1"), b"http", [ip_network("10.0.0.0/8")])
+    added = proxy.added(_request(name, lines, b"X-Forwarded-For: 203.0.113.1\r\n"))
+    return [value for key, value in added.fields if key == name.encode()]
 
 
 def _key_is_one(name: str, lines: Lines) -> bool:
@@ -273,6 +287,12 @@ REQUESTS = [
         ),
     ),
     Field(
+        "CF-Connecting-IP",
+        "one address (no standard); the others of CLIENT_NAMES are read as this one",
+        _confirmed,
+        (((b"203.0.113.1",), [b"203.0.113.1"]), ((b"[203.0.113.1]:1",), [b"203.0.113.1"]), ((b"a, 203.0.113.1",), [])),
+    ),
+    Field(
         "Via",
         "a list of protocols and names, comments behind them (7.6.3)",
         _told("Via"),
@@ -402,11 +422,29 @@ ANSWERS = [
     Field(
         "Clear-Site-Data",
         "a list of quoted strings, compared as they stand (Clear Site Data, 3.1)",
-        lambda name, lines: confine(_answer(name, lines).fields, Target(5000, "a", "example.dev")),
+        lambda name, lines: confine(_answer(name, lines).fields, TARGET),
         (
             ((b'"cache" ,"cookies",, "storage"',), [(b"Clear-Site-Data", b'"cache", "storage"')]),
             ((b'"Cookies"', b"cache"), []),
         ),
+    ),
+    Field(
+        "Location",
+        "a URI reference (10.2.2)",
+        _led_back,
+        (((b"HTTP://Localhost/a",), [b"https://a.test/a"]), ((b"/a",), [b"/a"]), ((b"",), [b""])),
+    ),
+    Field(
+        "Content-Location",
+        "a URI reference (8.7)",
+        _led_back,
+        (((b"//localhost:80/a",), [b"https://a.test/a"]), ((b"a",), [b"a"])),
+    ),
+    Field(
+        "Refresh",
+        "seconds and a URL, loosely (HTML, 4.2.5.3)",
+        _led_back,
+        (((b"1 ;\tURL = 'http://localhost/a'",), [b"1 ;\tURL = 'https://a.test/a'"]), ((b"1",), [b"1"])),
     ),
     Field(
         "Date",

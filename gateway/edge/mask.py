@@ -1,0 +1,76 @@
+"""A masked host (`upstream.host`), in both directions: an app that is sent `localhost:5000` knows itself by that name.
+
+- Where its answer leads to the mask, it leads to the public URL: Location and Refresh as by nginx's `proxy_redirect`,
+  Location and Content-Location as by Apache's `ProxyPassReverse`.
+- An upgrade whose Origin is the public URL itself gets `http://` and the mask for it, what the app's developer has in
+  his address bar: Tornado, Jupyter, gorilla and dev servers compare it with Host. Any other origin stays.
+
+Origin and Referer of ordinary requests stay as they are, as behind nginx, Apache and Vite's proxy. Rails, Next and
+React Router compare Origin with X-Forwarded-Host, which tells the truth; and apps build links of it (where a payment or
+a login is to return), which nobody could put right.
+"""
+
+from __future__ import annotations
+
+import re
+from copy import copy
+
+from gateway.hostname import Target
+from gateway.http.message import Fields, RequestHead, Section
+
+_URL = re.compile(rb"(?:https?:)?//([^/?#\\\"']*)(.*)", re.IGNORECASE | re.DOTALL)
+_PORT = re.compile(rb":[0-9]*\Z")
+# https://html.spec.whatwg.org/multipage/semantics.html#shared-declarative-refresh-steps
+_REFRESH = re.compile(rb"([0-9.]*[ \t]*[;,][ \t]*(?:url[ \t]*=[ \t]*)?[\"']?)(.*)", re.IGNORECASE | re.DOTALL)
+
+
+def put_on(head: RequestHead, mask: bytes, added: Section) -> RequestHead:
+    """`head`, an upgrade, as it goes to an app that is sent `mask` as Host; `added` says what the public URL is."""
+    public = _origin(_public(added))
+    fields: Fields = []
+    for name, value in head.fields:
+        if name.lower() == b"origin" and _origin(value) == public:
+            value = b"http://" + mask
+        fields.append((name, value))
+    masked = copy(head)
+    masked.section = head.section.with_fields(fields)
+    return masked
+
+
+def take_off(fields: Fields, mask: bytes, target: Target, added: Section) -> Fields:
+    """The fields of an answer of `target`, which was sent `mask` as Host, as they go to the visitor."""
+    hosts = (_host(mask), _host(b"%b:%d" % (_PORT.sub(b"", mask), target.port)))  # not every app keeps Host's port
+    public = _public(added)
+    shown: Fields = []
+    for name, value in fields:
+        lowered = name.lower()
+        if lowered == b"location" or lowered == b"content-location":
+            value = _led_back(value, hosts, public)
+        elif lowered == b"refresh":
+            refresh = _REFRESH.fullmatch(value)
+            if refresh is not None:
+                value = refresh[1] + _led_back(refresh[2], hosts, public)
+        shown.append((name, value))
+    return shown
+
+
+def _led_back(url: bytes, hosts: tuple[bytes, ...], public: bytes) -> bytes:
+    found = _URL.fullmatch(url)
+    return public + found[2] if found is not None and _host(found[1]) in hosts else url
+
+
+def _public(added: Section) -> bytes:
+    """The origin that the app is told of by X-Forwarded-Proto and -Host."""
+    told = dict(added.fields)
+    return b"%b://%b" % (told[b"X-Forwarded-Proto"], told[b"X-Forwarded-Host"])
+
+
+def _origin(url: bytes) -> bytes:
+    """RFC 6454 section 4: letter case and a default port make no other origin."""
+    lowered = url.lower()
+    return lowered.removesuffix(b":443" if lowered.startswith(b"https:") else b":80").removesuffix(b":")
+
+
+def _host(authority: bytes) -> bytes:
+    """For comparison: what an app says of itself may have either default port, by the scheme that it believes."""
+    return authority.lower().removesuffix(b":80").removesuffix(b":443").removesuffix(b":")
