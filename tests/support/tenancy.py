@@ -13,6 +13,7 @@ that a machine receives is held against the `Ledger` of who had which address wh
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import socket
 import time
@@ -47,7 +48,7 @@ from gateway.upstream import pool as pool_module
 
 NAMES = ("ann", "ben")
 ADDRESSES = ("fd00::a", "fd00::b", "fd00::c")
-TTL, STALE, GRACE, CONNECT_TIMEOUT = 5.0, 20.0, 3.0, 4.0
+TTL, STALE, GRACE, CONNECT_TIMEOUT = 5.0, 20.0, 3.0, 8.0
 SWEEP = 1.0
 """Seconds between two looks at deadlines."""
 PROBED = 1.0
@@ -55,6 +56,10 @@ PROBED = 1.0
 TURNS = 40
 """Turns of the event loop in which an exchange on the loopback interface is over."""
 DOMAIN = "sandbox.localhost"
+SURE = 30.0
+"""Seconds that a record must have left to be counted on: Redis' own clock goes on while this test runs."""
+PATIENCE = 20.0
+"""Seconds, real ones, in which a request must have its answer where nothing stands in the way."""
 
 
 # --- time ---------------------------------------------------------------------------------------------------------
@@ -84,9 +89,13 @@ class StillLoop(asyncio.SelectorEventLoop):
 
 @dataclass(slots=True)
 class Tenure:
-    """An address is a sandbox's: until `end`, of which the backend has been told at `told`."""
+    """An address is a sandbox's: until `end`, of which the backend has been told at `told`.
+
+    `number` says which came first, tenures and connections alike: it may all be in one moment.
+    """
 
     address: str
+    number: int
     end: float = math.inf
     told: float = math.inf
 
@@ -102,9 +111,12 @@ class Outage:
 class Ledger:
     """The truth, and what docs/directory.md says about how long the gateway may not know it."""
 
-    def __init__(self, clock: Callable[[], float], bound: float) -> None:
+    def __init__(self, clock: Callable[[], float], bound: float, *, generations: bool) -> None:
         self._clock = clock
         self._bound = bound
+        self._generations = generations  # whether the backend tells two machines of one name and address apart
+        self._numbers = itertools.count()
+        self._changed = dict.fromkeys(NAMES, -math.inf)
         self.outages: list[Outage] = []
         self.tenures: dict[str, list[Tenure]] = {name: [] for name in NAMES}
 
@@ -116,9 +128,10 @@ class Ledger:
     def begin(self, name: str, address: str, lifetime: float | None) -> None:
         """The record is written; the tenure before ends, unless it is of the same address."""
         now, tenure = self._clock(), self.current(name)
+        self._changed[name] = now
         if tenure is None or tenure.address != address:
             self.end(name)
-            tenure = Tenure(address)
+            tenure = Tenure(address, self.number())
             self.tenures[name].append(tenure)
         end = math.inf if lifetime is None else now + lifetime
         tenure.end, tenure.told = end, math.inf if lifetime is None else now
@@ -127,17 +140,36 @@ class Ledger:
         """The record is removed."""
         tenure = self.current(name)
         if tenure is not None:
-            tenure.end = tenure.told = self._clock()
+            self._changed[name] = tenure.end = tenure.told = self._clock()
+
+    def number(self) -> int:
+        """One more than the last."""
+        return next(self._numbers)
 
     def free(self) -> list[str]:
         """The addresses that are nobody's."""
         taken = {tenure.address for name in NAMES if (tenure := self.current(name)) is not None}
         return [address for address in ADDRESSES if address not in taken]
 
-    def entitled(self, name: str, address: str, grace: float = 0.0) -> bool:
-        """Whether an octet for `name` may reach `address` now; `grace` is what an open tunnel has besides."""
-        tenures = (tenure for tenure in self.tenures[name] if tenure.address == address)
-        return any(self._clock() <= max(tenure.end, self._known_by(tenure.told)) + grace for tenure in tenures)
+    def entitled(self, name: str, address: str, opened: int, grace: float = 0.0) -> bool:
+        """Whether an octet for `name` may reach `address` now on a connection that is `opened`, a `number`.
+
+        One from before the tenure leads to the machine before. `grace` is what an open tunnel has besides.
+        """
+        tenures = [tenure for tenure in self.tenures[name] if tenure.address == address]
+        first = tenures[0].number if tenures else 0
+        return any(
+            self._clock() <= max(tenure.end, self._known_by(tenure.told)) + grace
+            for tenure in tenures
+            if opened > (tenure.number if self._generations else first)
+        )
+
+    def certain(self, name: str) -> str | None:
+        """The address where `name` must be found by now, because nothing has happened to it lately."""
+        tenure, now = self.current(name), self._clock()
+        settled = now - self._bound - PROBED
+        calm = self._changed[name] < settled and all(outage.end < settled for outage in self.outages)
+        return tenure.address if calm and tenure is not None and tenure.end > now + SURE else None
 
     def _known_by(self, told: float) -> float:
         known = told + self._bound
@@ -207,6 +239,7 @@ class Visit(asyncio.Protocol):
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
+        self._opened = machine.ledger.number()
         self._head = b""
         self._tunnel_of = ""
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
@@ -241,7 +274,7 @@ class Visit(asyncio.Protocol):
     def _check(self, name: str, what: str, grace: float = 0.0) -> None:
         machine = self._machine
         machine.arrived += 1
-        if not machine.ledger.entitled(name, machine.address, grace):
+        if not machine.ledger.entitled(name, machine.address, self._opened, grace):
             tenures = machine.ledger.tenures[name]
             now = asyncio.get_running_loop().time()
             machine.violations.append(f"{what} for {name} came to {machine.address} at {now:g}; {tenures}")
@@ -277,6 +310,7 @@ class Stage(Protocol):
     step: float
     """Seconds by which time moves at once."""
     writes_lifetimes: bool
+    """As those that count generations do."""
     can_be_cut: bool
 
     def open(self) -> Directory: ...
@@ -334,6 +368,9 @@ class World:
     browsers: list[Browser] = field(default_factory=list)
     tunnels: list[Browser] = field(default_factory=list)
     faults: list[dict[str, Any]] = field(default_factory=list)
+    unserved: list[str] = field(default_factory=list)
+    served: int = 0
+    """Requests that had to be served, and `unserved` those that were not."""
 
     # --- the platform ----------------------------------------------------------------------------------------------
 
@@ -428,12 +465,25 @@ class World:
         """A request, and as much of its answer as there is without waiting."""
         _, browser = await self.loop.create_connection(Browser, "::1", self.worker.listener.port)
         self.browsers.append(browser)
+        sure = self.ledger.certain(name) if name in NAMES else None
         more = b"Connection: Upgrade\r\nUpgrade: x\r\n" if upgrade else b""
         browser.send(b"GET /%b HTTP/1.1\r\nHost: 5000-%b.%b\r\n%b\r\n" % (*[name.encode()] * 2, DOMAIN.encode(), more))
         await self.quiet()
+        if sure is not None and self.machines[sure].road == "open":
+            await self._answered(browser, b"HTTP/1.1 101 " if upgrade else b"HTTP/1.1 200 ", name, sure)
         if upgrade:
             self.tunnels.append(browser)
         return browser
+
+    async def _answered(self, browser: Browser, status: bytes, name: str, address: str) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not browser.received and not browser.closed and time.monotonic() < deadline:
+            await asyncio.sleep(0)
+        self.served += 1
+        if not (
+            browser.received.startswith(status) and (b" 101 " in status or browser.received.endswith(address.encode()))
+        ):
+            self.unserved.append(f"{name}, which is at {address}, at {self.loop.now:g}: {browser.received!r}")
 
     async def speak(self) -> None:
         """Every visitor with a tunnel says something."""
@@ -448,6 +498,7 @@ class World:
     def check(self) -> None:
         violations = [each for machine in self.machines.values() for each in machine.violations]
         assert not violations, "\n".join(violations)
+        assert not self.unserved, "\n".join(self.unserved)
         assert not self.faults, self.faults
 
     async def close(self) -> None:
@@ -469,7 +520,7 @@ async def world(
     monkeypatch.setattr(cache_module, "MAX_ENTRIES", 3)
     monkeypatch.setattr(known_module, "PAGES", 4)
     stage = make(folder)
-    ledger = Ledger(loop.time, stage.bound)
+    ledger = Ledger(loop.time, stage.bound, generations=stage.writes_lifetimes)
     machines = {address: Machine(address, ledger) for address in ADDRESSES}
 
     async def dial(address: str, port: int, patience: float, give_up: object) -> socket.socket:
