@@ -63,25 +63,25 @@ class GatheringTransport(asyncio.Transport):
     `eof_received` does not want to survive. `flush` first.
     """
 
-    __slots__ = ("_below", "_gathered", "_outbox", "_size")
+    __slots__ = ("_below", "_gathered", "_outbox", "waiting")
 
     def __init__(self, below: asyncio.Transport, outbox: Outbox) -> None:
         super().__init__()
         self._below = below
         self._outbox = outbox
         self._gathered: list[bytes] = []
-        self._size = 0  # octets in `_gathered`
+        self.waiting = 0  # octets in `_gathered`
 
     def __repr__(self) -> str:
-        return f"<GatheringTransport {self._size} before {self._below!r}>"
+        return f"<GatheringTransport {self.waiting} before {self._below!r}>"
 
     def write(self, data: Any) -> None:
         """`data` is bytes, and not empty."""
         gathered = self._gathered
         is_first = not gathered
         gathered.append(data)
-        self._size += len(data)
-        if self._size >= LARGE:
+        self.waiting += len(data)
+        if self.waiting >= LARGE:
             self.flush()
         elif is_first:
             self._outbox.add(self)
@@ -91,7 +91,7 @@ class GatheringTransport(asyncio.Transport):
         gathered = self._gathered
         if gathered:
             self._gathered = []
-            self._size = 0
+            self.waiting = 0
             if not self._below.is_closing():
                 self._below.write(b"".join(gathered))  # one alone is not copied
 
@@ -105,11 +105,11 @@ class GatheringTransport(asyncio.Transport):
 
     def abort(self) -> None:
         self._gathered = []
-        self._size = 0
+        self.waiting = 0
         self._below.abort()
 
     def get_write_buffer_size(self) -> int:
-        return self._size + self._below.get_write_buffer_size()
+        return self.waiting + self._below.get_write_buffer_size()
 
     def is_closing(self) -> bool:
         return self._below.is_closing()

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from gateway.edge import cookies, mask
 from gateway.edge.refusal import options, ready
 from gateway.errors import GatewayError, Reason
-from gateway.http.message import NO_BODY, Fields, RequestHead, ResponseHead
+from gateway.http.message import BY_CLOSE, NO_BODY, Fields, RequestHead, ResponseHead
 from gateway.observe.access_log import MAX_TEXT, AccessRecord, shown
 from gateway.problems import websocket
 from gateway.problems.problem import Circumstances, render
@@ -43,6 +43,8 @@ IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
 """RFC 9110 section 9.2.2; of the methods we forward, those that may be sent twice."""
 MAX_DIALS = 3
 """Addresses that are dialed for one request, if its record changes while each of them is."""
+_NO_ANSWER = (Reason.CONNECTION_TERMINATED, Reason.HTTP_PROTOCOL_ERROR, Reason.UPSTREAM_SPEAKS_TLS)
+"""How it fails that a connection said nothing, or nothing that is an answer."""
 DOWNSTREAM_CLOSED = 499
 """Status in the access log of a request whose sender left before an answer (nginx's number)."""
 
@@ -71,12 +73,12 @@ class Exchange:
         "_edge",
         "_head",
         "_key",
+        "_last_try",
         "_mask",
         "_received",
         "_request_complete",
         "_request_id",
         "_response_complete",
-        "_retried",
         "_reused",
         "_sandbox",
         "_sent",
@@ -105,7 +107,7 @@ class Exchange:
         self._admitted = ""  # sandbox id counted in edge.exchanges, to be taken off in _end
         self._request_complete = False
         self._response_complete = False
-        self._retried = False
+        self._last_try = False  # no other connection is tried after this one
         self._reused = False
         self._status = 0  # of the head sent downstream; 0: none yet
         self._received = 0  # octets of request content
@@ -133,7 +135,7 @@ class Exchange:
             sandbox = edge.directory.peek(target.sandbox_id)
             if sandbox is not None:
                 key = self._admit(sandbox, target)
-                upstream = None if head.section.probes else edge.pool.acquire(key, self._replayable())
+                upstream = None if head.section.probes else self._idle(key)
                 if upstream is not None:
                     self._reused = True
                     self._send(upstream)
@@ -158,6 +160,21 @@ class Exchange:
         self._sandbox = sandbox
         self._key = key = (sandbox.origin, target.port)
         return key
+
+    def _idle(self, key: Key) -> UpstreamStream | None:
+        """An idle connection to send this request by: the one that a login has bound to downstream's, or any."""
+        if (bound := self._downstream.bound) is None:
+            return self._edge.pool.acquire(key, self._replayable())
+        self._downstream.bound = None
+        if bound.key != key:  # there is one at most: that one connection asks several apps is rare
+            bound.owner = None
+            bound.close()
+            return self._edge.pool.acquire(key, self._replayable())
+        self._last_try = True  # no other is logged in, or knows half of the handshake
+        if not bound.is_alive():
+            bound.close()
+            raise GatewayError(Reason.CONNECTION_TERMINATED, "the app closed the connection that a login had bound")
+        return bound
 
     def _replayable(self) -> bool:
         """May be sent again if a reused connection turns out dead: nothing of a body can have been used up."""
@@ -190,11 +207,11 @@ class Exchange:
         """A connection to the target. Raises GatewayError saying as much as could be found out."""
         edge, target = self._edge, self._target
         assert target is not None  # CONNECTING comes after routing
-        fresh = self._head.section.probes or self._retried  # only a new connection will do
+        fresh = self._head.section.probes or self._last_try  # only a new connection will do
         for _ in range(MAX_DIALS):  # each time round the record has changed while its address was dialed
             sandbox = await edge.directory.fetch(target.sandbox_id)
             key = self._admit(sandbox, target)
-            upstream = None if fresh else edge.pool.acquire(key, self._replayable())
+            upstream = None if fresh else self._idle(key)
             if upstream is not None:
                 self._reused = True
                 return upstream
@@ -263,6 +280,9 @@ class Exchange:
     # --- from upstream (ResponseSink) ----------------------------------------------------------------------------
 
     def informational(self, head: ResponseHead) -> None:
+        self._last_try = True  # the app has begun to answer
+        if head.binds:
+            self._bind(head)
         if head.status != 100 or self._head.section.expects_continue:
             head.request_id = self._request_id
             if head.section.set_cookies or self._mask:
@@ -274,6 +294,8 @@ class Exchange:
         head.request_id = self._request_id
         if head.section.set_cookies or self._mask:
             self._make_public(head)
+        if head.binds or self._head.section.binds:
+            self._bind(head)
         if head.status == 101:
             self.phase = TUNNEL
             self._request_complete = False
@@ -289,6 +311,13 @@ class Exchange:
             added = self._downstream.peer.added(self._head)
             section = section.with_fields(mask.take_off(section.fields, self._mask, target, added))
         head.section = section
+
+    def _bind(self, head: ResponseHead) -> None:
+        """RFC 4559 section 6: the app logs in the connection, which serves nobody else from now on."""
+        if self._upstream is not None:
+            self._upstream.owner = self._downstream
+            if not head.keep_alive or head.framing is BY_CLOSE:
+                self._downstream.bound_lost()
 
     def response_body(self, data: bytes) -> None:
         self._sent += len(data)
@@ -318,17 +347,18 @@ class Exchange:
     def upstream_failed(self, error: GatewayError) -> None:
         upstream, self._upstream = self._upstream, None
         # RFC 9110 section 9.2.2 allows to retry what is idempotent when the connection closed before any response.
-        # Only on a connection that had served before: that one may simply have grown stale while it was idle.
+        # Only on a connection that had served before: that one may simply have grown stale while it was idle, or hold
+        # more octets than the last answer should have.
         reused = upstream is not None and upstream.reused
-        silent = upstream is not None and not upstream.heard and error.reason is Reason.CONNECTION_TERMINATED
-        if silent and reused and self._replayable() and not self._retried and self.phase is OPEN:
-            self._retried = True
+        silent = upstream is not None and not upstream.heard and error.reason in _NO_ANSWER
+        if silent and reused and self._replayable() and not self._last_try and self.phase is OPEN:
+            self._last_try = True
             self._reused = False
             self._connect_cold()
         elif self.phase is TUNNEL:
             self._downstream.abort(error)
             self._end(str(error.reason), error.detail)
-        elif silent and not reused and not self._retried:  # nothing was ever heard from there
+        elif silent and not reused and not self._last_try:  # nothing was ever heard from there
             self._connecting = self._edge.tasks.spawn(self._explain(error), f"explain {self._target}")
         else:
             self.fail(error)

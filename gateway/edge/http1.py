@@ -32,6 +32,7 @@ from gateway.turns import HEAD_WORK, LOOK, SHARE, SMALL_HEAD
 
 if TYPE_CHECKING:
     from gateway.edge.edge import Edge
+    from gateway.upstream.stream import UpstreamStream
 
 log = logging.getLogger("gateway.edge")
 
@@ -48,6 +49,7 @@ class Http1Downstream(TimedConnection):
         "_processing",
         "_refusal",
         "_waiting",
+        "bound",
     )
 
     def __init__(self, edge: Edge, peer: Peer, on_close: Callable[[], None], refusal: Refusal | None = None) -> None:
@@ -59,6 +61,7 @@ class Http1Downstream(TimedConnection):
         self._out: list[bytes] = []  # written at the next flush
         self._chunked = False  # the response body goes out chunked
         self._keep_alive = False  # decided with each response head; before the first one nothing is
+        self.bound: UpstreamStream | None = None
         self._eof = False  # downstream's is; what came before waits in `_held` if it could not be read yet
 
     def __repr__(self) -> str:
@@ -116,6 +119,7 @@ class Http1Downstream(TimedConnection):
         self._tell_lost(errnos.lost(exc))
         self.phase = CLOSED
         self._held = b""
+        self._part_with_bound()
         self._forget()
 
     def _tell_lost(self, detail: str) -> None:
@@ -412,6 +416,31 @@ class Http1Downstream(TimedConnection):
                 elif not self._reading:
                     self._set_reading()
 
+    # --- Owner ---------------------------------------------------------------------------------------------------
+
+    def keep(self, upstream: UpstreamStream) -> bool:
+        if self.peer.trusted or self.phase is CLOSED:
+            return False
+        self.bound = upstream
+        return True
+
+    def bound_lost(self) -> None:
+        """Ends as well, so that whoever has logged in sees what he would without us, and begins anew."""
+        self.bound = None
+        if self.peer.trusted:
+            return  # a proxy's connection carries the requests of many
+        self._keep_alive = False
+        if self._head is not None:
+            self._head.keep_alive = False
+        elif self.phase is IDLE or self.phase is HEAD:
+            self._close()
+
+    def _part_with_bound(self) -> None:
+        bound, self.bound = self.bound, None
+        if bound is not None:
+            bound.owner = None
+            bound.close()
+
     def _has_more(self) -> bool:
         """What came along with an upgrade that was refused was meant for a tunnel; it is not read as a request."""
         return self._processing or bool(self._held)
@@ -449,6 +478,7 @@ class Http1Downstream(TimedConnection):
     def _begin_linger(self) -> None:
         super()._begin_linger()
         self.phase = LINGER
+        self._part_with_bound()
         self._held = b""
         self._waiting = 0
         self._set_reading()

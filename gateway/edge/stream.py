@@ -12,12 +12,16 @@ from typing import Protocol
 from gateway.edge.forwarded import Peer
 from gateway.errors import GatewayError
 from gateway.http.message import Fields, ResponseHead
+from gateway.upstream.stream import Owner, UpstreamStream
 
 
-class DownstreamStream(Protocol):
+class DownstreamStream(Owner, Protocol):
     """One request from downstream and the response to it."""
 
     peer: Peer
+    bound: UpstreamStream | None
+    """What a login has bound to this connection (`Owner`), while it is idle. Where requests share a connection, as
+    HTTP/2's do, nothing is ever kept: no answer would say on whose behalf which of them is logged in."""
 
     def send_informational(self, head: ResponseHead) -> None:
         """A 1xx other than 101; dropped where the request's HTTP version has none."""

@@ -67,10 +67,12 @@ class Role(IntEnum):
     """Asks the gateway itself whether the target accepts connections; never the app's business."""
     MAX_FORWARDS = 13
     """Passes, with OPTIONS one less."""
+    CREDENTIALS = 14
+    """Passes; asks for a login, or is part of one."""
     # From here on: passes in a request, whatever it says.
-    DATE = 14
+    DATE = 15
     """Passes; an answer without one gets ours."""
-    SET_COOKIE = 15
+    SET_COOKIE = 16
     """Set-Cookie, and what deletes cookies; an answer's may reach the app's neighbours."""
     LOCATION = 16
     """Leads somewhere; an answer's may lead to the Host field that the app was sent."""
@@ -112,6 +114,11 @@ _ROLES_BY_NAME: dict[bytes, Role] = {
     b"content-location": Role.LOCATION,
     b"refresh": Role.LOCATION,
     **dict.fromkeys((*CLIENT_NAMES, *_PROXY_NAMES), Role.FORWARDING),
+    # RFC 9110 section 11; the proxy's kind too, because an app may be a proxy itself.
+    b"authorization": Role.CREDENTIALS,
+    b"proxy-authorization": Role.CREDENTIALS,
+    b"www-authenticate": Role.CREDENTIALS,
+    b"proxy-authenticate": Role.CREDENTIALS,
 }
 
 _remembered: dict[bytes, Role] = {}

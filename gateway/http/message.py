@@ -75,6 +75,7 @@ class RequestSection(Section):
 
     __slots__ = (
         "authority",
+        "binds",
         "content_length",
         "expects_continue",
         "forwarding",
@@ -99,6 +100,7 @@ class RequestSection(Section):
         self.expects_continue = False
         self.trailers_ok = False  # TE: trailers
         self.max_forwards: bytes | None = None  # as it came, all lines joined
+        self.binds = False  # credentials that log the connection in (RFC 4559 section 6)
         self.probes = False  # X-Gateway-Probe: asks whether the target accepts connections, and wants nothing of it
 
 
@@ -150,6 +152,7 @@ class ResponseSection(Section):
     """What a response's field section says, whatever its status line is. Made by `validate.response_section` only."""
 
     __slots__ = (
+        "binds",
         "chunked",
         "content_length",
         "dated",
@@ -170,6 +173,7 @@ class ResponseSection(Section):
         self.set_cookies = False  # or deletes some: the edge confines that
         self.locates = False
         self.dated = False  # has a Date
+        self.binds = False  # asks for, or goes on with, a login of the connection
 
 
 class ResponseHead:
@@ -179,6 +183,7 @@ class ResponseHead:
     """
 
     __slots__ = (
+        "binds",
         "content_length",
         "dated",
         "framing",
@@ -198,6 +203,7 @@ class ResponseHead:
         self.content_length = 0  # declared octets where framing is LENGTH
         self.keep_alive = True
         self.dated = False  # has a Date of its own; a final head without one gets one when it is written
+        self.binds = False  # as its section says
         self.upgrade: bytes | None = None  # what a 101 switches to, what a 426 asks for
         self.request_id = b""
 

@@ -30,7 +30,12 @@ from gateway.http.message import (
 # The loops below run for every field of every message: a global costs half of an enum member's look-up.
 _HOST, _CONNECTION, _LENGTH, _CODING = Role.HOST, Role.CONNECTION, Role.CONTENT_LENGTH, Role.TRANSFER_ENCODING
 _FORWARDING, _REQUEST_ID, _SET_COOKIE = Role.FORWARDING, Role.REQUEST_ID, Role.SET_COOKIE
+<<<<<<< HEAD
 _PROBE, _DATE, _MAX_FORWARDS, _LOCATION = Role.PROBE, Role.DATE, Role.MAX_FORWARDS, Role.LOCATION
+=======
+_PROBE, _DATE, _MAX_FORWARDS = Role.PROBE, Role.DATE, Role.MAX_FORWARDS
+_CREDENTIALS = Role.CREDENTIALS
+>>>>>>> 2ddd60f (upstream: a connection is its visitor's, its octets too)
 _UPGRADE, _EXPECT, _TE = Role.UPGRADE, Role.EXPECT, Role.TE
 
 COMMON_METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
@@ -63,6 +68,10 @@ MAX_OPTIONS = 100
 """Members of Connection, Expect, TE or Upgrade, empty ones included: as many as a head has fields. Fifteen thousand
 take 2 ms."""
 _ABSOLUTE_FORM = re.compile(rb"(?i:(http)|https)://([^/?]*)(.*)")
+_BINDING = re.compile(rb"(?:^|[ \t,])(?:ntlm|nego[a-z0-9]*|kerberos|credssp|pku2u|livessp)(?:[ \t,]|$)", re.IGNORECASE)
+"""The schemes that log in a connection and not a request: those of Windows' security packages, of IIS; nego is
+Negotiate, Nego2 and NegoEx. Wherever in a list of challenges one stands; within a quoted string, too, which costs a
+connection and nothing else."""
 
 
 def check_values(octets: bytes) -> None:
@@ -72,6 +81,11 @@ def check_values(octets: bytes) -> None:
     """
     if octets.translate(None, _VALUE_OCTETS):
         raise GatewayError(Reason.BAD_REQUEST, "a field value has a control character")
+
+
+def binds_connection(value: bytes) -> bool:
+    """Whether challenges or credentials are of a scheme that logs in the connection (RFC 4559 section 6)."""
+    return _BINDING.search(value) is not None
 
 
 def is_authority(value: bytes) -> bool:
@@ -106,7 +120,7 @@ def request_section(minor: int, pairs: Fields) -> RequestSection:
     connection: bytes | None = None
     max_forwards: bytes | None = None
     upgrades: list[bytes] = []
-    expects_continue = trailers_ok = probes = False
+    expects_continue = trailers_ok = probes = binds = False
 
     for pair in pairs:
         name, value = pair
@@ -133,6 +147,9 @@ def request_section(minor: int, pairs: Fields) -> RequestSection:
             coding = value
         elif role is _FORWARDING or role is _REQUEST_ID:
             forwarding.append(pair)
+        elif role is _CREDENTIALS:
+            fields.append(pair)
+            binds = binds or binds_connection(value)
         elif role is _UPGRADE:
             upgrades.append(value)
         elif role is _EXPECT:
@@ -162,6 +179,7 @@ def request_section(minor: int, pairs: Fields) -> RequestSection:
     section.trailers_ok = trailers_ok
     section.probes = probes
     section.max_forwards = max_forwards
+    section.binds = binds
     if coding is not None:
         # RFC 9112 section 6.1: CL with TE is the classic smuggling vector; TE in HTTP/1.0 is faulty framing.
         if length is not None:
@@ -317,7 +335,11 @@ def response_section(minor: int, pairs: Fields) -> ResponseSection:
     coding: bytes | None = None
     connection: bytes | None = None
     upgrade: bytes | None = None
+<<<<<<< HEAD
     set_cookies = dated = locates = False
+=======
+    set_cookies = dated = binds = False
+>>>>>>> 2ddd60f (upstream: a connection is its visitor's, its octets too)
     try:
         check_values(b"".join([value for _, value in pairs]))
         for pair in pairs:
@@ -333,9 +355,15 @@ def response_section(minor: int, pairs: Fields) -> ResponseSection:
             elif role is _DATE:
                 dated = True
                 fields.append(pair)
+<<<<<<< HEAD
             elif role is _LOCATION:
                 locates = True
                 fields.append(pair)
+=======
+            elif role is _CREDENTIALS:
+                fields.append(pair)
+                binds = binds or binds_connection(value)
+>>>>>>> 2ddd60f (upstream: a connection is its visitor's, its octets too)
             elif role is _LENGTH:
                 if length is not None:
                     raise _bad("two Content-Length fields")
@@ -364,6 +392,7 @@ def response_section(minor: int, pairs: Fields) -> ResponseSection:
     section.set_cookies = set_cookies
     section.locates = locates
     section.dated = dated and b"date" not in options
+    section.binds = binds
     section.content_length = int(length) if length is not None else None
     section.chunked = coding is not None
     section.upgrade = upgrade
@@ -407,6 +436,7 @@ def response_head(status: int, phrase: bytes, section: ResponseSection, request_
     if section.upgrade is not None and status == 426:
         # RFC 9110 section 15.5.22: it MUST name what is required. In any other answer that is a mere offer, to us.
         head.upgrade = b", ".join(protocols(section.upgrade)) or None
+    head.binds = section.binds
     # RFC 9112 section 6.3, steps in its order. 1: HEAD, 1xx, 204 and 304 end with the head, whatever the fields say.
     if status < 200 or status == 204:
         if status == 101:

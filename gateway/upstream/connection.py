@@ -2,7 +2,8 @@
 
 A connection serves one request at a time and goes round in a circle; every arrow not drawn here ends in CLOSED:
 
-    IDLE --send_request--> HEAD --final head--> BODY --body complete--> DONE --release--> IDLE (in the pool)
+    IDLE --send_request--> HEAD --final head--> BODY --body complete--> DONE --release--> IDLE (in the pool, or with
+                             |                                                                  its owner)
                              `----101 asked for--> TUNNEL
 
 Interim answers (1xx) change nothing but the deadline, however many they are: an app may say every 20 s of an hour that
@@ -12,7 +13,9 @@ and waits for a slow reader as a body does.
 A 101 that comes before the request is complete waits for that: until then what downstream sends is the request's body.
 
 What comes from a sandbox is hostile. Octets while IDLE, octets after the body, a 101 nobody asked for, a body that
-breaks its framing: the connection is closed and never reused, and the exchange hears why.
+breaks its framing: the connection is closed and never reused, and the exchange hears why. Octets after an answer may
+also come when the next request is under way here. Then they are no answer to it if they cannot be read as one, or come
+before it has left: it has not been `heard`, and may be repeated elsewhere.
 
 An error answer is looked at before it is passed on (`error_answer`); its head waits a moment in HEAD for the beginning
 of its body.
@@ -43,7 +46,7 @@ from gateway.upstream.error_answer import BEGINNING_TIMEOUT
 
 if TYPE_CHECKING:
     from gateway.upstream.pool import Key, Pool
-    from gateway.upstream.stream import ResponseSink
+    from gateway.upstream.stream import Owner, ResponseSink
 
 log = logging.getLogger("gateway.upstream")
 
@@ -91,6 +94,7 @@ class Http1Upstream(ReadingConnection):
         "ends",
         "heard",
         "key",
+        "owner",
         "reused",
         "since",
         "state",
@@ -114,6 +118,7 @@ class Http1Upstream(ReadingConnection):
         self._out: list[bytes] = []  # written at the next flush
         self._chunked = False  # the request body goes out chunked
         self._paused = False
+        self.owner: Owner | None = None
         self.reused = False
         self.heard = False
         self.since = 0.0  # when it became idle
@@ -195,15 +200,19 @@ class Http1Upstream(ReadingConnection):
         response = self._response
         self._sink = None
         clean = self.state is DONE and self._request_done and self.ends == inf
-        if clean and response is not None and response.keep_alive:
-            self._request = self._response = None
-            if self._paused:
-                self.resume()
-            self.state = IDLE
-            self.reused = True
-            self._pool.put(self)
-        else:
+        if not clean or response is None or not response.keep_alive:
             self.close()
+            return
+        self._request = self._response = None
+        if self._paused:
+            self.resume()
+        self.state = IDLE
+        self.reused = True
+        if self.owner is not None:
+            if not self.owner.keep(self):
+                self.close()
+        else:
+            self._pool.put(self, proven=response.framing is not NO_BODY)
 
     def close(self) -> None:
         """Ends the connection without a word to the sink.
@@ -225,6 +234,9 @@ class Http1Upstream(ReadingConnection):
         else:
             self._transport.abort()
             self._pool.forget(self)
+        owner, self.owner = self.owner, None
+        if owner is not None:
+            owner.bound_lost()
 
     # --- for the pool and the sweeper ----------------------------------------------------------------------------
 
@@ -337,6 +349,10 @@ class Http1Upstream(ReadingConnection):
 
     def _read_head(self, data: bytes, patient: bool = True) -> None:
         """Takes (more of) heads; an error answer's final one does not wait for its body if not `patient`."""
+        if self._transport.waiting and self.reused and self._is_unasked():
+            detail = f"the app went on after its last answer, with {quote(data)}"
+            self._fail(GatewayError(Reason.HTTP_PROTOCOL_ERROR, detail))
+            return
         self.heard = True
         if self._held:
             data = self._held + data
@@ -345,6 +361,7 @@ class Http1Upstream(ReadingConnection):
         limits = self._pool.head_limits
         request, sink = self._request, self._sink
         assert request is not None and sink is not None  # HEAD is entered by send_request only
+        head = None
         try:
             while True:
                 end = data.find(HEAD_END) + 4
@@ -380,6 +397,8 @@ class Http1Upstream(ReadingConnection):
                     self._held = data
                     return
         except GatewayError as error:
+            if self.reused and head is None:
+                self.heard = False  # what cannot be read may belong to the answer before
             self._fail(evidence.judged(error, data))
             return
         if head.status >= 400 and not self._passes(head, data, patient):
@@ -410,6 +429,11 @@ class Http1Upstream(ReadingConnection):
         self._await_body()
         if data:
             self._read_body(data)
+
+    def _is_unasked(self) -> bool:
+        """Whether what comes cannot be an answer: the request, which waits with others' for the turn to end, has not
+        left yet."""
+        return self._request is not None and self._request.framing is NO_BODY
 
     def _passes(self, head: ResponseHead, data: bytes, patient: bool) -> bool:
         """Looks at an error answer, `data` being what came after its head. False: it does not go downstream, or not

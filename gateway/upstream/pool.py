@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
+from math import inf
 
 from gateway import descriptors
 from gateway.config import Settings
@@ -99,8 +100,8 @@ class Pool:
     def acquire(self, key: Key, replayable: bool) -> Http1Upstream | None:
         """An idle connection for `key`, or None: then `dial`.
 
-        A request that cannot be replayed, and any request after a long silence, gets only a connection that has just
-        been proven alive.
+        A request that cannot be replayed, and any request after a long silence or an answer without content, gets only
+        a connection that has just been proven alive.
         """
         idle = self._idle.get(key)
         if not idle:
@@ -114,10 +115,13 @@ class Pool:
             connection.close()
         return None
 
-    def put(self, connection: Http1Upstream) -> None:
-        """Keeps a connection whose exchange is over; the oldest, of its target or of all, makes room for it."""
+    def put(self, connection: Http1Upstream, proven: bool = True) -> None:
+        """Keeps a connection whose exchange is over; the oldest, of its target or of all, makes room for it.
+
+        One that is not `proven` to be quiet is looked at before it is used again, however soon.
+        """
         now = self.clock()
-        connection.since = now
+        connection.since = now if proven else -inf
         connection.deadline = now + self.timeouts.idle
         idle = self._idle.get(connection.key)
         if idle is None:

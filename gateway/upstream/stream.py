@@ -6,10 +6,13 @@ written is gathered until `flush`, so that a head and the first piece of its bod
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.errors import GatewayError
 from gateway.http.message import Fields, RequestHead, ResponseHead, Section
+
+if TYPE_CHECKING:
+    from gateway.upstream.pool import Key
 
 
 class ResponseSink(Protocol):
@@ -41,13 +44,27 @@ class ResponseSink(Protocol):
         """The upstream is gone; it has closed itself."""
 
 
+class Owner(Protocol):
+    """A connection from downstream to which a login has bound an upstream connection: that serves nobody else."""
+
+    def keep(self, upstream: UpstreamStream) -> bool:
+        """Takes `upstream`, which is idle, for the next request; False: there is none, or it may be another's."""
+
+    def bound_lost(self) -> None:
+        """What was bound has ended or is about to, and the login with it."""
+
+
 class UpstreamStream(Protocol):
     """One request to a sandbox and its response."""
+
+    key: Key
+    owner: Owner | None
+    """Whose alone it is; None: the next one's."""
 
     reused: bool
     """Whether the connection served another request before: only then may a lost request be replayed."""
     heard: bool
-    """Whether any octet of a response to this request has come."""
+    """Whether any octet of a response to this request has come; what cannot be one is left over from the last."""
 
     def send_request(
         self, sink: ResponseSink, head: RequestHead, host: bytes, added: Section, request_id: bytes
@@ -72,5 +89,10 @@ class UpstreamStream(Protocol):
 
     def resume(self) -> None: ...
 
+    def is_alive(self) -> bool:
+        """Whether an idle connection still is what it seems."""
+
     def release(self) -> None:
-        """The exchange is over: back to the pool if everything was complete and clean, closed otherwise."""
+        """The exchange is over: to its owner or back to the pool if everything was complete and clean, else closed."""
+
+    def close(self) -> None: ...

@@ -71,6 +71,14 @@ def _target(name: str, lines: Lines) -> str:
     return HostnameParser(["example.dev"]).parse(_request(name, lines).authority.decode()).host
 
 
+def _logs_in_asked(name: str, lines: Lines) -> bool:
+    return _request(name, lines).section.binds
+
+
+def _logs_in_answered(name: str, lines: Lines) -> bool:
+    return _answer(name, lines).binds
+
+
 def _length_asked(name: str, lines: Lines) -> int:
     return _request(name, lines).section.content_length
 
@@ -150,7 +158,22 @@ def _key_is_one(name: str, lines: Lines) -> bool:
 
 # --- the table -----------------------------------------------------------------------------------------------------
 
+LOGINS = (
+    ((b"NTLM",), True),
+    ((b"negotiate YII=",), True),
+    ((b"Basic realm=x, NTLM",), True),
+    ((b'Digest realm="a, b"', b"Nego2"), True),
+    ((b",\tKERBEROS",), True),
+    ((b"Basic bnRsbQ==",), False),
+    ((b"Bearer ntlm.x",), False),
+    ((b'Digest realm="ntlm"',), False),
+)
+"""Whether a login of the connection itself is among them."""
 REQUESTS = [
+    *(
+        Field(name, "credentials, their scheme in any letter case (11.4)", _logs_in_asked, LOGINS)
+        for name in ("Authorization", "Proxy-Authorization")
+    ),
     Field(
         "Host",
         "one host, in any letter case, and a port (7.2)",
@@ -389,6 +412,10 @@ REQUESTS = [
 ]
 
 ANSWERS = [
+    *(
+        Field(name, "a list of challenges, their schemes in any letter case (11.3)", _logs_in_answered, LOGINS)
+        for name in ("WWW-Authenticate", "Proxy-Authenticate")
+    ),
     Field(
         "Content-Length",
         "one number, which may have zeros before it (8.6)",
