@@ -7,7 +7,7 @@ dict hit; unknown names are checked to be tokens, classified, and remembered whi
 from __future__ import annotations
 
 import re
-from enum import IntEnum
+from enum import IntEnum, unique
 
 from gateway.errors import GatewayError, Reason
 
@@ -45,6 +45,7 @@ _PROXY_PREFIXES = (b"x-forwarded-", b"x-envoy-")
 """The latter as at Envoy's own edge: they steer retries and timeouts of an Envoy beside the app."""
 
 
+@unique
 class Role(IntEnum):
     """What becomes of a field. PASS is 0, so that the hot loop tests truth."""
 
@@ -74,7 +75,7 @@ class Role(IntEnum):
     """Passes; an answer without one gets ours."""
     SET_COOKIE = 16
     """Set-Cookie, and what deletes cookies; an answer's may reach the app's neighbours."""
-    LOCATION = 16
+    LOCATION = 17
     """Leads somewhere; an answer's may lead to the Host field that the app was sent."""
 
 

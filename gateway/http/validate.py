@@ -30,12 +30,8 @@ from gateway.http.message import (
 # The loops below run for every field of every message: a global costs half of an enum member's look-up.
 _HOST, _CONNECTION, _LENGTH, _CODING = Role.HOST, Role.CONNECTION, Role.CONTENT_LENGTH, Role.TRANSFER_ENCODING
 _FORWARDING, _REQUEST_ID, _SET_COOKIE = Role.FORWARDING, Role.REQUEST_ID, Role.SET_COOKIE
-<<<<<<< HEAD
 _PROBE, _DATE, _MAX_FORWARDS, _LOCATION = Role.PROBE, Role.DATE, Role.MAX_FORWARDS, Role.LOCATION
-=======
-_PROBE, _DATE, _MAX_FORWARDS = Role.PROBE, Role.DATE, Role.MAX_FORWARDS
 _CREDENTIALS = Role.CREDENTIALS
->>>>>>> 2ddd60f (upstream: a connection is its visitor's, its octets too)
 _UPGRADE, _EXPECT, _TE = Role.UPGRADE, Role.EXPECT, Role.TE
 
 COMMON_METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
@@ -335,11 +331,7 @@ def response_section(minor: int, pairs: Fields) -> ResponseSection:
     coding: bytes | None = None
     connection: bytes | None = None
     upgrade: bytes | None = None
-<<<<<<< HEAD
-    set_cookies = dated = locates = False
-=======
-    set_cookies = dated = binds = False
->>>>>>> 2ddd60f (upstream: a connection is its visitor's, its octets too)
+    set_cookies = dated = locates = binds = False
     try:
         check_values(b"".join([value for _, value in pairs]))
         for pair in pairs:
@@ -355,15 +347,12 @@ def response_section(minor: int, pairs: Fields) -> ResponseSection:
             elif role is _DATE:
                 dated = True
                 fields.append(pair)
-<<<<<<< HEAD
             elif role is _LOCATION:
                 locates = True
                 fields.append(pair)
-=======
             elif role is _CREDENTIALS:
                 fields.append(pair)
                 binds = binds or binds_connection(value)
->>>>>>> 2ddd60f (upstream: a connection is its visitor's, its octets too)
             elif role is _LENGTH:
                 if length is not None:
                     raise _bad("two Content-Length fields")
