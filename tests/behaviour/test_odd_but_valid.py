@@ -1,7 +1,7 @@
 """What hardly anybody sends and RFC 9110 and 9112 allow, or ask an intermediary to cope with: it passes as it should.
 
 Three tables, each row with the section it is taken from and, in `before`, what became of it before this page was
-written where that was wrong (26 of 104). `<app>` stands for the app's name, `<APP>` for the same in capitals. Over plain connections and
+written where that was wrong (27 of 106). `<app>` stands for the app's name, `<APP>` for the same in capitals. Over plain connections and
 TLS, through real listeners, to an app that is a socket in the hands of the test. The Date that answers get (9110 section
 6.6.1) is test_date's.
 """
@@ -135,6 +135,13 @@ TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrs
         "Host behind other fields",
         b"GET / HTTP/1.1\r\nX-A: 1\r\nHost: <app>\r\n\r\n",
         (b"Host: <app>", b"X-A: 1"),
+    ),
+    Row(
+        "9110-7.2",
+        "Host in capitals, with the dot of the root and a port",
+        b"GET / HTTP/1.1\r\nHost: <APP>.:0080\r\n\r\n",
+        (b"Host: <APP>.:0080", b"X-Forwarded-Port: 80"),
+        before="X-Forwarded-Port: 0080",
     ),
     Row(
         "9110-7.6.1",
@@ -377,6 +384,13 @@ async def test_a_request_that_reaches_the_app(gateway: Gateway, row: Row, tls: b
         answer(CHUNKED, body=b"2\r\nok\r\n0\r\nX-Sum: 1\r\nx-sum: 2\r\n\r\n"),
         body=b"ok",
         trailers=b"X-Sum: 1\r\nx-sum: 2\r\n",
+    ),
+    Row(
+        "9110-6.5.1",
+        "trailer that belongs into a head goes",
+        answer(CHUNKED, body=b"2\r\nok\r\n0\r\nContent-Length: 9\r\nX-Sum: 1\r\nContent_Type: a/b\r\n\r\n"),
+        body=b"ok",
+        trailers=b"X-Sum: 1\r\n",
     ),
     Row(
         "9110-6.6.1",
