@@ -95,8 +95,10 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         tuple[Certificate, ...],
         ListOf(Table(Certificate, {"cert": kind_of(FilePath), "key": kind_of(FilePath)})),
     ] = ()
-    """`[{ cert = "…", key = "…" }]`; a wildcard per domain covers every sandbox below it. As with nginx -p, relative
-    paths start at the working directory, so `certs/` and `config/` stay side by side whichever file is read."""
+    """`[{ cert = "…", key = "…" }]`; a wildcard per domain covers every sandbox below it. Of two for one name with keys
+    of different kinds (ECDSA, RSA) each is served to whom it fits; `gateway check` says what is served for which name.
+    As with nginx -p, relative paths start at the working directory, so `certs/` and `config/` stay side by side
+    whichever file is read."""
 
     minimum_version: Annotated[Literal["1.2", "1.3"], choice("1.2", "1.3")] = "1.2"
     """1.0 and 1.1 are forbidden by RFC 8996."""

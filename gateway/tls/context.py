@@ -1,7 +1,8 @@
 """Server contexts: which certificate a browser is shown, and which TLS the gateway speaks.
 
-Owns reading and checking configured certificates, and the choice among several by server name. It must not
-know listeners, transports or an event loop: a context is made once, before the supervisor forks, and shared.
+Owns reading and checking configured certificates, and the choice among several: by server name, and for one name by
+the kind of key (ECDSA for who knows it, RSA for who knows nothing else), which OpenSSL makes in the handshake. It must
+not know listeners, transports or an event loop: a context is made once, before the supervisor forks, and shared.
 That is what makes resumption work everywhere: the key that encrypts session tickets is made with the context,
 so a ticket from one worker is good on all of them.
 """
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
 from gateway.tls import openssl
 from gateway.tls.errors import CertificateError, cause_of
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
-__all__ = ["CertificateError", "CertificatePair", "check_pair", "server_context"]
+__all__ = ["CertificateError", "CertificatePair", "check_pair", "served", "server_context"]
 
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
@@ -63,27 +64,42 @@ def server_context(
 ) -> ssl.SSLContext:
     """A context that serves `pairs`, the first one to whoever asks for a name that none of them covers.
 
-    Among several, an exact name goes before a wildcard, and an earlier pair before a later one. `alpn` is in
-    order of preference. `groups` are those of a key exchange, as far as Python can set them; before 3.15 it
-    is `openssl.configure` that does. Raises CertificateError for a pair that cannot be served, ValueError for
-    no pairs or a version other than "1.2" and "1.3".
+    Of each kind of key one is served for a name, to whom it fits: an exact name goes before a wildcard, and an
+    earlier pair before a later one. `alpn` is in order of preference. `groups` are those of a key exchange, as far
+    as Python can set them; before 3.15 it is `openssl.configure` that does. Raises CertificateError for a pair that
+    cannot be served, ValueError for no pairs or a version other than "1.2" and "1.3".
     """
     if not pairs:
         raise ValueError("a server context needs at least one certificate")
     if minimum_version not in VERSIONS:
         raise ValueError(f"minimum_version: expected one of {', '.join(VERSIONS)}, not {minimum_version!r}")
     # All of them before any is used: nothing is half made when the last one turns out to be broken.
-    names_of_pairs = [check_pair(pair) for pair in pairs]
-    contexts = [_context(pair, VERSIONS[minimum_version], alpn) for pair in pairs]
-    for context in contexts:
-        _choose_key_exchange(context, groups)
+    sets = _sets_by_name([_Certificate(pair, check_pair(pair)) for pair in pairs])
+    contexts: dict[tuple[CertificatePair, ...], ssl.SSLContext] = {}
+    for chosen in sets.values():
+        if chosen not in contexts:
+            contexts[chosen] = _context(chosen, VERSIONS[minimum_version], alpn)
+            _choose_key_exchange(contexts[chosen], groups)
+    default = contexts[sets[_ANY]]
     if len(contexts) > 1:
-        by_name: dict[str, ssl.SSLContext] = {}
-        for context, names in zip(contexts, names_of_pairs, strict=True):
-            for name in names:
-                by_name.setdefault(name, context)
-        contexts[0].sni_callback = _chooser(by_name)
-    return contexts[0]
+        default.sni_callback = _chooser({name: contexts[chosen] for name, chosen in sets.items() if name != _ANY})
+    return default
+
+
+def served(pairs: Sequence[CertificatePair]) -> list[str]:
+    """Sentences that say which of `pairs`, which have passed `check_pair`, are served for what."""
+    certificates = [_Certificate(pair, _dns_names(_leaf(pair))) for pair in pairs]
+    sets = _sets_by_name(certificates)
+    told = []
+    for certificate in certificates:
+        if names := [name for name, chosen in sets.items() if certificate.pair in chosen]:
+            what = f"served for {', '.join(names)}"
+        elif certificate.names:
+            what = "never served: earlier ones of its kind have all its names"
+        else:
+            what = "never served: it has no DNS name"
+        told.append(f"{certificate.pair.cert}: {certificate.kind}, {what}")
+    return told
 
 
 def check_pair(pair: CertificatePair, *, now: datetime | None = None) -> tuple[str, ...]:
@@ -107,14 +123,58 @@ def check_pair(pair: CertificatePair, *, now: datetime | None = None) -> tuple[s
 
 def costly_key(pair: CertificatePair) -> str:
     """A sentence about a key that makes handshakes dear; empty if it does not. `pair` has passed `check_pair`."""
-    key = x509.load_pem_x509_certificate(_read(pair.cert)).public_key()
+    key = _leaf(pair).public_key()
     if not isinstance(key, rsa.RSAPublicKey) or key.key_size <= 3072:
         return ""
     # Per full handshake, OpenSSL 3.0 on one core: P-256 0.15 ms, RSA 2048 0.4, RSA 4096 3.5.
     return f"{pair.cert}: with RSA of {key.key_size} bits a new connection takes ten times the CPU it takes with P-256"
 
 
-def _context(pair: CertificatePair, minimum: ssl.TLSVersion, alpn: Sequence[str]) -> ssl.SSLContext:
+_KINDS: dict[type, str] = {
+    rsa.RSAPublicKey: "RSA",
+    ec.EllipticCurvePublicKey: "ECDSA",
+    ed25519.Ed25519PublicKey: "Ed25519",
+    ed448.Ed448PublicKey: "Ed448",
+}
+
+
+class _Certificate:
+    """One configured pair, its names, and the kind of its key: a context has one place for each."""
+
+    def __init__(self, pair: CertificatePair, names: Sequence[str]) -> None:
+        self.pair = pair
+        self.names = names
+        key = _leaf(pair).public_key()
+        self.kind = next((name for kind, name in _KINDS.items() if isinstance(key, kind)), "another kind of key")
+
+
+_ANY = "any other name"
+"""Among the names of `_sets_by_name`: who asks for none, or for one that nobody has."""
+
+
+def _sets_by_name(certificates: Sequence[_Certificate]) -> dict[str, tuple[CertificatePair, ...]]:
+    """What is served for each name, one pair of each kind."""
+    by_name: dict[str, list[_Certificate]] = {}
+    for certificate in certificates:
+        for name in certificate.names:
+            by_name.setdefault(name, []).append(certificate)
+    sets = {
+        # A wildcard lends an exact name the kinds that it lacks.
+        name: _one_of_each(found + by_name.get("*." + name.partition(".")[2], []))
+        for name, found in by_name.items()
+    }
+    first = certificates[0]
+    return {**sets, _ANY: _one_of_each([first, *(found for name in first.names for found in by_name[name])])}
+
+
+def _one_of_each(certificates: Sequence[_Certificate]) -> tuple[CertificatePair, ...]:
+    by_kind: dict[str, CertificatePair] = {}
+    for certificate in certificates:
+        by_kind.setdefault(certificate.kind, certificate.pair)
+    return tuple(by_kind.values())
+
+
+def _context(pairs: Sequence[CertificatePair], minimum: ssl.TLSVersion, alpn: Sequence[str]) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = minimum
     context.set_ciphers(CIPHERS)
@@ -125,7 +185,8 @@ def _context(pair: CertificatePair, minimum: ssl.TLSVersion, alpn: Sequence[str]
     context.options &= ~ssl.OP_NO_TICKET
     if alpn:
         context.set_alpn_protocols(list(alpn))
-    _load(context, pair)
+    for pair in pairs:
+        _load(context, pair)  # beside those of other kinds
     return context
 
 
@@ -230,6 +291,10 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise CertificateError(path, f"cannot be read ({cause_of(error)})") from error
+
+
+def _leaf(pair: CertificatePair) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(_read(pair.cert))
 
 
 def _dns_names(certificate: x509.Certificate) -> tuple[str, ...]:

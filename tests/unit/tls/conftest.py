@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from gateway.tls.context import CertificatePair
 from tests.support.components import program, require
@@ -19,6 +19,8 @@ from tests.support.components import program, require
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 
 
 @pytest.fixture
@@ -37,11 +39,13 @@ def certutil() -> str:
 def make_pair(tmp_path: Path) -> Callable[..., CertificatePair]:
     """Writes a self-signed certificate for the given names, and its key, as PEM files."""
 
-    def make(*names: str, not_after: datetime | None = None) -> CertificatePair:
+    def make(
+        *names: str, not_after: datetime | None = None, key: CertificateIssuerPrivateKeyTypes | None = None
+    ) -> CertificatePair:
         directory = tmp_path / f"pair-{len(list(tmp_path.glob('pair-*')))}"
         directory.mkdir()
         end = not_after or datetime.now(UTC) + timedelta(days=1)
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([])
         alternatives = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
         certificate = (
@@ -49,7 +53,7 @@ def make_pair(tmp_path: Path) -> Callable[..., CertificatePair]:
             .not_valid_before(end - timedelta(days=30))
             .not_valid_after(end)
             .add_extension(alternatives, critical=True)
-            .sign(key, hashes.SHA256())
+            .sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256())
         )
         pair = CertificatePair(directory / "cert.pem", directory / "cert.key")
         pair.cert.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))

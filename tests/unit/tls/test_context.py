@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from gateway.tls import context as module
 from gateway.tls import local_ca
-from gateway.tls.context import CertificateError, CertificatePair, check_pair, costly_key, server_context
+from gateway.tls.context import CertificateError, CertificatePair, check_pair, costly_key, served, server_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -277,6 +278,136 @@ def test_the_second_pair_speaks_the_same_tls(make_pair: MakePair) -> None:
     handshake(context, anybody(V1_3), "b.example")
     with pytest.raises(ssl.SSLError, match="UNSUPPORTED_PROTOCOL"):
         handshake(context, anybody(V1_2), "b.example")
+
+
+# --- two certificates for one name ---------------------------------------------------------------------------------
+
+
+def rsa_pair(make_pair: MakePair, *names: str) -> CertificatePair:
+    return make_pair(*names, key=rsa.generate_private_key(65537, 2048))
+
+
+def knows(*signatures: str) -> list[ssl.SSLContext]:
+    """Clients of TLS 1.2 that verify signatures of these kinds only, whichever they prefer."""
+    clients = []
+    for order in (signatures, signatures[::-1]):
+        client = anybody(V1_2)
+        client.set_ciphers(":".join(f"ECDHE-{signature}-AES128-GCM-SHA256" for signature in order))
+        clients.append(client)
+    return clients
+
+
+@pytest.mark.parametrize("rsa_first", [False, True])
+def test_each_gets_the_kind_that_fits(make_pair: MakePair, rsa_first: bool) -> None:
+    pairs = [make_pair("*.a.example"), rsa_pair(make_pair, "*.a.example")]
+    ecdsa, other = pairs
+    context = server_context(pairs[::-1] if rsa_first else pairs)
+    assert context.sni_callback is None, "both are in one context"
+    for name in ("x.a.example", "elsewhere.test", None):
+        for client in knows("ECDSA"):
+            assert shown(handshake(context, client, name)[0]) == der_of(ecdsa)
+        for client in knows("RSA"):
+            assert shown(handshake(context, client, name)[0]) == der_of(other)
+        for client in (knows("ECDSA", "RSA")[0], anybody(V1_3)):  # who has a choice, and prefers it as browsers do
+            assert shown(handshake(context, client, name)[0]) == der_of(ecdsa)
+
+
+@pytest.mark.parametrize(
+    ("version", "signatures", "kind"),
+    [
+        ("-tls1_3", "rsa_pss_rsae_sha256", "RSA"),
+        ("-tls1_3", "ecdsa_secp256r1_sha256", "ECDSA"),
+        ("-tls1_3", "ecdsa_secp256r1_sha256:rsa_pss_rsae_sha256", "ECDSA"),
+        ("-tls1_2", "rsa_pkcs1_sha256", "RSA"),
+        ("-tls1_2", "ecdsa_secp256r1_sha256", "ECDSA"),
+    ],
+)
+def test_by_the_signatures_that_a_client_lists(
+    make_pair: MakePair, openssl: str, version: str, signatures: str, kind: str
+) -> None:
+    """In TLS 1.3 the cipher says nothing of the certificate; OpenSSL's client can be told what it verifies."""
+    context = server_context([make_pair("a.example"), rsa_pair(make_pair, "a.example")])
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(20)
+        where = f"127.0.0.1:{listening.getsockname()[1]}"
+        command = [openssl, "s_client", version, "-sigalgs", signatures, "-connect", where, "-servername", "a.example"]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as client:
+            connection, _ = listening.accept()
+            connection.settimeout(20)
+            with context.wrap_socket(connection, server_side=True):
+                output, _ = client.communicate(b"", timeout=20)
+    assert f"Peer signature type: {kind}".encode() in output, output.decode(errors="replace")
+
+
+def test_kinds_are_found_name_by_name(make_pair: MakePair) -> None:
+    """An exact name borrows from the wildcard what it lacks; who has no second kind has one."""
+    exact = make_pair("special.a.example")
+    wildcard = rsa_pair(make_pair, "*.a.example")
+    alone = rsa_pair(make_pair, "b.example")
+    context = server_context([exact, wildcard, alone])
+    [ecdsa_client, _], [rsa_client, _] = knows("ECDSA"), knows("RSA")
+    assert shown(handshake(context, ecdsa_client, "special.a.example")[0]) == der_of(exact)
+    assert shown(handshake(context, rsa_client, "special.a.example")[0]) == der_of(wildcard)
+    assert shown(handshake(context, rsa_client, "x.a.example")[0]) == der_of(wildcard)
+    assert shown(handshake(context, rsa_client, "b.example")[0]) == der_of(alone)
+    for name in ("x.a.example", "b.example"):
+        with pytest.raises(ssl.SSLError):
+            handshake(context, ecdsa_client, name)
+
+
+def test_each_kind_has_its_own_chain_of_issuers(make_pair: MakePair) -> None:
+    """Python's call loads a chain for the kind of its first certificate, and leaves the others' alone."""
+    pairs = [make_pair("a.example"), rsa_pair(make_pair, "a.example")]
+    issuers = [make_pair("issuer.example"), rsa_pair(make_pair, "issuer.example")]
+    for pair, issuer in zip(pairs, issuers, strict=True):
+        pair.cert.write_bytes(pair.cert.read_bytes() + issuer.cert.read_bytes())
+    context = server_context(pairs)
+    for client, issuer in zip([knows("ECDSA")[0], knows("RSA")[0]], issuers, strict=True):
+        connection, _ = handshake(context, client, "a.example")
+        chain = connection._sslobj.get_unverified_chain()  # type: ignore[attr-defined]  # public from 3.13 on
+        assert [certificate.public_bytes(2) for certificate in chain][1:] == [der_of(issuer)]
+
+
+def test_renewing_either_leaves_the_other(make_pair: MakePair) -> None:
+    """A reload makes contexts anew, of what the files hold then."""
+    pairs = [make_pair("a.example"), rsa_pair(make_pair, "a.example")]
+    clients = [knows("ECDSA")[0], knows("RSA")[0]]
+    for renewed, fresh in ((0, make_pair("a.example")), (1, rsa_pair(make_pair, "a.example"))):
+        before = der_of(pairs[renewed])
+        pairs[renewed].cert.write_bytes(fresh.cert.read_bytes())
+        pairs[renewed].key.write_bytes(fresh.key.read_bytes())
+        context = server_context(pairs)
+        for client, pair in zip(clients, pairs, strict=True):
+            assert shown(handshake(context, client, "a.example")[0]) == der_of(pair)
+        assert der_of(pairs[renewed]) != before
+
+
+@pytest.mark.parametrize("expired", [0, 1])
+def test_one_of_two_that_has_expired_is_named(make_pair: MakePair, expired: int) -> None:
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    ends = [yesterday if number == expired else None for number in range(2)]
+    keys = [ec.generate_private_key(ec.SECP256R1()), rsa.generate_private_key(65537, 2048)]
+    pairs = [make_pair("a.example", not_after=end, key=key) for end, key in zip(ends, keys, strict=True)]
+    with pytest.raises(CertificateError, match="expired") as refused:
+        server_context(pairs)
+    assert refused.value.path == pairs[expired].cert
+
+
+def test_what_is_served_is_told(make_pair: MakePair) -> None:
+    first = make_pair("a.example", "*.a.example")
+    second = rsa_pair(make_pair, "*.a.example")
+    third = make_pair("*.a.example", "b.example")
+    fourth = rsa_pair(make_pair, "*.a.example")
+    fifth = make_pair("b.example", key=ed25519.Ed25519PrivateKey.generate())
+    assert served([first, second, third, fourth, fifth]) == [
+        f"{first.cert}: ECDSA, served for a.example, *.a.example, any other name",
+        f"{second.cert}: RSA, served for *.a.example, any other name",
+        f"{third.cert}: ECDSA, served for b.example",
+        f"{fourth.cert}: RSA, never served: earlier ones of its kind have all its names",
+        f"{fifth.cert}: Ed25519, served for b.example",
+    ]
 
 
 # --- what is refused ----------------------------------------------------------------------------------------
