@@ -12,6 +12,15 @@ from tests.support.browser import trust
 from tests.support.components import require
 from tests.support.devtools import DevTools
 
+TIMEOUT = 300
+"""Seconds for one test, its application's start included, on a machine that is busy."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.timeout(TIMEOUT))
+
 
 @pytest.fixture(scope="session")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Applications]:

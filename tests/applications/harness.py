@@ -31,7 +31,7 @@ TRUST = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINF
 
 START_TIMEOUT = 90.0
 """Seconds; Next compiles itself first, and Gradio imports half of PyPI."""
-CLIENT_TIMEOUT = 120.0
+CLIENT_TIMEOUT = 200.0
 
 all_applications = pytest.mark.applications
 """On a test that `make test` leaves out: its application is large, or slow to start."""

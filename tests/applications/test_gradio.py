@@ -22,7 +22,7 @@ from tests.support.components import require
 from tests.support.devtools import DevTools
 from tests.support.process import poll
 
-pytestmark = [all_applications, pytest.mark.timeout(300)]
+pytestmark = all_applications
 
 PROGRAM = """
 import sys, time

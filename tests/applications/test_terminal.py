@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.applications.harness import PLAIN, Application, Applications, python_program
+from tests.applications.harness import MASKED, PLAIN, Application, Applications, python_program
 from tests.support.components import require
 from tests.support.devtools import DevTools
 
@@ -56,7 +56,7 @@ def app(gateway: Applications, tmp_path: Path) -> Iterator[Application]:
         yield running
 
 
-@pytest.mark.parametrize("sandbox", [PLAIN])
+@pytest.mark.parametrize("sandbox", [PLAIN, MASKED])
 def test_what_is_typed_is_done_and_shown(app: Application, browser: DevTools, sandbox: str) -> None:
     browser.open(app.url(sandbox=sandbox))
     # Of sums, so that the mark is in what the shell answers and not in what it echoes.

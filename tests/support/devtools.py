@@ -47,6 +47,13 @@ class DevTools(Browser):
         self.send("Input.dispatchKeyEvent", **down, **code)
         self.send("Input.dispatchKeyEvent", type="keyUp", **code)
 
+    def click(self, element: str) -> None:
+        """A click in the middle of what the script expression `element` is, for what listens to the mouse itself."""
+        place = "const {x, y, width, height} = (%s).getBoundingClientRect(); return [x + width / 2, y + height / 2]"
+        x, y = self.evaluate(place % element)
+        for what in ("mousePressed", "mouseReleased"):
+            self.send("Input.dispatchMouseEvent", type=what, x=x, y=y, button="left", clickCount=1)
+
     def violations(self) -> list[str]:
         """What axe-core finds wrong with the page, a line for each rule and element."""
         found = self.evaluate(
