@@ -31,6 +31,7 @@ from gateway.observe.ids import RequestIds
 from gateway.problems.probe import Probe
 from gateway.tasks import Tasks
 from gateway.transport import Outbox
+from gateway.upstream.claims import Claims
 from gateway.upstream.policy import AddressPolicy
 from gateway.upstream.pool import Pool
 
@@ -79,6 +80,7 @@ class Edge:
         access_log: AccessLog,
         own_listeners: Sequence[Bound] = (),
         shared: Shared | None = None,
+        claims: Claims | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.loop = loop
@@ -94,7 +96,11 @@ class Edge:
         )
         self.directory = DirectoryCache(backend, self.clock, settings.directory, shared)
         self.pool = Pool(
-            settings, AddressPolicy(settings.upstream.allow, own_listeners), self.clock, lambda: self.connections
+            settings,
+            AddressPolicy(settings.upstream.allow, own_listeners),
+            self.clock,
+            lambda: self.connections,
+            claims,
         )
         self.directory.told = lambda name, sandbox: self.pool.keep_only(name, sandbox.origin if sandbox else None)
         self.directory.forgot = lambda: self._doubt(self.pool.sandboxes())

@@ -36,6 +36,7 @@ from gateway.process.sockets import bind, for_this_machine
 from gateway.process.worker import Door, Slot
 from gateway.tls import in_force
 from gateway.tls.context import CertificatePair, server_context
+from gateway.upstream.claims import Claims
 
 log = logging.getLogger("gateway.process")
 
@@ -53,7 +54,7 @@ class Supervisor:
         self._settings = settings = for_this_machine(settings)
         descriptors.raise_limit()
         backends.check(settings.directory)  # opened by the children, each for itself
-        shared = share(settings.directory)
+        shared, claims = share(settings.directory), Claims()
         token = read_token(settings.admin.token_file)
         count = settings.process.workers or len(os.sched_getaffinity(0))
         tls = None
@@ -85,7 +86,7 @@ class Supervisor:
         self._workers = [
             Child(
                 f"worker {number}",
-                partial(worker.run, settings, Slot(number, tuple(slot), own, theirs, alive, shared)),
+                partial(worker.run, settings, Slot(number, tuple(slot), own, theirs, alive, shared, claims)),
                 frozenset([theirs, *(door.socket for door in slot)]),
                 heirs=1,
             )

@@ -34,6 +34,7 @@ from gateway.observe.outlet import Outlet
 from gateway.process import memory
 from gateway.process.drain import Ending, drain
 from gateway.process.pulse import Pulse, Stage, start_beating, take_orders, tell_parent
+from gateway.upstream.claims import Claims
 
 log = logging.getLogger("gateway.process")
 
@@ -61,6 +62,8 @@ class Slot:
     """Read end of a pipe; end of file means that the supervisor is gone."""
     shared: Shared
     """What all workers know of the directory."""
+    claims: Claims
+    """What waits in any of them for connections that lie idle in the others."""
 
 
 class Status(msgspec.Struct):
@@ -101,7 +104,7 @@ async def _serve(settings: Settings, slot: Slot, pulse: Pulse) -> None:
     directory = slot.shared.open(settings.directory)
     logs.open_in(loop)
     access_log = make_access_log(settings, loop)
-    edge = Edge(settings, directory, access_log, slot.own, slot.shared)
+    edge = Edge(settings, directory, access_log, slot.own, slot.shared, slot.claims)
     ending = Ending()
     orphaned = asyncio.Event()
 

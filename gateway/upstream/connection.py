@@ -42,6 +42,7 @@ from gateway.socket_options import unanswered
 from gateway.transport import GONE, GatheringTransport
 from gateway.turns import HEAD_WORK, LAST_WORK, LOOK, SHARE, SMALL_HEAD, ReadingConnection
 from gateway.upstream import error_answer, evidence, peek
+from gateway.upstream.claims import Mark
 from gateway.upstream.error_answer import BEGINNING_TIMEOUT
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class Http1Upstream(ReadingConnection):
         "ends",
         "heard",
         "key",
+        "mark",
         "owner",
         "reused",
         "since",
@@ -105,6 +107,7 @@ class Http1Upstream(ReadingConnection):
         self._pool = pool
         self._clock: Callable[[], float] = pool.clock
         self.key = key
+        self.mark = Mark(key)
         self._socket = sock  # ours to look at (`is_alive`), the transport's to read, write and close
         self.state = IDLE
         self._sink: ResponseSink | None = None  # set from send_request to the end of the response
@@ -243,6 +246,9 @@ class Http1Upstream(ReadingConnection):
     def is_alive(self) -> bool:
         """Whether an idle connection still is what it seems: no FIN, no reset, no stray octet waiting to be read."""
         return not self._transport.is_closing() and peek.is_quiet(self._socket)
+
+    def awaits_first_octet(self) -> bool:
+        return not self.heard and not self.reused and (self.state is HEAD or self.state is IDLE)
 
     def end_if_silent(self, patience: float) -> None:  # see `edge.silence`
         if unanswered(self._socket) > patience:

@@ -2,7 +2,8 @@
 
 Idle connections are kept under (id, generation, address, port), newest first, and all of them in the order in which
 they became idle: there are so many per target and so many in all, and the oldest goes to make room. Whoever needs a
-file descriptor goes before them, so nothing is refused while connections lie idle (`make_room`, `give_up`).
+file descriptor goes before them, so nothing is refused while connections lie idle (`make_room`, `give_up`); and so does
+whoever waits at an app that they keep busy (claims.py).
 
 The pool only keeps books: it asks a connection what it is (`is_alive`), and the connection acts. `connections` holds
 every live one, idle or not, so that the sweeper can look at deadlines and a test can prove that nothing is left behind.
@@ -24,6 +25,7 @@ from gateway.http.head_parser import HeadLimits
 from gateway.socket_options import keep_alive
 from gateway.transport import Outbox
 from gateway.turns import Intake
+from gateway.upstream.claims import LOOK, Claimants, Claims
 from gateway.upstream.connection import Http1Upstream
 from gateway.upstream.dial import connected_socket
 from gateway.upstream.evidence import TlsCheck
@@ -58,11 +60,13 @@ class Pool:
         policy: AddressPolicy,
         clock: Callable[[], float],
         others: Callable[[], int] = lambda: 0,
+        claims: Claims | None = None,
     ) -> None:
-        """`others` counts the descriptors that downstream connections have."""
+        """`others` counts the descriptors that downstream connections have; `claims` are those of all workers."""
         upstream, limits = settings.upstream, settings.limits
         self.clock = clock
-        self.call_soon = asyncio.get_running_loop().call_soon
+        self._loop = asyncio.get_running_loop()
+        self.call_soon = self._loop.call_soon
         self.outbox = Outbox(self.call_soon)
         self.timeouts = Timeouts(
             connect=upstream.connect_timeout,
@@ -91,6 +95,11 @@ class Pool:
         self._max_per_target = upstream.max_idle_per_target
         self._max_idle = upstream.max_idle
         self._policy = policy
+        self._claims = claims or Claims()
+        self._claimed = self._claims.table
+        self._claims_seen = self._claims.made
+        self._claimants = Claimants(self._claims)
+        self._looking: asyncio.TimerHandle | None = None  # while there is something to give or to claim
 
     @property
     def idle_count(self) -> int:
@@ -120,6 +129,11 @@ class Pool:
 
         One that is not `proven` to be quiet is looked at before it is used again, however soon.
         """
+        if self._claimed[connection.mark.place] and self._is_claimed(connection):
+            connection.close()
+            return
+        if self._looking is None:
+            self._look_later()
         now = self.clock()
         connection.since = now if proven else -inf
         connection.deadline = now + self.timeouts.idle
@@ -132,6 +146,31 @@ class Pool:
             next(iter(idle)).close()
         if len(self._all_idle) > self._max_idle:
             self.give_up()
+
+    def _is_claimed(self, connection: Http1Upstream) -> bool:
+        """Whether somebody waits for it, who then has it; its own claims, from when it was fresh, are none."""
+        self._claimants.look(self.clock())
+        claimed = self._claims.owed(connection.mark) > 0
+        if claimed:
+            self._claims.settle(connection.mark)
+        return claimed
+
+    def _look_later(self) -> None:
+        self._looking = self._loop.call_later(LOOK, self._look)
+
+    def _look(self) -> None:
+        """Claims for those who wait here, and gives what is claimed, here or by another worker."""
+        self._looking = None
+        self._claimants.look(self.clock())
+        if self._claims_seen != self._claims.made:
+            self._claims_seen = self._claims.made
+            for idle in [each for each in self._idle.values() if each]:
+                mark = next(iter(idle)).mark
+                for connection in list(idle)[: self._claims.owed(mark)]:
+                    self._claims.settle(mark)
+                    connection.close()
+        if self._claimants or self._all_idle:
+            self._look_later()
 
     def add(self, connection: Http1Upstream) -> None:
         """A connection has been made."""
@@ -193,6 +232,9 @@ class Pool:
 
     def close(self) -> None:
         """Closes every connection; exchanges under way hear nothing, they were ended before."""
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
         for connection in list(self.connections):
             connection.close()
 
@@ -208,6 +250,9 @@ class Pool:
             self.make_room()
             connection = await self._connect(key)
             self.add(connection)
+            self._claimants.add(connection, self.clock())
+            if self._looking is None:
+                self._look_later()
         finally:
             self._dialing -= 1
         return connection

@@ -32,6 +32,7 @@ from gateway.edge.listener import Listener
 from gateway.edge.refusal import Refusal
 from gateway.observe.access_log import AccessRecord
 from gateway.tasks import Tasks
+from gateway.upstream.claims import Claims
 from tests.support.ports import alone
 from tests.support.tls_client import TlsClient
 
@@ -427,6 +428,8 @@ class Options:
     """Of the plain listener."""
     backend: Directory | None = None
     """Instead of `Gateway.table`."""
+    claims: Claims | None = None
+    """Shared with another gateway, as by the workers of one."""
     kernel_buffer: int = 0
     """SO_SNDBUF and SO_RCVBUF of the listeners and so of what they accept; 0: the system's."""
 
@@ -454,7 +457,7 @@ class Gateway:
         self.settings = settings(options)
         self.log = Records()
         self.table = TableDirectory(BOX)
-        self.edge = Edge(self.settings, options.backend or self.table, self.log)
+        self.edge = Edge(self.settings, options.backend or self.table, self.log, claims=options.claims)
         self.apps: list[App] = []
         self.browsers: list[Wire] = []
         self._sockets = [listening_socket(options.kernel_buffer) for _ in range(2)]

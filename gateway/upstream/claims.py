@@ -1,0 +1,108 @@
+"""Who waits while our own idle connections keep an app busy.
+
+Python's HTTPServer, Perl's HTTP::Daemon and small thread pools stay with a connection until it closes. While one of
+ours lies idle there, whoever comes by another is not even accepted. From outside that looks like an app that takes its
+time, so time decides: a fresh connection without an octet for `PATIENCE` claims a connection of the same target, and
+one more every `AGAIN` as long as it waits. Any worker's will do: one that lies idle is closed, and if there is none,
+the next that would. An app that is slow for another reason, or polls long, costs so many dials and no more.
+
+What is claimed stands in memory that all workers share. Nothing is locked: a claim that is lost is made again, and one
+too many costs a dial. Knows marks and times; no sockets.
+"""
+
+from __future__ import annotations
+
+import mmap
+from typing import Protocol
+
+PATIENCE = 0.1
+"""Seconds: less is not noticed by a person, and an app that needs more has dearer things to do than accept a dial."""
+AGAIN = 0.5
+"""Seconds. Whoever was closed for it may have been followed by others, which were there before."""
+LOOK = 0.1
+"""Seconds between two looks at what is claimed, by a worker that has anything to give or to wait for."""
+
+PLACES = 4096
+_MARK_BITS, _COUNT = 32, 0xFFFFFFFF
+
+
+class Mark:
+    """A target, as it stands in the table: equal for equal keys in all processes that share a fork."""
+
+    __slots__ = ("number", "place")
+
+    def __init__(self, key: object) -> None:
+        digest = hash(key)  # keyed by a secret of the process that was forked: nobody aims at another's place
+        self.place = digest % PLACES
+        self.number = digest >> 12 & _COUNT
+
+
+class Claims:
+    """The table. One per gateway, made before the fork: for each place the number of a target and what is owed to it.
+
+    Two targets at one place take it from each other, claim by claim.
+    """
+
+    __slots__ = ("table",)
+
+    def __init__(self) -> None:
+        self.table = memoryview(mmap.mmap(-1, (PLACES + 1) * 8)).cast("Q")  # the last one counts all claims
+
+    @property
+    def made(self) -> int:
+        """How many, ever: who has seen the same number before has seen all."""
+        return self.table[PLACES]
+
+    def owed(self, mark: Mark) -> int:
+        """How many connections of the target are to be closed."""
+        cell = self.table[mark.place]
+        return cell & _COUNT if cell >> _MARK_BITS == mark.number else 0
+
+    def claim(self, mark: Mark) -> None:
+        self._set(mark, min(self.owed(mark) + 1, _COUNT))
+        self.table[PLACES] = (self.made + 1) & (1 << 64) - 1
+
+    def settle(self, mark: Mark, count: int = 1) -> None:
+        """So many have been closed, or are not wanted any more."""
+        if owed := self.owed(mark):
+            self._set(mark, max(owed - count, 0))
+
+    def _set(self, mark: Mark, owed: int) -> None:
+        self.table[mark.place] = mark.number << _MARK_BITS | owed if owed else 0
+
+
+class Claimant(Protocol):
+    """A connection that has been dialed."""
+
+    mark: Mark
+
+    def awaits_first_octet(self) -> bool:
+        """Whether nothing has come over it yet, ever."""
+
+
+class Claimants:
+    """One worker's fresh connections."""
+
+    __slots__ = ("_claims", "_due", "_made")
+
+    def __init__(self, claims: Claims) -> None:
+        self._claims = claims
+        self._due: dict[Claimant, float] = {}  # when each claims next
+        self._made: dict[Claimant, int] = {}  # claims, of those who have made any
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def add(self, connection: Claimant, now: float) -> None:
+        self._due[connection] = now + PATIENCE
+
+    def look(self, now: float) -> None:
+        """Claims what is due; withdraws the claims of whoever has heard something, or is gone."""
+        for connection in [each for each in self._due if not each.awaits_first_octet()]:
+            del self._due[connection]
+            self._claims.settle(connection.mark, self._made.pop(connection, 0))
+        for connection, due in self._due.items():
+            if due <= now:
+                self._due[connection] = now + AGAIN
+                self._made[connection] = self._made.get(connection, 0) + 1
+                self._claims.claim(connection.mark)
