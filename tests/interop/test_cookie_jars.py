@@ -158,7 +158,7 @@ def test_no_jar_sends_a_cookie_to_a_neighbour(name: str) -> None:
         sent = [*sent[::40], *((b"Set-Cookie", b"a=b; Domain=" + domain) for domain in DOMAINS)]  # 20 ms each
     passed = let_through(sent)
     taken_in = jar(sent)
-    assert len(taken_in) >= 20, "this jar would not have been taken in by anything"
+    assert len(taken_in) >= 10, "this jar would not have been taken in by anything"
     leaked = jar(passed)
     assert not leaked, [(sent[number], passed[number]) for number in sorted(leaked)][:20]
     unchanged = {b"Set-Cookie: a=b; Path=/; HttpOnly", b"Set-Cookie: a=b; Domain=" + HOST.encode()}

@@ -30,6 +30,9 @@ COOKIES = [
     (b"a=b;  Domain = sandbox.example.dev ", b"a=b"),
     (b"a=b;\tDomain\t=\tsandbox.example.dev\t", b"a=b"),
     (b"a=b; Domain=..sandbox.example.dev", b"a=b"),
+    (b"a=b; Domain=..dev", b"a=b"),
+    (b"a=b; Domain=dev..", b"a=b"),
+    (b"a=b; Domain=.dev. ", b"a=b"),
     (b"a=b; Domain=sandbox.example.dev; Path=/x; Secure", b"a=b; Path=/x; Secure"),
     (b"a=b; Path=/x; Domain=sandbox.example.dev; Secure", b"a=b; Path=/x; Secure"),
     (b"a=b; Path=/x; Domain=sandbox.example.dev", b"a=b; Path=/x"),
@@ -53,17 +56,18 @@ COOKIES = [
     (b"a=b;\xa0Domain=sandbox.example.dev", b"a=b"),
     (b"a=b; \xe3\x80\x80 Domain\xa0=example.dev; Secure", b"a=b; Secure"),
     (b"a=b; $Domain=sandbox.example.dev", b"a=b"),
-    (b"a=b; Path=/ Domain=example.dev; Secure", b"a=b; Path=/; Secure"),
-    (b"a=b Domain=example.dev; Path=/", b"a=b; Path=/"),
+    (b"a=b; Path=/ Domain=example.dev; Secure", b"a=b; Path=/ ; Secure"),
+    (b"a=b Domain=example.dev; Path=/", b"a=b ; Path=/"),
     (b"a=b; doma\xc4\xb1n=example.dev; DOMA\xc4\xb0N=dev", b"a=b"),
     # names of our domain that are not the app's own, and ends of names
     (b"a=b; Domain=8000-abc123.sandbox.example.dev", b"a=b"),
     (b"a=b; Domain=c123.sandbox.example.dev", b"a=b"),
-    (b"a=b; Domain=box.example.dev", b"a=b"),
     # --- the app's own host is its own business, any other the client's to refuse
     (b"a=b; Domain=5000-abc123.sandbox.example.dev", b"a=b; Domain=5000-abc123.sandbox.example.dev"),
     (b"a=b; Domain=.5000-ABC123.sandbox.example.dev.", b"a=b; Domain=.5000-ABC123.sandbox.example.dev."),
     (b"a=b; Domain=other.test", b"a=b; Domain=other.test"),
+    (b"a=b; Domain=box.example.dev", b"a=b; Domain=box.example.dev"),
+    (b"a=b; Domain= .OTHER.test. \t;Path=/", b"a=b; Domain= .OTHER.test. \t;Path=/"),
     (b"a=b; Domain=", b"a=b; Domain="),
     (b"a=b; Domain", b"a=b; Domain"),
     # --- only the attribute is one
@@ -77,6 +81,9 @@ COOKIES = [
     # --- as many as there are
     (b"a=b" + b"; Domain=example.dev" * 300, b"a=b"),
     (b"a=b" + b";Domain=.dev;Path=/" * 300, b"a=b" + b";Path=/" * 300),
+    (b"a=b" + b"; Domain=other.test" * 16, b"a=b" + b"; Domain=other.test" * 16),
+    (b"a=b" + b"; Domain=other.test" * 17 + b";x", b"a=b;x"),
+    (b"domain=" + b"domain" * 17 + b"; Domain=5000-abc123.sandbox.example.dev", b"domain=" + b"domain" * 17),
     # --- all other octets
     (b"a=\xff\xe4; Domain=example.dev;  Path=/ ;;x", b"a=\xff\xe4;  Path=/ ;;x"),
     (b'a="x;y"; Domain=example.dev', b'a="x;y"'),
@@ -130,10 +137,28 @@ def test_an_app_clears_the_data_of_its_own_origin(sent: bytes, received: bytes |
     assert confine([(b"clear-site-data", sent)], TARGET) == ([(b"clear-site-data", received)] if received else [])
 
 
-@pytest.mark.parametrize("line", [b";Domain=dev", b"; ", b" Domain=\xff", b";\xa0$" * 8 + b"Domain=.", b"Domain=x;"])
-def test_no_cookie_takes_long(line: bytes) -> None:
-    cookie = b"a=b" + line * (8192 // len(line))
+LINES = [
+    b";Domain=dev",
+    b";Domain=a",
+    b"; ",
+    b" ",
+    b".",
+    b"Domain=x;",
+    b" Domain=\xff",
+    b" Domain",
+    b";\xa0$Domain=.",
+    b".sandbox.example.dev",
+    b"Domain=sandbox.example.dev.",
+]
+
+
+@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize("start", [b"a=b", b"a=b; Domain", b"a=b; Domain="])
+@pytest.mark.parametrize("end", [b"", b"x", b"\xff"])
+def test_no_cookie_takes_long(start: bytes, line: bytes, end: bytes) -> None:
+    """Of a head's 32 KiB, four: 0.5 ms, where a search that looks back takes a hundred times as long."""
+    cookies = [(b"Set-Cookie", (start + line * 8192)[:8192] + end)] * 4
+    confine(cookies, TARGET)
     begin = time.thread_time()
-    for _ in range(4):  # of a head's 32 KiB
-        confine([(b"Set-Cookie", cookie)], TARGET)
-    assert time.thread_time() - begin < 0.05
+    confine(cookies, TARGET)
+    assert time.thread_time() - begin < 0.02
