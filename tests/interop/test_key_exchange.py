@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import struct
 import subprocess
@@ -142,6 +143,10 @@ def test_check_and_the_first_lines_say_what_is_in_force(gateway: ServeProcess) -
     assert "X25519, P-256, P-384; AES-128-GCM, ChaCha20-Poly1305 for who puts it first; OpenSSL " in line
     assert line.removeprefix("TLS: ") in gateway.log
     assert "decides" not in check(gateway)
+
+
+def test_check_says_which_certificate_is_served_for_what(gateway: ServeProcess) -> None:
+    assert re.search(r"^\S+: ECDSA, served for .*, any other name$", check(gateway), re.MULTILINE)
 
 
 def test_a_users_own_configuration_is_respected_and_said(gateway: ServeProcess, tmp_path: Path) -> None:
