@@ -17,7 +17,7 @@ from typing import Protocol
 
 PATIENCE = 0.1
 """Seconds: less is not noticed by a person, and an app that needs more has dearer things to do than accept a dial."""
-AGAIN = 0.5
+AGAIN = 0.25
 """Seconds. Whoever was closed for it may have been followed by others, which were there before."""
 LOOK = 0.1
 """Seconds between two looks at what is claimed, by a worker that has anything to give or to wait for."""
@@ -88,7 +88,7 @@ class Claimants:
     def __init__(self, claims: Claims) -> None:
         self._claims = claims
         self._due: dict[Claimant, float] = {}  # when each claims next
-        self._made: dict[Claimant, int] = {}  # claims, of those who have made any
+        self._made: dict[int, int] = {}  # claims for each target, by number, since somebody has waited there
 
     def __len__(self) -> int:
         return len(self._due)
@@ -97,12 +97,18 @@ class Claimants:
         self._due[connection] = now + PATIENCE
 
     def look(self, now: float) -> None:
-        """Claims what is due; withdraws the claims of whoever has heard something, or is gone."""
-        for connection in [each for each in self._due if not each.awaits_first_octet()]:
-            del self._due[connection]
-            self._claims.settle(connection.mark, self._made.pop(connection, 0))
+        """Claims what is due; withdraws what was claimed for a target where nobody waits any more."""
+        if done := [each for each in self._due if not each.awaits_first_octet()]:
+            for connection in done:
+                del self._due[connection]
+            waiting = {each.mark.number for each in self._due}
+            for connection in done:
+                number = connection.mark.number
+                if number not in waiting and number in self._made:
+                    self._claims.settle(connection.mark, self._made.pop(number))
         for connection, due in self._due.items():
             if due <= now:
                 self._due[connection] = now + AGAIN
-                self._made[connection] = self._made.get(connection, 0) + 1
+                number = connection.mark.number
+                self._made[number] = self._made.get(number, 0) + 1
                 self._claims.claim(connection.mark)
