@@ -23,6 +23,7 @@ port is in X-Forwarded-Host only.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
@@ -50,6 +51,8 @@ Network = IPv4Network | IPv6Network
 
 VIA = b"1.1 gateway"
 """Our pseudonym (RFC 9110 section 7.6.3). One name for all gateways: what loops may loop through several."""
+_OUR_HOP = re.compile(rb"%b(?<![^, \t/]%b)(?=[ \t]*(?:[,(]|\Z))" % (re.escape(VIA), re.escape(VIA)))
+"""A member of Via, lower case, with what is optional in one: the name of HTTP before it, a comment behind it."""
 SECTIONS_REMEMBERED = 4096
 """Field sections kept for (peer, scheme, authority); about 600 octets each, 3 KiB for the longest names."""
 STORIES_REMEMBERED = 4096
@@ -149,12 +152,7 @@ def _confirmed(head: RequestHead, client: Address | None) -> Fields:
 
 def _names_us(via: _Lines) -> int:
     """How many of the hops are gateways."""
-    return sum(_hop(member) == VIA for line in via for member in line.split(b","))
-
-
-def _hop(member: bytes) -> bytes:
-    """A member of Via without what is optional in it: the name of HTTP, a comment, further blanks."""
-    return b" ".join(member.partition(b"(")[0].lower().split()).removeprefix(b"http/")
+    return len(_OUR_HOP.findall(b",".join(via).lower()))
 
 
 def _story(proxy: Proxy, head: RequestHead) -> Story:

@@ -486,6 +486,17 @@ ANSWERS = [
         (((b"Text/HTML;charset=utf-8",), True), ((b"APPLICATION/json",), True), ((b"image/png",), False)),
     ),
     Field(
+        "Content-Disposition",
+        "one type in any letter case, with parameters that may be quoted (6266, 4.1)",
+        lambda name, lines: is_readable(_answer(name, lines)),
+        (
+            ((b"Attachment",), False),
+            ((b'ATTACHMENT ; filename="a;b"',), False),
+            ((b'inline; filename="attachment"',), True),
+            ((b"",), True),
+        ),
+    ),
+    Field(
         "Content-Encoding",
         "a list of codings in any letter case (8.4)",
         lambda name, lines: is_readable(_answer(name, lines)),
