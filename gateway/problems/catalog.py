@@ -74,8 +74,8 @@ Others are told in their own way:
 - A request with `X-Gateway-Probe` is never forwarded: 204 with `X-Gateway-Probe: ready` if the target accepts
   connections now, the problem otherwise. The page for a dead app asks so.
 
-An app's own reply may carry `X-Gateway-Hint`: a dev server has refused its public name, and the field says which
-setting helps. No app can send that field itself.
+An app's own reply may carry `X-Gateway-Hint`: a dev server has refused its public name, or Apache a `Destination` in
+https, and the field says which setting helps. No app can send that field itself.
 
 An app's reply that breaks off after its head has been passed on cannot be replaced. It is cut off visibly, without the
 end that was announced, and only the gateway's log names the reason.
