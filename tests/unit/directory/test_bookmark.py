@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
-from ipaddress import IPv6Address
+from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,10 +14,11 @@ from gateway.directory import sqlite as sqlite_module
 from gateway.directory.availability import Availability
 from gateway.directory.known import EVER, Known
 from gateway.directory.redis import RedisRegistry
-from gateway.directory.sandbox import Registry, Sandbox
+from gateway.directory.sandbox import Registry
 from gateway.directory.sqlite import SqliteRegistry
 from gateway.tasks import Tasks
 from tests.support.redis_server import RedisServer
+from tests.unit.directory.conftest import sandbox
 
 DEADLINE = 10.0
 
@@ -29,27 +30,22 @@ async def opened(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Open]:
     """Opens one more process's view of one registry."""
-    stores: list[Registry] = []
     monkeypatch.setattr(sqlite_module, "POLL_INTERVAL", 0.001)
+    stores: list[Registry] = []
+    with ExitStack() as servers:
+        make: Open
+        if request.param == "sqlite":
+            make = partial(SqliteRegistry, tmp_path / "sandboxes.db")
+        else:
+            make = partial(RedisRegistry, servers.enter_context(RedisServer()).url)
 
-    def open_(make: Callable[[], Registry]) -> Registry:
-        stores.append(make())
-        return stores[-1]
+        def open_() -> Registry:
+            stores.append(make())
+            return stores[-1]
 
-    if request.param == "sqlite":
-        yield lambda: open_(lambda: SqliteRegistry(tmp_path / "sandboxes.db"))
-    else:
-        with RedisServer() as server:
-            yield lambda: open_(lambda: RedisRegistry(server.url))
-            for store in stores:
-                await store.close()
-        return
-    for store in stores:
-        await store.close()
-
-
-def sandbox(name: str, address: str = "fd00::5") -> Sandbox:
-    return Sandbox(name, IPv6Address(address), "")
+        yield open_
+        for store in stores:
+            await store.close()
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from ipaddress import IPv6Address
 from pathlib import Path
@@ -21,7 +21,7 @@ from gateway.directory import sqlite as sqlite_module
 from gateway.directory import sqlite_file
 from gateway.directory.availability import Availability
 from gateway.directory.known import Known
-from gateway.directory.sandbox import Broken, Conflict, DirectoryError, Presence, RecordError, Sandbox, Witness
+from gateway.directory.sandbox import Broken, Conflict, DirectoryError, Presence, RecordError, Witness
 from gateway.directory.sqlite import SqliteRegistry
 from gateway.directory.sqlite_file import MIGRATIONS, inspect, open_file
 from gateway.errors import UserError
@@ -29,35 +29,10 @@ from gateway.tasks import Tasks
 from tests.support.components import require
 from tests.support.disk import on_small_disk
 from tests.support.process import clean_environment
+from tests.unit.directory.conftest import Make, sandbox
 
 DEADLINE = 20.0
 """Seconds until a test that waits for something gives up."""
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "var" / "sandboxes.db"
-
-
-@pytest.fixture
-async def make(path: Path) -> AsyncIterator[Callable[[], SqliteRegistry]]:
-    """Opens the registry once more, as another process would; all are closed at the end."""
-    opened: list[SqliteRegistry] = []
-
-    def make() -> SqliteRegistry:
-        opened.append(SqliteRegistry(path))
-        return opened[-1]
-
-    yield make
-    for store in opened:
-        await store.close()
-
-
-Make = Callable[[], SqliteRegistry]
-
-
-def sandbox(name: str, address: str = "fd00::5") -> Sandbox:
-    return Sandbox(name, IPv6Address(address), "")
 
 
 def prepare(path: Path) -> None:
@@ -72,7 +47,7 @@ def sql(path: Path, statement: str) -> list[tuple[object, ...]]:
 
 @asynccontextmanager
 async def watching(store: SqliteRegistry, witness: Witness | None = None) -> AsyncIterator[asyncio.Queue[str]]:
-    """Every id that `registry` reports while the block runs."""
+    """Every id that `store` reports while the block runs."""
     heard: asyncio.Queue[str] = asyncio.Queue()
 
     def changed(names: Iterable[str]) -> None:

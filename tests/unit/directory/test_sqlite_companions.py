@@ -12,7 +12,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import replace
 from ipaddress import IPv6Address
@@ -22,40 +22,16 @@ import pytest
 
 from gateway.directory import sqlite as sqlite_module
 from gateway.directory import sqlite_file as sqlite_file_module
-from gateway.directory.sandbox import DirectoryError, Sandbox
+from gateway.directory.sandbox import DirectoryError
 from gateway.directory.sqlite import SqliteRegistry
 from gateway.directory.sqlite_companions import beside, is_folded
 from gateway.directory.sqlite_file import backup, inspect, restore
 from gateway.errors import UserError
 from gateway.tasks import Tasks
 from tests.support.process import clean_environment
+from tests.unit.directory.conftest import Make, sandbox
 
 DEADLINE = 20.0
-
-
-def sandbox(name: str, address: str = "fd00::5") -> Sandbox:
-    return Sandbox(name, IPv6Address(address), "")
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "var" / "sandboxes.db"
-
-
-@pytest.fixture
-async def make(path: Path) -> AsyncIterator[Callable[[], SqliteRegistry]]:
-    opened: list[SqliteRegistry] = []
-
-    def make() -> SqliteRegistry:
-        opened.append(SqliteRegistry(path))
-        return opened[-1]
-
-    yield make
-    for store in opened:
-        await store.close()
-
-
-Make = Callable[[], SqliteRegistry]
 
 
 def plain_backup(path: Path, target: Path) -> None:
