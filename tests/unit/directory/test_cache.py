@@ -23,6 +23,7 @@ from gateway.directory.shared import Shared
 from gateway.directory.snapshot import load, save
 from gateway.errors import GatewayError, Reason
 from gateway.tasks import Tasks
+from tests.support.clock import Clock
 
 TTL, NEGATIVE_TTL, STALE = 5.0, 1.0, 600.0
 TICK = 0.001
@@ -32,14 +33,6 @@ DOWN = DirectoryError("connect to the backend: refused")
 
 def sandbox(sandbox_id: str = "abc", generation: str = "1", lifetime: float | None = None) -> Sandbox:
     return Sandbox(sandbox_id, IPv6Address("fd00::5"), generation, lifetime=lifetime)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Backend:

@@ -11,14 +11,7 @@ from gateway.directory.availability import Availability
 from gateway.directory.prober import FIRST_PAUSE, Prober
 from gateway.directory.sandbox import DirectoryError
 from gateway.tasks import Tasks
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 class Backend:

@@ -31,6 +31,7 @@ from gateway.problems.probe import (
     Probe,
 )
 from gateway.tasks import Tasks
+from tests.support.clock import Clock
 from tests.support.process import Child, free_port
 
 pytestmark = pytest.mark.ipv6
@@ -42,14 +43,6 @@ NOTHING = Findings()
 DETAIL = "connect to [fd00::5]:5000: Connection refused after 0.4 ms"
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel of Linux")
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from gateway.tls import local_ca
 from gateway.tls.context import CertificatePair, server_context
 from gateway.upstream import evidence
 from gateway.upstream.evidence import CHECKS_PER_SECOND, PLAIN_HTTP_REFUSED, REMEMBERED, TlsCheck
+from tests.support.clock import Clock
 
 pytestmark = pytest.mark.ipv6
 
@@ -125,13 +126,6 @@ def test_other_bad_requests_are_the_apps_own() -> None:
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Key = tuple[tuple[str, str, str], int]
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Server:

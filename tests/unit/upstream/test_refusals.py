@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from gateway.errors import Failure, Reason
 from gateway.upstream.refusals import DIALS, MAX_REMEMBERED, WINDOW, Refusals
+from tests.support.clock import Clock
 
 REFUSED = Failure(Reason.CONNECTION_REFUSED, "connect to [fd00::5]:5000: Connection refused after 0.4 ms")
 LATER = Failure(Reason.CONNECTION_REFUSED, "connect to [fd00::5]:5000: Connection refused after 0.5 ms")
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def key(port: int, generation: str = "1") -> tuple[tuple[str, str], int]:
