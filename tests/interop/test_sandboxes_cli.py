@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.interop.harness import AppProcess, ServeProcess, curl
+from tests.interop.registered import Registered
 from tests.support.process import clean_environment, free_port, poll
 
 pytestmark = pytest.mark.interop
@@ -52,18 +53,13 @@ def ids(found: list[dict[str, Any]]) -> list[str]:
     return [each["id"] for each in found]
 
 
-class Registering(ServeProcess):
+class Registering(Registered):
     """`gateway serve` with the embedded registry, which does not exist yet."""
 
     def __init__(self, directory: Path) -> None:
-        super().__init__({}, directory=directory)
         self.config = directory / "gateway.toml"
         self.database = directory / "var" / "sandboxes.db"
-        text = self.config.read_text()
-        before, _, after = text.partition("[directory]\n")
-        rest = after.partition("\n[upstream]")[2]
-        chosen = f'backend = "sqlite"\npath = {json.dumps(str(self.database))}\n'
-        self.config.write_text(f"{before}[directory]\n{chosen}\n[upstream]{rest}")
+        super().__init__(f'backend = "sqlite"\npath = {json.dumps(str(self.database))}', directory=directory)
 
     @property
     def admin(self) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.client import Gateway, GatewayApiError, RegistryFull, Sandbox
-from tests.interop.harness import ServeProcess
+from tests.interop.registered import Registered
 from tests.support.components import require
 from tests.support.disk import on_small_disk
 from tests.support.process import Child
@@ -20,41 +20,32 @@ from tests.support.redis_server import RedisServer
 pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.ipv6]
 
 
-class Registered(ServeProcess):
-    """`gateway serve` with some registry; `directory` are the lines of that section."""
+def register(gateway: Registered, name: str) -> Sandbox:
+    async def register() -> Sandbox:
+        async with Gateway(f"http://127.0.0.1:{gateway.admin_port}") as client:
+            return await client.sandboxes.register(name, address="::1")
 
-    def __init__(self, backend: str, directory: Path) -> None:
-        super().__init__({}, directory=directory)
-        config = directory / "gateway.toml"
-        before, _, rest = config.read_text().partition("[directory]\n")
-        config.write_text(f"{before}[directory]\n{backend}\n[upstream]{rest.partition('[upstream]')[2]}")
-
-    def register(self, name: str) -> Sandbox:
-        async def register() -> Sandbox:
-            async with Gateway(f"http://127.0.0.1:{self.admin_port}") as gateway:
-                return await gateway.sandboxes.register(name, address="::1")
-
-        return asyncio.run(register())
+    return asyncio.run(register())
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
     require("small disk")
     disk = tmp_path / "disk"
     disk.mkdir()
-    gateway = Registered(f'backend = "sqlite"\npath = {json.dumps(str(disk / "sandboxes.db"))}', tmp_path)
+    gateway = Registered(f'backend = "sqlite"\npath = {json.dumps(str(disk / "sandboxes.db"))}', directory=tmp_path)
     gateway.command = on_small_disk(disk, "4m", [sys.executable, *gateway.command[1:]])
     with gateway:
-        gateway.register("first")
+        register(gateway, "first")
         other = Path(f"/proc/{gateway.pid}/root{disk}/other")
         with other.open("wb", buffering=0) as file, suppress(OSError):
             while True:
                 file.write(bytes(4096))
         with pytest.raises(RegistryFull, match=r"507 Insufficient Storage: .*sandboxes\.db: database or disk is full"):
             for number in range(1000):
-                gateway.register(f"box{number}")
+                register(gateway, f"box{number}")
         gateway.wait_until(lambda: "database or disk is full" in gateway.log, "the log says so, too")
         other.unlink()
-        assert gateway.register("later").id == "later"
+        assert register(gateway, "later").id == "later"
 
 
 def test_a_replica_is_named_at_the_start(tmp_path: Path) -> None:
@@ -62,13 +53,13 @@ def test_a_replica_is_named_at_the_start(tmp_path: Path) -> None:
         replicate = ["redis-cli", "-p", str(redis.port), "REPLICAOF", "127.0.0.1", str(primary.port)]
         with Child(replicate) as done:
             done.wait_until(lambda: "OK" in done.log, "it is a replica")
-        with Registered(f'backend = "redis"\nurl = "{redis.url}"', tmp_path) as gateway:
+        with Registered(f'backend = "redis"\nurl = "{redis.url}"', directory=tmp_path) as gateway:
             words = (
                 f"is a replica of 127.0.0.1:{primary.port}, which takes no writes: sandboxes are served, and changes"
             )
             gateway.wait_until(lambda: words in gateway.log, "the log says so at the start")
             with pytest.raises(GatewayApiError, match=r"(?i)503 .*read only replica"):
-                gateway.register("box")
+                register(gateway, "box")
 
 
 def test_a_read_only_file_system_is_named_at_the_start(tmp_path: Path) -> None:
@@ -77,7 +68,7 @@ def test_a_read_only_file_system_is_named_at_the_start(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     database = disk / "sandboxes.db"
-    gateway = Registered(f'backend = "sqlite"\npath = {json.dumps(str(database))}', tmp_path)
+    gateway = Registered(f'backend = "sqlite"\npath = {json.dumps(str(database))}', directory=tmp_path)
     prepare = f"""
 import asyncio, os, shutil, subprocess, sys
 from ipaddress import IPv6Address
@@ -100,4 +91,4 @@ os.execv(sys.executable, {[sys.executable, *gateway.command[1:]]!r})
         words = f"{database}: its file system is read-only: sandboxes are served, and changes"
         gateway.wait_until(lambda: words in gateway.log, "the log says so at the start")
         with pytest.raises(GatewayApiError, match=r"503 .*its file system is read-only"):
-            gateway.register("other")
+            register(gateway, "other")
