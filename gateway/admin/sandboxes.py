@@ -15,7 +15,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TypeGuard
@@ -220,13 +220,10 @@ class Sandboxes:
             raise _not_found(sandbox_id)
         return sandbox
 
-    async def _page(self, after: str, limit: int) -> Sequence[Sandbox | Broken]:
+    async def _page(self, after: str, limit: int) -> list[Sandbox | Broken]:
         directory = self._context.directory
-        if _is_registry(directory):
+        if isinstance(directory, TableDirectory) or _is_registry(directory):
             return await directory.page(after, limit)
-        if isinstance(directory, TableDirectory):
-            table = directory.table
-            return [table[name] for name in sorted(name for name in table if name > after)[:limit]]
         backend = self._context.settings.directory.backend
         raise Refusal(501, f"the {backend} backend (directory.backend) answers for one id at a time, it has no list")
 

@@ -53,10 +53,6 @@ class MemoryRegistry(TableDirectory):
         self._drop(sandbox_id)
         return True
 
-    async def page(self, after: str, limit: int) -> list[Sandbox]:
-        """As `Registry.page`."""
-        return [self.table[name] for name in sorted(name for name in self.table if name > after)[:limit]]
-
     async def obstacle(self) -> str:
         """As `Registry.obstacle`."""
         return ""

@@ -194,7 +194,7 @@ class RecordError(DirectoryError):
 
 
 class TableDirectory:
-    """Records in memory: what `gateway dev` uses, and the base of the file backend."""
+    """Records in memory; the base of the file backend, and of the registry of `gateway dev`."""
 
     where = "the table of sandboxes"
     reports_changes = True
@@ -205,6 +205,10 @@ class TableDirectory:
 
     async def fetch(self, sandbox_id: str) -> Sandbox | None:
         return self.table.get(sandbox_id)
+
+    async def page(self, after: str, limit: int) -> list[Sandbox | Broken]:
+        """As `Registry.page`."""
+        return [self.table[name] for name in sorted(name for name in self.table if name > after)[:limit]]
 
     async def watch(self, changed: Callable[[Iterable[str]], None], witness: Witness | None = None) -> None:
         await asyncio.Event().wait()  # nothing changes by itself

@@ -32,7 +32,7 @@ from gateway.admin.app import Answer, Health, make_app, start
 from gateway.admin.auth import read_token
 from gateway.config import Listen, Settings
 from gateway.directory.memory import MemoryRegistry
-from gateway.directory.sandbox import Sandbox
+from gateway.directory.sandbox import Registry, Sandbox
 from gateway.directory.watching import watch
 from gateway.edge.edge import Edge
 from gateway.edge.listener import Listener, own_listeners
@@ -158,7 +158,7 @@ def _admin_socket(listen: Listen) -> tuple[socket.socket | None, str]:
 async def _serve(stage: _Stage, banner: str, colour: bool) -> None:
     loop = asyncio.get_running_loop()
     table = {each.sandbox_id: Sandbox(each.sandbox_id, stage.loopback, "dev") for each in stage.exposed}
-    directory = MemoryRegistry(table)
+    directory: Registry = MemoryRegistry(table)
     logs.open_in(loop)
     outlet = Outlet(1)
     outlet.attach(loop, outlet.pump)

@@ -101,11 +101,9 @@ class Local:
         found = self._run(lambda directory: self._page(directory, after, limit))
         return [BrokenRecord(each.id, each.why) if isinstance(each, Broken) else self._record(each) for each in found]
 
-    async def _page(self, directory: Directory, after: str, limit: int) -> Sequence[Sandbox | Broken]:
-        if isinstance(directory, TableDirectory):
-            names = sorted(name for name in directory.table if name > after)[:limit]
-            return [directory.table[name] for name in names]
-        return await self._registry(directory).page(after, limit)
+    async def _page(self, directory: Directory, after: str, limit: int) -> list[Sandbox | Broken]:
+        store = directory if isinstance(directory, TableDirectory) else self._registry(directory)
+        return await store.page(after, limit)
 
     def _look(self) -> None:
         if self._settings.directory.backend == "sqlite":

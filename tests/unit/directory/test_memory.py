@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv6Address
 import pytest
 
 from gateway.directory.memory import MemoryRegistry
-from gateway.directory.sandbox import Conflict, Registry, Sandbox
+from gateway.directory.sandbox import Conflict, Sandbox
 from gateway.tasks import Tasks
 
 A, B = IPv6Address("fd00::a"), IPv6Address("fd00::b")
@@ -24,11 +24,6 @@ async def store() -> AsyncIterator[MemoryRegistry]:
     store = MemoryRegistry({})
     yield store
     await store.close()
-
-
-def test_it_is_a_registry() -> None:
-    store: Registry = MemoryRegistry({"box": box()})  # mypy's to check
-    assert isinstance(store, MemoryRegistry)
 
 
 async def test_what_is_put_is_there(store: MemoryRegistry) -> None:
