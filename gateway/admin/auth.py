@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 
 from aiohttp import web
-from aiohttp.typedefs import Middleware
+from aiohttp.typedefs import Handler, Middleware
 
 from gateway.errors import UserError
 
@@ -21,8 +21,6 @@ API = "/v1/"
 """Prefix of the paths that are guarded."""
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")
-
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def read_token(path: Path | None) -> str:
@@ -52,7 +50,7 @@ def guard(token: str) -> Middleware:
     allowed = _bearer(token.encode()) if token else _locally_named
 
     @web.middleware
-    async def guarded(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
         if _is_api(request):
             allowed(request)
         return await handler(request)

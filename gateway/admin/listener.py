@@ -21,12 +21,12 @@ import heapq
 import logging
 import socket
 import time
-from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 from math import inf
 from typing import cast
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from gateway import descriptors, errnos
 from gateway.admin.malformed import reason
@@ -156,9 +156,7 @@ class Connection(asyncio.Protocol):
 
 
 @web.middleware
-async def timed(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
+async def timed(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Tells a request's connection that its head is complete, and that its answer is."""
     connection = request.transport and request.transport.get_protocol()
     if not isinstance(connection, Connection):  # it has gone, or somebody else serves this application

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from gateway.http.phrases import phrase_for
 
@@ -24,9 +23,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @web.middleware
-async def as_problems(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
+async def as_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turns aiohttp's exceptions, raised by a handler or by the router, into problem documents."""
     try:
         return await handler(request)

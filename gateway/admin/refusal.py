@@ -5,10 +5,11 @@ generation is, that the directory is away.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from gateway.admin.malformed import reason
 from gateway.admin.problem import NO_STORE, Problem
@@ -20,8 +21,6 @@ from gateway.observe.logs import OFTEN
 RETRY_AFTER = {"Retry-After": "1"}
 
 log = logging.getLogger("gateway.admin")
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class FieldError(msgspec.Struct, frozen=True):

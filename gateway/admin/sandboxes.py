@@ -23,6 +23,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from msgspec.structs import replace
 
 from gateway.admin.looks import Looks
@@ -41,7 +42,7 @@ from gateway.admin.records import (
     read_registration,
     url_template,
 )
-from gateway.admin.refusal import RETRY_AFTER, FieldError, Handler, Refusal, invalid, refusing
+from gateway.admin.refusal import RETRY_AFTER, FieldError, Refusal, invalid, refusing
 from gateway.directory.sandbox import (
     Broken,
     Conflict,
