@@ -36,6 +36,7 @@ _KEYS = ("address", "generation", "ipv4", "host")
 _DIGEST = hashlib.sha256().digest_size
 
 _Stamp = tuple[int, int, int]
+"""Inode, octets, and the time of the last change in nanoseconds."""
 
 
 class _Unreadable(UserError):
@@ -218,5 +219,5 @@ def _stamp(path: Path) -> _Stamp | None:
     try:
         status = path.stat()
     except OSError:
-        return None  # read_table will say why
+        return None  # whoever reads it says why
     return status.st_ino, status.st_size, status.st_mtime_ns

@@ -33,7 +33,7 @@ INTERVAL = 10.0
 LEFTOVER_AGE = 60.0
 """Seconds after which a file that was never finished is nobody's."""
 
-_DIGEST = 32
+_DIGEST = hashlib.sha256().digest_size
 
 log = logging.getLogger("gateway.directory")
 
@@ -61,20 +61,13 @@ def load(path: Path, registry: str, known: Known) -> None:
     """
     try:
         snapshot = _read(path, registry)
+        now = known.now()
+        since = _age(snapshot, now)
     except FileNotFoundError:
         return
-    except OSError as error:
-        log.warning("%s: %s; what was known before this start is not known now", path, error.strerror or error)
-        return
-    except Refused as error:
-        log.warning("%s: %s; what was known before this start is not known now", path, error)
-        return
-    now = known.now()
-    since = now - snapshot.written  # of the same clock; else by the clock on the wall, which may have been set back
-    if snapshot.boot != _boot():
-        since = time.time_ns() - snapshot.written_wall
-    if since < 0:
-        log.warning("%s: comes from the future; what was known before this start is not known now", path)
+    except (OSError, Refused) as error:
+        why = getattr(error, "strerror", None) or error
+        log.warning("%s: %s; what was known before this start is not known now", path, why)
         return
     known.bookmark = snapshot.bookmark
     for asked, octets in snapshot.records:
@@ -206,6 +199,16 @@ def _read(path: Path, registry: str) -> _Snapshot:
     if snapshot.registry != registry:
         raise Refused(f"is about another registry ({snapshot.registry})")
     return snapshot
+
+
+def _age(snapshot: _Snapshot, now: int) -> int:
+    """Nanoseconds since it was written. Raises Refused if that is yet to come."""
+    age = now - snapshot.written
+    if snapshot.boot != _boot():  # of another clock; the one on the wall may have been set back
+        age = time.time_ns() - snapshot.written_wall
+    if age < 0:
+        raise Refused("comes from the future")
+    return age
 
 
 def _boot() -> str:

@@ -29,7 +29,7 @@ async def watch(directory: Directory, changed: Callable[[Iterable[str]], None], 
 
 
 async def tend(registry: Registry) -> None:
-    """Takes one step of `registry.tend` after the other."""
+    """Takes one step of `registry.tend` after the other until cancelled; one line when writes begin to be refused."""
     said = ""
     while True:
         pause = LONGEST_PAUSE
