@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from ipaddress import IPv6Address
@@ -286,7 +287,7 @@ async def test_without_descriptors_there_is_a_place_too(admin: Admin, monkeypatc
         def accept(self) -> tuple[socket.socket, object]:
             if self.failures:
                 self.failures -= 1
-                raise OSError(24, "Too many open files")
+                raise OSError(errno.EMFILE, "Too many open files")
             return self.socket.accept()
 
         def __getattr__(self, name: str) -> object:
