@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from gateway.directory.sandbox import DirectoryError
 from gateway.directory.sqlite_companions import (
     STAMP,
     Identity,
@@ -65,7 +64,7 @@ def open_file(path: Path, *, timeout: float) -> tuple[sqlite3.Connection, Identi
     """A connection to the file, and which one it is. What lies beside it and is another one's is never mixed with it.
 
     Makes the file if there is none, its folders too, and brings an older one up to this version. Raises UserError if it
-    is another program's or of a newer version; OSError and sqlite3.Error otherwise.
+    is another program's, of a newer version, or on no local disk; OSError and sqlite3.Error otherwise.
     """
     _make_folder(real(path).parent)
     with alone(path):
@@ -126,7 +125,8 @@ def backup(path: Path, target: Path) -> int:
 def restore(path: Path, source: Path) -> int:
     """Puts what is in `source` in the place of `path`, which may be damaged, or open; returns the number of records.
 
-    `source` stays as it is. Raises UserError with one sentence; then `path` is as it was.
+    `source` stays as it is. Raises UserError with one sentence; `path` is then as it was, or the backup already, if
+    what failed is opening that.
     """
     _must_differ(path, source)
     if not source.exists():
@@ -257,7 +257,7 @@ def _share(path: Path, db: sqlite3.Connection) -> None:
     """WAL, which a backup need not have; and the memory that processes share is there after that."""
     [mode] = db.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
-        raise DirectoryError(f"{path}: its file system cannot share memory between processes: use a local disk")
+        raise UserError(f"{path}: its file system cannot share memory between processes: use a local disk")
     db.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
 

@@ -513,6 +513,29 @@ async def test_a_disk_that_takes_no_writes_is_one_sentence(
             act(path, tmp_path / "backup")
 
 
+async def test_a_disk_that_shares_no_memory_is_one_sentence(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As network file systems are: SQLite falls back to a journal that readers wait for."""
+    store = SqliteRegistry(path)
+    await store.put(sandbox("box"))
+    backup(path, tmp_path / "backup")
+    await store.close()
+    connect = sqlite_file_module.connect
+
+    def unshared(path: Path, *, timeout: float, mode: str = "rw") -> sqlite3.Connection:
+        return connect(path, timeout=timeout, mode=f"{mode}&vfs=unix-none")
+
+    path.unlink()
+    monkeypatch.setattr(sqlite_file_module, "connect", unshared)
+    for act in (backup, restore):
+        with pytest.raises(UserError, match="use a local disk"):
+            act(path, tmp_path / "backup")
+    with pytest.raises(DirectoryError, match="use a local disk"):
+        await store.put(sandbox("box"))
+    await store.close()
+
+
 # --- the registry is a link to a file elsewhere -----------------------------------------------------------------------
 
 
