@@ -169,7 +169,7 @@ class Gateway:
             await session.close()
 
     async def _send(self, method: str, path: str, *, json: object = None, if_match: str | None = None) -> bytes:
-        """The body of a good answer. Raises GatewayUnreachable and GatewayApiError.
+        """The body of a good answer. Raises GatewayUnreachable, GatewayApiError and NotOpen.
 
         Made again while there are too many requests: then the gateway has done nothing yet.
         """
@@ -396,9 +396,8 @@ def _base_url(url: object) -> str:
 
 def _token(token: object) -> str:
     if not isinstance(token, str) or not _TOKEN.fullmatch(token):
-        raise InvalidArgument(
-            "Invalid token: expected one word of visible ASCII characters"
-        )  # it is a secret: not shown
+        # A secret: not shown.
+        raise InvalidArgument("Invalid token: expected one word of visible ASCII characters")
     return token
 
 

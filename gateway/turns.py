@@ -90,9 +90,9 @@ class Intake:
     """What all reading connections of a worker share: the buffer where every read lands, the turns, and how much of
     `limits.buffer_bytes` is whose.
 
-    What waits for one connection in one direction is one read, less than `transport.LARGE` that was gathered for this
-    turn's write, and the beginning of a record whose end is still on its way. While any of it waits to be
-    written nothing is read, unless `limits.buffer_bytes` is large.
+    What waits for one connection in one direction is one read; what was gathered for this turn's write, less than
+    `transport.LARGE`; and the beginning of a record whose end is still on its way. While any of it waits to be written
+    nothing is read, unless `limits.buffer_bytes` is large.
     """
 
     __slots__ = ("_buffer", "ahead", "may_wait", "turns", "view")
