@@ -241,15 +241,17 @@ async def test_a_slow_reader_is_left_alone(open_gateway: OpenGateway, tls: bool,
     """It takes octets now and then, too few to make room: that is progress, also after the connection's last answer."""
     # The last answer is handed over as a whole and waits for its reader; the other one waits for room.
     size, kernel_buffer = (100_000, 16 * 1024) if last else (700_000, 256 * 1024)
-    gateway = await open_gateway(timeouts={"body_idle": SHORT, "linger": SHORT}, kernel_buffer=kernel_buffer)
+    patience, reads = 4 * SHORT, 64
+    gateway = await open_gateway(timeouts={"body_idle": patience, "linger": patience}, kernel_buffer=kernel_buffer)
     app = await gateway.app(answering(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size)))
     with await gateway.blocking_socket(tls=tls, kernel_buffer=8 * 1024) as browser:
         browser.sendall(b"GET / HTTP/1.1\r\nHost: %b\r\n%b\r\n" % (app.host, b"Connection: close\r\n" if last else b""))
         watch, received = Watch(gateway), b""
-        for number in range(16):
-            await watch.reaches(number * SHORT / 5)
-            received += await asyncio.to_thread(browser.recv, 4096)
-        assert watch.elapsed > 2.5 * SHORT
+        for number in range(reads):
+            # A TLS record, 16 KiB, leaves the kernel as a whole, eleven reads after the one before.
+            await watch.reaches(number * 2.6 * patience / reads)
+            received += await asyncio.to_thread(browser.recv, 1500)
+        assert watch.elapsed > 2.5 * patience
         while len(received) < size or not received.endswith(bytes(size)):
             piece = await asyncio.to_thread(browser.recv, 256 * 1024)
             assert piece, f"cut off after {len(received)} octets"
