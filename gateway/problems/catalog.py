@@ -66,11 +66,11 @@ The body depends on who asks: a page for a browser's navigation, short text for 
 Others are told in their own way:
 
 - gRPC (by content type): status 200 without a body, `grpc-status` and `grpc-message` in the header section.
-- A CORS preflight: 204 that allows what was asked, so that the request itself is sent and its sender can read the
-  problem. Every reply of the gateway's own may be read by scripts of any origin.
+- A CORS preflight: the status and body of the problem, which is no permission, so the browser sends nothing. Only the
+  app's own answer opens the way to the app. See [what scripts can see](#what-scripts-can-see).
 - A WebSocket handshake: the HTTP status, which browsers hide from scripts. With `gateway_close=1` in the URL's query,
-  or `edge.websocket_errors = "close"`, it is accepted and closed with code 4000 plus the status and
-  `<reason>: <title>`.
+  or `edge.websocket_errors = "close"`, it is accepted, in the first of the subprotocols offered, and closed with code
+  4000 plus the status and `<reason>: <title>`.
 - A request with `X-Gateway-Probe` is never forwarded: 204 with `X-Gateway-Probe: ready` if the target accepts
   connections now, the problem otherwise. The page for a dead app asks so.
 
@@ -82,6 +82,29 @@ end that was announced, and only the gateway's log names the reason.
 
 “To blame” is where the cause lies, “again” whether the same request may be sent again unchanged, and the gRPC status
 is the code of gRPC that says the same. In the texts, `<port>`, `<sandbox>` and so on stand for what the request names.
+
+## What scripts can see
+
+Whether a reply of the gateway's own can be read depends on the request it answers:
+
+- To the script's own origin: always.
+- To another origin without a preflight: always. The gateway's replies may be read by any origin.
+- To another origin with a preflight (`PUT`, `Content-Type: application/json`, own fields, …): never. The preflight has
+  failed, so the request was not sent, and `fetch` throws the `TypeError` of a dead network.
+- To another origin, GET or HEAD with `X-Gateway-Probe` and no other field of the script's own: if it is a problem. That
+  preflight is granted.
+
+So a script whose request has failed asks why with a probe:
+
+```js
+const answer = await fetch(url, {{headers: {{"X-Gateway-Probe": "1"}}}});
+const problem = answer.headers.has("X-Gateway-Error") && await answer.json();
+```
+
+The gateway grants no other field, no method, no private network and nothing for longer than this one request, and a
+probe reaches no app: of what an app has not allowed itself, nothing gets there. A preflight that the app answers is the
+app's, also one for a probe: if the app does not allow that field, the script sees a `TypeError` and no problem, for
+there is none that the gateway knows of. That the app is ready (204) is told to its own origin only.
 
 ## All reasons
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 
-from gateway.http.fields import TOKEN
 from gateway.http.head_parser import REMEMBERED_OCTETS
 from gateway.http.lists import members, parameters
 from gateway.http.message import Field, Fields, RequestHead, Section
@@ -33,7 +32,7 @@ class Form(Enum):
     GRPC = "gRPC status"
     """Trailers-Only: the status is a field, there is no body."""
     PREFLIGHT = "CORS preflight"
-    """The request that follows is allowed, so that a script can read why that one fails."""
+    """For a probe: the request that follows is ours to answer, so it may be sent, and a script reads what is wrong."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,6 +61,8 @@ _SENT_AS = {
     Form.PREFLIGHT: b"",
 }
 _LISTS = (b"accept", b"access-control-request-headers")
+_PROBE = b"x-gateway-probe"
+_PROBED_BY = (b"GET", b"HEAD")
 _GRPC = re.compile(rb"application/grpc(-web(-text)?)?(\+[a-z0-9.-]+)?")
 _ORIGIN = re.compile(rb"[!-~]+")
 _EXPOSED = b"X-Gateway-Error, Proxy-Status, X-Request-Id, Retry-After"
@@ -99,7 +100,6 @@ def _read(section: Section, is_options: bool) -> Intent:
         said(b"origin"),
         said(b"access-control-request-method"),
         said(b"access-control-request-headers"),
-        said(b"access-control-request-private-network"),
     )
 
 
@@ -122,15 +122,14 @@ def _intent(
     origin: bytes | None,
     next_method: bytes | None,
     next_fields: bytes | None,
-    private_network: bytes | None,
 ) -> Intent:
     cors = list(_shared_with(origin))
-    # Fetch standard, CORS-preflight request: OPTIONS with both fields. A method that is no token asks for nothing.
-    if is_options and origin and next_method and TOKEN.fullmatch(next_method):
-        cors += _allowed(next_method, next_fields, private_network)
+    if is_options and origin and _is_for_a_probe(next_method, next_fields):
+        cors += _PROBE_ALLOWED
         return Intent(Form.PREFLIGHT, b"", tuple(cors))
     media_type = (content_type or b"").partition(b";")[0].strip().lower()
-    if _GRPC.fullmatch(media_type):
+    # A call is a POST. Its status 200 in answer to a preflight would be what the Fetch standard asks of a permission.
+    if not is_options and _GRPC.fullmatch(media_type):
         # In a browser, gRPC-Web reads the status of a reply without body from the fields.
         cors.append((b"Access-Control-Expose-Headers", b"Grpc-Status, Grpc-Message, " + _EXPOSED))
         return Intent(Form.GRPC, media_type, tuple(cors))
@@ -185,17 +184,15 @@ def _shared_with(origin: bytes | None) -> Iterator[Field]:
         yield b"Access-Control-Allow-Origin", b"*"
 
 
-def _allowed(method: bytes, fields: bytes | None, private_network: bytes | None) -> Fields:
-    """What a preflight has asked for. Mirrored, because with credentials `*` means nothing but itself."""
-    allowed = [(b"Access-Control-Allow-Methods", method)]
-    names = members(fields or b"")
-    if names and all(map(TOKEN.fullmatch, names)):
-        allowed.append((b"Access-Control-Allow-Headers", b", ".join(names)))
-    if private_network == b"true":
-        allowed.append((b"Access-Control-Allow-Private-Network", b"true"))
-    # Remembered by no browser: the next request may reach the app, and what that one allows is its own to say.
-    allowed.append((b"Access-Control-Max-Age", b"0"))
-    return allowed
+def _is_for_a_probe(next_method: bytes | None, next_fields: bytes | None) -> bool:
+    """Whether the request that a preflight announces is one that no app can get: a GET with `X-Gateway-Probe` alone."""
+    names = members(next_fields or b"")
+    return next_method in _PROBED_BY and bool(names) and all(name.lower() == _PROBE for name in names)
 
 
-_UNREAD = _intent(False, None, None, None, None, None, None, None, None)
+# Fetch standard, CORS-preflight fetch: GET and HEAD need no permission, and a browser remembers none for 0 seconds.
+# What an app would allow is the app's to say: every other preflight gets the problem with its status, which is not ok,
+# so the browser sends nothing.
+_PROBE_ALLOWED: Fields = [(b"Access-Control-Allow-Headers", b"X-Gateway-Probe"), (b"Access-Control-Max-Age", b"0")]
+
+_UNREAD = _intent(False, None, None, None, None, None, None, None)

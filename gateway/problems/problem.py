@@ -234,7 +234,7 @@ def _compose(form: Form, case: _Case) -> _Reply:
         # RFC 9110 section 15.5.6: the origin server MUST generate an Allow field in a 405.
         fields.append(ALLOW)
     if form is Form.PREFLIGHT:
-        # Only an ok status lets the browser send the request itself, whose answer then says what is wrong.
+        # Only an ok status lets the browser send the probe itself, whose answer then says what is wrong.
         return _Reply(204, phrase_for(204), fields, b"", b"", None)
     fields.append((b"X-Content-Type-Options", b"nosniff"))
     fields.append((b"Vary", b"Accept, Sec-Fetch-Mode, Sec-Fetch-Dest, Origin"))

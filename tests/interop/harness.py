@@ -112,15 +112,15 @@ class GatewayProcess(_Gateway):
 class ServeProcess(_Gateway):
     """`gateway serve` with two workers and a file directory; ended with SIGTERM.
 
-    `sandboxes` maps ids to addresses; the file is `directory / "sandboxes.toml"`.
+    `sandboxes` maps ids to addresses; the file is `directory / "sandboxes.toml"`. `env` holds further settings.
     """
 
-    def __init__(self, sandboxes: Mapping[str, str], *, directory: Path) -> None:
+    def __init__(self, sandboxes: Mapping[str, str], *, directory: Path, env: Mapping[str, str] | None = None) -> None:
         # Here, because only this one makes its certificates itself: `gateway dev` does so without help.
         from gateway.tls import local_ca
 
         config = directory / "gateway.toml"
-        super().__init__(["serve", "--config", str(config)], cwd=directory)
+        super().__init__(["serve", "--config", str(config)], cwd=directory, env=env)
         self.admin_port = free_port()
         certificates = local_ca.ensure(directory / "certs")
         self.ca = certificates.authority

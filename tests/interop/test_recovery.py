@@ -25,13 +25,13 @@ return fetch(url, options).then(async (answer) => ({
   reason: answer.headers.get("X-Gateway-Error"),
   id: answer.headers.get("X-Request-Id"),
   problem: await answer.json(),
-}), (error) => ({error: String(error)}));
+}), (error) => ({failed: String(error)}));
 """
 
 SOCKET = """
-const [path] = arguments;
+const [path, offered] = arguments;
 return new Promise((resolve) => {
-  const socket = new WebSocket("wss://" + location.host + path);
+  const socket = new WebSocket("wss://" + location.host + path, offered || []);
   let opened = false;
   socket.onopen = () => { opened = true; };
   socket.onclose = ({code, reason}) => resolve({opened, code, reason});
@@ -80,7 +80,9 @@ def test_a_script_on_another_origin_reads_the_problem(afternoon: Afternoon) -> N
     with flask_app() as app:
         browser.open(gateway.url(app.port))
         options = {"method": "PUT", "headers": {"X-Own": "1", "Content-Type": "application/json"}, "body": "{}"}
-        for chosen in ({}, {"credentials": "include"}, options):  # the last one needs a preflight
+        assert browser.evaluate(FETCH, gateway.url(port), options) == {"failed": "TypeError: Failed to fetch"}
+        # What needs a preflight is not sent; a probe, which reaches no app, says why.
+        for chosen in ({}, {"credentials": "include"}, {"headers": {"X-Gateway-Probe": "1"}}):
             seen = browser.evaluate(FETCH, gateway.url(port), chosen)
             assert seen["status"] == 502, seen
             assert seen["reason"] == seen["problem"]["reason"] == "connection_refused"
@@ -95,6 +97,9 @@ def test_a_websocket_may_be_told_by_its_close_code(afternoon: Afternoon) -> None
     seen = browser.evaluate(SOCKET, "/hmr?gateway_close=1")
     assert (seen["opened"], seen["code"]) == (True, 4502)
     assert seen["reason"].startswith("connection_refused: Nothing is listening on port")
+    for offered in ("vite-hmr", ["graphql-transport-ws", "graphql-ws"]):
+        seen = browser.evaluate(SOCKET, "/hmr?gateway_close=1", offered)
+        assert (seen["opened"], seen["code"]) == (True, 4502), "a browser fails a 101 that selects none of the offered"
 
 
 def test_the_page_asks_nothing_of_the_internet(afternoon: Afternoon, tmp_path: Path) -> None:

@@ -26,7 +26,10 @@ ASKING = {
     Form.JSON: "Accept: application/json\r\n",
     Form.TEXT: "Accept: */*\r\n",
     Form.GRPC: "Content-Type: application/grpc+proto\r\n",
-    Form.PREFLIGHT: "Origin: https://shop.example\r\nAccess-Control-Request-Method: GET\r\n",
+    Form.PREFLIGHT: (
+        "Origin: https://shop.example\r\nAccess-Control-Request-Method: GET\r\n"
+        "Access-Control-Request-Headers: x-gateway-probe\r\n"
+    ),
 }
 SENT_AS = {
     Form.HTML: b"text/html; charset=utf-8",
@@ -430,7 +433,7 @@ def test_a_script_of_another_origin_may_read_why_it_failed(form: Form) -> None:
     assert head.get(b"access-control-allow-credentials") == b"true"
     exposed = head.get(b"access-control-expose-headers")
     if form is Form.PREFLIGHT:
-        assert head.get(b"access-control-allow-methods") == b"GET"
+        assert head.get(b"access-control-allow-headers") == b"X-Gateway-Probe"
         return
     assert exposed is not None
     assert {b"X-Gateway-Error", b"Proxy-Status", b"X-Request-Id", b"Retry-After"} <= set(exposed.split(b", "))
