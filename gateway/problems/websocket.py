@@ -14,7 +14,9 @@ import hashlib
 import struct
 
 from gateway.errors import GatewayError
-from gateway.http.message import AS_TUNNEL, NO_BODY, RequestHead, ResponseHead, Section
+from gateway.http.fields import TOKEN
+from gateway.http.lists import members
+from gateway.http.message import AS_TUNNEL, NO_BODY, Fields, RequestHead, ResponseHead, Section
 from gateway.http.phrases import phrase_for
 from gateway.http.validate import offers
 from gateway.problems.problem import Circumstances, describe, marks
@@ -44,13 +46,26 @@ def accept_and_close(error: GatewayError, circumstances: Circumstances) -> tuple
     key = asked.get(b"sec-websocket-key") or b""
     # RFC 6455 section 4.2.2, step 5.4.
     accepted = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
-    head = ResponseHead(101, phrase_for(101), Section([(b"Sec-WebSocket-Accept", accepted), *marks(error)]))
+    fields = [(b"Sec-WebSocket-Accept", accepted), *_selected(asked), *marks(error)]
+    head = ResponseHead(101, phrase_for(101), Section(fields))
     head.framing = AS_TUNNEL
     head.upgrade = b"websocket"
     head.request_id = circumstances.request_id.encode()
     problem = describe(error, circumstances)
     payload = struct.pack("!H", CODE_BASE + problem.status) + _shortened(f"{problem.reason}: {problem.title}")
     return head, bytes((_FINAL_CLOSE, len(payload))) + payload
+
+
+def _selected(asked: RequestHead) -> Fields:
+    """The subprotocol to close in: the first offered, which the client prefers (RFC 6455 section 4.1).
+
+    A browser that has offered some fails the connection if none is selected (WebSockets Standard, "establish a
+    WebSocket connection"), and its script sees 1006 instead of the code. A Close frame is the same in all of them.
+    """
+    # Section 11.3.4: the field may come several times, as one list.
+    offered = b",".join(value for name, value in asked.fields if name.lower() == b"sec-websocket-protocol")
+    first = members(offered)[:1]
+    return [(b"Sec-WebSocket-Protocol", name) for name in first if TOKEN.fullmatch(name)]
 
 
 def _is_key(key: bytes | None) -> bool:

@@ -17,10 +17,12 @@ KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
 
-def handshake(target: bytes = b"/?gateway_close=1", upgrade: bytes = b"websocket", key: bytes = KEY) -> RequestHead:
+def handshake(
+    target: bytes = b"/?gateway_close=1", upgrade: bytes = b"websocket", key: bytes = KEY, more: bytes = b""
+) -> RequestHead:
     return parse_request_head(
         b"GET %b HTTP/1.1\r\nHost: 5000-box.sandbox.localhost\r\nConnection: Upgrade\r\nUpgrade: %b\r\n"
-        b"Sec-WebSocket-Key: %b\r\nSec-WebSocket-Version: 13\r\n\r\n" % (target, upgrade, key),
+        b"Sec-WebSocket-Key: %b\r\nSec-WebSocket-Version: 13\r\n%b\r\n" % (target, upgrade, key, more),
         LIMITS,
     )
 
@@ -67,6 +69,24 @@ def test_the_code_is_the_status_and_the_reason_says_why() -> None:
     assert mark == b"connection_refused"
     assert code == 4502
     assert reason == "connection_refused: Nothing is listening on port 5000"
+
+
+@pytest.mark.parametrize(
+    ("offers", "selected"),
+    [
+        ([], None),
+        ([b"vite-hmr"], b"vite-hmr"),
+        ([b"graphql-transport-ws, graphql-ws"], b"graphql-transport-ws"),
+        ([b"", b" ,mqtt,", b"mqttv3.1"], b"mqtt"),
+        ([b"a b"], None),
+        ([b'"quoted, one"'], None),
+        ([b","], None),
+    ],
+)
+def test_the_first_subprotocol_offered_is_selected(offers: list[bytes], selected: bytes | None) -> None:
+    asked = handshake(more=b"".join(b"Sec-WebSocket-Protocol: %b\r\n" % offer for offer in offers))
+    head, _ = accept_and_close(GatewayError(Reason.CONNECTION_REFUSED, "refused"), Circumstances("id-1", asked))
+    assert head.get(b"sec-websocket-protocol") == selected
 
 
 def test_a_long_reason_ends_between_two_characters(monkeypatch: pytest.MonkeyPatch) -> None:
