@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from ipaddress import IPv6Address
 from pathlib import Path
 
@@ -17,6 +19,12 @@ Make = Callable[[], SqliteRegistry]
 def sandbox(name: str, address: str = "fd00::5") -> Sandbox:
     """What a registration says; the generation is the registry's to give."""
     return Sandbox(name, IPv6Address(address), "")
+
+
+def plain_backup(path: Path, target: Path) -> None:
+    """As `sqlite3 FILE .backup` makes it."""
+    with closing(sqlite3.connect(path)) as now, closing(sqlite3.connect(target)) as then:
+        now.backup(then)
 
 
 @pytest.fixture

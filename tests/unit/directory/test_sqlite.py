@@ -29,7 +29,7 @@ from gateway.tasks import Tasks
 from tests.support.components import require
 from tests.support.disk import on_small_disk
 from tests.support.process import clean_environment
-from tests.unit.directory.conftest import Make, sandbox
+from tests.unit.directory.conftest import Make, plain_backup, sandbox
 
 DEADLINE = 20.0
 """Seconds until a test that waits for something gives up."""
@@ -370,12 +370,10 @@ async def test_generations_never_repeat_whatever_becomes_of_the_file(
     """Else an old If-Match is that of another machine."""
     store, backup = make(), tmp_path / "backup.db"
     kept = (await store.put(sandbox("kept"))).generation
-    with closing(sqlite3.connect(path)) as now, closing(sqlite3.connect(backup)) as then:
-        now.backup(then)
+    plain_backup(path, backup)
     seen = [(await store.put(sandbox(f"s{number}"))).generation for number in range(5)]
     if what == "written over by an older backup":
-        with closing(sqlite3.connect(path)) as now, closing(sqlite3.connect(backup)) as then:
-            then.backup(now)
+        plain_backup(backup, path)
     else:
         await store.close()
         for file in path.parent.glob(f"{path.name}*"):

@@ -29,15 +29,9 @@ from gateway.directory.sqlite_file import backup, inspect, restore
 from gateway.errors import UserError
 from gateway.tasks import Tasks
 from tests.support.process import clean_environment
-from tests.unit.directory.conftest import Make, sandbox
+from tests.unit.directory.conftest import Make, plain_backup, sandbox
 
 DEADLINE = 20.0
-
-
-def plain_backup(path: Path, target: Path) -> None:
-    """As `sqlite3 FILE .backup` makes it."""
-    with closing(sqlite3.connect(path)) as now, closing(sqlite3.connect(target)) as then:
-        now.backup(then)
 
 
 def sound(path: Path) -> bool:
