@@ -2,8 +2,8 @@
 
 One table: the reason of a dial that met it, and how an established connection ended that did. From the manual pages
 socket(2), connect(2), accept(2), recv(2), send(2), tcp(7) and ipv6(7), and from what Linux makes of ICMPv6 errors and
-route types. What only a mistake in the program can bring about (`OURS`) is missing, and so is what nobody has thought
-of: that is `proxy_internal_error`, never a guess.
+route types. What only a mistake in the program can bring about (EBADF, EISCONN, …) is missing, and so is what nobody
+has thought of: that is `proxy_internal_error`, never a guess.
 """
 
 from __future__ import annotations
@@ -92,14 +92,6 @@ MEANINGS: dict[int, Meaning] = {
 }
 if sys.platform == "linux":
     MEANINGS[errno.ENONET] = Meaning(_UNROUTABLE, "became unreachable (the host is not on the network)")
-
-OURS = frozenset(
-    (
-        *(errno.EALREADY, errno.EISCONN, errno.EINPROGRESS, errno.EBADF, errno.ENOTSOCK, errno.EFAULT, errno.EINTR),
-        *(errno.EPROTOTYPE, errno.EDESTADDRREQ, errno.EOPNOTSUPP, errno.ENOPROTOOPT, errno.EDOM),
-    )
-)
-"""What a dial meets only if the program is wrong."""
 
 SILENCE = TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 """What the kernel would say in a quarter of an hour (`socket_options.unanswered`). Never raised."""
