@@ -24,7 +24,6 @@ log = logging.getLogger("gateway.upstream")
 BEGINNING_TIMEOUT = 0.5
 """Seconds the head waits for the first octets of its body, and one step of the sweeper more."""
 
-
 _STATUSES = hints.STATUSES | {evidence.REFUSES_PLAIN_HTTP}
 
 

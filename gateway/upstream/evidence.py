@@ -65,8 +65,6 @@ PLAIN_HTTP_REFUSED = (
 )
 """What a TLS server says, with status 400, to a plain request. Node, uvicorn, aiohttp, Flask, Python's http.server and
 HAProxy say nothing: they hang up, which is what `TlsCheck` is for."""
-
-
 REFUSES_PLAIN_HTTP = 400
 """The status of that answer."""
 

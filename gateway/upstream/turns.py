@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gateway.upstream.pool import Key
 
 AT_ONCE = 8
+"""Dials of one target under way, until one has succeeded."""
 
 _FOR_ALL = frozenset(
     (
