@@ -31,6 +31,7 @@ from enum import Enum, auto
 from math import inf
 from typing import TYPE_CHECKING, cast
 
+from gateway.addresses import authority
 from gateway.errnos import SILENCE, ended
 from gateway.errors import Failure, GatewayError, Reason
 from gateway.http import serialize
@@ -130,7 +131,7 @@ class Http1Upstream(ReadingConnection):
 
     def __repr__(self) -> str:
         (_, _, address), port = self.key
-        return f"<Upstream http1 {self.state.name} [{address}]:{port} held={len(self._held)}>"
+        return f"<Upstream http1 {self.state.name} {authority(address, port)} held={len(self._held)}>"
 
     # --- UpstreamStream ------------------------------------------------------------------------------------------
 
