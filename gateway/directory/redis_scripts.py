@@ -32,6 +32,11 @@ MAX_ID = 57
 """Octets of a sandbox id; what is longer is none, and stays in Redis."""
 MAX_FIELD = 1024
 """Octets of a field of a record; what is longer is no such field, and stays in Redis."""
+MAX_NEWS = 64 * 1024
+"""Octets of changes, more or less, after which a script reads no more of them: twice what as many hold as are asked for
+at a time. Somebody else's may be of any size, and Redis would copy all of them before it answers anybody."""
+NEWS_STEP = 10
+"""Changes read between two looks at how many octets that were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +70,15 @@ local function record(id)
   local kind = kind_of(key)
   if kind == 'none' then return nil end
   if kind ~= 'hash' then return {{id, 'is no hash but a ' .. kind}} end
+  for _, field in ipairs({{'address', 'generation', 'ipv4', 'host'}}) do
+    local octets = redis.call('HSTRLEN', key, field)
+    if octets > {MAX_FIELD} then
+      if redis.call('HEXISTS', key, 'address') == 0 then return nil end
+      return {{id, 'has a field of ' .. octets .. ' octets'}}
+    end
+  end
   local found = redis.call('HMGET', key, 'address', 'generation', 'ipv4', 'host')
   if not found[1] then return nil end
-  for _, value in ipairs({{found[1], found[2] or '', found[3] or '', found[4] or ''}}) do
-    if #value > {MAX_FIELD} then return {{id, 'has a field of ' .. #value .. ' octets'}} end
-  end
   local generation = found[2]
   if not generation or generation == '' then generation = found[1] end
   return {{id, found[1], generation, found[3] or '', found[4] or '', redis.call('PTTL', key)}}
@@ -195,26 +204,34 @@ return {step[1], gone}
 )
 
 # ARGV: the entry that was read last, "" for none yet; how many changes at most. Returns [the entry read last now, 1 if
-# nothing between the two was missed or else 0, the ids of the entries in between, "" for one that names none].
+# nothing between the two was missed or else 0, the ids of the entries in between, "" for one that names none]: fewer
+# than there are, perhaps, if they are large.
 # Entries leave the stream from its beginning, so nothing after an entry that is still there has left; neither has
 # anything where nothing was and no entry can have left yet. Where something was missed the end is where to go on.
 NEWS = _script(
     _COMMON,
     f"""
-local from, ids = ARGV[1], {{}}
-local entries = from == '' and {{}} or redis.call('XRANGE', CHANGES, from, '+', 'COUNT', ARGV[2] + 1)
-local next = entries[1] and entries[1][1] == from and 2 or 1
-if next == 1 and (from ~= '{START}' or redis.call('XLEN', CHANGES) >= {KEPT_CHANGES}) then
+local from, most, ids, octets = ARGV[1], tonumber(ARGV[2]), {{}}, 0
+local function entries_from(bound, count) return redis.call('XRANGE', CHANGES, bound, '+', 'COUNT', count) end
+
+local first = from == '' and {{}} or entries_from(from, 1)
+if not (first[1] and first[1][1] == from) and (from ~= '{START}' or redis.call('XLEN', CHANGES) >= {KEPT_CHANGES}) then
   local last = redis.call('XREVRANGE', CHANGES, '+', '-', 'COUNT', 1)[1]
   return {{last and last[1] or '{START}', 0, ids}}
 end
-for number = next, math.min(#entries, next + ARGV[2] - 1) do
-  local fields, id = entries[number][2], ''
-  for at = 1, #fields - 1, 2 do
-    if fields[at] == 'id' and #fields[at + 1] <= {MAX_ID} then id = fields[at + 1] end
+repeat
+  local before = #ids
+  local entries = entries_from(from, math.min({NEWS_STEP}, most - before) + 1)
+  local next = entries[1] and entries[1][1] == from and 2 or 1
+  for number = next, math.min(#entries, next + most - before - 1) do
+    local fields, id = entries[number][2], ''
+    for at = 1, #fields - 1, 2 do
+      octets = octets + #fields[at] + #fields[at + 1]
+      if fields[at] == 'id' and #fields[at + 1] <= {MAX_ID} then id = fields[at + 1] end
+    end
+    ids[#ids + 1], from = id, entries[number][1]
   end
-  ids[#ids + 1], from = id, entries[number][1]
-end
+until #ids == before or #ids >= most or octets > {MAX_NEWS}
 return {{from, 1, ids}}
 """,
 )

@@ -40,6 +40,15 @@ from tests.support.redis_server import RedisServer
 DEADLINE = 20.0
 """Seconds until a test that waits for something gives up."""
 PASSWORD = "correct-horse"
+MEGABYTE = "x" * 1_000_000
+LARGE = 100
+"""Things of a megabyte that Redis holds; far more memory than all else takes."""
+MANY_LARGE = """
+for number = 1, ARGV[1] do
+  redis.call('XADD', 'gateway:changes', '*', 'id', 's' .. number, 'why', string.rep('x', ARGV[2]))
+end
+"""
+"""Changes in one step. ARGV: how many, and the octets of each."""
 MANY = """
 for number = ARGV[1], ARGV[2] do
   local id = string.format('s%d', number)
@@ -210,6 +219,32 @@ async def test_no_script_takes_longer_for_many_records(connect: Connect, platfor
         await each
     took = (await platform.info("latencystats"))["latency_percentiles_usec_evalsha"]
     assert took["p99.9"] < 50_000, "microseconds; one that looks at all takes more"
+
+
+async def test_no_script_copies_what_is_too_long_for_a_record(connect: Connect, platform: Any) -> None:
+    await platform.config_set("appendonly", "no")
+    for number in range(LARGE):
+        await platform.hset(f"gateway:sandbox:s{number}", mapping={"address": "::1", "host": MEGABYTE})
+        await platform.zadd("gateway:sandboxes", {f"s{number}": 0})
+    store = connect()
+    page = await store.page("", LARGE)
+    assert {type(each) for each in page} == {Broken}
+    assert len(page) == LARGE
+    with pytest.raises(RecordError, match="has a field of 1000000 octets"):
+        await store.fetch("s0")
+    assert "cmdstat_hmget" not in await platform.info("commandstats")
+
+
+async def test_no_script_copies_many_changes_that_are_large(connect: Connect, watch: StartWatch, platform: Any) -> None:
+    await platform.config_set("appendonly", "no")
+    store = connect()
+    assert await store.fetch("s1") is None
+    await platform.eval(MANY_LARGE, 0, LARGE, len(MEGABYTE))
+    heard = watch(store)
+    assert await heard.heard(*(f"s{number}" for number in range(1, LARGE + 1)))
+    assert not heard.gaps
+    memory = await platform.info("memory")
+    assert memory["used_memory_peak"] - memory["used_memory"] < LARGE * len(MEGABYTE) / 4
 
 
 async def test_what_is_listed_with_a_score_is_put_in_order(connect: Connect, platform: Any) -> None:
