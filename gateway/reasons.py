@@ -5,9 +5,10 @@ Owns the vocabulary of failure. Page, JSON, text, headers, log field and metric 
 raise what stands here.
 
 A row answers five questions: what do we answer (`status`), what does the field call it (`proxy_error`, RFC 9209
-section 2.3, and `grpc_status`), who is to blame (`blame`), may the same request simply be sent again (`may_retry`),
-and what do we tell the person (`title`, `explanation`, `checks`). Texts may use `{port}`, `{sandbox}`, `{address}`,
-`{host}` and `{domain}`, filled by `problems` from what is known of the request.
+section 2.3, and `grpc_status`), who is to blame (`blame`), may the same request simply be sent again (`may_retry`; once
+it was passed on, only if its method is idempotent), and what do we tell the person (`title`, `explanation`, `checks`).
+Texts may use `{port}`, `{sandbox}`, `{address}`, `{host}` and `{domain}`, filled by `problems` from what is known of
+the request.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ class Blame(Enum):
 class GrpcStatus(Enum):
     """The few gRPC status codes a gateway can honestly say (names and numbers as in gRPC's own table)."""
 
+    UNKNOWN = 2
+    """Whether the call was carried out is not known."""
     INVALID_ARGUMENT = 3
     DEADLINE_EXCEEDED = 4
     NOT_FOUND = 5
@@ -378,7 +381,7 @@ class Reason(Enum):
     HTTP_RESPONSE_INCOMPLETE = Row(
         "http_response_incomplete",
         502,
-        GrpcStatus.UNAVAILABLE,
+        GrpcStatus.UNKNOWN,
         Blame.UPSTREAM,
         False,
         "http_response_incomplete",

@@ -24,6 +24,7 @@ from gateway.edge import cookies, mask
 from gateway.edge.refusal import options, ready
 from gateway.errors import GatewayError, Reason
 from gateway.http.message import BY_CLOSE, NO_BODY, Fields, RequestHead, ResponseHead
+from gateway.http.validate import IDEMPOTENT
 from gateway.observe.access_log import MAX_TEXT, AccessRecord, shown
 from gateway.problems import websocket
 from gateway.problems.problem import Circumstances, render
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gateway.edge")
 
-IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
-"""RFC 9110 section 9.2.2; of the methods we forward, those that may be sent twice."""
 MAX_DIALS = 3
 """Addresses that are dialed for one request, if its record changes while each of them is."""
 _NO_ANSWER = (Reason.CONNECTION_TERMINATED, Reason.HTTP_PROTOCOL_ERROR, Reason.UPSTREAM_SPEAKS_TLS)
@@ -394,6 +393,7 @@ class Exchange:
             address=self._key[0][2] if self._key else "",
             domain=self._edge.example_domain,
             public_port=self._edge.settings.edge.public_port,
+            passed_on=self.phase is OPEN,
         )
         downstream = self._downstream
         closes = websocket.asks_for_close(self._head, always=self._edge.settings.edge.websocket_errors == "close")

@@ -36,6 +36,8 @@ _UPGRADE, _EXPECT, _TE = Role.UPGRADE, Role.EXPECT, Role.TE
 
 COMMON_METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
 """What hardly any request differs from, and what Allow names: whichever else an app knows is forwarded, too."""
+IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
+"""RFC 9110 section 9.2.2; of the methods we forward, those that may be sent twice."""
 MAX_METHOD = 128
 """Octets of a method: every character of a token once is 77, no registered one has more than 17."""
 _NOT_FORWARDED = frozenset((b"CONNECT", b"TRACE", b"PRI"))

@@ -23,6 +23,9 @@ BLAMED = {
     Blame.DIRECTORY: "the list of sandboxes",
 }
 
+MET_LATE = (Reason.REQUEST_TIMEOUT, Reason.CONNECTION_TERMINATED)
+"""Of what may be sent again, what can also be met after the request has been passed on."""
+
 JSON_FIELDS = {
     "type": "`urn:sandbox-gateway:problem:<reason>`, an identifier, not an address",
     "title": "the reason in one line",
@@ -66,6 +69,7 @@ The body depends on who asks: a page for a browser's navigation, short text for 
 Others are told in their own way:
 
 - gRPC (by content type): status 200 without a body, `grpc-status` and `grpc-message` in the header section.
+  UNAVAILABLE, which clients send again, only where the call never reached the app; else UNKNOWN.
 - A CORS preflight: the status and body of the problem, which is no permission, so the browser sends nothing. Only the
   app's own answer opens the way to the app. See [what scripts can see](#what-scripts-can-see).
 - A WebSocket handshake: the HTTP status, which browsers hide from scripts. With `gateway_close=1` in the URL's query,
@@ -80,8 +84,10 @@ https, and the field says which setting helps. No app can send that field itself
 An app's reply that breaks off after its head has been passed on cannot be replaced. It is cut off visibly, without the
 end that was announced, and only the gateway's log names the reason.
 
-“To blame” is where the cause lies, “again” whether the same request may be sent again unchanged, and the gRPC status
-is the code of gRPC that says the same. In the texts, `<port>`, `<sandbox>` and so on stand for what the request names.
+“To blame” is where the cause lies, and the gRPC status is the code of gRPC that says the same. “Again” is whether the
+same request may be sent again unchanged: if the app may have got it, only with an idempotent method (RFC 9110 section
+9.2.2: GET, HEAD, OPTIONS, PUT, DELETE), because another would be carried out twice. In the texts, `<port>`,
+`<sandbox>` and so on stand for what the request names.
 
 ## What scripts can see
 
@@ -151,7 +157,9 @@ def _section(reason: Reason) -> Iterator[str]:
 
 
 def _again(reason: Reason) -> str:
-    return "yes" if reason.row.may_retry else "no"
+    if not reason.row.may_retry:
+        return "no"
+    return "yes, if idempotent" if reason in MET_LATE else "yes"
 
 
 def _prose(text: str) -> str:

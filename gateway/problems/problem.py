@@ -18,11 +18,11 @@ from urllib.parse import quote_from_bytes
 import msgspec
 
 from gateway.addresses import literal
-from gateway.errors import GatewayError, Reason
+from gateway.errors import GatewayError, GrpcStatus, Reason
 from gateway.hostname import Target
 from gateway.http.message import BY_LENGTH, Fields, RequestHead, ResponseHead, Section
 from gateway.http.phrases import phrase_for
-from gateway.http.validate import COMMON_METHODS
+from gateway.http.validate import COMMON_METHODS, IDEMPOTENT
 from gateway.problems.fixes import Fix, fixes
 from gateway.problems.negotiation import Form, Intent, understand
 from gateway.problems.page import CONTENT_SECURITY_POLICY, LIKELY, Shown, compose_page
@@ -59,6 +59,8 @@ class Circumstances:
     """A domain served here, for texts that show what a hostname looks like."""
     public_port: int = 443
     """For links to other ports."""
+    passed_on: bool = False
+    """The app may have got the request, or part of it, and acted on it."""
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=False):
@@ -92,6 +94,8 @@ class _Case(NamedTuple):
     """As asked for, where the texts name it."""
     method: str
     """Of a request answered with a page; GET for HEAD, whose answer has the length of a GET's."""
+    may_retry: bool
+    """This request may be sent again unchanged, by a program that asks nobody."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -158,6 +162,7 @@ def _case(error: GatewayError, circumstances: Circumstances, form: Form) -> _Cas
         circumstances.public_port,
         host,
         method,
+        reason.row.may_retry and not (circumstances.passed_on and (head is None or head.method not in IDEMPOTENT)),
     )
 
 
@@ -228,7 +233,7 @@ def _compose(form: Form, case: _Case) -> _Reply:
     problem = _document(case, lines, "")
     status = row.status
     fields = [*_marks(case.reason, case.detail), (b"Cache-Control", b"no-store")]
-    if row.may_retry:
+    if case.may_retry:
         fields.append((b"Retry-After", b"1"))
     if case.reason is Reason.METHOD_NOT_ALLOWED:
         # RFC 9110 section 15.5.6: the origin server MUST generate an Allow field in a 405.
@@ -310,7 +315,12 @@ def _printable(text: str) -> str:
 def _grpc_status(problem: Problem, case: _Case) -> Fields:
     told = f"{problem.title}: {case.detail}" if case.detail else problem.title
     message = quote_from_bytes(_shorten(told, _MAX_MESSAGE).encode(), _UNENCODED)
-    return [(b"Grpc-Status", b"%d" % case.reason.row.grpc_status.value), (b"Grpc-Message", message.encode())]
+    status = case.reason.row.grpc_status
+    if status is GrpcStatus.UNAVAILABLE and not case.may_retry:
+        status = (
+            GrpcStatus.UNKNOWN
+        )  # clients are set up to send again what is UNAVAILABLE; this call may have been made
+    return [(b"Grpc-Status", b"%d" % status.value), (b"Grpc-Message", message.encode())]
 
 
 def _shown(problem: Problem, case: _Case, lines: Sequence[Fix]) -> Shown:

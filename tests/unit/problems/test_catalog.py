@@ -33,6 +33,7 @@ def test_a_section_says_everything_the_row_says(reason: Reason) -> None:
     assert f"- gRPC status: {row.grpc_status.name} ({row.grpc_status.value})" in text
     assert f"- To blame: {catalog.BLAMED[row.blame]}" in text
     assert f"- The same request may be sent again: {'yes' if row.may_retry else 'no'}" in text
+    assert (", if idempotent" in text) is (reason in (Reason.CONNECTION_TERMINATED, Reason.REQUEST_TIMEOUT))
     assert f"- Type in `Proxy-Status`: `{row.proxy_error}`" in text
     assert len(re.findall(r"(?m)^\d+\. ", text)) == len(row.checks)
 

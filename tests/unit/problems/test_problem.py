@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -189,6 +190,25 @@ def test_open_ports_are_an_observation(ports: tuple[int, ...], said: list[str]) 
 def test_retry_after_is_sent_only_where_a_retry_may_help(reason: Reason, form: Form) -> None:
     head, _ = sent(reason, form)
     assert (head.get(b"retry-after") is not None) is reason.row.may_retry
+
+
+@every_reason
+def test_what_is_unavailable_may_be_sent_again(reason: Reason) -> None:
+    """gRPC's clients are set up to do so without asking anybody."""
+    row = reason.row
+    assert row.may_retry or row.grpc_status is not GrpcStatus.UNAVAILABLE
+
+
+@every_reason
+@every_form
+@pytest.mark.parametrize("method", ["POST", "PATCH", "PUT", "GET"])
+def test_what_was_passed_on_may_be_sent_again_if_it_is_idempotent(reason: Reason, form: Form, method: str) -> None:
+    known = replace(circumstances(form, method="OPTIONS" if form is Form.PREFLIGHT else method), passed_on=True)
+    head, _ = render(GatewayError(reason, DETAIL), known)
+    may_retry = reason.row.may_retry and (method in ("PUT", "GET") or form is Form.PREFLIGHT)
+    assert (head.get(b"retry-after") is not None) is may_retry
+    if form is Form.GRPC and not may_retry:
+        assert head.get(b"grpc-status") != b"%d" % GrpcStatus.UNAVAILABLE.value
 
 
 @every_reason
