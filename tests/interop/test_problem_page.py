@@ -70,12 +70,15 @@ def delays(browser: DevTools) -> list[int]:
     return found
 
 
-def submit(browser: DevTools, url: str) -> None:
+def submit(browser: DevTools, url: str, **typed: str) -> None:
     """Sends a form by POST, from a page of the same site."""
     browser.evaluate(
         "const form = Object.assign(document.createElement('form'), {method: 'post', action: arguments[0]});"
+        "for (const [name, value] of Object.entries(arguments[1]))"
+        "  form.append(Object.assign(document.createElement('input'), {name, value}));"
         "document.body.append(form); form.submit()",
         url,
+        typed,
     )
 
 
@@ -154,13 +157,42 @@ def test_a_post_is_never_sent_again_by_itself(browser: DevTools, site: Site) -> 
     assert browser.evaluate("return getComputedStyle(document.getElementById('resend')).display") == "none"
     site.error = None
     assert "This page answered a POST" in wait_for_state(browser, "The app is up")
-    # What the button begins, a headless browser cannot finish: it asks whether the form is to be sent again.
     assert "Send the POST again" in browser.text
     assert len([asked for asked in site.asked if asked.method == "POST"]) == 1
     browser.evaluate("document.getElementById('again').click()")
     poll(lambda: browser.title == "The app", "the app is shown", 10)
     assert "GET /order" in browser.text
     assert len([asked for asked in site.asked if asked.method == "POST"]) == 1
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_post_is_sent_again_when_somebody_says_so(browser: DevTools, site: Site, waits: bool) -> None:
+    """ChromeDriver's browser does not ask once more whether the form is to be sent again."""
+    site.error = None
+    browser.open(site.url())
+    site.error = refused() if waits else GatewayError(Reason.CONNECTION_TERMINATED, "the app closed the connection")
+    submit(browser, site.url("/order"), card="typed once")
+    poll(lambda: site.error and site.error.reason.row.title[:8] in browser.text, "the problem is shown", 10)
+    site.error = None
+    poll(lambda: "Send the POST again" in browser.text, "the button is shown", 10)
+    browser.evaluate("document.getElementById('resend').click()")
+    poll(lambda: browser.title == "The app", "the app is shown", 10)
+    assert "POST /order" in browser.text
+    assert "card=typed+once" in browser.text
+
+
+def test_a_post_sent_again_may_lead_to_another_site(browser: DevTools, site: Site) -> None:
+    """To a login, or a shop's bank: a policy's form-action holds for redirects, too."""
+    site.error = None
+    browser.open(site.url())
+    site.error = GatewayError(Reason.CONNECTION_TERMINATED, "the app closed the connection")
+    submit(browser, site.url("/order"))
+    poll(lambda: "Send the POST again" in browser.text, "the button is shown", 10)
+    site.error = None
+    with problem_site(None) as elsewhere:
+        site.leads_to = elsewhere.url("/paid").replace("5000-", "3000-")
+        browser.evaluate("document.getElementById('resend').click()")
+        poll(lambda: browser.url == site.leads_to, "the other site is shown", 10)
 
 
 def test_an_answer_of_somebody_else_stops_it(browser: DevTools, site: Site) -> None:

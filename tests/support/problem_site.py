@@ -24,7 +24,7 @@ from gateway.problems.problem import Circumstances, render
 
 TARGET = Target(5000, "abc123", "sandbox.localhost")
 ADDRESS = "fd00:5ab::a1c3"
-APP = "<!doctype html><title>The app</title><h1>The app</h1><p id=asked>{asked}</p>"
+APP = "<!doctype html><title>The app</title><h1>The app</h1><p id=asked>{asked}</p><p id=sent>{sent}</p>"
 
 
 def refused(milliseconds: float = 0.4) -> GatewayError:
@@ -68,6 +68,8 @@ class Site:
     """Replaces the field of that name."""
     app_is_probed: bool = False
     """Something in between lets probes through to the app."""
+    leads_to: str = ""
+    """Where the app sends whoever has sent a form."""
     port: int = 0
     asked: list[Asked] = field(default_factory=list)
     _ids: Iterator[int] = field(default_factory=lambda: count(1))
@@ -90,7 +92,7 @@ class Site:
             raise TimeoutError(f"request {number} (probes: {probes}) did not come; there were {self.asked}")
         return asked
 
-    def answer(self, method: str, path: str, fields: dict[str, str]) -> tuple[ResponseHead | None, bytes]:
+    def answer(self, method: str, path: str, fields: dict[str, str], sent: bytes) -> tuple[ResponseHead | None, bytes]:
         """The gateway's reply, or None and the app's page."""
         probes = "X-Gateway-Probe" in fields
         reply: ResponseHead | None = None
@@ -102,7 +104,7 @@ class Site:
         elif probes and not self.app_is_probed:
             reply, body = ready(), b""
         else:
-            body = APP.format(asked=escape(f"{method} {path}")).encode()
+            body = APP.format(asked=escape(f"{method} {path}"), sent=escape(sent.decode())).encode()
         with self._changed:
             status = 200 if reply is None else reply.status
             self.asked.append(Asked(time.monotonic(), method, path, probes, fields.get("Accept", ""), status))
@@ -125,12 +127,15 @@ def problem_site(error: GatewayError | None, target: Target = TARGET) -> Iterato
                 self.close_connection = True
 
         def _answer(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             if self.path == "/favicon.ico":  # the browser's own wish, not the page's
                 self.send_error(404)
                 return
-            reply, body = site.answer(self.command, self.path, dict(self.headers.items()))
-            self.send_response(200 if reply is None else reply.status)
+            reply, body = site.answer(self.command, self.path, dict(self.headers.items()), sent)
+            moves = reply is None and self.command == "POST" and site.leads_to
+            self.send_response(303 if moves else 200 if reply is None else reply.status)
+            if moves:
+                self.send_header("Location", site.leads_to)
             if reply is None:
                 fields = [("Content-Type", "text/html"), ("Content-Length", str(len(body)))]
             else:
