@@ -1,7 +1,7 @@
 """Who may use the API: the holder of a token where there is one, else whoever is on this machine.
 
 Health stays open: a balancer has no token. Without a token the listener is on loopback (the configuration sees to
-that), and there a page in the operator's own browser is the stranger to keep out: see `_locally_named`.
+that), and there a page in the operator's own browser is the stranger to keep out: see `_from_this_machine`.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def read_token(path: Path | None) -> str:
 def guard(token: str) -> Middleware:
     """A middleware that lets a request to the API pass with `Authorization: Bearer <token>` only.
 
-    With an empty `token`, whoever reaches the listener passes, if it was reached by a name of this machine.
+    With an empty `token`, whoever reaches the listener passes, unless it is a web page.
     """
-    allowed = _bearer(token.encode()) if token else _locally_named
+    allowed = _bearer(token.encode()) if token else _from_this_machine
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -76,6 +76,16 @@ def _bearer(token: bytes) -> Callable[[web.Request], None]:
             )
 
     return check
+
+
+def _from_this_machine(request: web.Request) -> None:
+    """Raises HTTPForbidden for what a web page has its browser send: it could act here without reading any answer."""
+    _locally_named(request)
+    site = request.headers.get("Sec-Fetch-Site", "none")  # of a browser that does not tell, Origin or Referer does
+    pages = [request.headers[name] for name in ("Origin", "Referer") if name in request.headers]
+    own = f"{request.scheme}://{request.host}/"
+    if site not in ("same-origin", "none") or not all(f"{page}/".startswith(own) for page in pages):
+        raise web.HTTPForbidden(text="without a token the API answers to no web page: open the URL itself, or use curl")
 
 
 def _locally_named(request: web.Request) -> None:

@@ -134,6 +134,9 @@ class Edge:
         self.moment = settings.timeouts.linger
         """Seconds that a new connection has to ask or to say hello while draining: its octets may be on their way. One
         that has asked before is closed at once, which browsers are prepared for (RFC 9112 section 9.6)."""
+        self.discreet = False
+        """Whether a page of another site is told that its request failed and nothing else: for a gateway that only this
+        machine's browsers reach, so that not every page they show sees what runs here."""
         self._drained = asyncio.Event()
         self._doubted: dict[str, None] = {}  # ids that may have become another's, in that order
         self.downstreams: set[Downstream] = set()

@@ -21,12 +21,13 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from gateway.edge import cookies, mask
-from gateway.edge.refusal import options, ready
+from gateway.edge.refusal import options, ready, withheld
 from gateway.errors import GatewayError, Reason
 from gateway.http.message import BY_CLOSE, NO_BODY, Fields, RequestHead, ResponseHead
 from gateway.http.validate import IDEMPOTENT
 from gateway.observe.access_log import MAX_TEXT, AccessRecord, shown
 from gateway.problems import websocket
+from gateway.problems.negotiation import asked_by_another_site
 from gateway.problems.problem import Circumstances, render
 
 if TYPE_CHECKING:
@@ -386,21 +387,24 @@ class Exchange:
         self._end(str(error.reason), error.detail)
 
     def _send_problem(self, error: GatewayError) -> None:
+        edge, head, downstream = self._edge, self._head, self._downstream
+        if edge.discreet and asked_by_another_site(head, edge.example_domain):
+            self._send_without_body(withheld())
+            return
         circumstances = Circumstances(
             request_id=self._request_id.decode(),
-            head=self._head,
+            head=head,
             target=self._target,
             address=self._key[0][2] if self._key else "",
-            domain=self._edge.example_domain,
-            public_port=self._edge.settings.edge.public_port,
+            domain=edge.example_domain,
+            public_port=edge.settings.edge.public_port,
             passed_on=self.phase is OPEN,
         )
-        downstream = self._downstream
-        closes = websocket.asks_for_close(self._head, always=self._edge.settings.edge.websocket_errors == "close")
-        head, body = websocket.accept_and_close(error, circumstances) if closes else render(error, circumstances)
-        self._status = head.status
+        closes = websocket.asks_for_close(head, always=edge.settings.edge.websocket_errors == "close")
+        answer, body = websocket.accept_and_close(error, circumstances) if closes else render(error, circumstances)
+        self._status = answer.status
         self._sent = len(body)
-        downstream.send_head(head)
+        downstream.send_head(answer)
         if body:
             downstream.send_body(body)
         if closes:
@@ -410,11 +414,14 @@ class Exchange:
 
     def _answer(self, head: ResponseHead) -> None:
         """Ends the exchange with an answer of ours that has no body."""
+        self._send_without_body(head)
+        self._end()
+
+    def _send_without_body(self, head: ResponseHead) -> None:
         head.request_id = self._request_id
         self._status = head.status
         self._downstream.send_head(head)
         self._downstream.finish([])
-        self._end()
 
     def _fault(self) -> None:
         """A bug of ours: the traceback goes to the log, the request id leads to it."""

@@ -58,6 +58,12 @@ def ready() -> ResponseHead:
     return ResponseHead(204, phrase_for(204), Section(fields))
 
 
+def withheld() -> ResponseHead:
+    """The answer to a page of another site in place of any problem. Without CORS its scripts cannot read even this."""
+    fields = [(b"X-Gateway-Error", b"withheld"), (b"Proxy-Status", b"gateway"), (b"Cache-Control", b"no-store")]
+    return ResponseHead(502, phrase_for(502), Section([*fields, (b"Content-Length", b"0")]))
+
+
 def options() -> ResponseHead:
     """The answer to OPTIONS of whoever is its final recipient (RFC 9110 section 9.3.7). What of this an app supports is
     not known here; every other method passes, too.

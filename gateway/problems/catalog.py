@@ -112,6 +112,10 @@ probe reaches no app: of what an app has not allowed itself, nothing gets there.
 app's, also one for a probe: if the app does not allow that field, the script sees a `TypeError` and no problem, for
 there is none that the gateway knows of. That the app is ready (204) is told to its own origin only.
 
+`gateway dev` stands on somebody's own machine, and what runs there is no other site's business: a page outside the
+domain gets 502 with `X-Gateway-Error: withheld`, no body, no close code of a WebSocket and nothing of CORS, whatever
+has failed. Who opens the URL is told; so are the app's own pages, those of its neighbours, and curl.
+
 ## All reasons
 
 | reason | status | gRPC status | to blame | again | in short |

@@ -60,6 +60,8 @@ _SENT_AS = {
     Form.TEXT: b"text/plain; charset=utf-8",
     Form.PREFLIGHT: b"",
 }
+_OWN_SITES = (b"same-origin", b"same-site", b"none")
+"""What Sec-Fetch-Site says if no other site is involved (Fetch Metadata); `none`: somebody has typed the URL."""
 _LISTS = (b"accept", b"access-control-request-headers")
 _PROBE = b"x-gateway-probe"
 _PROBED_BY = (b"GET", b"HEAD")
@@ -75,6 +77,27 @@ def understand(head: RequestHead | None) -> Intent:
     section = head.section
     read = _remembered if len(section.lines) <= REMEMBERED_OCTETS else _read
     return read(section, head.method == b"OPTIONS")
+
+
+def asked_by_another_site(head: RequestHead, domain: str) -> bool:
+    """Whether what answers `head` goes to a page outside `domain`, as far as its browser tells.
+
+    A navigation is shown to who sits there; no page can read it.
+    """
+    if _item(head.get(b"sec-fetch-mode")) == b"navigate":
+        return False
+    site = _item(head.get(b"sec-fetch-site"))
+    if site is not None:
+        return site not in _OWN_SITES
+    # A browser that does not tell names the origin where a script could read the answer.
+    origin = head.get(b"origin")
+    return origin is not None and not _lies_below(origin, domain.encode())
+
+
+def _lies_below(origin: bytes, domain: bytes) -> bool:
+    scheme, _, authority = origin.lower().partition(b"://")
+    name = authority.partition(b":")[0]
+    return scheme == b"https" and (name == domain or name.endswith(b"." + domain))
 
 
 def _read(section: Section, is_options: bool) -> Intent:

@@ -27,7 +27,7 @@ import uvloop
 from aiohttp import web
 
 from gateway import __version__, descriptors
-from gateway.addresses import LOOPBACK, LOOPBACK4, Address, authority, is_own, lack_of_ipv6
+from gateway.addresses import LOOPBACK, LOOPBACK4, Address, authority, is_own, lack_of_ipv6, literal
 from gateway.admin.app import Answer, Health, make_app, start
 from gateway.admin.auth import read_token
 from gateway.config import Listen, Settings
@@ -166,6 +166,7 @@ async def _serve(stage: _Stage, banner: str, colour: bool) -> None:
     own = own_listeners([sock for sock, _ in stage.doors] + ([stage.admin] if stage.admin else []))
     edge = Edge(stage.settings, directory, access_log, own)
     edge.moment = DRAIN_MOMENT
+    edge.discreet = True
     tasks = Tasks()
     tasks.keep(partial(watch, directory, edge.records_changed, edge.directory.availability), "directory watch")
     runners: list[web.AppRunner] = []
@@ -217,12 +218,13 @@ def _banner(stage: _Stage, options: DevOptions, ca: Path, doctor: str) -> str:
     for url, each in zip(urls, stage.exposed, strict=True):
         what = "the built-in demo" if stage.demo is not None else f"port {each.port} of this machine"
         lines.append(f"  {strong(url)}{' ' * (width - len(url))}   → {what}, {authority(stage.loopback, each.port)}")
+    anywhere = f"https://<port>-{stage.exposed[0].sandbox_id}.{options.domain}{suffix}/"
+    lines += ["", f"  other ports {anywhere} leads to any port of {literal(stage.loopback)}"]
     bind_it = " (bind it to ::)"
     if stage.loopback is not LOOPBACK:
         bind_it = ""
-        lines += ["", f"  no IPv6     {_DIFFERENT} {lack_of_ipv6()}"]
+        lines += [f"  no IPv6     {_DIFFERENT} {lack_of_ipv6()}"]
     lines += [
-        "",
         f"  try it      curl --cacert {shlex.quote(str(ca))} {urls[0]}",
         f"  your app    {command} dev 3000{'':9}exposes what listens on port 3000{bind_it}",
         f"  browsers    {command} certs trust{certs}{'':6}makes browsers on this machine trust the certificate",

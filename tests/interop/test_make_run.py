@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.interop.harness import DOMAIN, GatewayProcess, curl, require
-from tests.support.process import clean_environment
+from tests.support.process import clean_environment, free_port
 
 pytestmark = pytest.mark.interop
 
@@ -74,3 +74,19 @@ def test_a_busy_port_is_one_sentence_and_exit_code_1(tmp_path: Path) -> None:
     assert str(gateway.tls_port) in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_another_site_is_not_told_what_runs_here(tmp_path: Path) -> None:
+    require("curl")
+    with GatewayProcess(free_port(), directory=tmp_path) as gateway:
+        url = gateway.printed(r"https://\d+-local\.\S+/")
+        own = curl(url, gateway.ca)
+        other = curl(url, gateway.ca, "--header", "Origin: https://other.example")
+    assert own.header("X-Gateway-Error") == "connection_refused"
+    assert (other.status, other.body) == (502, b"")
+    assert other.header("X-Gateway-Error") == "withheld"
+
+
+def test_the_banner_says_what_else_is_reached(tmp_path: Path) -> None:
+    with GatewayProcess(free_port(), directory=tmp_path) as gateway:
+        assert gateway.printed(r"other ports https://<port>-local\.[^\n]* leads to any port of \S+")

@@ -122,3 +122,38 @@ async def test_a_host_that_is_none_is_a_malformed_request(client_of: MakeClient,
     answer = await client.get(API, headers={"Host": host})
     assert answer.status in (400, 403)
     assert answer.content_type == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:9090.evil.example"},
+        {"Referer": "https://evil.example/page"},
+        {"Referer": "http://localhost:3000/"},
+        {"Sec-Fetch-Site": "none", "Referer": "https://evil.example/"},
+    ],
+)
+@pytest.mark.parametrize("path", [f"{API}?url=https://5000-box.sandbox.localhost/", "/v1/sandboxes"])
+async def test_no_web_page_has_anything_done(client_of: MakeClient, path: str, fields: dict[str, str]) -> None:
+    client = await client_of()
+    answer = await client.get(path, headers={"Host": "127.0.0.1:9090", **fields})
+    assert answer.status == 403
+    assert "no web page" in (await answer.json())["detail"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"},  # typed
+        {"Sec-Fetch-Site": "same-origin", "Referer": "http://127.0.0.1:9090/v1/sandboxes"},
+        {"Origin": "http://127.0.0.1:9090"},
+    ],
+)
+async def test_who_sits_there_has(client_of: MakeClient, fields: dict[str, str]) -> None:
+    client = await client_of()
+    assert (await client.get(API, headers={"Host": "127.0.0.1:9090", **fields})).status == 400

@@ -23,7 +23,7 @@ from gateway.hostname import HostnameParser, Target
 from gateway.http.fields import _ROLES_BY_NAME, Role
 from gateway.http.head_parser import HeadLimits, parse_request_head, parse_response_head
 from gateway.http.message import RequestHead, ResponseHead, ResponseSection, Section
-from gateway.problems.negotiation import Form, understand
+from gateway.problems.negotiation import Form, asked_by_another_site, understand
 from gateway.problems.websocket import asks_for_close
 from gateway.upstream.hints import is_readable
 
@@ -367,6 +367,15 @@ REQUESTS = [
         "a structured token, parameters ignored (Fetch Metadata, 2.1; 9651, 3.3.4)",
         _script_form,
         (((b"empty",), Form.JSON), ((b"empty ;a",), Form.JSON), ((b"script",), Form.TEXT)),
+    ),
+    Field(
+        "Sec-Fetch-Site",
+        "a structured token, parameters ignored (Fetch Metadata, 2.3; 9651, 3.3.4)",
+        lambda name, lines: asked_by_another_site(_request(name, lines), "a.test"),
+        (
+            *(((value,), False) for value in (b"same-origin", b"same-site;a=1", b"none")),
+            *(((value,), True) for value in (b"cross-site", b"Same-Origin", b"")),
+        ),
     ),
     Field(
         "Content-Type",
