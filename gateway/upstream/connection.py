@@ -172,7 +172,8 @@ class Http1Upstream(ReadingConnection):
         if out and self.state is not CLOSED:
             self._transport.write(b"".join(out))  # one alone is not copied
             if self.state is HEAD:
-                self.deadline = self._clock() + self._pool.timeouts.response_header
+                if not self._awaits_body:  # an upload may go on while the beginning of its refusal is awaited
+                    self.deadline = self._clock() + self._pool.timeouts.response_header
             elif self.state is BODY:
                 self._await_body()  # the answer may wait for what is being sent: a conversation
         self._out = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.upstream import hints
-from tests.behaviour.harness import OK, App, Gateway, Message, Wire, get
+from tests.behaviour.harness import OK, App, Gateway, Message, Wire, get, until
 
 VITE = (
     b'Blocked request. This host ("5173-box.sandbox.localhost") is not allowed.\nTo allow this host, add '
@@ -209,6 +209,24 @@ async def test_a_body_that_does_not_come_is_not_waited_for(
     if head is not LENGTH:
         assert await browser.read(5) == b"0\r\n\r\n"
     assert gateway.log[-1].reason == ""
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+async def test_an_upload_that_goes_on_holds_up_no_refusal(gateway: Gateway, app: App, tls: bool) -> None:
+    """Each piece of it once began the wait for the refusal's body anew, and made it five minutes."""
+    browser = await gateway.connect(tls=tls)
+    browser.send(b"PUT / HTTP/1.1\r\nHost: %b\r\nContent-Length: 100000\r\n\r\n" % app.host)
+    upstream = await app.accept()
+    await upstream.head()
+    upstream.send(LENGTH)
+
+    def answered() -> bool:
+        if not browser.unread:
+            browser.send(b"x")
+        return browser.unread > 0
+
+    await until(answered, "the head, without its body")
+    assert (await browser.head()).startswith(b"HTTP/1.1 403 ")
 
 
 async def test_octet_by_octet(gateway: Gateway, app: App, browser: Wire) -> None:
