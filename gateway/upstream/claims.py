@@ -3,8 +3,9 @@
 Python's HTTPServer, Perl's HTTP::Daemon and small thread pools stay with a connection until it closes. While one of
 ours lies idle there, whoever comes by another is not even accepted. From outside that looks like an app that takes its
 time, so time decides: a fresh connection without an octet for `PATIENCE` claims a connection of the same target, and
-one more every `AGAIN` as long as it waits. Any worker's will do: one that lies idle is closed, and if there is none,
-the next that would. An app that is slow for another reason, or polls long, costs so many dials and no more.
+one more every `AGAIN` as long as it waits and no more are owed than there are who wait. Any worker's will do: one that
+lies idle is closed, and if there is none, the next that would. An app that is slow for another reason, or polls long,
+costs so many dials and no more; and so do the claims of a worker that was killed, which nobody withdraws.
 
 What is claimed stands in memory that all workers share. Nothing is locked: a claim that is lost is made again, and one
 too many costs a dial. Knows marks and times; no sockets.
@@ -13,6 +14,7 @@ too many costs a dial. Knows marks and times; no sockets.
 from __future__ import annotations
 
 import mmap
+from itertools import takewhile
 from typing import Protocol
 
 PATIENCE = 0.1
@@ -58,9 +60,9 @@ class Claims:
         cell = self.table[mark.place]
         return cell & _COUNT if cell >> _MARK_BITS == mark.number else 0
 
-    def claim(self, mark: Mark) -> None:
-        self._set(mark, min(self.owed(mark) + 1, _COUNT))
-        self.table[PLACES] = (self.made + 1) & (1 << 64) - 1
+    def claim(self, mark: Mark, count: int = 1) -> None:
+        self._set(mark, min(self.owed(mark) + count, _COUNT))
+        self.table[PLACES] = (self.made + count) & (1 << 64) - 1
 
     def settle(self, mark: Mark, count: int = 1) -> None:
         """So many have been closed, or are not wanted any more."""
@@ -80,35 +82,74 @@ class Claimant(Protocol):
         """Whether nothing has come over it yet, ever."""
 
 
+class _Crowd:
+    """One worker's fresh connections to one target."""
+
+    __slots__ = ("due", "made", "mark")
+
+    def __init__(self, mark: Mark) -> None:
+        self.mark = mark
+        self.due: dict[Claimant, float] = {}  # when each claims next, in the order they came
+        self.made = 0  # claims since somebody has waited here
+
+
 class Claimants:
     """One worker's fresh connections."""
 
-    __slots__ = ("_claims", "_due", "_made")
+    __slots__ = ("_claims", "_crowds")
 
     def __init__(self, claims: Claims) -> None:
         self._claims = claims
-        self._due: dict[Claimant, float] = {}  # when each claims next
-        self._made: dict[int, int] = {}  # claims for each target, by number, since somebody has waited there
+        self._crowds: dict[int, _Crowd] = {}  # by the number of the target; no empty ones
 
     def __len__(self) -> int:
-        return len(self._due)
+        """Of how many targets."""
+        return len(self._crowds)
 
     def add(self, connection: Claimant, now: float) -> None:
-        self._due[connection] = now + PATIENCE
+        crowd = self._crowds.get(connection.mark.number)
+        if crowd is None:
+            self._crowds[connection.mark.number] = crowd = _Crowd(connection.mark)
+        crowd.due[connection] = now + PATIENCE
 
     def look(self, now: float) -> None:
-        """Claims what is due; withdraws what was claimed for a target where nobody waits any more."""
-        if done := [each for each in self._due if not each.awaits_first_octet()]:
-            for connection in done:
-                del self._due[connection]
-            waiting = {each.mark.number for each in self._due}
-            for connection in done:
-                number = connection.mark.number
-                if number not in waiting and number in self._made:
-                    self._claims.settle(connection.mark, self._made.pop(number))
-        for connection, due in self._due.items():
-            if due <= now:
-                self._due[connection] = now + AGAIN
-                number = connection.mark.number
-                self._made[number] = self._made.get(number, 0) + 1
-                self._claims.claim(connection.mark)
+        """Claims what is due; withdraws what was claimed for targets where nobody waits any more."""
+        for crowd in list(self._crowds.values()):
+            due = crowd.due
+            for connection in [each for each in due if not each.awaits_first_octet()]:
+                del due[connection]
+            if due:
+                self._claim(crowd, now)
+            else:
+                self._withdraw(crowd)
+
+    def _claim(self, crowd: _Crowd, now: float) -> None:
+        due = crowd.due
+        late = [each for each, when in due.items() if when <= now]
+        # What is owed already could not be given yet: more of the same would only be given later, to nobody.
+        late = late[: max(len(due) - self._claims.owed(crowd.mark), 0)]
+        if late:
+            for connection in late:
+                due[connection] = now + AGAIN
+            crowd.made += len(late)
+            self._claims.claim(crowd.mark, len(late))
+
+    def withdraw_if_over(self, mark: Mark) -> None:
+        """Withdraws what was claimed for `mark` if nobody waits there any more: to find one who does is enough."""
+        crowd = self._crowds.get(mark.number)
+        if crowd is None:
+            return
+        due = crowd.due
+        for connection in list(takewhile(lambda each: not each.awaits_first_octet(), due)):
+            del due[connection]
+        if not due:
+            self._withdraw(crowd)
+
+    def leave(self) -> None:
+        """Nobody waits here any more."""
+        for crowd in list(self._crowds.values()):
+            self._withdraw(crowd)
+
+    def _withdraw(self, crowd: _Crowd) -> None:
+        del self._crowds[crowd.mark.number]
+        self._claims.settle(crowd.mark, crowd.made)

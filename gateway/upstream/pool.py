@@ -149,7 +149,7 @@ class Pool:
 
     def _is_claimed(self, connection: Http1Upstream) -> bool:
         """Whether somebody waits for it, who then has it; its own claims, from when it was fresh, are none."""
-        self._claimants.look(self.clock())
+        self._claimants.withdraw_if_over(connection.mark)
         claimed = self._claims.owed(connection.mark) > 0
         if claimed:
             self._claims.settle(connection.mark)
@@ -164,7 +164,8 @@ class Pool:
         self._claimants.look(self.clock())
         if self._claims_seen != self._claims.made:
             self._claims_seen = self._claims.made
-            for idle in [each for each in self._idle.values() if each]:
+            claimed = self._claimed
+            for idle in [each for each in self._idle.values() if each and claimed[next(iter(each)).mark.place]]:
                 mark = next(iter(idle)).mark
                 for connection in list(idle)[: self._claims.owed(mark)]:
                     self._claims.settle(mark)
@@ -235,6 +236,7 @@ class Pool:
         if self._looking is not None:
             self._looking.cancel()
             self._looking = None
+        self._claimants.leave()
         for connection in list(self.connections):
             connection.close()
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from gateway.upstream.claims import AGAIN, PATIENCE, Claims
+from gateway.upstream.claims import AGAIN, PATIENCE, PLACES, Claims
 from tests.behaviour.harness import LOOPBACK, OK, Gateway, OpenGateway, Wire, get, until
 
 LATE = 4.0
@@ -171,3 +171,16 @@ async def test_a_long_poll_costs_one_connection_now_and_then(gateway: Gateway) -
     assert dialed <= 2 + (loop.time() - begun) / AGAIN, f"{dialed} dials for {asked} requests"
     poll.send(OK)
     assert (await poller.answer()).body == b"ok"
+
+
+async def test_a_worker_that_ends_leaves_no_claim(open_gateway: OpenGateway) -> None:
+    """Those who waited there cost the others nothing afterwards."""
+    claims = Claims()
+    gateway = await open_gateway(claims=claims)
+    app = await gateway.app()
+    browser = await gateway.connect()
+    browser.send(get(app))
+    await (await app.accept()).request()
+    await until(lambda: any(claims.table[:PLACES]), "it is claimed")
+    gateway.edge.pool.close()
+    assert not any(claims.table[:PLACES])

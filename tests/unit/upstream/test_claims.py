@@ -23,10 +23,57 @@ def test_nothing_is_claimed_before_its_time() -> None:
     claimants.add(connection, 0.0)
     claimants.look(PATIENCE - 0.01)
     assert claims.owed(connection.mark) == 0
-    for count, now in enumerate((PATIENCE, PATIENCE + AGAIN), 1):
+    for now in (PATIENCE, PATIENCE + AGAIN):
         claimants.look(now)
+        assert claims.owed(connection.mark) == 1
+        claims.settle(connection.mark)
         claimants.look(now + 0.01)
-        assert claims.owed(connection.mark) == count
+        assert claims.owed(connection.mark) == 0, "whoever was before it may be done in a moment"
+
+
+def test_no_more_is_owed_than_there_are_who_wait() -> None:
+    """However long: who was killed meanwhile withdraws nothing, and every one of them would cost a dial."""
+    claims = Claims()
+    claimants = Claimants(claims)
+    waiting = [Connection("a") for _ in range(3)]
+    for connection in waiting:
+        claimants.add(connection, 0.0)
+    for tick in range(1000):
+        claimants.look(PATIENCE + tick * AGAIN)
+    assert claims.owed(waiting[0].mark) == 3
+
+
+def test_who_leaves_withdraws_everything() -> None:
+    claims = Claims()
+    claimants = Claimants(claims)
+    for key in ("a", "a", "b"):
+        claimants.add(Connection(key), 0.0)
+    claimants.look(PATIENCE)
+    claimants.leave()
+    assert not any(claims.table[:PLACES])
+
+
+def test_a_thousand_who_wait_are_not_all_asked_for_each_that_has_heard() -> None:
+    asked = 0
+
+    class Counted(Connection):
+        def awaits_first_octet(self) -> bool:
+            nonlocal asked
+            asked += 1
+            return super().awaits_first_octet()
+
+    claimants = Claimants(Claims())
+    waiting = [Counted("a") for _ in range(1000)] + [Counted("b") for _ in range(1000)]
+    for connection in waiting:
+        claimants.add(connection, 0.0)
+    for connection in waiting[:100]:
+        connection.waits = False
+        claimants.withdraw_if_over(connection.mark)
+    assert asked == 200, "each that has heard, and one that waits"
+    for connection in waiting[:1000]:
+        connection.waits = False
+    claimants.withdraw_if_over(waiting[0].mark)
+    assert len(claimants) == 1
 
 
 def test_who_has_heard_something_claims_nothing_any_more() -> None:
