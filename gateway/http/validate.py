@@ -66,10 +66,14 @@ MAX_OPTIONS = 100
 """Members of Connection, Expect, TE or Upgrade, empty ones included: as many as a head has fields. Fifteen thousand
 take 2 ms."""
 _ABSOLUTE_FORM = re.compile(rb"(?i:(http)|https)://([^/?]*)(.*)")
-_BINDING = re.compile(rb"(?:^|[ \t,])(?:ntlm|nego[a-z0-9]*|kerberos|credssp|pku2u|livessp)(?:[ \t,]|$)", re.IGNORECASE)
+_BINDING = re.compile(
+    rb"(?:^|[ \t,\x80-\xff])(?:ntlm|nego[a-z0-9]*|kerberos|credssp|pku2u|livessp)(?![!#$%&'*+\-.^_`|~0-9A-Za-z=])",
+    re.IGNORECASE,
+)
 """The schemes that log in a connection and not a request: those of Windows' security packages, of IIS; nego is
 Negotiate, Nego2 and NegoEx. Wherever in a list of challenges one stands; within a quoted string, too, which costs a
-connection and nothing else."""
+connection and nothing else. It ends where its token does: JavaScript and Python part it from what follows at blanks
+beyond ASCII's as well (U+00A0, U+0085)."""
 
 
 def check_values(octets: bytes) -> None:

@@ -13,6 +13,8 @@ import pytest
 from tests.behaviour.harness import OK, App, Gateway, OpenGateway, Script, Wire, get, until
 
 CHALLENGE = b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: %b\r\nContent-Length: 0\r\n\r\n"
+BLANKS = [b"\xa0", b"\x85", b"\xc2\xa0", b"\xe2\x80\x83", b";", b"/", b":"]
+"""What JavaScript's and Python's patterns take for one, as latin-1 and as UTF-8, and what else ends a token."""
 SCHEMES = [b"NTLM", b"Negotiate", b"negotiate", b"nTLM", b"Kerberos", b"Nego2", b"CredSSP"]
 
 
@@ -53,6 +55,14 @@ async def test_nobody_else_is_logged_in(gateway: Gateway, scheme: bytes) -> None
     assert await body(second, get(app)) == b"HTTP/1.1 401 Unauthorized"
     assert await body(first, get(app)) == b"0 %b x" % scheme, "and whoever has logged in stays so"
     assert await body(second, asking(app, scheme + b" y")) == b"1 %b y" % scheme
+
+
+@pytest.mark.parametrize("blank", BLANKS)
+async def test_however_the_scheme_is_parted_from_its_credentials(gateway: Gateway, blank: bytes) -> None:
+    app = await gateway.app(logging_in())
+    first, second = await gateway.connect(), await gateway.connect()
+    assert await body(first, asking(app, b"NTLM%bx" % blank)) == b"0 NTLM%bx" % blank
+    assert await body(second, get(app)) == b"HTTP/1.1 401 Unauthorized"
 
 
 @pytest.mark.parametrize(
