@@ -13,7 +13,6 @@ From an untrusted peer every such claim is dropped (underscore spellings too) an
 - Of X-Forwarded-Proto and -Host, which may be lists, the member counts that stands as far from the end as the client
   does: it is the word of the proxy that met the client. The port is the host's, whatever X-Forwarded-Port says.
 - `ws` and `wss` (Traefik says so of WebSockets) are `http` and `https`, with which a handshake begins.
-
 - Other names for the client (CF-Connecting-IP, True-Client-IP, …) go on if they name the same one: most proxies pass on
   what a visitor wrote there, and only those that set them agree with X-Forwarded-For.
 
@@ -51,10 +50,8 @@ Network = IPv4Network | IPv6Network
 
 VIA = b"1.1 gateway"
 """Our pseudonym (RFC 9110 section 7.6.3). One name for all gateways: what loops may loop through several."""
-_OUR_HOP = re.compile(rb"%b(?<![^, \t/]%b)(?=[ \t]*(?:[,(]|\Z))" % (re.escape(VIA), re.escape(VIA)))
-"""A member of Via, lower case, with what is optional in one: the name of HTTP before it, a comment behind it."""
 _OURS = re.compile(rb"1\.1[ \t]+gateway(?![^\t ,(])")
-"""We among the hops in small letters, with whatever is optional: the name of HTTP, blanks, a comment. One search that
+"""Our hop in a Via, in lower case, with whatever is optional: the name of HTTP, blanks, a comment. One search that
 begins with a literal, because a visitor can name thousands."""
 SECTIONS_REMEMBERED = 4096
 """Field sections kept for (peer, scheme, authority); about 600 octets each, 3 KiB for the longest names."""

@@ -39,7 +39,7 @@ def put_on(head: RequestHead, mask: bytes, added: Section) -> RequestHead:
 
 def take_off(fields: Fields, mask: bytes, target: Target, added: Section) -> Fields:
     """The fields of an answer of `target`, which was sent `mask` as Host, as they go to the visitor."""
-    hosts = (_host(mask), _host(b"%b:%d" % (_PORT.sub(b"", mask), target.port)))  # not every app keeps Host's port
+    hosts = (_host(mask), _host(b"%b:%d" % (_PORT.sub(b"", mask), target.port)))  # some apps add the one they listen on
     public = _public(added)
     shown: Fields = []
     for name, value in fields:

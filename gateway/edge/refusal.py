@@ -1,4 +1,6 @@
-"""Replies that need no upstream: to heads that cannot be read, on listeners that forward nothing, to probes."""
+"""Replies of the gateway's own that are no failure of an exchange: to heads that cannot be read, on listeners that
+forward nothing, to probes, to an OPTIONS that goes no further.
+"""
 
 from __future__ import annotations
 

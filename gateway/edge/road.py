@@ -101,6 +101,7 @@ class Road:
         except GatewayError as error:
             if error.reason is not Reason.DIRECTORY_UNAVAILABLE:
                 raise
+            # Nobody can tell whether the record still holds: the failure is told as it was met.
         return failure
 
     async def _reach(self, key: Key) -> Http1Upstream | Failure:

@@ -1,7 +1,7 @@
 """What each field name means to a gateway: one table, looked up once per field.
 
-`role(name)` is the hot path's only look-up. It is keyed by the name as it was sent, so the usual spellings cost one
-dict hit; unknown names are checked to be tokens, classified, and remembered while there is room.
+`known_role(name)` is the hot path's only look-up. It is keyed by the name as it was sent, so the usual spellings cost
+one dict hit; unknown names are checked to be tokens, classified, and remembered while there is room.
 """
 
 from __future__ import annotations

@@ -46,8 +46,8 @@ _NOT_FORWARDED = frozenset((b"CONNECT", b"TRACE", b"PRI"))
 methods are case-sensitive, but Flask and Django turn them into capitals.
 """
 _DIGITS = re.compile(rb"[0-9]+")
-MAX_FORWARDS = b"999999999"
-"""The most that a request says when it goes on."""
+MOST_FORWARDS = b"999999999"
+"""Our maximum supported value of Max-Forwards (RFC 9110 section 7.6.2): what is larger goes on as this."""
 _DECIMAL = re.compile(rb"0|[1-9][0-9]{0,17}")
 _TARGET_OCTETS = bytes(octet for octet in range(0x21, 0x7F) if octet != ord("#"))
 _VALUE_OCTETS = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
@@ -257,7 +257,7 @@ def _count_hop(head: RequestHead, max_forwards: bytes) -> None:
     if not digits:
         head.ends_here = True
         return
-    left = b"%d" % (int(digits) - 1) if len(digits) <= len(MAX_FORWARDS) else MAX_FORWARDS
+    left = b"%d" % (int(digits) - 1) if len(digits) <= len(MOST_FORWARDS) else MOST_FORWARDS
     section = head.section
     head.section = section.with_fields(
         [(name, left if name.lower() == b"max-forwards" else value) for name, value in section.fields]

@@ -18,7 +18,7 @@ from itertools import takewhile
 from typing import Protocol
 
 PATIENCE = 0.1
-"""Seconds: less is not noticed by a person, and an app that needs more has dearer things to do than accept a dial."""
+"""Seconds: a person does not notice less, and to an app that needs more for its answers a dial is cheap."""
 AGAIN = 0.25
 """Seconds. Whoever was closed for it may have been followed by others, which were there before."""
 LOOK = 0.1
