@@ -11,6 +11,7 @@ from ipaddress import IPv6Network
 import pytest
 
 from tests.behaviour.harness import OK, App, Gateway, OpenGateway, Script, Wire, get, until
+from tests.behaviour.test_stale_connection import unnoticed
 
 CHALLENGE = b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: %b\r\nContent-Length: 0\r\n\r\n"
 BLANKS = [b"\xa0", b"\x85", b"\xc2\xa0", b"\xe2\x80\x83", b";", b"/", b":"]
@@ -44,6 +45,17 @@ async def body(browser: Wire, request: bytes) -> bytes:
     browser.send(request)
     answer = await browser.answer()
     return answer.body or answer.start
+
+
+async def half_way(gateway: Gateway, app: App, more: bytes = b"") -> tuple[Wire, Wire]:
+    """A browser in the middle of a handshake, and the app's end of the connection that is bound to its."""
+    browser = await gateway.connect()
+    browser.send(asking(app, b"NTLM 1", more))
+    upstream = await app.accept()
+    await upstream.request()
+    upstream.send(CHALLENGE % b"NTLM 2")
+    assert (await browser.answer()).status == 401
+    return browser, upstream
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -150,12 +162,7 @@ async def test_it_ends_with_the_visitors_last_request(gateway: Gateway) -> None:
 async def test_the_visitors_connection_ends_with_it(gateway: Gateway) -> None:
     """As without us: a message of a handshake never reaches a connection that does not know the one before."""
     app = await gateway.app()
-    browser = await gateway.connect()
-    browser.send(asking(app, b"NTLM 1"))
-    upstream = await app.accept()
-    await upstream.request()
-    upstream.send(CHALLENGE % b"NTLM 2")
-    assert (await browser.answer()).status == 401
+    browser, upstream = await half_way(gateway, app)
     upstream.close()
     assert await browser.eof() == b""
     assert len(app.connections) == 1
@@ -163,12 +170,7 @@ async def test_the_visitors_connection_ends_with_it(gateway: Gateway) -> None:
 
 async def test_nothing_is_repeated_elsewhere(gateway: Gateway) -> None:
     app = await gateway.app()
-    browser = await gateway.connect()
-    browser.send(asking(app, b"NTLM 1"))
-    upstream = await app.accept()
-    await upstream.request()
-    upstream.send(CHALLENGE % b"NTLM 2")
-    assert (await browser.answer()).status == 401
+    browser, upstream = await half_way(gateway, app)
     browser.send(asking(app, b"NTLM 3"))
     await upstream.request()
     upstream.close()
@@ -181,14 +183,8 @@ async def test_nothing_is_repeated_elsewhere(gateway: Gateway) -> None:
 
 async def test_an_end_that_was_not_noticed_yet(gateway: Gateway) -> None:
     app = await gateway.app()
-    browser = await gateway.connect()
-    browser.send(asking(app, b"NTLM 1"))
-    upstream = await app.accept()
-    await upstream.request()
-    upstream.send(CHALLENGE % b"NTLM 2")
-    await browser.answer()
-    (connection,) = gateway.edge.pool.connections
-    connection._transport.pause_reading()
+    browser, upstream = await half_way(gateway, app)
+    unnoticed(gateway)
     upstream.close()
     await until(lambda: upstream.closed, "the app's end is closed")
     browser.send(asking(app, b"NTLM 3"))
@@ -224,13 +220,8 @@ async def test_pipelined_requests_go_the_same_way(gateway: Gateway) -> None:
 
 async def test_a_websocket_after_the_handshake(gateway: Gateway) -> None:
     app = await gateway.app()
-    browser = await gateway.connect()
     upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
-    browser.send(asking(app, b"NTLM 1", upgrade))
-    upstream = await app.accept()
-    await upstream.request()
-    upstream.send(CHALLENGE % b"NTLM 2")
-    assert (await browser.answer()).status == 401
+    browser, upstream = await half_way(gateway, app, upgrade)
     browser.send(asking(app, b"NTLM 3", upgrade))
     assert (await upstream.request()).get(b"Authorization") == b"NTLM 3"
     upstream.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")

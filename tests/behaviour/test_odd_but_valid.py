@@ -1,9 +1,9 @@
 """What hardly anybody sends and RFC 9110 and 9112 allow, or ask an intermediary to cope with: it passes as it should.
 
 Three tables, each row with the section it is taken from and, in `before`, what became of it before this page was
-written where that was wrong (27 of 106). `<app>` stands for the app's name, `<APP>` for the same in capitals. Over plain connections and
-TLS, through real listeners, to an app that is a socket in the hands of the test. The Date that answers get (9110 section
-6.6.1) is test_date's.
+written where that was wrong (27 of 106). `<app>` stands for the app's name, `<APP>` for the same in capitals. Over plain
+connections and TLS, through real listeners, to an app that is a socket in the hands of the test. The Date that answers
+get (9110 section 6.6.1) is test_date's.
 """
 
 from __future__ import annotations

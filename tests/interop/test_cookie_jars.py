@@ -56,7 +56,7 @@ SEPARATORS = [
 ]  # fmt: skip
 ATTRIBUTES = [
     b"Domain", b"domain", b"DOMAIN", b"dOmAiN", b'"Domain"', b"$Domain", b"doma\xc4\xb1n", b"DOMA\xc4\xb0N",
-    b"Domain\xa0",    b"Domain\t", b"Domain ", b"Domain\xe3\x80\x80", b"Doma%69n", b"Domain*",
+    b"Domain\xa0", b"Domain\t", b"Domain ", b"Domain\xe3\x80\x80", b"Doma%69n", b"Domain*",
 ]  # fmt: skip
 EQUALS = [b"=", b" = ", b"\t=\t", b"= ", b"==", b"=\xa0", b":", b"=,", b"=;"]
 DOMAINS = [
@@ -122,7 +122,7 @@ ENDS = [
     b"; Max-Age=60",
     b"; Secure; HttpOnly; SameSite=Lax",
     b'; x="',
-]  # fmt: skip
+]
 
 
 def spellings() -> list[tuple[bytes, bytes]]:

@@ -68,9 +68,8 @@ def http_cookiejar(fields: Fields, **policy: bool) -> set[int]:
     for number, field in enumerate(fields):
         jar = http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(**policy))
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", "http.cookiejar bug!"
-            )  # some dates it cannot compare; it takes nothing then
+            # Some dates it cannot compare; it takes nothing then.
+            warnings.filterwarnings("ignore", "http.cookiejar bug!")
             jar.extract_cookies(_Answer(field), Request(f"https://{HOST}/"))  # type: ignore[arg-type]
         for neighbour in NEIGHBOURS:
             request = Request(f"https://{neighbour}/")
