@@ -49,12 +49,12 @@ When a request cannot be forwarded, the gateway answers itself, and the answer s
 
 ## How to read a reply
 
-A reply of the gateway itself carries `X-Gateway-Error` and `Proxy-Status`; no app's reply does, because the gateway
+Such a reply carries `X-Gateway-Error` and `Proxy-Status`; no app's reply does, because the gateway
 removes both from what apps send. So whoever sees `X-Gateway-Error` knows that the app has not answered.
 
 | field | says |
 |---|---|
-| `X-Gateway-Error` | the reason, one of the names below; without this field, the reply is the app's own |
+| `X-Gateway-Error` | the reason, one of the names below |
 | `Proxy-Status` | the same for machines that know RFC 9209: `gateway; error=<type>; details="<what was seen>"` |
 | `X-Request-Id` | this request's name in the gateway's log; on replies of apps too |
 | `Retry-After` | seconds to wait; present where the same request may simply be sent again |
@@ -77,6 +77,9 @@ Others are told in their own way:
   4000 plus the status and `<reason>: <title>`.
 - A request with `X-Gateway-Probe` is never forwarded: 204 with `X-Gateway-Probe: ready` if the target accepts
   connections now, the problem otherwise. The page for a dead app asks so.
+
+Three replies are the gateway's own and no failures, so they have no `X-Gateway-Error`: that 204, the 200 to an OPTIONS
+with `Max-Forwards: 0` (both say `Proxy-Status: gateway`), and the 308 of `edge.plain = "redirect"`.
 
 An app's own reply may carry `X-Gateway-Hint`: a dev server has refused its public name, or Apache a `Destination` in
 https, and the field says which setting helps. No app can send that field itself.
