@@ -83,8 +83,8 @@ def _hash(source: str) -> str:
 
 _STYLE = _source("page.css")
 _SCRIPT = _source("page.js")
-# form-action: to load the answer to a POST again is to submit a form, in the eyes of Chromium. No frame-ancestors: apps,
-# and so this page, are shown inside of IDEs.
+# form-action: to load the answer to a POST again is to submit a form, in the eyes of Chromium. No frame-ancestors:
+# apps, and so this page, are shown inside of IDEs.
 CONTENT_SECURITY_POLICY = (
     f"default-src 'none'; style-src {_hash(_STYLE)}; script-src {_hash(_SCRIPT)}; connect-src 'self'; "
     "base-uri 'none'; form-action 'self'"
