@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -116,6 +117,12 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("address", metavar="ADDRESS", help="the sandbox's IPv6 address, e.g. fd00::5")
     add.add_argument("--ipv4", metavar="A", help="where the same machine is looked at over IPv4 after a refusal")
     add.add_argument("--host", metavar="MASK", help="the Host field its apps are sent, e.g. localhost:{port}")
+    add.add_argument(
+        "--lifetime",
+        type=_seconds,
+        metavar="SECONDS",
+        help="the record is gone after that, unless it is added again; without, it stays",
+    )
     add.add_argument("--if-match", metavar="GEN", help="only if this is the generation of the record there is")
     _add_records(add, _sandboxes_add)
     listing = actions.add_parser("list", help="all records, by id")
@@ -197,6 +204,16 @@ def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text)):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of records")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < inf:  # which NaN is not, either
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, more than 0")
+    return seconds
 
 
 def _port(text: str) -> int:
@@ -341,8 +358,8 @@ def _records(options: argparse.Namespace) -> Records:
 def _sandboxes_add(options: argparse.Namespace) -> int:
     from gateway.process.sandboxes import print_records
 
-    given = {"address": options.address, "ipv4": options.ipv4, "host": options.host}
-    registration = {name: text for name, text in given.items() if text is not None}
+    given = {"address": options.address, "ipv4": options.ipv4, "host": options.host, "lifetime": options.lifetime}
+    registration = {name: value for name, value in given.items() if value is not None}
     print_records([_records(options).add(options.id, registration, options.if_match)], as_json=options.json)
     return 0
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 from urllib.parse import urlencode, urlsplit
@@ -34,12 +34,13 @@ MAX_ANSWER = 4 * 1024 * 1024
 """Octets of an answer that are read; a full page takes a tenth."""
 
 T = TypeVar("T")
+Given = Mapping[str, str | float]
 
 
 class Records(Protocol):
     """Where the verbs find records. Every method raises UserError with one sentence."""
 
-    def add(self, sandbox_id: str, registration: dict[str, str], expected: str | None) -> Record:
+    def add(self, sandbox_id: str, registration: Given, expected: str | None) -> Record:
         """Creates or replaces a record; `registration` is the JSON object that the API takes."""
         ...
 
@@ -73,7 +74,7 @@ class Local:
         backends.check(settings.directory)
         self._settings = settings
 
-    def add(self, sandbox_id: str, registration: dict[str, str], expected: str | None) -> Record:
+    def add(self, sandbox_id: str, registration: Given, expected: str | None) -> Record:
         policy = AddressPolicy(self._settings.upstream.allow, configured_listeners(self._settings))
         try:
             body, allow_ipv4 = msgspec.json.encode(registration), self._settings.upstream.allow_ipv4
@@ -81,7 +82,11 @@ class Local:
         except Refusal as refusal:
             raise UserError(refusal.detail) from None
         return self._record(
-            self._run(lambda directory: self._registry(directory).put(asked.sandbox, expected=expected))
+            self._run(
+                lambda directory: self._registry(directory).put(
+                    asked.sandbox, expected=expected, lifetime=asked.lifetime
+                )
+            )
         )
 
     def get(self, sandbox_id: str) -> Record:
@@ -156,10 +161,18 @@ def restore(settings: Settings, file: Path) -> int:
     return sqlite_file.restore(_embedded(settings), file)
 
 
+_MEANS = {
+    "file": "a copy of the file",
+    "redis": "BGSAVE and a copy of its dump",
+    "dns": "a copy of the zone",
+}
+
+
 def _embedded(settings: Settings) -> Path:
-    if settings.directory.backend != "sqlite":
+    backend = settings.directory.backend
+    if backend != "sqlite":
         raise UserError(
-            f"the {settings.directory.backend} backend has its own means: only the embedded registry "
+            f"the {backend} backend has its own means ({_MEANS[backend]}): only the embedded registry "
             '(directory.backend = "sqlite") is backed up and restored here'
         )
     return settings.directory.path
@@ -186,7 +199,7 @@ class Remote:
         self._admin = admin
         self._fields = {"Authorization": f"Bearer {token}"} if token else {}
 
-    def add(self, sandbox_id: str, registration: dict[str, str], expected: str | None) -> Record:
+    def add(self, sandbox_id: str, registration: Given, expected: str | None) -> Record:
         condition = {} if expected is None else {"If-Match": entity_tag(expected)}
         return self._decode(self._ask("PUT", _path(sandbox_id), msgspec.json.encode(registration), condition), Record)
 

@@ -98,6 +98,13 @@ def test_a_record_is_added_listed_shown_and_removed(config: tuple[str, str], ser
     assert refused("show", "demo", *config) == "gateway: there is no sandbox demo"
 
 
+def test_a_record_with_a_lifetime_ends(config: tuple[str, str]) -> None:
+    records("add", "brief", "::1", "--lifetime", "0.5", *config)
+    records("add", "lasting", "::1", "--lifetime", "3600", *config)
+    poll(lambda: ids(records("list", *config)) == ["lasting"], "the end of a lifetime")
+    assert refused("show", "brief", *config) == "gateway: there is no sandbox brief"
+
+
 def test_a_list_has_a_beginning_and_an_end(config: tuple[str, str]) -> None:
     for name in ("c", "a", "b"):
         records("add", name, "::1", *config)
@@ -125,6 +132,7 @@ def test_a_record_somebody_else_has_replaced_is_not_overwritten(config: tuple[st
         (("127.0.0.1",), "address: expected an IPv6 address"),
         (("::1", "--ipv4", "::1"), "ipv4: expected an IPv4 address"),
         (("::1", "--host", "a b"), "host: expected"),
+        (("::1", "--lifetime", "1e12"), "lifetime: expected seconds"),
     ],
 )
 def test_what_the_api_would_refuse_is_refused_here(
@@ -151,7 +159,15 @@ def test_the_file_backend_can_be_read_and_says_where_it_is_written(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "arguments", [(), ("add", "demo"), ("add", "-x-", "::1"), ("show", "A"), ("list", "--limit", "0")]
+    "arguments",
+    [
+        (),
+        ("add", "demo"),
+        ("add", "-x-", "::1"),
+        *(("add", "demo", "::1", "--lifetime", seconds) for seconds in ("0", "-1", "nan", "inf", "5s")),
+        ("show", "A"),
+        ("list", "--limit", "0"),
+    ],
 )
 def test_wrong_usage_is_told(arguments: tuple[str, ...]) -> None:
     done = run(*arguments)
@@ -230,7 +246,9 @@ def test_there_is_nothing_to_back_up(config: tuple[str, str], serve: Registering
     gateway = ServeProcess({"box": "::1"}, directory=tmp_path)
     file = ("--config", gateway.command[gateway.command.index("--config") + 1])
     for verb in ("backup", "restore"):
-        assert "the file backend has its own means" in refused(verb, str(tmp_path / "backup"), *file)
+        assert "the file backend has its own means (a copy of the file)" in refused(
+            verb, str(tmp_path / "backup"), *file
+        )
 
 
 # --- beside `gateway serve` -------------------------------------------------------------------------------------------
