@@ -332,7 +332,7 @@ class Sandbox:
         """
         number = _port(port)
         once = timeout == 0 and not isinstance(timeout, bool)
-        patience = 0.0 if once else _seconds("timeout", timeout)
+        patience = 0.0 if once else _seconds("timeout", timeout, "0 to look once")
         last = PortState("unknown", f"the gateway has not said anything within {patience:g} s", None)
         try:
             async with asyncio.timeout(None if once or patience == inf else patience):
@@ -401,9 +401,10 @@ def _token(token: object) -> str:
     return token
 
 
-def _seconds(name: str, seconds: object) -> float:
+def _seconds(name: str, seconds: object, otherwise: str = "") -> float:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
-        raise InvalidArgument(f"Invalid {name}: {seconds!r} (expected seconds, more than 0)")
+        expected = f"seconds, more than 0, or {otherwise}" if otherwise else "seconds, more than 0"
+        raise InvalidArgument(f"Invalid {name}: {seconds!r} (expected {expected})")
     return float(seconds) if seconds < FOREVER else inf
 
 

@@ -212,7 +212,9 @@ class RedisRegistry:
                 else:  # not allowed to read the stream, or it is none: records may be had nevertheless
                     witness.answered()
                     if not witness.deaf:
-                        log.error("%s; changes are noticed when a record is looked up anew", error)
+                        log.error(
+                            "%s; %s cannot be read, changes are noticed when a record is looked up anew", error, CHANGES
+                        )
                     witness.deaf = True
                 await asyncio.sleep(RETRY_INTERVAL)
 

@@ -269,7 +269,7 @@ class Http1Upstream(ReadingConnection):
         """What was under way when it was retired is not over in time."""
         reason = _CUT_OFF.get(self.state)
         if reason is not None:
-            self._fail(GatewayError(reason, "the sandbox was replaced or removed"))
+            self._fail(GatewayError(reason, "the sandbox was replaced or removed, or its lifetime has ended"))
 
     def stillborn(self) -> Failure | None:
         """Why a connection just dialed is of no use: it may have ended before the dialing task went on."""

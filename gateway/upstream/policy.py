@@ -75,7 +75,7 @@ class AddressPolicy:
         for special, what in SPECIAL_RANGES:
             if address in special:
                 return None if any(network.subnet_of(special) for network in containing) else what
-        return None if containing else "outside the allowed prefixes"
+        return None if containing else "outside the allowed prefixes (upstream.allow)"
 
     def _why_ours(self, address: Address, port: int) -> str | None:
         return "this gateway's own listener" if leads_to(self._own, address, port, _is_local) else None

@@ -532,7 +532,7 @@ async def test_a_request_without_answer_has_a_grace(open_gateway: OpenGateway) -
     assert (answer.status, answer.reason) == (504, b"http_response_timeout")
     assert await upstream.ended() == b""
     assert len(app.connections) == 1
-    assert gateway.log[-1].detail == "the sandbox was replaced or removed"
+    assert gateway.log[-1].detail == "the sandbox was replaced or removed, or its lifetime has ended"
 
 
 async def test_the_grace_begins_once(open_gateway: OpenGateway) -> None:

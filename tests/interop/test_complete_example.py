@@ -84,7 +84,9 @@ def test_a_change_reaches_the_edge(dev: RegisteringDev, flask_app: AppProcess) -
 def test_dev_takes_loopback_only_and_never_leads_to_itself(dev: RegisteringDev) -> None:
     status, problem = dev.call("PUT", "/v1/sandboxes/far", {"address": "fd00::5"})
     assert status == 422
-    assert problem["errors"] == [{"field": "address", "message": "[fd00::5] is outside the allowed prefixes"}]
+    assert problem["errors"] == [
+        {"field": "address", "message": "[fd00::5] is outside the allowed prefixes (upstream.allow)"}
+    ]
     # The admin listener is on 127.0.0.1, where nothing is ever forwarded to, and is nobody's app.
     for port, state in ((dev.tls_port, "prohibited"), (dev.admin_port, "refused")):
         assert dev.call("GET", f"/v1/sandboxes/demo/ports/{port}")[1]["state"] == state

@@ -501,6 +501,11 @@ async def test_whatever_is_given_the_error_is_the_clients(sandbox: Sandbox, call
     assert not isinstance(raised.value, NotReady | GatewayUnreachable)
 
 
+async def test_what_a_timeout_may_be(sandbox: Sandbox) -> None:
+    with pytest.raises(InvalidArgument, match=r"-1 \(expected seconds, more than 0, or 0 to look once\)"):
+        await sandbox.wait_until_ready(22, timeout=-1)
+
+
 @pytest.mark.parametrize("timeout", [float("inf"), 10**400, 1e300])
 async def test_a_time_without_end(serve: Serve, timeout: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "look_at", Looks("refused", "listening").look_at)

@@ -363,7 +363,7 @@ async def test_a_generation_that_no_tag_can_hold(api_of: MakeApi) -> None:
         ("address", "fd00::5/64", "IPv6"),
         ("address", 5, "IPv6"),
         ("address", ["fd00::5"], "IPv6"),
-        ("address", "2a00::1", "[2a00::1] is outside the allowed prefixes"),
+        ("address", "2a00::1", "[2a00::1] is outside the allowed prefixes (upstream.allow)"),
         ("address", "fd00:ec2::254", "[fd00:ec2::254] is a cloud metadata address"),
         ("address", "::", "[::] is the unspecified address"),
         ("ipv4", "", "IPv4"),
@@ -645,7 +645,7 @@ async def test_ports_that_are_never_dialed(api_of: MakeApi, listening_port: int)
     assert (denied.json["state"], denied.json["detail"]) == ("denied", "port 22 is in upstream.deny_ports")
     prohibited = await (await api_of(at("2a00::1")))("GET", f"{BOX}/ports/5000")
     assert prohibited.json["state"] == "prohibited"
-    assert prohibited.json["detail"] == "[2a00::1] is outside the allowed prefixes"
+    assert prohibited.json["detail"] == "[2a00::1] is outside the allowed prefixes (upstream.allow)"
 
 
 @pytest.mark.parametrize(

@@ -314,7 +314,10 @@ async def test_all_of_a_record_is_shown(looking: Looking) -> None:
     assert step(report, "directory").detail == "[fd00::5], generation 7, IPv4 10.0.0.5, Host localhost:{port}"
     assert report.reason == "destination_ip_prohibited"
     assert step(report, "policy") == Step(
-        "policy", "failed", "[fd00::5] is outside the allowed prefixes", step(report, "policy").milliseconds
+        "policy",
+        "failed",
+        "[fd00::5] is outside the allowed prefixes (upstream.allow)",
+        step(report, "policy").milliseconds,
     )
     assert step(report, "dial").verdict == "skipped"
 

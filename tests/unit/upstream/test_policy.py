@@ -15,7 +15,7 @@ from gateway.upstream.policy import SPECIAL_RANGES, AddressPolicy
 
 ULA = ("fd00::/8",)
 EVERYTHING = ("::/0",)
-OUTSIDE = "outside the allowed prefixes"
+OUTSIDE = "outside the allowed prefixes (upstream.allow)"
 
 ROWS = [
     # address, upstream.allow, the rule that forbids it (None: it is dialed)
