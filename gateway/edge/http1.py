@@ -215,7 +215,8 @@ class Http1Downstream(TimedConnection):
     def passable(self) -> int:
         if self._exchange is None or self._reader is None or self._paused:
             return 0
-        return self._exchange.request_room()
+        # What stands behind the body, or a chunk of it, may have to wait: other requests, thousands of chunks.
+        return min(self._exchange.request_room(), self._reader.to_come())
 
     def _read_head(self, data: bytes) -> bytes | None:
         """Begins an exchange with the head at the start of `data`: what follows it, or None while it is unfinished."""

@@ -3,7 +3,8 @@
 Every reader has `read(data, budget) -> (content, rest)`. `content` is what belongs to the body, decoded; `rest` is None
 while the body goes on, and once it is complete the octets that came after it (usually b""). `ends_at_eof()` says
 whether the peer closing now is the body's proper end: if it is not, and there is a rest, then the budget of work has
-been used up, and the rest is to be read in another turn. `work` is how much of it the last read took, in units of about
+been used up, and the rest is to be read in another turn. `to_come()` is how many octets are content for sure, whatever
+they are: behind them may stand something else, which is not this reader's. `work` is how much of it the last read took, in units of about
 a microsecond (see gateway.turns). Readers hold no body octets: memory is bounded by what is fed in.
 """
 
@@ -58,6 +59,8 @@ class BodyReader(Protocol):
 
     def ends_at_eof(self) -> bool: ...
 
+    def to_come(self) -> int: ...
+
 
 class LengthReader:
     """A body of exactly `left` more octets."""
@@ -83,6 +86,9 @@ class LengthReader:
     def ends_at_eof(self) -> bool:
         return self.left == 0
 
+    def to_come(self) -> int:
+        return self.left
+
 
 class CloseReader:
     """A body (or a tunnel's octets) that lasts until the peer closes."""
@@ -98,6 +104,9 @@ class CloseReader:
 
     def ends_at_eof(self) -> bool:
         return True
+
+    def to_come(self) -> int:
+        return sys.maxsize
 
 
 class ChunkedReader:
@@ -126,6 +135,9 @@ class ChunkedReader:
 
     def ends_at_eof(self) -> bool:
         return self._state == self.DONE
+
+    def to_come(self) -> int:
+        return self._left if self._state == self.DATA else 0
 
     def read(self, data: bytes, budget: int = sys.maxsize) -> tuple[bytes, bytes | None]:
         if self._held:

@@ -15,6 +15,7 @@ import pytest
 from gateway.edge.http1 import Http1Downstream
 from gateway.edge.tls_transport import TlsTransport
 from gateway.tls import local_ca
+from gateway.turns import WIDE_READS
 from tests.behaviour.harness import DOMAIN, LOOPBACK, OK, SANDBOX, App, Gateway, OpenGateway, Wire, until
 
 both = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
@@ -121,6 +122,30 @@ async def test_what_is_pipelined_is_bounded(open_gateway: OpenGateway, tls: bool
         await upstream.request()
     upstream.send(OK)
     await until(lambda: browser.received.count(b"\r\n\r\nok") == 200, "all answers")
+
+
+@pytest.mark.parametrize("kind", ["length", "chunk"])
+@both
+async def test_what_is_pipelined_behind_a_large_body_is_bounded(gateway: Gateway, tls: bool, kind: str) -> None:
+    """A large body that leaves at once is read in large pieces, and the last of them once brought 200 KiB of what is
+    behind it."""
+    app = await gateway.app()
+    fields, body = CONTENTS[kind]
+    end = b"0\r\n\r\n" if kind == "chunk" else b""
+    behind = b"GET / HTTP/1.1\r\nHost: %b\r\nX: %b\r\n\r\n" % (app.host, b"x" * 1000) * 200
+    browser = await gateway.connect(tls=tls)
+    browser.send(b"POST / HTTP/1.1\r\nHost: %b\r\n%b\r\n%b" % (app.host, fields, body[:-1000]))
+    upstream = await app.accept()
+    await upstream.head()
+    await upstream.read(len(body) - 1000)
+    (downstream,) = [each for each in gateway.edge.downstreams if isinstance(each, Http1Downstream)]
+    below = downstream._transport._below
+    (below if isinstance(below, TlsTransport) else downstream)._wide = WIDE_READS  # as in the middle of it
+    browser.send(body[-1000:] + end + behind)
+    await upstream.read(1000 + len(end))
+    for _ in range(10):
+        await gateway.settled()
+    assert 0 < waiting_up(gateway) <= gateway.settings.limits.buffer_bytes + RECORD
 
 
 async def test_a_head_as_large_as_allowed_is_read_whatever_the_buffer(open_gateway: OpenGateway) -> None:

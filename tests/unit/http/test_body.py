@@ -106,6 +106,22 @@ def test_no_body_has_no_reader() -> None:
     assert reader_for(Framing.NONE, 0, LIMITS) is None
 
 
+def test_what_is_sure_to_be_content() -> None:
+    """Read by whoever chooses how much to read: what is behind it may have to wait."""
+    of_length = LengthReader(10)
+    assert of_length.to_come() == 10
+    of_length.read(b"x" * 4)
+    assert of_length.to_come() == 6
+    of_length.read(b"x" * 6 + NEXT)
+    assert of_length.to_come() == 0
+    chunked = ChunkedReader(LIMITS)
+    assert chunked.to_come() == 0, "nobody knows yet"
+    for octets, to_come in ((b"a\r\nxxx", 7), (b"x" * 7, 0), (b"\r\n", 0), (b"2\r\n", 2), (b"xx\r\n0\r\n\r\n", 0)):
+        chunked.read(octets)
+        assert chunked.to_come() == to_come, octets
+    assert CloseReader().to_come() > 2**60
+
+
 # --- chunks -------------------------------------------------------------------------------------------------------
 
 BODIES = [
