@@ -3,9 +3,9 @@
 Every reader has `read(data, budget) -> (content, rest)`. `content` is what belongs to the body, decoded; `rest` is None
 while the body goes on, and once it is complete the octets that came after it (usually b""). `ends_at_eof()` says
 whether the peer closing now is the body's proper end: if it is not, and there is a rest, then the budget of work has
-been used up, and the rest is to be read in another turn. `to_come()` is how many octets are content for sure, whatever
-they are: behind them may stand something else, which is not this reader's. `work` is how much of it the last read took, in units of about
-a microsecond (see gateway.turns). Readers hold no body octets: memory is bounded by what is fed in.
+been used up, and the rest is to be read in another turn. `work` is how much of it the last read took, in units of about
+a microsecond (see gateway.turns). `to_come()` is how many octets are sure to be content, whatever they are; behind them
+something else may stand. Readers hold no body octets: memory is bounded by what is fed in.
 """
 
 from __future__ import annotations
