@@ -35,6 +35,8 @@ DEFAULT_ADMIN = "http://127.0.0.1:9090"
 ADMIN_TOKEN = "GATEWAY_ADMIN_TOKEN"  # noqa: S105 (the name of a variable)
 
 _EXPOSED = re.compile(r"(?:(?P<id>[^=]+)=)?(?P<port>[0-9]+)")
+_DIGITS = 18
+"""Of a number; Python does not read thousands of them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -201,8 +203,8 @@ def _sandbox_id(text: str) -> str:
 
 
 def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of records")
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS and int(text)):
+        raise argparse.ArgumentTypeError(f"{quote(text)} is not a number of records")
     return int(text)
 
 
@@ -217,8 +219,8 @@ def _seconds(text: str) -> float:
 
 
 def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 0 <= int(text) <= 65535):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port")
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{quote(text)} is not a port")
     return int(text)
 
 
@@ -226,9 +228,9 @@ def _exposed(text: str) -> tuple[str, int]:
     match = _EXPOSED.fullmatch(text)
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not PORT or ID=PORT, for example 5000 or shop=5000")
-    port = int(match["port"])
+    port = int(match["port"][:_DIGITS])  # with more it is none either
     if not 1 <= port <= 65535 or match["port"][0] == "0":
-        raise argparse.ArgumentTypeError(f"{match['port']} is not a port between 1 and 65535")
+        raise argparse.ArgumentTypeError(f"{quote(match['port'])} is not a port between 1 and 65535")
     sandbox_id = match["id"] or "local"
     if not is_sandbox_id(sandbox_id):
         raise argparse.ArgumentTypeError(f"{sandbox_id!r} is not a sandbox id (a-z, 0-9, inner hyphens)")

@@ -86,7 +86,8 @@ def make_app(health: Health, context: Context, token: str = "") -> web.Applicati
 
 async def start(app: web.Application, sock: socket.socket) -> web.AppRunner:
     """Serves `app` on a listening socket; `await runner.cleanup()` ends it."""
-    runner = web.AppRunner(app, access_log=None, logger=complaints(), shutdown_timeout=SHUTDOWN)
+    # No body is unpacked: aiohttp would unpack all that has come before it counts.
+    runner = web.AppRunner(app, access_log=None, logger=complaints(), shutdown_timeout=SHUTDOWN, auto_decompress=False)
     await runner.setup()
     await Listener(runner, sock).start()
     return runner

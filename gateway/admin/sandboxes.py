@@ -122,6 +122,7 @@ class Sandboxes:
         store = self._registry(request)
         sandbox_id = request.match_info["id"]
         allow_ipv4 = self._context.settings.upstream.allow_ipv4
+        _refuse_encoded(request)
         asked = read_registration(sandbox_id, await request.read(), self._context.policy, allow_ipv4)
         async with self._lock(sandbox_id):
             before = await _before(store, sandbox_id)
@@ -321,6 +322,14 @@ def _read_page(request: web.Request) -> tuple[str, int]:
     if errors or limit is None:
         raise invalid(errors)
     return after, limit
+
+
+def _refuse_encoded(request: web.Request) -> None:
+    """RFC 9110 section 15.5.16. A body is read as it came: 16 KiB may be packed megabytes."""
+    coding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if coding != "identity":
+        detail = "the body has a Content-Encoding: send the JSON as it is"
+        raise Refusal(415, detail, headers={"Accept-Encoding": "identity"})
 
 
 def _read_integer(text: str, lowest: int, highest: int) -> int | None:

@@ -167,6 +167,7 @@ def test_the_file_backend_can_be_read_and_says_where_it_is_written(tmp_path: Pat
         *(("add", "demo", "::1", "--lifetime", seconds) for seconds in ("0", "-1", "nan", "inf", "5s")),
         ("show", "A"),
         ("list", "--limit", "0"),
+        ("list", "--limit", "9" * 5000),
     ],
 )
 def test_wrong_usage_is_told(arguments: tuple[str, ...]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gzip
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from ipaddress import IPv6Address
@@ -308,3 +309,14 @@ async def test_a_stopped_listener_accepts_no_more(admin: Admin) -> None:
     assert await idle.end() == b""
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", admin.port))
+
+
+# --- what one visitor may do to the others --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "x-ours", "identity, gzip"])
+async def test_no_body_is_unpacked(admin: Admin, coding: str) -> None:
+    packed = gzip.compress(b'{"address": "fd00::5"}' + b" " * 1_000_000)
+    head = f"PUT /v1/sandboxes/box HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: {coding}\r\n"
+    visitor = admin.come(f"{head}Content-Length: {len(packed)}\r\n\r\n".encode() + packed)
+    assert (await visitor.answer(b"}")).startswith(b"HTTP/1.1 415 ")
