@@ -57,8 +57,8 @@ class Role(IntEnum):
     UPGRADE = 5
     EXPECT = 6
     TE = 7
-    HOP_BY_HOP = 8
-    """Meant for one connection only, or dangerous beyond it; dropped."""
+    DROPPED = 8
+    """Meant for one connection only, or dangerous beyond it."""
     FORWARDING = 9
     """Claims where a request came from; kept apart for the edge to judge."""
     MARK = 10
@@ -88,17 +88,17 @@ _ROLES_BY_NAME: dict[bytes, Role] = {
     b"expect": Role.EXPECT,
     b"te": Role.TE,
     # RFC 9110 section 7.6.1; HTTP2-Settings belongs to the h2c upgrade we never do (RFC 9113 section 3.1).
-    b"keep-alive": Role.HOP_BY_HOP,
-    b"proxy-connection": Role.HOP_BY_HOP,
-    b"http2-settings": Role.HOP_BY_HOP,
-    # Not hop-by-hop, but CGI turns it into HTTP_PROXY ("httpoxy", CVE-2016-5385).
-    b"proxy": Role.HOP_BY_HOP,
-    # Not hop-by-hop, but what an app says there is about a port of its own and would be taken for one of ours, or of
-    # another sandbox, for as long as it says (RFC 7838 section 2.2; Alternate-Protocol came before it).
-    b"alt-svc": Role.HOP_BY_HOP,
-    b"alternate-protocol": Role.HOP_BY_HOP,
+    b"keep-alive": Role.DROPPED,
+    b"proxy-connection": Role.DROPPED,
+    b"http2-settings": Role.DROPPED,
+    # CGI turns it into HTTP_PROXY ("httpoxy", CVE-2016-5385).
+    b"proxy": Role.DROPPED,
+    # What an app says there is about a port of its own and would be taken for one of ours, or of another sandbox, for
+    # as long as it says (RFC 7838 section 2.2; Alternate-Protocol came before it).
+    b"alt-svc": Role.DROPPED,
+    b"alternate-protocol": Role.DROPPED,
     # RFC 2965, historic since RFC 6265: no browser reads it, Java's CookieManager does, with a grammar of its own.
-    b"set-cookie2": Role.HOP_BY_HOP,
+    b"set-cookie2": Role.DROPPED,
     b"forwarded": Role.FORWARDING,
     b"x-real-ip": Role.FORWARDING,
     b"via": Role.FORWARDING,
@@ -144,8 +144,8 @@ def classify(name: bytes) -> Role:
         variable = dashed.removeprefix(b"http-")
         if variable.startswith(_PROXY_PREFIXES) or _ROLES_BY_NAME.get(variable) is Role.FORWARDING:
             role = Role.FORWARDING
-    if role is Role.PASS and lowered != dashed and _ROLES_BY_NAME.get(dashed, Role.LOCATION) is not Role.LOCATION:
-        role = Role.HOP_BY_HOP  # transfer_encoding, content_length, …: an alias an app may believe; it goes no further
+    if role is Role.PASS and lowered != dashed and _ROLES_BY_NAME.get(dashed) not in (None, Role.LOCATION):
+        role = Role.DROPPED  # transfer_encoding, content_length, …: an alias an app may believe; it goes no further
     if len(_remembered) < MAX_REMEMBERED_NAMES and len(name) <= 64:
         _remembered[name] = role
     return role

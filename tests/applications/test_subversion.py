@@ -51,5 +51,4 @@ def test_a_working_copy_and_a_copy_on_the_server(gateway: Applications, tmp_path
                 destination = f"Destination: {url}/tag"
                 answer = curl(f"{url}/trunk", gateway.ca, "--request", "COPY", "--header", destination)
                 assert answer.status == 502 and answer.header("X-Gateway-Error") is None
-                print(answer)
                 assert "Destination" in (answer.header("X-Gateway-Hint") or "")
