@@ -74,7 +74,7 @@ def server_context(
     if minimum_version not in VERSIONS:
         raise ValueError(f"minimum_version: expected one of {', '.join(VERSIONS)}, not {minimum_version!r}")
     # All of them before any is used: nothing is half made when the last one turns out to be broken.
-    sets = _sets_by_name([_Certificate(pair, check_pair(pair)) for pair in pairs])
+    sets = _sets_by_name([_checked(pair) for pair in pairs])
     contexts: dict[tuple[CertificatePair, ...], ssl.SSLContext] = {}
     for chosen in sets.values():
         if chosen not in contexts:
@@ -88,7 +88,7 @@ def server_context(
 
 def served(pairs: Sequence[CertificatePair]) -> list[str]:
     """Sentences that say which of `pairs`, which have passed `check_pair`, are served for what."""
-    certificates = [_Certificate(pair, _dns_names(_leaf(pair))) for pair in pairs]
+    certificates = [_Certificate(pair, _leaf(pair)) for pair in pairs]
     sets = _sets_by_name(certificates)
     told = []
     for certificate in certificates:
@@ -109,6 +109,11 @@ def check_pair(pair: CertificatePair, *, now: datetime | None = None) -> tuple[s
     Raises CertificateError naming the file at fault: missing, unreadable, not PEM, encrypted, the other
     one's, expired, or refused by OpenSSL.
     """
+    return _checked(pair, now).names
+
+
+def _checked(pair: CertificatePair, now: datetime | None = None) -> _Certificate:
+    """As `check_pair`: names and kind are of the octets that were looked at."""
     chain = _read_chain(pair.cert)
     _check_key(pair, chain, _read_key(pair.key))
     expired = chain[0].not_valid_after_utc
@@ -118,7 +123,7 @@ def check_pair(pair: CertificatePair, *, now: datetime | None = None) -> tuple[s
     # handshake from then on ("no shared cipher"). So nothing goes into a live one that a context nobody uses
     # has not swallowed whole.
     _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), pair)
-    return _dns_names(chain[0])
+    return _Certificate(pair, chain[0])
 
 
 def costly_key(pair: CertificatePair) -> str:
@@ -141,10 +146,10 @@ _KINDS: dict[type, str] = {
 class _Certificate:
     """One configured pair, its names, and the kind of its key: a context has one place for each."""
 
-    def __init__(self, pair: CertificatePair, names: Sequence[str]) -> None:
+    def __init__(self, pair: CertificatePair, leaf: x509.Certificate) -> None:
         self.pair = pair
-        self.names = names
-        key = _leaf(pair).public_key()
+        self.names = _dns_names(leaf)
+        key = leaf.public_key()
         self.kind = next((name for kind, name in _KINDS.items() if isinstance(key, kind)), "another kind of key")
 
 

@@ -543,17 +543,17 @@ def test_what_openssl_refuses(tmp_path: Path, openssl: str) -> None:
 
 def test_a_pair_exchanged_between_check_and_use(make_pair: MakePair, monkeypatch: pytest.MonkeyPatch) -> None:
     pair, other = make_pair("a.example"), make_pair("b.example")
-    check = module.check_pair
+    check, checked = module._checked, module._checked(pair)
 
-    def check_then_exchange(pair: CertificatePair) -> tuple[str, ...]:
-        names = check(pair)
+    def check_then_exchange(pair: CertificatePair) -> object:
+        certificate = check(pair)
         shutil.copy(other.key, pair.key)
-        return names
+        return certificate
 
-    monkeypatch.setattr(module, "check_pair", check_then_exchange)
+    monkeypatch.setattr(module, "_checked", check_then_exchange)
     assert "refused by OpenSSL (key values mismatch)" in str(refusal(pair))
     pair.key.unlink()
-    monkeypatch.setattr(module, "check_pair", lambda pair: ("a.example",))
+    monkeypatch.setattr(module, "_checked", lambda pair: checked)
     assert "cannot be read (no such file or directory)" in str(refusal(pair))
 
 
