@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
 
 from gateway import __version__, descriptors, standard_streams
@@ -21,6 +21,7 @@ from gateway.config import Loaded, load, render_effective
 from gateway.config.values import is_text, quote
 from gateway.errors import UserError
 from gateway.hostname import is_sandbox_id
+from gateway.printable import printable
 from gateway.tls import openssl
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(sys.argv[1:] if arguments is None else arguments)
     except UserError as error:
         for line in str(error).splitlines():
-            print(f"gateway: {line}", file=sys.stderr)
+            print(f"gateway: {printable(line)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -67,8 +68,15 @@ def _run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()  # here, where a failure is told; of --help, too
 
 
+class _Parser(argparse.ArgumentParser):
+    """What was typed or pasted is quoted in its complaints, and may be anything."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="gateway",
         description="The public HTTPS door of a sandbox platform: https://<port>-<sandbox-id>.<domain> "
         "reaches [address of the sandbox]:<port>.",
@@ -316,8 +324,8 @@ def _check(options: argparse.Namespace) -> int:
     rows = [(path, _without_password(path, value), origin) for path, value, origin in render_effective(loaded)]
     width = max(len(f"{path} = {value}") for path, value, _ in rows if len(value) <= 40)
     for path, value, origin in rows:
-        print(f"{f'{path} = {value}':<{width}}  # {origin}")
-    print("\n" + "".join(f"{note}\n" for note in notes) + f"{options.config}: ok; {directory}")
+        print(printable(f"{f'{path} = {value}':<{width}}  # {origin}"))
+    print("\n".join(["", *map(printable, notes), printable(f"{options.config}: ok; {directory}")]))
     return 0
 
 
@@ -409,11 +417,11 @@ def _certs(options: argparse.Namespace) -> int:
 
     certificates = local_ca.ensure(options.certs, options.domain.lower(), force=options.action == "renew")
     if options.action != "trust":
-        print("\n".join(local_ca.describe(certificates)))
+        print("\n".join(map(printable, local_ca.describe(certificates))))
         return 0
     outcomes = trust.install(certificates.authority)
     for outcome in outcomes:
-        print(f"{'done' if outcome.done else 'todo':<5} {outcome.store}: {outcome.message}")
+        print(printable(f"{'done' if outcome.done else 'todo':<5} {outcome.store}: {outcome.message}"))
         if outcome.command:
-            print(f"      {outcome.command}")
+            print(printable(f"      {outcome.command}"))
     return 0 if any(outcome.done for outcome in outcomes) else 1

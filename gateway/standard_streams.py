@@ -14,6 +14,7 @@ import sys
 from typing import TYPE_CHECKING, TextIO
 
 from gateway.errors import UserError
+from gateway.printable import printable_json
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -39,8 +40,9 @@ def prepare() -> None:
 
 
 def print_json(octets: bytes) -> None:
-    """A line of JSON, which is UTF-8 whatever the encoding of stdout."""
-    sys.stdout.buffer.write(octets + b"\n")
+    """JSON in UTF-8, whatever the encoding of stdout; each line end is one between its values."""
+    for line in octets.decode().split("\n"):
+        sys.stdout.buffer.write(f"{printable_json(line)}\n".encode())
 
 
 class _Patient(io.FileIO):

@@ -35,7 +35,7 @@ def ask(admin: str, url: str, token: str = "") -> Report:
         if status == 200:
             return msgspec.json.decode(body, type=Report)
         problem = msgspec.json.decode(body, type=_Problem)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise UserError(f"what answers at {admin} is not a gateway's admin listener (HTTP {status})") from None
     raise UserError(f"the gateway at {admin} does not say: {problem.detail}")
 

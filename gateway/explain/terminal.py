@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from gateway.explain.report import Report, Step, Verdict
+from gateway.printable import printable
 
 MARKS: dict[Verdict, str] = {"ok": "✓", "failed": "✗", "warning": "!", "skipped": "–"}
 
@@ -25,12 +26,13 @@ def render(report: Report, *, width: int, colour: bool) -> str:
     def paint(text: str, code: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if colour and text else text
 
-    lines = [paint(_shown(report.url), _BOLD), ""]
+    lines = [paint(printable(report.url), _BOLD), ""]
     times = [_time(step) for step in report.steps]
-    names_width, times_width = max(len(step.name) for step in report.steps), max(map(len, times))
-    for step, time in zip(report.steps, times, strict=True):
+    names = [printable(step.name) for step in report.steps]
+    names_width, times_width = max(map(len, names), default=0), max(map(len, times), default=0)
+    for step, name, time in zip(report.steps, names, times, strict=True):
         tone = _COLOURS[step.verdict]
-        start = f" {step.name:<{names_width}}  {time:>{times_width}}  "
+        start = f" {name:<{names_width}}  {time:>{times_width}}  "
         detail = _wrapped(step.detail, width - len(start) - 3)
         if step.verdict == "skipped":
             start, detail = paint(start, tone), [paint(line, tone) for line in detail]
@@ -56,9 +58,4 @@ def _time(step: Step) -> str:
 
 def _wrapped(text: str, width: int) -> list[str]:
     """At least one line. Addresses and URLs stay in one piece, so that they can be copied."""
-    return textwrap.wrap(_shown(text), width, break_long_words=False, break_on_hyphens=False) or [""]
-
-
-def _shown(text: str) -> str:
-    """`text` without what a terminal would obey: much of it comes from an app, or from whoever answered for it."""
-    return "".join(char if char.isprintable() else "·" for char in text)
+    return textwrap.wrap(printable(text), max(width, 1), break_long_words=False, break_on_hyphens=False) or [""]

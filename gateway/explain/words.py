@@ -5,6 +5,7 @@ from __future__ import annotations
 from gateway.http.head_parser import quote
 from gateway.http.message import ResponseHead
 from gateway.http.phrases import phrase_for
+from gateway.printable import printable
 from gateway.upstream import hints
 
 LONGEST = 60
@@ -14,8 +15,7 @@ LONGEST = 60
 def status(answer: ResponseHead) -> str:
     """Status and phrase, the registered one if there is none."""
     phrase = answer.phrase or phrase_for(answer.status)
-    shown = "".join(char for char in phrase.decode("latin-1") if char.isprintable())
-    return f"{answer.status} {shorten(shown)}".rstrip()
+    return f"{answer.status} {shorten(printable(phrase.decode('latin-1')))}".rstrip()
 
 
 def summary(answer: ResponseHead) -> str:

@@ -15,6 +15,7 @@ from typing import Protocol
 import msgspec
 
 from gateway.observe.outlet import Outlet
+from gateway.printable import printable
 
 FLUSH_DELAY = 0.1
 """Seconds between an exchange's end and its line, at most."""
@@ -196,7 +197,7 @@ def shown(detail: str) -> str:
     """A detail as it may stand in a line. It may quote foreign octets between typographic quotation marks, and a log is
     read in terminals: no escape sequence survives, and none is long.
     """
-    return "".join([char if char.isprintable() else "·" for char in detail[:MAX_TEXT]])
+    return printable(detail[:MAX_TEXT])
 
 
 def _duration(ms: float) -> str:

@@ -18,6 +18,7 @@ from types import TracebackType
 import msgspec
 
 from gateway.observe.outlet import PIECE, Outlet
+from gateway.printable import printable_json, printable_lines
 
 TRACEBACKS = 10
 """Of one place in the code, so many within `TRACEBACKS_WITHIN` seconds: one bug, met by every request, is one bug."""
@@ -126,17 +127,17 @@ class _JsonFormatter(logging.Formatter):
             line["message"] = message[:room]
             if traceback:
                 line["traceback"] = traceback[-room:]  # its end says what happened
-            text = msgspec.json.encode(line)
-            if len(text) < PIECE:
+            text = printable_json(msgspec.json.encode(line).decode())
+            if len(text.encode()) < PIECE:
                 break
-        return text.decode()
+        return text
 
 
 class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         line = f"{clock}  {record.levelname.lower():<7} {record.getMessage()}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        return printable_lines(f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line)
 
 
 class _Storms(logging.Filter):

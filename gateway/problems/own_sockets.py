@@ -18,6 +18,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import NamedTuple
 
+from gateway.printable import printable
+
 NAMING_TIME = 0.2
 """Seconds of CPU spent on finding the process behind a socket: a machine may hold a million descriptors."""
 KERNEL_TIMEOUT = 0.2
@@ -103,7 +105,7 @@ def program(pid: int) -> str:
         return ""
     if name in _NODE_MAIN:
         name = _target(process / "exe").rpartition("/")[2] or name
-    return "".join(char if char.isprintable() else "?" for char in name[:40])
+    return printable(name[:40])
 
 
 def is_another_gateway(pid: int) -> bool:

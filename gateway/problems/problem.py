@@ -23,6 +23,7 @@ from gateway.hostname import Target
 from gateway.http.message import BY_LENGTH, Fields, RequestHead, ResponseHead, Section
 from gateway.http.phrases import phrase_for
 from gateway.http.validate import COMMON_METHODS, IDEMPOTENT
+from gateway.printable import printable
 from gateway.problems.fixes import Fix, fixes
 from gateway.problems.negotiation import Form, Intent, understand
 from gateway.problems.page import CONTENT_SECURITY_POLICY, LIKELY, Shown, compose_page
@@ -304,12 +305,7 @@ def _text(problem: Problem, reason: Reason) -> tuple[bytes, bytes]:
     lines.append("")
     lines += [f"  - {fix}" for fix in problem.fix[: len(reason.row.checks) + LIKELY]]
     lines += ["", f"reason: {problem.reason}   request id: "]
-    return "\n".join(map(_printable, lines)).encode(), b"\n"
-
-
-def _printable(text: str) -> str:
-    """A line for a terminal: what was observed may quote octets of an app."""
-    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
+    return "\n".join(map(printable, lines)).encode(), b"\n"
 
 
 def _grpc_status(problem: Problem, case: _Case) -> Fields:

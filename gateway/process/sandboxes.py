@@ -22,6 +22,7 @@ from gateway.config import Settings
 from gateway.directory import backends, sqlite_file
 from gateway.directory.sandbox import Broken, Conflict, Directory, DirectoryError, Registry, Sandbox, TableDirectory
 from gateway.errors import UserError
+from gateway.printable import printable
 from gateway.process.explain import configured_listeners
 from gateway.standard_streams import print_json
 from gateway.upstream.policy import AddressPolicy
@@ -241,7 +242,7 @@ class Remote:
     def _decode(self, content: bytes, kind: type[T], status: int = 200) -> T:
         try:
             return msgspec.json.decode(content, type=kind)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise UserError(
                 f"what answers at {self._admin} is not a gateway's admin listener (HTTP {status})"
             ) from None
@@ -289,21 +290,16 @@ def print_copied(verb: str, file: Path, count: int, *, as_json: bool) -> None:
     if as_json or not sys.stdout.isatty():
         print_json(msgspec.json.encode({verb.split()[0]: str(file), "sandboxes": count}))
     else:
-        print(f"{count} sandboxes {verb} {file}")
+        print(printable(f"{count} sandboxes {verb} {file}"))
 
 
 def table(records: Sequence[Record | BrokenRecord]) -> str:
     """Lines for a terminal; a column that is empty for all of them is left out."""
     columns = [
-        [name, *(_shown(getattr(record, attribute, None) or "") for record in records)]
+        [name, *(printable(getattr(record, attribute, None) or "") for record in records)]
         for name, attribute in _COLUMNS.items()
         if any(getattr(record, attribute, None) for record in records)
     ]
     widths = [max(map(len, column)) for column in columns]
     rows = zip(*columns, strict=True)
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-
-
-def _shown(text: str) -> str:
-    """`text` without what a terminal would obey: records may be written by others."""
-    return "".join(char if char.isprintable() else "·" for char in text)

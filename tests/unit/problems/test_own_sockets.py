@@ -143,7 +143,7 @@ def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, s
         ("next-server (v1", "/usr/bin/node", "next-server (v1"),
         ("MainThread", "/usr/local/bin/node", "node"),
         ("node-MainThread", "/usr/local/bin/node", "node"),
-        ("\x1b[31mred\nX-Y: z", "/bin/x", "?[31mred?X-Y: z"),
+        ("\x1b[31mred\nX-Y: z", "/bin/x", "·[31mred·X-Y: z"),
     ],
 )
 def test_a_process_is_called_by_its_program(
