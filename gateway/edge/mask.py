@@ -3,7 +3,7 @@
 - Where its answer leads to the mask, it leads to the public URL: Location and Refresh as by nginx's `proxy_redirect`,
   Location and Content-Location as by Apache's `ProxyPassReverse`.
 - An upgrade whose Origin is the public URL itself gets `http://` and the mask for it, what the app's developer has in
-  his address bar: Tornado, Jupyter, gorilla and dev servers compare it with Host. Any other origin stays.
+  the address bar: Tornado, Jupyter, gorilla and dev servers compare it with Host. Any other origin stays.
 
 Origin and Referer of ordinary requests stay as they are, as behind nginx, Apache and Vite's proxy. Rails, Next and
 React Router compare Origin with X-Forwarded-Host, which tells the truth; and apps build links of it (where a payment or

@@ -11,7 +11,7 @@ from ipaddress import IPv6Network
 import pytest
 
 from tests.behaviour.harness import OK, App, Gateway, OpenGateway, Script, Wire, get, until
-from tests.behaviour.test_stale_connection import unnoticed
+from tests.behaviour.test_stale_connection import pooled, unnoticed
 
 CHALLENGE = b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: %b\r\nContent-Length: 0\r\n\r\n"
 BLANKS = [b"\xa0", b"\x85", b"\xc2\xa0", b"\xe2\x80\x83", b";", b"/", b":"]
@@ -266,12 +266,7 @@ async def test_behind_a_proxy_nobody_stays_logged_in(open_gateway: OpenGateway) 
 async def test_a_stale_connection_before_the_handshake(gateway: Gateway) -> None:
     """Its first message begins at a fresh one, which is then the visitor's."""
     app = await gateway.app()
-    browser = await gateway.connect()
-    browser.send(get(app))
-    upstream = await app.accept()
-    await upstream.request()
-    upstream.send(OK)
-    await browser.answer()
+    browser, upstream = await pooled(gateway, app)
     browser.send(asking(app, b"NTLM 1"))
     await upstream.request()
     upstream.close()
