@@ -48,9 +48,9 @@ HANDSHAKE_RECORD = 0x16
 MAX_UNANSWERED = 32 * 1024
 """Octets of a handshake without an answer from us: a ClientHello (a browser's has 2 KiB). OpenSSL would keep four times
 that."""
-MAX_UNREAD_REPLIES = 1000
-"""Answers that TLS itself owes (to KeyUpdate, 26 octets each) and that the other side has not read, before it is cut
-off (Envoy's number for pending control frames)."""
+MAX_UNREAD_REPLIES = 1000 * 26
+"""Octets of answers that TLS itself owes (to KeyUpdate, 26 each) and that the other side has not read, before it is cut
+off: Envoy's number for pending control frames. One step of OpenSSL makes up to `RECORDS_AT_ONCE` of them."""
 
 NO_ROOM = b"\x15\x03\x03\x00\x02\x02\x50"
 """A record with an alert: fatal, internal_error (RFC 8446 section 6). There is none for "too busy"."""
@@ -478,7 +478,7 @@ class TlsTransport(WideReading, asyncio.Transport):
         if octets:
             self._tcp.write(octets)
         if self._full:
-            self._unread_replies += 1
+            self._unread_replies += len(octets)
             if self._unread_replies > MAX_UNREAD_REPLIES:
                 self.abort()
 

@@ -434,27 +434,27 @@ def test_backpressure_is_passed_on(lines: Lines) -> None:
     assert line.tcp.reading
 
 
-def test_who_makes_tls_talk_and_does_not_listen_is_cut_off(lines: Lines) -> None:
+@pytest.mark.parametrize("at_once", [1, RECORDS_AT_ONCE])
+def test_who_makes_tls_talk_and_does_not_listen_is_cut_off(lines: Lines, at_once: int) -> None:
     """A KeyUpdate of 26 octets asks for one in return; a reader that takes none could ask for ever."""
     line = lines.secure()
 
-    def ask() -> None:
-        line.buffers.outgoing.write(b"a KeyUpdate in return")  # as OpenSSL would, on reading the next record
-        line.send(b"x")
+    def ask(answers: int) -> None:
+        for _ in range(answers // at_once):
+            line.buffers.outgoing.write(bytes(26) * at_once)  # as OpenSSL would, on reading so many more
+            line.send(b"x")
 
-    for _ in range(MAX_UNREAD_REPLIES + 10):
-        ask()
+    most = MAX_UNREAD_REPLIES // 26 // at_once * at_once
+    ask(most + at_once)
     assert not line.tcp.aborted, "whoever listens may ask"
     line.transport.pause_writing()
-    for _ in range(MAX_UNREAD_REPLIES):
-        ask()
+    ask(most)
     assert not line.tcp.aborted
     line.transport.resume_writing()
     line.transport.pause_writing()
-    for _ in range(MAX_UNREAD_REPLIES):
-        ask()
+    ask(most)
     assert not line.tcp.aborted, "counted from when it last took something"
-    ask()
+    ask(at_once)
     assert line.tcp.aborted
 
 
