@@ -56,7 +56,12 @@ def reply(
 
 def ready() -> ResponseHead:
     """The answer to a probe (X-Gateway-Probe) of a target that accepts connections: no body, not from the app."""
-    fields = [(b"X-Gateway-Probe", b"ready"), (b"Proxy-Status", b"gateway"), (b"Cache-Control", b"no-store")]
+    fields = [
+        (b"X-Gateway-Probe", b"ready"),
+        (b"Proxy-Status", b"gateway"),
+        (b"Cache-Control", b"no-store"),
+        (b"Vary", b"*"),  # a service worker's cache heeds no Cache-Control, and would hold this for the app's page
+    ]
     return ResponseHead(204, phrase_for(204), Section(fields))
 
 

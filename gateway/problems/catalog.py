@@ -76,7 +76,9 @@ Others are told in their own way:
   or `edge.websocket_errors = "close"`, it is accepted, in the first of the subprotocols offered, and closed with code
   4000 plus the status and `<reason>: <title>`.
 - A request with `X-Gateway-Probe` is never forwarded: 204 with `X-Gateway-Probe: ready` if the target accepts
-  connections now, the problem otherwise. The page for a dead app asks so.
+  connections now, the problem otherwise; `Vary: *`, so that no service worker's cache holds it for the app's page.
+  The page for a dead app asks so, by OPTIONS of its own URL, and takes itself out of such caches before it loads the
+  app. An app that comes and goes is loaded at once, then after 1, 3, 7, … seconds, at most a minute.
 
 Three replies are the gateway's own and no failures, so they have no `X-Gateway-Error`: that 204, the 200 to an OPTIONS
 with `Max-Forwards: 0` (both say `Proxy-Status: gateway`), and the 308 of `edge.plain = "redirect"`.

@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from gateway.http.head_parser import REMEMBERED_OCTETS
 from gateway.http.lists import members, parameters
-from gateway.http.message import Field, Fields, RequestHead, Section
+from gateway.http.message import Field, Fields, RequestHead, RequestSection
 
 REMEMBERED = 256
 """Combinations of wishes kept."""
@@ -44,6 +44,8 @@ class Intent:
     """The reply's Content-Type; empty: no body is sent."""
     cors: tuple[Field, ...]
     """The fields of the Fetch standard that let a script read the reply, whatever its origin."""
+    vary: bytes
+    """What a cache is told that the reply depends on; empty: it is told nothing."""
 
 
 _TYPES = {
@@ -68,6 +70,11 @@ _PROBED_BY = (b"GET", b"HEAD")
 _GRPC = re.compile(rb"application/grpc(-web(-text)?)?(\+[a-z0-9.-]+)?")
 _ORIGIN = re.compile(rb"[!-~]+")
 _EXPOSED = b"X-Gateway-Error, Proxy-Status, X-Request-Id, Retry-After"
+
+
+_VARY = b"Accept, Sec-Fetch-Mode, Sec-Fetch-Dest, Origin"
+_NOBODY_ELSE = b"*"
+"""The reply to a probe. A service worker's cache heeds no Cache-Control, and would hold it for the app's page."""
 
 
 def understand(head: RequestHead | None) -> Intent:
@@ -100,7 +107,7 @@ def _lies_below(origin: bytes, domain: bytes) -> bool:
     return scheme == b"https" and (name == domain or name.endswith(b"." + domain))
 
 
-def _read(section: Section, is_options: bool) -> Intent:
+def _read(section: RequestSection, is_options: bool) -> Intent:
     # One pass: `section.get` would walk the list eight times.
     lines: dict[bytes, bytes] = {}
     for name, value in section.fields:
@@ -116,6 +123,7 @@ def _read(section: Section, is_options: bool) -> Intent:
 
     return _intent(
         is_options,
+        _NOBODY_ELSE if section.probes else _VARY,
         said(b"accept"),
         _item(said(b"sec-fetch-mode")),
         _item(said(b"sec-fetch-dest")),
@@ -138,6 +146,7 @@ _remembered = lru_cache(maxsize=REMEMBERED)(_read)
 @lru_cache(maxsize=REMEMBERED)
 def _intent(
     is_options: bool,
+    vary: bytes,
     accept: bytes | None,
     mode: bytes | None,
     destination: bytes | None,
@@ -149,16 +158,16 @@ def _intent(
     cors = list(_shared_with(origin))
     if is_options and origin and _is_for_a_probe(next_method, next_fields):
         cors += _PROBE_ALLOWED
-        return Intent(Form.PREFLIGHT, b"", tuple(cors))
+        return Intent(Form.PREFLIGHT, b"", tuple(cors), b"")
     media_type = (content_type or b"").partition(b";")[0].strip().lower()
     # A call is a POST. Its status 200 in answer to a preflight would be what the Fetch standard asks of a permission.
     if not is_options and _GRPC.fullmatch(media_type):
         # In a browser, gRPC-Web reads the status of a reply without body from the fields.
         cors.append((b"Access-Control-Expose-Headers", b"Grpc-Status, Grpc-Message, " + _EXPOSED))
-        return Intent(Form.GRPC, media_type, tuple(cors))
+        return Intent(Form.GRPC, media_type, tuple(cors), vary)
     cors.append((b"Access-Control-Expose-Headers", _EXPOSED))
     form = _form(accept, mode, destination)
-    return Intent(form, _SENT_AS[form], tuple(cors))
+    return Intent(form, _SENT_AS[form], tuple(cors), vary)
 
 
 def _form(accept: bytes | None, mode: bytes | None, destination: bytes | None) -> Form:
@@ -218,4 +227,4 @@ def _is_for_a_probe(next_method: bytes | None, next_fields: bytes | None) -> boo
 # so the browser sends nothing.
 _PROBE_ALLOWED: Fields = [(b"Access-Control-Allow-Headers", b"X-Gateway-Probe"), (b"Access-Control-Max-Age", b"0")]
 
-_UNREAD = _intent(False, None, None, None, None, None, None, None)
+_UNREAD = _intent(False, _VARY, None, None, None, None, None, None, None)

@@ -1,9 +1,10 @@
 // The page while it is open: it asks the gateway whether the app is there, says what it hears, and makes way for the
 // app in place: nothing is redirected, so the URL, its fragment and the history stay as they are. The gateway answers
-// a request with X-Gateway-Probe itself, so asking never reaches an app.
+// a request with X-Gateway-Probe itself, so asking never reaches an app. It may reach an app's service worker, which
+// keeps what it gets: it asks by OPTIONS, whose answers no cache of a worker can hold (Service Workers, Cache.put).
 (() => {
   "use strict";
-  const MINUTE = 60e3, HOUR = 60 * MINUTE, FIRST = 700, PATIENCE = 15e3;
+  const MINUTE = 60e3, HOUR = 60 * MINUTE, FIRST = 700, PATIENCE = 15e3, VAIN = "gateway-in-vain";
   const at = (id) => document.getElementById(id);
   const method = document.body.dataset.method;
   const again = at("again"), resend = at("resend");
@@ -24,7 +25,7 @@
   };
 
   const ask = (form) => fetch(location.origin + location.pathname + location.search, {
-    method: "GET",
+    method: "OPTIONS",
     headers: {"X-Gateway-Probe": "1", Accept: form},
     cache: "no-store",
     redirect: "manual",
@@ -74,11 +75,33 @@
     say(text, "stopped");
     again.textContent = "Try again";
   };
-  const ready = () => {
+  // A worker may have kept this page for the app's: it would be shown for ever.
+  const forget = async () => {
+    for (const name of await caches.keys()) {
+      const cache = await caches.open(name), page = [location.href, {ignoreVary: true}];
+      const kept = await cache.match(...page);
+      if (kept?.headers.has("X-Gateway-Error")) await cache.delete(...page);
+    }
+  };
+  // How often in a row this tab has loaded the app and met this page: the app comes and goes.
+  const inVain = () => {
+    const now = Date.now(), [last, times] = (sessionStorage[VAIN] || "0 0").split(" ");
+    const again = now - last < 2 * MINUTE ? +times + 1 : 0;
+    sessionStorage[VAIN] = `${now} ${again}`;
+    return again;
+  };
+  const ready = async () => {
+    let pause = 0;
     over = true;
     if (method === "GET") {
-      say("The app is up. Loading it", "up");
-      location.reload();
+      try {
+        pause = Math.min(2 ** inVain() - 1, 60);
+        await forget();
+      } catch {
+        // A frame of another site has neither storage nor caches.
+      }
+      say(pause ? `The app comes and goes. Loading it in ${pause} s` : "The app is up. Loading it", "up");
+      setTimeout(() => location.reload(), 1000 * pause);
     } else {
       say(`The app is up. This page answered a ${method}, which is sent again only if you say so.`, "up");
       resend.hidden = false;

@@ -55,6 +55,8 @@ _STAGE = {
 }
 """Where the road ends, unless who is to blame says it."""
 
+_SPACED = re.compile(r"\s?([{},;])\s?|(?<=:) ")
+"""Blanks that say nothing in a style sheet, with what they stand around."""
 _CODE = re.compile(r"`([^`]+)`")
 
 
@@ -81,13 +83,12 @@ def _hash(source: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
 
 
-_STYLE = _source("page.css")
+_STYLE = _SPACED.sub(r"\1", _source("page.css"))
 _SCRIPT = _source("page.js")
-# form-action: to load the answer to a POST again is to submit a form, in the eyes of Chromium. No frame-ancestors:
-# apps, and so this page, are shown inside of IDEs.
+# No form-action: to load the answer to a POST again is to submit a form, in the eyes of Chromium, and 'self' would hold
+# for where the app's redirect leads, too. No frame-ancestors: apps, and so this page, are shown inside of IDEs.
 CONTENT_SECURITY_POLICY = (
-    f"default-src 'none'; style-src {_hash(_STYLE)}; script-src {_hash(_SCRIPT)}; connect-src 'self'; "
-    "base-uri 'none'; form-action 'self'"
+    f"default-src 'none'; style-src {_hash(_STYLE)}; script-src {_hash(_SCRIPT)}; connect-src 'self'; base-uri 'none'"
 ).encode()
 _BEFORE, _AFTER = map(Template, _source("page.html").split("$request_id"))
 _END = _AFTER.substitute(script=_SCRIPT).encode()

@@ -243,7 +243,6 @@ def _compose(form: Form, case: _Case) -> _Reply:
         # Only an ok status lets the browser send the probe itself, whose answer then says what is wrong.
         return _Reply(204, phrase_for(204), fields, b"", b"", None)
     fields.append((b"X-Content-Type-Options", b"nosniff"))
-    fields.append((b"Vary", b"Accept, Sec-Fetch-Mode, Sec-Fetch-Dest, Origin"))
     before = after = b""
     quote: Callable[[str], bytes] | None = None
     if form is Form.GRPC:
@@ -267,6 +266,8 @@ def _compose(form: Form, case: _Case) -> _Reply:
 def _section(reply: _Reply, intent: Intent, length: int) -> Section:
     """The whole field section of a reply whose body has `length` octets."""
     fields = [*reply.fields, *intent.cors]
+    if intent.vary:
+        fields.append((b"Vary", intent.vary))
     if intent.media_type:
         fields.append((b"Content-Type", intent.media_type))
     if reply.status != 204:  # RFC 9110 section 8.6: a server MUST NOT send Content-Length in a 204

@@ -107,7 +107,7 @@ def test_it_asks_for_the_document_and_never_for_the_app(browser: DevTools, site:
     site.wait_for(3, probes=True)
     probes = [asked for asked in site.asked if asked.probes]
     assert {(asked.method, asked.accept, asked.status) for asked in probes} == {
-        ("GET", "application/problem+json", 502)
+        ("OPTIONS", "application/problem+json", 502)
     }
     assert len(site.asked) - len(probes) == 1
 
@@ -202,6 +202,76 @@ def test_an_answer_of_somebody_else_stops_it(browser: DevTools, site: Site) -> N
     wait_for_state(browser, "Something other than the gateway answers here.")
     assert "Nothing is listening" in browser.text
     assert browser.evaluate("return document.getElementById('again').textContent") == "Try again"
+
+
+# --- under an app's service worker --------------------------------------------------------------------------------
+
+CACHE_FIRST = """
+const answer = async (request) => {
+  const kept = await caches.match(request);
+  if (kept) return kept;
+  const answer = await fetch(request);
+  caches.open("v1").then((cache) => cache.put(KEY, answer.clone()));
+  return answer;
+};
+"""
+NETWORK_FIRST = """
+const answer = async (request) => {
+  try {
+    const answer = await fetch(request);
+    caches.open("v1").then((cache) => cache.put(KEY, answer.clone()));
+    return answer;
+  } catch {
+    return caches.match(request);
+  }
+};
+"""
+WORKER = """
+addEventListener("install", () => skipWaiting());
+addEventListener("activate", (event) => event.waitUntil(clients.claim()));
+addEventListener("fetch", (event) => event.respondWith(answer(event.request)));
+"""
+REGISTER = """
+return navigator.serviceWorker.register("/worker.js").then(() => navigator.serviceWorker.ready)
+  .then(() => navigator.serviceWorker.controller || new Promise((resolve) =>
+    navigator.serviceWorker.addEventListener("controllerchange", resolve)))
+  .then(() => true);
+"""
+
+
+@pytest.mark.parametrize("key", ["request", "request.url"])
+@pytest.mark.parametrize("worker", [CACHE_FIRST, NETWORK_FIRST], ids=["cache first", "network first"])
+def test_a_service_worker_keeps_nothing_of_ours_for_the_apps(browser: DevTools, worker: str, key: str) -> None:
+    """It keeps whatever it gets, and the page for a dead app is what it gets first."""
+    with problem_site(None) as site:
+        site.worker = WORKER + worker.replace("KEY", key)
+        browser.open(site.url())
+        assert browser.evaluate(REGISTER)
+        site.error = refused()
+        browser.open(site.url(DEEP))
+        assert "Nothing is listening on port 5000" in browser.text
+        site.wait_for(3, probes=True)
+        site.error = None
+        poll(lambda: browser.title == "The app", "the app is shown", 10)
+        browser.open(site.url(DEEP))
+        assert browser.title == "The app"
+        browser.evaluate(
+            "return navigator.serviceWorker.getRegistration().then((worker) => worker.unregister())"
+            ".then(() => caches.delete('v1'))"
+        )
+
+
+def test_an_app_that_comes_and_goes_is_loaded_less_and_less_often(browser: DevTools, site: Site) -> None:
+    site.flickers = True
+    browser.open(site.url())
+    site.wait_for(3, probes=False)
+    assert wait_for_state(browser, "comes and goes") == "The app comes and goes. Loading it in 3 s"
+    site.flickers = False
+    site.error = None
+    poll(lambda: browser.title == "The app", "the app is shown", 20)
+    [_, second, third, fourth] = [asked.at for asked in site.asked if not asked.probes]
+    assert third - second > 1
+    assert fourth - third > 3
 
 
 # --- how often ----------------------------------------------------------------------------------------------------

@@ -68,6 +68,10 @@ class Site:
     """Replaces the field of that name."""
     app_is_probed: bool = False
     """Something in between lets probes through to the app."""
+    flickers: bool = False
+    """A probe finds the app up, a visitor does not."""
+    worker: str = ""
+    """The script of the app's service worker, at /worker.js."""
     leads_to: str = ""
     """Where the app sends whoever has sent a form."""
     port: int = 0
@@ -96,7 +100,7 @@ class Site:
         """The gateway's reply, or None and the app's page."""
         probes = "X-Gateway-Probe" in fields
         reply: ResponseHead | None = None
-        if self.error is not None:
+        if self.error is not None and not (self.flickers and probes):
             lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
             head = parse_request_head(f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode(), HeadLimits())
             circumstances = Circumstances(f"3c1f07a9be55-{next(self._ids):06x}", head, self.target, ADDRESS)
@@ -130,6 +134,14 @@ def problem_site(error: GatewayError | None, target: Target = TARGET) -> Iterato
             sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             if self.path == "/favicon.ico":  # the browser's own wish, not the page's
                 self.send_error(404)
+                return
+            if self.path == "/worker.js":
+                script = site.worker.encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "text/javascript")
+                self.send_header("Content-Length", str(len(script)))
+                self.end_headers()
+                self.wfile.write(script)
                 return
             reply, body = site.answer(self.command, self.path, dict(self.headers.items()), sent)
             moves = reply is None and self.command == "POST" and site.leads_to

@@ -273,7 +273,6 @@ def test_the_policy_allows_the_page_and_nothing_else() -> None:
         "default-src": "'none'",
         "connect-src": "'self'",
         "base-uri": "'none'",
-        "form-action": "'self'",
     }
 
 

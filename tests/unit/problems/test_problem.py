@@ -481,6 +481,12 @@ def test_a_cache_is_told_what_the_form_depends_on(form: Form) -> None:
     assert set(vary.split(b", ")) == {b"Accept", b"Sec-Fetch-Mode", b"Sec-Fetch-Dest", b"Origin"}
 
 
+@with_body
+def test_the_reply_to_a_probe_is_nobody_elses(form: Form) -> None:
+    head, _ = sent(Reason.CONNECTION_REFUSED, form, "X-Gateway-Probe: 1\r\n")
+    assert head.get(b"vary") == b"*"
+
+
 @every_form
 def test_a_policy_comes_with_a_page_only(form: Form) -> None:
     head, _ = sent(Reason.CONNECTION_REFUSED, form)
