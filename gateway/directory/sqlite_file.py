@@ -73,7 +73,7 @@ def open_file(path: Path, *, timeout: float) -> tuple[sqlite3.Connection, Identi
             os.close(os.open(real(path), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         if not fits(path):
             set_apart(path)
-        db = connect(path, timeout=WRITE_TIMEOUT)
+        db = connect(path, timeout=timeout)
         try:
             if _version(path, db) < len(MIGRATIONS):
                 _migrate(path, db)

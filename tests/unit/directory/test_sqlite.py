@@ -23,7 +23,7 @@ from gateway.directory.availability import Availability
 from gateway.directory.known import Known
 from gateway.directory.sandbox import Broken, Conflict, DirectoryError, Presence, RecordError, Witness
 from gateway.directory.sqlite import SqliteRegistry
-from gateway.directory.sqlite_file import MIGRATIONS, inspect, open_file
+from gateway.directory.sqlite_file import MIGRATIONS, WRITE_TIMEOUT, inspect, open_file
 from gateway.errors import UserError
 from gateway.tasks import Tasks
 from tests.support.components import require
@@ -740,3 +740,15 @@ def test_what_stands_in_the_way(path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert sqlite_file.obstacle(path) == ""
     denied.append(path)
     assert sqlite_file.obstacle(path) == "this user may not write to it"
+
+
+def test_who_opens_an_empty_file_waits_no_longer_than_it_may(tmp_path: Path) -> None:
+    """A worker opens it in its event loop; it may have been emptied under others, who hold locks."""
+    path = tmp_path / "sandboxes.db"
+    path.touch()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        began = time.monotonic()
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            open_file(path, timeout=0.01)
+        assert time.monotonic() - began < WRITE_TIMEOUT / 2
