@@ -256,7 +256,11 @@ def _url(text: str) -> str:
 
 def _admin_url(text: str) -> str:
     if not _is_admin_url(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not an admin listener's URL such as {DEFAULT_ADMIN}")
+        from gateway.explain.url import without_userinfo
+
+        raise argparse.ArgumentTypeError(
+            f"{without_userinfo(text)!r} is not an admin listener's URL such as {DEFAULT_ADMIN}"
+        )
     return text.rstrip("/")
 
 

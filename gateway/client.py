@@ -25,6 +25,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from gateway.explain.url import without_userinfo
 from gateway.hostname import is_sandbox_id
 
 PAGE = 500
@@ -391,7 +392,8 @@ def _base_url(url: object) -> str:
                 return url.rstrip("/")
         except ValueError:
             pass  # told below
-    raise InvalidArgument(f"expected the URL of an admin listener such as http://127.0.0.1:9090, got {url!r}")
+    got = without_userinfo(url) if isinstance(url, str) else url
+    raise InvalidArgument(f"expected the URL of an admin listener such as http://127.0.0.1:9090, got {got!r}")
 
 
 def _token(token: object) -> str:

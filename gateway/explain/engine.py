@@ -44,6 +44,11 @@ LONGEST = LOOK_UP + DIAL + max(LOOK, ANSWER + max(HANDSHAKE, CHECK_TIMEOUT))
 """Seconds that an examination can take."""
 
 
+_NO_SUCH_THING = (404, 405, 410, 501)
+"""Statuses by which an app says that it has no WebSocket, as it does by answering a handshake as if it were a GET. With
+any other it refuses this one: it wants a login, another Origin or another version (426)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What an examination needs to know of the gateway it speaks for."""
@@ -274,6 +279,7 @@ class _Examination:
         assert self._target is not None and self._sandbox is not None  # as in `_question`
         with self._step("websocket") as note:
             note.verdict = "warning" if self._asked.is_websocket else "skipped"
+            but = "no WebSocket opens here"
             try:
                 async with asyncio.timeout(HANDSHAKE):
                     connection = await self._pool.dial((self._sandbox.origin, self._target.port))
@@ -283,19 +289,25 @@ class _Examination:
             except GatewayError as error:
                 note.detail = f"no answer to a handshake: {error.detail}"
             else:
-                self._judge_handshake(note, answer, accept)
+                but = self._judge_handshake(note, answer, accept) or but
             if note.verdict == "warning":
-                self._remarks.append("But no WebSocket opens here.")
+                self._remarks.append(f"But {but}.")
 
-    def _judge_handshake(self, note: _Note, answer: ResponseHead, accept: bytes) -> None:
+    def _judge_handshake(self, note: _Note, answer: ResponseHead, accept: bytes) -> str | None:
+        """Writes the verdict; returns what to say of an app that may have WebSockets and refuses this one."""
         if answer.status != 101:
-            note.detail = f"the app has no WebSocket here (HTTP {answer.status})"
+            if answer.status < 300 or answer.status in _NO_SUCH_THING:
+                note.detail = f"the app has no WebSocket here (HTTP {answer.status})"
+                return None
+            note.detail = f"the app refuses this handshake: {status(answer)}"
+            return f"the app refuses this WebSocket handshake ({status(answer)})"
         elif answer.get(b"sec-websocket-accept") != accept:
             note.verdict = "warning"
             note.detail = "101, but with a wrong Sec-WebSocket-Accept: browsers will refuse it"
         else:
             note.verdict = "ok"
             note.detail = "101 Switching Protocols"
+        return None
 
     def _say_patience(self, name: str, ours: float, setting: float) -> None:
         if setting > ours:

@@ -17,6 +17,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _URL = re.compile(
     r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://)?(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<query>[^#]*).*"
 )
+_USERINFO = re.compile(r"^(\s*(?:[A-Za-z][A-Za-z0-9+.-]*://)?)[^/?#]*@")
 _PORT = re.compile(r".*:([0-9]{1,5})")
 _KEPT = "".join(chr(octet) for octet in range(0x21, 0x7F))
 """What stays as it is in a path; everything else is percent-encoded UTF-8, as browsers do it."""
@@ -28,7 +29,10 @@ class InvalidUrl(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A URL's parts. `scheme` is lower case, empty if none was written; `port` None likewise."""
+    """A URL's parts. `scheme` is lower case, empty if none was written; `port` None likewise.
+
+    Userinfo is in none of them: it is not a part of the name, and holds passwords.
+    """
 
     url: str
     scheme: str
@@ -54,9 +58,14 @@ class Asked:
         return self.scheme in ("ws", "wss")
 
 
+def without_userinfo(url: str) -> str:
+    """`url` as it may be shown and passed on: `user:password@` in front of a host is nobody's to see."""
+    return _USERINFO.sub(r"\1", url)
+
+
 def read(text: str) -> Asked:
     """The parts of `text`: with or without scheme, port and path. Raises InvalidUrl."""
-    url = text.strip()
+    url = without_userinfo(text.strip())
     if not url:
         raise InvalidUrl("a URL is expected, such as https://5000-abc123.sandbox.example.dev/")
     if len(url) > MAX_URL:

@@ -127,3 +127,13 @@ def test_a_report_without_steps_is_shown(admin: Admin) -> None:
 def test_what_was_pasted_is_not_obeyed_either(admin: Admin) -> None:
     lines = printed(admin, "explain", URL, f"--{EVIL}")
     assert all(line.isprintable() for line in lines), lines
+
+
+@pytest.mark.parametrize(
+    "arguments", [("https://u:s3cret@5000-box.nobody.example/",), (URL, "--admin", "http://u:s3cret@a")]
+)
+def test_no_password_is_printed(admin: Admin, arguments: tuple[str, ...]) -> None:
+    admin.says({"detail": "no"}, "400 Bad Request")
+    lines = printed(admin, "explain", *arguments)
+    assert any(lines)
+    assert "s3cret" not in "".join(lines)

@@ -194,6 +194,42 @@ async def test_a_url_of_a_websocket_where_there_is_none(app: App, context: Conte
     assert report.conclusion.endswith(" But no WebSocket opens here.")
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"426 Upgrade Required", "the app refuses this handshake: 426 Upgrade Required"),
+        (b"403 Forbidden", "the app refuses this handshake: 403 Forbidden"),
+        (b"401 Unauthorized", "the app refuses this handshake: 401 Unauthorized"),
+        (b"400 Bad Request", "the app refuses this handshake: 400 Bad Request"),
+        (b"302 Found", "the app refuses this handshake: 302 Found"),
+        (b"503 Service Unavailable", "the app refuses this handshake: 503 Service Unavailable"),
+        (b"404 Not Found", "the app has no WebSocket here (HTTP 404)"),
+        (b"405 Method Not Allowed", "the app has no WebSocket here (HTTP 405)"),
+    ],
+)
+async def test_a_refused_handshake_is_not_a_lack_of_websockets(
+    app: App, context: Context, line: bytes, said: str
+) -> None:
+    refusal = b"HTTP/1.1 %b\r\nContent-Length: 0\r\n\r\n" % line
+    app.script = lambda request: refusal if is_handshake(request) else OK
+    report = await explain(url(app.port, "/ws", "wss"), context)
+    assert step(report, "websocket").detail == said
+    refused = f"the app refuses this WebSocket handshake ({line.decode()})" if "refuses" in said else None
+    assert report.conclusion.endswith(f" But {refused or 'no WebSocket opens here'}.")
+
+
+@pytest.mark.parametrize("userinfo", ["user:s3cret@", "s3cret@", "a@b:s3cret@", ":s3cret@"])
+@pytest.mark.parametrize("scheme", ["https://", "wss://", ""])
+async def test_userinfo_is_left_out(app: App, context: Context, scheme: str, userinfo: str) -> None:
+    app.script = lambda request: OK
+    plain = url(app.port, "/x?a=b@c").partition("://")[2]
+    report = await explain(f"{scheme}{userinfo}{plain}", context)
+    assert report.ok
+    assert report.url == f"{scheme}{plain}"
+    assert "s3cret" not in repr(report)
+    assert b"s3cret" not in b"".join(app.heads)
+
+
 async def test_a_wrong_accept_is_no_websocket(app: App, context: Context) -> None:
     wrong = (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -66,3 +66,24 @@ def test_the_port_a_browser_goes_to_and_the_one_it_writes(text: str, reached: in
 def test_what_is_none(text: str, why: str) -> None:
     with pytest.raises(InvalidUrl, match=why):
         read(text)
+
+
+@pytest.mark.parametrize("text", ["https://u:s3cret@/", "ftp://u:s3cret@a/", "https://u:s3cret@a/\x00", "u:s3cret@"])
+def test_a_complaint_shows_no_password(text: str) -> None:
+    with pytest.raises(InvalidUrl) as raised:
+        read(text)
+    assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://u:p@a/x", "https://a/x"),
+        ("u:p@a:1", "a:1"),
+        ("https://u@v:p@a/", "https://a/"),
+        ("https://a/@b?c@d#e@f", "https://a/@b?c@d#e@f"),
+        ("a?b@c", "a?b@c"),
+    ],
+)
+def test_userinfo_stands_before_the_host_only(text: str, shown: str) -> None:
+    assert read(text).url == shown
