@@ -316,6 +316,7 @@ class Exchange:
         """RFC 4559 section 6: the app logs in the connection, which serves nobody else from now on."""
         if self._upstream is not None:
             self._upstream.owner = self._downstream
+            self._upstream.challenged |= head.binds
             if not head.keep_alive or head.framing is BY_CLOSE:
                 self._downstream.bound_lost()
 

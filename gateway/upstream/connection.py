@@ -92,6 +92,7 @@ class Http1Upstream(ReadingConnection):
         "_response",
         "_sink",
         "_socket",
+        "challenged",
         "deadline",
         "ends",
         "heard",
@@ -123,6 +124,7 @@ class Http1Upstream(ReadingConnection):
         self._chunked = False  # the request body goes out chunked
         self._paused = False
         self.owner: Owner | None = None
+        self.challenged = False
         self.reused = False
         self.heard = False
         self.since = 0.0  # when it became idle
@@ -216,6 +218,8 @@ class Http1Upstream(ReadingConnection):
         if self.owner is not None:
             if not self.owner.keep(self):
                 self.close()
+            elif not self.challenged:
+                self._pool.put_apart(self)
         else:
             self._pool.put(self, proven=response.framing is not NO_BODY)
 
@@ -248,6 +252,10 @@ class Http1Upstream(ReadingConnection):
     def is_alive(self) -> bool:
         """Whether an idle connection still is what it seems: no FIN, no reset, no stray octet waiting to be read."""
         return not self._transport.is_closing() and peek.is_quiet(self._socket)
+
+    def is_claimable(self) -> bool:
+        """Whether its owner has no use for it just now, and no login to lose."""
+        return self.state is IDLE and not self.challenged
 
     def awaits_first_octet(self) -> bool:
         return not self.heard and not self.reused and (self.state is HEAD or self.state is IDLE)

@@ -92,6 +92,7 @@ class Pool:
         self._idle: dict[Key, dict[Http1Upstream, None]] = {}  # of each target, the oldest first; or none is left
         # The same of all targets. A plain dict would look for its first entry past all that were deleted before it.
         self._all_idle: OrderedDict[Http1Upstream, None] = OrderedDict()
+        self._apart: set[Http1Upstream] = set()  # their owners', but for whoever claims them
         self._max_per_target = upstream.max_idle_per_target
         self._max_idle = upstream.max_idle
         self._policy = policy
@@ -147,6 +148,15 @@ class Pool:
         if len(self._all_idle) > self._max_idle:
             self.give_up()
 
+    def put_apart(self, connection: Http1Upstream) -> None:
+        """Leaves a connection to its owner, unless it is claimed: a word of a visitor does not keep others out."""
+        if self._claimed[connection.mark.place] and self._is_claimed(connection):
+            connection.close()
+            return
+        self._apart.add(connection)
+        if self._looking is None:
+            self._look_later()
+
     def _is_claimed(self, connection: Http1Upstream) -> bool:
         """Whether somebody waits for it, who then has it; its own claims, from when it was fresh, are none."""
         self._claimants.withdraw_if_over(connection.mark)
@@ -170,7 +180,11 @@ class Pool:
                 for connection in list(idle)[: self._claims.owed(mark)]:
                     self._claims.settle(mark)
                     connection.close()
-        if self._claimants or self._all_idle:
+            for connection in [each for each in self._apart if claimed[each.mark.place] and each.is_claimable()]:
+                if self._claims.owed(connection.mark):
+                    self._claims.settle(connection.mark)
+                    connection.close()
+        if self._claimants or self._all_idle or self._apart:
             self._look_later()
 
     def add(self, connection: Http1Upstream) -> None:
@@ -183,6 +197,7 @@ class Pool:
         if connection in self.connections:  # else it was stillborn
             self.connections.remove(connection)
             self._retired.discard(connection)
+            self._apart.discard(connection)
             (name, _, _), _ = connection.key
             self._of[name].discard(connection)
             if not self._of[name]:

@@ -60,6 +60,8 @@ class UpstreamStream(Protocol):
     key: Key
     owner: Owner | None
     """Whose alone it is; None: the next one's."""
+    challenged: bool
+    """Whether the app has asked for a login there: a connection that only its owner has spoken of has none to lose."""
 
     reused: bool
     """Whether the connection served another request before: only then may a lost request be replayed."""

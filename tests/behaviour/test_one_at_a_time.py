@@ -184,3 +184,39 @@ async def test_a_worker_that_ends_leaves_no_claim(open_gateway: OpenGateway) -> 
     await until(lambda: any(claims.table[:PLACES]), "it is claimed")
     gateway.edge.pool.close()
     assert not any(claims.table[:PLACES])
+
+
+async def test_credentials_that_nobody_asked_for_keep_nobody_out(gateway: Gateway) -> None:
+    """A visitor could hold the app's only thread with a word, for as long as he may be idle."""
+    hostile, other = await gateway.connect(), await gateway.connect()
+    with served(OneAtATime) as host:
+        hostile.send(b"GET / HTTP/1.1\r\nHost: %b\r\nAuthorization: NTLM x\r\n\r\n" % host)
+        assert (await hostile.answer()).body == b"ok"
+        assert await ask(other, host) < LATE
+        assert await hostile.eof() == b"", "as ever, both end together"
+
+
+async def test_a_login_is_not_claimed(gateway: Gateway) -> None:
+    """Whoever has answered a challenge would lose it whenever the app takes its time for somebody else."""
+    app = await gateway.app()
+    first, other = await gateway.connect(), await gateway.connect()
+    first.send(get(app))
+    bound = await app.accept()
+    await bound.request()
+    bound.send(b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: NTLM\r\nContent-Length: 0\r\n\r\n")
+    await first.answer()
+    first.send(b"GET / HTTP/1.1\r\nHost: %b\r\nAuthorization: NTLM x\r\n\r\n" % app.host)
+    await bound.request()
+    bound.send(OK)
+    await first.answer()
+    other.send(get(app))
+    slow = await app.accept()
+    await slow.request()
+    await asyncio.sleep(PATIENCE + AGAIN)
+    assert not bound.end
+    slow.send(OK)
+    await other.answer()
+    first.send(get(app))
+    await bound.request()
+    bound.send(OK)
+    assert (await first.answer()).body == b"ok"
