@@ -51,7 +51,7 @@ class TimedConnection(DownstreamConnection):
         self._expecting = False  # the body's sender asked for 100 (Continue) first, which the app has not given yet
         self._ended = False  # one direction is closed: downstream's, or in a tunnel upstream's
 
-    def _refuse_unread(self, error: GatewayError) -> None:
+    def _refuse_unread(self, error: GatewayError, received: bytes = b"") -> None:
         """Answers a head that could not be read, or never came whole; nothing on this connection is read again."""
         raise NotImplementedError
 

@@ -237,7 +237,7 @@ class Http1Downstream(TimedConnection):
                 return None
             head = parse_request_head(data[:end], limits)
         except GatewayError as error:
-            self._refuse_unread(explained(data, error))
+            self._refuse_unread(explained(data, error), data[: limits.head])
             return b""
         if end > SMALL_HEAD:
             self._work += end // LOOK
@@ -448,9 +448,9 @@ class Http1Downstream(TimedConnection):
 
     # --- replies without an exchange -----------------------------------------------------------------------------
 
-    def _refuse_unread(self, error: GatewayError) -> None:
+    def _refuse_unread(self, error: GatewayError, received: bytes = b"") -> None:
         """Answers a head that could not be read, or never came whole; nothing on this connection is read again."""
-        head, body = reply(self._edge, self.peer, None, error)
+        head, body = reply(self._edge, self.peer, None, error, received)
         self._out = [*serialize.response_head(head, BY_LENGTH, b"close", time()), body]
         self.flush()
         self._linger()

@@ -24,14 +24,15 @@ Refusal = Callable[[RequestHead], GatewayError | ResponseHead]
 
 
 def reply(
-    edge: Edge, peer: Peer, request: RequestHead | None, answer: GatewayError | ResponseHead
+    edge: Edge, peer: Peer, request: RequestHead | None, answer: GatewayError | ResponseHead, received: bytes = b""
 ) -> tuple[ResponseHead, bytes]:
-    """The head and body of `answer`, recorded; `request` is None if its head could not be read."""
+    """The head and body of `answer`, recorded; `request` is None if its head could not be read: it is in `received`."""
     request_id = edge.ids.new()
     visitor = peer.client(request) if request is not None else None
     if isinstance(answer, GatewayError):
         reason, detail = str(answer.reason), answer.detail
-        head, body = render(answer, Circumstances(request_id.decode(), request, domain=edge.example_domain))
+        known = Circumstances(request_id.decode(), request, domain=edge.example_domain, received=received)
+        head, body = render(answer, known)
     else:
         reason, detail = "", ""
         head, body = answer, b""

@@ -66,6 +66,8 @@ The body depends on who asks: a page for a browser's navigation, short text for 
 |---|---|
 {fields}
 
+A request that is not valid HTTP, or too large, gets a page if it is a navigation, and text otherwise.
+
 Others are told in their own way:
 
 - gRPC (by content type): status 200 without a body, `grpc-status` and `grpc-message` in the header section.

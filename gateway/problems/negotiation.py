@@ -68,6 +68,7 @@ _LISTS = (b"accept", b"access-control-request-headers")
 _PROBE = b"x-gateway-probe"
 _PROBED_BY = (b"GET", b"HEAD")
 _GRPC = re.compile(rb"application/grpc(-web(-text)?)?(\+[a-z0-9.-]+)?")
+_NAVIGATES = re.compile(rb"(?i)\n *sec-fetch-mode *: *navigate *[;\r\n]")
 _ORIGIN = re.compile(rb"[!-~]+")
 _EXPOSED = b"X-Gateway-Error, Proxy-Status, X-Request-Id, Retry-After"
 
@@ -77,10 +78,13 @@ _NOBODY_ELSE = b"*"
 """The reply to a probe. A service worker's cache heeds no Cache-Control, and would hold it for the app's page."""
 
 
-def understand(head: RequestHead | None) -> Intent:
-    """What the sender of `head` wants; None is a request too broken to have said anything."""
+def understand(head: RequestHead | None, received: bytes = b"") -> Intent:
+    """What the sender of `head` wants.
+
+    None is a head that is not valid, and `received` what came of it: a navigation gets a page, everything else text.
+    """
     if head is None:
-        return _UNREAD
+        return _intent(False, _VARY, None, b"navigate" if _NAVIGATES.search(received) else None, *[None] * 5)
     section = head.section
     read = _remembered if len(section.lines) <= REMEMBERED_OCTETS else _read
     return read(section, head.method == b"OPTIONS")
@@ -226,5 +230,3 @@ def _is_for_a_probe(next_method: bytes | None, next_fields: bytes | None) -> boo
 # What an app would allow is the app's to say: every other preflight gets the problem with its status, which is not ok,
 # so the browser sends nothing.
 _PROBE_ALLOWED: Fields = [(b"Access-Control-Allow-Headers", b"X-Gateway-Probe"), (b"Access-Control-Max-Age", b"0")]
-
-_UNREAD = _intent(False, _VARY, None, None, None, None, None, None, None)

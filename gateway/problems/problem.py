@@ -60,6 +60,8 @@ class Circumstances:
     """A domain served here, for texts that show what a hostname looks like."""
     public_port: int = 443
     """For links to other ports."""
+    received: bytes = b""
+    """What came of a head that could not be read."""
     passed_on: bool = False
     """The app may have got the request, or part of it, and acted on it."""
 
@@ -120,7 +122,7 @@ def describe(error: GatewayError, circumstances: Circumstances) -> Problem:
 
 def render(error: GatewayError, circumstances: Circumstances) -> tuple[ResponseHead, bytes]:
     """The reply: a head whose Content-Length fits the body, and the body (not to be sent in answer to HEAD)."""
-    intent = understand(circumstances.head)
+    intent = understand(circumstances.head, circumstances.received)
     reply = _compose(intent.form, _case(error, circumstances, intent.form))
     request_id = circumstances.request_id
     quote = reply.quote
@@ -145,7 +147,7 @@ def marks(error: GatewayError) -> Fields:
 
 def _case(error: GatewayError, circumstances: Circumstances, form: Form) -> _Case:
     head, reason = circumstances.head, error.reason
-    host = method = ""
+    host, method = "", "GET" if form is Form.HTML else ""
     if head is not None:
         if reason in _NAMES_HOST:
             host = _shorten(head.authority.decode("latin-1"))

@@ -102,6 +102,19 @@ def test_a_websocket_may_be_told_by_its_close_code(afternoon: Afternoon) -> None
         assert (seen["opened"], seen["code"]) == (True, 4502), "a browser fails a 101 that selects none of the offered"
 
 
+def test_a_request_that_cannot_be_read_gets_a_page(afternoon: Afternoon) -> None:
+    browser, url = afternoon.browser, afternoon.gateway.url(free_port())
+    browser.open(url + "?" + "x" * 9000)
+    assert browser.title == "414 · The request target is too long"
+    assert "Send large data in the body of a POST" in browser.text
+    browser.open(url)
+    browser.evaluate("for (let i = 0; i < 12; i++) document.cookie = `c${i}=${'x'.repeat(3500)}`")
+    browser.open(url)
+    assert browser.title == "431 · The request's header section is too large"
+    assert "Clear the cookies of this site" in browser.text
+    browser.evaluate("for (let i = 0; i < 12; i++) document.cookie = `c${i}=; Max-Age=0`")
+
+
 def test_the_page_asks_nothing_of_the_internet(afternoon: Afternoon, tmp_path: Path) -> None:
     browser = afternoon.browser
     browser.open(afternoon.gateway.url(free_port()))

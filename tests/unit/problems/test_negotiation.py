@@ -126,6 +126,22 @@ def test_a_request_that_could_not_be_read_gets_text() -> None:
     assert (intent.form, intent.media_type) == (Form.TEXT, b"text/plain; charset=utf-8")
 
 
+@pytest.mark.parametrize(
+    ("received", "form"),
+    [
+        (b"", Form.TEXT),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\nSec-Fetch-Mode: navigate\r\n\r\n", Form.HTML),
+        (b"GET / HTTP/1.1\nsec-fetch-mode:navigate; x=1\n\n", Form.HTML),
+        (b"GET / HTTP/1.1\r\nSec-Fetch-Mode : navigate\r\nCookie: the rest is miss", Form.HTML),
+        (b"GET / HTTP/1.1\r\nAccept: text/html\r\nSec-Fetch-Mode: cors\r\n\r\n", Form.TEXT),
+        (b"GET / HTTP/1.1\r\nX: Sec-Fetch-Mode: navigate\r\n\r\n", Form.TEXT),
+        (b"GET / HTTP/1.1\r\nSec-Fetch-Mode: navigated\r\n\r\n", Form.TEXT),
+    ],
+)
+def test_of_what_could_not_be_read_a_navigation_gets_a_page(received: bytes, form: Form) -> None:
+    assert understand(None, received).form is form
+
+
 def test_a_header_section_of_any_length_is_understood() -> None:
     long = [f"X-Long-{number}: {'x' * 1000}" for number in range(8)]
     assert understand(asked("application/json", None, None, *long)).form is Form.JSON
