@@ -47,11 +47,14 @@ from gateway.process.sockets import available, bind
 from gateway.tasks import Tasks
 from gateway.tls import in_force, local_ca
 from gateway.tls.context import CertificatePair, server_context
+from gateway.tls.errors import KeyMaterialError
 
 log = logging.getLogger("gateway.process")
 
 DRAIN_MOMENT = 0.2
 """What a connection has to ask after Ctrl-C: browsers open some in advance, and nobody waits for those."""
+RENEWAL_INTERVAL = 1.0
+"""Seconds between two looks at the certificate's files; two stat() each."""
 DEMO_PORT = 5000
 DRAIN_SECONDS = 2.0
 """What requests under way get after Ctrl-C; a second one cuts them off."""
@@ -85,7 +88,9 @@ class _Stage:
     exposed: Sequence[Exposed]
     loopback: Address
     """Where the apps are."""
-    doors: Sequence[tuple[socket.socket, ssl.SSLContext]]
+    doors: Sequence[socket.socket]
+    tls: ssl.SSLContext
+    certificates: local_ca.LocalCertificates
     demo: socket.socket | None
     """None: the apps are the user's own."""
     admin: socket.socket | None
@@ -114,7 +119,7 @@ def run(settings: Settings, options: DevOptions) -> int:
     exposed = options.exposed or [Exposed("demo", demo_socket.getsockname()[1] if demo_socket else 0)]
     settings = _for_a_laptop(settings, options.domain, port, loopback)
     admin_socket, doctor = _admin_socket(settings.admin.listen)
-    stage = _Stage(settings, exposed, loopback, [(sock, tls) for sock in sockets], demo_socket, admin_socket, token)
+    stage = _Stage(settings, exposed, loopback, sockets, tls, certificates, demo_socket, admin_socket, token)
     banner = _banner(stage, options, certificates.authority, doctor)
     try:
         uvloop.run(_serve(stage, banner, options.colour))
@@ -163,12 +168,13 @@ async def _serve(stage: _Stage, banner: str, colour: bool) -> None:
     outlet = Outlet(1)
     outlet.attach(loop, outlet.pump)
     access_log = LineLog(partial(text_lines, colour=colour), loop.call_later, outlet)
-    own = own_listeners([sock for sock, _ in stage.doors] + ([stage.admin] if stage.admin else []))
+    own = own_listeners([*stage.doors, *([stage.admin] if stage.admin else [])])
     edge = Edge(stage.settings, directory, access_log, own)
     edge.moment = DRAIN_MOMENT
     edge.discreet = True
     tasks = Tasks()
     tasks.keep(partial(watch, directory, edge.records_changed, edge.directory.availability), "directory watch")
+    tasks.keep(partial(_follow, stage.tls, stage.certificates), "certificate watch")
     runners: list[web.AppRunner] = []
     if stage.demo is not None:
         runners.append(await demo.start(stage.demo))
@@ -178,7 +184,7 @@ async def _serve(stage: _Stage, banner: str, colour: bool) -> None:
     ending = Ending()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ending.tell)
-    listeners = [Listener(edge, sock, tls) for sock, tls in stage.doors]
+    listeners = [Listener(edge, sock, stage.tls) for sock in stage.doors]
     memory.settle()
     collector = memory.Collector(loop, lambda: edge.connections)
     outlet.write(f"{banner}\n".encode())
@@ -190,6 +196,36 @@ async def _serve(stage: _Stage, banner: str, colour: bool) -> None:
     await tasks.cancel()
     await directory.close()
     access_log.close()
+
+
+async def _follow(tls: ssl.SSLContext, certificates: local_ca.LocalCertificates) -> None:
+    """Serves a certificate that was renewed meanwhile (`gateway certs renew`)."""
+    files = (certificates.certificate, certificates.key)
+    seen, said = _stamps(files), ""
+    while True:
+        await asyncio.sleep(RENEWAL_INTERVAL)
+        if (stamps := _stamps(files)) == seen:
+            continue
+        try:
+            local_ca.load_again(tls, certificates)
+        except (KeyMaterialError, OSError) as error:  # half of it is written, or gone
+            if said != (said := str(error)):
+                log.warning("%s The certificate from before is served on.", error)
+            continue
+        seen, said = stamps, ""
+        log.info("%s has been renewed and is served", certificates.certificate)
+
+
+def _stamps(files: Sequence[Path]) -> list[tuple[int, int] | None]:
+    return [_stamp(file) for file in files]
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 async def _status(edge: Edge) -> list[Answer]:

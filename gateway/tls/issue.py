@@ -30,6 +30,13 @@ MAX_COMMON_NAME = 64
 
 _EVERY_ADDRESS = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
 
+_NAMES = {
+    x509.BasicConstraints: "basic constraints",
+    x509.KeyUsage: "key usage",
+    x509.NameConstraints: "name constraints",
+    x509.ExtendedKeyUsage: "extended key usage",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Issued:
@@ -48,25 +55,48 @@ def make_authority(domain: str, hostname: str, now: datetime) -> Issued:
     room = MAX_COMMON_NAME - len("gateway local CA  2026-01-31")
     name = _subject(f"gateway local CA {hostname[:room]} {now:%Y-%m-%d}")
     key = ec.generate_private_key(ec.SECP256R1())
-    certificate = (
-        _builder(name, name, key, now, AUTHORITY_LIFE)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(certificates=True), critical=True)
+    builder = _builder(name, name, key, now, AUTHORITY_LIFE)
+    for extension, critical in _constraints(domain):
+        builder = builder.add_extension(extension, critical)
+    return Issued(builder.sign(key, hashes.SHA256()), key)
+
+
+def looseness(authority: x509.Certificate) -> str | None:
+    """What `authority` has otherwise than `make_authority` writes it, for a person; None: it vouches for its domain and
+    for nothing else.
+    """
+    try:
+        found = {each.oid: each for each in authority.extensions}
+        names = found[x509.NameConstraints.oid].value.permitted_subtrees or []
+        [domain] = [name.value for name in names if isinstance(name, x509.DNSName)]
+    except (KeyError, ValueError):  # there is none, it is unreadable, or it permits another number of domains
+        return "is not limited to one domain"
+    for extension, critical in _constraints(domain):
+        written = found.pop(extension.oid, None)
+        if written is None or (written.value, written.critical) != (extension, critical):
+            return f"lacks the {_NAMES[type(extension)]} that the gateway writes"
+    found.pop(x509.SubjectKeyIdentifier.oid, None)
+    return f"has an extension that the gateway does not write ({next(iter(found)).dotted_string})" if found else None
+
+
+def _constraints(domain: str) -> list[tuple[x509.ExtensionType, bool]]:
+    """The extensions of an authority for `domain`, and whether each is critical."""
+    return [
+        (x509.BasicConstraints(ca=True, path_length=0), True),
+        (_key_usage(certificates=True), True),
         # A permitted DNS subtree restricts DNS names only (RFC 5280 section 4.2.1.10: "if no name of the type
         # is in the certificate, the certificate is acceptable"): whoever steals the key could still name an
         # IP address. So all of them are excluded. Names of mail boxes and people have no such catch-all form;
         # the extended key usage closes those, as verifiers apply a root's to everything below it.
-        .add_extension(
+        (
             x509.NameConstraints(
                 permitted_subtrees=[x509.DNSName(domain)],
                 excluded_subtrees=[x509.IPAddress(network) for network in _EVERY_ADDRESS],
             ),
-            critical=True,
-        )
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    return Issued(certificate, key)
+            True,
+        ),
+        (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
+    ]
 
 
 def make_leaf(authority: Issued, domain: str, now: datetime) -> Issued:

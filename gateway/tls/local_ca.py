@@ -2,13 +2,14 @@
 
 Owns four files in one directory (`ca.pem`, `ca.key`, `leaf.pem`, `leaf.key`) and decides when each is due.
 `leaf.pem` holds the leaf alone: whoever trusts the root has it, and whoever has not cannot be talked into it
-by sending it. It must not know who serves the files (`context`) or who trusts the root (`trust`, asked by
+by sending it. It must not know who serves the files or who trusts the root (`trust`, asked by
 `describe` only).
 
 A file is due when it is missing, damaged, without its other half, not for this domain, or near its end;
 `ensure` then makes a new pair. What it will not do is replace a file it cannot read or did not make: that
-would destroy somebody's key. A new authority also means a new leaf, and that its owner has to trust it again,
-hence `authority_is_new`.
+would destroy somebody's key. Nor does it use an authority that vouches for more than it would make one for,
+or whose key others can read: the directory may have come with somebody's repository. A new authority also
+means a new leaf, and that its owner has to trust it again, hence `authority_is_new`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import fcntl
 import os
 import re
 import socket
+import ssl
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -29,13 +31,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.tls import trust
+from gateway.tls.context import CertificatePair, check_pair
 from gateway.tls.errors import LocalAuthorityError, cause_of
-from gateway.tls.issue import Issued, is_ours, leaf_names, make_authority, make_leaf
+from gateway.tls.issue import Issued, is_ours, leaf_names, looseness, make_authority, make_leaf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["LocalAuthorityError", "LocalCertificates", "describe", "ensure"]
+__all__ = ["LocalAuthorityError", "LocalCertificates", "describe", "ensure", "load_again"]
 
 AUTHORITY_MARGIN = timedelta(days=90)
 """An authority with less left is replaced, so every leaf (90 days at most) ends before its root does."""
@@ -86,6 +89,8 @@ def ensure(
         with _locked(directory / ".lock"):
             # Both before anything is written: what cannot be read stops us with everything as it was.
             authority, leaf = _read_pair(authority_files), _read_pair(leaf_files)
+            if authority is not None:
+                _check_authority(authority_files, authority.certificate)
             authority_is_new = authority is None or _authority_is_due(authority.certificate, domain, moment)
             if authority is None or authority_is_new:
                 authority = make_authority(domain, socket.gethostname(), moment)
@@ -108,6 +113,17 @@ def ensure(
     )
 
 
+def load_again(context: ssl.SSLContext, certs: LocalCertificates) -> None:
+    """Has a context that is in use serve the leaf as it stands now. Raises KeyMaterialError, and OSError for the lock;
+    then the context serves what it did.
+    """
+    pair = CertificatePair(certs.certificate, certs.key)
+    with _locked(certs.certificate.parent / ".lock"):  # both files of one moment
+        if leaf_names(certs.domain)[0] not in check_pair(pair):
+            raise LocalAuthorityError(certs.certificate, f"is not for {certs.domain} any more")
+        context.load_cert_chain(certs.certificate, certs.key)
+
+
 def describe(
     certs: LocalCertificates,
     *,
@@ -126,11 +142,21 @@ def describe(
     leaf = trust.read_certificate(certs.certificate)
     return [
         *_describe_one("authority", certs.authority, authority, moment),
-        f"  vouches for  {', '.join(_permitted_names(authority))} and names below, nothing else",
+        f"  vouches for  {_vouches_for(authority)}",
         *(f"  {'trusted by' if store.done else 'unknown to':<12} {store.store}: {store.message}" for store in stores),
         *_describe_one("certificate", certs.certificate, leaf, moment),
         f"  names        {', '.join(_alternative_names(leaf))}",
     ]
+
+
+def _vouches_for(authority: x509.Certificate) -> str:
+    problem = looseness(authority)
+    names = ", ".join(_permitted_names(authority))
+    return (
+        f"{names} and names below, nothing else"
+        if problem is None
+        else f"more than a local authority does: it {problem}"
+    )
 
 
 def _describe_one(role: str, path: Path, certificate: x509.Certificate, now: datetime) -> list[str]:
@@ -221,6 +247,19 @@ def _read_pair(files: _PairFiles) -> Issued | None:
     if certificate is None or key is None or certificate.public_key() != key.public_key():
         return None
     return Issued(certificate, key)
+
+
+def _check_authority(files: _PairFiles, authority: x509.Certificate) -> None:
+    """Raises LocalAuthorityError for one that nobody should be asked to trust."""
+    advice = f"remove {files.certificate} and {files.key}, and new ones are made"
+    if problem := looseness(authority):
+        raise LocalAuthorityError(files.certificate, problem, advice)
+    # What is trusted is the file, which may hold more certificates than the one that was read.
+    if files.certificate.read_bytes().strip() != authority.public_bytes(serialization.Encoding.PEM).strip():
+        raise LocalAuthorityError(files.certificate, "holds something besides its certificate", advice)
+    status = files.key.stat()
+    if status.st_mode & 0o077 or status.st_uid not in (os.geteuid(), 0):
+        raise LocalAuthorityError(files.key, "can be read by others, who can sign with it", advice)
 
 
 def _read_certificate(path: Path) -> x509.Certificate | None:

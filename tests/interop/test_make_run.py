@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.harness import DOMAIN, GatewayProcess, curl, require
-from tests.support.process import clean_environment, free_port
+from tests.interop.harness import DOMAIN, GatewayProcess, curl, require, tcp_connection, tls_context
+from tests.support.process import clean_environment, free_port, poll
 
 pytestmark = pytest.mark.interop
 
@@ -90,3 +90,19 @@ def test_another_site_is_not_told_what_runs_here(tmp_path: Path) -> None:
 def test_the_banner_says_what_else_is_reached(tmp_path: Path) -> None:
     with GatewayProcess(free_port(), directory=tmp_path) as gateway:
         assert gateway.printed(r"other ports https://<port>-local\.[^\n]* leads to any port of \S+")
+
+
+def test_a_renewed_certificate_is_served_without_a_restart(tmp_path: Path) -> None:
+    def shown() -> bytes | None:
+        with tcp_connection(gateway) as connection:
+            context = tls_context(gateway.ca)
+            with context.wrap_socket(connection, server_hostname=gateway.host(5000)) as tls:
+                return tls.getpeercert(binary_form=True)
+
+    with GatewayProcess(directory=tmp_path) as gateway:
+        first = shown()
+        renew = [sys.executable, "-m", "gateway", "certs", "renew", "--certs", str(gateway.certs)]
+        done = subprocess.run(renew, env=clean_environment(), capture_output=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        poll(lambda: shown() != first, "the new certificate is served", 30)
+        assert curl(gateway.printed(DEMO_URL), gateway.ca).status == 200
