@@ -211,7 +211,8 @@ const answer = async (request) => {
   const kept = await caches.match(request);
   if (kept) return kept;
   const answer = await fetch(request);
-  caches.open("v1").then((cache) => cache.put(KEY, answer.clone()));
+  const copy = answer.clone();
+  caches.open("v1").then((cache) => cache.put(KEY, copy));
   return answer;
 };
 """
@@ -219,7 +220,8 @@ NETWORK_FIRST = """
 const answer = async (request) => {
   try {
     const answer = await fetch(request);
-    caches.open("v1").then((cache) => cache.put(KEY, answer.clone()));
+    const copy = answer.clone();
+    caches.open("v1").then((cache) => cache.put(KEY, copy));
     return answer;
   } catch {
     return caches.match(request);
