@@ -21,9 +21,11 @@ MAX_REMEMBERED_NAMES = 4096
 CLIENT_NAMES = frozenset(
     (
         b"client-ip x-client-ip x-cluster-client-ip x-remote-ip x-remote-addr remote-addr x-originating-ip "
-        b"x-proxyuser-ip x-forwarded forwarded-for x-original-forwarded-for proxy-client-ip wl-proxy-client-ip "
+        b"x-proxyuser-ip x-forwarded forwarded-for forwarded-for-ip x-original-forwarded-for x-coming-from coming-from "
+        b"proxy-client-ip wl-proxy-client-ip "
         b"true-client-ip cf-connecting-ip cf-connecting-ipv6 cf-pseudo-ipv4 fastly-client-ip fly-client-ip "
-        b"do-connecting-ip incap-client-ip x-sucuri-clientip ali-cdn-real-ip x-azure-clientip x-azure-socketip "
+        b"do-connecting-ip incap-client-ip x-sucuri-clientip ali-cdn-real-ip cdn-src-ip cdn-real-ip "
+        b"x-azure-clientip x-azure-socketip "
         b"x-appengine-user-ip x-appengine-remote-addr x-nf-client-connection-ip x-vercel-forwarded-for "
         b"cloudfront-viewer-address x-envoy-external-address"
     ).split()
@@ -35,14 +37,15 @@ _PROXY_NAMES = (
     # gunicorn's forwarder_headers.
     b"x-original-url x-original-uri x-original-host x-original-method x-original-scheme x-rewrite-url "
     b"x-http-host-override x-scheme x-url-scheme front-end-https cf-visitor x-script-name script-name path-info "
-    # With which certificate: whoever ends TLS must take these out (RFC 9440 section 2.4).
-    b"client-cert client-cert-chain "
+    # With which certificate: whoever ends TLS must take these out (RFC 9440 section 2.4). ASP.NET reads Azure's.
+    b"client-cert client-cert-chain x-client-cert x-arr-clientcert "
     # How files are sent: Rack and Plack take a visitor's word for the proxy's (CVE-2025-61780, CVE-2026-7381).
     b"x-sendfile-type x-accel-mapping"
 ).split()
 """What only a proxy of the app's own could say."""
-_PROXY_PREFIXES = (b"x-forwarded-", b"x-envoy-")
-"""The latter as at Envoy's own edge: they steer retries and timeouts of an Envoy beside the app."""
+_PROXY_PREFIXES = (b"x-forwarded-", b"x-envoy-", b"ssl-client-", b"x-ssl-client-", b"x-amzn-mtls-")
+"""Envoy's as at its own edge: they steer retries and timeouts of an Envoy beside the app. The last three say whose the
+certificate was, and that it is good (ingress-nginx; HAProxy's and nginx's usual recipes; AWS)."""
 
 
 @unique
