@@ -153,7 +153,8 @@ class WideReading(asyncio.BufferedProtocol):
             self._sure = self.passable()
         self._view = self._intake.view_of(self._sure)
         if self._view is self._intake.view:
-            self._wide = -WIDE_READS  # a slow one
+            self._wide = -WIDE_READS  # a slow one, or others wait for their turns
+            self._sure = 0  # what is read until it is asked for again is not counted
         else:
             self._wide -= 1
             if not self._wide:

@@ -236,3 +236,17 @@ def test_reads_are_small_while_anybody_waits_for_a_turn(loop: Loop) -> None:
     loop.turn()
     loop.turn()
     assert [careless.read(WIDE_READ) for _ in range(WIDE_READS + 2)][-1] == WIDE_READ, "and large again afterwards"
+
+
+def test_what_was_sure_before_others_waited_is_so_no_longer(loop: Loop) -> None:
+    """Ordinary reads are not counted, and there may be any number of them before the next large one."""
+    busy, _ = connection(loop)
+    careless = Careless(busy._intake, Below())
+    careless.sure = 10 * WIDE_READ
+    assert [careless.read(WIDE_READ) for _ in range(3)][-1] == WIDE_READ
+    busy.read(SHARE + 1)
+    assert careless.read(WIDE_READ) == READ
+    careless.sure = 0
+    loop.turn()
+    loop.turn()
+    assert {careless.read(WIDE_READ) for _ in range(3 * WIDE_READS)} == {READ}
