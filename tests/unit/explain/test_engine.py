@@ -267,7 +267,6 @@ async def test_so_is_one_that_is_silent_after_it(app: App, context: Context, mon
         ("https://5000-bóx.sandbox.localhost/", "unknown_domain", "outside ASCII"),
         ("https://[::1]:5000/", "unknown_domain", "an IPv6 address"),
         (f"https://box.{DOMAIN}/", "invalid_hostname", "is not <port>-<sandbox-id>"),
-        (f"https://me@5000-box.{DOMAIN}/", "invalid_hostname", "is not <port>-<sandbox-id>"),
         (f"https://0-box.{DOMAIN}/", "invalid_port", "“0” is not a port"),
         (f"https://22-box.{DOMAIN}/", "port_denied", "upstream.deny_ports"),
         (f"https://5000-box.{DOMAIN}/{'x' * 9000}", "uri_too_long", "more than 8192"),
