@@ -101,7 +101,7 @@ same request may be sent again unchanged: if the app may have got it, only with 
 Whether a reply of the gateway's own can be read depends on the request it answers:
 
 - To the script's own origin: always.
-- To another origin without a preflight: always (of `gateway dev`, see below). Any origin may read a reply of the gateway.
+- To another origin without a preflight: always (of `gateway dev`, see below). Any origin may read a reply of ours.
 - To another origin with a preflight (`PUT`, `Content-Type: application/json`, own fields, …): never. The preflight has
   failed, so the request was not sent, and `fetch` throws the `TypeError` of a dead network.
 - To another origin, GET or HEAD with `X-Gateway-Probe` and no other field of the script's own: if it is a problem. That
