@@ -6,8 +6,8 @@ by sending it. It must not know who serves the files or who trusts the root (`tr
 `describe` only).
 
 A file is due when it is missing, damaged, without its other half, not for this domain, or near its end;
-`ensure` then makes a new pair. What it will not do is replace a file it cannot read or did not make: that
-would destroy somebody's key. Nor does it use an authority that vouches for more than it would make one for,
+a leaf also when others can read its key. `ensure` then makes a new pair. What it will not do is replace a
+file it cannot read or did not make: that would destroy somebody's key. Nor does it use an authority that vouches for more than it would make one for,
 or whose key others can read: the directory may have come with somebody's repository. A new authority also
 means a new leaf, and that its owner has to trust it again, hence `authority_is_new`.
 """
@@ -95,7 +95,9 @@ def ensure(
             if authority is None or authority_is_new:
                 authority = make_authority(domain, socket.gethostname(), moment)
                 _write_pair(authority_files, authority)
-            if leaf is None or force or _leaf_is_due(leaf.certificate, authority.certificate, domain, moment):
+            if leaf is not None and (_is_known(leaf_files.key) or _leaf_is_due(leaf, authority, domain, moment)):
+                leaf = None
+            if leaf is None or force:
                 leaf = make_leaf(authority, domain, moment)
                 _write_pair(leaf_files, leaf)
     except OSError as error:
@@ -193,12 +195,13 @@ def _authority_is_due(authority: x509.Certificate, domain: str, now: datetime) -
     )
 
 
-def _leaf_is_due(leaf: x509.Certificate, authority: x509.Certificate, domain: str, now: datetime) -> bool:
+def _leaf_is_due(pair: Issued, authority: Issued, domain: str, now: datetime) -> bool:
+    leaf = pair.certificate
     begin, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
     if _alternative_names(leaf) != leaf_names(domain) or now < begin or end - now < (end - begin) / 3:
         return True
     try:
-        leaf.verify_directly_issued_by(authority)
+        leaf.verify_directly_issued_by(authority.certificate)
     except (ValueError, TypeError, InvalidSignature):
         return True
     return False
@@ -257,9 +260,14 @@ def _check_authority(files: _PairFiles, authority: x509.Certificate) -> None:
     # What is trusted is the file, which may hold more certificates than the one that was read.
     if files.certificate.read_bytes().strip() != authority.public_bytes(serialization.Encoding.PEM).strip():
         raise LocalAuthorityError(files.certificate, "holds something besides its certificate", advice)
-    status = files.key.stat()
-    if status.st_mode & 0o077 or status.st_uid not in (os.geteuid(), 0):
+    if _is_known(files.key):
         raise LocalAuthorityError(files.key, "can be read by others, who can sign with it", advice)
+
+
+def _is_known(key: Path) -> bool:
+    """Whether others than its owner can read or replace a key, or its owner is another than we are."""
+    status = key.stat()
+    return bool(status.st_mode & 0o077) or status.st_uid not in (os.geteuid(), 0)
 
 
 def _read_certificate(path: Path) -> x509.Certificate | None:

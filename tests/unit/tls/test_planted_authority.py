@@ -100,6 +100,15 @@ def test_a_key_that_others_can_read(tmp_path: Path, mode: int) -> None:
     assert str(raised.value).startswith(f"{key} ")
 
 
+def test_a_leaf_with_such_a_key_is_made_anew(tmp_path: Path) -> None:
+    certs = ensure(tmp_path, DOMAIN)
+    first = serial(certs.certificate)
+    certs.key.chmod(0o644)
+    ensure(tmp_path, DOMAIN)
+    assert serial(certs.certificate) != first
+    assert certs.key.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_second_certificate_in_the_file(tmp_path: Path) -> None:
     """What a trust store is given is the file."""
     certs = ensure(tmp_path, DOMAIN)
