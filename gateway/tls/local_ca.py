@@ -7,9 +7,10 @@ by sending it. It must not know who serves the files or who trusts the root (`tr
 
 A file is due when it is missing, damaged, without its other half, not for this domain, or near its end;
 a leaf also when others can read its key. `ensure` then makes a new pair. What it will not do is replace a
-file it cannot read or did not make: that would destroy somebody's key. Nor does it use an authority that vouches for more than it would make one for,
-or whose key others can read: the directory may have come with somebody's repository. A new authority also
-means a new leaf, and that its owner has to trust it again, hence `authority_is_new`.
+file it cannot read or did not make: that would destroy somebody's key. Nor does it use an authority that
+vouches for more than it would make one for, or whose key others can read: the directory may have come with
+somebody's repository. A new authority also means a new leaf, and that its owner has to trust it again, hence
+`authority_is_new`.
 """
 
 from __future__ import annotations
