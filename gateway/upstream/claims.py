@@ -31,12 +31,12 @@ _MARK_BITS, _COUNT = 32, 0xFFFFFFFF
 class Mark:
     """A target, as it stands in the table: equal for equal keys in all processes that share a fork."""
 
-    __slots__ = ("number", "place")
+    __slots__ = ("digest", "number", "place")
 
     def __init__(self, key: object) -> None:
-        digest = hash(key)  # keyed by a secret of the process that was forked: nobody aims at another's place
-        self.place = digest % PLACES
-        self.number = digest >> 12 & _COUNT
+        self.digest = hash(key)  # keyed by a secret of the process that was forked: nobody aims at another's place
+        self.place = self.digest % PLACES
+        self.number = self.digest >> 12 & _COUNT
 
 
 class Claims:
@@ -100,16 +100,16 @@ class Claimants:
 
     def __init__(self, claims: Claims) -> None:
         self._claims = claims
-        self._crowds: dict[int, _Crowd] = {}  # by the number of the target; no empty ones
+        self._crowds: dict[int, _Crowd] = {}  # by the digest of the target; no empty ones
 
     def __len__(self) -> int:
         """Of how many targets."""
         return len(self._crowds)
 
     def add(self, connection: Claimant, now: float) -> None:
-        crowd = self._crowds.get(connection.mark.number)
+        crowd = self._crowds.get(connection.mark.digest)
         if crowd is None:
-            self._crowds[connection.mark.number] = crowd = _Crowd(connection.mark)
+            self._crowds[connection.mark.digest] = crowd = _Crowd(connection.mark)
         crowd.due[connection] = now + PATIENCE
 
     def look(self, now: float) -> None:
@@ -136,7 +136,7 @@ class Claimants:
 
     def withdraw_if_over(self, mark: Mark) -> None:
         """Withdraws what was claimed for `mark` if nobody waits there any more: to find one who does is enough."""
-        crowd = self._crowds.get(mark.number)
+        crowd = self._crowds.get(mark.digest)
         if crowd is None:
             return
         due = crowd.due
@@ -151,5 +151,5 @@ class Claimants:
             self._withdraw(crowd)
 
     def _withdraw(self, crowd: _Crowd) -> None:
-        del self._crowds[crowd.mark.number]
+        del self._crowds[crowd.mark.digest]
         self._claims.settle(crowd.mark, crowd.made)

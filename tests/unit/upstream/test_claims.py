@@ -106,6 +106,18 @@ def test_targets_at_one_place_are_told_apart() -> None:
     assert (claims.owed(one), claims.owed(other)) == (0, 1)
 
 
+def test_targets_of_one_number_wait_apart() -> None:
+    """Among 20,000 targets there is such a pair with every twentieth start."""
+    claims = Claims()
+    claimants = Claimants(claims)
+    one, other = Connection("a"), Connection("b")
+    other.mark.number, other.mark.place = one.mark.number, (one.mark.place + 1) % PLACES
+    for connection in (one, other):
+        claimants.add(connection, 0.0)
+    claimants.look(PATIENCE)
+    assert (claims.owed(one.mark), claims.owed(other.mark)) == (1, 1)
+
+
 def test_what_is_settled_twice_is_settled() -> None:
     claims = Claims()
     mark = Mark("a")
