@@ -495,7 +495,9 @@ class Http1Upstream(ReadingConnection):
             self.data_received(data)
 
     def passable(self) -> int:
-        return self._sink.response_room() if self._sink is not None and not self._paused else 0
+        if self._sink is None or self._paused or self.state is HEAD:  # interim answers grow as they pass
+            return 0
+        return self._sink.response_room()
 
     def _has_room(self) -> bool:
         return not self._paused and not self._awaits_request

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.edge.http1 import Http1Downstream
-from gateway.turns import Turns
+from gateway.turns import WIDE_READS, Turns
 from gateway.upstream.connection import Http1Upstream
 from tests.behaviour.harness import OK, App, Gateway, OpenGateway, get, until
 
@@ -230,6 +230,26 @@ async def test_a_flood_waits_for_a_slow_reader(open_gateway: OpenGateway, tls: b
     browser.read_on()
     await until(lambda: browser.received.endswith(b"\r\n\r\nok"), "the answer", 30.0)
     assert browser.received.count(b" 103 ") == sent
+
+
+@both
+async def test_a_flood_is_read_in_small_pieces(gateway: Gateway, app: App, tls: bool) -> None:
+    """They grow by X-Request-Id as they pass: that the browser's side takes a large read at once is not to say that it
+    takes what becomes of it."""
+    browser = await gateway.connect(tls=tls)
+    browser.send(get(app))
+    upstream = await app.accept()
+    await upstream.request()
+    browser.stop_reading()
+    (connection,) = gateway.edge.pool.connections
+    assert isinstance(connection, Http1Upstream)
+    assert connection.passable() == 0
+    connection._wide = WIDE_READS  # as after two reads that were full
+    (downstream,) = [each for each in gateway.edge.downstreams if isinstance(each, Http1Downstream)]
+    upstream.send(b"HTTP/1.1 102\r\n\r\n" * 300_000)
+    await until(lambda: connection._paused and not connection._queued, "it waits for the browser")
+    held = len(connection._held) + downstream._transport.get_write_buffer_size()
+    assert held < gateway.settings.limits.buffer_bytes + 16 * 1024
 
 
 async def test_what_waits_here_for_a_slow_reader_is_not_late(
