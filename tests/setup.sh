@@ -128,7 +128,7 @@ install_from_pypi() {
     local environment="$build/applications/python" python="$root/.venv/bin/python"
     local constraints="$root/tests/applications/constraints.txt" packages needed log
     mapfile -t packages < <(listed pypi)
-    needed=$(printf '%s\n' "${packages[@]}" && cat "$constraints")
+    needed=$(printf 'install %s\n' "${packages[@]}" && cat "$constraints")  # the constraints name all packages, too
     [[ -x $environment/bin/python ]] && among "$environment/.installed-from" <<<"$needed" && return 0
     [[ -x $python ]] || python=python3
     say "pip install ${packages[*]} in tests/.build/applications"
