@@ -515,6 +515,16 @@ async def test_a_fault_while_asking_again_is_no_reason_not_to(
     assert not faults
 
 
+async def test_what_was_served_stale_is_not_vouched_for(cache: DirectoryCache, backend: Backend, clock: Clock) -> None:
+    """A backend that tells of changes vouches for what it said last; not for what was served without its word."""
+    await expire(cache, backend, clock, "heard", "stale")
+    assert cache.due(["heard", "stale"]) == []
+    backend.away = DOWN
+    assert (await cache.fetch("stale")).stale
+    clock.now += cache_module.RETRY_AFTER_ERROR + 1
+    assert cache.due(["heard", "stale"]) == ["stale"]
+
+
 async def test_what_a_second_outage_serves_stale_is_asked_for_by_who_still_asks(
     cache: DirectoryCache, backend: Backend, clock: Clock
 ) -> None:
