@@ -68,7 +68,8 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     trusted_proxies: Networks = ()
     """Peers whose X-Forwarded-* and Forwarded are believed; from everybody else those fields are deleted. Such a proxy
-    must append to X-Forwarded-For, or write Forwarded and delete X-Forwarded-For: where that comes, it is its word."""
+    must append to X-Forwarded-For, or write Forwarded and delete X-Forwarded-For: where that comes, it is its word. And
+    it must set or delete X-Forwarded-Host, -Proto and -Port: what it passes on of a visitor's is told to the app."""
 
     public_port: Port = 443
     """The port in public URLs: what the browser connects to, which behind a balancer is not a port of ours."""
