@@ -24,6 +24,7 @@ commands=(
     chromium:chromium
     chromedriver:chromium-driver
     go:golang-go
+    javac:default-jdk-headless
     certutil:libnss3-tools
     node:nodejs
     npm:npm

@@ -13,7 +13,6 @@ import http.client
 import http.cookiejar
 import http.cookies
 import io
-import shutil
 import subprocess
 import threading
 import warnings
@@ -24,7 +23,6 @@ from pathlib import Path
 from urllib.request import Request
 
 import aiohttp
-import pytest
 from yarl import URL
 
 from tests.support.components import COMPONENTS, Component, command
@@ -44,6 +42,7 @@ HERE = Path(__file__).parent
 TOUGH_COOKIE = ROOT / "tests" / ".build" / "node_modules" / "tough-cookie"
 COMPONENTS["tough-cookie"] = Component((TOUGH_COOKIE / "package.json").is_file, "bash tests/setup.sh")
 COMPONENTS["go"] = command("go", "golang-go")
+COMPONENTS["javac"] = command("javac", "default-jdk-headless")
 
 Fields = Sequence[tuple[bytes, bytes]]
 Jar = Callable[[Fields], set[int]]
@@ -128,8 +127,6 @@ def _program(arguments: Sequence[str], fields: Fields) -> set[int]:
 
 
 def java(fields: Fields) -> set[int]:
-    if shutil.which("javac") is None:
-        pytest.skip("no JDK; tests/setup.sh installs none, since 200 MB are much for one test")
     return _program(["java", "-Dfile.encoding=ISO-8859-1", str(HERE / "Jar.java")], fields)
 
 
@@ -186,7 +183,7 @@ JARS: dict[str, tuple[Jar, tuple[str, ...]]] = {
     "http.cookiejar with RFC 2965": (http_cookiejar_2965, ()),
     "http.cookies": (http_cookies, ()),
     "aiohttp": (aiohttp_jar, ()),
-    "Java": (java, ()),
+    "Java": (java, ("javac",)),
     "Go": (go, ("go",)),
     "tough-cookie": (tough_cookie, ("node", "tough-cookie")),
     "curl": (curl, ("curl",)),
