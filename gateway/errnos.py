@@ -18,6 +18,7 @@ from gateway.errors import Reason
 _REFUSED = Reason.CONNECTION_REFUSED
 _TIMEOUT = Reason.CONNECTION_TIMEOUT
 _UNROUTABLE = Reason.DESTINATION_IP_UNROUTABLE
+_PROHIBITED = Reason.ADMINISTRATIVELY_PROHIBITED
 _TERMINATED = Reason.CONNECTION_TERMINATED
 _OVERLOADED = Reason.OVERLOADED
 
@@ -50,28 +51,30 @@ MEANINGS: dict[int, Meaning] = {
     # --- silence -------------------------------------------------------------------------------------------------
     # Of an established connection: retransmissions or keep-alive probes that nobody acknowledged.
     errno.ETIMEDOUT: Meaning(_TIMEOUT, "fell silent (nothing is acknowledged any more)"),
+    # --- turned away on purpose ----------------------------------------------------------------------------------
+    errno.EACCES: Meaning(
+        _PROHIBITED,
+        "became unreachable (a firewall or a route forbids it)",
+        # ICMPv6 codes 1, 5 and 6, a prohibit route of this machine, or a policy for its programs (SELinux).
+        "a firewall, a prohibit route or a policy forbids it",
+    ),
+    errno.EPERM: Meaning(
+        _PROHIBITED,
+        "became unreachable (a firewall of this machine forbids it)",
+        "a firewall of the gateway's own machine forbids it",  # netfilter, or BPF (systemd's IPAddressDeny)
+    ),
     # --- no way there --------------------------------------------------------------------------------------------
     errno.ENETUNREACH: Meaning(_UNROUTABLE, "became unreachable (there is no route to it)"),  # or a throw route
     errno.EHOSTUNREACH: Meaning(_UNROUTABLE, "became unreachable (no neighbour or router knows the host)"),
     errno.ENETDOWN: Meaning(_UNROUTABLE, "became unreachable (the network interface is down)"),
     errno.EHOSTDOWN: Meaning(_UNROUTABLE, "became unreachable (the host is down)"),
     errno.ENETRESET: Meaning(_UNROUTABLE, "became unreachable (the network has dropped the connection)"),
-    errno.EACCES: Meaning(
-        _UNROUTABLE,
-        "became unreachable (a firewall or a route forbids it)",
-        "a firewall, a prohibit route or a policy forbids it",  # ICMPv6 administratively prohibited, policy, reject
-    ),
-    errno.EPERM: Meaning(
-        _UNROUTABLE,
-        "became unreachable (a firewall of this machine forbids it)",
-        "a firewall of the gateway's own machine forbids it",  # netfilter, or BPF (systemd's IPAddressDeny)
-    ),
     # connect(2) is silent about this one; Linux has it from the route's type.
     errno.EINVAL: Meaning(_UNROUTABLE, because="a blackhole route takes what is sent there (see: ip -6 route)"),
     errno.EPROTO: Meaning(
         _UNROUTABLE,
-        "became unreachable (a router does not understand our packets)",
-        "a router answered with an ICMPv6 parameter problem",
+        "became unreachable (a router does not take our packets)",
+        "an ICMPv6 error that Linux has no number for",  # a parameter problem, or a newer code
     ),
     errno.EMSGSIZE: Meaning(_UNROUTABLE, "became unreachable (packets are too big for the way there)"),
     errno.EAFNOSUPPORT: Meaning(_UNROUTABLE, because="the gateway's machine has no IPv6, or may not use it"),
@@ -96,6 +99,8 @@ if sys.platform == "linux":
 SILENCE = TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 """What the kernel would say in a quarter of an hour (`socket_options.unanswered`). Never raised."""
 
+NO_SOCKET = Meaning(_UNROUTABLE, because="a policy of the gateway's own machine allows it no socket of IPv6")
+"""Of EACCES and EPERM, if it was no packet that was forbidden."""
 NO_LOCAL_ADDRESS = Meaning(_UNROUTABLE, because="no address of the gateway's machine leads there (see: ip -6 address)")
 
 

@@ -340,6 +340,23 @@ class Reason(Enum):
         "The network reports that [{address}] cannot be reached.",
         ("Is the sandbox running? A stopped one loses its address.", _ASK_OPERATOR),
     )
+    ADMINISTRATIVELY_PROHIBITED = Row(
+        "administratively_prohibited",
+        502,
+        GrpcStatus.UNAVAILABLE,
+        Blame.UPSTREAM,
+        True,
+        "connection_refused",
+        "A firewall or a route rejects connections to port {port}",
+        "Connections to [{address}]:{port} are turned away on purpose, by a rule of a firewall or by a route. No app "
+        "answers so; whether one listens there cannot be seen.",
+        (
+            "What was observed names who rejects. If that is [{address}], allow TCP port {port} in the sandbox's own "
+            "firewall: `firewall-cmd --add-port={port}/tcp`, `ufw allow {port}/tcp`; all rules: `nft list ruleset`",
+            "If it is another address, or the gateway's own machine, the rule stands there: `nft list ruleset`, "
+            "`ip -6 route`. " + _ASK_OPERATOR,
+        ),
+    )
     CONNECTION_LIMIT_REACHED = Row(
         "connection_limit_reached",
         429,

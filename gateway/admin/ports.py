@@ -24,6 +24,7 @@ _STATES = {
     Reason.IPV4_ONLY_LISTENER: "ipv4_only",
     Reason.CONNECTION_TIMEOUT: "timeout",
     Reason.DESTINATION_IP_UNROUTABLE: "unroutable",
+    Reason.ADMINISTRATIVELY_PROHIBITED: "rejected",
     Reason.CONNECTION_TERMINATED: "terminated",
     # It greets whoever connects, and was quick enough to be heard: SSH, databases.
     Reason.HTTP_PROTOCOL_ERROR: "listening",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.upstream.connection import Http1Upstream
     from gateway.upstream.pool import Key, Pool
 
-_EVICTING = (Reason.CONNECTION_TIMEOUT, Reason.DESTINATION_IP_UNROUTABLE)
+_EVICTING = (Reason.CONNECTION_TIMEOUT, Reason.DESTINATION_IP_UNROUTABLE, Reason.ADMINISTRATIVELY_PROHIBITED)
 """A refusal proves a live host; silence and no route cast doubt on the record."""
 
 

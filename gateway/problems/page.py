@@ -32,6 +32,7 @@ WAITED_FOR = {
     Reason.IPV4_ONLY_LISTENER: ("Waiting for port {port} to accept connections over IPv6", "refused"),
     Reason.CONNECTION_TIMEOUT: ("Waiting for sandbox {sandbox} to answer", "no answer"),
     Reason.DESTINATION_IP_UNROUTABLE: ("Waiting for a route to sandbox {sandbox}", "no route"),
+    Reason.ADMINISTRATIVELY_PROHIBITED: ("Waiting for port {port} to be allowed", "rejected"),
     Reason.DESTINATION_NOT_FOUND: ("Waiting for sandbox {sandbox} to appear", "not there"),
     Reason.DIRECTORY_UNAVAILABLE: ("Waiting for the list of sandboxes", "not readable"),
     Reason.CONNECTION_LIMIT_REACHED: ("Waiting until requests have finished", "still too many"),
@@ -51,6 +52,7 @@ _STAGE = {
     Reason.DESTINATION_IP_PROHIBITED: 2,
     Reason.CONNECTION_TIMEOUT: 2,
     Reason.DESTINATION_IP_UNROUTABLE: 2,
+    Reason.ADMINISTRATIVELY_PROHIBITED: 2,
     Reason.CONNECTION_LIMIT_REACHED: 1,
 }
 """Where the road ends, unless who is to blame says it."""

@@ -12,9 +12,10 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from ipaddress import IPv6Address
 
-from gateway import errnos
-from gateway.addresses import authority, family, lack_of_ipv6
+from gateway import errnos, icmp
+from gateway.addresses import authority, family, is_own, lack_of_ipv6, literal
 from gateway.errors import Failure, GatewayError, Reason
 from gateway.socket_options import no_delay
 
@@ -41,6 +42,7 @@ async def connected_socket(
     try:
         sock.setblocking(False)
         no_delay(sock)
+        icmp.listen(sock)
         async with asyncio.timeout(patience):
             await asyncio.get_running_loop().sock_connect(sock, (address, port))
     except TimeoutError as error:
@@ -50,11 +52,13 @@ async def connected_socket(
         detail = f"{doing}: no answer within {patience:g} s"
         raise GatewayError(Reason.CONNECTION_TIMEOUT, detail) from None
     except OSError as error:
+        refusal = icmp.heard(sock)
         sock.close()
-        raise _failure(error, doing, started, address).error() from error
+        raise _failure(error, doing, started, address, refusal).error() from error
     except BaseException:
         sock.close()
         raise
+    icmp.listen(sock, on=False)
     return sock
 
 
@@ -69,22 +73,38 @@ async def _new_socket(address: str, give_up: Callable[[], bool]) -> socket.socke
             await asyncio.sleep(0)
 
 
-def _failure(error: OSError, doing: str, started: float, address: str = "") -> Failure:
-    """What `error` means; there is an `address` if it was connect that raised it."""
+def _failure(
+    error: OSError, doing: str, started: float, address: str = "", refusal: icmp.Refusal | None = None
+) -> Failure:
+    """What `error` means; there is an `address` if it was connect that raised it, and a `refusal` if that was heard."""
     meaning = errnos.MEANINGS.get(error.errno or 0)
     if error.errno == errno.EINVAL and not address:
         meaning = None  # of socket it means something else
+    elif error.errno in (errno.EACCES, errno.EPERM) and not address:
+        meaning = errnos.NO_SOCKET
     elif error.errno == errno.EADDRNOTAVAIL and address and not _has_source(address):
         meaning = errnos.NO_LOCAL_ADDRESS
     elapsed = (time.monotonic() - started) * 1000
     detail = f"{doing}: {os.strerror(error.errno) if error.errno else error} after {elapsed:.1f} ms"
     if meaning is None:
         return Failure(Reason.PROXY_INTERNAL_ERROR, detail)
+    if refusal is not None:
+        reason = Reason.ADMINISTRATIVELY_PROHIBITED if refusal.by_a_rule(address) else meaning.dialing
+        return Failure(reason, f"{detail}: {_said(refusal, address)}")
     if meaning.because:
         detail = f"{detail}: {meaning.because}"
     # Nothing leads to any sandbox then, and the way out is always the same.
     lack = lack_of_ipv6() if error.errno in _MAY_LACK_IPV6 and meaning.dialing is _UNROUTABLE else ""
     return Failure(meaning.dialing, detail, (f"on the gateway's machine {lack}",) if lack else ())
+
+
+def _said(refusal: icmp.Refusal, address: str) -> str:
+    sender = literal(refusal.sender)
+    if refusal.sender == IPv6Address(address):
+        who = f"{sender} itself"
+    else:
+        who = f"the gateway's own machine ({sender})" if is_own(refusal.sender) else f"{sender}, on the way there,"
+    return f"{who} answered “{refusal.words}” (ICMPv6)"
 
 
 def _has_source(address: str) -> bool:

@@ -6,6 +6,7 @@ table, so a reason that nobody can reach, or that nobody has tried, fails here.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import re
@@ -266,6 +267,23 @@ async def connection_timeout(scene: Scene) -> Wire:
 async def destination_ip_unroutable(scene: Scene) -> Wire:
     # The one verdict of the kernel that needs neither a route nor a packet: nobody connects to a multicast group.
     return await scene.box("ff02::1", upstream={"allow": (IPv6Network("ff00::/8"),)})
+
+
+@scene(Reason.ADMINISTRATIVELY_PROHIBITED)
+async def administratively_prohibited(scene: Scene) -> Wire:
+    gateway = await scene.start()
+    app = await gateway.app()
+    browser = await gateway.connect()
+
+    async def forbidden(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    # Real firewalls need a network of their own: tests/interop/test_routes.py and test_unreachable_apps.py.
+    scene.monkeypatch.setattr(asyncio.get_running_loop(), "sock_connect", forbidden)
+    browser.send(scene.ask(app.host))
+    await browser.wait(lambda: bool(browser.unread), "an answer")
+    scene.monkeypatch.undo()
+    return browser
 
 
 @scene(Reason.CONNECTION_LIMIT_REACHED)

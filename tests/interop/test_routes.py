@@ -12,23 +12,44 @@ import sys
 import pytest
 
 from tests.support.components import namespaces, require
-from tests.support.kernel_says import ICMPV6_ERRORS, ROUTES
+from tests.support.kernel_says import ICMPV6_ERRORS
 
-UNROUTABLE = "destination_ip_unroutable"
+UNROUTABLE, PROHIBITED, REFUSED = "destination_ip_unroutable", "administratively_prohibited", "connection_refused"
+BY_A_RULE = {
+    "administratively prohibited": "communication with destination administratively prohibited",
+    "port unreachable": "port unreachable",  # the default of iptables and nftables; a TCP stack sends a reset
+    "source failed policy": "source address failed ingress/egress policy",
+    "reject route": "reject route to destination",
+}
+"""What no app and no lack of a route makes anybody say."""
+OF_THE_WAY = {
+    "no route": "no route to destination",
+    "beyond scope of source": "beyond scope of source address",
+    "address unreachable": "address unreachable",
+}
+"""Said by a router. Who says it of itself has been reached."""
 REASONS = {
-    **{f"{kind} route": UNROUTABLE for kind in ROUTES},
-    **dict.fromkeys(ICMPV6_ERRORS, UNROUTABLE),
-    "port unreachable": "connection_refused",  # a firewall's REJECT by default
-    "reset": "connection_refused",
+    **dict.fromkeys(("blackhole route", "unreachable route", "throw route"), UNROUTABLE),
+    "prohibit route": PROHIBITED,
+    **{name: PROHIBITED if name in BY_A_RULE else UNROUTABLE for name in ICMPV6_ERRORS},
+    **{f"{name} of itself": PROHIBITED if name in BY_A_RULE | OF_THE_WAY else UNROUTABLE for name in ICMPV6_ERRORS},
+    "reset": REFUSED,
     "no port left": "overloaded",
     "no address of ours": UNROUTABLE,
     "nothing leads there": UNROUTABLE,
 }
+BY_ROUTER = "[fd00:9::aaaa], on the way there, answered “{}” (ICMPv6)"
 WORDS = {
     "blackhole route": "a blackhole route takes what is sent there",
     "prohibit route": "a firewall, a prohibit route or a policy forbids it",
     "no port left": "every local port is taken by connections to this target",
     "no address of ours": "no address of the gateway's machine leads there",
+    **{name: BY_ROUTER.format(words) for name, words in (BY_A_RULE | OF_THE_WAY).items()},
+    **{f"{name} of itself": f" itself answered “{words}”" for name, words in (BY_A_RULE | OF_THE_WAY).items()},
+    "hop limit exceeded": BY_ROUTER.format("hop limit exceeded in transit"),
+    "erroneous header": BY_ROUTER.format("parameter problem, code 0"),
+    "error in source routing header": BY_ROUTER.format("destination unreachable, code 7"),  # RFC 6554
+    "headers too long": BY_ROUTER.format("destination unreachable, code 8"),  # RFC 8883
 }
 
 

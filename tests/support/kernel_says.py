@@ -2,8 +2,9 @@
 
     unshare --net python -m tests.support.kernel_says        one JSON object: case -> [reason, detail]
 
-Routers are played by a TUN device: whatever is sent to [fd00:9::<type * 256 + code>] is answered with that ICMPv6 error
-(RFC 4443), and to [fd00:9::ffff] with a TCP reset.
+Routers are played by a TUN device: what is sent to [fd00:9::<type * 256 + code>] is answered with that ICMPv6 error
+(RFC 4443) by a router, what is sent to [fd00:9::1:<the same>] by that address itself, and to [fd00:9::ffff] with a TCP
+reset.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import socket
 import struct
 import subprocess
 import threading
+from ipaddress import IPv6Address
 from pathlib import Path
 
 from gateway.errors import GatewayError
@@ -25,6 +27,7 @@ TUNSETIFF = 0x400454CA
 IFF_TUN, IFF_NO_PI = 0x0001, 0x1000
 TCP, ICMPV6 = 6, 58
 RESETS = 0xFFFF
+ROUTER = IPv6Address("fd00:9::aaaa")
 PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 ICMPV6_ERRORS = {
@@ -35,6 +38,8 @@ ICMPV6_ERRORS = {
     "port unreachable": (1, 4),
     "source failed policy": (1, 5),
     "reject route": (1, 6),
+    "error in source routing header": (1, 7),
+    "headers too long": (1, 8),
     "hop limit exceeded": (3, 0),
     "erroneous header": (4, 0),
     "unknown next header": (4, 1),
@@ -78,6 +83,7 @@ async def ask() -> dict[str, tuple[str, str]]:
         says[f"{kind} route"] = await dial(f"fd00:{number + 1}::5")
     for name, (kind, code) in ICMPV6_ERRORS.items():
         says[name] = await dial(f"fd00:9::{kind * 256 + code:x}")
+        says[f"{name} of itself"] = await dial(f"fd00:9::1:{kind * 256 + code:x}")
     says["reset"] = await dial(f"fd00:9::{RESETS:x}")
     says["no port left"] = await every_port_taken()
     says["nothing leads there"] = await dial("fd00:b::5")
@@ -119,15 +125,18 @@ def play_router(device: int) -> None:
         if packet[6] != TCP:
             continue
         source, destination = packet[8:24], packet[24:40]
+        sender = destination
         asked = int.from_bytes(destination[-2:], "big")
         if asked == RESETS:
             kind, body = TCP, reset_to(packet[40:60])
         else:
+            if not destination[-3]:
+                sender = ROUTER.packed
             kind, body = ICMPV6, struct.pack("!BBHI", asked >> 8, asked & 255, 0, 0) + packet[:1232]
         at = 16 if kind == TCP else 2
-        pseudo = destination + source + struct.pack("!II", len(body), kind)
+        pseudo = sender + source + struct.pack("!II", len(body), kind)
         body = body[:at] + struct.pack("!H", checksum(pseudo + body)) + body[at + 2 :]
-        header = struct.pack("!IHBB", 0x60000000, len(body), kind, 64) + destination + source
+        header = struct.pack("!IHBB", 0x60000000, len(body), kind, 64) + sender + source
         os.write(device, header + body)
 
 

@@ -21,6 +21,7 @@ PROMISED = [
     ("upstream_speaks_tls", 502, "tls_protocol_error", False),
     ("connection_timeout", 504, "connection_timeout", True),
     ("destination_ip_unroutable", 502, "destination_ip_unroutable", True),
+    ("administratively_prohibited", 502, "connection_refused", True),
     ("destination_ip_prohibited", 502, "destination_ip_prohibited", False),
     ("connection_terminated", 502, "connection_terminated", True),
     ("http_response_incomplete", 502, "http_response_incomplete", False),

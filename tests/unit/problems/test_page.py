@@ -172,6 +172,7 @@ def test_it_waits_for_what_has_not_reached_an_app() -> None:
         "ipv4_only_listener",
         "connection_timeout",
         "destination_ip_unroutable",
+        "administratively_prohibited",
         "destination_not_found",
         "directory_unavailable",
         "connection_limit_reached",

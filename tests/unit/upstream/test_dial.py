@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 
 import pytest
 
 from gateway.errors import GatewayError, Reason
 from gateway.upstream.dial import connected_socket
+
+IPV6_RECVERR = 25
 
 
 async def outcome(address: str = "::1", port: int = 9) -> GatewayError:
@@ -24,6 +27,7 @@ async def outcome(address: str = "::1", port: int = 9) -> GatewayError:
         (errno.EMFILE, Reason.OVERLOADED),
         (errno.ENOBUFS, Reason.OVERLOADED),
         (errno.EAFNOSUPPORT, Reason.DESTINATION_IP_UNROUTABLE),
+        (errno.EACCES, Reason.DESTINATION_IP_UNROUTABLE),  # of connect it would be a firewall
         (errno.EINVAL, Reason.PROXY_INTERNAL_ERROR),  # of connect it would be a blackhole route
         (errno.EXDEV, Reason.PROXY_INTERNAL_ERROR),  # a word nobody has thought of is no guess
     ],
@@ -54,4 +58,6 @@ async def test_connected() -> None:
         sock = await connected_socket("::1", listener.getsockname()[1], 5.0)
         assert sock.getpeername() == listener.getsockname()
         assert not sock.getblocking()
+        # An ICMPv6 error, which others may forge, ends no connection that has been made.
+        assert sys.platform != "linux" or sock.getsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR) == 0
         sock.close()
