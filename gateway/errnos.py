@@ -104,6 +104,14 @@ NO_SOCKET = Meaning(_UNROUTABLE, because="a policy of the gateway's own machine 
 NO_LOCAL_ADDRESS = Meaning(_UNROUTABLE, because="no address of the gateway's machine leads there (see: ip -6 address)")
 
 
+_BY_THE_APP = (None, errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN, errno.ESHUTDOWN)
+
+
+def is_by_the_app(error: BaseException | None) -> bool:
+    """Whether an established connection ended because the other side's program, or its kernel for it, closed it."""
+    return not isinstance(error, OSError) or error.errno in _BY_THE_APP
+
+
 def lost(error: BaseException | None) -> str:
     """The same as a sentence about the other side of a connection from downstream."""
     how = ended(error)

@@ -9,17 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.reasons import Blame, GrpcStatus, Reason
+from gateway.wordings import Wording
 
-__all__ = ["Blame", "Failure", "GatewayError", "GrpcStatus", "Reason", "UserError"]
+__all__ = ["Blame", "Failure", "GatewayError", "GrpcStatus", "Reason", "UserError", "Wording"]
 
 
 class GatewayError(Exception):
     """A failure on its way to becoming a problem.
 
     `detail` says what was observed in this case ("connect to [fd00::5]:5000: refused after 0.4 ms"), never what it
-    may mean: meaning is the row's. `observed` lists further facts, one sentence each. What a look at the sandbox found
-    comes as data: `process`, the name of the program that listens ("python3", "node"; empty: not known), and
-    `open_ports`, other ports of the sandbox that accept connections.
+    may mean: meaning is the row's, or that of the `wording` which stands in for it. `observed` lists further facts, one
+    sentence each. What a look at the sandbox found comes as data: `process`, the name of the program that listens
+    ("python3", "node"; empty: not known), and `open_ports`, other ports of the sandbox that accept connections.
     """
 
     def __init__(
@@ -30,17 +31,19 @@ class GatewayError(Exception):
         observed: tuple[str, ...] = (),
         process: str = "",
         open_ports: tuple[int, ...] = (),
+        wording: Wording | None = None,
     ) -> None:
         self.reason = reason
         self.detail = detail
         self.observed = observed
         self.process = process
         self.open_ports = open_ports
+        self.wording = wording
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
 
     def failure(self) -> Failure:
         """What it says, to be kept: an exception that was raised leads to frames, and they to all that was at work."""
-        return Failure(self.reason, self.detail, self.observed, self.process, self.open_ports)
+        return Failure(self.reason, self.detail, self.observed, self.process, self.open_ports, self.wording)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +59,17 @@ class Failure:
     observed: tuple[str, ...] = ()
     process: str = ""
     open_ports: tuple[int, ...] = ()
+    wording: Wording | None = None
 
     def error(self) -> GatewayError:
         """A new exception that says it; raise it from where no variable holds it."""
         return GatewayError(
-            self.reason, self.detail, observed=self.observed, process=self.process, open_ports=self.open_ports
+            self.reason,
+            self.detail,
+            observed=self.observed,
+            process=self.process,
+            open_ports=self.open_ports,
+            wording=self.wording,
         )
 
 

@@ -389,10 +389,12 @@ class Reason(Enum):
         True,
         "connection_terminated",
         "The app closed the connection without answering",
-        "The app on port {port} accepted the request and then closed the connection before its answer was complete.",
+        "The request, or its beginning, was passed on to [{address}]:{port}, which closed the connection without an "
+        "answer.",
         (
-            "Read the app's log: it probably crashed or was restarted while answering.",
+            "Read the app's log: it probably crashed or was restarted while at work on the request.",
             "Is it an HTTP server that listens on port {port}?",
+            "Is it a forwarder (docker-proxy, `kubectl port-forward`, `ssh -L`)? Then see that the app behind it runs.",
         ),
     )
     HTTP_RESPONSE_INCOMPLETE = Row(

@@ -29,6 +29,7 @@ from gateway.observe.access_log import MAX_TEXT, AccessRecord, shown
 from gateway.problems import websocket
 from gateway.problems.negotiation import asked_by_another_site
 from gateway.problems.problem import Circumstances, render
+from gateway.wordings import HUNG_UP_UNASKED
 
 if TYPE_CHECKING:
     from gateway.directory.sandbox import Sandbox
@@ -173,7 +174,8 @@ class Exchange:
         self._last_try = True  # no other is logged in, or knows half of the handshake
         if not bound.is_alive():
             bound.close()
-            raise GatewayError(Reason.CONNECTION_TERMINATED, "the app closed the connection that a login had bound")
+            detail = "the app closed the connection that a login had bound"
+            raise GatewayError(Reason.CONNECTION_TERMINATED, detail, wording=HUNG_UP_UNASKED)
         return bound
 
     def _replayable(self) -> bool:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from gateway.errors import Blame, Reason
 from gateway.http.phrases import phrase_for
+from gateway.wordings import WORDINGS
 
 COMMAND = "python -m gateway.problems.catalog > docs/errors.md"
 """What writes the page."""
@@ -163,8 +164,17 @@ def _section(reason: Reason) -> Iterator[str]:
     yield f"- The same request may be sent again: {_again(reason)}"
     yield f"- Type in `Proxy-Status`: `{row.proxy_error}`\n"
     yield "What to check:\n"
-    yield from (f"{number}. {_prose(check)}" for number, check in enumerate(row.checks, 1))
+    yield from _numbered(row.checks)
     yield ""
+    for wording in WORDINGS.get(reason, ()):
+        yield f"Where {_prose(wording.when)}: **{_prose(wording.title)}**\n"
+        yield f"{_prose(wording.explanation)}\n"
+        yield from _numbered(wording.checks)
+        yield ""
+
+
+def _numbered(checks: Iterable[str]) -> Iterator[str]:
+    return (f"{number}. {_prose(check)}" for number, check in enumerate(checks, 1))
 
 
 def _again(reason: Reason) -> str:

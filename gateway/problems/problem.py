@@ -18,7 +18,7 @@ from urllib.parse import quote_from_bytes
 import msgspec
 
 from gateway.addresses import literal
-from gateway.errors import GatewayError, GrpcStatus, Reason
+from gateway.errors import GatewayError, GrpcStatus, Reason, Wording
 from gateway.hostname import Target
 from gateway.http.message import BY_LENGTH, Fields, RequestHead, ResponseHead, Section
 from gateway.http.phrases import phrase_for
@@ -89,6 +89,7 @@ class _Case(NamedTuple):
     observed: tuple[str, ...]
     process: str
     open_ports: tuple[int, ...]
+    wording: Wording | None
     target: Target | None
     address: str
     domain: str
@@ -159,6 +160,7 @@ def _case(error: GatewayError, circumstances: Circumstances, form: Form) -> _Cas
         error.observed,
         error.process,
         error.open_ports,
+        error.wording,
         circumstances.target,
         circumstances.address,
         circumstances.domain,
@@ -171,6 +173,7 @@ def _case(error: GatewayError, circumstances: Circumstances, form: Form) -> _Cas
 
 def _document(case: _Case, lines: Sequence[Fix], request_id: str) -> Problem:
     row, target = case.reason.row, case.target
+    words = case.wording or row
     known = {
         "{port}": str(target.port) if target else "?",
         "{sandbox}": target.sandbox_id if target else "?",
@@ -184,9 +187,9 @@ def _document(case: _Case, lines: Sequence[Fix], request_id: str) -> Problem:
         observed.append(_accepting(case.open_ports))
     return Problem(
         type=f"{TYPE_BASE}{row.name}",
-        title=_fill(row.title, known),
+        title=_fill(words.title, known),
         status=row.status,
-        detail=_fill(row.explanation, known),
+        detail=_fill(words.explanation, known),
         reason=row.name,
         sandbox=target.sandbox_id if target else None,
         port=target.port if target else None,
@@ -197,7 +200,7 @@ def _document(case: _Case, lines: Sequence[Fix], request_id: str) -> Problem:
 
 
 def _checks(case: _Case) -> tuple[str, ...]:
-    checks = case.reason.row.checks
+    checks = (case.wording or case.reason.row).checks
     return checks[1:] if case.reason in _BIND_FIXES and _dialed_over_ipv4(case) else checks
 
 
@@ -259,7 +262,7 @@ def _compose(form: Form, case: _Case) -> _Reply:
         fields.append((b"Content-Security-Policy", CONTENT_SECURITY_POLICY))
         fields.append((b"Referrer-Policy", b"no-referrer"))
     else:
-        before, after = _text(problem, case.reason)
+        before, after = _text(problem, len(_checks(case)))
         quote = str.encode
     return _Reply(status, phrase_for(status), fields, before, after, quote)
 
@@ -301,12 +304,12 @@ def _json(problem: Problem) -> tuple[bytes, bytes]:
     return first[:-1] + b',"request_id":', b"," + last[1:]
 
 
-def _text(problem: Problem, reason: Reason) -> tuple[bytes, bytes]:
+def _text(problem: Problem, checks: int) -> tuple[bytes, bytes]:
     """For a terminal. It begins with number and word, which neither a script nor a style sheet may."""
     lines = [f"{problem.status} {problem.title}", "", problem.detail]
     lines += [f"Observed: {fact}." for fact in problem.observed]
     lines.append("")
-    lines += [f"  - {fix}" for fix in problem.fix[: len(reason.row.checks) + LIKELY]]
+    lines += [f"  - {fix}" for fix in problem.fix[: checks + LIKELY]]
     lines += ["", f"reason: {problem.reason}   request id: "]
     return "\n".join(map(printable, lines)).encode(), b"\n"
 

@@ -32,7 +32,7 @@ from math import inf
 from typing import TYPE_CHECKING, cast
 
 from gateway.addresses import authority
-from gateway.errnos import SILENCE, ended
+from gateway.errnos import SILENCE, ended, is_by_the_app
 from gateway.errors import Failure, GatewayError, Reason
 from gateway.http import serialize
 from gateway.http.body import BodyError, BodyReader, reader_for
@@ -45,6 +45,7 @@ from gateway.turns import HEAD_WORK, LAST_WORK, LOOK, SHARE, SMALL_HEAD, Reading
 from gateway.upstream import error_answer, evidence, peek
 from gateway.upstream.claims import Mark
 from gateway.upstream.error_answer import BEGINNING_TIMEOUT
+from gateway.wordings import HUNG_UP_IN_HEAD, HUNG_UP_UNASKED, LOST, REPLACED
 
 if TYPE_CHECKING:
     from gateway.upstream.pool import Key, Pool
@@ -277,7 +278,9 @@ class Http1Upstream(ReadingConnection):
         """What was under way when it was retired is not over in time."""
         reason = _CUT_OFF.get(self.state)
         if reason is not None:
-            self._fail(GatewayError(reason, "the sandbox was replaced or removed, or its lifetime has ended"))
+            wording = REPLACED if self.state is HEAD else None
+            detail = "the sandbox was replaced or removed, or its lifetime has ended"
+            self._fail(GatewayError(reason, detail, wording=wording))
 
     def stillborn(self) -> Failure | None:
         """Why a connection just dialed is of no use: it may have ended before the dialing task went on."""
@@ -286,7 +289,8 @@ class Http1Upstream(ReadingConnection):
         if self.heard:  # SSH, SMTP and databases greet whoever connects
             detail = f"the app spoke before it was asked, beginning with {quote(self._held)}"
             return evidence.judged(GatewayError(Reason.HTTP_PROTOCOL_ERROR, detail), self._held).failure()
-        return Failure(Reason.CONNECTION_TERMINATED, "the app closed the connection before it was asked")
+        detail = "the app closed the connection before it was asked"
+        return Failure(Reason.CONNECTION_TERMINATED, detail, wording=HUNG_UP_UNASKED)
 
     def expire(self, now: float) -> None:
         """The deadline has passed: what that means depends on what was awaited."""
@@ -549,7 +553,9 @@ class Http1Upstream(ReadingConnection):
         how = ended(exc)
         if state is HEAD:
             when = "in the middle of its answer's head" if self._held else "before answering"
-            self._fail(GatewayError(Reason.CONNECTION_TERMINATED, f"the app {how} {when}"))
+            hung_up = HUNG_UP_IN_HEAD if self._held else None
+            wording = hung_up if is_by_the_app(exc) else LOST
+            self._fail(GatewayError(Reason.CONNECTION_TERMINATED, f"the app {how} {when}", wording=wording))
         elif state is BODY:
             reader = self._reader
             assert reader is not None

@@ -18,6 +18,7 @@ from gateway import errnos, icmp
 from gateway.addresses import authority, family, is_own, lack_of_ipv6, literal
 from gateway.errors import Failure, GatewayError, Reason
 from gateway.socket_options import no_delay
+from gateway.wordings import HUNG_UP_UNASKED
 
 _UNROUTABLE = Reason.DESTINATION_IP_UNROUTABLE
 _MAY_LACK_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
@@ -95,7 +96,8 @@ def _failure(
         detail = f"{detail}: {meaning.because}"
     # Nothing leads to any sandbox then, and the way out is always the same.
     lack = lack_of_ipv6() if error.errno in _MAY_LACK_IPV6 and meaning.dialing is _UNROUTABLE else ""
-    return Failure(meaning.dialing, detail, (f"on the gateway's machine {lack}",) if lack else ())
+    wording = HUNG_UP_UNASKED if meaning.dialing is Reason.CONNECTION_TERMINATED else None
+    return Failure(meaning.dialing, detail, (f"on the gateway's machine {lack}",) if lack else (), wording=wording)
 
 
 def _said(refusal: icmp.Refusal, address: str) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import os
 import socket
 from ipaddress import IPv6Address, IPv6Network
 
 import pytest
 
+from gateway import errnos
 from gateway.directory.sandbox import Sandbox
 from tests.behaviour.harness import (
     LOOPBACK,
@@ -97,6 +101,99 @@ async def test_closed_inside_the_head(gateway: Gateway, app: App, begun: bytes, 
     getattr(upstream, how)()
     await failed(gateway, browser, 502, b"connection_terminated")
     assert gateway.log[-1].detail == f"the app {HOW[how]} the connection in the middle of its answer's head"
+
+
+async def said(gateway: Gateway, browser: Wire, *expected: str) -> None:
+    """The problem's title, the beginning of its detail, what was observed, and the first thing to check."""
+    answer = await browser.answer()
+    problem = json.loads(answer.body)
+    assert (answer.status, answer.reason) == (problem["status"], problem["reason"].encode())
+    told = (problem["title"], problem["detail"], problem["observed"][0], problem["fix"][0])
+    for text, begins in zip(told, expected, strict=True):
+        assert text.startswith(begins), told
+    assert gateway.log[-1].detail == problem["observed"][0]
+
+
+def json_get(app: App) -> bytes:
+    return b"GET / HTTP/1.1\r\nHost: %b\r\nAccept: application/json\r\n\r\n" % app.host
+
+
+async def test_an_end_before_the_question_is_told_so(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen while the directory is asked, once more, whose the address is."""
+
+    async def hang_up(wire: Wire) -> None:
+        wire.close()
+
+    async def fetch(sandbox_id: str) -> Sandbox:
+        await until(lambda: not gateway.edge.pool.connections, "the end is seen")
+        return await real(sandbox_id)
+
+    app = await gateway.app(hang_up)
+    real = gateway.edge.directory.fetch
+    monkeypatch.setattr(gateway.edge.directory, "fetch", fetch)
+    browser = await gateway.connect()
+    browser.send(json_get(app))
+    await said(
+        gateway,
+        browser,
+        f"The app on port {app.port} hung up before it was asked",
+        f"Something accepted the connection to [{LOOPBACK}]:{app.port} and closed it before the request was passed on",
+        "the app closed the connection before it was asked",
+        f"Is port {app.port} a forwarder's",
+    )
+
+
+async def test_an_end_after_the_question_is_told_so(gateway: Gateway, app: App) -> None:
+    browser = await gateway.connect()
+    browser.send(json_get(app))
+    upstream = await app.accept()
+    await upstream.request()
+    upstream.close()
+    await said(
+        gateway,
+        browser,
+        "The app closed the connection without answering",
+        f"The request, or its beginning, was passed on to [{LOOPBACK}]:{app.port}, which closed the connection",
+        "the app closed the connection before answering",
+        "Read the app's log: it probably crashed or was restarted while at work",
+    )
+
+
+async def test_an_end_within_the_head_is_told_so(gateway: Gateway, app: App) -> None:
+    browser = await gateway.connect()
+    browser.send(json_get(app))
+    upstream = await app.accept()
+    await upstream.request()
+    upstream.send(b"HTTP/1.1 200 OK\r\nContent-")
+    await gateway.settled()
+    upstream.close()
+    await said(
+        gateway,
+        browser,
+        "The app's answer broke off within its head",
+        f"The app on port {app.port} got the request, began to answer, and closed the connection",
+        "the app closed the connection in the middle of its answer's head",
+        "Read the app's log: it probably crashed or was restarted while answering",
+    )
+
+
+@pytest.mark.parametrize("number", [errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ECONNABORTED])
+async def test_an_end_that_is_not_the_apps_is_told_so(gateway: Gateway, app: App, number: int) -> None:
+    """What the kernel says when nothing is acknowledged any more, or a router says no."""
+    browser = await gateway.connect()
+    browser.send(json_get(app))
+    upstream = await app.accept()
+    await upstream.request()
+    (connection,) = gateway.edge.pool.connections
+    connection._lost(OSError(number, os.strerror(number)))
+    await said(
+        gateway,
+        browser,
+        f"The connection to port {app.port} was lost before the answer",
+        f"The request was passed on to [{LOOPBACK}]:{app.port}, and the connection was lost",
+        f"the app {errnos.MEANINGS[number].ended} before answering",
+        "Is the sandbox still running",
+    )
 
 
 async def test_silent_for_too_long(open_gateway: OpenGateway) -> None:

@@ -8,6 +8,7 @@ from string import Formatter
 import pytest
 
 from gateway.errors import Blame, GatewayError, Reason, UserError
+from gateway.wordings import WORDINGS
 
 PROMISED = [
     # what users meet: name, status, RFC 9209 type, whether the same request may simply be sent again
@@ -107,10 +108,17 @@ def test_a_row_is_complete(reason: Reason) -> None:
 
 @pytest.mark.parametrize("reason", Reason, ids=str)
 def test_texts_use_only_what_is_known_of_a_request(reason: Reason) -> None:
-    row = reason.row
-    for text in (row.title, row.explanation, *row.checks):
+    texts = [(each.title, each.explanation, *each.checks) for each in (reason.row, *WORDINGS.get(reason, ()))]
+    for text in (text for each in texts for text in each):
         used = {name for _, name, _, _ in Formatter().parse(text) if name is not None}
         assert used <= PLACEHOLDERS
+
+
+def test_a_wording_says_something_else_than_its_row() -> None:
+    for reason, wordings in WORDINGS.items():
+        titles = [each.title for each in (reason.row, *wordings)]
+        assert len(set(titles)) == len(titles)
+        assert all(each.explanation.endswith(".") and each.checks and each.when for each in wordings)
 
 
 @pytest.mark.parametrize("reason", Reason, ids=str)

@@ -11,6 +11,7 @@ import pytest
 from gateway.errors import Blame, Reason
 from gateway.problems import catalog
 from gateway.problems.problem import TYPE_BASE, Problem
+from gateway.wordings import WORDINGS
 
 PAGE = Path(__file__).parents[3] / "docs" / "errors.md"
 
@@ -35,7 +36,9 @@ def test_a_section_says_everything_the_row_says(reason: Reason) -> None:
     assert f"- The same request may be sent again: {'yes' if row.may_retry else 'no'}" in text
     assert (", if idempotent" in text) is (reason in (Reason.CONNECTION_TERMINATED, Reason.REQUEST_TIMEOUT))
     assert f"- Type in `Proxy-Status`: `{row.proxy_error}`" in text
-    assert len(re.findall(r"(?m)^\d+\. ", text)) == len(row.checks)
+    wordings = WORDINGS.get(reason, ())
+    assert len(re.findall(r"(?m)^\d+\. ", text)) == sum(len(each.checks) for each in (row, *wordings))
+    assert len(re.findall(r"(?m)^Where .*: \*\*.*\*\*$", text)) == len(wordings)
 
 
 @pytest.mark.parametrize("reason", Reason, ids=str)

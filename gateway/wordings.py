@@ -1,0 +1,69 @@
+"""How a reason reads in particular cases: what its row would say of all of them is not true of these.
+
+A reason is what programs compare and counters count, so there are few. What a person reads must agree with what was
+observed: an app that hung up before it was asked did not crash over the request. Owns such texts, a table like that of
+the reasons, which must not know who meets them. Texts have the same placeholders as a row's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """Stands in for the texts of the reason's row."""
+
+    when: str
+    """Completes "Where …": for the list of all reasons."""
+    title: str
+    explanation: str
+    checks: tuple[str, ...]
+
+
+HUNG_UP_UNASKED = Wording(
+    "the app hung up before it was asked",
+    "The app on port {port} hung up before it was asked",
+    "Something accepted the connection to [{address}]:{port} and closed it before the request was passed on: no "
+    "app has read it.",
+    (
+        "Is port {port} a forwarder's (docker-proxy, `kubectl port-forward`, `ssh -L`, a TCP proxy)? One hangs up like "
+        "this when nothing listens behind it: is the app there running, and on the right port?",
+        "Read the app's log: does it refuse this address, or has it too many connections?",
+    ),
+)
+HUNG_UP_IN_HEAD = Wording(
+    "the app hung up within its answer's head",
+    "The app's answer broke off within its head",
+    "The app on port {port} got the request, began to answer, and closed the connection before the head of its answer "
+    "was complete.",
+    (
+        "Read the app's log: it probably crashed or was restarted while answering.",
+        "Does the app write the head itself? An empty line ends it.",
+    ),
+)
+LOST = Wording(
+    "the connection was lost, which the app need not have closed",
+    "The connection to port {port} was lost before the answer",
+    "The request was passed on to [{address}]:{port}, and the connection was lost before the answer began in full.",
+    (
+        "Is the sandbox still running, or was it paused, stopped or moved?",
+        "What was observed says how the connection ended. If it goes on, give the request id below to whoever runs "
+        "this gateway.",
+    ),
+)
+REPLACED = Wording(
+    "the sandbox ended while its app was at work",
+    "Sandbox {sandbox} ended before its app answered",
+    "The app on port {port} got the request, and did not answer before the sandbox was replaced or removed, or its "
+    "lifetime was over.",
+    ("Send the request again if it is harmless to do it twice: the app may have carried it out.",),
+)
+
+WORDINGS: dict[Reason, tuple[Wording, ...]] = {
+    Reason.CONNECTION_TERMINATED: (HUNG_UP_UNASKED, HUNG_UP_IN_HEAD, LOST),
+    Reason.HTTP_RESPONSE_TIMEOUT: (REPLACED,),
+}
+"""Every one there is, under the reason it belongs to."""
