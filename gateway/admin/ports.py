@@ -45,7 +45,7 @@ def make_pool(context: Context) -> Pool:
     """What looks are made with. Nothing is left in it: a look's connection is never anybody else's."""
     settings = context.settings
     patient = replace(settings.upstream, connect_timeout=min(settings.upstream.connect_timeout, DIAL))
-    return Pool(replace(settings, upstream=patient), context.policy, asyncio.get_running_loop().time)
+    return Pool(replace(settings, upstream=patient), context.policy, asyncio.get_running_loop().time, context.tasks)
 
 
 async def look_at(sandbox: Sandbox, port: int, context: Context, pool: Pool) -> PortState:

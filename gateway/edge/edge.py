@@ -99,6 +99,7 @@ class Edge:
             settings,
             AddressPolicy(settings.upstream.allow, own_listeners),
             self.clock,
+            self.tasks,
             lambda: self.connections,
             claims,
         )

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from gateway.edge.stream import DownstreamStream
     from gateway.hostname import Target
     from gateway.http.forwarding import Address
+    from gateway.upstream.inquiry import Doubt
     from gateway.upstream.pool import Key
     from gateway.upstream.stream import UpstreamStream
 
@@ -361,16 +362,16 @@ class Exchange:
         elif self.phase is TUNNEL:
             self._downstream.abort(error)
             self._end(str(error.reason), error.detail)
-        elif silent and not reused and not self._last_try:  # nothing was ever heard from there
-            self._connecting = self._edge.tasks.spawn(self._explain(error), f"explain {self._target}")
+        elif upstream is not None and not self._last_try and (doubt := upstream.doubt(error)) is not None:
+            self._connecting = self._edge.tasks.spawn(self._explain(error, doubt), f"explain {self._target}")
         else:
             self.fail(error)
 
-    async def _explain(self, error: GatewayError) -> None:
+    async def _explain(self, error: GatewayError, doubt: Doubt) -> None:
         """Fails with `error` or its cause: a TLS server may have hung up on plain HTTP without a word."""
         try:
             assert self._key is not None  # there was a connection
-            error = await self._edge.pool.tls_check.explain(error, self._key, self._edge.tasks)
+            error = await self._edge.pool.inquiry.explain(error, self._key, doubt)
             self._connecting = None
             self.fail(error)
         except Exception:

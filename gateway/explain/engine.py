@@ -33,14 +33,14 @@ from gateway.observe.ids import RequestIds
 from gateway.problems.probe import Probe
 from gateway.problems.problem import Circumstances, describe
 from gateway.tasks import Tasks
+from gateway.upstream import inquiry
 from gateway.upstream.connection import Http1Upstream
-from gateway.upstream.evidence import CHECK_TIMEOUT
 from gateway.upstream.policy import AddressPolicy
 from gateway.upstream.pool import Pool
 
 LOOK_UP, DIAL, LOOK, ANSWER, HANDSHAKE = 2.0, 3.0, 3.0, 6.0, 2.0
 """Seconds that each step gets at most. A setting may allow the edge more; then the report says so."""
-LONGEST = LOOK_UP + DIAL + max(LOOK, ANSWER + max(HANDSHAKE, CHECK_TIMEOUT))
+LONGEST = LOOK_UP + DIAL + max(LOOK, ANSWER + max(HANDSHAKE, inquiry.LONGEST))
 """Seconds that an examination can take."""
 
 
@@ -91,7 +91,7 @@ class _Examination:
             response_header_timeout=min(settings.upstream.response_header_timeout, ANSWER),
         )
         clock = asyncio.get_running_loop().time
-        self._pool = Pool(replace(settings, upstream=patient), context.policy, clock)
+        self._pool = Pool(replace(settings, upstream=patient), context.policy, clock, context.tasks)
         self._steps: dict[str, Step] = {}
         self._remarks: list[str] = []  # sentences for the conclusion of a URL that works
         self._fix: list[str] = []
@@ -269,10 +269,7 @@ class _Examination:
         try:
             return await ask(connection, question)
         except GatewayError as error:
-            if error.reason is not Reason.CONNECTION_TERMINATED or connection.heard:
-                raise
-            # Hung up without a word, as most TLS servers do.
-            raise await self._pool.tls_check.explain(error, connection.key, self._context.tasks) from None
+            raise await self._pool.inquiry.explain(error, connection.key, connection.doubt(error)) from None
 
     async def _shake_hands(self, question: Question, accept: bytes) -> None:
         """An app without WebSockets is none the worse for it, unless the URL asks for one."""

@@ -18,7 +18,7 @@ also come when the next request is under way here. Then they are no answer to it
 before it has left: it has not been `heard`, and may be repeated elsewhere.
 
 An error answer is looked at before it is passed on (`error_answer`); its head waits a moment in HEAD for the beginning
-of its body.
+of its body, and for a look at the port if that sounds like a TLS server.
 """
 
 from __future__ import annotations
@@ -42,9 +42,10 @@ from gateway.http.validate import check_switch
 from gateway.socket_options import unanswered
 from gateway.transport import GONE, GatheringTransport
 from gateway.turns import HEAD_WORK, LAST_WORK, LOOK, SHARE, SMALL_HEAD, ReadingConnection
-from gateway.upstream import error_answer, evidence, peek
+from gateway.upstream import error_answer, evidence, inquiry, peek
 from gateway.upstream.claims import Mark
 from gateway.upstream.error_answer import BEGINNING_TIMEOUT
+from gateway.upstream.inquiry import Doubt, Seen
 from gateway.wordings import HUNG_UP_IN_HEAD, HUNG_UP_UNASKED, LOST, REPLACED
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ class Http1Upstream(ReadingConnection):
         "_response",
         "_sink",
         "_socket",
+        "_suspicion",
+        "_uncertain",
         "challenged",
         "deadline",
         "ends",
@@ -119,7 +122,9 @@ class Http1Upstream(ReadingConnection):
         self._response: ResponseHead | None = None  # the final head, from its arrival to release
         self._reader: BodyReader | None = None  # in BODY, unless the whole body came with the head
         # `_held` is an unfinished head, or a finished one that waits (the next two), or what is for the next turn.
-        self._awaits_body = False  # the head of an error answer is here whole, the beginning of its body is not
+        self._awaits_body = False  # the head of an error answer is here whole, what tells whether it passes is not
+        self._suspicion: GatewayError | None = None  # what it is instead if the port speaks TLS, which is being asked
+        self._uncertain: Doubt | None = None  # what its octets, which are no HTTP, leave to be asked
         self._awaits_request = False  # a 101 is here, the end of the request is not
         self._out: list[bytes] = []  # written at the next flush
         self._chunked = False  # the request body goes out chunked
@@ -236,6 +241,7 @@ class Http1Upstream(ReadingConnection):
         self._sink = None
         self._reader = None
         self._awaits_body = self._awaits_request = False
+        self._suspicion = None
         self._held = b""
         self._out = []
         if tunnel and self._transport.get_write_buffer_size():
@@ -257,6 +263,12 @@ class Http1Upstream(ReadingConnection):
     def is_claimable(self) -> bool:
         """Whether its owner has no use for it just now, and no login to lose."""
         return self.state is IDLE and not self.challenged
+
+    def doubt(self, error: GatewayError) -> Doubt | None:
+        if self.reused:
+            return None  # it has spoken HTTP
+        silent = error.reason is Reason.CONNECTION_TERMINATED and not self.heard
+        return Doubt.SILENCE if silent else self._uncertain
 
     def awaits_first_octet(self) -> bool:
         return not self.heard and not self.reused and (self.state is HEAD or self.state is IDLE)
@@ -296,9 +308,7 @@ class Http1Upstream(ReadingConnection):
         """The deadline has passed: what that means depends on what was awaited."""
         timeouts = self._pool.timeouts
         if self._awaits_body:
-            self._read_head(b"", patient=False)
-            if self._sink is not None:
-                self._sink.flush_response()
+            self._let_pass()
         elif self.state is HEAD and self._paused and (self._held or not self.is_alive()):
             self.deadline = inf  # it did answer, and downstream has yet to make room before that can be read
         elif self.state is HEAD:
@@ -419,6 +429,8 @@ class Http1Upstream(ReadingConnection):
         except GatewayError as error:
             if self.reused and head is None:
                 self.heard = False  # what cannot be read may belong to the answer before
+            if data.startswith(evidence.REDIS_ERROR):
+                self._uncertain = Doubt.REDIS
             self._fail(evidence.judged(error, data))
             return
         if head.status >= 400 and not self._passes(head, data, patient):
@@ -466,14 +478,33 @@ class Http1Upstream(ReadingConnection):
                 self._awaits_body = True
                 self.deadline = self._clock() + BEGINNING_TIMEOUT
             return False
-        self._awaits_body = False
-        if begins is None:
-            return True
-        failure = error_answer.examine(self._pool, self.key, request, head, begins)
-        if failure is not None:
-            self._fail(failure)
+        self._suspicion = error_answer.suspicion(head.status, begins) if begins and patient else None
+        self._awaits_body = self._suspicion is not None
+        if self._awaits_body:
+            self.deadline = self._clock() + inquiry.LONGEST
+            self._set_reading()
+            self._pool.inquiry.tell(self.key, Doubt.TLS, self._hear_of_port)
             return False
+        if begins is not None:
+            error_answer.examine(self._pool, self.key, request, head, begins)
         return True
+
+    def _hear_of_port(self, seen: Seen | None) -> None:
+        """What a look at the port has seen, if that is still waited for."""
+        suspicion, self._suspicion = self._suspicion, None
+        if suspicion is None:
+            return
+        if seen is inquiry.TLS:
+            self._fail(suspicion)
+            return
+        self._let_pass()
+
+    def _let_pass(self) -> None:
+        """The head of an error answer goes on with what is here of its body."""
+        self._read_head(b"", patient=False)
+        if self._sink is not None:
+            self._sink.flush_response()
+        self._set_reading()
 
     def _read_body(self, data: bytes) -> None:
         reader, sink = self._reader, self._sink
@@ -504,7 +535,7 @@ class Http1Upstream(ReadingConnection):
         return self._sink.response_room()
 
     def _has_room(self) -> bool:
-        return not self._paused and not self._awaits_request
+        return not self._paused and not self._awaits_request and self._suspicion is None
 
     def _complete(self, rest: bytes) -> None:
         reader, sink, response = self._reader, self._sink, self._response
@@ -540,6 +571,8 @@ class Http1Upstream(ReadingConnection):
         gives up without reading. The kernel still holds the answer, and during connection_lost the socket is open.
         """
         self._work = -LAST_WORK
+        if self._suspicion is not None:
+            self._let_pass()
         for data in peek.left_in(self._socket):
             self.data_received(data)
 

@@ -1,9 +1,9 @@
 """An error answer, looked at before it is passed on.
 
-The beginning of its body may say that the app wants TLS, which is a failure of ours to tell, or which setting the app
-lacks, which the answer then carries as a hint. Some apps write head and body apart, so the connection waits a moment
-for that beginning, where anything is known that could stand there. Decides; what follows from it is the connection's
-to do.
+The beginning of its body may sound like a server that wants TLS, which a look at the port settles (`inquiry`), or say
+which setting the app lacks, which the answer then carries as a hint. Some apps write head and body apart, so the
+connection waits a moment for that beginning, where anything is known that could stand there. Decides; what follows from
+it is the connection's to do.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from gateway.errors import GatewayError, Reason
 from gateway.http.body import MAX_CHUNK_LINE
 from gateway.http.message import CHUNKED, NO_BODY, RequestHead, ResponseHead
 from gateway.upstream import evidence, hints
 
 if TYPE_CHECKING:
-    from gateway.errors import GatewayError
     from gateway.upstream.pool import Key, Pool
 
 log = logging.getLogger("gateway.upstream")
@@ -37,14 +37,19 @@ def beginning(head: ResponseHead, data: bytes) -> bytes | None:
     return data.partition(b"\r\n")[2] if is_chunk_line else data
 
 
-def examine(pool: Pool, key: Key, request: RequestHead, head: ResponseHead, begins: bytes) -> GatewayError | None:
-    """What is to be said instead of this answer to `request`; None: it passes, with a hint if one is known."""
-    failure = evidence.refusal_of_plain_http(head.status, begins)
-    if failure is not None:
-        return failure
+def suspicion(status: int, begins: bytes) -> GatewayError | None:
+    """The failure that an answer is if its port speaks TLS, which others might say of theirs; None: it is no such."""
+    phrase = evidence.words_of_tls(status, begins)
+    if phrase is None:
+        return None
+    detail = f"the app answered “{phrase.decode()}”, and answers when TLS is spoken to it"
+    return GatewayError(Reason.UPSTREAM_SPEAKS_TLS, detail)
+
+
+def examine(pool: Pool, key: Key, request: RequestHead, head: ResponseHead, begins: bytes) -> None:
+    """Gives this answer to `request`, which passes, a hint if one is known."""
     hint = hints.find(request, head.status, begins)
     if hint is not None:
         head.section = hints.with_hint(head.section, hint)
         if pool.told.is_news(key, hint, pool.clock()):
             log.warning("the app behind %s lacks a setting: %s", request.authority.decode(), hint)
-    return None

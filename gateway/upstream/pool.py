@@ -23,13 +23,14 @@ from gateway import descriptors
 from gateway.config import Settings
 from gateway.http.head_parser import HeadLimits
 from gateway.socket_options import keep_alive
+from gateway.tasks import Tasks
 from gateway.transport import Outbox
 from gateway.turns import Intake
 from gateway.upstream.claims import LOOK, Claimants, Claims
 from gateway.upstream.connection import Http1Upstream
 from gateway.upstream.dial import connected_socket
-from gateway.upstream.evidence import TlsCheck
 from gateway.upstream.hints import Told
+from gateway.upstream.inquiry import Inquiry
 from gateway.upstream.policy import AddressPolicy
 
 Key = tuple[tuple[str, str, str], int]
@@ -59,10 +60,12 @@ class Pool:
         settings: Settings,
         policy: AddressPolicy,
         clock: Callable[[], float],
+        tasks: Tasks,
         others: Callable[[], int] = lambda: 0,
         claims: Claims | None = None,
     ) -> None:
-        """`others` counts the descriptors that downstream connections have; `claims` are those of all workers."""
+        """`tasks` owns who asks apps what they speak; `others` counts the descriptors that downstream connections have;
+        `claims` are those of all workers."""
         upstream, limits = settings.upstream, settings.limits
         self.clock = clock
         self._loop = asyncio.get_running_loop()
@@ -85,7 +88,7 @@ class Pool:
         self.connections: set[Http1Upstream] = set()
         self._of: dict[str, set[Http1Upstream]] = {}  # the same by sandbox id; no empty sets
         self._retired: set[Http1Upstream] = set()  # of them those in their grace
-        self.tls_check = TlsCheck()
+        self.inquiry = Inquiry(tasks)
         self.told = Told()  # hints logged lately
         self._others = others
         self._dialing = 0  # sockets that are not connections yet

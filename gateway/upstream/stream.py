@@ -12,6 +12,7 @@ from gateway.errors import GatewayError
 from gateway.http.message import Fields, RequestHead, ResponseHead, Section
 
 if TYPE_CHECKING:
+    from gateway.upstream.inquiry import Doubt
     from gateway.upstream.pool import Key
 
 
@@ -90,6 +91,9 @@ class UpstreamStream(Protocol):
         """Stop delivering response body: downstream does not take more for now."""
 
     def resume(self) -> None: ...
+
+    def doubt(self, error: GatewayError) -> Doubt | None:
+        """What should be asked of the app before `error`, by which this connection has failed, is told."""
 
     def is_alive(self) -> bool:
         """Whether an idle connection still is what it seems."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 from collections.abc import AsyncIterator
 
@@ -52,7 +53,6 @@ GREETINGS = {
     "h2c": (b"\x00\x00\x00\x04\x00\x00\x00\x00\x00", "an HTTP/2 server"),
 }
 ANSWERS = {
-    "redis": (b"-ERR wrong number of arguments for 'get' command\r\n", "a Redis server"),
     "postgresql": (b"E\x00\x00\x00\x8eSFATAL\x00VFATAL\x00C0A000\x00Munsupported", "a PostgreSQL server"),
     "amqp": (b"AMQP\x00\x00\x09\x01", "an AMQP broker"),
     "h2c": (b"\x00\x00\x12\x04\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x80", "an HTTP/2 server"),
@@ -70,7 +70,7 @@ async def test_who_greets_whoever_connects(gateway: Gateway, octets: bytes, name
     browser = await gateway.connect()
     for _ in range(10):
         browser.send(get(app))
-        await failed(gateway, browser, b"http_protocol_error", name, "“")
+        await failed(gateway, browser, b"http_protocol_error", name)
     assert not gateway.edge.pool.connections
 
 
@@ -81,7 +81,7 @@ async def test_who_answers_in_another_protocol(gateway: Gateway, app: App, octet
     upstream = await app.accept()
     await upstream.request()
     upstream.send(octets)
-    await failed(gateway, browser, b"http_protocol_error", name, "“")
+    await failed(gateway, browser, b"http_protocol_error", name)
     assert await upstream.ended() == b""
 
 
@@ -102,15 +102,37 @@ async def test_who_greets_while_idle_in_the_pool(gateway: Gateway, app: App) -> 
     assert (await browser.answer()).body == b"ok"
 
 
-async def test_next_js_refuses_a_websocket_without_a_head(gateway: Gateway, app: App) -> None:
+@pytest.mark.parametrize("octets", [GREETINGS["h2c"][0], ANSWERS["h2c"][0]], ids=["grpc", "nginx"])
+async def test_http_2_only_is_told_so_in_every_sentence(gateway: Gateway, app: App, octets: bytes) -> None:
     browser = await gateway.connect()
-    browser.send(
-        b"GET /_next/webpack-hmr HTTP/1.1\r\nHost: %b\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n" % app.host
-    )
+    browser.send(b"GET / HTTP/1.1\r\nHost: %b\r\nAccept: application/json\r\n\r\n" % app.host)
     upstream = await app.accept()
     await upstream.request()
-    upstream.send(b"Unauthorized")
-    await failed(gateway, browser, b"http_protocol_error", "“Unauthorized”", "allowedDevOrigins")
+    upstream.send(octets)
+    problem = json.loads((await failed(gateway, browser, b"http_protocol_error")).body)
+    assert problem["title"] == f"The app on port {app.port} speaks HTTP/2 only"
+    assert "HTTP/2 without TLS, but not HTTP/1.1" in problem["detail"]
+    assert problem["observed"][0] == "the app began with an HTTP/2 server's SETTINGS frame, and does not take HTTP/1.1"
+    assert problem["fix"][0].startswith("Let the server speak HTTP/1.1")
+    assert "gRPC" in problem["fix"][1]
+
+
+async def test_an_error_as_redis_writes_it_is_asked_about(gateway: Gateway, app: App) -> None:
+    """A POP3 server's errors begin so, too; whoever answers a PING is Redis."""
+    browser = await gateway.connect()
+    for answer, is_redis in ((b"-ERR no such command\r\n", False), (b"+PONG\r\n", True)):
+        browser.send(b"GET / HTTP/1.1\r\nHost: %b\r\nAccept: application/json\r\n\r\n" % app.host)
+        upstream = await app.accept()
+        await upstream.request()
+        upstream.send(b"-ERR unknown command 'GET'\r\n")
+        asked = await app.accept()
+        assert await asked.read(6) == b"PING\r\n"
+        asked.send(answer)
+        await asked.ended()
+        problem = json.loads((await failed(gateway, browser, b"http_protocol_error", "-ERR unknown command")).body)
+        assert ("Redis" in " ".join(problem["observed"])) is is_redis
+        assert ("is not a web server" in problem["title"]) is is_redis
+        gateway.edge.pool.inquiry._known.clear()  # a second later
 
 
 # --- TLS, said aloud --------------------------------------------------------------------------------------------------
@@ -139,15 +161,19 @@ NGINX_HEAD = (
 GO_HEAD = b"HTTP/1.0 400 Bad Request\r\n\r\n"
 GO_BODY = b"Client sent an HTTP request to an HTTPS server.\n"
 TOMCAT_HEAD = b"HTTP/1.1 400 \r\nContent-Type: text/plain;charset=UTF-8\r\nTransfer-Encoding: chunked\r\n\r\n"
-TOMCAT_BODY = b"3a\r\nBad Request\r\nThis combination of host and port requires TLS.\r\n\r\n0\r\n\r\n"
+TOMCAT_BODY = b"3e\r\nBad Request\r\nThis combination of host and port requires TLS.\r\n\r\n0\r\n\r\n"
 
 
-@pytest.mark.parametrize("apart", [False, True], ids=["at-once", "apart"])
-@pytest.mark.parametrize(
+SERVER_HELLO = b"\x16\x03\x03\x00\x7a\x02"
+ANSWERS_IN_WORDS = pytest.mark.parametrize(
     ("head", "body"),
     [(NGINX_HEAD, NGINX_BODY), (GO_HEAD, GO_BODY), (TOMCAT_HEAD, TOMCAT_BODY)],
     ids=["nginx", "go", "tomcat"],
 )
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["at-once", "apart"])
+@ANSWERS_IN_WORDS
 async def test_a_tls_server_that_explains_itself(
     gateway: Gateway, app: App, head: bytes, body: bytes, apart: bool
 ) -> None:
@@ -159,7 +185,119 @@ async def test_a_tls_server_that_explains_itself(
         upstream.send(piece)
         await gateway.settled()
     upstream.close()
-    await failed(gateway, browser, b"upstream_speaks_tls", "HTTP" if body is not TOMCAT_BODY else "requires TLS")
+    asked = await app.accept()
+    assert (await asked.read(3))[:2] == b"\x16\x03"
+    asked.send(SERVER_HELLO)
+    await failed(
+        gateway,
+        browser,
+        b"upstream_speaks_tls",
+        "HTTP" if body is not TOMCAT_BODY else "requires TLS",
+        "answers when TLS is spoken to it",
+    )
+    await asked.ended()
+
+
+@pytest.mark.parametrize("end", ["close", "reset", "later", "keeps"])
+@pytest.mark.parametrize("says", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x15\x03\x03\x00\x02\x02\x78"])
+@ANSWERS_IN_WORDS
+async def test_the_same_words_of_an_app_that_speaks_no_tls_pass(
+    gateway: Gateway, app: App, head: bytes, body: bytes, says: bytes, end: str
+) -> None:
+    """A proxy in the sandbox that passes on its back end's answer; an API that quotes one."""
+    browser = await gateway.connect()
+    browser.send(get(app))
+    upstream = await app.accept()
+    await upstream.request()
+    upstream.send(head + body)
+    if end in ("close", "reset"):
+        await upstream.drained()
+        getattr(upstream, end)()
+    asked = await app.accept()
+    await asked.read(3)
+    if end == "later":
+        upstream.close()
+    assert not browser.unread, "it waits for what the port itself says"
+    asked.send(says) if says else asked.close()
+    if body is GO_BODY and end == "keeps":  # until the end of the connection
+        assert (await browser.head()).startswith(b"HTTP/1.1 400 ")
+        upstream.close()
+    elif body is GO_BODY and end == "reset":  # which is no end of such a body
+        assert (await browser.head()).startswith(b"HTTP/1.1 400 ")
+    else:
+        answer = await browser.answer()
+        assert (answer.status, answer.reason) == (400, None)
+        assert answer.body == (body if body is not TOMCAT_BODY else body[4:-7])
+        assert gateway.log[-1].reason == ""
+
+
+async def test_many_such_answers_are_one_look(gateway: Gateway, app: App) -> None:
+    """An API whose every 400 quotes a server's words, and its visitors who make it say so."""
+    browsers = [await gateway.connect() for _ in range(5)]
+    for browser in browsers:
+        browser.send(get(app))
+    for _ in browsers:
+        upstream = await app.accept()
+        await upstream.request()
+        upstream.send(NGINX_HEAD + NGINX_BODY)
+    asked = await app.accept()
+    await asked.read(3)
+    asked.close()
+    for browser in browsers:
+        assert (await browser.answer()).body == NGINX_BODY
+        browser.send(get(app))
+    for _ in browsers:
+        upstream = await app.accept()
+        await upstream.request()
+        upstream.send(NGINX_HEAD + NGINX_BODY)
+    for browser in browsers:
+        assert (await browser.answer()).body == NGINX_BODY
+    assert len(app.connections) == 2 * len(browsers) + 1
+
+
+async def test_nobody_waits_for_the_look_any_more(gateway: Gateway, app: App) -> None:
+    browser = await gateway.connect()
+    browser.send(get(app))
+    upstream = await app.accept()
+    await upstream.request()
+    upstream.send(NGINX_HEAD + NGINX_BODY)
+    asked = await app.accept()
+    await asked.read(3)
+    browser.reset()
+    await until(lambda: gateway.log, "the exchange is over")
+    asked.send(SERVER_HELLO)
+    await asked.ended()
+    await until(lambda: not len(gateway.edge.tasks), "no task")
+    assert (len(gateway.log), gateway.log[-1].status) == (1, 499)
+    assert not gateway.edge.pool.connections
+
+
+async def test_a_large_body_behind_such_words_arrives_whole(gateway: Gateway, app: App) -> None:
+    """It is not read while the port is looked at, and read on afterwards."""
+    body = NGINX_BODY + b"x" * 3_000_000
+    browser = await gateway.connect()
+    browser.send(get(app))
+    upstream = await app.accept()
+    await upstream.request()
+    upstream.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    asked = await app.accept()
+    await asked.read(3)
+    asked.close()
+    assert (await browser.answer()).body == body
+
+
+async def test_an_upload_under_way_while_the_port_is_looked_at(gateway: Gateway, app: App) -> None:
+    browser = await gateway.connect()
+    browser.send(b"POST / HTTP/1.1\r\nHost: %b\r\nContent-Length: 100000\r\n\r\n" % app.host)
+    upstream = await app.accept()
+    await upstream.head()
+    upstream.send(NGINX_HEAD + NGINX_BODY)
+    asked = await app.accept()
+    await asked.read(3)
+    browser.send(b"x" * 50_000)
+    await upstream.read(50_000)
+    asked.close()
+    assert (await browser.answer()).body == NGINX_BODY
 
 
 async def test_without_a_body_a_bad_request_is_the_apps(gateway: Gateway, app: App) -> None:
@@ -257,7 +395,7 @@ async def test_nobody_waits_for_the_answer_any_more(gateway: Gateway, app: App) 
 
 def test_the_question_is_a_client_hello(tls_sides: TlsSides) -> None:
     """Whatever this machine's OpenSSL is told to offer, a server takes it for TLS."""
-    from gateway.upstream.evidence import _client_hello
+    from gateway.upstream.inquiry import _client_hello
 
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     server = tls_sides.server.wrap_bio(incoming, outgoing, server_side=True)

@@ -19,7 +19,6 @@ import pytest
 
 import gateway
 from gateway.directory.sandbox import DirectoryError, RecordError, Sandbox
-from gateway.upstream import evidence
 from tests.behaviour.harness import (
     DOMAIN,
     OK,
@@ -300,7 +299,6 @@ async def terminated_in_the_head(stage: Stage) -> None:
 
 @kind()
 async def terminated_without_a_word(stage: Stage) -> None:
-    stage.monkeypatch.setattr(evidence, "CHECKS_PER_SECOND", 10)
     browser, upstream = await stage.asked()
     upstream.close()
     # The gateway dials once more to ask for TLS, if it has not lately: nobody answers that either.

@@ -475,8 +475,12 @@ async def test_an_app_that_expects_tls_and_hangs_up(app: App, context: Context) 
 async def test_one_that_says_so(app: App, context: Context) -> None:
     body = b"Client sent an HTTP request to an HTTPS server.\n"
     app.script = lambda request: b"HTTP/1.0 400 Bad Request\r\n\r\n" + body
+    app.to_client_hello = b"\x15\x03\x03\x00\x02\x02\x28"
     report = await explain(url(app.port), context)
     assert report.reason == "upstream_speaks_tls"
+    app.to_client_hello = b"HTTP/1.0 400 Bad Request\r\n\r\n"
+    report = await explain(url(app.port), context)
+    assert (report.ok, report.reason) == (True, None), "the app's own words about another server"
 
 
 async def test_an_app_that_dislikes_its_name_gets_the_setting(app: App, context: Context) -> None:

@@ -1,0 +1,247 @@
+"""What does an app speak that would not say so in HTTP? Found out by asking it in other protocols, once.
+
+    what was met (Doubt)                asked           what is heard, and what follows
+    SILENCE  it hung up without a word  a ClientHello   TLS, or the beginning of another protocol -> named
+                                                        nothing, or an error as Redis writes it -> asked PING
+                                                        it hangs up again -> asked PostgreSQL's SSLRequest
+    TLS      an answer of HTTP in the   a ClientHello   TLS -> named
+             words of a TLS server
+    REDIS    an error as Redis writes   PING            a reply as Redis gives it -> named
+
+That is one connection or two of our own, of half a second at most each. Everything asked is the beginning of that
+protocol and changes nothing; an app that speaks none of them logs an odd connection. So whoever makes requests fail
+must not be able to make many: an answer is given to all who ask within a second, a port that was none of these is asked
+again after 1 s, then 2, 4, … 15, and neither a sandbox nor a worker asks more than so many per second. Who cannot
+be told is told what was met, without more.
+
+Dials the address it is given, which the policy has let pass just before; must not know requests or who made them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import ssl
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from functools import cache, partial
+from typing import TYPE_CHECKING
+
+from gateway.addresses import authority, family
+from gateway.errors import GatewayError, Reason, Wording
+from gateway.http.head_parser import quote
+from gateway.tasks import Tasks
+from gateway.upstream import evidence
+from gateway.wordings import ANOTHER_PROTOCOL
+
+if TYPE_CHECKING:
+    from gateway.upstream.pool import Key
+
+PATIENCE = 0.5
+"""Seconds for dialing once more and hearing what answers one question."""
+LONGEST = 2 * PATIENCE
+"""Seconds that an inquiry takes at most."""
+HEARD = 64
+"""Octets of an answer that are looked at."""
+PER_SECOND = 10
+PER_SANDBOX = 3
+"""Inquiries begun within a second, by a worker, and on behalf of one sandbox whatever its ports."""
+REMEMBERED = 1.0
+"""Seconds an answer is given again."""
+LONGEST_PAUSE = 15.0
+"""Seconds until a port that was nothing known is asked again, at the most."""
+MAX_REMEMBERED = 1024
+"""Ports; of more than these the oldest answers are forgotten."""
+
+_SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
+"""PostgreSQL's documentation, "Message Formats": length 8, code 80877103. The server answers with one octet, S or N."""
+_PING = b"PING\r\n"
+"""An inline command (Redis's documentation, "RESP protocol specification"): before a login, too, and of no effect."""
+_REDIS = re.compile(rb"\+PONG\r\n|-(?:NOAUTH|NOPERM|DENIED|LOADING|BUSY|MASTERDOWN) ")
+
+
+class Doubt(Enum):
+    """What was met that an inquiry may explain."""
+
+    SILENCE = auto()
+    TLS = auto()
+    REDIS = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a port was seen to speak; `how` completes "the app … and"."""
+
+    reason: Reason
+    how: str
+    wording: Wording | None = None
+
+
+TLS = Seen(Reason.UPSTREAM_SPEAKS_TLS, "answers when TLS is spoken to it")
+
+_Asking = asyncio.Task[Seen | None]
+
+
+@dataclass(slots=True)
+class _Known:
+    until: float
+    seen: Seen | None
+    pause: float
+    """How long that was kept."""
+
+
+class Inquiry:
+    """One per pool. `tasks` owns those who ask; `clock` counts seconds."""
+
+    def __init__(self, tasks: Tasks, clock: Callable[[], float] = time.monotonic) -> None:
+        self._tasks = tasks
+        self._clock = clock
+        self._started: deque[tuple[float, str]] = deque(maxlen=PER_SECOND)  # when the latest began, for which sandbox
+        self._asking: dict[Key, _Asking] = {}
+        self._known: dict[Key, _Known] = {}  # the oldest first
+
+    async def ask(self, key: Key, doubt: Doubt) -> Seen | None:
+        """What `key`, which has just been dialed, speaks; None: nothing known, or it cannot be asked now."""
+        answer = self._begin(key, doubt)
+        # shield: one asker going away must not take the answer from the others.
+        return await asyncio.shield(answer) if isinstance(answer, asyncio.Task) else answer
+
+    def tell(self, key: Key, doubt: Doubt, then: Callable[[Seen | None], None]) -> None:
+        """As `ask`, for who is no task: calls `then`, always later, after `LONGEST` at the latest."""
+        answer = self._begin(key, doubt)
+        if isinstance(answer, asyncio.Task):
+            answer.add_done_callback(lambda task: then(_result(task)))
+        else:
+            asyncio.get_running_loop().call_soon(then, answer)
+
+    async def explain(self, error: GatewayError, key: Key, doubt: Doubt | None) -> GatewayError:
+        """`error`, met at `key`, or what it means if the port was seen to speak something else."""
+        seen = None if doubt is None else await self.ask(key, doubt)
+        if seen is None:
+            return error
+        return GatewayError(seen.reason, f"{error.detail}, and {seen.how}", wording=seen.wording)
+
+    def _begin(self, key: Key, doubt: Doubt) -> _Asking | Seen | None:
+        now = self._clock()
+        known = self._known.get(key)
+        if known is not None and now < known.until:
+            return known.seen
+        asking = self._asking.get(key)
+        if asking is None:
+            (sandbox_id, _, address), port = key
+            if not self._may_start(now, sandbox_id):
+                return None
+            self._started.append((now, sandbox_id))
+            asking = self._tasks.spawn(_inquire(address, port, doubt), f"inquiry {authority(address, port)}")
+            self._asking[key] = asking
+            asking.add_done_callback(partial(self._asked, key))
+        return asking
+
+    def _may_start(self, now: float, sandbox_id: str) -> bool:
+        lately = [whose for began, whose in self._started if now - began < 1.0]
+        return len(lately) < PER_SECOND and lately.count(sandbox_id) < PER_SANDBOX
+
+    def _asked(self, key: Key, task: _Asking) -> None:
+        # A callback of the task, because a task that is cancelled before its first step runs no `finally`.
+        del self._asking[key]
+        if task.cancelled() or task.exception() is not None:
+            return
+        now, seen = self._clock(), task.result()
+        # How often one was asked in vain is of interest as long again.
+        for old in [old for old, known in self._known.items() if known.until + known.pause <= now]:
+            del self._known[old]
+        last = self._known.pop(key, None)
+        pause = REMEMBERED
+        if seen is None and last is not None and last.seen is None:
+            pause = min(2 * last.pause, LONGEST_PAUSE)
+        self._known[key] = _Known(now + pause, seen, pause)
+        if len(self._known) > MAX_REMEMBERED:
+            del self._known[next(iter(self._known))]
+
+
+def _result(task: _Asking) -> Seen | None:
+    return None if task.cancelled() or task.exception() is not None else task.result()
+
+
+async def _inquire(address: str, port: int, doubt: Doubt) -> Seen | None:
+    try:
+        if doubt is Doubt.REDIS:
+            return await _is_redis(address, port)
+        heard = await _say(_client_hello(), address, port)
+        if heard and evidence.is_tls(heard):
+            return TLS
+        if doubt is Doubt.TLS:
+            return None
+        if heard is None or heard.startswith(evidence.REDIS_ERROR):
+            return await _is_redis(address, port)
+        if not heard or evidence.refuses_http_in_tls(heard):
+            return await _is_postgresql(address, port)
+        named = evidence.named(heard)
+        if named is None:
+            return None  # HTTP, more often than not: its answer to what it cannot read
+        what, wording = named
+        return Seen(Reason.HTTP_PROTOCOL_ERROR, f"answers a ClientHello with {what}", wording)
+    except OSError:  # it is not there any more, or no descriptor is left: nothing is seen
+        return None
+
+
+async def _is_redis(address: str, port: int) -> Seen | None:
+    heard = await _say(_PING, address, port)
+    if not heard or not _REDIS.match(heard):
+        return None
+    line, _, _ = heard.partition(b"\r\n")
+    how = f"answers {quote(line)} to a PING, as Redis does"
+    return Seen(Reason.HTTP_PROTOCOL_ERROR, how, ANOTHER_PROTOCOL)
+
+
+async def _is_postgresql(address: str, port: int) -> Seen | None:
+    heard = await _say(_SSL_REQUEST, address, port)
+    if heard not in (b"S", b"N"):
+        return None
+    how = f"answers {quote(heard)} to an SSLRequest, as PostgreSQL does"
+    return Seen(Reason.HTTP_PROTOCOL_ERROR, how, ANOTHER_PROTOCOL)
+
+
+async def _say(octets: bytes, address: str, port: int) -> bytes | None:
+    """The beginning of what a fresh connection answers to `octets`; empty: it hung up; None: it kept silent.
+
+    Raises OSError if there is no connection.
+    """
+    loop = asyncio.get_running_loop()
+    with socket.socket(family(address), socket.SOCK_STREAM) as sock:
+        sock.setblocking(False)
+        connected = False
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await loop.sock_connect(sock, (address, port))
+                connected = True
+                await loop.sock_sendall(sock, octets)
+                return await loop.sock_recv(sock, HEARD)
+        except TimeoutError:
+            if connected:
+                return None
+            raise
+        except OSError:
+            if connected:  # reset
+                return b""
+            raise
+
+
+@cache
+def _client_hello() -> bytes:
+    """A ClientHello that offers what a browser would. The same one every time: no handshake is ever completed."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # nothing is believed, and no certificate ever looked at
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    outgoing = ssl.MemoryBIO()
+    handshake = context.wrap_bio(ssl.MemoryBIO(), outgoing)
+    try:
+        handshake.do_handshake()
+    except ssl.SSLWantReadError:  # it waits for the server's half, which is none of our business
+        return outgoing.read()
+    raise AssertionError("a handshake with nobody cannot end")
