@@ -80,8 +80,6 @@ Others are told in their own way:
   4000 plus the status and `<reason>: <title>`.
 - A request with `X-Gateway-Probe` is never forwarded: 204 with `X-Gateway-Probe: ready` if the target accepts
   connections now, the problem otherwise; `Vary: *`, so that no service worker's cache holds it for the app's page.
-  The page for a dead app asks so, by OPTIONS of its own URL, and takes itself out of such caches before it loads the
-  app. An app that comes and goes is loaded at once, then after 1, 3, 7, … seconds, at most a minute.
 
 Three replies are the gateway's own and no failures, so they have no `X-Gateway-Error`: that 204, the 200 to an OPTIONS
 with `Max-Forwards: 0` (both say `Proxy-Status: gateway`), and the 308 of `edge.plain = "redirect"`.
@@ -96,6 +94,27 @@ end that was announced, and only the gateway's log names the reason.
 same request may be sent again unchanged: if the app may have got it, only with an idempotent method (RFC 9110 section
 9.2.2: GET, HEAD, OPTIONS, PUT, DELETE), because another would be carried out twice. In the texts, `<port>`,
 `<sandbox>` and so on stand for what the request names.
+
+## What the page does
+
+The page for a request that did not get as far as the app waits: it asks the gateway with `X-Gateway-Probe`, by OPTIONS
+of its own URL, and loads the app in place once it is there. If it answers anything but GET, it then only says so, and
+nothing but the button sends the form again. Later failures happen to a request that the app may have seen, so their
+page asks nothing and offers to try again.
+
+- It asks every second for a minute, every 5 seconds until ten minutes have passed, every 15 until an hour has, then no
+  more; less often if `Retry-After` says so. What it finds is told in place, and only what has changed is touched.
+- A tab that nobody sees asks nothing, and asks at once when it is seen again. So does a page that is gone back to:
+  browsers load it anew, and one that kept it (back/forward cache) is told to look.
+- An app that comes and goes is loaded at once, then after 1, 3, 7, … seconds, at most a minute.
+- Offline, it says so, and goes on when the network is back.
+- Without JavaScript it is the same text with a link that loads the page again.
+- In a frame it does the same, also in one of another site. A frame with `sandbox` and without `allow-same-origin` has
+  no origin, and may not ask: there it offers the link.
+- Under a service worker of the app it takes itself out of the worker's caches before it loads the app. A worker that
+  fails whatever it cannot keep (it awaits `cache.put`) lets no question through: there the page is loaded anew, after
+  5, 5, 5, 7, 15, … seconds, at most a minute. If what answers is the worker and not the gateway, the page says so and
+  stops.
 
 ## What scripts can see
 

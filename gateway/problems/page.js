@@ -15,7 +15,7 @@
   const say = (text, mood) => {
     // A screen reader announces what changes here: the news, not every second.
     if (at("state").textContent !== text) at("state").textContent = text;
-    at("bar").className = mood;
+    if (at("bar").className !== mood) at("bar").className = mood;
     tick();
   };
   const tick = () => {
@@ -50,7 +50,11 @@
       retryAfter = Number(answer.headers.get("Retry-After")) || 0;
       say(told().waiting || "Still not there, still asking", "waiting");
     } catch {
-      say(navigator.onLine ? "The gateway does not answer. Still trying" : "You are offline. Still trying", "lost");
+      if (!navigator.onLine) say("You are offline. Still trying", "lost");
+      // Some workers fail whatever they cannot keep. What they do not fail is what the app lives on: being loaded.
+      else if (navigator.serviceWorker?.controller && method === "GET") {
+        return load("The gateway does not answer, or the app's service worker does not let it. Loading", "lost", 5);
+      } else say("The gateway does not answer. Still trying", "lost");
     } finally {
       asking = false;
     }
@@ -59,16 +63,20 @@
   const schedule = () => {
     const waited = Date.now() - since;
     if (waited >= HOUR) return stop("Not asking any more, after an hour.");
-    const pace = document.visibilityState === "hidden" ? 30 : waited < MINUTE ? 1 : waited < 10 * MINUTE ? 5 : 15;
+    const pace = waited < MINUTE ? 1 : waited < 10 * MINUTE ? 5 : 15;
+    wait(1000 * Math.max(pace, Math.min(retryAfter, 60)));
+  };
+  // Nobody is told anything by a page that nobody sees, so it does not ask: the timer is set once it is seen.
+  const wait = (delay) => {
     clearTimeout(timer);
-    timer = setTimeout(poll, 1000 * Math.max(pace, Math.min(retryAfter, 60)));
+    if (document.visibilityState === "visible") timer = setTimeout(poll, delay);
   };
   const start = (delay) => {
-    stopped = false;
     since = Date.now();
-    clearTimeout(timer);
-    timer = setTimeout(poll, delay);
-    say(told().waiting, "waiting");
+    wait(delay);
+    // What was said last stays until there is an answer: a word that comes and goes is a flicker.
+    if (stopped || !at("bar").className) say(told().waiting, "waiting");
+    stopped = false;
   };
   const stop = (text) => {
     stopped = true;
@@ -83,36 +91,61 @@
       if (kept?.headers.has("X-Gateway-Error")) await cache.delete(...page);
     }
   };
+  // Where a browser lets a frame keep nothing, the entry of the history outlives a reload; apps keep theirs in it, too.
+  const kept = (value) => {
+    try {
+      if (value) sessionStorage[VAIN] = value;
+      return sessionStorage[VAIN];
+    } catch {
+      if (value) history.replaceState({...history.state, [VAIN]: value}, "");
+      return history.state?.[VAIN];
+    }
+  };
   // How often in a row this tab has loaded the app and met this page: the app comes and goes.
   const inVain = () => {
-    const now = Date.now(), [last, times] = (sessionStorage[VAIN] || "0 0").split(" ");
+    const now = Date.now(), [last, times] = (kept() || "0 0").split(" ");
     const again = now - last < 2 * MINUTE ? +times + 1 : 0;
-    sessionStorage[VAIN] = `${now} ${again}`;
+    kept(`${now} ${again}`);
     return again;
   };
-  const ready = async () => {
-    let pause = 0;
+  // In `least` seconds; later, the more often that was in vain.
+  const load = async (why, mood, least = 0) => {
     over = true;
-    if (method === "GET") {
-      try {
-        pause = Math.min(2 ** inVain() - 1, 60);
-        await forget();
-      } catch {
-        // A frame of another site has neither storage nor caches.
-      }
-      say(pause ? `The app comes and goes. Loading it in ${pause} s` : "The app is up. Loading it", "up");
-      setTimeout(() => location.reload(), 1000 * pause);
-    } else {
-      say(`The app is up. This page answered a ${method}, which is sent again only if you say so.`, "up");
-      resend.hidden = false;
+    const pause = Math.min(Math.max(2 ** inVain() - 1, least), 60);
+    try {
+      await forget();
+    } catch {
+      // A frame of another site may have no caches.
     }
+    say(pause ? `${why} in ${pause} s` : "The app is up. Loading it", mood);
+    setTimeout(() => location.reload(), 1000 * pause);
+  };
+  const ready = () => {
+    if (method === "GET") return load("The app comes and goes. Loading it", "up");
+    over = true;
+    say(`The app is up. This page answered a ${method}, which is sent again only if you say so.`, "up");
+    resend.hidden = false;
+  };
+  // Makes `old` say what `fresh` says and touches nothing else: what is opened, selected or focused stays so.
+  const patch = (old, fresh) => {
+    if (old.nodeName !== fresh.nodeName) return old.replaceWith(fresh);
+    if (old.nodeValue !== fresh.nodeValue) old.nodeValue = fresh.nodeValue;
+    for (const {name, value} of fresh.attributes || []) {
+      if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+    }
+    for (const {name} of [...old.attributes || []]) {
+      if (name !== "open" && !fresh.hasAttribute(name)) old.removeAttribute(name);
+    }
+    const olds = [...old.childNodes], news = [...fresh.childNodes];
+    news.forEach((child, index) => index < olds.length ? patch(olds[index], child) : old.append(child));
+    olds.slice(news.length).forEach((child) => child.remove());
   };
   // Another reason: the parts that tell it, as the gateway writes them for a page.
   const renew = async () => {
     const answer = await ask("text/html");
     if (!answer.headers.has("X-Gateway-Error")) return;
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    for (const id of ["what", "facts"]) at(id).replaceWith(page.getElementById(id));
+    for (const id of ["what", "facts"]) patch(at(id), page.getElementById(id));
     document.title = page.title;
   };
 
@@ -150,9 +183,18 @@
     start(FIRST);
     setInterval(tick, 1000);
     // Somebody looks, or the network is back: no reason to wait.
-    const wake = () => document.visibilityState === "visible" && !over && start(0);
+    const wake = () => {
+      if (document.visibilityState === "hidden") clearTimeout(timer);
+      else if (!over) start(0);
+    };
     addEventListener("visibilitychange", wake);
     addEventListener("online", wake);
+    // Out of the back/forward cache, as it was left: perhaps on its way to the app.
+    addEventListener("pageshow", ({persisted}) => {
+      if (!persisted) return;
+      over = false;
+      wake();
+    });
   } else if (resend) {
     resend.hidden = false;
   }

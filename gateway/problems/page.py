@@ -60,6 +60,11 @@ _STAGE = {
 _SPACED = re.compile(r"\s?([{},;])\s?|(?<=:) ")
 """Blanks that say nothing in a style sheet, with what they stand around."""
 _CODE = re.compile(r"`([^`]+)`")
+_OPTION = re.compile(r"(?<= )-[a-zA-Z-]+")
+"""What must not be broken in two, on a narrow screen, where it looks like a dash and a word."""
+_RTL = "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff\U00010800-\U00010fff\U0001e800-\U0001efff"
+_RIGHT_TO_LEFT = re.compile(f"[{_RTL}]+(?:[ -]+[{_RTL}]+)*")
+"""Words of scripts that are written from right to left (Unicode's blocks for them)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +155,12 @@ def _actions(shown: Shown) -> str:
 
 
 def _observed(problem: Problem) -> str:
-    return _section("seen", "What the gateway saw", _list("seen", map(escape, problem.observed)))
+    return _section("seen", "What the gateway saw", _list("seen", map(_fact, problem.observed)))
+
+
+def _fact(text: str) -> str:
+    # Each such name by itself (UAX 9, isolates), or the directories of a path would change places.
+    return _RIGHT_TO_LEFT.sub(r"<bdi>\g<0></bdi>", escape(text))
 
 
 def _change(shown: Shown) -> str:
@@ -173,7 +183,8 @@ def _lines(fixes: Sequence[Fix]) -> str:
 def _line(fix: Fix) -> str:
     name = escape(fix.framework)
     button = f'<button class="copy" type="button">Copy<span class="unseen"> the line for {name}</span></button>'
-    return f"<span>{name}</span><code>{escape(fix.line)}</code>{button}"
+    line = _OPTION.sub(r"<b>\g<0></b>", escape(fix.line))
+    return f"<span>{name}</span><code>{line}</code>{button}"
 
 
 def _elsewhere(shown: Shown) -> str:

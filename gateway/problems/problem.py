@@ -32,7 +32,7 @@ TYPE_BASE = "urn:sandbox-gateway:problem:"
 """Prefix of the RFC 9457 `type`: an identifier that is not meant to be fetched (section 3.1.1)."""
 ALLOW = (b"Allow", b", ".join(COMMON_METHODS))
 REMEMBERED = 256
-"""Composed replies kept, and their field sections: 13 KiB for a page, a tenth of that for any other form."""
+"""Composed replies kept, and their field sections: 15 KiB for a page, a tenth of that for any other form."""
 
 _BIND_FIXES = (Reason.CONNECTION_REFUSED, Reason.IPV4_ONLY_LISTENER)
 """Cured by another line in the app; the first check of each introduces the lines."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from gateway.errors import GatewayError, Reason
+from gateway.hostname import Target
 from tests.interop.harness import COMPONENTS, Component, require
 from tests.support.devtools import AXE, DevTools
 from tests.support.problem_site import Site, ipv4_only, problem_site, refused
@@ -228,6 +230,17 @@ const answer = async (request) => {
   }
 };
 """
+AWAITING = """
+const answer = async (request) => {
+  const cache = await caches.open("v1");
+  const kept = FIRST && await cache.match(request);
+  if (kept) return kept;
+  const answer = await fetch(request);
+  await cache.put(KEY, answer.clone());
+  return answer;
+};
+"""
+"""Fails whatever it cannot keep: what is not asked by GET, and what varies by everything."""
 WORKER = """
 addEventListener("install", () => skipWaiting());
 addEventListener("activate", (event) => event.waitUntil(clients.claim()));
@@ -238,6 +251,10 @@ return navigator.serviceWorker.register("/worker.js").then(() => navigator.servi
   .then(() => navigator.serviceWorker.controller || new Promise((resolve) =>
     navigator.serviceWorker.addEventListener("controllerchange", resolve)))
   .then(() => true);
+"""
+FORGET_WORKER = """
+return navigator.serviceWorker.getRegistration().then((worker) => worker.unregister())
+  .then(() => caches.delete("v1"));
 """
 
 
@@ -257,10 +274,25 @@ def test_a_service_worker_keeps_nothing_of_ours_for_the_apps(browser: DevTools, 
         poll(lambda: browser.title == "The app", "the app is shown", 10)
         browser.open(site.url(DEEP))
         assert browser.title == "The app"
-        browser.evaluate(
-            "return navigator.serviceWorker.getRegistration().then((worker) => worker.unregister())"
-            ".then(() => caches.delete('v1'))"
-        )
+        browser.evaluate(FORGET_WORKER)
+
+
+@pytest.mark.parametrize("key", ["request", "request.url"])
+@pytest.mark.parametrize("first", ["true", "false"], ids=["cache first", "network first"])
+def test_a_service_worker_that_fails_what_it_cannot_keep_is_outlived(browser: DevTools, first: str, key: str) -> None:
+    """It answers no question of the page's, so the page is loaded anew, less and less often."""
+    with problem_site(None) as site:
+        site.worker = WORKER + AWAITING.replace("FIRST", first).replace("KEY", key)
+        browser.open(site.url())
+        assert browser.evaluate(REGISTER)
+        site.error = refused()
+        browser.open(site.url(DEEP))
+        assert wait_for_state(browser, "service worker").endswith("Loading in 5 s")
+        site.error = None
+        poll(lambda: browser.title == "The app", "the app is shown", 20)
+        browser.open(site.url(DEEP))
+        assert browser.title == "The app"
+        browser.evaluate(FORGET_WORKER)
 
 
 def test_an_app_that_comes_and_goes_is_loaded_less_and_less_often(browser: DevTools, site: Site) -> None:
@@ -274,6 +306,139 @@ def test_an_app_that_comes_and_goes_is_loaded_less_and_less_often(browser: DevTo
     [_, second, third, fourth] = [asked.at for asked in site.asked if not asked.probes]
     assert third - second > 1
     assert fourth - third > 3
+
+
+def test_gone_back_to_it_looks_anew(browser: DevTools, site: Site) -> None:
+    """Chromium keeps no page of ours in its back/forward cache: it is not to be stored, and no success."""
+    elsewhere = site.url("/elsewhere").replace("5000-", "3000-")
+    browser.open(site.url(DEEP))
+    site.wait_for(1, probes=True)
+    browser.open(elsewhere)
+    browser.back()
+    assert "Nothing is listening on port 5000" in browser.text
+    count = probes(site)
+    site.wait_for(count + 1, probes=True)
+    browser.open(elsewhere)
+    site.error = None
+    browser.back()
+    poll(lambda: browser.title == "The app", "the app is shown", 10)
+    assert browser.url == site.url(DEEP)
+
+
+def test_a_browser_that_has_kept_it_is_told_at_once(browser: DevTools, site: Site) -> None:
+    """As left: on its way to the app, which has died meanwhile."""
+    with browser.before_every_page(NOTE_DELAYS):
+        site.flickers = True
+        browser.open(site.url())
+        wait_for_state(browser, "comes and goes. Loading it in 3 s")
+        site.flickers = False
+        before = probes(site)
+        browser.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
+        site.wait_for(before + 1, probes=True)
+        assert 0 in delays(browser)
+
+
+# --- in a frame ---------------------------------------------------------------------------------------------------
+
+NOTHING_IS_KEPT = """
+for (const name of ["sessionStorage", "localStorage", "caches"])
+  Object.defineProperty(self, name, {get() { throw new DOMException("", "SecurityError"); }});
+"""
+"""What a browser does to the frames of other sites if whoever sits there has told it so."""
+
+
+@contextmanager
+def framed(browser: DevTools, site: Site, attributes: str = "") -> Iterator[None]:
+    """Inside, the site is shown, and meant, in a frame of a page of another site."""
+    with problem_site(None) as around:
+        browser.open(f"http://127.0.0.1:{around.port}/")
+        browser.evaluate(
+            "document.body.insertAdjacentHTML('beforeend',"
+            " `<iframe id=shown ${arguments[1]} width=600 height=600 src='${arguments[0]}'></iframe>`)",
+            site.url(DEEP),
+            attributes,
+        )
+        site.wait_for(1, probes=False)
+        with browser.inside("document.getElementById('shown')"):
+            poll(lambda: "Nothing is listening" in browser.text, "the page is shown", 10)
+            yield
+        assert browser.url == f"http://127.0.0.1:{around.port}/"
+
+
+def test_in_a_frame_of_another_site_it_becomes_the_app(browser: DevTools, site: Site) -> None:
+    with framed(browser, site):
+        site.wait_for(2, probes=True)
+        site.error = None
+        poll(lambda: "GET /some/page?q=a%20b&c=%2F" in browser.text, "the app is shown", 10)
+
+
+def test_a_frame_that_may_ask_nothing_says_nothing_and_is_loaded_by_hand(browser: DevTools, site: Site) -> None:
+    with framed(browser, site, 'sandbox="allow-scripts"'):
+        assert browser.evaluate("return self.origin") == "null"
+        assert state(browser) == ""
+        assert browser.evaluate("return document.getElementById('again').textContent") == "Reload"
+        poll(lambda: site.quiet_for > 2, "the page is silent for two of its seconds", 20)
+        assert probes(site) == 0
+        site.error = None
+        browser.evaluate("document.getElementById('again').click()")
+        poll(lambda: "GET /some/page" in browser.text, "the app is shown", 10)
+
+
+def test_an_app_that_comes_and_goes_raises_no_storm_where_nothing_is_kept(browser: DevTools, site: Site) -> None:
+    with browser.before_every_page(NOTHING_IS_KEPT):
+        site.flickers = True
+        with framed(browser, site):
+            site.wait_for(3, probes=False)
+            wait_for_state(browser, "comes and goes. Loading it in 3 s")
+            # What the app itself has put there is the app's.
+            browser.evaluate("history.replaceState({...history.state, scroll: 7}, '')")
+            site.wait_for(4, probes=False)
+            wait_for_state(browser, "comes and goes. Loading it in 7 s")
+            assert browser.evaluate("return history.state.scroll") == 7
+
+
+# --- nothing moves that says nothing new --------------------------------------------------------------------------
+
+WATCH = """
+self.changes = [];
+new MutationObserver((seen) => changes.push(...seen.map(({target, type, attributeName}) =>
+  `${type} ${attributeName} of ${target.id || target.nodeName}`).filter((change) => !change.endsWith("of ago"))))
+  .observe(document, {subtree: true, childList: true, characterData: true, attributes: true});
+"""
+
+
+def test_a_look_that_finds_the_same_touches_nothing(browser: DevTools, site: Site) -> None:
+    browser.open(site.url())
+    site.wait_for(1, probes=True)
+    poll(lambda: "refused" in browser.text.partition("What the gateway saw")[0], "it says when", 10)
+    browser.evaluate(WATCH)
+    for milliseconds in (7.1, 0.3):
+        site.error = refused(milliseconds)
+        site.wait_for(probes(site) + 2, probes=True)
+    assert browser.evaluate("return changes") == []
+
+
+def test_what_is_opened_selected_or_focused_stays_so_when_something_else_is_told(browser: DevTools, site: Site) -> None:
+    site.error = ipv4_only()
+    browser.open(site.url())
+    site.wait_for(1, probes=True)
+    browser.evaluate(
+        "document.querySelector('details').open = true;"
+        "document.querySelector('.copy').focus();"
+        "getSelection().selectAllChildren(document.querySelector('.fixes code'));"
+        "self.kept = [document.activeElement, document.querySelector('h1'), getSelection().toString()]"
+    )
+    site.error.observed = (refused().detail, "the process is python3 (pid 4712)", "it has been there before")
+    poll(lambda: "pid 4712" in browser.text, "the other process is named", 10)
+    assert "it has been there before" in browser.text
+    kept = "[document.activeElement, document.querySelector('h1'), getSelection().toString()]"
+    assert browser.evaluate(f"return {kept}.every((now, index) => now === kept[index])") is True
+    assert browser.evaluate("return document.querySelector('details').open") is True
+    site.error = refused()
+    poll(lambda: "Nothing is listening on port 5000" in browser.text, "the other reason is told", 10)
+    assert "pid 4712" not in browser.text
+    assert browser.evaluate("return document.getElementById('what').dataset.reason") == "connection_refused"
+    wait_for_state(browser, "Waiting for port 5000 to accept connections")
 
 
 # --- how often ----------------------------------------------------------------------------------------------------
@@ -297,15 +462,31 @@ def test_it_asks_less_and_less_often_and_stops_after_an_hour(browser: DevTools, 
     assert len(site.asked) == 1
 
 
-def test_unseen_it_slows_down_and_seen_again_it_asks_at_once(browser: DevTools, site: Site) -> None:
-    see = "Object.defineProperty(document, 'visibilityState', {value: arguments[0], configurable: true});"
+def probes(site: Site) -> int:
+    return len([asked for asked in site.asked if asked.probes])
+
+
+def test_unseen_it_asks_nothing_and_seen_again_it_asks_at_once(browser: DevTools, site: Site) -> None:
     with browser.before_every_page(NOTE_DELAYS):
         browser.open(site.url())
-        browser.evaluate(see, "hidden")
-        poll(lambda: 30_000 in delays(browser), "the page waits half a minute", 10)
-        before = len([asked for asked in site.asked if asked.probes])
-        browser.evaluate(see + "document.dispatchEvent(new Event('visibilitychange', {bubbles: true}))", "visible")
-        assert site.wait_for(before + 1, probes=True, timeout=5).probes
+        site.wait_for(1, probes=True)
+        with browser.another_tab():
+            poll(lambda: site.quiet_for > 4, "the page is silent for four of its seconds", 20)
+            before = probes(site)
+        site.wait_for(before + 1, probes=True)
+        assert 0 in delays(browser), "seen again, it does not wait"
+        site.error = None
+        poll(lambda: browser.title == "The app", "the app is shown", 10)
+
+
+def test_opened_unseen_it_asks_once_it_is_seen(browser: DevTools, site: Site) -> None:
+    see = "Object.defineProperty(document, 'visibilityState', {value: '%s', configurable: true});"
+    with browser.before_every_page(see % "hidden"):
+        browser.open(site.url())
+        poll(lambda: site.quiet_for > 3, "the page is silent for three of its seconds", 20)
+        assert probes(site) == 0
+        browser.evaluate(see % "visible" + "document.dispatchEvent(new Event('visibilitychange', {bubbles: true}))")
+        site.wait_for(2, probes=True)
 
 
 def test_it_waits_as_long_as_the_gateway_asks(browser: DevTools, site: Site) -> None:
@@ -398,30 +579,85 @@ def test_the_policy_is_kept_and_keeps_others_out(browser: DevTools, site: Site) 
 
 
 LOOKS = [
-    (1280, 800, "light"),
-    (1280, 800, "dark"),
-    (375, 720, "light"),
-    (375, 720, "dark"),
+    (1280, 800, "light", {}),
+    (375, 720, "dark", {}),
+    (320, 568, "light", {}),
+    (1280, 800, "dark", {"forced_colors": "active"}),
+    (720, 1000, "dark", {"media": "print"}),
 ]
+LONGEST = Target(65535, "sandbox-" * 7 + "x", "sandbox.localhost")
+"""Its label has 63 octets, as many as DNS allows."""
 
 
-@pytest.mark.parametrize(("width", "height", "scheme"), LOOKS)
-def test_everybody_can_use_it(browser: DevTools, site: Site, width: int, height: int, scheme: str) -> None:
+def everything(reason: Reason) -> GatewayError:
+    """A failure of which everything is known, in long words and from right to left."""
+    return GatewayError(
+        reason,
+        "the answer begins with “שלום עולם 220 مرحبا FTP”",
+        observed=("connect to [fd00::5]:65535: " + "x" * 200, "the process is /home/משתמש/אפליקציה/שרת (pid 4711)"),
+        process="python3",
+        open_ports=(3000, 8000),
+    )
+
+
+@pytest.mark.parametrize(("width", "height", "scheme", "more"), LOOKS)
+def test_everybody_can_use_every_page(
+    browser: DevTools, width: int, height: int, scheme: str, more: dict[str, str]
+) -> None:
     require("axe-core")
-    browser.emulate(width, height, scheme)
-    for error in (
-        refused(),
-        ipv4_only(),
-        GatewayError(Reason.HTTP_PROTOCOL_ERROR, "the answer begins with “SSH-2.0-OpenSSH_9.2p1”"),
-        GatewayError(Reason.DESTINATION_NOT_FOUND),
-    ):
-        site.error = error
-        browser.open(site.url())
-        dark = browser.evaluate("return matchMedia('(prefers-color-scheme: dark)').matches")
-        assert dark is (scheme == "dark")
-        browser.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
-        assert browser.evaluate("return document.documentElement.scrollWidth") <= width
-        assert browser.violations() == [], error
+    assert len(LONGEST.host.partition(".")[0]) == 63
+    browser.emulate(width, height, scheme, **more)
+    try:
+        with problem_site(None, LONGEST) as site:
+            for reason in Reason:
+                site.error = everything(reason)
+                browser.open(site.url())
+                dark = browser.evaluate("return matchMedia('(prefers-color-scheme: dark)').matches")
+                assert dark is (scheme == "dark")
+                browser.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
+                assert browser.evaluate("return document.documentElement.scrollWidth") <= width, reason
+                assert browser.violations() == [], reason
+            site.error = None
+            browser.open(site.url())
+            site.error = refused()
+            submit(browser, site.url("/order"))
+            poll(lambda: "Nothing is listening" in browser.text, "the problem is shown", 10)
+            site.error = None
+            if "media" not in more:
+                poll(lambda: "Send the POST again" in browser.text, "the button is shown", 10)
+            assert browser.violations() == []
+    finally:
+        browser.emulate(1280, 800, "light")
+
+
+def test_on_paper_it_is_light_and_whole(browser: DevTools, site: Site) -> None:
+    browser.open(site.url())
+    site.wait_for(1, probes=True)
+    browser.emulate(720, 1000, "dark", media="print")
+    try:
+        shown = "return [...document.querySelectorAll(arguments[0])].filter((node) => node.checkVisibility()).length"
+        assert browser.evaluate(shown, "details code") == browser.evaluate(
+            "return document.querySelectorAll('details code').length"
+        )
+        assert browser.evaluate(shown, "button, .button, #state, summary") == 0, "what paper cannot do"
+        assert browser.evaluate("return getComputedStyle(document.body).color") == "rgb(28, 33, 38)"
+    finally:
+        browser.emulate(1280, 800, "light")
+
+
+def test_a_path_from_right_to_left_is_read_in_its_order(browser: DevTools, site: Site) -> None:
+    site.error = GatewayError(Reason.HTTP_PROTOCOL_ERROR, "file /home/אבג/דהו/x.py")
+    browser.open(site.url())
+    left = (
+        "const text = document.querySelector('.seen li'), walker = document.createTreeWalker(text, 4);"
+        "for (let node; node = walker.nextNode();) if (node.data.includes(arguments[0])) {"
+        "  const range = document.createRange(), at = node.data.indexOf(arguments[0]);"
+        "  range.setStart(node, at); range.setEnd(node, at + arguments[0].length);"
+        "  return range.getBoundingClientRect().left; }"
+    )
+    places = [browser.evaluate(left, part) for part in ("/home/", "אבג", "דהו", "/x.py")]
+    assert places == sorted(places)
+    assert len(set(places)) == 4
 
 
 def test_the_judge_of_the_test_above_judges(browser: DevTools, site: Site) -> None:
@@ -436,5 +672,5 @@ def test_nothing_moves_for_who_wants_no_motion(browser: DevTools, site: Site) ->
     browser.emulate(1280, 800, "light")
     browser.open(site.url())
     assert browser.evaluate(running) == 1
-    browser.emulate(1280, 800, "light", motion="reduce")
+    browser.emulate(1280, 800, "light", prefers_reduced_motion="reduce")
     assert browser.evaluate(running) == 0

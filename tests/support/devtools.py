@@ -22,13 +22,24 @@ class DevTools(Browser):
         """The value of a DevTools command. Raises BrowserError."""
         return self._call("POST", "/goog/cdp/execute", {"cmd": command, "params": parameters})
 
-    def emulate(self, width: int, height: int, scheme: str, *, scale: float = 1, motion: str = "no-preference") -> None:
-        """A screen of so many CSS pixels, in a "light" or "dark" scheme."""
+    def emulate(
+        self,
+        width: int,
+        height: int,
+        scheme: str,
+        *,
+        scale: float = 1,
+        media: str = "screen",
+        **more: str,
+    ) -> None:
+        """A screen (or paper, "print") of so many CSS pixels, in a "light" or "dark" scheme; `more` are further media
+        features, such as `prefers_reduced_motion="reduce"`.
+        """
         size = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": width < 600}
         self.send("Emulation.setDeviceMetricsOverride", **size)
-        wishes = {"prefers-color-scheme": scheme, "prefers-reduced-motion": motion}
+        wishes = {"prefers-color-scheme": scheme, **{name.replace("_", "-"): value for name, value in more.items()}}
         features = [{"name": name, "value": value} for name, value in wishes.items()]
-        self.send("Emulation.setEmulatedMedia", features=features)
+        self.send("Emulation.setEmulatedMedia", media=media, features=features)
 
     @contextmanager
     def before_every_page(self, script: str) -> Iterator[None]:
@@ -38,6 +49,31 @@ class DevTools(Browser):
             yield
         finally:
             self.send("Page.removeScriptToEvaluateOnNewDocument", identifier=added["identifier"])
+
+    @contextmanager
+    def another_tab(self) -> Iterator[None]:
+        """Inside, another tab is in front and meant; the one before is hidden, as the browser itself says."""
+        before = self._call("GET", "/window")
+        opened = self._call("POST", "/window/new", {"type": "tab"})["handle"]
+        self._call("POST", "/window", {"handle": opened})
+        try:
+            yield
+        finally:
+            self._call("DELETE", "/window")
+            self._call("POST", "/window", {"handle": before})
+            self.send("Page.bringToFront")
+
+    @contextmanager
+    def inside(self, frame: str) -> Iterator[None]:
+        """Inside, what is evaluated runs in the frame that the script expression `frame` is, of whatever site."""
+        self._call("POST", "/frame", {"id": self.evaluate(f"return {frame}")})
+        try:
+            yield
+        finally:
+            self._call("POST", "/frame", {"id": None})
+
+    def back(self) -> None:
+        self._call("POST", "/back", {})
 
     def press(self, key: str) -> None:
         """A key of KEYS, down and up, for what has the focus."""

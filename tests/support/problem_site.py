@@ -96,6 +96,11 @@ class Site:
             raise TimeoutError(f"request {number} (probes: {probes}) did not come; there were {self.asked}")
         return asked
 
+    @property
+    def quiet_for(self) -> float:
+        """Seconds since the last request."""
+        return time.monotonic() - self.asked[-1].at
+
     def answer(self, method: str, path: str, fields: dict[str, str], sent: bytes) -> tuple[ResponseHead | None, bytes]:
         """The gateway's reply, or None and the app's page."""
         probes = "X-Gateway-Probe" in fields
