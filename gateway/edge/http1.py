@@ -450,7 +450,7 @@ class Http1Downstream(TimedConnection):
 
     def _refuse_unread(self, error: GatewayError, received: bytes = b"") -> None:
         """Answers a head that could not be read, or never came whole; nothing on this connection is read again."""
-        head, body = reply(self._edge, self.peer, None, error, received)
+        head, body = reply(self._edge, self.peer, None, error, received or self._held)
         self._out = [*serialize.response_head(head, BY_LENGTH, b"close", time()), body]
         self.flush()
         self._linger()

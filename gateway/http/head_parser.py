@@ -177,16 +177,25 @@ def wrong_forever(received: bytes | bytearray) -> str:
 
 
 def check_partial_head(received: bytes | bytearray, limits: HeadLimits) -> None:
-    """Raises GatewayError if no continuation can turn `received` (no empty line in it yet) into an acceptable head."""
+    """Raises GatewayError if no continuation can turn `received` (no empty line in it yet) into an acceptable head.
+
+    A target that is too long is not refused before its fields have come, or `limits.head` octets: they say who asks,
+    and so whether the refusal is to be a page. A browser sends them along, a TLS record of 16 KiB later.
+    """
     wrong = wrong_forever(received)
     if wrong:
         raise GatewayError(Reason.BAD_REQUEST, f"the head has {wrong}")
     line_end = received.find(b"\r\n")
+    whole = len(received) > limits.head
     if line_end >= 0:
-        _request_line(bytes(received[:line_end]), limits)
-    elif len(received) > limits.target + AROUND_TARGET:
+        try:
+            _request_line(bytes(received[:line_end]), limits)
+        except GatewayError as error:
+            if error.reason is not Reason.URI_TOO_LONG or whole:
+                raise
+    elif whole:
         raise GatewayError(Reason.URI_TOO_LONG, f"the request line has more than {limits.target} octets")
-    if len(received) > limits.head:
+    if whole:
         raise GatewayError(Reason.HEADER_SECTION_TOO_LARGE, f"the head has more than {limits.head} octets")
 
 

@@ -67,7 +67,9 @@ The body depends on who asks: a page for a browser's navigation, short text for 
 |---|---|
 {fields}
 
-A request that is not valid HTTP, or too large, gets a page if it is a navigation, and text otherwise.
+A request that is not valid HTTP, or too large, gets a page if it is a navigation, and text otherwise. It is known for
+one by `Sec-Fetch-Mode`, or else `Accept`, in the first `limits.header_bytes` octets of its head: if the target alone is
+longer, no field has come yet, and the 414 is text.
 
 Others are told in their own way:
 

@@ -68,7 +68,8 @@ _LISTS = (b"accept", b"access-control-request-headers")
 _PROBE = b"x-gateway-probe"
 _PROBED_BY = (b"GET", b"HEAD")
 _GRPC = re.compile(rb"application/grpc(-web(-text)?)?(\+[a-z0-9.-]+)?")
-_NAVIGATES = re.compile(rb"(?i)\n *sec-fetch-mode *: *navigate *[;\r\n]")
+_MODE_LINE = re.compile(rb"(?i)\n *sec-fetch-mode *:([^\r\n]*)[\r\n]")
+_ACCEPT_LINE = re.compile(rb"(?i)\n *accept *:([^\r\n]*)[\r\n]")
 _ORIGIN = re.compile(rb"[!-~]+")
 _EXPOSED = b"X-Gateway-Error, Proxy-Status, X-Request-Id, Retry-After"
 
@@ -84,10 +85,23 @@ def understand(head: RequestHead | None, received: bytes = b"") -> Intent:
     None is a head that is not valid, and `received` what came of it: a navigation gets a page, everything else text.
     """
     if head is None:
-        return _intent(False, _VARY, None, b"navigate" if _NAVIGATES.search(received) else None, *[None] * 5)
+        return _intent(False, _VARY, None, b"navigate" if _navigates(received) else None, *[None] * 5)
     section = head.section
     read = _remembered if len(section.lines) <= REMEMBERED_OCTETS else _read
     return read(section, head.method == b"OPTIONS")
+
+
+def _navigates(received: bytes) -> bool:
+    """Whether the beginning of a head is a navigation's, as far as it says.
+
+    Firefox sends Sec-Fetch-Mode behind the cookies, which may be what is too large, and without TLS no browser sends
+    it; then it is Accept that tells.
+    """
+    mode = _MODE_LINE.search(received)
+    if mode is not None:
+        return _item(mode[1].strip(b" \t")) == b"navigate"
+    accept = _ACCEPT_LINE.search(received)
+    return accept is not None and len(accept[1]) <= MAX_OCTETS and _from_accept(accept[1]) is Form.HTML
 
 
 def asked_by_another_site(head: RequestHead, domain: str) -> bool:

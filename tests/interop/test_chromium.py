@@ -173,3 +173,17 @@ def test_a_refused_handshake_fails_in_the_browser(shown: Shown) -> None:
     seen = shown.converse("/refuse")
     assert (seen["opened"], seen["code"]) == (False, 1006)
     assert shown.browser.evaluate("return fetch('/page').then((answer) => answer.status)") == 200
+
+
+def test_a_request_that_is_too_large_is_told_on_a_page(shown: Shown) -> None:
+    """Chromium's TLS records hold 16 KiB: of such a request nothing but the target is in the first."""
+    browser, page = shown.browser, shown.browser.url
+    try:
+        browser.open(page + "?" + "x" * 20_000)
+        assert browser.title == "414 · The request target is too long"
+        browser.evaluate("for (let n = 0; n < 10; n++) document.cookie = `c${n}=${'x'.repeat(3900)}`")
+        browser.open(page)
+        assert browser.title == "431 · The request's header section is too large"
+    finally:
+        browser.evaluate("for (let n = 0; n < 10; n++) document.cookie = `c${n}=; max-age=0`")
+        browser.open(page)

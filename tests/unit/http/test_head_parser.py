@@ -12,7 +12,6 @@ import pytest
 from gateway.errors import GatewayError, Reason
 from gateway.http import head_parser
 from gateway.http.head_parser import (
-    AROUND_TARGET,
     HEAD_END,
     MAX_STATUS_LINE,
     REMEMBERED_OCTETS,
@@ -452,9 +451,7 @@ def test_a_target_has_at_most_8_kib(method: bytes, size: int, accepted: bool) ->
         check_partial_head(line + b"\r\n", LIMITS)
     else:
         assert refusal(request(line=line)) is Reason.URI_TOO_LONG
-        with pytest.raises(GatewayError) as error:
-            check_partial_head(line + b"\r\n", LIMITS)
-        assert error.value.reason is Reason.URI_TOO_LONG
+        check_partial_head(line + b"\r\n", LIMITS)  # its fields may say that a page is wanted
 
 
 def test_limits_are_settings() -> None:
@@ -484,8 +481,9 @@ PARTIAL_REFUSED = [
     (b"SSH-2.0-OpenSSH_9.9\r\n", Reason.BAD_REQUEST),
     (b"GET / HTTP/1.1\r\nX: " + b"v" * (32 * 1024), Reason.HEADER_SECTION_TOO_LARGE),
     (b"GET / HTTP/1.1\r\n" + b"X: v\r\n" * 6000, Reason.HEADER_SECTION_TOO_LARGE),
-    (b"GET /" + b"t" * (8 * 1024 + AROUND_TARGET), Reason.URI_TOO_LONG),
-    (b"A" * (32 * 1024), Reason.URI_TOO_LONG),
+    (b"GET /" + b"t" * (32 * 1024), Reason.URI_TOO_LONG),
+    (b"GET /%b HTTP/1.1\r\nX: " % (b"t" * 9000) + b"v" * (24 * 1024), Reason.URI_TOO_LONG),
+    (b"A" * (32 * 1024 + 1), Reason.URI_TOO_LONG),
 ]
 
 

@@ -135,6 +135,11 @@ def test_a_request_that_could_not_be_read_gets_text() -> None:
         (b"GET / HTTP/1.1\r\nSec-Fetch-Mode : navigate\r\nCookie: the rest is miss", Form.HTML),
         (b"GET / HTTP/1.1\r\nAccept: text/html\r\nSec-Fetch-Mode: cors\r\n\r\n", Form.TEXT),
         (b"GET / HTTP/1.1\r\nX: Sec-Fetch-Mode: navigate\r\n\r\n", Form.TEXT),
+        (b"GET / HTTP/1.1\r\nAccept: text/html,*/*;q=0.8\r\nCookie: the rest is miss", Form.HTML),
+        (b"GET / HTTP/1.1\r\nAccept: text/html;q=0.1, application/json\r\nCookie: the rest is miss", Form.TEXT),
+        (b"GET / HTTP/1.1\r\nAccept: text/html" + b" " * 1024 + b"\r\nCookie: the rest is miss", Form.TEXT),
+        (b"GET / HTTP/1.1\r\nAccept: text/html, appl", Form.TEXT),
+        (b"GET / HTTP/1.1\r\nAccept: */*\r\nCookie: the rest is miss", Form.TEXT),
         (b"GET / HTTP/1.1\r\nSec-Fetch-Mode: navigated\r\n\r\n", Form.TEXT),
     ],
 )
