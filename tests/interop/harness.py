@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.components import COMPONENTS, Component, module, require
+from tests.support.devtools import AXE
 from tests.support.process import ROOT, Child, accepts, descendants, free_port, poll
 
 DOMAIN = "sandbox.localhost"
@@ -35,6 +36,7 @@ COMPONENTS.update(
         "flask": module("flask"),
         "fastapi": module("fastapi"),
         "uvicorn": module("uvicorn"),
+        "axe-core": Component(AXE.is_file, "bash tests/setup.sh"),
     }
 )
 

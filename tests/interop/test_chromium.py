@@ -12,6 +12,7 @@ import pytest
 
 from tests.interop.harness import DOMAIN, GatewayProcess, require
 from tests.support.browser import Browser, BrowserError, trust
+from tests.support.devtools import DevTools
 from tests.support.websocket_app import CLOSE_CODE, CLOSE_REASON, SUBPROTOCOL, WebSocketApp, websocket_app
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
@@ -95,11 +96,11 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
 
 
 def test_the_demo_page_and_its_websocket(tmp_path: Path) -> None:
-    require("chromium", "chromedriver", "certutil")
+    require("chromium", "chromedriver", "certutil", "axe-core")
     with GatewayProcess(directory=tmp_path) as gateway:
         url = gateway.printed(DEMO_URL)
         trust(tmp_path / "home", gateway.ca)
-        with Browser(tmp_path / "home") as browser:
+        with DevTools(tmp_path / "home") as browser:
             browser.open(url)
             assert browser.url == url
             assert browser.title
@@ -110,6 +111,11 @@ def test_the_demo_page_and_its_websocket(tmp_path: Path) -> None:
             seen = browser.evaluate(CONVERSATION, "/ws", [], ["Grüße 👋", "", binary], [1000, "done"])
             assert seen["received"] == ["Grüße 👋", "", binary]
             assert (seen["code"], seen["wasClean"]) == (1000, True)
+
+            for width, scheme in ((320, "light"), (1280, "dark")):
+                browser.emulate(width, 800, scheme)
+                assert browser.evaluate("return document.documentElement.scrollWidth") <= width
+                assert browser.violations() == []
 
             picture = tmp_path / "demo.png"
             browser.screenshot(picture)

@@ -11,14 +11,13 @@ import pytest
 
 from gateway.errors import GatewayError, Reason
 from gateway.hostname import Target
-from tests.interop.harness import COMPONENTS, Component, require
-from tests.support.devtools import AXE, DevTools
+from tests.interop.harness import require
+from tests.support.devtools import DevTools
 from tests.support.problem_site import Site, ipv4_only, problem_site, refused
 from tests.support.process import poll
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
-COMPONENTS["axe-core"] = Component(AXE.is_file, "bash tests/setup.sh")
 DEEP = "/some/page?q=a%20b&c=%2F#part-2"
 
 # Notes every delay the page asks for.

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.interop.harness import GatewayProcess, flask_app, require
-from tests.support.browser import Browser, trust
+from tests.support.browser import trust
+from tests.support.devtools import DevTools
+from tests.support.problem_site import problem_site
 from tests.support.process import free_port, poll
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
@@ -42,7 +44,7 @@ return new Promise((resolve) => {
 @dataclass(frozen=True, slots=True)
 class Afternoon:
     gateway: GatewayProcess
-    browser: Browser
+    browser: DevTools
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def afternoon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Afternoon]:
     directory = tmp_path_factory.mktemp("recovery")
     with GatewayProcess(free_port(), directory=directory) as gateway:
         trust(directory / "home", gateway.ca)
-        with Browser(directory / "home") as browser:
+        with DevTools(directory / "home") as browser:
             yield Afternoon(gateway, browser)
 
 
@@ -72,6 +74,21 @@ def test_the_page_becomes_the_app(afternoon: Afternoon) -> None:
     assert browser.url == url, "query and fragment are kept"
     assert browser.evaluate("return history.length") == before, "no step back to a page that failed"
     assert "X-Gateway-Probe" not in app.log
+
+
+def test_in_a_frame_of_another_site_it_becomes_the_app(afternoon: Afternoon) -> None:
+    """An IDE's preview. A page of another site is told nothing here, but this one asks its own origin."""
+    browser, app = afternoon.browser, flask_app()
+    with problem_site(None) as around:
+        browser.open(f"http://127.0.0.1:{around.port}/")
+        browser.evaluate(
+            "document.body.insertAdjacentHTML('beforeend', `<iframe id=shown src='${arguments[0]}'></iframe>`)",
+            afternoon.gateway.url(app.port, path="/?in=frame"),
+        )
+        with browser.inside("document.getElementById('shown')"):
+            poll(lambda: "refused" in browser.text, "the page has asked, and was told", 10)
+            with app:
+                poll(lambda: "Hello" in browser.text, "the page becomes the app", 10)
 
 
 def test_a_script_on_another_origin_reads_the_problem(afternoon: Afternoon) -> None:
