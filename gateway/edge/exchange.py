@@ -106,7 +106,7 @@ class Exchange:
         self._upstream: UpstreamStream | None = None  # ours alone from acquire or dial until _end
         self._connecting: asyncio.Task[None] | None = None
         self._visitor: Address | None = None  # counted as its sender, by the word of a trusted proxy
-        self._admitted = ""  # sandbox id counted in edge.exchanges, to be taken off in _end
+        self._admitted = ""  # sandbox id counted in, to be dismissed in _end
         self._request_complete = False
         self._response_complete = False
         self._last_try = False  # no other connection is tried after this one
@@ -129,7 +129,7 @@ class Exchange:
             if peer.trusted:
                 self._visitor = visitor = peer.client(head)
                 if visitor is not None:
-                    edge.meet(visitor)
+                    edge.limits.admit_client(visitor)
             self._target = target = edge.route(head.authority)
             if head.ends_here:
                 self._answer(options())
@@ -157,7 +157,7 @@ class Exchange:
     def _admit(self, sandbox: Sandbox, target: Target) -> Key:
         """Counts the exchange in; raises GatewayError(connection_limit_reached)."""
         if not self._admitted:
-            self._edge.enter(sandbox.id)
+            self._edge.limits.admit_exchange(sandbox.id)
             self._admitted = sandbox.id
         self._sandbox = sandbox
         self._key = key = (sandbox.origin, target.port)
@@ -446,9 +446,9 @@ class Exchange:
         edge, head, target, visitor = self._edge, self._head, self._target, self._visitor
         sandbox = self._sandbox
         if self._admitted:
-            edge.leave(self._admitted)
+            edge.limits.dismiss_exchange(self._admitted)
         if visitor is not None:
-            edge.part(visitor)
+            edge.limits.dismiss_client(visitor)
         # By position: with keywords this line costs four times as much.
         record = AccessRecord(
             int(time.time() * 1e3) / 1e3,

@@ -84,7 +84,7 @@ class Listener:
 
     def _accept(self) -> bool:
         """Accepts what is queued, up to `ACCEPTS_PER_TURN`; whether there may be more."""
-        if not self.edge.has_room:
+        if not self.edge.limits.has_room:
             self._short = _is_readable(self._socket)
             if self._short:
                 self._wait()
@@ -108,7 +108,7 @@ class Listener:
                     return False
                 continue  # the connection died in the queue (ECONNABORTED and kin); the next one may live
             self._welcome(connection, normalized(address[0]))
-            if not self.edge.has_room:
+            if not self.edge.limits.has_room:
                 break
         return True
 
@@ -122,7 +122,7 @@ class Listener:
             log.error("new connections wait until others end: %s", why)
         edge.loop.remove_reader(self._socket)
         self._paused = True
-        edge.await_room(self)
+        edge.limits.await_room(self)
 
     def accept_again(self) -> None:
         """There is room again; see `Acceptor`."""
@@ -222,7 +222,7 @@ class _Visitor(_Newcomer):
 
     @property
     def source(self) -> Hashable:
-        source = self.edge.source(self._address)
+        source = self.edge.limits.source(self._address)
         return self if source is None else source  # behind a balancer everybody stands for themselves
 
     @property

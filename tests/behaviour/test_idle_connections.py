@@ -145,7 +145,7 @@ async def test_a_raised_limit_lets_newcomers_in(gateway: Gateway, monkeypatch: p
     await gateway.connect()
     newcomer = await gateway.connect()
     newcomer.send(get(app))
-    await until(lambda: gateway.edge._awaiting_room, "it accepts no more")
+    await until(lambda: gateway.edge.limits.awaits_room, "it accepts no more")
     limit = 4
     assert (await newcomer.answer()).status == 200
     gateway.expect_complaint("1 are open, and each may need 2 of")

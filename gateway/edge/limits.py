@@ -1,0 +1,132 @@
+"""How many there may be: connections of a worker and of one source, exchanges of one client behind a trusted proxy and
+of one sandbox.
+
+Every `admit` that has counted somebody in is followed by its `dismiss`, once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from gateway import descriptors
+from gateway.config import Settings
+from gateway.errors import GatewayError, Reason
+from gateway.http.forwarding import Address
+
+
+class Acceptor(Protocol):
+    """A listener that lets nobody in because there is no room."""
+
+    def accept_again(self) -> None:
+        """There is room again."""
+
+
+class Limits:
+    """One per worker; `call_soon` is its event loop's."""
+
+    def __init__(self, settings: Settings, call_soon: Callable[[Callable[[], None]], object]) -> None:
+        self._limits = settings.limits
+        self._exchanges_per_sandbox = settings.limits.exchanges_per_sandbox
+        self._trusted_proxies = settings.edge.trusted_proxies
+        self._call_soon = call_soon
+        self.connections = 0  # admitted and not yet dismissed, those still shaking hands included
+        self.exchanges: dict[str, int] = {}  # sandbox id -> exchanges under way; no entry means none
+        self._per_source: dict[int, int] = {}  # the same of connections, and of clients' exchanges, by source
+        self._awaiting_room: deque[Acceptor] = deque()  # in the order in which they go on
+
+    # --- connections ---------------------------------------------------------------------------------------------
+
+    def admit(self, address: Address) -> bool:
+        """Whether one more connection from `address` is within the limits; if so it is counted in."""
+        limits = self._limits
+        source = _source(address)
+        count = self._per_source.get(source, 0)
+        alone = self.source(address) is not None
+        if self.connections >= limits.connections or (count >= limits.connections_per_address and alone):
+            return False
+        self._per_source[source] = count + 1
+        self.connections += 1
+        return True
+
+    def dismiss(self, address: Address) -> None:
+        """A connection has closed."""
+        self.connections -= 1
+        self._count_out(address)
+        if self._awaiting_room:
+            self._call_soon(self.accept_again)
+
+    def source(self, address: Address) -> int | None:
+        """Who counts as one with `address`; None for a trusted proxy's, behind which are many."""
+        return None if any(address in network for network in self._trusted_proxies) else _source(address)
+
+    # --- exchanges -----------------------------------------------------------------------------------------------
+
+    def admit_client(self, client: Address) -> None:
+        """Counts in an exchange of somebody behind a trusted proxy, whose connections carry many: so does nginx's
+        limit_conn behind its realip module. Raises GatewayError(connection_limit_reached), and is to be dismissed even
+        then.
+        """
+        source = _source(client)
+        self._per_source[source] = count = self._per_source.get(source, 0) + 1
+        if count > self._limits.connections_per_address:
+            raise GatewayError(Reason.CONNECTION_LIMIT_REACHED, f"{count - 1} exchanges of {client} under way")
+
+    def dismiss_client(self, client: Address) -> None:
+        self._count_out(client)
+
+    def admit_exchange(self, sandbox_id: str) -> None:
+        """Raises GatewayError(connection_limit_reached), counting nothing."""
+        count = self.exchanges.get(sandbox_id, 0)
+        if count >= self._exchanges_per_sandbox:
+            raise GatewayError(Reason.CONNECTION_LIMIT_REACHED, f"{count} exchanges under way")
+        self.exchanges[sandbox_id] = count + 1
+
+    def dismiss_exchange(self, sandbox_id: str) -> None:
+        count = self.exchanges[sandbox_id] - 1
+        if count:
+            self.exchanges[sandbox_id] = count
+        else:
+            del self.exchanges[sandbox_id]
+
+    def _count_out(self, address: Address) -> None:
+        source = _source(address)
+        count = self._per_source[source] - 1
+        if count:
+            self._per_source[source] = count
+        else:
+            del self._per_source[source]
+
+    # --- descriptors ---------------------------------------------------------------------------------------------
+
+    @property
+    def has_room(self) -> bool:
+        """Whether whoever is let in finds a descriptor for the app, and so does everybody who is inside.
+
+        Without it newcomers wait in the kernel's queue; a limit that can be held refuses (see `admit`).
+        """
+        fits = descriptors.for_downstream()
+        return self.connections < fits or fits >= self._limits.connections
+
+    @property
+    def awaits_room(self) -> bool:
+        """Whether any acceptor does."""
+        return bool(self._awaiting_room)
+
+    def await_room(self, acceptor: Acceptor) -> None:
+        """`acceptor` goes on when there is room again."""
+        self._awaiting_room.append(acceptor)
+
+    def accept_again(self) -> None:
+        """Lets those who await room go on, as far as there is any: somebody left, or the limit was raised."""
+        while self._awaiting_room and self.has_room:
+            self._awaiting_room.popleft().accept_again()
+
+
+def _source(address: Address) -> int:
+    """Who counts as one source: an IPv4 address, or an IPv6 /64, which is what one subscriber gets.
+
+    A number, because hashing an address object takes a microsecond; below zero for IPv4, so that the two never meet.
+    """
+    return ~int(address) if address.version == 4 else int(address) >> 64
