@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.reasons import Blame, GrpcStatus, Reason
+from gateway.reason_row import Blame, GrpcStatus
+from gateway.reasons import Reason
 from gateway.wordings import Wording
 
 __all__ = ["Blame", "Failure", "GatewayError", "GrpcStatus", "Reason", "UserError", "Wording"]

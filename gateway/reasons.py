@@ -1,8 +1,8 @@
 """The Reason table: every way a request can fail, once.
 
 Owns the vocabulary of failure. Page, JSON, text, headers, log field and metric label all render from a row of
-`Reason`; nothing else in the program spells a status code for a failure. Imports nothing of ours, so every room may
-raise what stands here.
+`Reason`; nothing else in the program spells a status code for a failure. Imports nothing of ours but what a row is, so
+every room may raise what stands here.
 
 A row answers five questions: what do we answer (`status`), what does the field call it (`proxy_error`, RFC 9209
 section 2.3, and `grpc_status`), who is to blame (`blame`), may the same request simply be sent again (`may_retry`; once
@@ -13,48 +13,9 @@ the request.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
-
-class Blame(Enum):
-    """Whose doing a failure is: decides the log level and whom the text addresses."""
-
-    DOWNSTREAM = "downstream"
-    UPSTREAM = "upstream"
-    GATEWAY = "gateway"
-    DIRECTORY = "directory"
-
-
-class GrpcStatus(Enum):
-    """The few gRPC status codes a gateway can honestly say (names and numbers as in gRPC's own table)."""
-
-    UNKNOWN = 2
-    """Whether the call was carried out is not known."""
-    INVALID_ARGUMENT = 3
-    DEADLINE_EXCEEDED = 4
-    NOT_FOUND = 5
-    PERMISSION_DENIED = 7
-    RESOURCE_EXHAUSTED = 8
-    UNIMPLEMENTED = 12
-    INTERNAL = 13
-    UNAVAILABLE = 14
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table; see the module's docstring for what each column answers."""
-
-    name: str
-    status: int
-    grpc_status: GrpcStatus
-    blame: Blame
-    may_retry: bool
-    proxy_error: str
-    title: str
-    explanation: str
-    checks: tuple[str, ...]
-
+from gateway.reason_row import Blame, GrpcStatus, Row
 
 _ASK_OPERATOR = "If it goes on, give the request id below to whoever runs this gateway."
 _SEND_VALID = "Look at what sent this request: a browser, curl and every common HTTP library send it correctly."
@@ -294,10 +255,11 @@ class Reason(Enum):
         "Nothing is listening on port {port}",
         "Sandbox {sandbox} is up and answered, but nothing accepts connections on [{address}]:{port}.",
         (
-            "Bind to `::` (all IPv6 addresses), port {port}. An app bound to 127.0.0.1 or 0.0.0.0 cannot be reached.",
+            "Bind to `::` (all IPv6 addresses), port {port}, not to 127.0.0.1, 0.0.0.0 or, if the sandbox has its own "
+            "address, localhost (::1).",
             "Is the process running? In the sandbox: `ss -ltnp | grep {port}`",
-            "Read the app's own log: it may have stopped with an error, or chosen another port.",
-            "Just started it? Wait until it is ready and try again.",
+            "Read the app's own log: it may have stopped, or chosen another port.",
+            "Just started it? Wait until it is ready.",
         ),
     )
     IPV4_ONLY_LISTENER = Row(
@@ -315,6 +277,53 @@ class Reason(Enum):
             "Check with `ss -ltnp | grep {port}`: it should say `[::]:{port}` or `*:{port}`.",
         ),
     )
+    LOOPBACK_ONLY_LISTENER = Row(
+        "loopback_only_listener",
+        502,
+        GrpcStatus.UNAVAILABLE,
+        Blame.UPSTREAM,
+        True,
+        "connection_refused",
+        "Over IPv6, port {port} listens on localhost only",
+        "Nothing accepts connections on [{address}]:{port}, but something does on the same port of ::1: the app runs, "
+        "bound to localhost, where nobody outside can reach it.",
+        (
+            "Bind to `::` (all IPv6 addresses), port {port}, and start the app again.",
+            "Check with `ss -ltnp | grep {port}`: it should say `[::]:{port}` or `*:{port}`.",
+        ),
+    )
+    ACCEPT_QUEUE_FULL = Row(
+        "accept_queue_full",
+        504,
+        GrpcStatus.UNAVAILABLE,
+        Blame.UPSTREAM,
+        True,
+        "connection_timeout",
+        "The app on port {port} accepts no more connections",
+        "Sandbox {sandbox} is up and something listens on [{address}]:{port}, but who connects waits there for an app "
+        "that takes nobody on, and the queue of those who wait is full.",
+        (
+            "Is the app stuck, or stopped in a debugger? Read its log, or start it again.",
+            "In the sandbox, see its queue: `ss -ltn sport = :{port}`. Recv-Q is how many wait, Send-Q how many may.",
+            "Is it only busy? Let it serve several at once (threads, workers), and listen with a larger backlog.",
+        ),
+    )
+    PORT_NOT_ANSWERING = Row(
+        "port_not_answering",
+        504,
+        GrpcStatus.UNAVAILABLE,
+        Blame.UPSTREAM,
+        True,
+        "connection_timeout",
+        "Port {port} of sandbox {sandbox} does not answer",
+        "Sandbox {sandbox} is up, but nothing came back from [{address}]:{port}, neither an answer nor a refusal. A "
+        "firewall drops what is sent there, or something listens and is too stuck to accept anybody.",
+        (
+            "Is the app stuck, or stopped in a debugger? In the sandbox, see its queue: `ss -ltn sport = :{port}`. If "
+            "Recv-Q is more than Send-Q, it is.",
+            "A firewall that drops packets looks the same: allow TCP port {port}, in the sandbox and on the way there.",
+        ),
+    )
     CONNECTION_TIMEOUT = Row(
         "connection_timeout",
         504,
@@ -327,6 +336,7 @@ class Reason(Enum):
         (
             "Is the sandbox running, or paused?",
             "A firewall inside the sandbox that drops packets looks like this: allow TCP port {port}.",
+            "So does an app that is stuck and accepts no more, if all other ports are dropped.",
         ),
     )
     DESTINATION_IP_UNROUTABLE = Row(

@@ -26,6 +26,7 @@ commands=(
     go:golang-go
     javac:default-jdk-headless
     certutil:libnss3-tools
+    nft:nftables
     node:nodejs
     npm:npm
     openssl:openssl

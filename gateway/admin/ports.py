@@ -22,6 +22,9 @@ _STATES = {
     Reason.DESTINATION_IP_PROHIBITED: "prohibited",
     Reason.CONNECTION_REFUSED: "refused",
     Reason.IPV4_ONLY_LISTENER: "ipv4_only",
+    Reason.LOOPBACK_ONLY_LISTENER: "loopback_only",
+    Reason.ACCEPT_QUEUE_FULL: "stuck",
+    Reason.PORT_NOT_ANSWERING: "timeout",
     Reason.CONNECTION_TIMEOUT: "timeout",
     Reason.DESTINATION_IP_UNROUTABLE: "unroutable",
     Reason.ADMINISTRATIVELY_PROHIBITED: "rejected",
@@ -69,18 +72,17 @@ async def _dial(sandbox: Sandbox, port: int, context: Context, pool: Pool) -> st
     try:
         connection = await pool.dial((sandbox.origin, port))
     except GatewayError as error:
-        if error.reason is Reason.CONNECTION_REFUSED:
-            raise (await _look(error.failure(), sandbox, port, context)).error() from None
-        raise
-    connection.close()
-    return f"{authority(sandbox.address, port)} accepts connections"
+        failure = error.failure()
+    else:
+        connection.close()
+        return f"{authority(sandbox.address, port)} accepts connections"
+    raise (await _look(failure, sandbox, port, context)).error()
 
 
-async def _look(refused: Failure, sandbox: Sandbox, port: int, context: Context) -> Failure:
-    """`refused`, or that something listens on IPv4 only."""
+async def _look(failure: Failure, sandbox: Sandbox, port: int, context: Context) -> Failure:
+    """`failure`, or what it turns out to be once somebody has looked what listens there."""
     try:
         async with asyncio.timeout(LOOK):
-            findings = await context.probe.look(sandbox.address, port, sandbox.ipv4, whose=sandbox.origin)
+            return await context.probe.explain(failure, sandbox.address, port, sandbox.ipv4, whose=sandbox.origin)
     except TimeoutError:
-        return refused
-    return findings.explain(refused, str(sandbox.address), port)
+        return failure

@@ -1,8 +1,8 @@
 """The one road to a new connection, whoever takes it: a first request, one that found its record missing, a retry.
 
     refused lately? -> wait for a turn -> dial -> is the record still the same? -> connected
-                                                    |--> (refused) look what is there, if so -> remembered
-                                                    `--> (silence, no route) the record is doubted, if so
+                                                    |--> (refused, silence) look what is there, if so -> remembered
+                                                    `--> (still silence, no route) the record is doubted, if so
 
 A dial may take seconds, in which its address may become somebody else's: before that was asked no octet is sent, and
 nothing that was met there is said of the name, or held against it.
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from gateway.addresses import authority
 from gateway.errors import Failure, GatewayError, Reason
+from gateway.problems.probe import LOOKED_INTO
 from gateway.upstream.refusals import Refusals
 from gateway.upstream.turns import Turns
 
@@ -89,15 +90,15 @@ class Road:
         try:
             if not await self._holds(sandbox):
                 return None
-            if failure.reason in _EVICTING:
-                self._directory.evict(sandbox.id)
-            elif failure.reason is Reason.CONNECTION_REFUSED:
-                (_, _, address), port = key
-                findings = await self._probe.look(sandbox.address, port, sandbox.ipv4, whose=sandbox.origin)
+            if failure.reason in LOOKED_INTO:
+                _, port = key
+                told = await self._probe.explain(failure, sandbox.address, port, sandbox.ipv4, whose=sandbox.origin)
                 if not await self._holds(sandbox):  # who has the address now is nobody's business
                     return None
-                failure = findings.explain(failure, address, port)
+                failure = told
                 self._refusals.explain(key, failure)
+            if failure.reason in _EVICTING:
+                self._directory.evict(sandbox.id)
         except GatewayError as error:
             if error.reason is not Reason.DIRECTORY_UNAVAILABLE:
                 raise

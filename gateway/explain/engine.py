@@ -30,7 +30,7 @@ from gateway.explain.words import advice, shorten, status, summary
 from gateway.hostname import HostnameParser, Target
 from gateway.http.message import RequestHead, RequestSection, ResponseHead, Section
 from gateway.observe.ids import RequestIds
-from gateway.problems.probe import Probe
+from gateway.problems.probe import LOOKED_INTO, SILENT, Findings, Probe
 from gateway.problems.problem import Circumstances, describe
 from gateway.tasks import Tasks
 from gateway.upstream import inquiry
@@ -212,12 +212,27 @@ class _Examination:
                 note.detail = f"{authority(sandbox.address, target.port)} accepts connections"
                 return connection
         except GatewayError as error:
-            if error.reason is Reason.CONNECTION_TIMEOUT:
-                self._say_patience("dial", DIAL, self._settings.upstream.connect_timeout)
-            if error.reason is not Reason.CONNECTION_REFUSED:
+            if error.reason not in LOOKED_INTO:
                 raise
-            refused = error.failure()
-        raise (await self._look(refused, sandbox, target)).error()
+            failure = error.failure()
+        if failure.reason in SILENT:
+            raise (await self._listen(failure, sandbox, target)).error()
+        raise (await self._look(failure, sandbox, target)).error()
+
+    async def _listen(self, unanswered: Failure, sandbox: Sandbox, target: Target) -> Failure:
+        """`unanswered`, or what it turns out to be; what was seen stands with the dial."""
+        self._say_patience("dial", DIAL, self._settings.upstream.connect_timeout)
+        try:
+            async with asyncio.timeout(LOOK):
+                told = await self._context.probe.explain(
+                    unanswered, sandbox.address, target.port, sandbox.ipv4, whose=sandbox.origin
+                )
+        except TimeoutError:
+            return unanswered
+        step = self._steps["dial"]
+        seen = [fact for fact in (told.detail, *told.observed) if fact != unanswered.detail]
+        self._steps["dial"] = replace(step, detail="; ".join([step.detail, *seen]))
+        return told
 
     async def _look(self, refused: Failure, sandbox: Sandbox, target: Target) -> Failure:
         """`refused`, or what it turns out to be once somebody has looked what does listen there."""
@@ -231,13 +246,14 @@ class _Examination:
             except TimeoutError:
                 note.detail = f"not finished within {LOOK:g} s"
                 return refused
-            listener = findings.ipv4
+            assert isinstance(findings, Findings)  # nothing was silent
+            listener = findings.loopback or findings.ipv4
             if sandbox.address.version == 4:
                 note.detail = "what was dialed is IPv4"
             elif listener is not None:
                 note.verdict = "warning"
                 who = f"{listener.process} (pid {listener.pid})" if listener.process else "something"
-                note.detail = f"{who} listens on {listener.address}:{listener.port}"
+                note.detail = f"{who} listens on {authority(listener.address, listener.port)}"
             else:
                 note.detail = f"nothing is known to listen on port {target.port} over IPv4 either"
             if findings.open_ports:

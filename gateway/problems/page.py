@@ -30,6 +30,9 @@ LIKELY = 3
 WAITED_FOR = {
     Reason.CONNECTION_REFUSED: ("Waiting for port {port} to accept connections", "refused"),
     Reason.IPV4_ONLY_LISTENER: ("Waiting for port {port} to accept connections over IPv6", "refused"),
+    Reason.LOOPBACK_ONLY_LISTENER: ("Waiting for port {port} to accept connections from outside", "refused"),
+    Reason.ACCEPT_QUEUE_FULL: ("Waiting for port {port} to accept connections again", "no answer"),
+    Reason.PORT_NOT_ANSWERING: ("Waiting for port {port} to answer", "no answer"),
     Reason.CONNECTION_TIMEOUT: ("Waiting for sandbox {sandbox} to answer", "no answer"),
     Reason.DESTINATION_IP_UNROUTABLE: ("Waiting for a route to sandbox {sandbox}", "no route"),
     Reason.ADMINISTRATIVELY_PROHIBITED: ("Waiting for port {port} to be allowed", "rejected"),

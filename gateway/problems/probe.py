@@ -1,12 +1,13 @@
-"""The look after a refusal: what IS listening there?
+"""The look after a dial that failed: what IS listening there?
 
 Most refusals have one cause, an app bound to 127.0.0.1 or 0.0.0.0 while sandboxes are reached over IPv6, and most of
-the rest are another port than asked. A look tells: from the kernel's books where the sandbox is this machine, by
-dialing where it is another. Only facts come out, as `Findings`; nothing is ever forwarded to what was found. A look
-costs dials, so there are few at once and few per second, and asking the same again within a second repeats the answer.
+the rest are another port than asked. Silence has three (silence.py). A look tells: from the kernel's books where the
+sandbox is this machine, by dialing where it is another. Only facts come out, as `Findings` or `Silence`; nothing is
+ever forwarded to what was found. A look costs dials, so there are few at once and few per second, and asking the same
+again within a second repeats the answer.
 
-Runs after a refused connection and must not be asked before one. Knows no HTTP, no directory and no pool: address and
-port come as values, and the policy for the IPv6 address has been applied by whoever was refused there.
+Runs after a connection that failed and must not be asked before one. Knows no HTTP, no directory and no pool: address
+and port come as values, and the policy for the IPv6 address has been applied by whoever was turned away there.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
-from gateway.addresses import LOOPBACK4, Address, Bound, authority, family, is_own, leads_to
+from gateway import icmp
+from gateway.addresses import LOOPBACK, LOOPBACK4, Address, Bound, authority, family, is_own, leads_to
 from gateway.errors import Failure, Reason
 from gateway.problems import own_sockets
+from gateway.problems.silence import Queue, Silence, awaiting
 from gateway.tasks import Tasks
 
 PLAUSIBLE_PORTS = (3000, 3001, 4200, 5000, 5173, 8000, 8080, 8888)
@@ -32,6 +35,7 @@ PORT_TIMEOUT = 0.3
 """Seconds the dials to the plausible ports may take, all at once."""
 LOOKS_PER_SECOND = 20
 LOOKS_AT_ONCE = 8
+"""Of refusals as of silence, each: machines that are switched off keep nobody from being told of a port."""
 REMEMBERED = 1.0
 """Seconds an answer is given again. With the rate above this also bounds how many are kept."""
 
@@ -62,8 +66,14 @@ def special(ipv4: IPv4Address, allow: Sequence[IPv4Network]) -> str:
 
 
 EVERYWHERE = IPv6Address("::")
+EVERYWHERE4 = IPv4Address("0.0.0.0")
 
-_Key = tuple[object, Address, int, IPv4Address | None]
+SILENT = (Reason.CONNECTION_TIMEOUT,)
+LOOKED_INTO = (Reason.CONNECTION_REFUSED, *SILENT)
+"""After which failures of a dial a look tells more."""
+
+_Key = tuple[bool, object, Address, int, IPv4Address | None]
+"""Whether it was silence, and what was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,22 +96,39 @@ class Findings:
     """What accepts on the same port over IPv4."""
     open_ports: tuple[int, ...] = ()
     """Other plausible ports where the sandbox's IPv6 address accepts connections, ascending."""
+    loopback: Listener | None = None
+    """What accepts on the same port of `::1`, where the sandbox has another address."""
 
     def explain(self, refused: Failure, ipv6: str, port: int) -> Failure:
-        """`refused` with the open ports added, or the failure that says what listens on IPv4 only."""
-        if self.ipv4 is None:
+        """`refused` with the open ports added, or the failure that says what listens where nobody can reach it."""
+        listener = self.loopback or self.ipv4
+        if listener is None:
             return replace(refused, open_ports=self.open_ports)
-        listener = self.ipv4
+        where = [authority(each.address, each.port) for each in (self.loopback, self.ipv4) if each is not None]
         facts = [refused.detail, *refused.observed]
         if listener.process:
             facts.append(f"the process is {listener.process} (pid {listener.pid})")
         return Failure(
-            Reason.IPV4_ONLY_LISTENER,
-            f"something listens on {listener.address}:{listener.port} but not on [{ipv6}]:{port}",
+            Reason.IPV4_ONLY_LISTENER if self.loopback is None else Reason.LOOPBACK_ONLY_LISTENER,
+            f"something listens on {' and '.join(where)} but not on {authority(ipv6, port)}",
             observed=tuple(fact for fact in facts if fact),
             process=listener.process,
             open_ports=self.open_ports,
         )
+
+
+class _Quota:
+    """When the latest looks of a kind began."""
+
+    def __init__(self) -> None:
+        self._started: deque[float] = deque(maxlen=LOOKS_PER_SECOND)
+
+    def take(self, now: float, under_way: int) -> bool:
+        """Whether another may begin, which counts it."""
+        if under_way >= LOOKS_AT_ONCE or (len(self._started) == LOOKS_PER_SECOND and now - self._started[0] < 1.0):
+            return False
+        self._started.append(now)
+        return True
 
 
 class Probe:
@@ -126,41 +153,51 @@ class Probe:
         self._allow_ipv4 = tuple(allow_ipv4)
         self._denied_ports = frozenset(denied_ports)
         self._own = tuple(own)
-        self._started: deque[float] = deque(maxlen=LOOKS_PER_SECOND)  # when the latest looks began
-        self._looking: dict[_Key, asyncio.Task[Findings]] = {}
-        self._known: dict[_Key, tuple[float, Findings]] = {}  # until when, what; oldest first
+        self._quotas = {False: _Quota(), True: _Quota()}
+        self._looking: dict[_Key, asyncio.Task[Findings | Silence]] = {}
+        self._known: dict[_Key, tuple[float, Findings | Silence]] = {}  # until when, what; oldest first
+
+    async def explain(
+        self, failure: Failure, address: Address, port: int, ipv4: IPv4Address | None = None, *, whose: object = None
+    ) -> Failure:
+        """`failure` of a dial with what a look has found, or what it turns out to be; see `look`."""
+        if failure.reason not in LOOKED_INTO:
+            return failure
+        found = await self.look(address, port, ipv4, whose=whose, silent=failure.reason in SILENT)
+        return found.explain(failure, str(address), port)
 
     async def look(
-        self, address: Address, port: int, ipv4: IPv4Address | None = None, *, whose: object = None
-    ) -> Findings:
-        """What listens around `address`, where `port` was refused; `ipv4` is the same sandbox's other address.
+        self,
+        address: Address,
+        port: int,
+        ipv4: IPv4Address | None = None,
+        *,
+        whose: object = None,
+        silent: bool = False,
+    ) -> Findings | Silence:
+        """What listens around `address`, where `port` was refused, or `silent`; `ipv4` is the sandbox's other address.
 
         What was found is given again for `whose` alone: the address may be another's a moment later.
 
         Takes half a second at most. Empty when too many looks are under way, or were started within a second.
         """
-        key = (whose, address, port, ipv4)
+        key = (silent, whose, address, port, ipv4)
         now = self._clock()
         known = self._known.get(key)
         if known is not None and now < known[0]:
             return known[1]
         looking = self._looking.get(key)
         if looking is None:
-            if not self._may_start(now):
-                return Findings()
-            self._started.append(now)
-            looking = self._tasks.spawn(self._look(address, port, ipv4), f"probe {authority(address, port)}")
+            if not self._quotas[silent].take(now, sum(each[0] is silent for each in self._looking)):
+                return Silence() if silent else Findings()
+            look = self._listen(address, port) if silent else self._look(address, port, ipv4)
+            looking = self._tasks.spawn(look, f"probe {authority(address, port)}")
             self._looking[key] = looking
             looking.add_done_callback(partial(self._looked, key))
         # shield: one asker going away must not take the answer from the others.
         return await asyncio.shield(looking)
 
-    def _may_start(self, now: float) -> bool:
-        if len(self._looking) >= LOOKS_AT_ONCE:
-            return False
-        return len(self._started) < LOOKS_PER_SECOND or now - self._started[0] >= 1.0
-
-    def _looked(self, key: _Key, task: asyncio.Task[Findings]) -> None:
+    def _looked(self, key: _Key, task: asyncio.Task[Findings | Silence]) -> None:
         # A callback of the task, because a task that is cancelled before its first step runs no `finally`.
         del self._looking[key]
         now = self._clock()
@@ -169,8 +206,10 @@ class Probe:
         if not task.cancelled() and task.exception() is None:
             self._known[key] = (now + REMEMBERED, task.result())
 
+    # --- after a refusal -----------------------------------------------------------------------------------------
+
     async def _look(self, address: Address, port: int, ipv4: IPv4Address | None) -> Findings:
-        others = tuple(other for other in PLAUSIBLE_PORTS if other != port and other not in self._denied_ports)
+        others = self._others(port)
         if isinstance(address, IPv4Address):
             ipv4 = None  # dialed just now: there is nothing else to tell apart
         elif is_own(address):
@@ -181,49 +220,120 @@ class Probe:
         elif ipv4 is not None and not self._may_dial(ipv4, port):
             ipv4 = None
         others = tuple(other for other in others if not leads_to(self._own, address, other, is_own))
-        return await self._dial(address, port, ipv4, others)
-
-    def _may_dial(self, ipv4: IPv4Address, port: int) -> bool:
-        if leads_to(self._own, ipv4, port, is_own):
-            return False  # a record that leads to the gateway's own door
-        return any(ipv4 in network for network in self._allow_ipv4) and not special(ipv4, self._allow_ipv4)
-
-    async def _dial(self, address: Address, port: int, ipv4: IPv4Address | None, others: tuple[int, ...]) -> Findings:
-        dials = {
-            other: self._tasks.spawn(_accepts(address, other, PORT_TIMEOUT), f"probe {authority(address, other)}")
-            for other in others
-        }
+        dials = self._dial(address, others)
         try:
-            found = ipv4 is not None and await _accepts(ipv4, port, IPV4_TIMEOUT)
+            found = ipv4 is not None and await _answer(ipv4, port, IPV4_TIMEOUT)
             open_ports = tuple([other for other, dial in dials.items() if await dial])
         finally:
             for dial in dials.values():
                 dial.cancel()
         return Findings(Listener(str(ipv4), port) if found else None, open_ports)
 
+    def _others(self, port: int) -> tuple[int, ...]:
+        return tuple(other for other in PLAUSIBLE_PORTS if other != port and other not in self._denied_ports)
 
-async def _accepts(address: Address, port: int, seconds: float) -> bool:
-    """Whether a connection is accepted within `seconds`; it is closed at once."""
+    def _may_dial(self, ipv4: IPv4Address, port: int) -> bool:
+        if leads_to(self._own, ipv4, port, is_own):
+            return False  # a record that leads to the gateway's own door
+        return any(ipv4 in network for network in self._allow_ipv4) and not special(ipv4, self._allow_ipv4)
+
+    def _dial(self, address: Address, ports: tuple[int, ...]) -> dict[int, asyncio.Task[bool | None]]:
+        """To be cancelled by whoever has them."""
+        return {
+            port: self._tasks.spawn(_answer(address, port, PORT_TIMEOUT), f"probe {authority(address, port)}")
+            for port in ports
+        }
+
+    # --- after silence -------------------------------------------------------------------------------------------
+
+    async def _listen(self, address: Address, port: int) -> Silence:
+        others = self._others(port)
+        silence, here = Silence(), is_own(address)
+        if here:
+            silence = Silence(is_here=True)
+            try:
+                silence = await asyncio.to_thread(_read_queue, address, port, others, self._own)
+                others = ()  # told
+            except OSError:  # as in `_look`
+                others = tuple(other for other in others if not leads_to(self._own, address, other, is_own))
+        dials = self._dial(address, others)
+        try:
+            silence = await asyncio.to_thread(_read_connections, silence, address, port)
+            answers = {other: await dial for other, dial in dials.items()}
+        finally:
+            for dial in dials.values():
+                dial.cancel()
+        return replace(
+            silence,
+            open_ports=silence.open_ports or tuple(other for other, answer in answers.items() if answer),
+            refusing_ports=tuple(other for other, answer in answers.items() if answer is False),
+        )
+
+
+async def _answer(address: Address, port: int, seconds: float) -> bool | None:
+    """Whether a connection is accepted, which is closed at once, or refused by a reset; None: neither in `seconds`."""
     try:
         with socket.socket(family(address), socket.SOCK_STREAM) as sock:
             sock.setblocking(False)
-            async with asyncio.timeout(seconds):
-                await asyncio.get_running_loop().sock_connect(sock, (str(address), port))
+            icmp.listen(sock)
+            try:
+                async with asyncio.timeout(seconds):
+                    await asyncio.get_running_loop().sock_connect(sock, (str(address), port))
+            except ConnectionRefusedError:
+                # What a router or a firewall says of it is no sign that the machine runs.
+                return False if icmp.heard(sock) is None else None
             # Equal when the kernel, choosing the local port, hit the very one: TCP then connects a socket to itself.
             return bool(sock.getsockname() != sock.getpeername())
-    except OSError:  # refused, no route, no time, no descriptor left: nothing to tell
-        return False
+    except OSError:  # no route, no time, no descriptor left: nothing to tell
+        return None
 
 
 def _read(address: IPv6Address, port: int, others: tuple[int, ...], own: Sequence[Bound]) -> Findings:
     """The findings as this machine tells them. Raises OSError where it does not."""
-    ours = {(bound or EVERYWHERE, bound_port) for bound, bound_port in own}
-    listening = [each for each in own_sockets.listening({port, *others}) if (each.address, each.port) not in ours]
+    listening = _listening(port, others, own)
     reachable = {each.port for each in listening if each.address in (address, EVERYWHERE)}
-    ipv4 = [each for each in listening if each.port == port and each.address.version == 4]
-    listener = None
-    if ipv4 and port not in reachable:  # reachable by now: the app has just started
-        pid = own_sockets.holder(ipv4[0].inode)
-        if not own_sockets.is_another_gateway(pid):
-            listener = Listener(str(ipv4[0].address), port, own_sockets.program(pid) if pid else "", pid)
-    return Findings(listener, tuple(other for other in others if other in reachable))
+    ipv4 = loopback = None
+    if port not in reachable:  # reachable by now: the app has just started
+        at_port = [each for each in listening if each.port == port]
+        ipv4 = next((_listener(each) for each in at_port if each.address.version == 4), None)
+        loopback = next((_listener(each) for each in at_port if each.address == LOOPBACK), None)
+    return Findings(ipv4, tuple(other for other in others if other in reachable), loopback)
+
+
+def _listening(port: int, others: tuple[int, ...], own: Sequence[Bound]) -> list[own_sockets.Listening]:
+    """But our own."""
+    ours = {(bound or EVERYWHERE, bound_port) for bound, bound_port in own}
+    return [each for each in own_sockets.listening({port, *others}) if (each.address, each.port) not in ours]
+
+
+def _listener(found: own_sockets.Listening) -> Listener | None:
+    """None: another gateway's."""
+    pid = own_sockets.holder(found.inode)
+    if own_sockets.is_another_gateway(pid):
+        return None
+    return Listener(str(found.address), found.port, own_sockets.program(pid) if pid else "", pid)
+
+
+def _read_queue(address: Address, port: int, others: tuple[int, ...], own: Sequence[Bound]) -> Silence:
+    """What this machine's books tell of who listens. Raises OSError where they do not."""
+    listening = _listening(port, others, own)
+    addresses = (address, EVERYWHERE, EVERYWHERE4) if address.version == 4 else (address, EVERYWHERE)
+    reachable = [each for each in listening if each.address in addresses]
+    # Of several processes that share a port one may be stuck, and keeps whom the kernel has assigned to it.
+    at_port = sorted((each for each in reachable if each.port == port), key=lambda each: (each.is_full, each.waiting))
+    queue = None
+    if at_port:
+        longest = at_port[-1]
+        who = _listener(longest)
+        process, pid = (who.process, who.pid) if who else ("", 0)
+        queue = Queue(str(longest.address), longest.waiting, longest.is_full, process, pid)
+    open_ports = {each.port for each in reachable if not each.is_full}
+    return Silence(True, True, queue, open_ports=tuple(other for other in others if other in open_ports))
+
+
+def _read_connections(silence: Silence, address: Address, port: int) -> Silence:
+    try:
+        connections, awaited, is_acknowledged = awaiting(own_sockets.connections(address), port)
+    except OSError:  # a machine that does not tell
+        return silence
+    return replace(silence, connections=connections, awaited=awaited, is_acknowledged=is_acknowledged)

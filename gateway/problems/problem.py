@@ -34,7 +34,7 @@ ALLOW = (b"Allow", b", ".join(COMMON_METHODS))
 REMEMBERED = 256
 """Composed replies kept, and their field sections: 15 KiB for a page, a tenth of that for any other form."""
 
-_BIND_FIXES = (Reason.CONNECTION_REFUSED, Reason.IPV4_ONLY_LISTENER)
+_BIND_FIXES = (Reason.CONNECTION_REFUSED, Reason.IPV4_ONLY_LISTENER, Reason.LOOPBACK_ONLY_LISTENER)
 """Cured by another line in the app; the first check of each introduces the lines."""
 _NAMES_HOST = frozenset(
     reason for reason in Reason if "{host}" in "".join((reason.row.title, reason.row.explanation, *reason.row.checks))

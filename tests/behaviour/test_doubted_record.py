@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from ipaddress import IPv6Address, IPv6Network
 
+import pytest
+
 from gateway.directory.sandbox import Sandbox
 from tests.behaviour.harness import LOOPBACK, OK, SANDBOX, OpenGateway, answering, get
-from tests.support.ports import silent_port
+from tests.support.ports import silent_port, switch_off
 
 FOR_LONG = {"ttl": 3600.0}
 
 
-async def test_silence(open_gateway: OpenGateway) -> None:
+async def test_silence(open_gateway: OpenGateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine is gone and the record was about to say so."""
+    switch_off(monkeypatch)
     gateway = await open_gateway(upstream={"connect_timeout": 0.2}, directory=FOR_LONG)
     with silent_port() as port:
         browser = await gateway.connect()

@@ -20,9 +20,10 @@ import pytest
 
 from gateway.directory.sandbox import DirectoryError, Sandbox
 from gateway.errors import Blame, Reason
+from gateway.problems.own_sockets import Listening
 from gateway.problems.problem import Problem
 from tests.behaviour.harness import SANDBOX, App, Gateway, Message, OpenGateway, Wire, get, until
-from tests.support.ports import silent_port
+from tests.support.ports import silent_port, switch_off
 
 DOMAIN = b"sandbox.localhost"
 HOSTILE = b"<img src=x onerror=alert(1)>"
@@ -254,8 +255,42 @@ def ipv4_socket() -> socket.socket:
     return sock
 
 
+@scene(Reason.LOOPBACK_ONLY_LISTENER)
+async def loopback_only_listener(scene: Scene) -> Wire:
+    gateway = await scene.start()
+    app = await gateway.app()
+    app.stop()
+
+    localhost = IPv6Address("fd00::1")
+
+    def listening(ports: object) -> list[Listening]:
+        return [Listening(localhost, app.port, 0)]
+
+    # As if [::1] were a sandbox's own address. A machine that has one: tests/interop/test_unreachable_apps.py.
+    scene.monkeypatch.setattr("gateway.problems.own_sockets.listening", listening)
+    scene.monkeypatch.setattr("gateway.problems.probe.LOOPBACK", localhost)
+    return await scene.send(app.host)
+
+
+@scene(Reason.ACCEPT_QUEUE_FULL)
+async def accept_queue_full(scene: Scene) -> Wire:
+    return await _silence(scene)
+
+
+@scene(Reason.PORT_NOT_ANSWERING)
+async def port_not_answering(scene: Scene) -> Wire:
+    # As where a firewall drops what is sent: the books show nothing that listens.
+    scene.monkeypatch.setattr("gateway.problems.own_sockets.listening", lambda ports: [])
+    return await _silence(scene)
+
+
 @scene(Reason.CONNECTION_TIMEOUT)
 async def connection_timeout(scene: Scene) -> Wire:
+    switch_off(scene.monkeypatch)
+    return await _silence(scene)
+
+
+async def _silence(scene: Scene) -> Wire:
     await scene.start(upstream={"connect_timeout": 0.2})
     with silent_port() as port:
         browser = await scene.send(b"%d-box.%b" % (port, DOMAIN))

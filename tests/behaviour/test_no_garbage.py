@@ -147,7 +147,7 @@ async def refused_many_at_once(stage: Stage) -> None:
 async def timed_out(stage: Stage) -> None:
     with silent_port() as port:
         request = b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % stage.host(port)
-        await stage.refused(request, b"connection_timeout")
+        await stage.refused(request, b"accept_queue_full")
 
 
 @kind(upstream={"allow": (IPv6Network("ff00::/8"),)})

@@ -60,6 +60,7 @@ COMPONENTS = {
     "ip": command("ip", "iproute2"),
     "knotd": command("knotd", "knot"),
     "namespaces": Component(makes_namespaces, "root, or: sudo sysctl kernel.unprivileged_userns_clone=1"),
+    "nft": command("nft", "nftables"),
     "node": command("node", "nodejs"),
     "openssl": command("openssl", "openssl"),
     "redis-server": command("redis-server", "redis-server"),

@@ -10,6 +10,8 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
+from pytest import MonkeyPatch
+
 FILLING = 4
 """Connections; Linux keeps one more than the backlog says."""
 
@@ -36,6 +38,13 @@ def silent_port() -> Iterator[int]:
             sock.setblocking(False)
             sock.connect_ex(full.getsockname())
         yield full.getsockname()[1]
+
+
+def switch_off(monkeypatch: MonkeyPatch) -> None:
+    """Lets a `silent_port` be another machine's that answers nowhere: nothing else is known of it."""
+    monkeypatch.setattr("gateway.problems.probe.is_own", lambda address: False)
+    monkeypatch.setattr("gateway.problems.probe.PLAUSIBLE_PORTS", ())
+    monkeypatch.setattr("gateway.problems.own_sockets.connections", lambda address: [])
 
 
 def _keeper(sock: socket.socket) -> socket.socket | None:

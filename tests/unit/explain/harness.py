@@ -12,9 +12,11 @@ import msgspec
 
 from gateway.config import Settings
 from gateway.directory.sandbox import Directory, Sandbox, TableDirectory
+from gateway.errors import Failure
 from gateway.explain.engine import Context
 from gateway.http.message import Section
 from gateway.problems.probe import Findings, Probe
+from gateway.problems.silence import Silence
 from gateway.tasks import Tasks
 from gateway.upstream.policy import AddressPolicy
 
@@ -75,13 +77,23 @@ class Looking:
     """Stands for a `Probe`: finds what it was told to."""
 
     findings: Findings = field(default_factory=Findings)
+    silence: Silence = field(default_factory=Silence)
     asked: list[tuple[IPv6Address, int, IPv4Address | None]] = field(default_factory=list)
 
     async def look(
-        self, address: IPv6Address, port: int, ipv4: IPv4Address | None = None, *, whose: object = None
-    ) -> Findings:
+        self,
+        address: IPv6Address,
+        port: int,
+        ipv4: IPv4Address | None = None,
+        *,
+        whose: object = None,
+        silent: bool = False,
+    ) -> Findings | Silence:
         self.asked.append((address, port, ipv4))
-        return self.findings
+        return self.silence if silent else self.findings
+
+    async def explain(self, failure: Failure, address: IPv6Address, port: int, *more: Any, **whose: Any) -> Failure:
+        return await Probe.explain(cast("Probe", self), failure, address, port, *more, **whose)
 
 
 def configured(**sections: dict[str, Any]) -> Settings:

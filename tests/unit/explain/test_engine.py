@@ -20,6 +20,7 @@ from gateway.explain.report import ROAD, Report, Step
 from gateway.explain.url import InvalidUrl
 from gateway.http.message import RequestHead, Section
 from gateway.problems.probe import Findings, Listener
+from gateway.problems.silence import Queue, Silence
 from gateway.tasks import Tasks
 from gateway.upstream.pool import Key, Pool
 from tests.unit.explain.harness import BOX, DOMAIN, PATIENCE, App, Looking, changed, configured, make_context
@@ -422,7 +423,7 @@ async def test_a_look_that_hangs_is_given_up(
         (Reason.DESTINATION_IP_UNROUTABLE, 10.0, "silence"),
     ],
 )
-async def test_only_a_refusal_is_looked_into(
+async def test_silence_is_looked_into_and_no_route_is_not(
     looking: Looking, monkeypatch: pytest.MonkeyPatch, reason: Reason, setting: float, said: str
 ) -> None:
     async def fail(pool: Pool, key: Key) -> None:
@@ -433,7 +434,21 @@ async def test_only_a_refusal_is_looked_into(
     report = await explain(url(5000), make_context(looking, configured(upstream={"connect_timeout": setting})))
     assert report.reason == str(reason)
     assert step(report, "dial").detail == said
-    assert looking.asked == []
+    assert bool(looking.asked) is (reason is Reason.CONNECTION_TIMEOUT)
+
+
+async def test_what_silence_means_stands_with_the_dial(looking: Looking, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(pool: Pool, key: Key) -> None:
+        raise GatewayError(Reason.CONNECTION_TIMEOUT, "silence")
+
+    looking.silence = Silence(is_told=True, queue=Queue("::", 3, True, "python3", 4711), is_here=True)
+    monkeypatch.setattr(Pool, "dial", fail)
+    report = await explain(url(5000), make_context(looking))
+    assert report.reason == "accept_queue_full"
+    said = "python3 (pid 4711) listens on [::]:5000 and accepts nobody: 3 connections in its queue, which is full"
+    assert step(report, "dial").detail == f"silence; {said}"
+    assert step(report, "dial").verdict == "failed"
+    assert "ipv4" not in [each.name for each in report.steps]
 
 
 async def test_an_app_that_is_reachable_is_not_looked_into(app: App, context: Context, looking: Looking) -> None:

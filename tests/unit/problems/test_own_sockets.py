@@ -15,6 +15,7 @@ import pytest
 
 from gateway.problems import own_sockets
 from gateway.problems.own_sockets import Listening
+from tests.support.process import poll
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel of Linux")
 
@@ -40,8 +41,12 @@ def server(stack: ExitStack, host: str) -> socket.socket:
 
 
 def told(ports: set[int], host: str) -> list[Listening]:
-    """What is found at the address `host`: on another one, `ports` may be somebody else's at the same time."""
-    return [each for each in own_sockets.listening(ports) if str(each.address) == host]
+    """What is found at the address `host`: on another one, `ports` may be somebody else's at the same time.
+
+    Without the queues, which have tests of their own.
+    """
+    found = [each for each in own_sockets.listening(ports) if str(each.address) == host]
+    return [Listening(each.address, each.port, each.inode) for each in found]
 
 
 def inode(sock: socket.socket) -> int:
@@ -116,6 +121,74 @@ def test_tables_are_read_in_the_machines_byte_order() -> None:
     for address in (IPv4Address("192.0.2.1"), IPv6Address("2001:db8::5:1"), IPv6Address("::")):
         assert own_sockets._address(row(address.packed)) == address
     assert own_sockets._address(row(IPv6Address("::ffff:192.0.2.1").packed)) == IPv4Address("192.0.2.1")
+
+
+# --- who waits --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.ipv6
+def test_a_queue_that_fills(way: str) -> None:
+    with socket.socket(socket.AF_INET6) as app, ExitStack() as stack:
+        app.bind(("::1", 0))
+        app.listen(1)  # Linux lets one more wait
+        port = app.getsockname()[1]
+
+        def queue() -> tuple[int, int | None, bool]:
+            (found,) = (each for each in own_sockets.listening({port}) if each.address == IPv6Address("::1"))
+            return found.waiting, found.room, found.is_full
+
+        room = 1 if way == "asked" else None
+        assert queue() == (0, room, False)
+        stack.enter_context(socket.create_connection(("::1", port)))
+        assert queue() == (1, room, room is None)  # /proc does not tell how many may wait
+        stack.enter_context(socket.create_connection(("::1", port)))
+        assert queue() == (2, room, True)
+        stack.enter_context(app.accept()[0])
+        assert queue() == (1, room, room is None)
+
+
+@pytest.mark.ipv6
+@pytest.mark.parametrize("host", ["::1", "127.0.0.1"])
+def test_what_is_connected_and_unanswered(host: str) -> None:
+    address = IPv6Address(host) if ":" in host else IPv4Address(host)
+    with ExitStack() as stack:
+        app, other = server(stack, host), server(stack, host)
+        port = app.getsockname()[1]
+
+        def awaited() -> list[bool]:
+            return [each.awaited > 0 for each in own_sockets.connections(address) if each.port == port]
+
+        assert awaited() == []
+        stack.enter_context(socket.create_connection(other.getsockname()[:2]))
+        client = stack.enter_context(socket.create_connection(app.getsockname()[:2]))
+        accepted = stack.enter_context(app.accept()[0])
+        poll(lambda: awaited() == [True], "it waits for a first word", 5)
+        accepted.sendall(b"220 hello\r\n")
+        poll(lambda: awaited() == [False], "it has been answered", 5)
+        client.recv(100)
+        poll(lambda: spoken(client, awaited), "it waits for another word", 5)
+        (seen,) = [each for each in own_sockets.connections(address) if each.port == port]
+        assert 0 <= seen.acknowledged < 5
+
+
+def spoken(client: socket.socket, awaited: Callable[[], list[bool]]) -> bool:
+    client.sendall(b"QUIT\r\n")
+    return awaited() == [True]
+
+
+def test_of_many_connections_some_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_sockets, "MOST_CONNECTIONS", 3)
+    with ExitStack() as stack:
+        app = server(stack, "127.0.0.9")
+        for _ in range(5):
+            stack.enter_context(socket.create_connection(app.getsockname()))
+        assert len(own_sockets.connections(IPv4Address("127.0.0.9"))) == 3
+
+
+def test_without_diagnostics_no_connections_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_sockets, "_SOCK_DIAG", NO_SUCH_PROTOCOL)
+    with pytest.raises(OSError):
+        own_sockets.connections(IPv4Address("127.0.0.1"))
 
 
 # --- whose they are -------------------------------------------------------------------------------------------------

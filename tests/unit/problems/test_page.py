@@ -187,6 +187,9 @@ def test_it_waits_for_what_has_not_reached_an_app() -> None:
     assert {str(reason) for reason in WAITED_FOR} == {
         "connection_refused",
         "ipv4_only_listener",
+        "loopback_only_listener",
+        "accept_queue_full",
+        "port_not_answering",
         "connection_timeout",
         "destination_ip_unroutable",
         "administratively_prohibited",
