@@ -84,10 +84,16 @@ ANOTHER_PROTOCOL = Wording(
         "{port}.",
     ),
 )
+NEXT_REFUSES = Wording(
+    "the dev server of Next.js refused a WebSocket",
+    "Next.js on port {port} refused this origin",
+    "Its dev server answers a WebSocket of a page whose host it does not know with one word, which is not HTTP.",
+    ("In next.config: `allowedDevOrigins: ['*.{domain}']`. Then start the dev server again.",),
+)
 
 WORDINGS: dict[Reason, tuple[Wording, ...]] = {
     Reason.CONNECTION_TERMINATED: (HUNG_UP_UNASKED, HUNG_UP_IN_HEAD, LOST),
     Reason.HTTP_RESPONSE_TIMEOUT: (REPLACED,),
-    Reason.HTTP_PROTOCOL_ERROR: (HTTP2_ONLY, ANOTHER_PROTOCOL),
+    Reason.HTTP_PROTOCOL_ERROR: (HTTP2_ONLY, ANOTHER_PROTOCOL, NEXT_REFUSES),
 }
 """Every one there is, under the reason it belongs to."""

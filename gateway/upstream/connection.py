@@ -431,7 +431,7 @@ class Http1Upstream(ReadingConnection):
                 self.heard = False  # what cannot be read may belong to the answer before
             if data.startswith(evidence.REDIS_ERROR):
                 self._uncertain = Doubt.REDIS
-            self._fail(evidence.judged(error, data))
+            self._fail(error_answer.judged(request, error, data))
             return
         if head.status >= 400 and not self._passes(head, data, patient):
             if self._awaits_body:

@@ -135,6 +135,28 @@ async def test_an_error_as_redis_writes_it_is_asked_about(gateway: Gateway, app:
         gateway.edge.pool.inquiry._known.clear()  # a second later
 
 
+@pytest.mark.parametrize("is_next", [True, False])
+async def test_next_js_refuses_a_websocket_without_a_head(gateway: Gateway, app: App, is_next: bool) -> None:
+    """One word, and no HTTP. Whoever says it to another request is not known."""
+    browser = await gateway.connect()
+    browser.send(
+        b"GET /%b HTTP/1.1\r\nHost: %b\r\nOrigin: https://%b\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Accept: application/json\r\n\r\n" % (b"_next/hmr" if is_next else b"socket", app.host, app.host)
+    )
+    upstream = await app.accept()
+    await upstream.request()
+    upstream.send(b"Unauthorized")
+    problem = json.loads((await failed(gateway, browser, b"http_protocol_error", "“Unauthorized”")).body)
+    if is_next:
+        assert problem["title"] == f"Next.js on port {app.port} refused this origin"
+        assert problem["fix"] == [
+            "In next.config: `allowedDevOrigins: ['*.sandbox.localhost']`. Then start the dev server again."
+        ]
+    else:
+        assert problem["title"] == f"What answers on port {app.port} does not speak valid HTTP"
+        assert "Next" not in json.dumps(problem)
+
+
 # --- TLS, said aloud --------------------------------------------------------------------------------------------------
 
 

@@ -91,9 +91,19 @@ async def test_the_answer_passes_with_one_field_more(gateway: Gateway, app: App,
         [CHUNKED, CHUNK_LINE, REST],
         [CHUNKED, CHUNK_LINE[:1], CHUNK_LINE[1:], REST],
         [CHUNKED + CHUNK_LINE, REST],
+        [CHUNKED, b"10;ext=1\r\n" + VITE[:16] + b"\r\n%x\r\n" % len(VITE[16:]) + VITE[16:] + b"\r\n0\r\n\r\n"],
         [b"HTTP/1.1 103 Early Hints\r\n\r\n", LENGTH, VITE],
     ],
-    ids=["length", "split-head", "chunked", "chunk-line", "split-chunk-line", "chunk-line-with-head", "after-103"],
+    ids=[
+        "length",
+        "split-head",
+        "chunked",
+        "chunk-line",
+        "split-chunk-line",
+        "chunk-line-with-head",
+        "two-chunks",
+        "after-103",
+    ],
 )
 async def test_a_body_that_comes_later(gateway: Gateway, app: App, browser: Wire, pieces: list[bytes]) -> None:
     """Django's dev server writes each of its fields apart, and the body after them."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import cast
 
 import pytest
 
 from gateway.http import validate
 from gateway.http.head_parser import HeadLimits, parse_request_head, parse_response_head
-from gateway.http.message import RequestHead, ResponseSection, Section
+from gateway.http.message import RequestHead, ResponseHead, ResponseSection, Section
 from gateway.upstream import hints
 from gateway.upstream.hints import FIELD, LOOKED_AT, MAX_REMEMBERED, REPEATED_AFTER, TABLE, Told
 
@@ -17,139 +18,304 @@ LIMITS = HeadLimits()
 HOST = b"5173-abc123.sandbox.example.dev:8443"
 
 
-def request(target: bytes = b"/") -> RequestHead:
-    return parse_request_head(b"GET %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (target, HOST), LIMITS)
+def request(target: bytes = b"/", fields: bytes = b"", method: bytes = b"GET") -> RequestHead:
+    return parse_request_head(b"%b %b HTTP/1.1\r\nHost: %b\r\n%b\r\n" % (method, target, HOST, fields), LIMITS)
 
 
-# Each as the program sends it, long style sheets cut: Vite 8.3, Django 5.2, jupyter_server 2.21, Apache 2.4, Starlette
-# and Werkzeug observed; Angular 21, webpack-dev-server 5.2, Rails 6 to 8, Next 16 and MCP from their sources.
-ANSWERS = {
+def answer(status: int, body: bytes, media_type: bytes | None, length: int | None = None) -> ResponseHead:
+    fields = b"" if media_type is None else b"Content-Type: %b\r\n" % media_type
+    fields += b"Content-Length: %d\r\n" % (len(body) if length is None else length)
+    return parse_response_head(b"HTTP/1.1 %d Oh\r\n%b\r\n" % (status, fields), LIMITS, b"GET")
+
+
+HTML, TEXT, JSON = b"text/html; charset=utf-8", b"text/plain;charset=UTF-8", b"application/json"
+NAMED = b"5173-abc123.sandbox.example.dev"
+ORIGIN = b"Origin: https://%b:8443\r\n" % NAMED
+RAILS = (
+    b'<!DOCTYPE html>\n<html lang="en">\n<head>\n  <title>Action Controller: Exception caught</title>\n  <style>'
+    b'\n  </style>\n</head>\n<body>\n\n<header role="banner">\n  <h1>Blocked host%(more)b</h1>'
+    b'\n</header>\n<main role="main">\n'
+    b"  <h2>To allow requests to %(which)b, add the following to your environment configuration:</h2>\n"
+    b"  <pre>config.hosts &lt;&lt; &quot;5173-abc123.sandbox.example.dev&quot;</pre>\n</main>\n\n</body>\n</html>\n"
+)
+DJANGO_HEAD = (
+    b'<!DOCTYPE html>\n<html lang="en">\n<head>\n  <meta http-equiv="content-type" content="text/html; charset=utf-8">'
+    b'\n  <meta name="robots" content="NONE,NOARCHIVE">\n'
+)
+
+# Each whole, but for style sheets, and in the media type that comes with it: Vite 8.3, Django 5.2, jupyter_server 2.21,
+# Apache 2.4, webpack-dev-server 5.2, Next 16.4, both MCP SDKs, Starlette and Werkzeug observed; Angular 21, Rails 6 to
+# 8 and ASP.NET Core from their sources.
+ANSWERS: dict[str, tuple[int, bytes | None, bytes, str, RequestHead]] = {
     "vite": (
         403,
-        b'Blocked request. This host ("5173-abc123.sandbox.example.dev") is not allowed.\nTo allow this host, add '
-        b'"5173-abc123.sandbox.example.dev" to `server.allowedHosts` in vite.config.js.',
+        b"text/plain",
+        b'Blocked request. This host ("%b") is not allowed.\nTo allow this host, add "%b" to `server.allowedHosts` in '
+        b"vite.config.js." % (NAMED, NAMED),
         "Vite: server.allowedHosts: ['.sandbox.example.dev'] in vite.config, "
         'or upstream.host = "localhost:{port}" in the gateway',
+        request(),
     ),
     "vite-preview": (
         403,
-        b'Blocked request. This host ("4173-abc123.sandbox.example.dev") is not allowed.\nTo allow this host, add '
-        b'"4173-abc123.sandbox.example.dev" to `preview.allowedHosts` in vite.config.js.',
+        b"text/plain",
+        b'Blocked request. This host ("%b") is not allowed.\nTo allow this host, add "%b" to `preview.allowedHosts` in '
+        b"vite.config.js." % (NAMED, NAMED),
         "Vite: preview.allowedHosts: ['.sandbox.example.dev'] in vite.config, "
         'or upstream.host = "localhost:{port}" in the gateway',
+        request(),
     ),
     "angular": (
         403,
-        b'<!doctype html>\n<html>\n  <head>\n    <meta charset="utf-8" />\n <title>Blocked request</title>\n'
-        b'<h1>Blocked request. This host ("4200-abc123.sandbox.example.dev") is not allowed.</h1>\n<p>To allow this '
-        b"host, add it to <code>allowedHosts</code> under the <code>serve</code> target in <code>angular.json</code>.",
+        b"text/html",
+        b'<!doctype html>\n<html>\n  <head>\n    <meta charset="utf-8" />\n    <title>Blocked'
+        b" request</title>\n  </head>"
+        b'\n  <body>\n    <main>\n      <h1>Blocked request. This host ("%b") is not allowed.</h1>\n      <p>To allow '
+        b"this host, add it to <code>allowedHosts</code> under the <code>serve</code> target in"
+        b" <code>angular.json</code>." % NAMED,
         "Angular: allowedHosts: ['.sandbox.example.dev'] under serve.options in angular.json, "
         'or upstream.host = "localhost:{port}" in the gateway',
+        request(),
     ),
     "webpack": (
         403,
+        None,
         b"Invalid Host header",
         "webpack-dev-server: devServer.allowedHosts: ['.sandbox.example.dev'] in webpack.config",
+        request(),
     ),
-    "mcp": (
+    "mcp-python": (
         421,
+        None,
         b"Invalid Host header",
         "MCP server: TransportSecuritySettings(allowed_hosts=['5173-abc123.sandbox.example.dev:8443'])",
+        request(),
+    ),
+    "mcp-typescript": (
+        403,
+        JSON,
+        b'{"jsonrpc":"2.0","error":{"code":-32000,"message":"Invalid Host header: %b"},"id":null}' % HOST,
+        "MCP server: allowedHosts: ['5173-abc123.sandbox.example.dev:8443'] in the options of its "
+        "StreamableHTTPServerTransport",
+        request(b"/mcp", method=b"POST"),
     ),
     "starlette": (
         400,
+        HTML.replace(b"html", b"plain"),
         b"Invalid host header",
         "Starlette or FastAPI: TrustedHostMiddleware, allowed_hosts=['*.sandbox.example.dev']",
+        request(),
     ),
     "flask": (
         400,
+        HTML,
         b"<!doctype html>\n<html lang=en>\n<title>400 Bad Request</title>\n<h1>Bad Request</h1>\n"
-        b"<p>Host &#39;5173-abc123.sandbox.example.dev:8443&#39; is not trusted.</p>\n",
+        b"<p>Host &#39;%b&#39; is not trusted.</p>\n" % HOST,
         "Flask: TRUSTED_HOSTS = ['.sandbox.example.dev'] in its config",
+        request(),
     ),
     "django": (
         400,
-        b'<!DOCTYPE html>\n<html lang="en">\n<head>\n  <meta http-equiv="content-type" content="text/html; '
-        b'charset=utf-8">\n  <meta name="robots" content="NONE,NOARCHIVE">\n  <title>DisallowedHost\n          at /'
-        b"</title>\n  <style>",
+        HTML,
+        DJANGO_HEAD + b"  <title>DisallowedHost\n          at /</title>\n  <style>",
         "Django: ALLOWED_HOSTS = ['.sandbox.example.dev'] in settings.py",
+        request(),
+    ),
+    "django-in-text": (
+        400,
+        TEXT,
+        b"DisallowedHost at /api\nInvalid HTTP_HOST header: '%b'. You may need to add '%b' to ALLOWED_HOSTS.\n\n"
+        b"Request Method: GET\n" % (HOST, NAMED),
+        "Django: ALLOWED_HOSTS = ['.sandbox.example.dev'] in settings.py",
+        request(b"/api"),
     ),
     "django-csrf": (
         403,
-        b"<p>CSRF verification failed. Request aborted.</p>\n<h2>Help</h2>\n<p>Reason given for failure:</p>\n<pre>\n"
-        b"    Origin checking failed - https://5173-abc123.sandbox.example.dev:8443 does not match any trusted "
-        b"origins.\n    </pre>",
+        HTML,
+        DJANGO_HEAD
+        + b'  <title>403 Forbidden</title>\n</head>\n<body>\n<div id="summary">\n  <h1>Verboten <span>(403)</span>'
+        b'</h1>\n  <p>CSRF-Pr\xc3\xbcfung fehlgeschlagen.</p>\n</div>\n<div id="info">\n  <h2>Help</h2>\n    '
+        b"<p>Reason given for failure:</p>\n    <pre>\n    Origin checking failed - https://%b does not match any "
+        b"trusted origins.\n    </pre>\n" % HOST,
         "Django: SECURE_PROXY_SSL_HEADER = ('HTTP_X_FORWARDED_PROTO', 'https') or "
         "CSRF_TRUSTED_ORIGINS = ['https://*.sandbox.example.dev:8443'] in settings.py",
+        request(method=b"POST"),
     ),
     "rails-6": (
         403,
-        b"<header>\n  <h1>Blocked host: 5173-abc123.sandbox.example.dev</h1>\n</header>\n<pre>config.hosts &lt;&lt; ",
+        HTML,
+        RAILS % {b"more": b": " + NAMED, b"which": NAMED},
         "Rails: config.hosts << '.sandbox.example.dev' in config/environments",
+        request(),
     ),
     "rails-7": (
         403,
-        b"<h1>Blocked hosts: 5173-abc123.sandbox.example.dev</h1>\n<pre>config.hosts &lt;&lt; ",
+        HTML,
+        RAILS % {b"more": b"s: " + NAMED, b"which": b"these hosts, make sure they are valid hostnames, then"},
         "Rails: config.hosts << '.sandbox.example.dev' in config/environments",
+        request(),
+    ),
+    "rails-in-text": (
+        403,
+        TEXT,
+        b"Blocked hosts: %b\n\nTo allow requests to these hosts, make sure they are valid hostnames (containing only "
+        b"numbers, letters, dashes and dots), then add the following to your environment configuration:\n\n"
+        b'  config.hosts << "%b"\n' % (NAMED, NAMED),
+        "Rails: config.hosts << '.sandbox.example.dev' in config/environments",
+        request(),
+    ),
+    "next": (
+        403,
+        None,
+        b"Unauthorized",
+        "Next.js: allowedDevOrigins: ['*.sandbox.example.dev'] in next.config",
+        request(b"/_next/static/chunks/main.js", ORIGIN),
     ),
     "next-actions": (
         500,
-        b'1:E{"digest":"3328534788","name":"Error","message":"Invalid Server Actions request.","stack":[]}\n',
+        b"text/x-component",
+        b'0:{"a":"$@1","q":"","i":true,"b":"development"}\n1:D"$2"\n1:E{"digest":"2492468172","name":"Error","message":'
+        b'"Invalid Server Actions request.","stack":[],"env":"Server","owner":null}\n',
         "Next.js: experimental.serverActions.allowedOrigins: ['*.sandbox.example.dev:8443'] in next.config",
+        request(b"/form", b"Next-Action: 7f\r\n", b"POST"),
     ),
     "jupyter": (
         403,
-        b'<!DOCTYPE HTML>\n<html>\n<head>\n<meta charset="utf-8">\n<title>Jupyter Server</title>\n<div class="error">'
-        b"\n<h1>403 : Forbidden</h1>\n",
+        b"text/html",
+        b'<!DOCTYPE HTML>\n<html>\n\n<head>\n\n    <meta charset="utf-8">\n\n    <title>Jupyter Server</title>\n'
+        b'<div class="error">\n    \n    <h1>403 : Forbidden</h1>\n    \n    \n    \n    \n</div>\n',
         "Jupyter: if its log says it blocks a non-local 'Host', c.ServerApp.allow_remote_access = True",
+        request(),
     ),
     "mod_dav": (
         502,
-        b"<title>502 Bad Gateway</title>\n</head><body>\n<h1>Bad Gateway</h1>\n<p>Destination URI refers to different "
-        b"scheme or port (https://hostname:8443)\n(want: http://hostname:5173)</p>\n</body></html>\n",
+        b"text/html; charset=iso-8859-1",
+        b'<!DOCTYPE HTML PUBLIC "-//W3C//DTD HTML 4.01//EN" "http://www.w3.org/TR/html4/strict.dtd">\n<html>\n<head>\n'
+        b"<title>502 Bad Gateway</title>\n</head><body>\n<h1>Bad Gateway</h1>\n"
+        b"<p>Destination URI refers to different scheme or port (https://hostname:8443)\n"
+        b"(want: http://hostname:5173)</p>\n</body></html>\n",
         "Apache mod_dav or Subversion: RequestHeader edit Destination ^https: http: early, with mod_headers",
+        request(b"/a", b"Destination: https://%b/b\r\n" % HOST, b"COPY"),
+    ),
+    "kestrel": (
+        400,
+        b"text/plain",
+        b"An HTTP/1.x request was sent to an HTTP/2 only endpoint.",
+        'ASP.NET Core: "Protocols": "Http1" for this endpoint of Kestrel (gRPC needs a proxy for gRPC-Web in front)',
+        request(),
     ),
 }
 
 
-@pytest.mark.parametrize(("status", "beginning", "hint"), ANSWERS.values(), ids=ANSWERS.keys())
-def test_an_answer_that_betrays_its_cause(status: int, beginning: bytes, hint: str) -> None:
-    assert hints.find(request(), status, beginning) == hint
-    assert hints.find(request(), 404, beginning) is None, "the same words with another status"
+@pytest.mark.parametrize(("status", "media_type", "body", "hint", "asked"), ANSWERS.values(), ids=ANSWERS.keys())
+def test_an_answer_that_betrays_its_cause(
+    status: int, media_type: bytes | None, body: bytes, hint: str, asked: RequestHead
+) -> None:
+    assert hints.find(asked, answer(status, body, media_type), body) == hint
+    assert hints.find(asked, answer(404, body, media_type), body) is None, "the same words with another status"
+    other = b"text/css" if media_type is None else b"application/xhtml+xml"
+    assert hints.find(asked, answer(status, body, other), body) is None, "… in another media type"
 
 
-def test_next_refuses_its_own_resources_only() -> None:
-    hint = "Next.js: allowedDevOrigins: ['*.sandbox.example.dev'] in next.config"
-    assert hints.find(request(b"/_next/webpack-hmr?id=1"), 403, b"Unauthorized") == hint
-    assert hints.find(request(b"/__nextjs_font/geist.woff2"), 403, b"Unauthorized") == hint
-    assert hints.find(request(b"/account"), 403, b"Unauthorized") is None
+@pytest.mark.parametrize(("status", "media_type", "body", "hint", "asked"), ANSWERS.values(), ids=ANSWERS.keys())
+def test_who_quotes_it_gets_no_hint(
+    status: int, media_type: bytes | None, body: bytes, hint: str, asked: RequestHead
+) -> None:
+    """A log that is shown, an API that passes an error on, a page about the error."""
+    for quoting in (b"Error: " + body, b'{"error": "%b"}' % body, b"<p>The dev server said:</p><pre>%b</pre>" % body):
+        if asked.get(b"next-action") is None:  # a stream of rows, of which any may be it
+            assert hints.find(asked, answer(status, quoting, media_type), quoting) is None
+
+
+WHOLE = [
+    name for name in ANSWERS if name.partition("-")[0] in ("vite", "webpack", "mcp", "starlette", "next", "kestrel")
+]
+
+
+@pytest.mark.parametrize("name", [name for name in WHOLE if name != "next-actions"])
+def test_a_short_answer_is_all_there_is(name: str) -> None:
+    status, media_type, body, _, asked = ANSWERS[name]
+    for longer in (body + b": a proxy of the app's own", body + b"\n"):
+        assert hints.find(asked, answer(status, longer, media_type), longer) is None
+    assert hints.find(asked, answer(status, body, media_type, len(body) + 20), body) is None, "the rest is on its way"
+
+
+def test_next_refuses_its_own_resources_and_to_a_foreign_page_only() -> None:
+    hint = ANSWERS["next"][3]
+    said = b"Unauthorized"
+    script = b"Sec-Fetch-Mode: no-cors\r\nSec-Fetch-Site: cross-site\r\n"
+    for target, fields, expected in (
+        (b"/_next/webpack-hmr?id=1", ORIGIN, hint),
+        (b"/__nextjs_font/geist.woff2", ORIGIN, hint),
+        (b"/_next/static/chunks/main.js", script, hint),
+        (b"/_next/static/chunks/main.js", b"", None),  # of the same origin: it refuses none
+        (b"/_next/data/abc/account.json", ORIGIN, None),  # the app's own middleware
+        (b"/account", ORIGIN, None),
+    ):
+        assert hints.find(request(target, fields), answer(403, said, None), said) == expected, target
+        upgrade = request(target, fields + b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
+        assert hints.is_refused_by_next(upgrade, said) is (expected is not None)
+        assert not hints.is_refused_by_next(request(target, fields), said), "who asks for no upgrade gets a head"
+        assert not hints.is_refused_by_next(upgrade, said + b" access")
 
 
 @pytest.mark.parametrize(
-    ("status", "beginning"),
+    ("status", "media_type", "body"),
     [
-        (400, b'\n<!doctype html>\n<html lang="en">\n<head>\n  <title>Bad Request (400)</title>\n</head>'),
-        (403, b"<h1>403 Forbidden</h1>"),
-        (403, b'{"message": "Forbidden"}'),
-        (403, b"Host is not trusted"),
-        (404, b'{"message": "Not Found", "reason": null}'),  # Jupyter's for a foreign Origin: says nothing of it
-        (500, b"Internal Server Error"),
-        (502, b"<h1>Bad Gateway</h1>"),
-        (403, b" " * LOOKED_AT + b"Invalid Host header"),
+        (400, HTML, b'\n<!doctype html>\n<html lang="en">\n<head>\n  <title>Bad Request (400)</title>\n</head>'),
+        (403, HTML, b"<h1>403 Forbidden</h1>"),
+        (403, JSON, b'{"message": "Forbidden"}'),
+        (403, TEXT, b"Host is not trusted"),
+        (404, JSON, b'{"message": "Not Found", "reason": null}'),  # Jupyter's for a foreign Origin: says nothing of it
+        (500, TEXT, b"Internal Server Error"),
+        (502, HTML, b"<h1>Bad Gateway</h1>"),
+        # MCP's middleware, which many servers have copied, each with a setting of its own
+        (403, JSON, b'{"jsonrpc":"2.0","error":{"code":-32000,"message":"Invalid Host: evil.example"},"id":null}'),
+        (403, JSON, b'{"error":"Invalid Host header"}'),
+        (403, TEXT, b"Unauthorized"),
+        # Jupyter's other reasons to refuse: they are said
+        (
+            403,
+            b"text/html",
+            ANSWERS["jupyter"][2].replace(
+                b"</h1>", b"</h1>\n<p>The error was:</p>\n<pre>'_xsrf' argument missing</pre>"
+            ),
+        ),
+        (500, b"text/x-component", ANSWERS["next-actions"][2]),  # to no action
+        (502, b"text/html", ANSWERS["mod_dav"][2]),  # to no COPY
     ],
-    ids=["django-without-debug", "nginx", "json", "no-flask", "jupyter-404", "plain", "bad-gateway", "far-away"],
 )
-def test_an_answer_with_other_causes_gets_no_hint(status: int, beginning: bytes) -> None:
-    assert hints.find(request(), status, beginning) is None
+def test_an_answer_with_other_causes_gets_no_hint(status: int, media_type: bytes, body: bytes) -> None:
+    assert hints.find(request(b"/_next/data/x", ORIGIN), answer(status, body, media_type), body) is None
 
 
-def test_every_hint_fits_in_a_field() -> None:
-    for status, beginning, expected in ANSWERS.values():
-        hint = hints.find(request(), status, beginning)
-        assert hint == expected
+def test_what_is_far_away_is_not_looked_for() -> None:
+    status, media_type, body, _, asked = ANSWERS["rails-7"]
+    far = body.replace(b"<style>", b"<style>" + b" " * LOOKED_AT)
+    assert hints.find(asked, answer(status, far, media_type), far) is None
+
+
+def test_every_row_has_an_answer_and_every_hint_fits_in_a_field() -> None:
+    fitting = set()
+    for status, media_type, body, hint, asked in ANSWERS.values():
         assert re.fullmatch(r"[\x21-\x7e][\x20-\x7e]*[\x21-\x7e]", hint)
         assert "{" not in hint.replace("localhost:{port}", ""), "a name that is not filled in"
-    assert len({hint for _, _, hint in ANSWERS.values()}) == len(TABLE) - 1, "a row without an answer, besides Next's"
+        head = answer(status, body, media_type)
+        (row,) = (row for row in TABLE if row.status == status and hints._fits(row, head, body) and row.asked(asked))
+        fitting.add(row)
+    assert fitting == set(TABLE)
+
+
+@pytest.mark.parametrize("status", sorted(hints.STATUSES))
+def test_hostile_bodies_are_looked_at_in_no_time(status: int) -> None:
+    """Every piece of every row, over and over: nothing is tried twice."""
+    pieces = [piece for row in TABLE for piece in (*row.phrases, row.body.pattern if row.body else b"")]
+    for piece in pieces:
+        body = (piece or b"x") * (LOOKED_AT // max(len(piece), 1) + 1)
+        for media_type in (None, HTML, TEXT, JSON, b"text/x-component"):
+            began = time.process_time()
+            hints.find(request(), answer(status, body, media_type), body)
+            assert time.process_time() - began < 0.05
 
 
 # --- what is looked at ------------------------------------------------------------------------------------------------
