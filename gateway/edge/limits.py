@@ -33,7 +33,7 @@ class Limits:
         self._call_soon = call_soon
         self.connections = 0  # admitted and not yet dismissed, those still shaking hands included
         self.exchanges: dict[str, int] = {}  # sandbox id -> exchanges under way; no entry means none
-        self._per_source: dict[int, int] = {}  # the same of connections, and of clients' exchanges, by source
+        self.per_source: dict[int, int] = {}  # the same of connections, and of clients' exchanges, by source
         self._awaiting_room: deque[Acceptor] = deque()  # in the order in which they go on
 
     # --- connections ---------------------------------------------------------------------------------------------
@@ -42,11 +42,11 @@ class Limits:
         """Whether one more connection from `address` is within the limits; if so it is counted in."""
         limits = self._limits
         source = _source(address)
-        count = self._per_source.get(source, 0)
+        count = self.per_source.get(source, 0)
         alone = self.source(address) is not None
         if self.connections >= limits.connections or (count >= limits.connections_per_address and alone):
             return False
-        self._per_source[source] = count + 1
+        self.per_source[source] = count + 1
         self.connections += 1
         return True
 
@@ -69,7 +69,7 @@ class Limits:
         then.
         """
         source = _source(client)
-        self._per_source[source] = count = self._per_source.get(source, 0) + 1
+        self.per_source[source] = count = self.per_source.get(source, 0) + 1
         if count > self._limits.connections_per_address:
             raise GatewayError(Reason.CONNECTION_LIMIT_REACHED, f"{count - 1} exchanges of {client} under way")
 
@@ -92,11 +92,11 @@ class Limits:
 
     def _count_out(self, address: Address) -> None:
         source = _source(address)
-        count = self._per_source[source] - 1
+        count = self.per_source[source] - 1
         if count:
-            self._per_source[source] = count
+            self.per_source[source] = count
         else:
-            del self._per_source[source]
+            del self.per_source[source]
 
     # --- descriptors ---------------------------------------------------------------------------------------------
 

@@ -122,7 +122,7 @@ async def test_a_stranger_cannot_fill_anothers_limit(open_gateway: OpenGateway) 
         browser.send(visiting(app, b"203.0.113.7"))
         assert (await browser.answer()).status == 200
     assert {record.remote for record in gateway.log} == {"::1"}
-    assert set(gateway.edge._per_address.values()) == {1}
+    assert set(gateway.edge.limits.per_source.values()) == {1}
 
 
 async def test_the_app_is_told_one_story(open_gateway: OpenGateway) -> None:
