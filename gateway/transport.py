@@ -39,10 +39,11 @@ class Outbox:
 
     def add(self, transport: GatheringTransport) -> None:
         waiting = self._waiting
-        if not waiting:
-            self._call_soon(self.flush)
         waiting.append(transport)
-        if len(waiting) == AT_ONCE:
+        count = len(waiting)
+        if count == 1:
+            self._call_soon(self.flush)
+        elif count == AT_ONCE:
             self.flush()
 
     def flush(self) -> None:
@@ -77,13 +78,12 @@ class GatheringTransport(asyncio.Transport):
 
     def write(self, data: Any) -> None:
         """`data` is bytes, and not empty."""
-        gathered = self._gathered
-        is_first = not gathered
-        gathered.append(data)
-        self.waiting += len(data)
-        if self.waiting >= LARGE:
+        waiting = self.waiting
+        self.waiting = all_waiting = waiting + len(data)
+        self._gathered.append(data)
+        if all_waiting >= LARGE:
             self.flush()
-        elif is_first:
+        elif not waiting:
             self._outbox.add(self)
 
     def flush(self) -> None:
@@ -92,8 +92,9 @@ class GatheringTransport(asyncio.Transport):
         if gathered:
             self._gathered = []
             self.waiting = 0
-            if not self._below.is_closing():
-                self._below.write(b"".join(gathered))  # one alone is not copied
+            below = self._below
+            if not below.is_closing():
+                below.write(b"".join(gathered))  # one alone is not copied
 
     def write_eof(self) -> None:
         self.flush()

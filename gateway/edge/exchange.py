@@ -287,24 +287,22 @@ class Exchange:
         if head.binds:
             self._bind(head)
         if head.status != 100 or self._head.section.expects_continue:
-            head.request_id = self._request_id
             if head.section.set_cookies or self._mask:
-                self._make_public(head)
-            self._downstream.send_informational(head)
+                head = self._made_public(head)
+            self._downstream.send_informational(head, self._request_id)
 
     def response_head(self, head: ResponseHead) -> None:
         self._status = head.status
-        head.request_id = self._request_id
         if head.section.set_cookies or self._mask:
-            self._make_public(head)
+            head = self._made_public(head)
         if head.binds or self._head.section.binds:
             self._bind(head)
         if head.status == 101:
             self.phase = TUNNEL
             self._request_complete = False
-        self._downstream.send_head(head)
+        self._downstream.send_head(head, self._request_id)
 
-    def _make_public(self, head: ResponseHead) -> None:
+    def _made_public(self, head: ResponseHead) -> ResponseHead:
         """What the app says of itself, as it is to be understood outside."""
         section, target = head.section, self._target
         assert target is not None  # whoever answers has been found by it
@@ -313,7 +311,7 @@ class Exchange:
         if section.locates and self._mask:
             added = self._downstream.peer.added(self._head)
             section = section.with_fields(mask.take_off(section.fields, self._mask, target, added))
-        head.section = section
+        return head.with_section(section)
 
     def _bind(self, head: ResponseHead) -> None:
         """RFC 4559 section 6: the app logs in the connection, which serves nobody else from now on."""
@@ -408,7 +406,7 @@ class Exchange:
         answer, body = websocket.accept_and_close(error, circumstances) if closes else render(error, circumstances)
         self._status = answer.status
         self._sent = len(body)
-        downstream.send_head(answer)
+        downstream.send_head(answer, self._request_id)
         if body:
             downstream.send_body(body)
         if closes:
@@ -422,9 +420,8 @@ class Exchange:
         self._end()
 
     def _send_without_body(self, head: ResponseHead) -> None:
-        head.request_id = self._request_id
         self._status = head.status
-        self._downstream.send_head(head)
+        self._downstream.send_head(head, self._request_id)
         self._downstream.finish([])
 
     def _fault(self) -> None:
@@ -433,27 +430,30 @@ class Exchange:
         self.fail(GatewayError(Reason.PROXY_INTERNAL_ERROR, "unexpected error, logged under the request id"))
 
     def _end(self, reason: str = "", detail: str = "") -> None:
-        if self.phase is ENDED:
+        phase = self.phase
+        if phase is ENDED:
             return
-        upgraded = self.phase is TUNNEL
         self.phase = ENDED
-        upstream, self._upstream = self._upstream, None
+        upstream = self._upstream
         if upstream is not None:
+            self._upstream = None
             upstream.release()
-        connecting, self._connecting = self._connecting, None
+        connecting = self._connecting
         if connecting is not None:
+            self._connecting = None
             connecting.cancel()
-        edge, head, target, visitor = self._edge, self._head, self._target, self._visitor
-        sandbox = self._sandbox
+        edge = self._edge
         if self._admitted:
             edge.limits.dismiss_exchange(self._admitted)
+        visitor = self._visitor
         if visitor is not None:
             edge.limits.dismiss_client(visitor)
+        head, target, sandbox, downstream = self._head, self._target, self._sandbox, self._downstream
         # By position: with keywords this line costs four times as much.
         record = AccessRecord(
             int(time.time() * 1e3) / 1e3,
             self._request_id.decode(),
-            self._downstream.peer.text if visitor is None else str(visitor),
+            downstream.peer.text if visitor is None else str(visitor),
             head.method.decode(),
             head.section.host,
             head.target[:MAX_TEXT].partition(b"?")[0].decode(),
@@ -464,10 +464,10 @@ class Exchange:
             target.sandbox_id if target else "",
             target.port if target else 0,
             self._reused,
-            upgraded,
+            phase is TUNNEL,
             reason,
             detail and shown(detail),
             sandbox is not None and sandbox.stale,
         )
         edge.access_log.record(record)
-        self._downstream.exchange_ended()
+        downstream.exchange_ended()

@@ -288,20 +288,20 @@ class Http1Downstream(TimedConnection):
 
     # --- DownstreamStream ----------------------------------------------------------------------------------------
 
-    def send_informational(self, head: ResponseHead) -> None:
+    def send_informational(self, head: ResponseHead, request_id: bytes) -> None:
         if head.status == 100:
             self._expecting = False
             self._set_body_deadline()
         if self._head is not None and self._head.minor:
-            self._out += serialize.response_head(head, NO_BODY, None)
+            self._out += serialize.response_head(head, request_id, NO_BODY, None)
             self.flush()
 
-    def send_head(self, head: ResponseHead) -> None:
+    def send_head(self, head: ResponseHead, request_id: bytes) -> None:
         request = self._head
         assert request is not None  # an exchange (or refusal) is under way
         framing = head.framing
         if head.status == 101:
-            self._begin_tunnel(head)
+            self._begin_tunnel(head, request_id)
             return
         if framing is CHUNKED:
             if not request.minor:
@@ -326,10 +326,10 @@ class Http1Downstream(TimedConnection):
             connection = b"Upgrade" if connection is None else connection + b", Upgrade"
         # RFC 9110 section 6.6.1: an origin server with a clock MUST generate Date in 2xx, 3xx and 4xx responses, and
         # whoever forwards a response without one MUST append it.
-        self._out += serialize.response_head(head, framing, connection, None if head.dated else time())
+        self._out += serialize.response_head(head, request_id, framing, connection, None if head.dated else time())
 
-    def _begin_tunnel(self, head: ResponseHead) -> None:
-        self._out += serialize.response_head(head, NO_BODY, b"Upgrade")
+    def _begin_tunnel(self, head: ResponseHead, request_id: bytes) -> None:
+        self._out += serialize.response_head(head, request_id, NO_BODY, b"Upgrade")
         self.phase = TUNNEL
         self._keep_alive = self._chunked = False
         self._reader = CloseReader()
@@ -398,10 +398,11 @@ class Http1Downstream(TimedConnection):
         self._exchange = self._reader = self._head = None
         self._paused = False
         self._waiting = 0
-        if phase is CLOSED or self._transport.is_closing():
+        if phase is CLOSED:
             return
         if phase is TUNNEL:
-            self._close()
+            if not self._transport.is_closing():  # else it was reset
+                self._close()
         elif not self._keep_alive or unread is not None or (head is not None and head.upgrade and self._has_more()):
             self._linger()
         else:
@@ -411,7 +412,8 @@ class Http1Downstream(TimedConnection):
             self.deadline = edge.clock() + (timeouts.body_idle if self._write_full else timeouts.idle)
             if not self._processing:
                 if self._held:
-                    self._process_held()
+                    if not self._transport.is_closing():
+                        self._process_held()
                 elif self._ended:
                     self._close()
                 elif not self._reading:
@@ -450,15 +452,15 @@ class Http1Downstream(TimedConnection):
 
     def _refuse_unread(self, error: GatewayError, received: bytes = b"") -> None:
         """Answers a head that could not be read, or never came whole; nothing on this connection is read again."""
-        head, body = reply(self._edge, self.peer, None, error, received or self._held)
-        self._out = [*serialize.response_head(head, BY_LENGTH, b"close", time()), body]
+        head, body, request_id = reply(self._edge, self.peer, None, error, received or self._held)
+        self._out = [*serialize.response_head(head, request_id, BY_LENGTH, b"close", time()), body]
         self.flush()
         self._linger()
 
     def _refuse(self, request: RequestHead, answer: GatewayError | ResponseHead) -> None:
         """Answers a request on a listener that forwards nothing."""
-        head, body = reply(self._edge, self.peer, request, answer)
-        self.send_head(head)
+        head, body, request_id = reply(self._edge, self.peer, request, answer)
+        self.send_head(head, request_id)
         self._out.append(body)
         self.finish([])
         self.exchange_ended()

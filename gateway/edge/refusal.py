@@ -25,8 +25,10 @@ Refusal = Callable[[RequestHead], GatewayError | ResponseHead]
 
 def reply(
     edge: Edge, peer: Peer, request: RequestHead | None, answer: GatewayError | ResponseHead, received: bytes = b""
-) -> tuple[ResponseHead, bytes]:
-    """The head and body of `answer`, recorded; `request` is None if its head could not be read: it is in `received`."""
+) -> tuple[ResponseHead, bytes, bytes]:
+    """The head and body of `answer`, recorded, and the id it is recorded under; `request` is None if its head could not
+    be read: it is in `received`.
+    """
     request_id = edge.ids.new()
     visitor = peer.client(request) if request is not None else None
     if isinstance(answer, GatewayError):
@@ -36,7 +38,6 @@ def reply(
     else:
         reason, detail = "", ""
         head, body = answer, b""
-        head.request_id = request_id
     access = AccessRecord(
         time=int(time.time() * 1e3) / 1e3,
         request_id=request_id.decode(),
@@ -52,7 +53,7 @@ def reply(
         detail=shown(detail),
     )
     edge.access_log.record(access)
-    return head, body
+    return head, body, request_id
 
 
 def ready() -> ResponseHead:

@@ -23,11 +23,13 @@ class DownstreamStream(Owner, Protocol):
     """What a login has bound to this connection (`Owner`), while it is idle. Where requests share a connection, as
     HTTP/2's do, nothing is ever kept: no answer would say on whose behalf which of them is logged in."""
 
-    def send_informational(self, head: ResponseHead) -> None:
+    def send_informational(self, head: ResponseHead, request_id: bytes) -> None:
         """A 1xx other than 101; dropped where the request's HTTP version has none."""
 
-    def send_head(self, head: ResponseHead) -> None:
-        """The final head, or a 101: then both bodies are opaque octets from here on."""
+    def send_head(self, head: ResponseHead, request_id: bytes) -> None:
+        """The final head, or a 101: then both bodies are opaque octets from here on. `request_id` goes out with it as
+        X-Request-Id.
+        """
 
     def send_body(self, data: bytes) -> None: ...
 

@@ -179,7 +179,7 @@ class ResponseSection(Section):
 class ResponseHead:
     """A valid response head. Made by `validate.response_head`, or by the gateway for its own answers.
 
-    `request_id` is what goes out as X-Request-Id; every head has one by the time it is written.
+    Not to be changed: answers of the same octets share it.
     """
 
     __slots__ = (
@@ -189,23 +189,38 @@ class ResponseHead:
         "framing",
         "keep_alive",
         "phrase",
-        "request_id",
         "section",
         "status",
         "upgrade",
     )
 
-    def __init__(self, status: int, phrase: bytes, section: Section) -> None:
+    def __init__(
+        self,
+        status: int,
+        phrase: bytes,
+        section: Section,
+        framing: Framing = NO_BODY,
+        content_length: int = 0,
+        keep_alive: bool = True,
+        dated: bool = False,
+        binds: bool = False,
+        upgrade: bytes | None = None,
+    ) -> None:
         self.status = status
         self.phrase = phrase
         self.section = section
-        self.framing = NO_BODY
-        self.content_length = 0  # declared octets where framing is LENGTH
-        self.keep_alive = True
-        self.dated = False  # has a Date of its own; a final head without one gets one when it is written
-        self.binds = False  # as its section says
-        self.upgrade: bytes | None = None  # what a 101 switches to, what a 426 asks for
-        self.request_id = b""
+        self.framing = framing
+        self.content_length = content_length  # declared octets where framing is LENGTH
+        self.keep_alive = keep_alive
+        self.dated = dated  # has a Date of its own; a final head without one gets one when it is written
+        self.binds = binds  # as its section says
+        self.upgrade = upgrade  # what a 101 switches to, what a 426 asks for
+
+    def with_section(self, section: Section) -> ResponseHead:
+        """The same with another section: what else was read of it stays."""
+        other = copy(self)
+        other.section = section
+        return other
 
     @property
     def fields(self) -> Fields:

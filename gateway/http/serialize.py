@@ -52,15 +52,15 @@ def date(now: int) -> bytes:
 
 
 def response_head(
-    head: ResponseHead, framing: Framing, connection: bytes | None, now: float | None = None
+    head: ResponseHead, request_id: bytes, framing: Framing, connection: bytes | None, now: float | None = None
 ) -> list[bytes]:
-    """The parts of a response head as it goes downstream over HTTP/1.1.
+    """The parts of a response head as it goes downstream over HTTP/1.1, under its request's id.
 
     `framing` is how the body is sent on this side (it may differ from how it came); `connection` is the Connection
     field's value, if one is due; `now`, in Unix time, is when it was made, if it has yet to say so. Returned in parts,
     so that the first piece of the body joins the same write.
     """
-    parts = [_status_line(head.status, head.phrase), head.section.lines, b"X-Request-Id: ", head.request_id]
+    parts = [_status_line(head.status, head.phrase), head.section.lines, b"X-Request-Id: ", request_id]
     if now is not None:
         parts += (b"\r\nDate: ", date(int(now)))
     if framing is CHUNKED:

@@ -16,6 +16,7 @@ from gateway.errors import GatewayError, Reason
 from gateway.http.fields import TOKEN, Role, classify, known_role
 from gateway.http.lists import members
 from gateway.http.message import (
+    AS_TUNNEL,
     BY_CLOSE,
     BY_LENGTH,
     CHUNKED,
@@ -25,6 +26,7 @@ from gateway.http.message import (
     RequestSection,
     ResponseHead,
     ResponseSection,
+    Section,
 )
 
 # The loops below run for every field of every message: a global costs half of an enum member's look-up.
@@ -425,29 +427,27 @@ def response_head(status: int, phrase: bytes, section: ResponseSection, request_
     """
     if not 100 <= status <= 599:
         raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"the answer has status {status}")
-    head = ResponseHead(status, phrase, section)
-    head.keep_alive = section.keep_alive
-    head.dated = section.dated
+    framing, content_length, upgrade = NO_BODY, 0, None
     if section.upgrade is not None and status == 426:
         # RFC 9110 section 15.5.22: it MUST name what is required. In any other answer that is a mere offer, to us.
-        head.upgrade = b", ".join(protocols(section.upgrade)) or None
-    head.binds = section.binds
+        upgrade = b", ".join(protocols(section.upgrade)) or None
+    shown: Section = section
     # RFC 9112 section 6.3, steps in its order. 1: HEAD, 1xx, 204 and 304 end with the head, whatever the fields say.
     if status < 200 or status == 204:
         if status == 101:
-            head.upgrade = b", ".join(members(section.upgrade or b"")) or None if section.switches else None
+            framing = AS_TUNNEL
+            upgrade = b", ".join(members(section.upgrade or b"")) or None if section.switches else None
         if section.content_length is not None:  # RFC 9110 section 8.6: MUST NOT be sent in 1xx and 204
-            head.section = section.with_fields(
-                [pair for pair in section.fields if pair[0].lower() != b"content-length"]
-            )
+            shown = section.with_fields([pair for pair in section.fields if pair[0].lower() != b"content-length"])
     elif request_method == b"HEAD" or status == 304:
         pass
     # 4: chunked decides. 6: then Content-Length. 8: else everything until the connection closes.
     elif section.chunked:
-        head.framing = CHUNKED
+        framing = CHUNKED
     elif section.content_length is None:
-        head.framing = BY_CLOSE
+        framing = BY_CLOSE
     elif section.content_length:
-        head.framing = BY_LENGTH
-        head.content_length = section.content_length
-    return head
+        framing, content_length = BY_LENGTH, section.content_length
+    return ResponseHead(
+        status, phrase, shown, framing, content_length, section.keep_alive, section.dated, section.binds, upgrade
+    )

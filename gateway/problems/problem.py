@@ -128,14 +128,10 @@ def render(error: GatewayError, circumstances: Circumstances) -> tuple[ResponseH
     request_id = circumstances.request_id
     quote = reply.quote
     body = b"" if quote is None else b"".join((reply.before, quote(request_id), reply.after))
-    head = ResponseHead(reply.status, reply.phrase, _section(reply, intent, len(body)))
-    head.request_id = request_id.encode()
-    if circumstances.head is not None and circumstances.head.method == b"HEAD":
-        return head, b""
-    if body:
-        head.framing = BY_LENGTH
-        head.content_length = len(body)
-    return head, body
+    section = _section(reply, intent, len(body))
+    if not body or (circumstances.head is not None and circumstances.head.method == b"HEAD"):
+        return ResponseHead(reply.status, reply.phrase, section), b""
+    return ResponseHead(reply.status, reply.phrase, section, BY_LENGTH, len(body)), body
 
 
 def marks(error: GatewayError) -> Fields:

@@ -47,10 +47,7 @@ def accept_and_close(error: GatewayError, circumstances: Circumstances) -> tuple
     # RFC 6455 section 4.2.2, step 5.4.
     accepted = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
     fields = [(b"Sec-WebSocket-Accept", accepted), *_selected(asked), *marks(error)]
-    head = ResponseHead(101, phrase_for(101), Section(fields))
-    head.framing = AS_TUNNEL
-    head.upgrade = b"websocket"
-    head.request_id = circumstances.request_id.encode()
+    head = ResponseHead(101, phrase_for(101), Section(fields), AS_TUNNEL, upgrade=b"websocket")
     problem = describe(error, circumstances)
     payload = struct.pack("!H", CODE_BASE + problem.status) + _shortened(f"{problem.reason}: {problem.title}")
     return head, bytes((_FINAL_CLOSE, len(payload))) + payload

@@ -37,7 +37,7 @@ from gateway.errors import Failure, GatewayError, Reason
 from gateway.http import serialize
 from gateway.http.body import BodyError, BodyReader, reader_for
 from gateway.http.head_parser import HEAD_END, check_partial_response, parse_answer_fields, parse_response_head, quote
-from gateway.http.message import AS_TUNNEL, BY_LENGTH, CHUNKED, NO_BODY, Fields, RequestHead, ResponseHead, Section
+from gateway.http.message import BY_LENGTH, CHUNKED, NO_BODY, Fields, RequestHead, ResponseHead, Section
 from gateway.http.validate import check_switch
 from gateway.socket_options import unanswered
 from gateway.transport import GONE, GatheringTransport
@@ -85,13 +85,14 @@ class Http1Upstream(ReadingConnection):
         "_awaits_request",
         "_chunked",
         "_clock",
+        "_had_body",
+        "_keeps",
         "_out",
         "_paused",
         "_pool",
         "_reader",
         "_request",
         "_request_done",
-        "_response",
         "_sink",
         "_socket",
         "_suspicion",
@@ -119,7 +120,8 @@ class Http1Upstream(ReadingConnection):
         self._sink: ResponseSink | None = None  # set from send_request to the end of the response
         self._request: RequestHead | None = None
         self._request_done = True
-        self._response: ResponseHead | None = None  # the final head, from its arrival to release
+        self._keeps = False  # decided with each final head: the connection may serve another request
+        self._had_body = False  # the last answer had one, so its end has been seen
         self._reader: BodyReader | None = None  # in BODY, unless the whole body came with the head
         # `_held` is an unfinished head, or a finished one that waits (the next two), or what is for the next turn.
         self._awaits_body = False  # the head of an error answer is here whole, what tells whether it passes is not
@@ -149,7 +151,6 @@ class Http1Upstream(ReadingConnection):
         self._sink = sink
         self._request = head
         self._request_done = head.framing is NO_BODY
-        self._response = None
         self._chunked = head.framing is CHUNKED
         self.heard = False
         if self._wide >= 0:
@@ -210,13 +211,11 @@ class Http1Upstream(ReadingConnection):
             self.deadline = inf if self._paused else self._clock() + self._pool.timeouts.response_idle
 
     def release(self) -> None:
-        response = self._response
         self._sink = None
-        clean = self.state is DONE and self._request_done and self.ends == inf
-        if not clean or response is None or not response.keep_alive:
+        if self.state is not DONE or not self._keeps or not self._request_done or self.ends != inf:
             self.close()
             return
-        self._request = self._response = None
+        self._request = None
         if self._paused:
             self.resume()
         self.state = IDLE
@@ -227,7 +226,7 @@ class Http1Upstream(ReadingConnection):
             elif not self.challenged:
                 self._pool.put_apart(self)
         else:
-            self._pool.put(self, proven=response.framing is not NO_BODY)
+            self._pool.put(self, proven=self._had_body)
 
     def close(self) -> None:
         """Ends the connection without a word to the sink.
@@ -433,12 +432,16 @@ class Http1Upstream(ReadingConnection):
                 self._uncertain = Doubt.REDIS
             self._fail(error_answer.judged(request, error, data))
             return
-        if head.status >= 400 and not self._passes(head, data, patient):
-            if self._awaits_body:
-                self._held = whole
-            return
-        self._response = head
+        if head.status >= 400:
+            passed = self._examined(head, data, patient)
+            if passed is None:
+                if self._awaits_body:
+                    self._held = whole
+                return
+            head = passed
         framing = head.framing
+        self._keeps = head.keep_alive
+        self._had_body = framing is not NO_BODY
         if framing is BY_LENGTH and len(data) == head.content_length:  # as most answers come: no need to count
             self.state = BODY
             sink.response_head(head)
@@ -447,7 +450,7 @@ class Http1Upstream(ReadingConnection):
             if self.state is BODY:  # else the exchange ended it: downstream is gone
                 self._complete(b"")
             return
-        if framing is not NO_BODY:
+        if self._had_body:
             had = len(head.section.fields)
             self._reader = reader_for(framing, head.content_length, limits, had, parse_answer_fields)
         self.state = BODY
@@ -467,9 +470,10 @@ class Http1Upstream(ReadingConnection):
         left yet."""
         return self._request is not None and self._request.framing is NO_BODY
 
-    def _passes(self, head: ResponseHead, data: bytes, patient: bool) -> bool:
-        """Looks at an error answer, `data` being what came after its head. False: it does not go downstream, or not
-        yet (then `_awaits_body`)."""
+    def _examined(self, head: ResponseHead, data: bytes, patient: bool) -> ResponseHead | None:
+        """Looks at an error answer, `data` being what came after its head: the head that goes downstream. None: it does
+        not, or not yet (then `_awaits_body`).
+        """
         request = self._request
         assert request is not None  # we are in HEAD
         begins = error_answer.beginning(head, data)
@@ -477,17 +481,15 @@ class Http1Upstream(ReadingConnection):
             if not self._awaits_body:
                 self._awaits_body = True
                 self.deadline = self._clock() + BEGINNING_TIMEOUT
-            return False
+            return None
         self._suspicion = error_answer.suspicion(head.status, begins) if begins and patient else None
         self._awaits_body = self._suspicion is not None
         if self._awaits_body:
             self.deadline = self._clock() + inquiry.LONGEST
             self._set_reading()
             self._pool.inquiry.tell(self.key, Doubt.TLS, self._hear_of_port)
-            return False
-        if begins is not None:
-            error_answer.examine(self._pool, self.key, request, head, begins)
-        return True
+            return None
+        return head if begins is None else error_answer.examine(self._pool, self.key, request, head, begins)
 
     def _hear_of_port(self, seen: Seen | None) -> None:
         """What a look at the port has seen, if that is still waited for."""
@@ -538,10 +540,10 @@ class Http1Upstream(ReadingConnection):
         return not self._paused and not self._awaits_request and self._suspicion is None
 
     def _complete(self, rest: bytes) -> None:
-        reader, sink, response = self._reader, self._sink, self._response
-        assert sink is not None and response is not None
+        reader, sink = self._reader, self._sink
+        assert sink is not None  # we were in HEAD or BODY
         if rest:
-            response.keep_alive = False  # octets beyond the body are dropped with the connection
+            self._keeps = False  # octets beyond the body are dropped with the connection
         self.state = DONE
         self.deadline = inf
         self._reader = None
@@ -550,8 +552,6 @@ class Http1Upstream(ReadingConnection):
     def _switch(self, head: ResponseHead, data: bytes) -> None:
         sink = self._sink
         assert sink is not None  # we are in HEAD
-        head.framing = AS_TUNNEL
-        self._response = head
         self._chunked = False
         self._request_done = False
         self.state = TUNNEL
@@ -593,9 +593,7 @@ class Http1Upstream(ReadingConnection):
             reader = self._reader
             assert reader is not None
             if exc is None and reader.ends_at_eof():
-                response = self._response
-                assert response is not None
-                response.keep_alive = False
+                self._keeps = False
                 self._complete(b"")
             else:
                 self._fail(GatewayError(Reason.HTTP_RESPONSE_INCOMPLETE, f"the app {how} inside the body"))

@@ -72,10 +72,11 @@ def suspicion(status: int, begins: bytes) -> GatewayError | None:
     return GatewayError(Reason.UPSTREAM_SPEAKS_TLS, detail)
 
 
-def examine(pool: Pool, key: Key, request: RequestHead, head: ResponseHead, begins: bytes) -> None:
-    """Gives this answer to `request`, which passes, a hint if one is known."""
+def examine(pool: Pool, key: Key, request: RequestHead, head: ResponseHead, begins: bytes) -> ResponseHead:
+    """The head with which this answer to `request` passes: with a hint if one is known."""
     hint = hints.find(request, head, begins)
     if hint is not None:
-        head.section = hints.with_hint(head.section, hint)
+        head = head.with_section(hints.with_hint(head.section, hint))
         if pool.told.is_news(key, hint, pool.clock()):
             log.warning("the app behind %s lacks a setting: %s", request.authority.decode(), hint)
+    return head

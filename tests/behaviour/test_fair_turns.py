@@ -228,7 +228,7 @@ async def test_interim_answers_take_several_turns(gateway: Gateway, app: App, mo
         nonlocal turn
         turn += 1
 
-    def noting(self: Http1Downstream, head: ResponseHead) -> None:
+    def noting(self: Http1Downstream, head: ResponseHead, request_id: bytes) -> None:
         if not passed or passed[-1] == turn:
             asyncio.get_running_loop().call_soon(next_turn)
         passed.append(turn)

@@ -73,6 +73,27 @@ async def test_the_app_s_wish_is_about_its_own_connection(gateway: Gateway, app:
     assert await kept(browser, app)
 
 
+async def test_answers_of_the_same_octets_do_not_share_what_became_of_them(gateway: Gateway) -> None:
+    """Their heads are remembered as one; that octets followed one of them is its connection's matter."""
+
+    surplus = [b"HTTP/1.1 200 OK"]
+
+    async def first_too_long(wire: Wire) -> None:
+        if not surplus:
+            await answering(OK)(wire)
+            return
+        await wire.request()
+        wire.send(OK + surplus.pop())
+        await wire.eof()
+
+    app = await gateway.app(first_too_long)
+    browser = await gateway.connect()
+    for _ in range(4):
+        browser.send(get(app))
+        assert (await browser.answer()).body == b"ok"
+    assert len(app.connections) == 2, "the second one is kept"
+
+
 async def test_http_1_0_without_a_length_ends_with_the_connection(gateway: Gateway) -> None:
     async def until_close(wire: Wire) -> None:
         await wire.request()

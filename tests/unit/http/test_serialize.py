@@ -130,8 +130,7 @@ RESPONSES = [
 @pytest.mark.parametrize(("came", "framing", "connection", "goes"), RESPONSES)
 def test_a_response_is_written_anew(came: bytes, framing: Framing, connection: bytes | None, goes: bytes) -> None:
     head = parse_response_head(came, LIMITS, b"GET")
-    head.request_id = b"r-1"
-    assert b"".join(serialize.response_head(head, framing, connection)) == goes
+    assert b"".join(serialize.response_head(head, b"r-1", framing, connection)) == goes
 
 
 @pytest.mark.parametrize(
@@ -140,13 +139,12 @@ def test_a_response_is_written_anew(came: bytes, framing: Framing, connection: b
 )
 def test_a_status_line_has_the_phrase_it_is_given(status: int, phrase: bytes) -> None:
     head = ResponseHead(status, phrase, Section([]))
-    assert serialize.response_head(head, Framing.NONE, None)[0] == b"HTTP/1.1 %d %b\r\n" % (status, phrase)
+    assert serialize.response_head(head, b"r-1", Framing.NONE, None)[0] == b"HTTP/1.1 %d %b\r\n" % (status, phrase)
 
 
 def test_what_has_no_date_gets_one_behind_the_request_id() -> None:
     head = ResponseHead(200, b"OK", Section([(b"A", b"1")]))
-    head.request_id = b"r-1"
-    assert b"".join(serialize.response_head(head, Framing.NONE, b"close", 784111777.9)) == (
+    assert b"".join(serialize.response_head(head, b"r-1", Framing.NONE, b"close", 784111777.9)) == (
         b"HTTP/1.1 200 OK\r\nA: 1\r\nX-Request-Id: r-1\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
         b"Connection: close\r\n\r\n"
     )

@@ -107,7 +107,7 @@ def test_every_reply_carries_its_marks(reason: Reason, form: Form) -> None:
     assert head.get(b"content-length") == (None if form is Form.PREFLIGHT else str(len(body)).encode())
     assert bool(body) is (form in WITH_BODY)
     assert (head.framing, head.content_length) == (Framing.LENGTH if body else Framing.NONE, len(body))
-    octets = b"".join(serialize.response_head(head, head.framing, None))
+    octets = b"".join(serialize.response_head(head, b"req-1", head.framing, None))
     assert octets.count(b"\r\nX-Request-Id: req-1\r\n") == octets.lower().count(b"\r\nx-request-id:") == 1
     names = [name.lower() for name, _ in head.fields]
     assert len(set(names)) == len(names)
@@ -277,7 +277,6 @@ def test_a_repeat_is_the_same_but_for_the_request_id(form: Form) -> None:
     first, first_body = render(GatewayError(Reason.CONNECTION_REFUSED, DETAIL), circumstances(form, request_id="id-1"))
     again, again_body = render(GatewayError(Reason.CONNECTION_REFUSED, DETAIL), circumstances(form, request_id="id-2"))
     assert again.section is first.section  # composed once
-    assert (first.request_id, again.request_id) == (b"id-1", b"id-2")
     assert b"id-1" not in again_body
     assert again_body == first_body.replace(b"id-1", b"id-2")
     assert again_body.count(b"id-2") == (1 if form in WITH_BODY else 0)

@@ -56,7 +56,6 @@ def closed(error: GatewayError) -> tuple[bytes, int, str]:
     circumstances = Circumstances("id-1", handshake(), Target(5000, "box", "sandbox.localhost"), "fd00::5")
     head, frame = accept_and_close(error, circumstances)
     assert head.status == 101
-    assert head.request_id == b"id-1"
     assert head.get(b"sec-websocket-accept") == ACCEPT
     assert (head.get(b"proxy-status") or b"").startswith(b"gateway; error=connection_refused")
     assert frame[0] == 0x88, "one final Close frame, unmasked"
