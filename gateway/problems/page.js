@@ -49,8 +49,9 @@
       heard = Date.now();
       retryAfter = Number(answer.headers.get("Retry-After")) || 0;
       say(told().waiting || "Still not there, still asking", "waiting");
-    } catch {
+    } catch (error) {
       if (!navigator.onLine) say("You are offline. Still trying", "lost");
+      else if (error.name === "TimeoutError") say(`No answer within ${PATIENCE / 1000} s. Still trying`, "lost");
       // Some workers fail whatever they cannot keep. What they do not fail is what the app lives on: being loaded.
       else if (navigator.serviceWorker?.controller && method === "GET") {
         return load("The gateway does not answer, or the app's service worker does not let it. Loading", "lost", 5);

@@ -514,6 +514,20 @@ def test_a_lost_network_is_told_and_outlived(browser: DevTools, site: Site) -> N
     poll(lambda: browser.title == "The app", "the app is shown", 10)
 
 
+def test_who_is_slow_is_not_called_gone(browser: DevTools, site: Site) -> None:
+    """A dial may take as long as upstream.connect_timeout says."""
+    slow = (
+        "const [name] = arguments; self.fetch = () => Promise.reject(new DOMException('', name));"
+        "dispatchEvent(new Event('online'))"
+    )
+    browser.open(site.url())
+    site.wait_for(1, probes=True)
+    browser.evaluate(slow, "TimeoutError")
+    assert wait_for_state(browser, "No answer") == "No answer within 15 s. Still trying"
+    browser.evaluate(slow, "TypeError")
+    assert wait_for_state(browser, "The gateway") == "The gateway does not answer. Still trying"
+
+
 # --- for everybody ------------------------------------------------------------------------------------------------
 
 
