@@ -91,7 +91,29 @@ NEXT_REFUSES = Wording(
     ("In next.config: `allowedDevOrigins: ['*.{domain}']`. Then start the dev server again.",),
 )
 
+_PUBLISH = (
+    "Publish port {port} on `::` (all IPv6 addresses): the command that forwards it has to change, not the app.",
+    "Check with `ss -ltnp | grep {port}`: it should say `[::]:{port}` or `*:{port}`.",
+)
+_FORWARDS = "what listens there forwards to an app elsewhere (docker-proxy, rootlessport, `kubectl`, `ssh -L`)"
+FORWARDED_ON_IPV4 = Wording(
+    _FORWARDS,
+    "Port {port} is published on IPv4 only",
+    "Sandboxes are reached over IPv6. Nothing accepts connections on [{address}]:{port}; on the same port over IPv4 "
+    "something does that passes them on to an app in a container, a cluster or on another machine.",
+    _PUBLISH,
+)
+FORWARDED_ON_LOOPBACK = Wording(
+    _FORWARDS,
+    "Over IPv6, port {port} is published on localhost only",
+    "Nothing accepts connections on [{address}]:{port}; on the same port of ::1, where nobody outside can reach it, "
+    "something does that passes them on to an app in a container, a cluster or on another machine.",
+    _PUBLISH,
+)
+
 WORDINGS: dict[Reason, tuple[Wording, ...]] = {
+    Reason.IPV4_ONLY_LISTENER: (FORWARDED_ON_IPV4,),
+    Reason.LOOPBACK_ONLY_LISTENER: (FORWARDED_ON_LOOPBACK,),
     Reason.CONNECTION_TERMINATED: (HUNG_UP_UNASKED, HUNG_UP_IN_HEAD, LOST),
     Reason.HTTP_RESPONSE_TIMEOUT: (REPLACED,),
     Reason.HTTP_PROTOCOL_ERROR: (HTTP2_ONLY, ANOTHER_PROTOCOL, NEXT_REFUSES),

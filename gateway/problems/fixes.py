@@ -1,4 +1,5 @@
-"""The line to paste: how each common framework is told to listen where the gateway can reach it.
+"""The line to paste: how each common framework is told to listen where the gateway can reach it, and how each common
+forwarder is, which listens in an app's place and passes connections on: there no line of a framework changes anything.
 
 A table, and the order in which a person should read it. Every line has been run against the real program and seen to
 accept on `[::1]`; most take IPv4 too, except uvicorn's and so Gradio's, whose event loop makes its IPv6 sockets
@@ -9,6 +10,7 @@ brackets: of `::` it makes a URL that it cannot read. Knows nothing of requests 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,44 @@ _TABLE = (
 """In the order shown when nothing is known of the process; within a language, the likelier first."""
 
 
+_DOCKER = (
+    Fix("Docker", 'docker run -p "[::]:{port}:{port}" IMAGE'),
+    Fix("Docker Compose", 'ports: ["[::]:{port}:{port}"]'),
+)
+_PODMAN = (Fix("Podman", 'podman run -p "[::]:{port}:{port}" IMAGE'),)
+_FORWARDERS: tuple[tuple[str, tuple[Fix, ...]], ...] = (
+    ("docker-proxy", _DOCKER),
+    ("com.docker*", _DOCKER),  # Docker Desktop
+    ("rootlesskit", _DOCKER),  # Docker without root
+    ("rootlessport*", _PODMAN),
+    ("containers-root*", _PODMAN),  # the same, as it was called
+    ("slirp4netns", _PODMAN),
+    ("pasta", _PODMAN),
+    ("pasta.*", _PODMAN),
+    ("kubectl*", (Fix("kubectl", "kubectl port-forward --address :: pod/NAME {port}:{port}"),)),
+    ("sshd*", (Fix("ssh -R, with GatewayPorts clientspecified", 'ssh -R "[::]:{port}:localhost:{port}" HOST'),)),
+    ("ssh", (Fix("ssh -L", 'ssh -L "[::]:{port}:localhost:{port}" HOST'),)),
+)
+"""The process as the kernel calls it, in 15 octets. The last number is the app's own port, which nobody outside knows:
+the same one is the likeliest."""
+
+
+def is_forwarder(process: str) -> bool:
+    """Whether `process` listens for an app that is elsewhere: in a container, a cluster, at the end of a tunnel."""
+    return bool(_forwarder(process))
+
+
+def _forwarder(process: str) -> tuple[Fix, ...]:
+    return next((lines for name, lines in _FORWARDERS if fnmatchcase(process, name)), ())
+
+
 def fixes(port: int, process: str = "") -> list[Fix]:
-    """A line per framework for `port`, the likely ones first when `process` ("python3", "uvicorn") says which."""
+    """A line per framework for `port`, the likely ones first when `process` ("python3", "uvicorn") says which.
+
+    Those of a forwarder, and no others, if `process` is one.
+    """
+    if forwarder := _forwarder(process):
+        return [Fix(each.framework, each.line.replace("{port}", str(port))) for each in forwarder]
     name = process.lower()  # macOS says "Python"
     runtime = next((row.runtime for row in _TABLE if name.startswith((row.runtime, *row.commands))), None)
 

@@ -24,8 +24,10 @@ from gateway import icmp
 from gateway.addresses import LOOPBACK, LOOPBACK4, Address, Bound, authority, family, is_own, leads_to
 from gateway.errors import Failure, Reason
 from gateway.problems import own_sockets
+from gateway.problems.fixes import is_forwarder
 from gateway.problems.silence import Queue, Silence, awaiting
 from gateway.tasks import Tasks
+from gateway.wordings import FORWARDED_ON_IPV4, FORWARDED_ON_LOOPBACK
 
 PLAUSIBLE_PORTS = (3000, 3001, 4200, 5000, 5173, 8000, 8080, 8888)
 """What frameworks choose when nobody says: Express and Next, Angular, Flask, Vite, Django and uvicorn, Jupyter."""
@@ -108,12 +110,16 @@ class Findings:
         facts = [refused.detail, *refused.observed]
         if listener.process:
             facts.append(f"the process is {listener.process} (pid {listener.pid})")
+        wording = None
+        if is_forwarder(listener.process):
+            wording = FORWARDED_ON_IPV4 if self.loopback is None else FORWARDED_ON_LOOPBACK
         return Failure(
             Reason.IPV4_ONLY_LISTENER if self.loopback is None else Reason.LOOPBACK_ONLY_LISTENER,
             f"something listens on {' and '.join(where)} but not on {authority(ipv6, port)}",
             observed=tuple(fact for fact in facts if fact),
             process=listener.process,
             open_ports=self.open_ports,
+            wording=wording,
         )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.problems.fixes import fixes
+from gateway.problems.fixes import fixes, is_forwarder
 from tests.support.process import Child, accepts, free_port
 
 PYTHON = ["Flask", "Flask, in code", "FastAPI", "Django", "Gunicorn", "Gradio, in code", "http.server"]
@@ -67,6 +67,32 @@ def test_a_framework_that_names_its_process_comes_first(process: str, framework:
     offered = frameworks(process)
     assert offered[0] == framework
     assert set(offered[: len(runtime)]) == set(runtime)
+
+
+PUBLISHES = {
+    "docker-proxy": ["Docker", "Docker Compose"],
+    "rootlesskit": ["Docker", "Docker Compose"],
+    "rootlessport": ["Podman"],
+    "pasta.avx2": ["Podman"],
+    "kubectl": ["kubectl"],
+    "ssh": ["ssh -L"],
+    "sshd": ["ssh -R, with GatewayPorts clientspecified"],
+}
+
+
+@pytest.mark.parametrize("process", PUBLISHES)
+def test_of_a_forwarder_the_fix_is_how_it_publishes(process: str) -> None:
+    assert is_forwarder(process)
+    assert frameworks(process) == PUBLISHES[process]
+    for fix in fixes(54321, process):
+        assert "54321:" in fix.line and "::" in fix.line
+        assert "{" not in fix.line
+
+
+@pytest.mark.parametrize("process", ["", "python3", "node", "my-ssh", "sshwifty", "proxy", "docker-registry"])
+def test_who_only_sounds_like_one_is_no_forwarder(process: str) -> None:
+    assert not is_forwarder(process)
+    assert "Flask" in frameworks(process)
 
 
 # --- the lines at work ---------------------------------------------------------------------------------------------

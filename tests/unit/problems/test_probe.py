@@ -18,6 +18,7 @@ import pytest
 
 from gateway.addresses import Bound
 from gateway.errors import Failure, Reason
+from gateway.hostname import Target
 from gateway.problems import own_sockets
 from gateway.problems import probe as probe_module
 from gateway.problems.probe import (
@@ -30,7 +31,9 @@ from gateway.problems.probe import (
     Listener,
     Probe,
 )
+from gateway.problems.problem import Circumstances, describe
 from gateway.tasks import Tasks
+from gateway.wordings import FORWARDED_ON_LOOPBACK
 from tests.support.clock import Clock
 from tests.support.process import Child, free_port
 
@@ -176,8 +179,8 @@ threading.Event().wait()
 
 
 class App(Child):
-    def __init__(self, host: str) -> None:
-        super().__init__([sys.executable, "-c", LISTENER, host])
+    def __init__(self, host: str, program: str = sys.executable) -> None:
+        super().__init__([program, "-c", LISTENER, host])
         self.port = 0
 
     def ready(self) -> None:
@@ -193,6 +196,33 @@ async def test_an_app_on_ipv4_only_is_found_with_its_process(probe: Probe, ports
         assert findings.ipv4 is not None
         assert findings.ipv4 == Listener(host, app.port, findings.ipv4.process, app.pid)
         assert findings.ipv4.process.startswith("python")
+
+
+@on_linux
+async def test_a_forwarder_publishes_and_no_framework_is_blamed(
+    probe: Probe, ports: tuple[int, ...], tmp_path: Path
+) -> None:
+    program = tmp_path / "docker-proxy"
+    program.symlink_to(Path(sys.executable).resolve())
+    with App("127.0.0.1", str(program)) as app:
+        told = (await probe.look(HERE, app.port)).explain(refused(), "::1", app.port)
+    assert (told.reason, told.process) == (Reason.IPV4_ONLY_LISTENER, "docker-proxy")
+    where = Target(app.port, "box", "sandbox.localhost")
+    problem = describe(told.error(), Circumstances("id", target=where, address="::1"))
+    assert problem.title == f"Port {app.port} is published on IPv4 only"
+    assert problem.fix[0].startswith(f"Publish port {app.port} on `::`")
+    assert problem.fix[2] == f'Docker: docker run -p "[::]:{app.port}:{app.port}" IMAGE'
+    assert not any("flask" in line.lower() for line in problem.fix)
+
+
+def test_a_forwarder_on_localhost_alone() -> None:
+    told = Findings(loopback=Listener("::1", 5000, "kubectl", 7)).explain(refused(), "fd00::5", 5000)
+    assert (told.reason, told.wording) == (Reason.LOOPBACK_ONLY_LISTENER, FORWARDED_ON_LOOPBACK)
+    told = Findings(loopback=Listener("::1", 5000, "node", 7)).explain(refused(), "fd00::5", 5000)
+    assert (told.reason, told.wording) == (Reason.LOOPBACK_ONLY_LISTENER, None)
+    assert told.detail == "something listens on [::1]:5000 but not on [fd00::5]:5000"
+    both = Findings(Listener("127.0.0.1", 5000), loopback=Listener("::1", 5000)).explain(refused(), "fd00::5", 5000)
+    assert both.detail == "something listens on [::1]:5000 and 127.0.0.1:5000 but not on [fd00::5]:5000"
 
 
 @on_linux
