@@ -368,8 +368,8 @@ class Exchange:
     async def _explain(self, error: GatewayError, doubt: Doubt) -> None:
         """Fails with `error` or its cause: a TLS server may have hung up on plain HTTP without a word."""
         try:
-            assert self._key is not None  # there was a connection
-            error = await self._edge.pool.inquiry.explain(error, self._key, doubt)
+            assert self._key is not None and self._sandbox is not None  # there was a connection
+            error = await self._edge.road.explain(error, self._key, self._sandbox, doubt)
             self._connecting = None
             self.fail(error)
         except Exception:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.directory.sandbox import Sandbox
     from gateway.problems.probe import Probe
     from gateway.upstream.connection import Http1Upstream
+    from gateway.upstream.inquiry import Doubt
     from gateway.upstream.pool import Key, Pool
 
 _EVICTING = (Reason.CONNECTION_TIMEOUT, Reason.DESTINATION_IP_UNROUTABLE, Reason.ADMINISTRATIVELY_PROHIBITED)
@@ -65,6 +66,19 @@ class Road:
             raise failure.error()
         self._refusals.forget(key)
         return None
+
+    async def explain(self, error: GatewayError, key: Key, sandbox: Sandbox, doubt: Doubt) -> GatewayError:
+        """`error`, met at a connection to `sandbox`, or what it means by what the app says when it is asked.
+
+        Nobody else is asked, and nothing is said of anybody else: the address may be another's a moment later.
+        """
+        try:
+            if not await self._holds(sandbox):
+                return error
+            explained = await self._pool.inquiry.explain(error, key, doubt)
+            return explained if await self._holds(sandbox) else error
+        except GatewayError:  # there is no record any more, or nobody can tell
+            return error
 
     async def _holds(self, sandbox: Sandbox) -> bool:
         """Whether the record is still the same. Raises GatewayError: there is none any more, or nobody can tell."""

@@ -266,7 +266,8 @@ class Http1Upstream(ReadingConnection):
     def doubt(self, error: GatewayError) -> Doubt | None:
         if self.reused:
             return None  # it has spoken HTTP
-        silent = error.reason is Reason.CONNECTION_TERMINATED and not self.heard
+        # A connection that was lost is no word of the app's: it has not hung up.
+        silent = error.reason is Reason.CONNECTION_TERMINATED and error.wording is not LOST and not self.heard
         return Doubt.SILENCE if silent else self._uncertain
 
     def awaits_first_octet(self) -> bool:

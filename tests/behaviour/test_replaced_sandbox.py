@@ -77,6 +77,27 @@ async def test_an_exchange_under_way_is_finished_and_its_connection_closed(gatew
     assert gateway.edge.pool.idle_count == 0
 
 
+@pytest.mark.parametrize("when", ["before-it-is-asked", "while-it-is-asked"])
+async def test_who_has_the_address_now_is_nobodys_business(gateway: Gateway, app: App, when: str) -> None:
+    """Neither asked what it speaks on behalf of the old one, nor told of."""
+    browser = await gateway.connect()
+    browser.send(get(app))
+    upstream = await app.accept()
+    await upstream.request()
+    if when == "before-it-is-asked":
+        replaced(gateway)
+    upstream.close()
+    if when == "while-it-is-asked":
+        asked = await app.accept()
+        await asked.read(3)
+        replaced(gateway)
+        asked.send(b"\x16\x03\x03\x00\x7a\x02")
+    answer = await browser.answer()
+    assert (answer.status, answer.reason) == (502, b"connection_terminated")
+    assert b"TLS" not in answer.body
+    assert len(app.connections) == (1 if when == "before-it-is-asked" else 2)
+
+
 async def test_a_removed_sandbox_is_gone_for_new_requests(gateway: Gateway, app: App) -> None:
     browser, upstream = await served(gateway, app)
     del gateway.table.table[SANDBOX]

@@ -194,6 +194,7 @@ async def test_an_end_that_is_not_the_apps_is_told_so(gateway: Gateway, app: App
         f"the app {errnos.MEANINGS[number].ended} before answering",
         "Is the sandbox still running",
     )
+    assert len(app.connections) == 1, "it has not hung up: there is nothing to ask it"
 
 
 async def test_silent_for_too_long(open_gateway: OpenGateway) -> None:
