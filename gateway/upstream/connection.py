@@ -483,7 +483,8 @@ class Http1Upstream(ReadingConnection):
                 self._awaits_body = True
                 self.deadline = self._clock() + BEGINNING_TIMEOUT
             return None
-        self._suspicion = error_answer.suspicion(head.status, begins) if begins and patient else None
+        asks = begins and patient and self.ends == inf  # once retired, its address may be another's
+        self._suspicion = error_answer.suspicion(head.status, begins) if begins and asks else None
         self._awaits_body = self._suspicion is not None
         if self._awaits_body:
             self.deadline = self._clock() + inquiry.LONGEST
@@ -497,7 +498,7 @@ class Http1Upstream(ReadingConnection):
         suspicion, self._suspicion = self._suspicion, None
         if suspicion is None:
             return
-        if seen is inquiry.TLS:
+        if seen is inquiry.TLS and self.ends == inf:
             self._fail(suspicion)
             return
         self._let_pass()

@@ -24,9 +24,9 @@ SIGNATURES: tuple[tuple[re.Pattern[bytes], str, Wording], ...] = tuple(
     for pattern, what, wording in (
         (rb"SSH-[12]\.", "an SSH server's banner", ANOTHER_PROTOCOL),
         (rb"-DENIED Redis is running in protected mode", "a Redis server in protected mode", ANOTHER_PROTOCOL),
-        (rb"220[ -]", "the greeting of an SMTP or FTP server", ANOTHER_PROTOCOL),
-        (rb"\+OK[ \r]", "a POP3 server's greeting", ANOTHER_PROTOCOL),
-        (rb"\* OK ", "an IMAP server's greeting", ANOTHER_PROTOCOL),
+        (rb"220[ -]", "as SMTP and FTP servers greet", ANOTHER_PROTOCOL),
+        (rb"\+OK[ \r]", "as POP3 servers greet", ANOTHER_PROTOCOL),
+        (rb"\* OK ", "as IMAP servers greet", ANOTHER_PROTOCOL),
         # Length, sequence number 0, then protocol version 10 and a version number, or error 0xff (too many, blocked).
         (
             rb".{2}\x00\x00(?:\x0a[0-9]+\.|\xff.{2}(?:#|Host|Too many))",

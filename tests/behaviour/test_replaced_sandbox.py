@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv6Address
+from math import inf
 
 import pytest
 
@@ -95,6 +96,30 @@ async def test_who_has_the_address_now_is_nobodys_business(gateway: Gateway, app
     answer = await browser.answer()
     assert (answer.status, answer.reason) == (502, b"connection_terminated")
     assert b"TLS" not in answer.body
+    assert len(app.connections) == (1 if when == "before-it-is-asked" else 2)
+
+
+@pytest.mark.parametrize("when", ["before-it-is-asked", "while-it-is-asked"])
+async def test_an_answer_of_the_old_one_is_not_judged_by_the_new(gateway: Gateway, app: App, when: str) -> None:
+    """It sounds like a TLS server, and the one that has its address by now is one."""
+    body = b"Client sent an HTTP request to an HTTPS server.\n"
+    browser = await gateway.connect()
+    browser.send(get(app))
+    upstream = await app.accept()
+    await upstream.request()
+    (connection,) = gateway.edge.pool.connections
+    if when == "before-it-is-asked":
+        replaced(gateway)
+        await until(lambda: connection.ends < inf, "it is retired")
+    upstream.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    if when == "while-it-is-asked":
+        asked = await app.accept()
+        await asked.read(3)
+        replaced(gateway)
+        await until(lambda: connection.ends < inf, "it is retired")
+        asked.send(b"\x16\x03\x03\x00\x7a\x02")
+    answer = await browser.answer()
+    assert (answer.status, answer.reason, answer.body) == (400, None, body)
     assert len(app.connections) == (1 if when == "before-it-is-asked" else 2)
 
 
