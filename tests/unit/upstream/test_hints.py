@@ -310,7 +310,7 @@ def test_every_row_has_an_answer_and_every_hint_fits_in_a_field() -> None:
 def test_hostile_bodies_are_looked_at_in_no_time(
     status: int, media_type: bytes | None, body: bytes, hint: str, asked: RequestHead
 ) -> None:
-    """As it begins, and then over and over: nothing is tried twice. The best of three: the machine does other things."""
+    """As it begins, and then over and over: nothing is tried twice. The best of three, whatever else is at work."""
     halves = (body[: len(body) // 2], body[: len(body) // 2 + 5], body[:-3])
     for hostile in [half + piece * LOOKED_AT for half in halves for piece in (b'"', b"&#39; is not", body, b"x")]:
         head = answer(status, hostile[:LOOKED_AT], media_type)
