@@ -63,7 +63,7 @@ _STAGE = {
 _SPACED = re.compile(r"\s?([{},;])\s?|(?<=:) ")
 """Blanks that say nothing in a style sheet, with what they stand around."""
 _CODE = re.compile(r"`([^`]+)`")
-_OPTION = re.compile(r"(?<= )-[a-zA-Z-]+")
+_OPTION = re.compile(r"(?<!\S)-[a-zA-Z-]+")
 """What must not be broken in two, on a narrow screen, where it looks like a dash and a word."""
 _RTL = "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff\U00010800-\U00010fff\U0001e800-\U0001efff"
 _RIGHT_TO_LEFT = re.compile(f"[{_RTL}]+(?:[ -]+[{_RTL}]+)*")
@@ -123,7 +123,12 @@ def compose_page(problem: Problem, shown: Shown) -> tuple[bytes, bytes]:
 
 
 def _prose(text: str) -> str:
-    return _CODE.sub(r"<code>\1</code>", escape(text))
+    return _CODE.sub(lambda found: _command(found[1]), escape(text))
+
+
+def _command(escaped: str) -> str:
+    line = _OPTION.sub(r"<b>\g<0></b>", escaped)
+    return f"<code>{line}</code>"
 
 
 def _waiting(problem: Problem, reason: Reason) -> str:
@@ -186,8 +191,7 @@ def _lines(fixes: Sequence[Fix]) -> str:
 def _line(fix: Fix) -> str:
     name = escape(fix.framework)
     button = f'<button class="copy" type="button">Copy<span class="unseen"> the line for {name}</span></button>'
-    line = _OPTION.sub(r"<b>\g<0></b>", escape(fix.line))
-    return f"<span>{name}</span><code>{line}</code>{button}"
+    return f"<span>{name}</span>{_command(escape(fix.line))}{button}"
 
 
 def _elsewhere(shown: Shown) -> str:
