@@ -35,7 +35,7 @@ ANSWERS = [
     (GET, b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n%b\r\n"),
     (GET, b"HTTP/1.1 302 Found\r\nLocation: /\r\n%bContent-Length: 0\r\n\r\n"),
     (GET, b"HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n%b\r\n"),
-    (GET, b"HTTP/1.1 403 Forbidden\r\n%bContent-Length: 27\r\n\r\nBlocked request. This host "),
+    (GET, b"HTTP/1.1 403 Forbidden\r\n%bContent-Length: 19\r\n\r\nInvalid Host header"),
     (GET, b"HTTP/1.1 502 Bad Gateway\r\n%bContent-Length: 0\r\n\r\n"),
     (GET, b"HTTP/1.1 102 Processing\r\n%b\r\n" + OK),
     (GET, b"HTTP/1.1 103 Early Hints\r\n%b\r\n" + OK),
