@@ -180,19 +180,24 @@ async def _inquire(address: str, port: int, doubt: Doubt) -> Seen | None:
             return await _is_redis(address, port)
         if not heard or evidence.refuses_http_in_tls(heard):
             return await _is_postgresql(address, port)
-        named = evidence.named(heard)
-        if named is None:
-            return None  # HTTP, more often than not: its answer to what it cannot read
-        what, wording = named
-        return Seen(Reason.HTTP_PROTOCOL_ERROR, f"answers a ClientHello with {what}", wording)
+        return _recognised(heard, "a ClientHello")  # HTTP, more often than not: its answer to what it cannot read
     except OSError:  # it is not there any more, or no descriptor is left: nothing is seen
         return None
+
+
+def _recognised(heard: bytes | None, question: str) -> Seen | None:
+    """What begins so, whatever was asked: some send it to everybody, and hang up before it is read (Go's HTTP/2)."""
+    named = evidence.named(heard) if heard else None
+    if named is None:
+        return None
+    what, wording = named
+    return Seen(Reason.HTTP_PROTOCOL_ERROR, f"answers {question} with {what}", wording)
 
 
 async def _is_redis(address: str, port: int) -> Seen | None:
     heard = await _say(_PING, address, port)
     if not heard or not _REDIS.match(heard):
-        return None
+        return _recognised(heard, "a PING")
     line, _, _ = heard.partition(b"\r\n")
     how = f"answers {quote(line)} to a PING, as Redis does"
     return Seen(Reason.HTTP_PROTOCOL_ERROR, how, ANOTHER_PROTOCOL)
@@ -200,8 +205,8 @@ async def _is_redis(address: str, port: int) -> Seen | None:
 
 async def _is_postgresql(address: str, port: int) -> Seen | None:
     heard = await _say(_SSL_REQUEST, address, port)
-    if heard not in (b"S", b"N"):
-        return None
+    if heard is None or heard not in (b"S", b"N"):
+        return _recognised(heard, "an SSLRequest")
     how = f"answers {quote(heard)} to an SSLRequest, as PostgreSQL does"
     return Seen(Reason.HTTP_PROTOCOL_ERROR, how, ANOTHER_PROTOCOL)
 

@@ -150,6 +150,12 @@ APPS: dict[str, tuple[dict[bytes, bytes | None], str, int]] = {
     "no-http-in-tls": ({HELLO: NO_HTTP}, "", 2),
     "more-than-an-octet": ({SSL_REQUEST: b"No"}, "", 2),
     "h2c": ({HELLO: b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"}, "an HTTP/2 server's SETTINGS frame", 1),
+    # It hangs up on what it has not read to the end, and its first frame is lost with that.
+    "h2c-of-few-words": (
+        {SSL_REQUEST: b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"},
+        "an SSLRequest with an HTTP/2 server's SETTINGS frame",
+        2,
+    ),
     "ssh": ({HELLO: b"SSH-2.0-OpenSSH_9.2p1\r\n"}, "an SSH server's banner", 1),
 }
 
