@@ -277,7 +277,7 @@ class Probe:
 
 
 async def _answer(address: Address, port: int, seconds: float) -> bool | None:
-    """Whether a connection is accepted, which is closed at once, or refused by a reset; None: neither in `seconds`."""
+    """Whether a connection is accepted, which is closed at once, or refused by `address` itself; None: neither."""
     try:
         with socket.socket(family(address), socket.SOCK_STREAM) as sock:
             sock.setblocking(False)
@@ -285,9 +285,11 @@ async def _answer(address: Address, port: int, seconds: float) -> bool | None:
             try:
                 async with asyncio.timeout(seconds):
                     await asyncio.get_running_loop().sock_connect(sock, (str(address), port))
-            except ConnectionRefusedError:
-                # What a router or a firewall says of it is no sign that the machine runs.
-                return False if icmp.heard(sock) is None else None
+            except OSError as error:
+                refusal = icmp.heard(sock)
+                # What a router says of it is no sign that the machine runs.
+                by_itself = isinstance(error, ConnectionRefusedError) if refusal is None else refusal.sender == address
+                return False if by_itself else None
             # Equal when the kernel, choosing the local port, hit the very one: TCP then connects a socket to itself.
             return bool(sock.getsockname() != sock.getpeername())
     except OSError:  # no route, no time, no descriptor left: nothing to tell

@@ -35,8 +35,8 @@ from gateway.tasks import Tasks
 from tests.behaviour.harness import DOMAIN, Options, Records, settings
 from tests.support.vanishing import OURS, THEIRS, lay_cable, run
 
-OFF = "fd00:7::3"
-"""An address of the same machine as THEIRS to which nothing comes through."""
+OFF, STRICT = "fd00:7::3", "fd00:7::4"
+"""Of the same machine as THEIRS: to one nothing comes through, the other drops one port and rejects the rest."""
 STUCK, LOCALHOST = 6000, 5173
 """The first is none that a look dials, and would so take the only place in the queue."""
 REJECTS = {
@@ -52,7 +52,7 @@ REJECTS = {
 ICMP_RATE = "/proc/sys/net/ipv6/icmp/ratelimit"
 """Milliseconds between two ICMPv6 errors to one address; a real SYN is sent again, and answered then."""
 OUR_REJECT, OUR_DROP, DROP = 1011, 1012, 1020
-SANDBOXES = {"there": THEIRS, "off": OFF, "here": OURS, "local": "::1"}
+SANDBOXES = {"there": THEIRS, "off": OFF, "strict": STRICT, "here": OURS, "local": "::1"}
 PEER = f"""
 import socket, sys
 def listen(host, port):
@@ -92,14 +92,16 @@ def build_walls(pid: int) -> None:
     there = f"nsenter --target {pid} --net"
     run(f"{there} ip link set lo up")
     subprocess.run([*there.split(), "tee", ICMP_RATE], input="0", text=True, stdout=subprocess.DEVNULL, check=True)
-    run(f"{there} ip -6 address add {OFF}/128 dev there nodad")
-    run(f"ip -6 route add {OFF}/128 via {THEIRS} dev here")
+    for address in (OFF, STRICT):
+        run(f"{there} ip -6 address add {address}/128 dev there nodad")
+        run(f"ip -6 route add {address}/128 via {THEIRS} dev here")
     rejects = "\n".join(
         f"tcp dport {port} reject with {how if how == 'tcp reset' else f'icmpv6 type {how}'}"
         for how, port in REJECTS.items()
     )
     chain = "chain c {{ type filter hook {} priority 0;\n{}\n}}"
-    walls = chain.format("input", f"{rejects}\ntcp dport {DROP} drop\nip6 daddr {OFF} drop")
+    strict = f"ip6 daddr {STRICT} tcp dport != {DROP} reject with icmpv6 type admin-prohibited"
+    walls = chain.format("input", f"{rejects}\n{strict}\ntcp dport {DROP} drop\nip6 daddr {OFF} drop")
     nft(there.split(), walls)
     ours = f"tcp dport {OUR_REJECT} reject with icmpv6 type admin-prohibited\ntcp dport {OUR_DROP} drop"
     nft([], chain.format("output", ours))
@@ -158,6 +160,7 @@ async def scenes() -> dict[str, Told]:
         told["our own firewall"] = await asker.everything("there", OUR_REJECT)
         told["our own firewall drops"] = await asker.everything("there", OUR_DROP)
         told["a firewall that drops"] = await asker.everything("there", DROP)
+        told["a firewall that drops one and rejects the rest"] = await asker.everything("strict", DROP)
         told["a machine that is off"] = await asker.everything("off", STUCK)
         told["localhost, elsewhere"] = await asker.everything("there", LOCALHOST)
         with bound("::1", LOCALHOST):

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from pathlib import Path
 
 import pytest
@@ -32,6 +32,7 @@ from gateway.problems.probe import (
     Probe,
 )
 from gateway.problems.problem import Circumstances, describe
+from gateway.problems.silence import Queue, Silence
 from gateway.tasks import Tasks
 from gateway.wordings import FORWARDED_ON_LOOPBACK
 from tests.support.clock import Clock
@@ -504,6 +505,83 @@ async def test_one_look_for_all_who_ask_and_not_too_many_at_once(
             assert probe._looking == {}
             assert (await probe.look(HERE, other, HERE_IPV4)).ipv4 is not None
     assert dials.seen.count(("127.0.0.1", port)) == 1
+
+
+# --- after silence -------------------------------------------------------------------------------------------------
+
+
+@on_linux
+@pytest.mark.parametrize("host", ["::1", "127.0.0.1"])
+async def test_a_full_queue_here_is_found_with_its_process(probe: Probe, ports: tuple[int, ...], host: str) -> None:
+    with silent(host) as port, listening(host, ports[1]):
+        found = await probe.look(ip_address(host), port, silent=True)
+    assert isinstance(found, Silence)
+    assert (found.is_here, found.is_told, found.refusing_ports) == (True, True, ())
+    assert found.queue is not None and found.queue.is_full and found.queue.waiting >= 1
+    assert (found.queue.address, found.queue.pid) == (host, os.getpid())
+    assert found.connections == len(found.awaited) >= 1
+    assert found.open_ports == (ports[1],)
+
+
+@on_linux
+async def test_who_has_room_here_is_told_as_that(probe: Probe, ports: tuple[int, ...]) -> None:
+    with listening("::", backlog=5) as port:
+        found = await probe.look(HERE, port, silent=True)
+    assert isinstance(found, Silence)
+    assert found.queue == Queue("::", 0, False, found.queue.process if found.queue else "", os.getpid())
+    assert not found.is_stuck
+    nothing = await probe.look(HERE, free_port(), silent=True)
+    assert nothing == Silence(is_here=True, is_told=True, is_acknowledged=nothing.is_acknowledged)
+
+
+@on_linux
+async def test_of_those_who_share_a_port_the_stuck_one_is_told(probe: Probe, ports: tuple[int, ...]) -> None:
+    with ExitStack() as stack:
+        stuck, idle = (stack.enter_context(socket.socket(socket.AF_INET6)) for _ in range(2))
+        for sock in (stuck, idle):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        stuck.bind(("::1", 0))
+        stuck.listen(0)
+        stack.enter_context(socket.create_connection(stuck.getsockname()[:2]))
+        idle.bind(stuck.getsockname())
+        idle.listen(5)
+        found = await probe.look(HERE, stuck.getsockname()[1], silent=True)
+    assert isinstance(found, Silence)
+    assert found.is_stuck
+
+
+@on_linux
+@pytest.mark.usefixtures("elsewhere")
+async def test_elsewhere_other_ports_tell_whether_it_runs(
+    clock: Clock, tasks: Tasks, probe: Probe, ports: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with silent("::1") as port, listening("::1", ports[1]):
+        found = await probe.look(HERE, port, silent=True)
+        assert isinstance(found, Silence)
+        assert (found.is_here, found.is_told, found.queue) == (False, False, None)
+        assert (found.open_ports, found.refusing_ports) == ((ports[1],), (ports[0], ports[2]))
+        assert found.is_stuck
+        assert len(tasks) == 0
+        # Whose other ports are as silent may be off.
+        monkeypatch.setattr(probe_module, "PLAUSIBLE_PORTS", (port,))
+        monkeypatch.setattr(own_sockets, "connections", lambda address: [])
+        assert await Probe(clock, tasks).look(HERE, 1, silent=True) == Silence()
+
+
+@pytest.mark.usefixtures("elsewhere", "ports")
+async def test_silence_keeps_nobody_from_being_told_of_a_refusal(probe: Probe, clock: Clock) -> None:
+    for port in range(1, LOOKS_PER_SECOND + 1):
+        await probe.look(HERE, port, silent=True)
+    assert await probe.look(HERE, LOOKS_PER_SECOND + 1, silent=True) == Silence(), "there have been enough"
+    assert not probe._quotas[True].take(clock(), 0)
+    assert probe._quotas[False].take(clock(), 0)
+    clock.now += 1.0
+    assert probe._quotas[True].take(clock(), 0)
+
+
+async def test_what_is_not_looked_into_is_told_as_it_is(probe: Probe) -> None:
+    unroutable = Failure(Reason.DESTINATION_IP_UNROUTABLE, DETAIL)
+    assert await probe.explain(unroutable, HERE, 5000) is unroutable
 
 
 # --- nothing is left behind ----------------------------------------------------------------------------------------
