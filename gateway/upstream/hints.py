@@ -68,7 +68,10 @@ def _is_foreign_to_next(request: RequestHead) -> bool:
     target = request.target
     if b"/_next/data/" in target or not (b"/_next/" in target or b"/__nextjs" in target):
         return False
-    is_script = request.get(b"sec-fetch-mode") == b"no-cors" and request.get(b"sec-fetch-site") == b"cross-site"
+    is_script = (
+        _first_word(request.get(b"sec-fetch-mode")) == b"no-cors"
+        and _first_word(request.get(b"sec-fetch-site")) == b"cross-site"
+    )
     return is_script or request.get(b"origin") is not None
 
 
@@ -198,7 +201,7 @@ TABLE = (
         b"text/x-component",
         "Next.js: experimental.serverActions.allowedOrigins: ['*.{domain:port}'] in next.config",
         phrases=(b"", b'E{"digest":"', b'"message":"Invalid Server Actions request."'),
-        asked=lambda request: request.method == b"POST" and request.get(b"next-action") is not None,
+        asked=lambda request: request.method == b"POST",
     ),
     # jupyter_server error.html: why stands in its log only ("Blocking request with non-local 'Host'"). Any other 403
     # of its own has a message behind the heading.
@@ -219,7 +222,7 @@ TABLE = (
             b"<title>502 Bad Gateway</title>",
             b"<p>Destination URI refers to different scheme or port",
         ),
-        asked=lambda request: request.get(b"destination") is not None,
+        asked=lambda request: request.method in (b"COPY", b"MOVE"),
     ),
     # ASP.NET Core, Http2Connection.cs: an endpoint that is to speak HTTP/2 only.
     Row(

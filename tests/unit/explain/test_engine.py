@@ -499,8 +499,12 @@ async def test_one_that_says_so(app: App, context: Context) -> None:
 
 
 async def test_an_app_that_dislikes_its_name_gets_the_setting(app: App, context: Context) -> None:
-    body = b"Blocked request. This host is not allowed."
-    app.script = lambda request: b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    body = (
+        b'Blocked request. This host ("5000-box.example.dev") is not allowed.\nTo allow this host, add '
+        b'"5000-box.example.dev" to `server.allowedHosts` in vite.config.js.'
+    )
+    head = b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(body)
+    app.script = lambda request: head + body
     report = await explain(url(app.port), context)
     assert report.ok
     assert step(report, "http").verdict == "warning"
