@@ -271,7 +271,7 @@ class Reason(Enum):
         "connection_refused",
         "The app on port {port} listens on IPv4 only",
         "Sandboxes are reached over IPv6. Nothing accepts connections on [{address}]:{port}, but something does on the "
-        "same port over IPv4: the app runs, bound to an address nobody outside can reach.",
+        "same port over IPv4: the app runs, bound to IPv4 alone.",
         (
             "Bind to `::` (all IPv6 addresses, and on Linux all IPv4 ones too), port {port}, and start the app again.",
             "Check with `ss -ltnp | grep {port}`: it should say `[::]:{port}` or `*:{port}`.",

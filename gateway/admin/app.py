@@ -22,6 +22,7 @@ from gateway.admin.malformed import complaints
 from gateway.admin.problem import NO_STORE, as_problems
 from gateway.admin.sandboxes import MAX_BODY, Sandboxes
 from gateway.explain.engine import Context
+from gateway.explain.url import MAX_URL
 from gateway.tasks import Tasks
 
 Answer = dict[str, Any] | None
@@ -31,6 +32,8 @@ Ask = Callable[[], Awaitable[list[Answer]]]
 
 SHUTDOWN = 1.0
 """Seconds that requests under way get at the end; nothing here is worth more."""
+LONGEST_LINE = 12 * MAX_URL + 1024
+"""Octets of a request line: a character of a URL to be explained may take four octets, and each of them three."""
 
 
 class Health:
@@ -87,7 +90,14 @@ def make_app(health: Health, context: Context, token: str = "") -> web.Applicati
 async def start(app: web.Application, sock: socket.socket) -> web.AppRunner:
     """Serves `app` on a listening socket; `await runner.cleanup()` ends it."""
     # No body is unpacked: aiohttp would unpack all that has come before it counts.
-    runner = web.AppRunner(app, access_log=None, logger=complaints(), shutdown_timeout=SHUTDOWN, auto_decompress=False)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        logger=complaints(),
+        shutdown_timeout=SHUTDOWN,
+        auto_decompress=False,
+        max_line_size=LONGEST_LINE,
+    )
     await runner.setup()
     await Listener(runner, sock).start()
     return runner

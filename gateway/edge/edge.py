@@ -86,13 +86,13 @@ class Edge:
         )
         self.directory.told = lambda name, sandbox: self.pool.keep_only(name, sandbox.origin if sandbox else None)
         self.directory.forgot = lambda: self._doubt(self.pool.sandboxes())
-        parser = HostnameParser(settings.edge.domains)
+        self._parser = parser = HostnameParser(settings.edge.domains)
         self.example_domain = parser.domains[-1]
         denied_ports = frozenset(settings.upstream.deny_ports)
 
         @lru_cache(maxsize=ROUTES_REMEMBERED)
         def route(authority: bytes) -> Target:
-            target = parser.parse(authority.decode("latin-1"))
+            target = self.named(authority)
             if target.port in denied_ports:
                 raise GatewayError(Reason.PORT_DENIED, f"port {target.port} is in upstream.deny_ports")
             return target
@@ -128,6 +128,12 @@ class Edge:
     def failing(self) -> list[str]:
         """As `Tasks.failing`."""
         return self.tasks.failing + self.directory.failing
+
+    # --- names ---------------------------------------------------------------------------------------------------
+
+    def named(self, authority: bytes) -> Target:
+        """The target that an authority names, whether or not it may be asked for. Raises GatewayError."""
+        return self._parser.parse(authority.decode("latin-1"))
 
     # --- limits --------------------------------------------------------------------------------------------------
 

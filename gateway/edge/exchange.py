@@ -147,6 +147,8 @@ class Exchange:
                     self.fail(known.error())
                     return
         except GatewayError as error:
+            if error.reason is Reason.PORT_DENIED:
+                self._target = edge.named(head.authority)  # which its texts speak of
             self.fail(error)
             return
         except Exception:

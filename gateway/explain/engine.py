@@ -31,7 +31,7 @@ from gateway.hostname import HostnameParser, Target
 from gateway.http.message import RequestHead, RequestSection, ResponseHead, Section
 from gateway.observe.ids import RequestIds
 from gateway.problems.probe import LOOKED_INTO, SILENT, Findings, Probe
-from gateway.problems.problem import Circumstances, describe
+from gateway.problems.problem import Circumstances, accepting, describe
 from gateway.tasks import Tasks
 from gateway.upstream import inquiry
 from gateway.upstream.connection import Http1Upstream
@@ -107,7 +107,7 @@ class _Examination:
 
     async def run(self) -> Report:
         try:
-            target = self._target = self._parse()
+            target = self._parse()
             page, (handshake, accept) = self._requests(target)
             sandbox = self._sandbox = await self._look_up(target)
             self._check_address(sandbox, target)
@@ -138,7 +138,7 @@ class _Examination:
         asked, domains = self._asked, self._settings.edge.domains
         with self._step("parse") as note:
             try:
-                target = HostnameParser(domains).parse(asked.authority)
+                target = self._target = HostnameParser(domains).parse(asked.authority)
             except GatewayError as error:
                 if error.reason is Reason.UNKNOWN_DOMAIN:
                     error.observed = (f"served here: {', '.join(domains)}",)
@@ -247,18 +247,19 @@ class _Examination:
                 note.detail = f"not finished within {LOOK:g} s"
                 return refused
             assert isinstance(findings, Findings)  # nothing was silent
-            listener = findings.loopback or findings.ipv4
-            if sandbox.address.version == 4:
-                note.detail = "what was dialed is IPv4"
-            elif listener is not None:
+            failure = findings.explain(refused, str(sandbox.address), target.port)
+            met = (refused.detail, *refused.observed)
+            news = [fact for fact in (failure.detail, *failure.observed) if fact not in met]
+            if news:
                 note.verdict = "warning"
-                who = f"{listener.process} (pid {listener.pid})" if listener.process else "something"
-                note.detail = f"{who} listens on {authority(listener.address, listener.port)}"
+            elif sandbox.address.version == 4:
+                news.append("what was dialed is IPv4")
             else:
-                note.detail = f"nothing is known to listen on port {target.port} over IPv4 either"
-            if findings.open_ports:
-                note.detail += f"; open ports: {', '.join(map(str, findings.open_ports))}"
-            return findings.explain(refused, str(sandbox.address), target.port)
+                news.append(f"nothing is known to listen on port {target.port} over IPv4 either")
+            if failure.open_ports:
+                news.append(accepting(failure.open_ports))
+            note.detail = "; ".join(news)
+            return failure
 
     # --- talking to the app --------------------------------------------------------------------------------------
 
@@ -352,7 +353,7 @@ class _Examination:
                 head=RequestHead(b"GET", b"/", 1, RequestSection([], [], authority, keep_alive=True)),
                 target=self._target,
                 address=str(self._sandbox.address) if self._sandbox else "",
-                domain=next(iter(self._settings.edge.domains), ""),
+                domain=HostnameParser(self._settings.edge.domains).domains[-1],
                 public_port=self._settings.edge.public_port,
             ),
         )

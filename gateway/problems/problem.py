@@ -180,7 +180,7 @@ def _document(case: _Case, lines: Sequence[Fix], request_id: str) -> Problem:
     }
     observed = [fact for fact in (case.detail, *case.observed) if fact]
     if case.open_ports:
-        observed.append(_accepting(case.open_ports))
+        observed.append(accepting(case.open_ports))
     return Problem(
         type=f"{TYPE_BASE}{row.name}",
         title=_fill(words.title, known),
@@ -211,7 +211,8 @@ def _dialed_over_ipv4(case: _Case) -> bool:
     return _IPV4.fullmatch(case.address) is not None
 
 
-def _accepting(ports: tuple[int, ...]) -> str:
+def accepting(ports: tuple[int, ...]) -> str:
+    """The sentence about other ports of a sandbox, of which there is one at least."""
     if len(ports) == 1:
         return f"port {ports[0]} of this sandbox accepts connections"
     return f"ports {', '.join(map(str, ports[:-1]))} and {ports[-1]} of this sandbox accept connections"

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 from gateway import errnos
-from gateway.addresses import Address, Bound, family, leads_to, literal
+from gateway.addresses import Address, Bound, authority, family, leads_to, literal
 from gateway.errors import GatewayError, Reason
 
 SPECIAL_RANGES: tuple[tuple[IPv6Network, str], ...] = tuple(
@@ -57,9 +57,10 @@ class AddressPolicy:
 
     def check(self, address: Address, port: int) -> None:
         """Raises GatewayError(destination_ip_prohibited) saying which rule forbids to dial `address`."""
-        why = self._why_not(address) or self._why_ours(address, port)
-        if why:
-            raise GatewayError(Reason.DESTINATION_IP_PROHIBITED, f"{literal(address)} is {why}")
+        self.check_address(address)
+        if leads_to(self._own, address, port, _is_local):
+            detail = f"{authority(address, port)} is this gateway's own listener"
+            raise GatewayError(Reason.DESTINATION_IP_PROHIBITED, detail)
 
     def check_address(self, address: Address) -> None:
         """As `check`, where there is no port yet: of a record that is about to be written."""
@@ -76,9 +77,6 @@ class AddressPolicy:
             if address in special:
                 return None if any(network.subnet_of(special) for network in containing) else what
         return None if containing else "outside the allowed prefixes (upstream.allow)"
-
-    def _why_ours(self, address: Address, port: int) -> str | None:
-        return "this gateway's own listener" if leads_to(self._own, address, port, _is_local) else None
 
 
 def _is_local(address: Address) -> bool:

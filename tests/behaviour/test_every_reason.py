@@ -467,6 +467,7 @@ def _check_json(answer: Message, reason: Reason) -> None:
     assert problem.fix and all(problem.fix)
     texts = [problem.title, problem.detail, *problem.fix]
     assert not any(re.search(r"\{[a-z]+\}", text) for text in texts), "a text was not filled in"
+    assert "?" not in problem.title, "a title speaks of what is not known"
     if reason.row.blame is Blame.UPSTREAM:
         assert problem.observed and problem.sandbox and problem.port
 

@@ -118,8 +118,14 @@ def test_something_listens_on_ipv4_only(dev: DevProcess, deaf: AppProcess) -> No
     done = explain(dev.url(deaf.port, "deaf"), "--admin", dev.admin)
     assert done.returncode == 1
     shown = " ".join(done.stdout.split())
-    assert f"(pid {deaf.pid}) listens on 127.0.0.1:{deaf.port}" in shown
+    assert f"something listens on 127.0.0.1:{deaf.port} but not on [::1]:{deaf.port}" in shown
+    assert f"(pid {deaf.pid})" in shown
     assert f"The app on port {deaf.port} listens on IPv4 only. Bind to `::`" in shown
+
+
+def test_a_path_that_no_app_would_get(dev: DevProcess, flask_app: AppProcess) -> None:
+    report = report_on(dev.url(flask_app.port, path=f"/{'x' * 9000}"), "--admin", dev.admin, code=1)
+    assert report["reason"] == "uri_too_long"
 
 
 def test_an_unknown_sandbox(dev: DevProcess) -> None:

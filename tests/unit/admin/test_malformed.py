@@ -22,7 +22,7 @@ MALFORMED = [
     (b"GARBAGE\r\n\r\n", "method"),
     (HELLO, "HTTPS"),
     (b"GET /livez HTTP/9.9\r\nHost: a\r\n\r\n", "version"),
-    (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", "more than"),
+    (b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", "more than"),
     (b"GET /livez HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 20_000 + b"\r\n\r\n", "more than"),
     (b"GET /livez HTTP/1.1\r\nHost: a\r\nX Y: 1\r\n\r\n", "header"),
     (b"GET /livez HTTP/1.1\r\nHost: a\r\nX: \x1b[2J\r\n\r\n", "header"),

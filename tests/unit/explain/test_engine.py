@@ -389,7 +389,7 @@ async def test_a_refusal_is_looked_into(looking: Looking, refusing_port: int) ->
     assert step(report, "dial").verdict == "failed"
     assert "Connection refused" in step(report, "dial").detail
     assert step(report, "ipv4").verdict == "skipped"
-    assert step(report, "ipv4").detail.endswith("; open ports: 3000, 8000")
+    assert step(report, "ipv4").detail.endswith("; ports 3000 and 8000 of this sandbox accept connections")
     assert "Bind to `::`" in report.conclusion
 
 
@@ -398,7 +398,10 @@ async def test_what_listens_on_ipv4_only_is_named(looking: Looking, refusing_por
     report = await explain(url(refusing_port), make_context(looking))
     assert report.reason == "ipv4_only_listener"
     assert step(report, "ipv4").verdict == "warning"
-    assert step(report, "ipv4").detail == f"python3 (pid 4711) listens on 127.0.0.1:{refusing_port}"
+    assert step(report, "ipv4").detail == (
+        f"something listens on 127.0.0.1:{refusing_port} but not on [::1]:{refusing_port}; "
+        "the process is python3 (pid 4711)"
+    )
 
 
 async def test_a_look_that_hangs_is_given_up(

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 import pytest
 
-from gateway.addresses import Address, literal
+from gateway.addresses import Address, authority, literal
 from gateway.errors import GatewayError, Reason
 from gateway.upstream.policy import SPECIAL_RANGES, AddressPolicy
 
@@ -130,6 +130,8 @@ def refusal(policy: AddressPolicy, address: str, port: int = 5000) -> str | None
     except GatewayError as error:
         assert error.reason is Reason.DESTINATION_IP_PROHIBITED
         start = f"{literal(ip_address(address))} is "
+        if OURSELVES in error.detail:
+            start = f"{authority(ip_address(address), port)} is "
         assert error.detail.startswith(start)
         return error.detail.removeprefix(start)
     return None
