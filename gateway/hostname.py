@@ -57,6 +57,13 @@ class HostnameParser:
         self.domains = tuple(sorted((domain.lower() for domain in domains), key=len, reverse=True))
         self._suffixes = tuple((f".{domain}", domain) for domain in self.domains)
 
+    def nearest(self, authority: str) -> str:
+        """The domain that `authority` lies in, for texts that show what its names look like; the shortest otherwise."""
+        name = _split_port(authority)[0].lower().removesuffix(".")
+        return next(
+            (domain for domain in self.domains if name == domain or name.endswith(f".{domain}")), self.domains[-1]
+        )
+
     def parse(self, authority: str) -> Target:
         """The target that `authority` (a Host field's value) names.
 

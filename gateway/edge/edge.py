@@ -131,6 +131,10 @@ class Edge:
 
     # --- names ---------------------------------------------------------------------------------------------------
 
+    def domain_near(self, authority: bytes) -> str:
+        """The domain that an authority lies in, or one that is served here."""
+        return self._parser.nearest(authority.decode("latin-1"))
+
     def named(self, authority: bytes) -> Target:
         """The target that an authority names, whether or not it may be asked for. Raises GatewayError."""
         return self._parser.parse(authority.decode("latin-1"))

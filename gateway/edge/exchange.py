@@ -400,7 +400,7 @@ class Exchange:
             head=head,
             target=self._target,
             address=self._key[0][2] if self._key else "",
-            domain=edge.example_domain,
+            domain="" if self._target else edge.domain_near(head.authority),
             public_port=edge.settings.edge.public_port,
             passed_on=self.phase is OPEN,
         )

@@ -33,7 +33,8 @@ def reply(
     visitor = peer.client(request) if request is not None else None
     if isinstance(answer, GatewayError):
         reason, detail = str(answer.reason), answer.detail
-        known = Circumstances(request_id.decode(), request, domain=edge.example_domain, received=received)
+        domain = edge.example_domain if request is None else edge.domain_near(request.authority)
+        known = Circumstances(request_id.decode(), request, domain=domain, received=received)
         head, body = render(answer, known)
     else:
         reason, detail = "", ""

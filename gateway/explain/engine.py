@@ -353,7 +353,7 @@ class _Examination:
                 head=RequestHead(b"GET", b"/", 1, RequestSection([], [], authority, keep_alive=True)),
                 target=self._target,
                 address=str(self._sandbox.address) if self._sandbox else "",
-                domain=HostnameParser(self._settings.edge.domains).domains[-1],
+                domain=HostnameParser(self._settings.edge.domains).nearest(self._asked.authority),
                 public_port=self._settings.edge.public_port,
             ),
         )

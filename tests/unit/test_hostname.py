@@ -215,3 +215,18 @@ def test_a_sandbox_id_fits_behind_every_port(text: str, is_one: bool) -> None:
     if is_one:
         assert len(f"65535-{text}") <= MAX_LABEL
         assert PARSER.parse(f"65535-{text}.{OTHER}").sandbox_id == text
+
+
+@pytest.mark.parametrize(
+    ("authority", "domain"),
+    [
+        ("99999-a.eu.example.dev:8443", "eu.example.dev"),
+        ("99999-a.EXAMPLE.dev.", "example.dev"),
+        ("example.dev", "example.dev"),
+        ("99999-a.elsewhere.example", "example.dev"),
+        ("notexample.dev", "example.dev"),
+        ("[::1]", "example.dev"),
+    ],
+)
+def test_an_example_lies_in_the_domain_that_was_asked_for(authority: str, domain: str) -> None:
+    assert HostnameParser(["eu.example.dev", "example.dev"]).nearest(authority) == domain
