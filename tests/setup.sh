@@ -16,8 +16,9 @@ modules=(axe-core@4.14.1 tough-cookie@6.1.0)
 failed=()
 
 say() { printf 'tests/setup.sh: %s\n' "$*" >&2; }
-# A command or a file. Daemons live in sbin, which not everybody has on the path.
-have() { [[ $1 == /* && -e $1 ]] || PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1; }
+# A command or a file. Daemons live in sbin, which not everybody has on the path; PostgreSQL's where its version says.
+elsewhere="/usr/sbin:/sbin$(printf ':%s' /usr/lib/postgresql/*/bin)"
+have() { [[ $1 == /* && -e $1 ]] || PATH="$PATH:$elsewhere" command -v "$1" >/dev/null 2>&1; }
 
 # command:package, checked by the command so that a tool that came from elsewhere (nvm, a Go tarball) counts.
 commands=(
@@ -35,6 +36,11 @@ commands=(
     knotd:knot
     ip:iproute2
     unshare:util-linux
+    haproxy:haproxy
+    nc:netcat-openbsd
+    nginx:nginx-light
+    initdb:postgresql
+    sshd:openssh-server
 )
 
 # What the applications of this run need from one registry.

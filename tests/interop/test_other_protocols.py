@@ -19,17 +19,14 @@ from typing import Any
 
 import pytest
 
-from tests.interop.harness import COMPONENTS, Component, ServeProcess, curl, require
+from tests.interop.harness import ServeProcess, curl, require
+from tests.support.components import program
 from tests.support.process import Child, accepts, free_port
 from tests.support.redis_server import RedisServer
 
 pytestmark = [pytest.mark.interop, pytest.mark.ipv6]
 
 LOOPBACK = "::1"
-COMPONENTS["nginx"] = Component(lambda: shutil.which("nginx") is not None, "apt-get install nginx-light")
-COMPONENTS["postgresql"] = Component(
-    lambda: bool(shutil.which("initdb") and shutil.which("postgres")), "apt-get install postgresql, and its bin in PATH"
-)
 HTTP2_ONLY = "require('http2').createServer((request, response) => response.end('hi')).listen(%d, '::1')"
 
 
@@ -102,7 +99,7 @@ def test_redis(gateway: ServeProcess, password: str, says: str) -> None:
 @pytest.fixture
 def postgresql() -> Iterator[Server]:
     require("postgresql")
-    initdb, postgres = (str(Path(shutil.which(name) or "").resolve()) for name in ("initdb", "postgres"))
+    initdb, postgres = (str(Path(program(name) or "").resolve()) for name in ("initdb", "postgres"))
     # It runs as nobody's root.
     user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
     with tempfile.TemporaryDirectory(prefix="postgresql-") as place:

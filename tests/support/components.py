@@ -18,6 +18,9 @@ import pytest
 
 from tests.support import network
 
+_POSTGRESQL = "usr/lib/postgresql/*/bin"
+"""Where Debian has the programs of each version."""
+
 
 @dataclass(frozen=True, slots=True)
 class Component:
@@ -28,8 +31,9 @@ class Component:
 
 
 def program(name: str) -> str | None:
-    """Where the program `name` is. Daemons live in sbin, which not everybody has on the path."""
-    return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"]))
+    """Where the program `name` is. Daemons live in sbin, which not everybody has on the path, or elsewhere."""
+    places = [os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", *map(str, Path("/").glob(_POSTGRESQL))]
+    return shutil.which(name, path=os.pathsep.join(places))
 
 
 def command(name: str, package: str) -> Component:
@@ -61,8 +65,10 @@ COMPONENTS = {
     "knotd": command("knotd", "knot"),
     "namespaces": Component(makes_namespaces, "root, or: sudo sysctl kernel.unprivileged_userns_clone=1"),
     "nft": command("nft", "nftables"),
+    "nginx": command("nginx", "nginx-light"),
     "node": command("node", "nodejs"),
     "openssl": command("openssl", "openssl"),
+    "postgresql": command("initdb", "postgresql"),
     "redis-server": command("redis-server", "redis-server"),
     "socket filter": Component(
         lambda: network.prefix(network.WITHOUT_INET6) is not None, "run on Linux, on x86-64 or ARM64"
