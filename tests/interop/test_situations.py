@@ -11,13 +11,26 @@ from collections.abc import Iterator
 import pytest
 
 from tests.interop.harness import require
-from tests.interop.situations import TABLE, Passes, Says, Situation, Where, limits, names, network, programs, raw
+from tests.interop.situations import (
+    TABLE,
+    Passes,
+    Says,
+    Situation,
+    Where,
+    limits,
+    names,
+    network,
+    programs,
+    raw,
+    servers,
+    stuck,
+)
 from tests.interop.situations.stage import Machine
 from tests.interop.situations.telling import Told, close_frame, grpc_message, of_document, of_page, tell, timeless
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
-KINDS = (limits, names, network, programs, raw)
+KINDS = (limits, names, network, programs, raw, servers, stuck)
 """The modules whose rows are in the table."""
 FEWEST = 60
 

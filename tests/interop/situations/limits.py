@@ -7,8 +7,8 @@ import socket
 from gateway.errors import Reason
 from tests.interop.harness import tls_connection
 from tests.interop.situations import Passes, Says, Where, situation
-from tests.interop.situations.programs import nginx
 from tests.interop.situations.raw import OWN_ANSWER
+from tests.interop.situations.servers import nginx
 from tests.interop.situations.stage import LIMITED, Stage, asked
 from tests.support.process import poll
 

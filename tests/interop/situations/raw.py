@@ -145,6 +145,16 @@ for name, (greeting, what) in GREETINGS.items():
         asked(connection)
 
 
+@app("answers -ERR and is no Redis", nonsense("the answer begins with “-ERR what?··”"))
+def _(connection: socket.socket) -> None:
+    connection.sendall(b"-ERR what?\r\n" if asked(connection) else b"")
+
+
+@app("answers Unauthorized without a head", nonsense("the answer begins with “Unauthorized”"))
+def _(connection: socket.socket) -> None:
+    answer(b"Unauthorized")(connection)
+
+
 for name, octets, seen in (
     ("garbage", b"\x00\x01\x02 hello there \xff\xfe\r\n\r\n", "the answer begins with “··· hello there ··”"),
     ("a body without a head", b"<!doctype html>\n<p>hello\n", "the answer begins with “<!doctype html>·<p>hello·”"),

@@ -90,6 +90,15 @@ def listens(port: int) -> bool:
     )
 
 
+def waiting(port: int) -> int:
+    """How many connections wait at `port`, in the network where this thread is, to be accepted."""
+    for line in Path("/proc/thread-self/net/tcp6").read_text().splitlines()[1:]:
+        _, local, _, state, queues, *_ = line.split()
+        if state == _LISTEN and local.endswith(f":{port:04X}"):
+            return int(queues.partition(":")[2], 16)
+    return 0
+
+
 class Box:
     """A sandbox, or the gateway's own machine."""
 
@@ -150,6 +159,13 @@ class Stage:
 
     def own(self) -> Box:
         return Box(self, OWN, "::1", self.machine.network)
+
+    def another_own(self) -> Box:
+        """A sandbox at another address of the gateway's own machine."""
+        box = self.somewhere(f"fd00:7:ffff::{next(self.machine.numbers):x}")
+        self.machine.network.ip(f"address add {box.address}/128 dev lo nodad")
+        self.stack.callback(self.machine.network.ip, f"address delete {box.address}/128 dev lo")
+        return box
 
     def sandbox(self, *, ipv4: bool = False) -> Box:
         """A sandbox that nobody had before. With `ipv4` it has such an address, too, and its record says so."""

@@ -38,6 +38,7 @@ HANDSHAKE = {
     "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
 }
 _ELAPSED = re.compile(r"\b[0-9]+(?:\.[0-9]+)? ms\b")
+_WAITED = re.compile(r"\bfor [0-9]+(?:\.[0-9]+)? s\b")
 _UNASKED = "the app spoke before it was asked, beginning with"
 """An app that greets is heard before it was asked or afterwards, whichever is faster."""
 
@@ -141,8 +142,8 @@ def _state(edge: Edge, where: Where) -> dict[str, Any] | None:
 
 
 def timeless(text: str) -> str:
-    """`text` without the milliseconds that this once took, nor whether a greeting was faster than the request."""
-    return _ELAPSED.sub("{ms} ms", text).replace(_UNASKED, "the answer begins with")
+    """`text` without the time that this once took, nor whether a greeting was faster than the request."""
+    return _WAITED.sub("for {s} s", _ELAPSED.sub("{ms} ms", text)).replace(_UNASKED, "the answer begins with")
 
 
 @dataclass(frozen=True, slots=True)
