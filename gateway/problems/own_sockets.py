@@ -3,7 +3,7 @@ and which process holds one.
 
 From the kernel's socket diagnostics (sock_diag(7)), which walks the sockets that listen and no others: 0.1 ms. Where
 there are none (gVisor, a kernel built without), from /proc/net/tcp, which walks a table as large as the machine's
-memory allows: 10 ms with 24 GiB. So does who asks for connections. Blocking; call it in a thread.
+memory allows: 10 ms with 24 GiB. Blocking; call it in a thread.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def listening(ports: Collection[int]) -> list[Listening]:
 def connections(address: IPv4Address | IPv6Address) -> list[Connection]:
     """This machine's established connections to `address`. Raises OSError where the kernel does not tell.
 
-    Walks all connections of the machine: 10 ms with 24 GiB.
+    Walks all connections of the machine, and tells of those alone: 0.4 ms with 24 GiB and few of them.
     """
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     packed = address.packed
