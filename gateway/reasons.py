@@ -471,6 +471,23 @@ class Reason(Enum):
             "If the app also has a plain HTTP port, use that one in the hostname.",
         ),
     )
+    UPSTREAM_SPEAKS_HTTP2 = Row(
+        "upstream_speaks_http2",
+        502,
+        GrpcStatus.INTERNAL,
+        Blame.UPSTREAM,
+        False,
+        "http_protocol_error",
+        "The app on port {port} speaks HTTP/2 only",
+        "Something listens on [{address}]:{port} and speaks HTTP/2 without TLS, but not HTTP/1.1, which is what this "
+        "gateway speaks to apps.",
+        (
+            "Let the server speak HTTP/1.1: in Node.js `http` instead of `http2`, in Go a handler that is not h2c's "
+            "alone, in nginx `listen {port};` without `http2`, in ASP.NET Core `HttpProtocols.Http1`.",
+            "A gRPC server has no HTTP/1.1, and no browser could call it: put a proxy for gRPC-Web or JSON (Envoy, "
+            "grpc-gateway, Connect) before it, and use its port in the hostname.",
+        ),
+    )
 
     # --- ourselves -----------------------------------------------------------------------------------------------
     PROXY_INTERNAL_ERROR = Row(

@@ -61,18 +61,6 @@ REPLACED = Wording(
     "lifetime was over.",
     ("Send the request again if it is harmless to do it twice: the app may have carried it out.",),
 )
-HTTP2_ONLY = Wording(
-    "the app speaks HTTP/2 only",
-    "The app on port {port} speaks HTTP/2 only",
-    "Something listens on [{address}]:{port} and speaks HTTP/2 without TLS, but not HTTP/1.1, which is what this "
-    "gateway speaks to apps.",
-    (
-        "Let the server speak HTTP/1.1: in Node.js `http` instead of `http2`, in Go a handler that is not h2c's alone, "
-        "in nginx `listen {port};` without `http2`, in ASP.NET Core `HttpProtocols.Http1`.",
-        "A gRPC server has no HTTP/1.1, and no browser could call it: put a proxy for gRPC-Web or JSON (Envoy, "
-        "grpc-gateway, Connect) before it, and use its port in the hostname.",
-    ),
-)
 ANOTHER_PROTOCOL = Wording(
     "another service than a web server was recognised",
     "What listens on port {port} is not a web server",
@@ -116,6 +104,6 @@ WORDINGS: dict[Reason, tuple[Wording, ...]] = {
     Reason.LOOPBACK_ONLY_LISTENER: (FORWARDED_ON_LOOPBACK,),
     Reason.CONNECTION_TERMINATED: (HUNG_UP_UNASKED, HUNG_UP_IN_HEAD, LOST),
     Reason.HTTP_RESPONSE_TIMEOUT: (REPLACED,),
-    Reason.HTTP_PROTOCOL_ERROR: (HTTP2_ONLY, ANOTHER_PROTOCOL, NEXT_REFUSES),
+    Reason.HTTP_PROTOCOL_ERROR: (ANOTHER_PROTOCOL, NEXT_REFUSES),
 }
 """Every one there is, under the reason it belongs to."""

@@ -32,6 +32,7 @@ _STATES = {
     # It greets whoever connects, and was quick enough to be heard: SSH, databases.
     Reason.HTTP_PROTOCOL_ERROR: "listening",
     Reason.UPSTREAM_SPEAKS_TLS: "listening",
+    Reason.UPSTREAM_SPEAKS_HTTP2: "listening",
 }
 
 

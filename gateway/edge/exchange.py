@@ -45,7 +45,12 @@ log = logging.getLogger("gateway.edge")
 
 MAX_DIALS = 3
 """Addresses that are dialed for one request, if its record changes while each of them is."""
-_NO_ANSWER = (Reason.CONNECTION_TERMINATED, Reason.HTTP_PROTOCOL_ERROR, Reason.UPSTREAM_SPEAKS_TLS)
+_NO_ANSWER = (
+    Reason.CONNECTION_TERMINATED,
+    Reason.HTTP_PROTOCOL_ERROR,
+    Reason.UPSTREAM_SPEAKS_TLS,
+    Reason.UPSTREAM_SPEAKS_HTTP2,
+)
 """How it fails that a connection said nothing, or nothing that is an answer."""
 DOWNSTREAM_CLOSED = 499
 """Status in the access log of a request whose sender left before an answer (nginx's number)."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from gateway.errors import GatewayError, Reason, Wording
-from gateway.wordings import ANOTHER_PROTOCOL, HTTP2_ONLY
+from gateway.wordings import ANOTHER_PROTOCOL
 
 _TLS_RECORD = re.compile(rb"\x15\x03[\x00-\x04]\x00\x02[\x01\x02]|\x16\x03[\x00-\x04].{2}\x02", re.DOTALL)
 """An alert, or a handshake record that begins with a ServerHello, and its version, SSL 3.0 to TLS 1.3 (RFC 8446
@@ -19,28 +19,30 @@ _NO_APPLICATION_PROTOCOL = 120
 """The alert of a server that speaks TLS but not HTTP (RFC 7301 section 3.2), as PostgreSQL 17 does."""
 
 _HTTP2 = "an HTTP/2 server's {} frame, and does not take HTTP/1.1"
-SIGNATURES: tuple[tuple[re.Pattern[bytes], str, Wording], ...] = tuple(
-    (re.compile(pattern, re.DOTALL), what, wording)
-    for pattern, what, wording in (
-        (rb"SSH-[12]\.", "an SSH server's banner", ANOTHER_PROTOCOL),
-        (rb"-DENIED Redis is running in protected mode", "a Redis server in protected mode", ANOTHER_PROTOCOL),
-        (rb"220[ -]", "as SMTP and FTP servers greet", ANOTHER_PROTOCOL),
-        (rb"\+OK[ \r]", "as POP3 servers greet", ANOTHER_PROTOCOL),
-        (rb"\* OK ", "as IMAP servers greet", ANOTHER_PROTOCOL),
+_HTTP2_ONLY = (Reason.UPSTREAM_SPEAKS_HTTP2, None)
+_ANOTHER = (Reason.HTTP_PROTOCOL_ERROR, ANOTHER_PROTOCOL)
+SIGNATURES: tuple[tuple[re.Pattern[bytes], str, tuple[Reason, Wording | None]], ...] = tuple(
+    (re.compile(pattern, re.DOTALL), what, verdict)
+    for pattern, what, verdict in (
+        (rb"SSH-[12]\.", "an SSH server's banner", _ANOTHER),
+        (rb"-DENIED Redis is running in protected mode", "a Redis server in protected mode", _ANOTHER),
+        (rb"220[ -]", "as SMTP and FTP servers greet", _ANOTHER),
+        (rb"\+OK[ \r]", "as POP3 servers greet", _ANOTHER),
+        (rb"\* OK ", "as IMAP servers greet", _ANOTHER),
         # Length, sequence number 0, then protocol version 10 and a version number, or error 0xff (too many, blocked).
         (
             rb".{2}\x00\x00(?:\x0a[0-9]+\.|\xff.{2}(?:#|Host|Too many))",
             "a MySQL or MariaDB server's greeting",
-            ANOTHER_PROTOCOL,
+            _ANOTHER,
         ),
-        (rb"E\x00\x00.{2}S", "a PostgreSQL server's error", ANOTHER_PROTOCOL),
-        (rb"AMQP[\x00\x01]", "an AMQP broker's protocol header", ANOTHER_PROTOCOL),
-        (rb"RFB 00[0-9]\.", "a VNC server's version", ANOTHER_PROTOCOL),
-        (rb"INFO \{\"server_id\"", "a NATS server's greeting", ANOTHER_PROTOCOL),
+        (rb"E\x00\x00.{2}S", "a PostgreSQL server's error", _ANOTHER),
+        (rb"AMQP[\x00\x01]", "an AMQP broker's protocol header", _ANOTHER),
+        (rb"RFB 00[0-9]\.", "a VNC server's version", _ANOTHER),
+        (rb"INFO \{\"server_id\"", "a NATS server's greeting", _ANOTHER),
         # RFC 9113 section 3.4: a server's first frame is SETTINGS, on stream 0. Here nginx's and gRPC's.
-        (rb"\x00.{2}\x04[\x00\x01]\x00{4}", _HTTP2.format("SETTINGS"), HTTP2_ONLY),
+        (rb"\x00.{2}\x04[\x00\x01]\x00{4}", _HTTP2.format("SETTINGS"), _HTTP2_ONLY),
         # Section 6.8: whatever was wrong is told on stream 0 too, by some servers before anything else.
-        (rb"\x00{2}.\x07\x00{5}", _HTTP2.format("GOAWAY"), HTTP2_ONLY),
+        (rb"\x00{2}.\x07\x00{5}", _HTTP2.format("GOAWAY"), _HTTP2_ONLY),
     )
 )
 """How a protocol begins, and its name in a sentence. MongoDB is missing: it answers in real HTTP."""
@@ -70,11 +72,11 @@ def refuses_http_in_tls(octets: bytes) -> bool:
     return octets[:1] == b"\x15" and octets[6:7] == bytes([_NO_APPLICATION_PROTOCOL])
 
 
-def named(octets: bytes) -> tuple[str, Wording] | None:
-    """What begins with `octets`, in a sentence, and how a failure because of it reads."""
-    for signature, what, wording in SIGNATURES:
+def named(octets: bytes) -> tuple[str, Reason, Wording | None] | None:
+    """What begins with `octets`, in a sentence, and how an exchange fails because of it."""
+    for signature, what, (reason, wording) in SIGNATURES:
         if signature.match(octets):
-            return what, wording
+            return what, reason, wording
     return None
 
 
@@ -88,10 +90,11 @@ def judged(error: GatewayError, octets: bytes) -> GatewayError:
     known = named(octets)
     if known is None:
         return error
-    what, wording = known
+    what, reason, wording = known
     # Of an HTTP/2 frame nothing is printable, and how much of it came at once is chance.
-    detail = f"the app began with {what}" if wording is HTTP2_ONLY else f"{error.detail}: {what}"
-    return GatewayError(error.reason, detail, wording=wording)
+    began = reason is Reason.UPSTREAM_SPEAKS_HTTP2
+    detail = f"the app began with {what}" if began else f"{error.detail}: {what}"
+    return GatewayError(reason, detail, wording=wording)
 
 
 def words_of_tls(status: int, beginning: bytes) -> bytes | None:

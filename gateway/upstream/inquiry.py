@@ -190,8 +190,8 @@ def _recognised(heard: bytes | None, question: str) -> Seen | None:
     named = evidence.named(heard) if heard else None
     if named is None:
         return None
-    what, wording = named
-    return Seen(Reason.HTTP_PROTOCOL_ERROR, f"answers {question} with {what}", wording)
+    what, reason, wording = named
+    return Seen(reason, f"answers {question} with {what}", wording)
 
 
 async def _is_redis(address: str, port: int) -> Seen | None:

@@ -387,6 +387,13 @@ async def upstream_speaks_tls(scene: Scene) -> Wire:
     return browser
 
 
+@scene(Reason.UPSTREAM_SPEAKS_HTTP2)
+async def upstream_speaks_http2(scene: Scene) -> Wire:
+    _, browser, upstream = await scene.to_app()
+    upstream.send(bytes(3) + b"\x04" + bytes(5))  # an empty SETTINGS frame
+    return browser
+
+
 @scene(Reason.PROXY_INTERNAL_ERROR)
 async def proxy_internal_error(scene: Scene) -> Wire:
     gateway = await scene.start()

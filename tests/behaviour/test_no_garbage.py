@@ -284,6 +284,11 @@ async def speaks_tls(stage: Stage) -> None:
 
 
 @kind()
+async def speaks_http2(stage: Stage) -> None:
+    await stage.answered(bytes(3) + b"\x04" + bytes(5), b"upstream_speaks_http2")
+
+
+@kind()
 async def unasked_switch(stage: Stage) -> None:
     await stage.answered(SWITCHED, b"http_protocol_error")
 

@@ -125,7 +125,7 @@ def test_http_2_only(gateway: ServeProcess) -> None:
     port = free_port()
     with Server(["node", "-e", HTTP2_ONLY % port], port):
         said = told(gateway, port)
-    assert (said.status, said.reason) == (502, "http_protocol_error")
+    assert (said.status, said.reason) == (502, "upstream_speaks_http2")
     assert said.title == f"The app on port {port} speaks HTTP/2 only"
     assert said.observed == "the app began with an HTTP/2 server's SETTINGS frame, and does not take HTTP/1.1"
     assert said.fix.startswith("Let the server speak HTTP/1.1")

@@ -20,6 +20,7 @@ PROMISED = [
     ("connection_refused", 502, "connection_refused", True),
     ("ipv4_only_listener", 502, "connection_refused", True),
     ("upstream_speaks_tls", 502, "tls_protocol_error", False),
+    ("upstream_speaks_http2", 502, "http_protocol_error", False),
     ("connection_timeout", 504, "connection_timeout", True),
     ("destination_ip_unroutable", 502, "destination_ip_unroutable", True),
     ("loopback_only_listener", 502, "connection_refused", True),
@@ -100,7 +101,7 @@ def test_names_are_unique() -> None:
 @pytest.mark.parametrize("reason", Reason, ids=str)
 def test_a_row_is_complete(reason: Reason) -> None:
     row = reason.row
-    assert re.fullmatch(r"[a-z][a-z0-9_]*[a-z]", row.name)
+    assert re.fullmatch(r"[a-z][a-z0-9_]*[a-z0-9]", row.name)
     assert reason.name == row.name.upper()
     assert str(reason) == row.name
     assert 400 <= row.status <= 599

@@ -206,7 +206,7 @@ def _(stage: Stage) -> Where:
 
 
 HTTP2_ONLY = Says(
-    Reason.HTTP_PROTOCOL_ERROR,
+    Reason.UPSTREAM_SPEAKS_HTTP2,
     "The app on port {port} speaks HTTP/2 only",
     "the app began with an HTTP/2 server's SETTINGS frame, and does not take HTTP/1.1",
     "Let the server speak HTTP/1.1: in Node.js `http` instead of `http2`, in Go a handler that is not h2c's alone, in "

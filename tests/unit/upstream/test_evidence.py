@@ -7,7 +7,7 @@ import pytest
 from gateway.errors import GatewayError, Reason
 from gateway.upstream import evidence
 from gateway.upstream.evidence import PLAIN_HTTP_REFUSED
-from gateway.wordings import ANOTHER_PROTOCOL, HTTP2_ONLY
+from gateway.wordings import ANOTHER_PROTOCOL
 
 ERROR = GatewayError(Reason.HTTP_PROTOCOL_ERROR, "the answer begins with “…”")
 
@@ -38,10 +38,10 @@ GREETINGS = {
 @pytest.mark.parametrize(("octets", "name"), GREETINGS.values(), ids=GREETINGS.keys())
 def test_a_certain_signature_is_named(octets: bytes, name: str) -> None:
     judged = evidence.judged(ERROR, octets)
-    assert judged.reason is Reason.HTTP_PROTOCOL_ERROR
+    assert judged.reason is (Reason.UPSTREAM_SPEAKS_HTTP2 if name == "HTTP/2" else Reason.HTTP_PROTOCOL_ERROR)
     assert judged.detail.startswith("the app began with an " if name == "HTTP/2" else f"{ERROR.detail}: ")
     assert name in judged.detail
-    assert judged.wording is (HTTP2_ONLY if name == "HTTP/2" else ANOTHER_PROTOCOL)
+    assert judged.wording is (None if name == "HTTP/2" else ANOTHER_PROTOCOL)
 
 
 @pytest.mark.parametrize(

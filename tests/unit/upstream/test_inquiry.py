@@ -27,7 +27,7 @@ from gateway.upstream.inquiry import (
     Doubt,
     Inquiry,
 )
-from gateway.wordings import ANOTHER_PROTOCOL, HTTP2_ONLY
+from gateway.wordings import ANOTHER_PROTOCOL
 from tests.support.clock import Clock
 
 pytestmark = pytest.mark.ipv6
@@ -175,8 +175,10 @@ async def test_what_hung_up_is_asked(
         assert said in explained.detail
         if said == "TLS":
             assert (explained.reason, explained.wording) == (Reason.UPSTREAM_SPEAKS_TLS, None)
+        elif "HTTP/2" in said:
+            assert (explained.reason, explained.wording) == (Reason.UPSTREAM_SPEAKS_HTTP2, None)
         else:
-            wording = HTTP2_ONLY if "HTTP/2" in said else ANOTHER_PROTOCOL
+            wording = ANOTHER_PROTOCOL
             assert (explained.reason, explained.wording) == (Reason.HTTP_PROTOCOL_ERROR, wording)
 
 
