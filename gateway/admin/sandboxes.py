@@ -47,6 +47,7 @@ from gateway.directory.sandbox import (
     Broken,
     Conflict,
     Directory,
+    DirectoryError,
     Expected,
     Presence,
     RecordError,
@@ -62,6 +63,8 @@ RATE, BURST = 500.0, 2000
 """Requests per second, and at once after a pause: a platform that tells a whole fleet anew is not an attack."""
 LOOK_RATE, LOOK_BURST = 1000.0, 4000
 """The same for looks at ports, which have an allowance of their own: waiting for apps keeps nobody from registering."""
+LOOKS_TRIED = 2
+"""Looks at one port, if the first found what is another sandbox's by now."""
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
 """Records on a page."""
 MAX_BODY = 16 * 1024
@@ -180,10 +183,18 @@ class Sandboxes:
         if number is None:
             raise invalid([FieldError("port", "expected an integer from 1 to 65535")])
         sandbox = await self._fetch(request)
-        try:
-            state = await self._looks.at(sandbox, number)
-        except GatewayError as error:
-            raise Refusal(503, f"the gateway could not look: {error}", headers=RETRY_AFTER) from error
+        for _ in range(LOOKS_TRIED):
+            try:
+                state = await self._looks.at(sandbox, number)
+            except GatewayError as error:
+                raise Refusal(503, f"the gateway could not look: {error}", headers=RETRY_AFTER) from error
+            # Meanwhile the address may have become somebody else's, of whom nothing is said under this name.
+            try:
+                met, sandbox = sandbox, await self._fetch(request)
+            except DirectoryError:
+                break  # nobody can tell
+            if sandbox.origin == met.origin:
+                break
         template = url_template(sandbox.id, self._context.settings)
         state = replace(state, url=template and template.replace("{port}", str(number)))
         return web.Response(body=msgspec.json.encode(state), content_type="application/json", headers=NO_STORE)

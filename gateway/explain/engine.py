@@ -40,8 +40,10 @@ from gateway.upstream.pool import Pool
 
 LOOK_UP, DIAL, LOOK, ANSWER, HANDSHAKE = 2.0, 3.0, 3.0, 6.0, 2.0
 """Seconds that each step gets at most. A setting may allow the edge more; then the report says so."""
-LONGEST = LOOK_UP + DIAL + max(LOOK, ANSWER + max(HANDSHAKE, inquiry.LONGEST))
-"""Seconds that an examination can take."""
+TRIES = 2
+"""Examinations of one URL, if what was met was another's by the end."""
+LONGEST = TRIES * (LOOK_UP + DIAL + max(LOOK, ANSWER + max(HANDSHAKE, inquiry.LONGEST)) + LOOK_UP)
+"""Seconds that all of it can take."""
 
 
 _NO_SUCH_THING = (404, 405, 410, 501)
@@ -64,12 +66,21 @@ class Context:
 
 
 async def explain(url: str, context: Context) -> Report:
-    """Examines `url`, which may lack scheme, port and path. Raises InvalidUrl; every other failure is in the report."""
-    examination = _Examination(read(url), context)
-    try:
-        return await examination.run()
-    finally:
-        examination.close()
+    """Examines `url`, which may lack scheme, port and path. Raises InvalidUrl; every other failure is in the report.
+
+    Dials and looks take seconds, in which the address may become somebody else's: what was met there is said of the
+    name only if the record is still the same, and is looked for anew otherwise.
+    """
+    asked = read(url)
+    for tries_left in reversed(range(TRIES)):
+        examination = _Examination(asked, context)
+        try:
+            report = await examination.run()
+            if not tries_left or await examination.holds():
+                break
+        finally:
+            examination.close()
+    return report
 
 
 @dataclass(slots=True)
@@ -117,6 +128,18 @@ class _Examination:
             return self._unreachable(error)
         await self._shake_hands(self._question(handshake), accept)
         return self._reachable(answer)
+
+    async def holds(self) -> bool:
+        """Whether the name leads to the sandbox that was met; also where there was none, or where nobody can tell."""
+        met = self._sandbox
+        if met is None:
+            return True
+        try:
+            async with asyncio.timeout(LOOK_UP):
+                now = await self._context.directory.fetch(met.id)
+        except (TimeoutError, DirectoryError):
+            return True
+        return now is not None and now.origin == met.origin
 
     @contextmanager
     def _step(self, name: str) -> Iterator[_Note]:

@@ -13,7 +13,7 @@ import msgspec
 from gateway.errors import UserError
 from gateway.explain.report import Report
 
-TIMEOUT = 30.0
+TIMEOUT = 60.0
 """Seconds of silence; an examination takes half of that at most."""
 MAX_ANSWER = 1024 * 1024
 """Octets of an answer that are read."""

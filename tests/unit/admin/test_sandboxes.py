@@ -23,6 +23,7 @@ from gateway.directory.sandbox import Conflict, Directory, DirectoryError, Expec
 from gateway.errors import GatewayError, Reason
 from gateway.explain.engine import Context
 from gateway.problems.probe import Findings, Listener
+from gateway.problems.silence import Silence
 from gateway.tasks import Tasks
 from gateway.upstream.pool import Key, Pool
 from tests.unit.admin.conftest import Client, one_ready_worker
@@ -628,6 +629,23 @@ async def test_a_port_that_refuses(api_of: MakeApi, refusing_port: int) -> None:
     assert f"[::1]:{refusing_port}: Connection refused" in state["detail"]
     assert state["url"] == f"https://{refusing_port}-box.sandbox.example.dev"
     assert looking.asked == [(IPv6Address("::1"), refusing_port, IPv4Address("10.0.0.5"))]
+
+
+@pytest.mark.ipv6
+@pytest.mark.parametrize("left", [at("2a00::1").table, {}], ids=["for another address", "removed"])
+async def test_what_is_found_at_an_address_is_not_said_of_who_left_it(
+    api_of: MakeApi, refusing_port: int, left: dict[str, Sandbox]
+) -> None:
+    directory = at("::1")
+
+    class Leaving(Looking):
+        async def look(self, *asked: Any, **whose: Any) -> Findings | Silence:
+            directory.table = left
+            return await super().look(*asked, **whose)
+
+    answer = await (await api_of(directory, looking=Leaving()))("GET", f"{BOX}/ports/{refusing_port}")
+    assert answer.json.get("state") == ("prohibited" if left else None)
+    assert answer.status == (200 if left else 404)
 
 
 @pytest.mark.ipv6
