@@ -10,10 +10,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from gateway.errors import Reason
-from tests.applications.harness import NODE_MODULES
 from tests.interop.situations import HASTY, Passes, Says, Where, situation
 from tests.interop.situations.raw import OWN_ANSWER, another_service, late
-from tests.interop.situations.stage import Box, Program, Stage
+from tests.interop.situations.stage import AS_POSTGRES, NODE_MODULES, Box, Program, Stage
 from tests.support.components import program as component_program
 from tests.support.process import ROOT, free_port
 
@@ -25,7 +24,7 @@ def nginx(box: Box, server: str, listen: str = "", more: str = "") -> Program:
     port, folder = free_port(), box.stage.folder
     config = folder / "nginx.conf"
     config.write_text(
-        f"daemon off; master_process off; pid {folder}/nginx.pid; error_log stderr crit; events {{}}\n"
+        f"user root; daemon off; master_process off; pid {folder}/nginx.pid; error_log stderr crit; events {{}}\n"
         f"http {{ access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;\n"
         f"fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;\n"
         f"{more} server {{ listen [::]:{port} {listen}; {server} }} }}\n"
@@ -190,13 +189,13 @@ def redis(box: Box, *more: str) -> Where:
 @situation(
     "PostgreSQL",
     another_service(f"{UNHEARD} “N” to an SSLRequest, as PostgreSQL does"),
-    needs=("postgresql",),
+    needs=("postgresql", "another user"),
 )
 def _(stage: Stage) -> Where:
     box, port = stage.sandbox(), free_port()
     folder = Path(stage.stack.enter_context(TemporaryDirectory(prefix="postgresql-")))
     shutil.chown(folder, "postgres")  # it refuses root
-    user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+    user = [*AS_POSTGRES]
     data, settings = folder / "data", {"listen_addresses": "::", "port": port, "unix_socket_directories": folder}
     initdb = [*user, component_program("initdb"), "-D", data, "-A", "trust", "--no-sync"]
     subprocess.run(list(map(str, initdb)), check=True, capture_output=True, cwd="/")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,8 +24,20 @@ from tests.support.components import COMPONENTS, Component, command
 from tests.support.namespaces import Namespace
 from tests.support.process import ROOT, Child, free_port
 
+NODE_MODULES = ROOT / "tests" / ".build" / "applications" / "node_modules"
+AS_POSTGRES = ("setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups")
+"""Its server does not run as root."""
+
+
+def _becomes_postgres() -> bool:
+    return not subprocess.run([*AS_POSTGRES, "true"], capture_output=True, check=False).returncode
+
+
 COMPONENTS.update(
     {
+        "another user": Component(_becomes_postgres, "run the tests as root, whom the kernel lets become another user"),
+        "@grpc/grpc-js": Component((NODE_MODULES / "@grpc" / "grpc-js").is_dir, "bash tests/setup.sh"),
+        "php-cli": command("php", "php-cli"),
         "haproxy": command("haproxy", "haproxy"),
         "nc": command("nc", "netcat-openbsd"),
         "vite": Component((ROOT / "examples" / "vite" / "node_modules" / "vite").is_dir, "bash tests/setup.sh"),
