@@ -504,10 +504,12 @@ class Http1Upstream(ReadingConnection):
         self._let_pass()
 
     def _let_pass(self) -> None:
-        """The head of an error answer goes on with what is here of its body."""
+        """The head of an error answer goes on with what is here of its body, or with as much as one turn takes."""
         self._read_head(b"", patient=False)
         if self._sink is not None:
             self._sink.flush_response()
+            if self._work >= SHARE:
+                self._wait_turn()
         self._set_reading()
 
     def _read_body(self, data: bytes) -> None:
@@ -576,7 +578,10 @@ class Http1Upstream(ReadingConnection):
         if self._suspicion is not None:
             self._let_pass()
         for data in peek.left_in(self._socket):
-            self.data_received(data)
+            held, self._held = self._held, b""
+            self.data_received(held + data)
+            if self._work >= SHARE or self._sink is None:
+                break  # all that its last words may cost, or all that they say
 
     # --- endings -------------------------------------------------------------------------------------------------
 

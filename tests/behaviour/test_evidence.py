@@ -312,6 +312,31 @@ async def test_a_large_body_behind_such_words_arrives_whole(gateway: Gateway, ap
     assert (await browser.answer()).body == body
 
 
+@pytest.mark.parametrize("in_one_piece", [True, False])
+async def test_a_body_of_many_small_chunks_behind_such_words_arrives_whole(
+    gateway: Gateway, app: App, in_one_piece: bool
+) -> None:
+    """More work than one turn has is left when the port has been looked at; the rest of it has turns of its own."""
+    browser = await gateway.connect()
+    browser.send(get(app))
+    upstream = await app.accept()
+    await upstream.request()
+    letters = bytes(ord("a") + number % 26 for number in range(3000))
+    chunks = [b"1\r\n%b\r\n" % bytes([letter]) for letter in letters]
+    after = b"".join(chunks[2000:]) + b"0\r\n\r\n"
+    head = b"HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n\r\n"
+    upstream.send(head + b"%x\r\n%b\r\n" % (len(NGINX_BODY), NGINX_BODY) + b"".join(chunks[:2000]))
+    if in_one_piece:
+        upstream.send(after)
+    asked = await app.accept()
+    await asked.read(3)
+    asked.close()
+    await browser.wait(lambda: browser.unread > 0, "the head has passed")
+    if not in_one_piece:
+        upstream.send(after)
+    assert (await browser.answer()).body == NGINX_BODY + letters
+
+
 async def test_an_upload_under_way_while_the_port_is_looked_at(gateway: Gateway, app: App) -> None:
     browser = await gateway.connect()
     browser.send(b"POST / HTTP/1.1\r\nHost: %b\r\nContent-Length: 100000\r\n\r\n" % app.host)
