@@ -38,6 +38,9 @@ PORT_TIMEOUT = 0.3
 LOOKS_PER_SECOND = 20
 LOOKS_AT_ONCE = 8
 """Of refusals as of silence, each: machines that are switched off keep nobody from being told of a port."""
+SANDBOX_PER_SECOND = 8
+SANDBOX_AT_ONCE = 4
+"""The same on behalf of one sandbox, whatever its ports: who asks for a thousand of them leaves others their look."""
 REMEMBERED = 1.0
 """Seconds an answer is given again. With the rate above this also bounds how many are kept."""
 
@@ -124,16 +127,19 @@ class Findings:
 
 
 class _Quota:
-    """When the latest looks of a kind began."""
+    """When the latest looks of a kind began, and on whose behalf."""
 
     def __init__(self) -> None:
-        self._started: deque[float] = deque(maxlen=LOOKS_PER_SECOND)
+        self._started: deque[tuple[float, object]] = deque(maxlen=LOOKS_PER_SECOND)
 
-    def take(self, now: float, under_way: int) -> bool:
-        """Whether another may begin, which counts it."""
-        if under_way >= LOOKS_AT_ONCE or (len(self._started) == LOOKS_PER_SECOND and now - self._started[0] < 1.0):
+    def take(self, now: float, whose: object, under_way: Sequence[object]) -> bool:
+        """Whether another may begin on behalf of `whose`, which counts it; `under_way` has one entry for each."""
+        if len(under_way) >= LOOKS_AT_ONCE or under_way.count(whose) >= SANDBOX_AT_ONCE:
             return False
-        self._started.append(now)
+        lately = [who for began, who in self._started if now - began < 1.0]
+        if len(lately) == LOOKS_PER_SECOND or lately.count(whose) >= SANDBOX_PER_SECOND:
+            return False
+        self._started.append((now, whose))
         return True
 
 
@@ -185,7 +191,8 @@ class Probe:
 
         What was found is given again for `whose` alone: the address may be another's a moment later.
 
-        Takes half a second at most. Empty when too many looks are under way, or were started within a second.
+        Takes half a second at most. Empty when too many looks, or too many on behalf of `whose`, are under way or were
+        started within a second.
         """
         key = (silent, whose, address, port, ipv4)
         now = self._clock()
@@ -194,7 +201,7 @@ class Probe:
             return known[1]
         looking = self._looking.get(key)
         if looking is None:
-            if not self._quotas[silent].take(now, sum(each[0] is silent for each in self._looking)):
+            if not self._quotas[silent].take(now, whose, [each[1] for each in self._looking if each[0] is silent]):
                 return Silence() if silent else Findings()
             look = self._listen(address, port) if silent else self._look(address, port, ipv4)
             looking = self._tasks.spawn(look, f"probe {authority(address, port)}")

@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from pathlib import Path
@@ -27,6 +27,8 @@ from gateway.problems.probe import (
     LOOKS_PER_SECOND,
     PORT_TIMEOUT,
     REMEMBERED,
+    SANDBOX_AT_ONCE,
+    SANDBOX_PER_SECOND,
     Findings,
     Listener,
     Probe,
@@ -472,7 +474,7 @@ async def test_no_more_than_so_many_looks_are_started_in_a_second(
     with listening("127.0.0.1") as port:
         for offset in range(LOOKS_PER_SECOND):
             clock.now += 0.01
-            await probe.look(HERE, 1 + offset)
+            await probe.look(HERE, 1 + offset, whose=offset)
         assert await probe.look(HERE, port) == NOTHING
         clock.now += 1.0 - 0.01 * LOOKS_PER_SECOND
         assert await probe.look(HERE, port) == NOTHING
@@ -482,7 +484,7 @@ async def test_no_more_than_so_many_looks_are_started_in_a_second(
 
 async def test_what_is_remembered_is_bounded(probe: Probe, clock: Clock, ports: tuple[int, ...]) -> None:
     for port in range(1, 4 * LOOKS_PER_SECOND):
-        await probe.look(HERE, port)
+        await probe.look(HERE, port, whose=port)
         clock.now += 1 / LOOKS_PER_SECOND
         assert len(probe._known) <= 2 * LOOKS_PER_SECOND
 
@@ -494,8 +496,8 @@ async def test_one_look_for_all_who_ask_and_not_too_many_at_once(
     probe = Probe(clock, tasks, allow_ipv4=(LOOPBACK,))
     with silent("127.0.0.1") as port, ExitStack() as stack:
         asked = [port, *(stack.enter_context(silent("127.0.0.1")) for _ in range(LOOKS_AT_ONCE - 1))]
-        asking = [askers.spawn(probe.look(HERE, each, HERE_IPV4), "ask") for each in asked]
-        again = [askers.spawn(probe.look(HERE, port, HERE_IPV4), "ask again") for _ in range(50)]
+        asking = [askers.spawn(probe.look(HERE, each, HERE_IPV4, whose=each), "ask") for each in asked]
+        again = [askers.spawn(probe.look(HERE, port, HERE_IPV4, whose=port), "ask again") for _ in range(50)]
         await asyncio.sleep(0)  # every asker has asked
         assert len(probe._looking) == LOOKS_AT_ONCE
         with listening("127.0.0.1") as other:
@@ -571,12 +573,52 @@ async def test_elsewhere_other_ports_tell_whether_it_runs(
 @pytest.mark.usefixtures("elsewhere", "ports")
 async def test_silence_keeps_nobody_from_being_told_of_a_refusal(probe: Probe, clock: Clock) -> None:
     for port in range(1, LOOKS_PER_SECOND + 1):
-        await probe.look(HERE, port, silent=True)
+        await probe.look(HERE, port, silent=True, whose=port)
     assert await probe.look(HERE, LOOKS_PER_SECOND + 1, silent=True) == Silence(), "there have been enough"
-    assert not probe._quotas[True].take(clock(), 0)
-    assert probe._quotas[False].take(clock(), 0)
+    assert not probe._quotas[True].take(clock(), None, [])
+    assert probe._quotas[False].take(clock(), None, [])
     clock.now += 1.0
-    assert probe._quotas[True].take(clock(), 0)
+    assert probe._quotas[True].take(clock(), None, [])
+
+
+@pytest.mark.parametrize("is_silent", [True, False])
+async def test_a_sandbox_asked_for_many_ports_leaves_its_neighbour_a_look(
+    clock: Clock, tasks: Tasks, askers: Tasks, ports: tuple[int, ...], monkeypatch: pytest.MonkeyPatch, is_silent: bool
+) -> None:
+    """At once, as when its ports are silent, and one after the other."""
+    began: list[tuple[str, int]] = []
+    ended = asyncio.Event()
+
+    async def look(address: IPv6Address, port: int, *_: object) -> Findings | Silence:
+        began.append((str(address), port))
+        await ended.wait()
+        return Silence() if is_silent else Findings()
+
+    probe = Probe(clock, tasks)
+    monkeypatch.setattr(probe, "_listen" if is_silent else "_look", look)
+    neighbour = IPv6Address("fd00::2")
+    for port in range(1, 1000):
+        askers.spawn(probe.look(HERE, port, whose="hostile", silent=is_silent), "ask")
+    await asyncio.sleep(0)
+    askers.spawn(probe.look(neighbour, 5000, whose="neighbour", silent=is_silent), "ask")
+    await turns_until(lambda: (str(neighbour), 5000) in began)
+    assert len(began) == SANDBOX_AT_ONCE + 1
+    ended.set()
+    await turns_until(lambda: not probe._looking)
+    for port in range(1000, 2000):
+        await probe.look(HERE, port, whose="hostile", silent=is_silent)
+    await probe.look(neighbour, 5001, whose="neighbour", silent=is_silent)
+    assert began[-1] == (str(neighbour), 5001)
+    assert len(began) == SANDBOX_PER_SECOND + 2
+
+
+async def turns_until(condition: Callable[[], bool]) -> None:
+    """A few turns of the event loop, where nothing else is waited for."""
+    for _ in range(10):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("not within 10 turns")
 
 
 async def test_what_is_not_looked_into_is_told_as_it_is(probe: Probe) -> None:
