@@ -18,7 +18,7 @@ from gateway.edge.handshakes import Handshakes
 from gateway.edge.limits import Limits
 from gateway.edge.road import Road
 from gateway.edge.sweeper import Sweepable, Sweeper
-from gateway.edge.tls_transport import Buffers
+from gateway.edge.tls_buffers import Buffers
 from gateway.errors import GatewayError, Reason
 from gateway.hostname import HostnameParser, Target
 from gateway.http.forwarding import Address

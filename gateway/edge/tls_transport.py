@@ -27,36 +27,27 @@ import contextlib
 import ssl
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from gateway.edge.connection import LINGER_OCTETS
+from gateway.edge.tls_buffers import Buffers
+from gateway.edge.tls_callbacks import Doorkeeper, SecureProtocol
+from gateway.edge.tls_records import HANDSHAKE_RECORD, HEADER, LARGEST_RECORD, NO_ROOM, NO_TLS, length_of
 from gateway.errors import GatewayError, Reason
 from gateway.http.greeting import Greeting, explained, judge
 from gateway.transport import GONE
-from gateway.turns import READ, RECORD, SHARE, Intake, WideReading
+from gateway.turns import READ, RECORD, SHARE, WideReading
 
-HEADER = 5
-"""Octets before a record's fragment: type, version, length (RFC 8446 section 5.1)."""
-LARGEST_RECORD = HEADER + RECORD + 2048
-"""Octets of a record on the wire at most (RFC 5246 section 6.2.3)."""
 RECORDS_AT_ONCE = 16
 """Given to OpenSSL in one go. A KeyUpdate has 27 octets and costs 8 µs, and one call reads all there are."""
 CONTENT, EMPTY = 1, 8
 """Units of work (see gateway.turns) of a record with and without content."""
-HANDSHAKE_RECORD = 0x16
-"""First octet of a ClientHello's record (RFC 8446 section 5.1)."""
 MAX_UNANSWERED = 32 * 1024
 """Octets of a handshake without an answer from us: a ClientHello (a browser's has 2 KiB). OpenSSL would keep four times
 that."""
 MAX_UNREAD_REPLIES = 1000 * 26
 """Octets of answers that TLS itself owes (to KeyUpdate, 26 each) and that the other side has not read, before it is cut
 off: Envoy's number for pending control frames. One step of OpenSSL makes up to `RECORDS_AT_ONCE` of them."""
-
-NO_ROOM = b"\x15\x03\x03\x00\x02\x02\x50"
-"""A record with an alert: fatal, internal_error (RFC 8446 section 6). There is none for "too busy"."""
-
-NO_TLS = b"\x15\x03\x01\x00\x02\x02\x46"
-"""Fatal, protocol_version: for who speaks SSLv2, a balancer's header, or no TLS at all."""
 
 _Decrypt = Callable[[int], bytes]
 _Encrypt = Callable[[bytes | memoryview], int]
@@ -75,64 +66,6 @@ class State(Enum):
 
 HELLO, HANDSHAKE, OPEN, HALF_CLOSED, CLOSING, CLOSED = State
 """By themselves: through its class, CPython 3.11 takes 0.1 µs to find a member, and every read asks."""
-
-
-class SecureProtocol(Protocol):
-    """What speaks on a secure connection: an `asyncio.Protocol`."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None: ...
-
-    def data_received(self, data: bytes) -> None: ...
-
-    def eof_received(self) -> bool | None:
-        """The other side sends no more (close_notify); whether the connection stays open for what is written."""
-
-    def hung_up(self) -> None:
-        """The other side has closed the connection: nobody listens any more."""
-
-    def connection_lost(self, exc: Exception | None) -> None: ...
-
-    def pause_writing(self) -> None: ...
-
-    def resume_writing(self) -> None: ...
-
-    def passable(self) -> int:
-        """As `WideReading.passable`, of decrypted octets."""
-
-
-class Doorkeeper(Protocol):
-    """Who let the connection in; hears `knocked` now and then, and one of the other three, once."""
-
-    def knocked(self, transport: TlsTransport, octets: int) -> bool:
-        """`octets` of a handshake have come: `shake_hands` is to be called. False: there is no room to keep them."""
-
-    def secured(self, transport: TlsTransport) -> SecureProtocol:
-        """The handshake is done: what shall speak? It is told `connection_made` next."""
-
-    def spoke_plain(self, tcp: asyncio.Transport, octets: bytes) -> None:
-        """Plain HTTP: the TCP transport, which needs another protocol, and what has come so far."""
-
-    def turned_away(self, error: Exception | None) -> None:
-        """The connection has ended before it was secure; None: without a word."""
-
-
-class Buffers:
-    """One for each event loop: where every read lands, what OpenSSL reads from and writes to, whose turn it is.
-
-    The BIOs are shared by all connections, because each call leaves both empty: OpenSSL gets whole records, and keeps
-    what it has of a handshake to itself. With BIOs of their own, connections would hold on to the largest read they
-    ever had. Should octets ever be left behind, they are another connection's ciphertext: nobody else could read them.
-    """
-
-    __slots__ = ("incoming", "intake", "outgoing", "read", "record", "turns")
-
-    def __init__(self, intake: Intake) -> None:
-        self.intake = intake
-        self.read = intake.view
-        self.record = intake.view[:RECORD]  # as much as is read of a handshake at a time, and so kept while it waits
-        self.turns = intake.turns
-        self.incoming = ssl.MemoryBIO()
-        self.outgoing = ssl.MemoryBIO()
 
 
 class TlsTransport(WideReading, asyncio.Transport):
@@ -371,7 +304,7 @@ class TlsTransport(WideReading, asyncio.Transport):
         size = len(octets)
         try:
             if ahead:
-                begin = end = _length(ahead) - len(ahead)
+                begin = end = length_of(ahead) - len(ahead)
                 incoming.write(ahead)
                 incoming.write(octets[:end])
                 ended = self._decrypt_into(pieces, 1)
@@ -401,7 +334,7 @@ class TlsTransport(WideReading, asyncio.Transport):
         case in a large body, and then nothing has to be put together."""
         if len(ahead) < HEADER or self._work >= SHARE:
             return False
-        length = _length(ahead)
+        length = length_of(ahead)
         return len(ahead) < length <= min(len(ahead) + len(octets), LARGEST_RECORD)
 
     def passable(self) -> int:
@@ -559,11 +492,6 @@ class TlsTransport(WideReading, asyncio.Transport):
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """`ssl_object`, and whatever the TCP transport knows."""
         return self._ssl if name == "ssl_object" else self._tcp.get_extra_info(name, default)
-
-
-def _length(record: bytes) -> int:
-    """Octets of the record whose header `record` begins with."""
-    return HEADER + (record[3] << 8 | record[4])
 
 
 def _not_open(_: object) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.edge.tls_transport import NO_TLS
+from gateway.edge.tls_records import NO_TLS
 from tests.behaviour.harness import App, Gateway, OpenGateway, until
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.edge.tls_transport import NO_TLS
+from gateway.edge.tls_records import NO_TLS
 from gateway.http.greeting import PROXY_V2
 from tests.behaviour.harness import Gateway, get, until
 

@@ -91,7 +91,7 @@ class Road:
         self.tickets = self._taken()
         self._requests: list[bytes] = []
 
-    # --- gateway.edge.tls_transport.Doorkeeper ---------------------------------------------------------------------
+    # --- gateway.edge.tls_callbacks.Doorkeeper ---------------------------------------------------------------------
 
     def knocked(self, transport: TlsTransport, octets: int) -> bool:
         return transport.shake_hands()

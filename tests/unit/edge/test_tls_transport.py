@@ -11,18 +11,11 @@ from typing import Any, cast
 import pytest
 
 from gateway.edge.connection import LINGER_OCTETS
-from gateway.edge.tls_transport import (
-    EMPTY,
-    MAX_UNANSWERED,
-    MAX_UNREAD_REPLIES,
-    RECORD,
-    RECORDS_AT_ONCE,
-    Buffers,
-    TlsTransport,
-)
+from gateway.edge.tls_buffers import Buffers
+from gateway.edge.tls_transport import EMPTY, MAX_UNANSWERED, MAX_UNREAD_REPLIES, RECORDS_AT_ONCE, TlsTransport
 from gateway.tls import local_ca
 from gateway.tls.context import CertificatePair, server_context
-from gateway.turns import READ, SHARE, WIDE_READ, Intake
+from gateway.turns import READ, RECORD, SHARE, WIDE_READ, Intake
 from tests.support.tls_client import TlsClient
 from tests.support.tls_records import APPLICATION_DATA, Sealer
 
