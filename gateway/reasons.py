@@ -21,28 +21,29 @@ _ASK_OPERATOR = "If it goes on, give the request id below to whoever runs this g
 _SEND_VALID = "Look at what sent this request: a browser, curl and every common HTTP library send it correctly."
 
 
+def _request_error(
+    name: str, status: int, grpc_status: GrpcStatus, title: str, explanation: str, checks: tuple[str, ...]
+) -> Row:
+    """The row of an `http_request_error` (RFC 9209 section 2.3): the request fails here whenever it is sent."""
+    return Row(name, status, grpc_status, Blame.DOWNSTREAM, False, "http_request_error", title, explanation, checks)
+
+
 class Reason(Enum):
     """Every failure the gateway can name; the value is its table row."""
 
     # --- the hostname -------------------------------------------------------------------------------------------
-    UNKNOWN_DOMAIN = Row(
+    UNKNOWN_DOMAIN = _request_error(
         "unknown_domain",
         421,
         GrpcStatus.NOT_FOUND,
-        Blame.DOWNSTREAM,
-        False,
-        "http_request_error",
         "This gateway does not serve that domain",
         "The request names {host}, which is outside the domains this gateway serves.",
         ("Check the spelling of the domain.", "Check that DNS for this name is meant to point at this gateway."),
     )
-    INVALID_HOSTNAME = Row(
+    INVALID_HOSTNAME = _request_error(
         "invalid_hostname",
         400,
         GrpcStatus.INVALID_ARGUMENT,
-        Blame.DOWNSTREAM,
-        False,
-        "http_request_error",
         "The hostname does not name a sandbox",
         "A sandbox's public name is <port>-<sandbox-id>.{domain}, for example 5000-abc123.{domain}; this is {host}.",
         (
@@ -50,13 +51,10 @@ class Reason(Enum):
             "The id uses a-z, 0-9 and inner hyphens; port and id together are at most 63 characters.",
         ),
     )
-    INVALID_PORT = Row(
+    INVALID_PORT = _request_error(
         "invalid_port",
         400,
         GrpcStatus.INVALID_ARGUMENT,
-        Blame.DOWNSTREAM,
-        False,
-        "http_request_error",
         "The hostname does not carry a valid port",
         "The number before the first hyphen is the port: 1 to 65535, without leading zeros. This is {host}.",
         ("Use the port your app listens on, for example 5000-<sandbox-id>.{domain}.",),
@@ -74,35 +72,26 @@ class Reason(Enum):
     )
 
     # --- the request ---------------------------------------------------------------------------------------------
-    BAD_REQUEST = Row(
+    BAD_REQUEST = _request_error(
         "bad_request",
         400,
         GrpcStatus.INVALID_ARGUMENT,
-        Blame.DOWNSTREAM,
-        False,
-        "http_request_error",
         "The request is not valid HTTP",
         "The request breaks a rule of HTTP that different servers read differently, so it was refused unread.",
         (_SEND_VALID,),
     )
-    PLAIN_HTTP_ON_TLS_PORT = Row(
+    PLAIN_HTTP_ON_TLS_PORT = _request_error(
         "plain_http_on_tls_port",
         400,
         GrpcStatus.INVALID_ARGUMENT,
-        Blame.DOWNSTREAM,
-        False,
-        "http_request_error",
         "Plain HTTP was sent to an HTTPS port",
         "This port speaks HTTPS only, and the request came without encryption.",
         ("Use https:// instead of http:// in the address.",),
     )
-    UNEXPECTED_PROXY_HEADER = Row(
+    UNEXPECTED_PROXY_HEADER = _request_error(
         "unexpected_proxy_header",
         400,
         GrpcStatus.INVALID_ARGUMENT,
-        Blame.DOWNSTREAM,
-        False,
-        "http_request_error",
         "A load balancer sends a header that this gateway does not expect",
         "The connection began with a PROXY protocol header, and edge.proxy_protocol is off: it was not read on.",
         (
@@ -135,57 +124,42 @@ class Reason(Enum):
         "This is a gateway to sandboxes, not a forward proxy; these end here, in any letter case.",
         ("Use any other method.",),
     )
-    URI_TOO_LONG = Row(
+    URI_TOO_LONG = _request_error(
         "uri_too_long",
         414,
         GrpcStatus.INVALID_ARGUMENT,
-        Blame.DOWNSTREAM,
-        False,
-        "http_request_error",
         "The request target is too long",
         "The path and query together are longer than this gateway accepts.",
         ("Send large data in the body of a POST instead of in the query.",),
     )
-    EXPECTATION_FAILED = Row(
+    EXPECTATION_FAILED = _request_error(
         "expectation_failed",
         417,
         GrpcStatus.INVALID_ARGUMENT,
-        Blame.DOWNSTREAM,
-        False,
-        "http_request_error",
         "The Expect field asks for something unknown",
         "The only expectation HTTP defines is 100-continue.",
         (_SEND_VALID,),
     )
-    HEADER_SECTION_TOO_LARGE = Row(
+    HEADER_SECTION_TOO_LARGE = _request_error(
         "header_section_too_large",
         431,
         GrpcStatus.INVALID_ARGUMENT,
-        Blame.DOWNSTREAM,
-        False,
-        "http_request_error",
         "The request's header section is too large",
         "The request carries more or larger fields than this gateway accepts; cookies are the usual cause.",
         ("Clear the cookies of this site and try again.", "Keep large values out of cookies and custom fields."),
     )
-    NOT_IMPLEMENTED = Row(
+    NOT_IMPLEMENTED = _request_error(
         "not_implemented",
         501,
         GrpcStatus.UNIMPLEMENTED,
-        Blame.DOWNSTREAM,
-        False,
-        "http_request_error",
         "The request uses a method or transfer coding this gateway does not know",
         "Bodies travel with Content-Length or with Transfer-Encoding: chunked; a method has at most 128 octets.",
         (_SEND_VALID,),
     )
-    HTTP_VERSION_NOT_SUPPORTED = Row(
+    HTTP_VERSION_NOT_SUPPORTED = _request_error(
         "http_version_not_supported",
         505,
         GrpcStatus.UNIMPLEMENTED,
-        Blame.DOWNSTREAM,
-        False,
-        "http_request_error",
         "This version of HTTP is not spoken here",
         "On this connection the gateway speaks HTTP/1.1 and HTTP/1.0.",
         (_SEND_VALID,),
