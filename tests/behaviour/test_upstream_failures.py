@@ -185,7 +185,7 @@ async def test_an_end_that_is_not_the_apps_is_told_so(gateway: Gateway, app: App
     upstream = await app.accept()
     await upstream.request()
     (connection,) = gateway.edge.pool.connections
-    connection._lost(OSError(number, os.strerror(number)))
+    connection.connection_lost(OSError(number, os.strerror(number)))
     await said(
         gateway,
         browser,
