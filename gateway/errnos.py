@@ -13,12 +13,12 @@ import os
 import sys
 from dataclasses import dataclass
 
-from gateway.errors import Reason
+from gateway.errors import Reason, Wording
+from gateway.wordings import REJECTED
 
 _REFUSED = Reason.CONNECTION_REFUSED
 _TIMEOUT = Reason.CONNECTION_TIMEOUT
 _UNROUTABLE = Reason.DESTINATION_IP_UNROUTABLE
-_PROHIBITED = Reason.ADMINISTRATIVELY_PROHIBITED
 _TERMINATED = Reason.CONNECTION_TERMINATED
 _OVERLOADED = Reason.OVERLOADED
 
@@ -39,6 +39,8 @@ class Meaning:
     """Completes "the app …"; empty: an established connection does not meet it."""
     because: str = ""
     """What the operating system's own words leave unsaid."""
+    wording: Wording | None = None
+    """Of a failed dial."""
 
 
 MEANINGS: dict[int, Meaning] = {
@@ -53,15 +55,17 @@ MEANINGS: dict[int, Meaning] = {
     errno.ETIMEDOUT: Meaning(_TIMEOUT, "fell silent (nothing is acknowledged any more)"),
     # --- turned away on purpose ----------------------------------------------------------------------------------
     errno.EACCES: Meaning(
-        _PROHIBITED,
+        _UNROUTABLE,
         "became unreachable (a firewall or a route forbids it)",
         # ICMPv6 codes 1, 5 and 6, a prohibit route of this machine, or a policy for its programs (SELinux).
         "a firewall, a prohibit route or a policy forbids it",
+        wording=REJECTED,
     ),
     errno.EPERM: Meaning(
-        _PROHIBITED,
+        _UNROUTABLE,
         "became unreachable (a firewall of this machine forbids it)",
         "a firewall of the gateway's own machine forbids it",  # netfilter, or BPF (systemd's IPAddressDeny)
+        wording=REJECTED,
     ),
     # --- no way there --------------------------------------------------------------------------------------------
     errno.ENETUNREACH: Meaning(_UNROUTABLE, "became unreachable (there is no route to it)"),  # or a throw route

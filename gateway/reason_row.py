@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+ASK_OPERATOR = "If it goes on, give the request id below to whoever runs this gateway."
+"""The last check of what only the platform can mend."""
+
 
 class Blame(Enum):
     """Whose doing a failure is: decides the log level and whom the text addresses."""

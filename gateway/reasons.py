@@ -15,9 +15,8 @@ from __future__ import annotations
 
 from enum import Enum
 
-from gateway.reason_row import Blame, GrpcStatus, Row
+from gateway.reason_row import ASK_OPERATOR, Blame, GrpcStatus, Row
 
-_ASK_OPERATOR = "If it goes on, give the request id below to whoever runs this gateway."
 _SEND_VALID = "Look at what sent this request: a browser, curl and every common HTTP library send it correctly."
 
 
@@ -99,7 +98,7 @@ class Reason(Enum):
             "(HAProxy: send-proxy, nginx: proxy_protocol on, AWS: proxy_protocol_v2.enabled).",
             "Operator: a balancer that speaks HTTP can tell the visitor's address in X-Forwarded-For, believed "
             "from edge.trusted_proxies.",
-            _ASK_OPERATOR,
+            ASK_OPERATOR,
         ),
     )
     REQUEST_TIMEOUT = Row(
@@ -200,7 +199,7 @@ class Reason(Enum):
         "destination_unavailable",
         "The list of sandboxes cannot be read right now",
         "The gateway could not ask its directory where sandbox {sandbox} is, and has not seen it lately.",
-        ("Try again in a few seconds.", _ASK_OPERATOR),
+        ("Try again in a few seconds.", ASK_OPERATOR),
     )
     DESTINATION_IP_PROHIBITED = Row(
         "destination_ip_prohibited",
@@ -251,53 +250,6 @@ class Reason(Enum):
             "Check with `ss -ltnp | grep {port}`: it should say `[::]:{port}` or `*:{port}`.",
         ),
     )
-    LOOPBACK_ONLY_LISTENER = Row(
-        "loopback_only_listener",
-        502,
-        GrpcStatus.UNAVAILABLE,
-        Blame.UPSTREAM,
-        True,
-        "connection_refused",
-        "Over IPv6, port {port} listens on localhost only",
-        "Nothing accepts connections on [{address}]:{port}, but something does on the same port of ::1: the app runs, "
-        "bound to localhost, where nobody outside can reach it.",
-        (
-            "Bind to `::` (all IPv6 addresses), port {port}, and start the app again.",
-            "Check with `ss -ltnp | grep {port}`: it should say `[::]:{port}` or `*:{port}`.",
-        ),
-    )
-    ACCEPT_QUEUE_FULL = Row(
-        "accept_queue_full",
-        504,
-        GrpcStatus.UNAVAILABLE,
-        Blame.UPSTREAM,
-        True,
-        "connection_timeout",
-        "The app on port {port} accepts no more connections",
-        "Sandbox {sandbox} is up and something listens on [{address}]:{port}, but who connects waits there for an app "
-        "that takes nobody on, and the queue of those who wait is full.",
-        (
-            "Is the app stuck, or stopped in a debugger? Read its log, or start it again.",
-            "In the sandbox, see its queue: `ss -ltn sport = :{port}`. Recv-Q is how many wait, Send-Q how many may.",
-            "Is it only busy? Let it serve several at once (threads, workers), and listen with a larger backlog.",
-        ),
-    )
-    PORT_NOT_ANSWERING = Row(
-        "port_not_answering",
-        504,
-        GrpcStatus.UNAVAILABLE,
-        Blame.UPSTREAM,
-        True,
-        "connection_timeout",
-        "Port {port} of sandbox {sandbox} does not answer",
-        "Sandbox {sandbox} is up, but nothing came back from [{address}]:{port}, neither an answer nor a refusal. A "
-        "firewall drops what is sent there, or something listens and is too stuck to accept anybody.",
-        (
-            "Is the app stuck, or stopped in a debugger? In the sandbox, see its queue: `ss -ltn sport = :{port}`. If "
-            "Recv-Q is more than Send-Q, it is.",
-            "A firewall that drops packets looks the same: allow TCP port {port}, in the sandbox and on the way there.",
-        ),
-    )
     CONNECTION_TIMEOUT = Row(
         "connection_timeout",
         504,
@@ -322,24 +274,7 @@ class Reason(Enum):
         "destination_ip_unroutable",
         "There is no route to sandbox {sandbox}",
         "The network reports that [{address}] cannot be reached.",
-        ("Is the sandbox running? A stopped one loses its address.", _ASK_OPERATOR),
-    )
-    ADMINISTRATIVELY_PROHIBITED = Row(
-        "administratively_prohibited",
-        502,
-        GrpcStatus.UNAVAILABLE,
-        Blame.UPSTREAM,
-        True,
-        "connection_refused",
-        "A firewall or a route rejects connections to port {port}",
-        "Connections to [{address}]:{port} are turned away on purpose, by a rule of a firewall or by a route. No app "
-        "answers so; whether one listens there cannot be seen.",
-        (
-            "What was observed names who rejects. If that is [{address}], allow TCP port {port} in the sandbox's own "
-            "firewall: `firewall-cmd --add-port={port}/tcp`, `ufw allow {port}/tcp`; all rules: `nft list ruleset`",
-            "If it is another address, or the gateway's own machine, the rule stands there: `nft list ruleset`, "
-            "`ip -6 route`. " + _ASK_OPERATOR,
-        ),
+        ("Is the sandbox running? A stopped one loses its address.", ASK_OPERATOR),
     )
     CONNECTION_LIMIT_REACHED = Row(
         "connection_limit_reached",
@@ -361,7 +296,7 @@ class Reason(Enum):
         "connection_limit_reached",
         "This gateway is at its limit",
         "The gateway has run out of connections or file descriptors and could not reach the sandbox.",
-        ("Try again in a few seconds.", _ASK_OPERATOR),
+        ("Try again in a few seconds.", ASK_OPERATOR),
     )
 
     # --- talking to the app --------------------------------------------------------------------------------------
@@ -473,7 +408,7 @@ class Reason(Enum):
         "proxy_internal_error",
         "Something went wrong inside the gateway",
         "This is a fault of the gateway, not of your app.",
-        (_ASK_OPERATOR,),
+        (ASK_OPERATOR,),
     )
 
     @property

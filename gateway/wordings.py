@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gateway.reason_row import ASK_OPERATOR
 from gateway.reasons import Reason
 
 
@@ -98,10 +99,56 @@ FORWARDED_ON_LOOPBACK = Wording(
     "something does that passes them on to an app in a container, a cluster or on another machine.",
     _PUBLISH,
 )
+LOOPBACK_ONLY = Wording(
+    "the app listens on `::1` alone, as the books of the sandbox's machine say",
+    "Over IPv6, port {port} listens on localhost only",
+    "Nothing accepts connections on [{address}]:{port}, but something does on the same port of ::1: the app runs, "
+    "bound to localhost, where nobody outside can reach it.",
+    (
+        "Bind to `::` (all IPv6 addresses), port {port}, and start the app again.",
+        "Check with `ss -ltnp | grep {port}`: it should say `[::]:{port}` or `*:{port}`.",
+    ),
+)
+ACCEPT_QUEUE_FULL = Wording(
+    "the app is known to be there and to accept no more",
+    "The app on port {port} accepts no more connections",
+    "Sandbox {sandbox} is up and something listens on [{address}]:{port}, but who connects waits there for an app "
+    "that takes nobody on, and the queue of those who wait is full.",
+    (
+        "Is the app stuck, or stopped in a debugger? Read its log, or start it again.",
+        "In the sandbox, see its queue: `ss -ltn sport = :{port}`. Recv-Q is how many wait, Send-Q how many may.",
+        "Is it only busy? Let it serve several at once (threads, workers), and listen with a larger backlog.",
+    ),
+)
+PORT_NOT_ANSWERING = Wording(
+    "the sandbox is known to be up",
+    "Port {port} of sandbox {sandbox} does not answer",
+    "Sandbox {sandbox} is up, but nothing came back from [{address}]:{port}, neither an answer nor a refusal. A "
+    "firewall drops what is sent there, or something listens and is too stuck to accept anybody.",
+    (
+        "Is the app stuck, or stopped in a debugger? In the sandbox, see its queue: `ss -ltn sport = :{port}`. If "
+        "Recv-Q is more than Send-Q, it is.",
+        "A firewall that drops packets looks the same: allow TCP port {port}, in the sandbox and on the way there.",
+    ),
+)
+REJECTED = Wording(
+    "a firewall or a route says that it is meant so",
+    "A firewall or a route rejects connections to port {port}",
+    "Connections to [{address}]:{port} are turned away on purpose, by a rule of a firewall or by a route. No app "
+    "answers so; whether one listens there cannot be seen.",
+    (
+        "What was observed names who rejects. If that is [{address}], allow TCP port {port} in the sandbox's own "
+        "firewall: `firewall-cmd --add-port={port}/tcp`, `ufw allow {port}/tcp`; all rules: `nft list ruleset`",
+        "If it is another address, or the gateway's own machine, the rule stands there: `nft list ruleset`, "
+        "`ip -6 route`. " + ASK_OPERATOR,
+    ),
+)
 
 WORDINGS: dict[Reason, tuple[Wording, ...]] = {
+    Reason.CONNECTION_REFUSED: (LOOPBACK_ONLY, FORWARDED_ON_LOOPBACK, REJECTED),
     Reason.IPV4_ONLY_LISTENER: (FORWARDED_ON_IPV4,),
-    Reason.LOOPBACK_ONLY_LISTENER: (FORWARDED_ON_LOOPBACK,),
+    Reason.CONNECTION_TIMEOUT: (ACCEPT_QUEUE_FULL, PORT_NOT_ANSWERING),
+    Reason.DESTINATION_IP_UNROUTABLE: (REJECTED,),
     Reason.CONNECTION_TERMINATED: (HUNG_UP_UNASKED, HUNG_UP_IN_HEAD, LOST),
     Reason.HTTP_RESPONSE_TIMEOUT: (REPLACED,),
     Reason.HTTP_PROTOCOL_ERROR: (ANOTHER_PROTOCOL, NEXT_REFUSES),

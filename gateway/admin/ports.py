@@ -13,21 +13,22 @@ from msgspec.structs import replace
 
 from gateway.addresses import authority
 from gateway.directory.sandbox import Sandbox
-from gateway.errors import Failure, GatewayError, Reason
+from gateway.errors import Failure, GatewayError, Reason, Wording
 from gateway.explain.engine import DIAL, LOOK, Context
 from gateway.upstream.pool import Pool
+from gateway.wordings import ACCEPT_QUEUE_FULL, FORWARDED_ON_LOOPBACK, LOOPBACK_ONLY, REJECTED
 
-_STATES = {
+_STATES: dict[Reason | Wording, str] = {
     Reason.PORT_DENIED: "denied",
     Reason.DESTINATION_IP_PROHIBITED: "prohibited",
     Reason.CONNECTION_REFUSED: "refused",
     Reason.IPV4_ONLY_LISTENER: "ipv4_only",
-    Reason.LOOPBACK_ONLY_LISTENER: "loopback_only",
-    Reason.ACCEPT_QUEUE_FULL: "stuck",
-    Reason.PORT_NOT_ANSWERING: "timeout",
+    LOOPBACK_ONLY: "loopback_only",
+    FORWARDED_ON_LOOPBACK: "loopback_only",
     Reason.CONNECTION_TIMEOUT: "timeout",
+    ACCEPT_QUEUE_FULL: "stuck",
     Reason.DESTINATION_IP_UNROUTABLE: "unroutable",
-    Reason.ADMINISTRATIVELY_PROHIBITED: "rejected",
+    REJECTED: "rejected",
     Reason.CONNECTION_TERMINATED: "terminated",
     # It greets whoever connects, and was quick enough to be heard: SSH, databases.
     Reason.HTTP_PROTOCOL_ERROR: "listening",
@@ -60,7 +61,7 @@ async def look_at(sandbox: Sandbox, port: int, context: Context, pool: Pool) -> 
     try:
         detail = await _dial(sandbox, port, context, pool)
     except GatewayError as error:
-        state = _STATES.get(error.reason)
+        state = _STATES.get(error.wording or error.reason) or _STATES.get(error.reason)
         if state is None:
             raise
         return PortState(state, error.detail)

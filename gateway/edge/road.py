@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 
 from gateway.addresses import authority
 from gateway.errors import Failure, GatewayError, Reason
-from gateway.problems.probe import LOOKED_INTO
+from gateway.problems.probe import is_looked_into
 from gateway.upstream.refusals import Refusals
 from gateway.upstream.turns import Turns
+from gateway.wordings import ACCEPT_QUEUE_FULL, PORT_NOT_ANSWERING
 
 if TYPE_CHECKING:
     from gateway.directory.cache import DirectoryCache
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
     from gateway.upstream.inquiry import Doubt
     from gateway.upstream.pool import Key, Pool
 
-_EVICTING = (Reason.CONNECTION_TIMEOUT, Reason.DESTINATION_IP_UNROUTABLE, Reason.ADMINISTRATIVELY_PROHIBITED)
-"""A refusal proves a live host; silence and no route cast doubt on the record."""
+_EVICTING = (Reason.CONNECTION_TIMEOUT, Reason.DESTINATION_IP_UNROUTABLE)
+"""A refusal proves a live host; silence and no route cast doubt on the record …"""
+_UP = (ACCEPT_QUEUE_FULL, PORT_NOT_ANSWERING)
+"""… unless the sandbox is known to be up."""
 
 
 class Road:
@@ -104,14 +107,14 @@ class Road:
         try:
             if not await self._holds(sandbox):
                 return None
-            if failure.reason in LOOKED_INTO:
+            if is_looked_into(failure):
                 _, port = key
                 told = await self._probe.explain(failure, sandbox.address, port, sandbox.ipv4, whose=sandbox.origin)
                 if not await self._holds(sandbox):  # who has the address now is nobody's business
                     return None
                 failure = told
                 self._refusals.explain(key, failure)
-            if failure.reason in _EVICTING:
+            if failure.reason in _EVICTING and failure.wording not in _UP:
                 self._directory.evict(sandbox.id)
         except GatewayError as error:
             if error.reason is not Reason.DIRECTORY_UNAVAILABLE:

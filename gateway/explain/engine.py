@@ -30,7 +30,7 @@ from gateway.explain.words import advice, shorten, status, summary
 from gateway.hostname import HostnameParser, Target
 from gateway.http.message import RequestHead, RequestSection, ResponseHead, Section
 from gateway.observe.ids import RequestIds
-from gateway.problems.probe import LOOKED_INTO, SILENT, Findings, Probe
+from gateway.problems.probe import SILENT, Findings, Probe, is_looked_into
 from gateway.problems.problem import Circumstances, accepting, describe
 from gateway.tasks import Tasks
 from gateway.upstream import inquiry
@@ -235,9 +235,9 @@ class _Examination:
                 note.detail = f"{authority(sandbox.address, target.port)} accepts connections"
                 return connection
         except GatewayError as error:
-            if error.reason not in LOOKED_INTO:
-                raise
             failure = error.failure()
+            if not is_looked_into(failure):
+                raise
         if failure.reason in SILENT:
             raise (await self._listen(failure, sandbox, target)).error()
         raise (await self._look(failure, sandbox, target)).error()

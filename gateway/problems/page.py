@@ -10,32 +10,42 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from string import Template
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from gateway.errors import Blame, Reason
+from gateway.errors import Blame, Reason, Wording
 from gateway.http.phrases import phrase_for
+from gateway.wordings import (
+    ACCEPT_QUEUE_FULL,
+    FORWARDED_ON_LOOPBACK,
+    LOOPBACK_ONLY,
+    PORT_NOT_ANSWERING,
+    REJECTED,
+)
 
 if TYPE_CHECKING:
     from gateway.problems.fixes import Fix
     from gateway.problems.problem import Problem
 
+T = TypeVar("T")
+
 LIKELY = 3
 """Lines to paste that are seen at once; the others are a click away."""
 
-WAITED_FOR = {
+WAITED_FOR: dict[Reason | Wording, tuple[str, str]] = {
     Reason.CONNECTION_REFUSED: ("Waiting for port {port} to accept connections", "refused"),
     Reason.IPV4_ONLY_LISTENER: ("Waiting for port {port} to accept connections over IPv6", "refused"),
-    Reason.LOOPBACK_ONLY_LISTENER: ("Waiting for port {port} to accept connections from outside", "refused"),
-    Reason.ACCEPT_QUEUE_FULL: ("Waiting for port {port} to accept connections again", "no answer"),
-    Reason.PORT_NOT_ANSWERING: ("Waiting for port {port} to answer", "no answer"),
+    LOOPBACK_ONLY: ("Waiting for port {port} to accept connections from outside", "refused"),
+    FORWARDED_ON_LOOPBACK: ("Waiting for port {port} to accept connections from outside", "refused"),
+    ACCEPT_QUEUE_FULL: ("Waiting for port {port} to accept connections again", "no answer"),
+    PORT_NOT_ANSWERING: ("Waiting for port {port} to answer", "no answer"),
     Reason.CONNECTION_TIMEOUT: ("Waiting for sandbox {sandbox} to answer", "no answer"),
     Reason.DESTINATION_IP_UNROUTABLE: ("Waiting for a route to sandbox {sandbox}", "no route"),
-    Reason.ADMINISTRATIVELY_PROHIBITED: ("Waiting for port {port} to be allowed", "rejected"),
+    REJECTED: ("Waiting for port {port} to be allowed", "rejected"),
     Reason.DESTINATION_NOT_FOUND: ("Waiting for sandbox {sandbox} to appear", "not there"),
     Reason.DIRECTORY_UNAVAILABLE: ("Waiting for the list of sandboxes", "not readable"),
     Reason.CONNECTION_LIMIT_REACHED: ("Waiting until requests have finished", "still too many"),
@@ -50,12 +60,14 @@ again could crash the app over and over.
 _STAGES = 4
 """The request, the gateway, the sandbox, the app: the road on which a request breaks off somewhere."""
 _STAGE_BY_BLAME = {Blame.DOWNSTREAM: 0, Blame.GATEWAY: 1, Blame.DIRECTORY: 1, Blame.UPSTREAM: 3}
-_STAGE = {
+_STAGE: dict[Reason | Wording, int] = {
     Reason.DESTINATION_NOT_FOUND: 2,
     Reason.DESTINATION_IP_PROHIBITED: 2,
     Reason.CONNECTION_TIMEOUT: 2,
     Reason.DESTINATION_IP_UNROUTABLE: 2,
-    Reason.ADMINISTRATIVELY_PROHIBITED: 2,
+    ACCEPT_QUEUE_FULL: 3,
+    PORT_NOT_ANSWERING: 3,
+    REJECTED: 2,
     Reason.CONNECTION_LIMIT_REACHED: 1,
 }
 """Where the road ends, unless who is to blame says it."""
@@ -75,6 +87,7 @@ class Shown:
     """What the page needs beyond the document."""
 
     reason: Reason
+    wording: Wording | None
     method: str
     """Of the request answered; a page that answers anything but GET never loads itself again."""
     checks: Sequence[str]
@@ -112,8 +125,8 @@ def compose_page(problem: Problem, shown: Shown) -> tuple[bytes, bytes]:
         phrase=escape(phrase_for(problem.status).decode()),
         title=escape(problem.title),
         method=escape(shown.method),
-        waiting=_waiting(problem, shown.reason),
-        road=_road(problem, shown.reason),
+        waiting=_waiting(problem, shown),
+        road=_road(problem, shown),
         actions=_actions(shown),
         detail=_prose(problem.detail),
         facts="".join((_observed(problem), _change(shown), _elsewhere(shown))),
@@ -131,16 +144,25 @@ def _command(escaped: str) -> str:
     return f"<code>{line}</code>"
 
 
-def _waiting(problem: Problem, reason: Reason) -> str:
-    if reason not in WAITED_FOR or problem.port is None or problem.sandbox is None:
+def _waiting(problem: Problem, shown: Shown) -> str:
+    waited = _row(WAITED_FOR, shown)
+    if waited is None or problem.port is None or problem.sandbox is None:
         return ""
-    what, met = WAITED_FOR[reason]
+    what, met = waited
     what = what.replace("{port}", str(problem.port)).replace("{sandbox}", problem.sandbox)
     return f' data-waiting="{escape(what)}" data-met="{escape(met)}"'
 
 
-def _road(problem: Problem, reason: Reason) -> str:
-    end = _STAGE.get(reason, _STAGE_BY_BLAME[reason.row.blame])
+def _row(table: Mapping[Reason | Wording, T], shown: Shown) -> T | None:
+    """What a table says of the particular case, or else of its reason."""
+    wording = shown.wording
+    return table[wording] if wording is not None and wording in table else table.get(shown.reason)
+
+
+def _road(problem: Problem, shown: Shown) -> str:
+    end = _row(_STAGE, shown)
+    if end is None:
+        end = _STAGE_BY_BLAME[shown.reason.row.blame]
     app = "App" if problem.port is None else f"Port {problem.port}"
     states = ["ok"] * end + ["bad"] + ["off"] * (_STAGES - 1 - end)
     said = {"ok": "reached", "bad": "the request ends here", "off": "not reached"}
@@ -157,9 +179,9 @@ def _actions(shown: Shown) -> str:
             f'<button class="button" id="resend" type="button" hidden>Send the {escape(shown.method)} again</button>'
         )
         return f'{resend}<a class="button" id="again" href="">Open this page anew</a>'
-    if row.blame is Blame.DOWNSTREAM and not row.may_retry and shown.reason not in WAITED_FOR:
+    if row.blame is Blame.DOWNSTREAM and not row.may_retry and _row(WAITED_FOR, shown) is None:
         return ""  # the same request would be refused again
-    return f'<a class="button" id="again" href="">{"Reload" if shown.reason in WAITED_FOR else "Try again"}</a>'
+    return f'<a class="button" id="again" href="">{"Reload" if _row(WAITED_FOR, shown) else "Try again"}</a>'
 
 
 def _observed(problem: Problem) -> str:

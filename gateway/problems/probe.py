@@ -27,7 +27,7 @@ from gateway.problems import own_sockets
 from gateway.problems.fixes import is_forwarder
 from gateway.problems.silence import Queue, Silence, awaiting
 from gateway.tasks import Tasks
-from gateway.wordings import FORWARDED_ON_IPV4, FORWARDED_ON_LOOPBACK
+from gateway.wordings import FORWARDED_ON_IPV4, FORWARDED_ON_LOOPBACK, LOOPBACK_ONLY, REJECTED
 
 PLAUSIBLE_PORTS = (3000, 3001, 4200, 5000, 5173, 8000, 8080, 8888)
 """What frameworks choose when nobody says: Express and Next, Angular, Flask, Vite, Django and uvicorn, Jupyter."""
@@ -75,7 +75,7 @@ EVERYWHERE4 = IPv4Address("0.0.0.0")
 
 SILENT = (Reason.CONNECTION_TIMEOUT,)
 LOOKED_INTO = (Reason.CONNECTION_REFUSED, *SILENT)
-"""After which failures of a dial a look tells more."""
+"""After which failures of a dial a look tells more, see `is_looked_into`."""
 
 _Key = tuple[bool, object, Address, int, IPv4Address | None]
 """Whether it was silence, and what was asked."""
@@ -113,17 +113,24 @@ class Findings:
         facts = [refused.detail, *refused.observed]
         if listener.process:
             facts.append(f"the process is {listener.process} (pid {listener.pid})")
-        wording = None
-        if is_forwarder(listener.process):
-            wording = FORWARDED_ON_IPV4 if self.loopback is None else FORWARDED_ON_LOOPBACK
+        forwards = is_forwarder(listener.process)
+        if self.loopback is None:
+            reason, wording = Reason.IPV4_ONLY_LISTENER, FORWARDED_ON_IPV4 if forwards else None
+        else:
+            reason, wording = refused.reason, FORWARDED_ON_LOOPBACK if forwards else LOOPBACK_ONLY
         return Failure(
-            Reason.IPV4_ONLY_LISTENER if self.loopback is None else Reason.LOOPBACK_ONLY_LISTENER,
+            reason,
             f"something listens on {' and '.join(where)} but not on {authority(ipv6, port)}",
             observed=tuple(fact for fact in facts if fact),
             process=listener.process,
             open_ports=self.open_ports,
             wording=wording,
         )
+
+
+def is_looked_into(failure: Failure) -> bool:
+    """Whether a look tells more: not of what a firewall rejects, whatever listens there."""
+    return failure.reason in LOOKED_INTO and failure.wording is not REJECTED
 
 
 class _Quota:
@@ -173,7 +180,7 @@ class Probe:
         self, failure: Failure, address: Address, port: int, ipv4: IPv4Address | None = None, *, whose: object = None
     ) -> Failure:
         """`failure` of a dial with what a look has found, or what it turns out to be; see `look`."""
-        if failure.reason not in LOOKED_INTO:
+        if not is_looked_into(failure):
             return failure
         found = await self.look(address, port, ipv4, whose=whose, silent=failure.reason in SILENT)
         return found.explain(failure, str(address), port)

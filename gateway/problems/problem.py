@@ -27,6 +27,7 @@ from gateway.printable import printable
 from gateway.problems.fixes import Fix, fixes
 from gateway.problems.negotiation import Form, Intent, understand
 from gateway.problems.page import CONTENT_SECURITY_POLICY, LIKELY, Shown, compose_page
+from gateway.wordings import REJECTED
 
 TYPE_BASE = "urn:sandbox-gateway:problem:"
 """Prefix of the RFC 9457 `type`: an identifier that is not meant to be fetched (section 3.1.1)."""
@@ -34,7 +35,7 @@ ALLOW = (b"Allow", b", ".join(COMMON_METHODS))
 REMEMBERED = 256
 """Composed replies kept, and their field sections: 15 KiB for a page, a tenth of that for any other form."""
 
-_BIND_FIXES = (Reason.CONNECTION_REFUSED, Reason.IPV4_ONLY_LISTENER, Reason.LOOPBACK_ONLY_LISTENER)
+_BIND_FIXES = (Reason.CONNECTION_REFUSED, Reason.IPV4_ONLY_LISTENER)
 """Cured by another line in the app; the first check of each introduces the lines."""
 _NAMES_HOST = frozenset(
     reason for reason in Reason if "{host}" in "".join((reason.row.title, reason.row.explanation, *reason.row.checks))
@@ -201,7 +202,7 @@ def _checks(case: _Case) -> tuple[str, ...]:
 
 
 def _fixes(case: _Case) -> list[Fix]:
-    if case.target is None or case.reason not in _BIND_FIXES or _dialed_over_ipv4(case):
+    if case.target is None or case.reason not in _BIND_FIXES or case.wording is REJECTED or _dialed_over_ipv4(case):
         return []
     return fixes(case.target.port, case.process)
 
@@ -327,6 +328,7 @@ def _shown(problem: Problem, case: _Case, lines: Sequence[Fix]) -> Shown:
     target = case.target
     return Shown(
         reason=case.reason,
+        wording=case.wording,
         method=case.method,
         checks=problem.fix[: len(problem.fix) - len(lines)],
         fixes=lines,

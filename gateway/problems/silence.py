@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gateway.addresses import authority
-from gateway.errors import Failure, Reason
+from gateway.errors import Failure
 from gateway.problems.own_sockets import Connection
+from gateway.wordings import ACCEPT_QUEUE_FULL, PORT_NOT_ANSWERING
 
 RECENT = 1.0
 """Seconds: who has acknowledged something meanwhile is alive."""
@@ -73,12 +74,12 @@ class Silence:
             full = self._queue(port)
             first, *others = [full, *facts] if full else facts
             facts = [fact for fact in (unanswered.detail, *unanswered.observed, *others) if fact]
-            return Failure(Reason.ACCEPT_QUEUE_FULL, first, tuple(facts), process, self.open_ports)
+            return Failure(unanswered.reason, first, tuple(facts), process, self.open_ports, wording=ACCEPT_QUEUE_FULL)
         if self.is_told:
             facts.insert(0, self._queue(port) or f"nothing listens on {where}")
-        reason = Reason.PORT_NOT_ANSWERING if self.is_up else unanswered.reason
+        wording = PORT_NOT_ANSWERING if self.is_up else unanswered.wording
         observed = (*unanswered.observed, *facts)
-        return replace(unanswered, reason=reason, observed=observed, process=process, open_ports=self.open_ports)
+        return replace(unanswered, wording=wording, observed=observed, process=process, open_ports=self.open_ports)
 
     def _queue(self, port: int) -> str:
         queue = self.queue

@@ -18,7 +18,7 @@ from gateway import errnos, icmp
 from gateway.addresses import authority, family, is_own, lack_of_ipv6, literal
 from gateway.errors import Failure, GatewayError, Reason
 from gateway.socket_options import no_delay
-from gateway.wordings import HUNG_UP_UNASKED
+from gateway.wordings import HUNG_UP_UNASKED, REJECTED
 
 _UNROUTABLE = Reason.DESTINATION_IP_UNROUTABLE
 _MAY_LACK_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
@@ -90,13 +90,13 @@ def _failure(
     if meaning is None:
         return Failure(Reason.PROXY_INTERNAL_ERROR, detail)
     if refusal is not None:
-        reason = Reason.ADMINISTRATIVELY_PROHIBITED if refusal.by_a_rule(address) else meaning.dialing
-        return Failure(reason, f"{detail}: {_said(refusal, address)}")
+        wording = REJECTED if refusal.by_a_rule(address) else meaning.wording
+        return Failure(meaning.dialing, f"{detail}: {_said(refusal, address)}", wording=wording)
     if meaning.because:
         detail = f"{detail}: {meaning.because}"
     # Nothing leads to any sandbox then, and the way out is always the same.
     lack = lack_of_ipv6() if error.errno in _MAY_LACK_IPV6 and meaning.dialing is _UNROUTABLE else ""
-    wording = HUNG_UP_UNASKED if meaning.dialing is Reason.CONNECTION_TERMINATED else None
+    wording = HUNG_UP_UNASKED if meaning.dialing is Reason.CONNECTION_TERMINATED else meaning.wording
     return Failure(meaning.dialing, detail, (f"on the gateway's machine {lack}",) if lack else (), wording=wording)
 
 

@@ -24,7 +24,6 @@ _FOR_ALL = frozenset(
         Reason.CONNECTION_REFUSED,
         Reason.CONNECTION_TIMEOUT,
         Reason.DESTINATION_IP_UNROUTABLE,
-        Reason.ADMINISTRATIVELY_PROHIBITED,
         Reason.DESTINATION_IP_PROHIBITED,
         Reason.OVERLOADED,
     )

@@ -6,7 +6,6 @@ table, so a reason that nobody can reach, or that nobody has tried, fails here.
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import json
 import re
@@ -20,7 +19,6 @@ import pytest
 
 from gateway.directory.sandbox import DirectoryError, Sandbox
 from gateway.errors import Blame, Reason
-from gateway.problems.own_sockets import Listening
 from gateway.problems.problem import Problem
 from tests.behaviour.harness import SANDBOX, App, Gateway, Message, OpenGateway, Wire, get, until
 from tests.support.ports import silent_port, switch_off
@@ -255,35 +253,6 @@ def ipv4_socket() -> socket.socket:
     return sock
 
 
-@scene(Reason.LOOPBACK_ONLY_LISTENER)
-async def loopback_only_listener(scene: Scene) -> Wire:
-    gateway = await scene.start()
-    app = await gateway.app()
-    app.stop()
-
-    localhost = IPv6Address("fd00::1")
-
-    def listening(ports: object) -> list[Listening]:
-        return [Listening(localhost, app.port, 0)]
-
-    # As if [::1] were a sandbox's own address. A machine that has one: tests/interop/test_unreachable_apps.py.
-    scene.monkeypatch.setattr("gateway.problems.own_sockets.listening", listening)
-    scene.monkeypatch.setattr("gateway.problems.probe.LOOPBACK", localhost)
-    return await scene.send(app.host)
-
-
-@scene(Reason.ACCEPT_QUEUE_FULL)
-async def accept_queue_full(scene: Scene) -> Wire:
-    return await _silence(scene)
-
-
-@scene(Reason.PORT_NOT_ANSWERING)
-async def port_not_answering(scene: Scene) -> Wire:
-    # As where a firewall drops what is sent: the books show nothing that listens.
-    scene.monkeypatch.setattr("gateway.problems.own_sockets.listening", lambda ports: [])
-    return await _silence(scene)
-
-
 @scene(Reason.CONNECTION_TIMEOUT)
 async def connection_timeout(scene: Scene) -> Wire:
     switch_off(scene.monkeypatch)
@@ -302,23 +271,6 @@ async def _silence(scene: Scene) -> Wire:
 async def destination_ip_unroutable(scene: Scene) -> Wire:
     # The one verdict of the kernel that needs neither a route nor a packet: nobody connects to a multicast group.
     return await scene.box("ff02::1", upstream={"allow": (IPv6Network("ff00::/8"),)})
-
-
-@scene(Reason.ADMINISTRATIVELY_PROHIBITED)
-async def administratively_prohibited(scene: Scene) -> Wire:
-    gateway = await scene.start()
-    app = await gateway.app()
-    browser = await gateway.connect()
-
-    async def forbidden(*_: object) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    # Real firewalls need a network of their own: tests/interop/test_routes.py and test_unreachable_apps.py.
-    scene.monkeypatch.setattr(asyncio.get_running_loop(), "sock_connect", forbidden)
-    browser.send(scene.ask(app.host))
-    await browser.wait(lambda: bool(browser.unread), "an answer")
-    scene.monkeypatch.undo()
-    return browser
 
 
 @scene(Reason.CONNECTION_LIMIT_REACHED)

@@ -140,7 +140,7 @@ async def test_a_crowd_at_a_sandbox_that_is_silent(open_gateway: OpenGateway, di
     with silent_port() as port:
         host = b"%d-%b.%b" % (port, SANDBOX.encode(), DOMAIN.encode())
         browsers = await crowd(gateway, b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % host)
-        await all_hear(browsers, b"accept_queue_full")
+        await all_hear(browsers, b"connection_timeout")
         assert 0 < len(dials) < CROWD / 2
         assert len(dials) % AT_ONCE == 0 or len(dials) < AT_ONCE
 

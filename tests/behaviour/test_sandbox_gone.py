@@ -332,7 +332,7 @@ async def test_after_a_timeout(open_gateway: OpenGateway) -> None:
     with silent_port() as port:
         other = await gateway.connect()
         other.send(b"GET / HTTP/1.1\r\nHost: %d-box.sandbox.localhost\r\n\r\n" % port)
-        assert (await other.answer()).reason == b"accept_queue_full"
+        assert (await other.answer()).reason == b"connection_timeout"
     remove(gateway)
     gateway.edge.records_changed([SANDBOX])
     await browser.ended()

@@ -246,7 +246,7 @@ async def test_no_answer_to_the_dial(open_gateway: OpenGateway) -> None:
     with silent_port() as port:
         browser = await gateway.connect()
         browser.send(b"GET / HTTP/1.1\r\nHost: %d-box.sandbox.localhost\r\n\r\n" % port)
-        await failed(gateway, browser, 504, b"accept_queue_full")
+        await failed(gateway, browser, 504, b"connection_timeout")
         assert not gateway.edge.pool.connections
 
 

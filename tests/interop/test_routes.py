@@ -11,10 +11,11 @@ import sys
 
 import pytest
 
+from gateway.wordings import REJECTED
 from tests.support.components import namespaces, require
 from tests.support.kernel_says import ICMPV6_ERRORS
 
-UNROUTABLE, PROHIBITED, REFUSED = "destination_ip_unroutable", "administratively_prohibited", "connection_refused"
+UNROUTABLE, REFUSED = "destination_ip_unroutable", "connection_refused"
 BY_A_RULE = {
     "administratively prohibited": "communication with destination administratively prohibited",
     "port unreachable": "port unreachable",  # the default of iptables and nftables; a TCP stack sends a reset
@@ -29,15 +30,16 @@ OF_THE_WAY = {
 }
 """Said by a router. Who says it of itself has been reached."""
 REASONS = {
-    **dict.fromkeys(("blackhole route", "unreachable route", "throw route"), UNROUTABLE),
-    "prohibit route": PROHIBITED,
-    **{name: PROHIBITED if name in BY_A_RULE else UNROUTABLE for name in ICMPV6_ERRORS},
-    **{f"{name} of itself": PROHIBITED if name in BY_A_RULE | OF_THE_WAY else UNROUTABLE for name in ICMPV6_ERRORS},
+    **dict.fromkeys(("blackhole route", "unreachable route", "throw route", "prohibit route"), UNROUTABLE),
+    **{name: REFUSED if name == "port unreachable" else UNROUTABLE for name in ICMPV6_ERRORS},
+    **{f"{name} of itself": REFUSED if name == "port unreachable" else UNROUTABLE for name in ICMPV6_ERRORS},
     "reset": REFUSED,
     "no port left": "overloaded",
     "no address of ours": UNROUTABLE,
     "nothing leads there": UNROUTABLE,
 }
+REJECTIONS = {"prohibit route", *BY_A_RULE, *(f"{name} of itself" for name in BY_A_RULE | OF_THE_WAY)}
+"""What is worded as a rejection."""
 BY_ROUTER = "[fd00:9::aaaa], on the way there, answered “{}” (ICMPv6)"
 WORDS = {
     "blackhole route": "a blackhole route takes what is sent there",
@@ -54,22 +56,23 @@ WORDS = {
 
 
 @pytest.fixture(scope="module")
-def says() -> dict[str, tuple[str, str]]:
+def says() -> dict[str, tuple[str, str, str]]:
     require("ip", "namespaces", "tun")
     command = [*namespaces(), sys.executable, "-m", "tests.support.kernel_says"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
     assert done.returncode == 0, done.stderr
-    answers: dict[str, tuple[str, str]] = json.loads(done.stdout)
+    answers: dict[str, tuple[str, str, str]] = json.loads(done.stdout)
     return answers
 
 
-def test_every_case_is_asked(says: dict[str, tuple[str, str]]) -> None:
+def test_every_case_is_asked(says: dict[str, tuple[str, str, str]]) -> None:
     assert set(says) == set(REASONS)
 
 
 @pytest.mark.parametrize("case", REASONS)
-def test_what_it_means(says: dict[str, tuple[str, str]], case: str) -> None:
-    reason, detail = says[case]
+def test_what_it_means(says: dict[str, tuple[str, str, str]], case: str) -> None:
+    reason, detail, title = says[case]
     assert reason == REASONS[case], detail
+    assert title == (REJECTED.title if case in REJECTIONS else "")
     assert WORDS.get(case, "") in detail
     assert detail.startswith("connect to [")

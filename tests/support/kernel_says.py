@@ -1,6 +1,8 @@
 """A program for a network namespace of its own: dials where routes, routers and ports say no; prints what came of it.
 
-    unshare --net python -m tests.support.kernel_says        one JSON object: case -> [reason, detail]
+    unshare --net python -m tests.support.kernel_says        one JSON object: case -> [reason, detail, title]
+
+The title is the wording's if it is a case of its own, else empty.
 
 Routers are played by a TUN device: what is sent to [fd00:9::<type * 256 + code>] is answered with that ICMPv6 error
 (RFC 4443) by a router, what is sent to [fd00:9::1:<the same>] by that address itself, and to [fd00:9::ffff] with a TCP
@@ -77,7 +79,7 @@ def run(line: str) -> None:
     subprocess.run(line.split(), check=True)
 
 
-async def ask() -> dict[str, tuple[str, str]]:
+async def ask() -> dict[str, tuple[str, str, str]]:
     says = {}
     for number, kind in enumerate(ROUTES):
         says[f"{kind} route"] = await dial(f"fd00:{number + 1}::5")
@@ -93,15 +95,15 @@ async def ask() -> dict[str, tuple[str, str]]:
     return says
 
 
-async def dial(address: str, port: int = 80) -> tuple[str, str]:
+async def dial(address: str, port: int = 80) -> tuple[str, str, str]:
     try:
         (await connected_socket(address, port, 5.0)).close()
     except GatewayError as error:
-        return str(error.reason), error.detail
+        return str(error.reason), error.detail, error.wording.title if error.wording else ""
     return "connected", ""
 
 
-async def every_port_taken() -> tuple[str, str]:
+async def every_port_taken() -> tuple[str, str, str]:
     PORT_RANGE.write_text("40000 40003")
     listener = socket.create_server(("::1", 80), family=socket.AF_INET6)
     taken = []
@@ -109,7 +111,7 @@ async def every_port_taken() -> tuple[str, str]:
         while len(taken) < 10:
             taken.append(await connected_socket("::1", 80, 5.0))
     except GatewayError as error:
-        return str(error.reason), error.detail
+        return str(error.reason), error.detail, error.wording.title if error.wording else ""
     finally:
         for sock in (listener, *taken):
             sock.close()

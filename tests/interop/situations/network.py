@@ -70,7 +70,7 @@ def filtered_here(stage: Stage, verdict: str) -> Where:
 
 
 PORT_IS_SILENT = Says(
-    Reason.PORT_NOT_ANSWERING,
+    Reason.CONNECTION_TIMEOUT,
     "Port {port} of sandbox {sandbox} does not answer",
     "connect to [{address}]:{port}: no answer within 0.7 s",
     "Is the app stuck, or stopped in a debugger? In the sandbox, see its queue: `ss -ltn sport = :{port}`. If Recv-Q "
@@ -113,9 +113,9 @@ def _(stage: Stage) -> Where:
     return filtered(stage.sandbox(), "reject with tcp reset")
 
 
-def rejected(seen: str) -> Says:
+def rejected(seen: str, reason: Reason = Reason.DESTINATION_IP_UNROUTABLE) -> Says:
     return Says(
-        Reason.ADMINISTRATIVELY_PROHIBITED,
+        reason,
         "A firewall or a route rejects connections to port {port}",
         f"connect to [{{address}}]:{{port}}: {seen}",
         "What was observed names who rejects. If that is [{address}], allow TCP port {port} in the sandbox's own "
@@ -135,7 +135,10 @@ for kind, error, answered in (
 
     @situation(
         f"a firewall in the sandbox rejects: {kind}",
-        rejected(f"{error} after {{ms}} ms: [{{address}}] itself answered “{answered}” (ICMPv6)"),
+        rejected(
+            f"{error} after {{ms}} ms: [{{address}}] itself answered “{answered}” (ICMPv6)",
+            Reason.CONNECTION_REFUSED if kind == "port-unreachable" else Reason.DESTINATION_IP_UNROUTABLE,
+        ),
         needs=("nft",),
     )
     def _(stage: Stage, kind: str = kind) -> Where:

@@ -158,7 +158,7 @@ def _(stage: Stage) -> Where:
 @situation(
     "Vite on localhost, the sandbox at another address of this machine",
     Says(
-        Reason.LOOPBACK_ONLY_LISTENER,
+        Reason.CONNECTION_REFUSED,
         "Over IPv6, port {port} listens on localhost only",
         "something listens on [::1]:{port} but not on [{address}]:{port}",
         "Bind to `::` (all IPv6 addresses), port {port}, and start the app again.",

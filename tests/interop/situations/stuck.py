@@ -30,7 +30,7 @@ def stopped(stage: Stage, program: Program) -> Program:
 
 def queue_full(seen: str, *also: str) -> Says:
     return Says(
-        Reason.ACCEPT_QUEUE_FULL,
+        Reason.CONNECTION_TIMEOUT,
         "The app on port {port} accepts no more connections",
         seen,
         "Is the app stuck, or stopped in a debugger? Read its log, or start it again.",

@@ -671,7 +671,6 @@ async def test_ports_that_are_never_dialed(api_of: MakeApi, listening_port: int)
     [
         (Reason.CONNECTION_TIMEOUT, "timeout"),
         (Reason.DESTINATION_IP_UNROUTABLE, "unroutable"),
-        (Reason.ADMINISTRATIVELY_PROHIBITED, "rejected"),
         (Reason.CONNECTION_TERMINATED, "terminated"),
         (Reason.HTTP_PROTOCOL_ERROR, "listening"),
     ],

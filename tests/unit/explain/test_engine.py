@@ -482,7 +482,7 @@ async def test_what_silence_means_stands_with_the_dial(looking: Looking, monkeyp
     looking.silence = Silence(is_told=True, queue=Queue("::", 3, True, "python3", 4711), is_here=True)
     monkeypatch.setattr(Pool, "dial", fail)
     report = await explain(url(5000), make_context(looking))
-    assert report.reason == "accept_queue_full"
+    assert report.reason == "connection_timeout"
     said = "python3 (pid 4711) listens on [::]:5000 and accepts nobody: 3 connections in its queue, which is full"
     assert step(report, "dial").detail == f"silence; {said}"
     assert step(report, "dial").verdict == "failed"

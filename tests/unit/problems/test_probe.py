@@ -36,7 +36,7 @@ from gateway.problems.probe import (
 from gateway.problems.problem import Circumstances, describe
 from gateway.problems.silence import Queue, Silence
 from gateway.tasks import Tasks
-from gateway.wordings import FORWARDED_ON_LOOPBACK
+from gateway.wordings import FORWARDED_ON_LOOPBACK, LOOPBACK_ONLY
 from tests.support.clock import Clock
 from tests.support.process import Child, free_port
 
@@ -220,9 +220,9 @@ async def test_a_forwarder_publishes_and_no_framework_is_blamed(
 
 def test_a_forwarder_on_localhost_alone() -> None:
     told = Findings(loopback=Listener("::1", 5000, "kubectl", 7)).explain(refused(), "fd00::5", 5000)
-    assert (told.reason, told.wording) == (Reason.LOOPBACK_ONLY_LISTENER, FORWARDED_ON_LOOPBACK)
+    assert (told.reason, told.wording) == (Reason.CONNECTION_REFUSED, FORWARDED_ON_LOOPBACK)
     told = Findings(loopback=Listener("::1", 5000, "node", 7)).explain(refused(), "fd00::5", 5000)
-    assert (told.reason, told.wording) == (Reason.LOOPBACK_ONLY_LISTENER, None)
+    assert (told.reason, told.wording) == (Reason.CONNECTION_REFUSED, LOOPBACK_ONLY)
     assert told.detail == "something listens on [::1]:5000 but not on [fd00::5]:5000"
     both = Findings(Listener("127.0.0.1", 5000), loopback=Listener("::1", 5000)).explain(refused(), "fd00::5", 5000)
     assert both.detail == "something listens on [::1]:5000 and 127.0.0.1:5000 but not on [fd00::5]:5000"

@@ -164,7 +164,7 @@ def test_the_text_is_neither_a_script_nor_a_style_sheet(reason: Reason) -> None:
 def test_a_line_to_paste_is_offered_where_it_cures(reason: Reason) -> None:
     problem = describe(GatewayError(reason, DETAIL, process="node"), circumstances(Form.JSON))
     lines = problem.fix[len(reason.row.checks) :]
-    if reason in (Reason.CONNECTION_REFUSED, Reason.IPV4_ONLY_LISTENER, Reason.LOOPBACK_ONLY_LISTENER):
+    if reason in (Reason.CONNECTION_REFUSED, Reason.IPV4_ONLY_LISTENER):
         assert lines == [f"{fix.framework}: {fix.line}" for fix in fixes(5000, "node")]
         assert len(lines) > LIKELY
     else:

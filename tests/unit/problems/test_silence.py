@@ -9,6 +9,7 @@ import pytest
 from gateway.errors import Failure, Reason
 from gateway.problems.own_sockets import Connection
 from gateway.problems.silence import RECENT, Queue, Silence, awaiting
+from gateway.wordings import ACCEPT_QUEUE_FULL, PORT_NOT_ANSWERING
 
 DETAIL = "connect to [fd00::5]:5000: no answer within 3 s"
 UNANSWERED = Failure(Reason.CONNECTION_TIMEOUT, DETAIL)
@@ -25,7 +26,7 @@ def test_where_nothing_was_found_nothing_is_said() -> None:
 
 def test_connections_from_before_do_not_prove_that_it_runs_now() -> None:
     told = explain(Silence(connections=3, awaited=(42.4, 1.0)))
-    assert (told.reason, told.detail) == (Reason.CONNECTION_TIMEOUT, DETAIL)
+    assert (told.reason, told.wording, told.detail) == (Reason.CONNECTION_TIMEOUT, None, DETAIL)
     held = "the gateway's machine has 3 connections to [fd00::5]:5000"
     assert told.observed == (f"{held}; 2 of them without an answer, the longest for 42 s",)
 
@@ -35,15 +36,15 @@ def test_connections_from_before_do_not_prove_that_it_runs_now() -> None:
 )
 def test_a_sandbox_that_answers_elsewhere(alive: Silence) -> None:
     told = explain(alive)
-    assert (told.reason, told.detail, told.open_ports) == (Reason.PORT_NOT_ANSWERING, DETAIL, alive.open_ports)
+    assert (told.wording, told.detail, told.open_ports) == (PORT_NOT_ANSWERING, DETAIL, alive.open_ports)
     stuck = explain(replace(alive, connections=1, awaited=(42.4,)))
-    assert stuck.reason is Reason.ACCEPT_QUEUE_FULL
+    assert stuck.wording is ACCEPT_QUEUE_FULL
     assert stuck.detail == (
         "the gateway's machine has 1 connection to [fd00::5]:5000; 1 of them without an answer, for 42 s"
     )
     assert stuck.observed[0] == DETAIL
     # An app that answers those it has is not stuck.
-    assert explain(replace(alive, connections=1)).reason is Reason.PORT_NOT_ANSWERING
+    assert explain(replace(alive, connections=1)).wording is PORT_NOT_ANSWERING
 
 
 def test_one_port_that_refuses_is_told_in_the_singular() -> None:
@@ -57,7 +58,7 @@ def test_one_port_that_refuses_is_told_in_the_singular() -> None:
 
 def test_a_full_queue_here() -> None:
     told = explain(Silence(is_here=True, is_told=True, queue=FULL, connections=1, awaited=(3.0,), open_ports=(3000,)))
-    assert told.reason is Reason.ACCEPT_QUEUE_FULL
+    assert told.wording is ACCEPT_QUEUE_FULL
     assert told.detail == (
         "python3 (pid 4711) listens on [::]:5000 and accepts nobody: 129 connections in its queue, which is full"
     )
@@ -70,13 +71,13 @@ def test_a_full_queue_here() -> None:
 
 def test_a_queue_with_room_is_not_called_full() -> None:
     told = explain(Silence(is_here=True, is_told=True, queue=Queue("::1", 1, False), awaited=(3.0,), connections=1))
-    assert told.reason is Reason.PORT_NOT_ANSWERING
+    assert told.wording is PORT_NOT_ANSWERING
     assert told.observed[0] == "something listens on [::1]:5000, with 1 connection in its queue"
 
 
 def test_silence_here_where_nothing_listens_is_a_firewalls() -> None:
     told = explain(Silence(is_here=True, is_told=True))
-    assert (told.reason, told.observed) == (Reason.PORT_NOT_ANSWERING, ("nothing listens on [fd00::5]:5000",))
+    assert (told.wording, told.observed) == (PORT_NOT_ANSWERING, ("nothing listens on [fd00::5]:5000",))
 
 
 def test_a_machine_that_does_not_tell_what_listens() -> None:
