@@ -335,7 +335,7 @@ class Reason(Enum):
         False,
         "http_response_timeout",
         "The app took too long to answer",
-        "The app on port {port} accepted the request but did not begin to answer in the time allowed.",
+        "The request was passed on to [{address}]:{port}, and no answer began in the time allowed.",
         ("Is the app stuck, or stopped in a debugger?", "Answer first, and do long work in the background."),
     )
     HTTP_RESPONSE_HEADER_SECTION_SIZE = Row(
