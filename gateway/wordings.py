@@ -132,7 +132,7 @@ PORT_NOT_ANSWERING = Wording(
     ),
 )
 REJECTED = Wording(
-    "a firewall or a route says that it is meant so",
+    "a firewall or a route turns connections away",
     "A firewall or a route rejects connections to port {port}",
     "Connections to [{address}]:{port} are turned away on purpose, by a rule of a firewall or by a route. No app "
     "answers so; whether one listens there cannot be seen.",
