@@ -137,10 +137,10 @@ REJECTED = Wording(
     "Connections to [{address}]:{port} are turned away on purpose, by a rule of a firewall or by a route. No app "
     "answers so; whether one listens there cannot be seen.",
     (
-        "What was observed names who rejects. If that is [{address}], allow TCP port {port} in the sandbox's own "
-        "firewall: `firewall-cmd --add-port={port}/tcp`, `ufw allow {port}/tcp`; all rules: `nft list ruleset`",
-        "If it is another address, or the gateway's own machine, the rule stands there: `nft list ruleset`, "
-        "`ip -6 route`. " + ASK_OPERATOR,
+        "Was it [{address}] itself that answered? Then allow TCP port {port} in the sandbox's own firewall: "
+        "`firewall-cmd --add-port={port}/tcp`, `ufw allow {port}/tcp`; all rules: `nft list ruleset`",
+        "Was it another address? Then the rule stands there, or, if nobody is named, most likely on the gateway's own "
+        "machine: `nft list ruleset`, `ip -6 route`. " + ASK_OPERATOR,
     ),
 )
 

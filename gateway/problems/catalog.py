@@ -29,7 +29,7 @@ MET_LATE = (Reason.REQUEST_TIMEOUT, Reason.CONNECTION_TERMINATED)
 
 JSON_FIELDS = {
     "type": "`urn:sandbox-gateway:problem:<reason>`, an identifier, not an address",
-    "title": "the reason in one line",
+    "title": "the reason in one line, or the particular case of it",
     "status": "the reply's HTTP status",
     "detail": "what the reason means in this case",
     "reason": "the name below, the same as in `X-Gateway-Error`: what a program should compare",
@@ -95,7 +95,8 @@ end that was announced, and only the gateway's log names the reason.
 “To blame” is where the cause lies, and the gRPC status is the code of gRPC that says the same. “Again” is whether the
 same request may be sent again unchanged: if the app may have got it, only with an idempotent method (RFC 9110 section
 9.2.2: GET, HEAD, OPTIONS, PUT, DELETE), because another would be carried out twice. In the texts, `<port>`,
-`<sandbox>` and so on stand for what the request names.
+`<sandbox>` and so on stand for what the request names. Where a reason has particular cases (“Where …”), title, detail
+and what to check are that case's; name and status stay the reason's.
 
 ## What the page does
 

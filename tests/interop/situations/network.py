@@ -118,8 +118,8 @@ def rejected(seen: str, reason: Reason = Reason.DESTINATION_IP_UNROUTABLE) -> Sa
         reason,
         "A firewall or a route rejects connections to port {port}",
         f"connect to [{{address}}]:{{port}}: {seen}",
-        "What was observed names who rejects. If that is [{address}], allow TCP port {port} in the sandbox's own "
-        "firewall: `firewall-cmd --add-port={port}/tcp`, `ufw allow {port}/tcp`; all rules: `nft list ruleset`",
+        "Was it [{address}] itself that answered? Then allow TCP port {port} in the sandbox's own firewall: "
+        "`firewall-cmd --add-port={port}/tcp`, `ufw allow {port}/tcp`; all rules: `nft list ruleset`",
         port="rejected",
     )
 
