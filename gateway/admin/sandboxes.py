@@ -195,6 +195,8 @@ class Sandboxes:
                 break  # nobody can tell
             if sandbox.origin == met.origin:
                 break
+        else:
+            raise Refusal(503, "the sandbox was replaced during each look", headers=RETRY_AFTER)
         template = url_template(sandbox.id, self._context.settings)
         state = replace(state, url=template and template.replace("{port}", str(number)))
         return web.Response(body=msgspec.json.encode(state), content_type="application/json", headers=NO_STORE)

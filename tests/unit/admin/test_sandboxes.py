@@ -649,6 +649,20 @@ async def test_what_is_found_at_an_address_is_not_said_of_who_left_it(
 
 
 @pytest.mark.ipv6
+async def test_nothing_is_said_of_who_moves_faster_than_we_look(api_of: MakeApi, refusing_port: int) -> None:
+    directory = at("::1")
+
+    class Moving(Looking):
+        async def look(self, *asked: Any, **whose: Any) -> Findings | Silence:
+            directory.table = {"box": replace(directory.table["box"], generation=str(len(self.asked)))}
+            return await super().look(*asked, **whose)
+
+    looking = Moving()
+    answer = await (await api_of(directory, looking=looking))("GET", f"{BOX}/ports/{refusing_port}")
+    assert (answer.status, answer.headers["Retry-After"], len(looking.asked)) == (503, "1", 2)
+
+
+@pytest.mark.ipv6
 async def test_a_port_that_listens_on_ipv4_only(api_of: MakeApi, refusing_port: int) -> None:
     looking = Looking(Findings(Listener("127.0.0.1", refusing_port, "python3", 4711)))
     state = (await (await api_of(at("::1"), looking=looking))("GET", f"{BOX}/ports/{refusing_port}")).json
