@@ -42,6 +42,7 @@ LOOK_UP, DIAL, LOOK, ANSWER, HANDSHAKE = 2.0, 3.0, 3.0, 6.0, 2.0
 """Seconds that each step gets at most. A setting may allow the edge more; then the report says so."""
 TRIES = 2
 """Examinations of one URL, if what was met was another's by the end."""
+_MOVED = f"the record has changed {TRIES} times while its address was dialed"
 LONGEST = TRIES * (LOOK_UP + DIAL + max(LOOK, ANSWER + max(HANDSHAKE, inquiry.LONGEST)) + LOOK_UP)
 """Seconds that all of it can take."""
 
@@ -72,15 +73,15 @@ async def explain(url: str, context: Context) -> Report:
     name only if the record is still the same, and is looked for anew otherwise.
     """
     asked = read(url)
-    for tries_left in reversed(range(TRIES)):
+    for _ in range(TRIES):
         examination = _Examination(asked, context)
         try:
             report = await examination.run()
-            if not tries_left or await examination.holds():
-                break
+            if await examination.holds():
+                return report
         finally:
             examination.close()
-    return report
+    return examination.moved()
 
 
 @dataclass(slots=True)
@@ -140,6 +141,12 @@ class _Examination:
         except (TimeoutError, DirectoryError):
             return True
         return now is not None and now.origin == met.origin
+
+    def moved(self) -> Report:
+        """What is left to say where `holds` was never true: nothing of what was met."""
+        self._sandbox = None
+        self._steps = {"parse": self._steps["parse"], "directory": Step("directory", "failed", _MOVED, 0.0)}
+        return self._unreachable(GatewayError(Reason.CONNECTION_TIMEOUT, _MOVED))
 
     @contextmanager
     def _step(self, name: str) -> Iterator[_Note]:

@@ -416,6 +416,21 @@ async def test_what_is_met_at_an_address_is_not_said_of_who_left_it(
     assert step(report, "dial").verdict == "skipped"
 
 
+async def test_nothing_is_said_of_who_moves_faster_than_we_look(refusing_port: int) -> None:
+    directory = TableDirectory({"box": BOX})
+
+    class Moving(Looking):
+        async def look(self, *asked: Any, **whose: Any) -> Findings | Silence:
+            directory.table = {"box": changed(BOX, generation=str(len(self.asked)))}
+            return await super().look(*asked, **whose)
+
+    looking = Moving()
+    report = await explain(url(refusing_port), make_context(looking, directory=directory))
+    assert (report.ok, report.reason, len(looking.asked)) == (False, "connection_timeout", 2)
+    assert [step.verdict for step in report.steps] == ["ok", "failed", *["skipped"] * (len(report.steps) - 2)]
+    assert "refused" not in str(report)
+
+
 async def test_nobody_can_tell_whose_the_address_is(refusing_port: int) -> None:
     class Away(TableDirectory):
         async def fetch(self, sandbox_id: str) -> Sandbox | None:
