@@ -48,7 +48,7 @@ _OF_THE_WAY = (_NO_ROUTE, _BEYOND_SCOPE, _NO_ADDRESS)
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class IcmpError:
     """One ICMPv6 error: its sender, type and code."""
 
     sender: IPv6Address
@@ -71,8 +71,8 @@ class Refusal:
         return self.code in _BY_A_RULE or (self.code in _OF_THE_WAY and self.sender == IPv6Address(address))
 
 
-def listen(sock: socket.socket, *, on: bool = True) -> None:
-    """Keeps ICMPv6 errors for `heard`, before connecting; once connected, switch it `off` again.
+def queue_errors(sock: socket.socket, *, on: bool = True) -> None:
+    """Keeps ICMPv6 errors for `queued_error`, before connecting; once connected, switch it `off` again.
 
     To an established connection that listens, any such error would be the end (RFC 5927 has who may forge one).
     """
@@ -81,7 +81,7 @@ def listen(sock: socket.socket, *, on: bool = True) -> None:
             sock.setsockopt(socket.IPPROTO_IPV6, _RECVERR, on)
 
 
-def heard(sock: socket.socket) -> Refusal | None:
+def queued_error(sock: socket.socket) -> IcmpError | None:
     """The error that ended the attempt to connect; None: it was none of ICMPv6, or this kernel does not tell."""
     if sys.platform != "linux" or sock.family != socket.AF_INET6:
         return None
@@ -93,5 +93,5 @@ def heard(sock: socket.socket) -> Refusal | None:
         if (level, kind) == (socket.IPPROTO_IPV6, _RECVERR) and len(octets) >= _SENDER.stop:
             origin, of_type, code = _ERROR.unpack_from(octets)
             if origin == _ORIGIN_ICMP6:
-                return Refusal(IPv6Address(octets[_SENDER]), of_type, code)
+                return IcmpError(IPv6Address(octets[_SENDER]), of_type, code)
     return None

@@ -295,14 +295,14 @@ async def _answer(address: Address, port: int, seconds: float) -> bool | None:
     try:
         with socket.socket(family(address), socket.SOCK_STREAM) as sock:
             sock.setblocking(False)
-            icmp.listen(sock)
+            icmp.queue_errors(sock)
             try:
                 async with asyncio.timeout(seconds):
                     await asyncio.get_running_loop().sock_connect(sock, (str(address), port))
             except OSError as error:
-                refusal = icmp.heard(sock)
+                answer = icmp.queued_error(sock)
                 # What a router says of it is no sign that the machine runs.
-                by_itself = isinstance(error, ConnectionRefusedError) if refusal is None else refusal.sender == address
+                by_itself = isinstance(error, ConnectionRefusedError) if answer is None else answer.sender == address
                 return False if by_itself else None
             # Equal when the kernel, choosing the local port, hit the very one: TCP then connects a socket to itself.
             return bool(sock.getsockname() != sock.getpeername())

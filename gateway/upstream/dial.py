@@ -43,7 +43,7 @@ async def connected_socket(
     try:
         sock.setblocking(False)
         no_delay(sock)
-        icmp.listen(sock)
+        icmp.queue_errors(sock)
         async with asyncio.timeout(patience):
             await asyncio.get_running_loop().sock_connect(sock, (address, port))
     except TimeoutError as error:
@@ -53,13 +53,13 @@ async def connected_socket(
         detail = f"{doing}: no answer within {patience:g} s"
         raise GatewayError(Reason.CONNECTION_TIMEOUT, detail) from None
     except OSError as error:
-        refusal = icmp.heard(sock)
+        answer = icmp.queued_error(sock)
         sock.close()
-        raise _failure(error, doing, started, address, refusal).error() from error
+        raise _failure(error, doing, started, address, answer).error() from error
     except BaseException:
         sock.close()
         raise
-    icmp.listen(sock, on=False)
+    icmp.queue_errors(sock, on=False)
     return sock
 
 
@@ -75,9 +75,9 @@ async def _new_socket(address: str, give_up: Callable[[], bool]) -> socket.socke
 
 
 def _failure(
-    error: OSError, doing: str, started: float, address: str = "", refusal: icmp.Refusal | None = None
+    error: OSError, doing: str, started: float, address: str = "", answer: icmp.IcmpError | None = None
 ) -> Failure:
-    """What `error` means; there is an `address` if it was connect that raised it, and a `refusal` if that was heard."""
+    """What `error` means; there is an `address` if connect raised it, and an `answer` if somebody said why."""
     meaning = errnos.MEANINGS.get(error.errno or 0)
     if error.errno == errno.EINVAL and not address:
         meaning = None  # of socket it means something else
@@ -89,9 +89,9 @@ def _failure(
     detail = f"{doing}: {os.strerror(error.errno) if error.errno else error} after {elapsed:.1f} ms"
     if meaning is None:
         return Failure(Reason.PROXY_INTERNAL_ERROR, detail)
-    if refusal is not None:
-        wording = REJECTED if refusal.by_a_rule(address) else meaning.wording
-        return Failure(meaning.dialing, f"{detail}: {_said(refusal, address)}", wording=wording)
+    if answer is not None:
+        wording = REJECTED if answer.by_a_rule(address) else meaning.wording
+        return Failure(meaning.dialing, f"{detail}: {_said(answer, address)}", wording=wording)
     if meaning.because:
         detail = f"{detail}: {meaning.because}"
     # Nothing leads to any sandbox then, and the way out is always the same.
@@ -100,13 +100,13 @@ def _failure(
     return Failure(meaning.dialing, detail, (f"on the gateway's machine {lack}",) if lack else (), wording=wording)
 
 
-def _said(refusal: icmp.Refusal, address: str) -> str:
-    sender = literal(refusal.sender)
-    if refusal.sender == IPv6Address(address):
+def _said(answer: icmp.IcmpError, address: str) -> str:
+    sender = literal(answer.sender)
+    if answer.sender == IPv6Address(address):
         who = f"{sender} itself"
     else:
-        who = f"the gateway's own machine ({sender})" if is_own(refusal.sender) else f"{sender}, on the way there,"
-    return f"{who} answered “{refusal.words}” (ICMPv6)"
+        who = f"the gateway's own machine ({sender})" if is_own(answer.sender) else f"{sender}, on the way there,"
+    return f"{who} answered “{answer.words}” (ICMPv6)"
 
 
 def _has_source(address: str) -> bool:
