@@ -200,7 +200,8 @@ def _change(shown: Shown) -> str:
     parts = [f"<p>{_prose(shown.checks[0])}</p>", _lines(shown.fixes[:LIKELY])]
     more = shown.fixes[LIKELY:]
     if more:
-        names = ", ".join(escape(fix.framework) for fix in more)
+        # Without "in code", which in a list would be a name of its own.
+        names = ", ".join(dict.fromkeys(escape(fix.framework.partition(",")[0]) for fix in more))
         parts.append(f"<details><summary>{names}</summary>{_lines(more)}</details>")
     parts.append(_list("checks", map(_prose, shown.checks[1:])))
     return _section("change", "What to change", "".join(parts))

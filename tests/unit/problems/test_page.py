@@ -119,6 +119,9 @@ def test_the_likely_lines_are_seen_and_the_others_a_click_away(reason: Reason) -
         line = f"<span>{fix.framework}</span><code>{_escaped(fix.line)}</code>"
         assert (line in at_once, line in folded) == (number < LIKELY, number >= LIKELY)
     assert len(shown.all("button", **{"class": "copy"})) == len(offered) > LIKELY
+    named = [text for tag, text in shown.texts if tag == "summary"]
+    assert [names.split(", ").count("Flask") for names in named] == [1]
+    assert "in code" not in named[0]
 
 
 def _escaped(text: str) -> str:
