@@ -13,8 +13,10 @@ import os
 import socket
 import struct
 import sys
+import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +25,10 @@ from gateway.printable import printable
 
 NAMING_TIME = 0.2
 """Seconds of CPU spent on finding the process behind a socket: a machine may hold a million descriptors."""
+NAMING_MOST = 2 * NAMING_TIME
+NAMING_SHARE = 0.1
+"""Seconds of CPU that all who search may spend at once, and the share of a core at which they get more: what they use
+of the interpreter the event loop waits for."""
 KERNEL_TIMEOUT = 0.2
 """Seconds to wait for the kernel's answer, which it gives at once."""
 
@@ -58,6 +64,32 @@ _TCP_INFO = struct.Struct("=44xI4xII60xQQ")
 """Of tcp_info: milliseconds since something was last sent, received and acknowledged; octets acknowledged, received."""
 MOST_CONNECTIONS = 4096
 """Of one sandbox that are looked at; as many tell as much as all."""
+
+
+class Allowance:
+    """CPU time for searches, one at a time, whichever threads they run in. `clock` counts seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._left = NAMING_MOST
+        self._counted = clock()
+
+    @contextmanager
+    def spend(self) -> Iterator[float]:
+        """The seconds of this thread's own time that may be spent meanwhile; what was spent is counted."""
+        with self._lock:
+            now, began = self._clock(), time.thread_time()
+            self._left = min(self._left + (now - self._counted) * NAMING_SHARE, NAMING_MOST)
+            self._counted = now
+            try:
+                yield min(NAMING_TIME, self._left)
+            finally:
+                self._left -= time.thread_time() - began
+
+
+_allowance = Allowance()
+"""Of this process."""
 
 
 class Listening(NamedTuple):
@@ -126,12 +158,16 @@ def shaking_hands(ports: Collection[int]) -> bool:
 
 
 def holder(inode: int) -> int:
-    """The process that has the socket open, or 0: another user's, in another namespace, or not found in time.
+    """The process that has the socket open, or 0: another user's, in another namespace, or not found in time, or too
+    many were searched for lately.
 
     Of this thread's own time: on a busy machine it stands still for long.
     """
-    link = f"socket:[{inode}]"
-    deadline = time.thread_time() + NAMING_TIME
+    with _allowance.spend() as seconds:
+        return _search(f"socket:[{inode}]", time.thread_time() + seconds) if seconds > 0 else 0
+
+
+def _search(link: str, deadline: float) -> int:
     try:
         pids = [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()]
     except OSError:  # not mounted

@@ -6,7 +6,9 @@ import os
 import socket
 import struct
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 
 from gateway.problems import own_sockets
 from gateway.problems.own_sockets import Listening
+from tests.support.clock import Clock
 from tests.support.process import poll
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel of Linux")
@@ -244,3 +247,35 @@ def test_the_search_for_a_process_ends_in_time(monkeypatch: pytest.MonkeyPatch) 
         assert own_sockets.holder(inode(sock)) == os.getpid()
         monkeypatch.setattr(own_sockets, "NAMING_TIME", -1.0)
         assert own_sockets.holder(inode(sock)) == 0
+
+
+def test_all_searches_together_have_a_share_of_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine with a million descriptors: whoever asks for one port after the other holds up nobody else."""
+
+    def slowly(link: Path) -> str:
+        began = time.thread_time()
+        while time.thread_time() - began < 0.001:
+            pass
+        return ""
+
+    def search(_: int) -> float:
+        began = time.thread_time()
+        assert own_sockets.holder(64) == 0
+        return time.thread_time() - began
+
+    clock = Clock()
+    monkeypatch.setattr(own_sockets, "_target", slowly)
+    monkeypatch.setattr(own_sockets, "NAMING_TIME", 0.03)
+    monkeypatch.setattr(own_sockets, "NAMING_MOST", 0.06)
+    monkeypatch.setattr(own_sockets, "_allowance", own_sockets.Allowance(clock))
+    with ThreadPoolExecutor(8) as threads:
+        spent = sum(threads.map(search, range(24)))
+    assert spent < 0.3, "each would have had 0.03 s"
+    monkeypatch.undo()
+    monkeypatch.setattr(own_sockets, "_allowance", allowance := own_sockets.Allowance(clock))
+    with ExitStack() as stack:
+        sock = server(stack, "127.0.0.1")
+        allowance._left = 0.0
+        assert own_sockets.holder(inode(sock)) == 0
+        clock.now += own_sockets.NAMING_TIME / own_sockets.NAMING_SHARE
+        assert own_sockets.holder(inode(sock)) == os.getpid()
