@@ -119,8 +119,8 @@ _ERRORS = {404: SandboxNotFound, 412: GenerationMismatch, 507: RegistryFull}
 
 
 class PortState(msgspec.Struct, frozen=True):
-    """`state` is "listening", "refused", "stuck", "timeout", … (docs/client.md has all, and the list may grow); `detail`
-    what was observed; `url` where the app is public, None if the gateway serves no domain."""
+    """`state` is "listening", "refused", "stuck", …: docs/client.md lists them, and there may be more; `detail` what
+    was observed; `url` where the app is public, None if the gateway serves no domain."""
 
     state: str
     detail: str
