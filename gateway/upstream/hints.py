@@ -27,8 +27,11 @@ LOOKED_AT = 16 * 1024
 """Octets of a body in which phrases are looked for; Rails writes 6 KiB of style first."""
 REPEATED_AFTER = 60.0
 """Seconds until the same hint for the same port is news again."""
+MOST_NEWS = 8
+"""Hints of one sandbox that are logged in that time: it chooses what it answers on which of its ports, and a visitor by
+which of its names."""
 MAX_REMEMBERED = 1024
-"""Hints told lately; of more than these the oldest are forgotten."""
+"""Sandboxes of which hints were told lately; of more than these the oldest are forgotten."""
 
 _TEXTUAL = frozenset((b"application/json", b"application/xhtml+xml"))
 _STREAM = b"text/event-stream"
@@ -302,21 +305,24 @@ def with_hint(section: Section, hint: str) -> Section:
 
 
 class Told:
-    """Which hints were logged lately, for which port."""
+    """Which hints were logged lately, for which ports of which sandboxes."""
 
     __slots__ = ("_until",)
 
     def __init__(self) -> None:
-        self._until: dict[tuple[Key, str], float] = {}  # the oldest first
+        self._until: dict[object, dict[tuple[int, str], float]] = {}  # by sandbox, the one longest not heard of first
 
     def __len__(self) -> int:
         return len(self._until)
 
     def is_news(self, key: Key, hint: str, now: float) -> bool:
         """Whether `hint` should be logged; if so, not again for a minute."""
-        until = self._until.pop((key, hint), 0.0)
-        is_news = until <= now
-        self._until[key, hint] = now + REPEATED_AFTER if is_news else until
+        sandbox, port = key
+        lately = {told: until for told, until in self._until.pop(sandbox, {}).items() if now < until}
+        is_news = (port, hint) not in lately and len(lately) < MOST_NEWS
+        if is_news:
+            lately[port, hint] = now + REPEATED_AFTER
+        self._until[sandbox] = lately
         if len(self._until) > MAX_REMEMBERED:
             del self._until[next(iter(self._until))]
         return is_news

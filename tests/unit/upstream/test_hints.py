@@ -12,7 +12,7 @@ from gateway.http import validate
 from gateway.http.head_parser import HeadLimits, parse_request_head, parse_response_head
 from gateway.http.message import RequestHead, ResponseHead, ResponseSection, Section
 from gateway.upstream import hints
-from gateway.upstream.hints import FIELD, LOOKED_AT, MAX_REMEMBERED, REPEATED_AFTER, TABLE, Told
+from gateway.upstream.hints import FIELD, LOOKED_AT, MAX_REMEMBERED, MOST_NEWS, REPEATED_AFTER, TABLE, Told
 
 LIMITS = HeadLimits()
 HOST = b"5173-abc123.sandbox.example.dev:8443"
@@ -389,10 +389,20 @@ def test_another_port_machine_or_hint_is_news() -> None:
     assert told.is_news(KEY, "Rails: …", 100.0)
 
 
+def test_one_sandbox_does_not_fill_the_log() -> None:
+    """However many ports it answers on, and however many names of it a visitor knows (each has a port, and capitals)."""
+    told = Told()
+    asked = [((KEY[0], port), f"Vite: {name}") for name in ("A", "a", "a:8443") for port in range(1, 1000)]
+    assert sum(told.is_news(key, hint, 100.0) for key, hint in asked) == MOST_NEWS
+    assert told.is_news((("neighbour", "1", "fd00::6"), 5173), "Vite: a", 100.0)
+    later = 100.0 + REPEATED_AFTER
+    assert sum(told.is_news(key, hint, later) for key, hint in asked) == MOST_NEWS
+
+
 def test_memory_is_bounded() -> None:
     told = Told()
-    for port in range(MAX_REMEMBERED + 10):
-        assert told.is_news((KEY[0], port), "Vite: …", 100.0)
+    for number in range(MAX_REMEMBERED + 10):
+        assert told.is_news(((str(number), "1", "fd00::5"), 5173), "Vite: …", 100.0)
     assert len(told) == MAX_REMEMBERED
-    assert told.is_news((KEY[0], 0), "Vite: …", 100.0), "the oldest is forgotten"
-    assert not told.is_news((KEY[0], MAX_REMEMBERED), "Vite: …", 100.0)
+    assert told.is_news((("0", "1", "fd00::5"), 5173), "Vite: …", 100.0), "the oldest is forgotten"
+    assert not told.is_news(((str(MAX_REMEMBERED), "1", "fd00::5"), 5173), "Vite: …", 100.0)
