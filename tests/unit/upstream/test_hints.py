@@ -390,7 +390,7 @@ def test_another_port_machine_or_hint_is_news() -> None:
 
 
 def test_one_sandbox_does_not_fill_the_log() -> None:
-    """However many ports it answers on, and however many names of it a visitor knows (each has a port, and capitals)."""
+    """However many ports it answers on, and however a visitor spells its name (with a port, in capitals)."""
     told = Told()
     asked = [((KEY[0], port), f"Vite: {name}") for name in ("A", "a", "a:8443") for port in range(1, 1000)]
     assert sum(told.is_news(key, hint, 100.0) for key, hint in asked) == MOST_NEWS
