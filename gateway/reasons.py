@@ -225,14 +225,16 @@ class Reason(Enum):
         Blame.UPSTREAM,
         True,
         "connection_refused",
-        "Nothing is listening on port {port}",
-        "Sandbox {sandbox} is up and answered, but nothing accepts connections on [{address}]:{port}.",
+        "Nothing reachable listens on port {port}",
+        "Connections to sandbox {sandbox} are answered, with a refusal: nothing accepts connections on "
+        "[{address}]:{port}.",
         (
             "Bind to `::` (all IPv6 addresses), port {port}, not to 127.0.0.1, 0.0.0.0 or, if the sandbox has its own "
             "address, localhost (::1).",
             "Is the process running? In the sandbox: `ss -ltnp | grep {port}`",
             "Read the app's own log: it may have stopped, or chosen another port.",
             "Just started it? Wait until it is ready.",
+            "Does it run, and does `ss` say `*:{port}`? Then a firewall refuses in its place: `nft list ruleset`.",
         ),
     )
     IPV4_ONLY_LISTENER = Row(
@@ -311,8 +313,8 @@ class Reason(Enum):
         "The request, or its beginning, was passed on to [{address}]:{port}, which closed the connection without an "
         "answer.",
         (
-            "Read the app's log: it probably crashed or was restarted while at work on the request.",
-            "Is it an HTTP server that listens on port {port}?",
+            "Read the app's log: did it crash, or was it restarted, while at work on the request?",
+            "Is it an HTTP server that listens on port {port}, and does it expect no PROXY protocol header?",
             "Is it a forwarder (docker-proxy, `kubectl port-forward`, `ssh -L`)? Then see that the app behind it runs.",
         ),
     )
@@ -325,7 +327,7 @@ class Reason(Enum):
         "http_response_incomplete",
         "The app's answer broke off",
         "The app on port {port} closed the connection in the middle of the body it had announced.",
-        ("Read the app's log: it probably crashed while answering.",),
+        ("Read the app's log: did it crash while answering?",),
     )
     HTTP_RESPONSE_TIMEOUT = Row(
         "http_response_timeout",
@@ -334,8 +336,8 @@ class Reason(Enum):
         Blame.UPSTREAM,
         False,
         "http_response_timeout",
-        "The app took too long to answer",
-        "The request was passed on to [{address}]:{port}, and no answer began in the time allowed.",
+        "The app on port {port} did not answer in time",
+        "The request was passed on to [{address}]:{port}, and no answer, or not its whole head, came in time.",
         ("Is the app stuck, or stopped in a debugger?", "Answer first, and do long work in the background."),
     )
     HTTP_RESPONSE_HEADER_SECTION_SIZE = Row(

@@ -41,7 +41,7 @@ HUNG_UP_IN_HEAD = Wording(
     "The app on port {port} got the request, began to answer, and closed the connection before the head of its answer "
     "was complete.",
     (
-        "Read the app's log: it probably crashed or was restarted while answering.",
+        "Read the app's log: did it crash, or was it restarted, while answering?",
         "Does the app write the head itself? An empty line ends it.",
     ),
 )
@@ -110,21 +110,32 @@ LOOPBACK_ONLY = Wording(
     ),
 )
 ACCEPT_QUEUE_FULL = Wording(
-    "the app is known to be there and to accept no more",
-    "The app on port {port} accepts no more connections",
-    "Sandbox {sandbox} is up and something listens on [{address}]:{port}, but who connects waits there for an app "
-    "that takes nobody on, and the queue of those who wait is full.",
+    "the app is known to be there and its queue to be full",
+    "The queue of the app on port {port} is full",
+    "Sandbox {sandbox} is up and something listens on [{address}]:{port}, but who connects waits there until the app "
+    "takes somebody on, and the queue of those who wait is full.",
     (
         "Is the app stuck, or stopped in a debugger? Read its log, or start it again.",
         "In the sandbox, see its queue: `ss -ltn sport = :{port}`. Recv-Q is how many wait, Send-Q how many may.",
         "Is it only busy? Let it serve several at once (threads, workers), and listen with a larger backlog.",
     ),
 )
+QUEUE_SEEMS_FULL = Wording(
+    "the queue cannot be seen, and connections made before wait for an answer",
+    "The app on port {port} seems stuck",
+    "Sandbox {sandbox} is up. Connections that were made to [{address}]:{port} before wait for an answer, and new ones "
+    "get none, as where an app takes nobody on and its queue is full.",
+    (
+        "Is the app stuck, or stopped in a debugger? Read its log, or start it again.",
+        "In the sandbox, see its queue: `ss -ltn sport = :{port}`. It is full if Recv-Q is more than Send-Q.",
+        "If it is not, a firewall drops new connections, perhaps beyond a rate: `nft list ruleset`.",
+    ),
+)
 PORT_NOT_ANSWERING = Wording(
     "the sandbox is known to be up",
     "Port {port} of sandbox {sandbox} does not answer",
     "Sandbox {sandbox} is up, but nothing came back from [{address}]:{port}, neither an answer nor a refusal. A "
-    "firewall drops what is sent there, or something listens and is too stuck to accept anybody.",
+    "firewall drops what is sent there or comes back, or something listens and is too stuck to accept anybody.",
     (
         "Is the app stuck, or stopped in a debugger? In the sandbox, see its queue: `ss -ltn sport = :{port}`. If "
         "Recv-Q is more than Send-Q, it is.",
@@ -147,7 +158,7 @@ REJECTED = Wording(
 WORDINGS: dict[Reason, tuple[Wording, ...]] = {
     Reason.CONNECTION_REFUSED: (LOOPBACK_ONLY, FORWARDED_ON_LOOPBACK, REJECTED),
     Reason.IPV4_ONLY_LISTENER: (FORWARDED_ON_IPV4,),
-    Reason.CONNECTION_TIMEOUT: (ACCEPT_QUEUE_FULL, PORT_NOT_ANSWERING),
+    Reason.CONNECTION_TIMEOUT: (ACCEPT_QUEUE_FULL, QUEUE_SEEMS_FULL, PORT_NOT_ANSWERING),
     Reason.DESTINATION_IP_UNROUTABLE: (REJECTED,),
     Reason.CONNECTION_TERMINATED: (HUNG_UP_UNASKED, HUNG_UP_IN_HEAD, LOST),
     Reason.HTTP_RESPONSE_TIMEOUT: (REPLACED,),

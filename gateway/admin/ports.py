@@ -16,7 +16,7 @@ from gateway.directory.sandbox import Sandbox
 from gateway.errors import Failure, GatewayError, Reason, Wording
 from gateway.explain.engine import DIAL, LOOK, Context
 from gateway.upstream.pool import Pool
-from gateway.wordings import ACCEPT_QUEUE_FULL, FORWARDED_ON_LOOPBACK, LOOPBACK_ONLY, REJECTED
+from gateway.wordings import ACCEPT_QUEUE_FULL, FORWARDED_ON_LOOPBACK, LOOPBACK_ONLY, QUEUE_SEEMS_FULL, REJECTED
 
 _STATES: dict[Reason | Wording, str] = {
     Reason.PORT_DENIED: "denied",
@@ -27,6 +27,7 @@ _STATES: dict[Reason | Wording, str] = {
     FORWARDED_ON_LOOPBACK: "loopback_only",
     Reason.CONNECTION_TIMEOUT: "timeout",
     ACCEPT_QUEUE_FULL: "stuck",
+    QUEUE_SEEMS_FULL: "stuck",
     Reason.DESTINATION_IP_UNROUTABLE: "unroutable",
     REJECTED: "rejected",
     Reason.CONNECTION_TERMINATED: "terminated",

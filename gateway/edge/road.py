@@ -21,7 +21,7 @@ from gateway.errors import Failure, GatewayError, Reason
 from gateway.problems.probe import is_looked_into
 from gateway.upstream.refusals import Refusals
 from gateway.upstream.turns import Turns
-from gateway.wordings import ACCEPT_QUEUE_FULL, PORT_NOT_ANSWERING
+from gateway.wordings import ACCEPT_QUEUE_FULL, PORT_NOT_ANSWERING, QUEUE_SEEMS_FULL
 
 if TYPE_CHECKING:
     from gateway.directory.cache import DirectoryCache
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _EVICTING = (Reason.CONNECTION_TIMEOUT, Reason.DESTINATION_IP_UNROUTABLE)
 """A refusal proves a live host; silence and no route cast doubt on the record …"""
-_UP = (ACCEPT_QUEUE_FULL, PORT_NOT_ANSWERING)
+_UP = (ACCEPT_QUEUE_FULL, QUEUE_SEEMS_FULL, PORT_NOT_ANSWERING)
 """… unless the sandbox is known to be up."""
 
 

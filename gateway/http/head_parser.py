@@ -250,8 +250,16 @@ def check_partial_response(received: bytes | bytearray, limits: HeadLimits) -> N
         )
 
 
+_TEXT_LINE = re.compile(rb"[ -~]+\r?\n")
+
+
 def quote(octets: bytes) -> str:
-    """A short, printable rendering of foreign octets for a detail: never control characters, never long."""
+    """A short, printable rendering of foreign octets for a detail: never control characters, never long.
+
+    Of lines of text the first: how much else has come by now is chance.
+    """
+    line = _TEXT_LINE.match(octets)
+    octets = line[0] if line else octets
     text = octets[:48].decode("latin-1")
     shown = "".join(char if char.isascii() and char.isprintable() else "·" for char in text)
     return f"“{shown}{'…' if len(octets) > 48 else ''}”"

@@ -24,6 +24,7 @@ from gateway.wordings import (
     FORWARDED_ON_LOOPBACK,
     LOOPBACK_ONLY,
     PORT_NOT_ANSWERING,
+    QUEUE_SEEMS_FULL,
     REJECTED,
 )
 
@@ -42,6 +43,7 @@ WAITED_FOR: dict[Reason | Wording, tuple[str, str]] = {
     LOOPBACK_ONLY: ("Waiting for port {port} to accept connections from outside", "refused"),
     FORWARDED_ON_LOOPBACK: ("Waiting for port {port} to accept connections from outside", "refused"),
     ACCEPT_QUEUE_FULL: ("Waiting for port {port} to accept connections again", "no answer"),
+    QUEUE_SEEMS_FULL: ("Waiting for port {port} to accept connections again", "no answer"),
     PORT_NOT_ANSWERING: ("Waiting for port {port} to answer", "no answer"),
     Reason.CONNECTION_TIMEOUT: ("Waiting for sandbox {sandbox} to answer", "no answer"),
     Reason.DESTINATION_IP_UNROUTABLE: ("Waiting for a route to sandbox {sandbox}", "no route"),
@@ -66,6 +68,7 @@ _STAGE: dict[Reason | Wording, int] = {
     Reason.CONNECTION_TIMEOUT: 2,
     Reason.DESTINATION_IP_UNROUTABLE: 2,
     ACCEPT_QUEUE_FULL: 3,
+    QUEUE_SEEMS_FULL: 3,
     PORT_NOT_ANSWERING: 3,
     REJECTED: 2,
     Reason.CONNECTION_LIMIT_REACHED: 1,

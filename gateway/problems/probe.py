@@ -103,12 +103,16 @@ class Findings:
     """Other plausible ports where the sandbox's IPv6 address accepts connections, ascending."""
     loopback: Listener | None = None
     """What accepts on the same port of `::1`, where the sandbox has another address."""
+    elsewhere: Listener | None = None
+    """What accepts on the same port of another IPv6 address of this machine's."""
+    by_now: Listener | None = None
+    """What accepts where the connection was refused: it is new, or a firewall refused in its place."""
 
     def explain(self, refused: Failure, ipv6: str, port: int) -> Failure:
         """`refused` with the open ports added, or the failure that says what listens where nobody can reach it."""
         listener = self.loopback or self.ipv4
-        if listener is None:
-            return replace(refused, open_ports=self.open_ports)
+        if listener is None or self.elsewhere is not None:
+            return self._aside(refused, authority(ipv6, port))
         where = [authority(each.address, each.port) for each in (self.loopback, self.ipv4) if each is not None]
         facts = [refused.detail, *refused.observed]
         if listener.process:
@@ -125,6 +129,26 @@ class Findings:
             process=listener.process,
             open_ports=self.open_ports,
             wording=wording,
+        )
+
+    def _aside(self, refused: Failure, where: str) -> Failure:
+        """`refused` with what has been seen beside: it neither listens on localhost alone nor on IPv4 alone."""
+        listener = self.by_now or self.elsewhere
+        if listener is None:
+            return replace(refused, open_ports=self.open_ports)
+        if self.by_now is None:
+            at = [each for each in (self.loopback, self.elsewhere, self.ipv4) if each is not None]
+            named = " and ".join(authority(each.address, each.port) for each in at)
+            facts = [f"something listens on {named} but not on {where}"]
+        else:
+            facts = [f"something listens on {where} by now: it has just begun to, or a firewall refuses in its place"]
+        if listener.process:
+            facts.append(f"the process is {listener.process} (pid {listener.pid})")
+        return replace(
+            refused,
+            observed=(*refused.observed, *facts),
+            process=listener.process,
+            open_ports=self.open_ports,
         )
 
 
@@ -314,12 +338,18 @@ def _read(address: IPv6Address, port: int, others: tuple[int, ...], own: Sequenc
     """The findings as this machine tells them. Raises OSError where it does not."""
     listening = _listening(port, others, own)
     reachable = {each.port for each in listening if each.address in (address, EVERYWHERE)}
-    ipv4 = loopback = None
-    if port not in reachable:  # reachable by now: the app has just started
-        at_port = [each for each in listening if each.port == port]
-        ipv4 = next((_listener(each) for each in at_port if each.address.version == 4), None)
-        loopback = next((_listener(each) for each in at_port if each.address == LOOPBACK), None)
-    return Findings(ipv4, tuple(other for other in others if other in reachable), loopback)
+    at_port = [each for each in listening if each.port == port]
+    open_ports = tuple(other for other in others if other in reachable)
+    if port in reachable:
+        by_now = next(_listener(each) for each in at_port if each.address in (address, EVERYWHERE))
+        return Findings(open_ports=open_ports, by_now=by_now)
+    anywhere = {LOOPBACK, *(each.address for each in at_port if each.address.version == 4)}
+    return Findings(
+        ipv4=next((_listener(each) for each in at_port if each.address.version == 4), None),
+        open_ports=open_ports,
+        loopback=next((_listener(each) for each in at_port if each.address == LOOPBACK), None),
+        elsewhere=next((_listener(each) for each in at_port if each.address not in anywhere), None),
+    )
 
 
 def _listening(port: int, others: tuple[int, ...], own: Sequence[Bound]) -> list[own_sockets.Listening]:

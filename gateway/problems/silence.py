@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from gateway.addresses import authority
 from gateway.errors import Failure
 from gateway.problems.own_sockets import Connection
-from gateway.wordings import ACCEPT_QUEUE_FULL, PORT_NOT_ANSWERING
+from gateway.wordings import ACCEPT_QUEUE_FULL, PORT_NOT_ANSWERING, QUEUE_SEEMS_FULL
 
 RECENT = 1.0
 """Seconds: who has acknowledged something meanwhile is alive."""
@@ -60,7 +60,7 @@ class Silence:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether the app is known to be there and to accept no more."""
+        """Whether the app's queue is known to be full, or, where nobody tells, seems to be."""
         if self.is_told:
             return self.queue is not None and self.queue.is_full
         return self.is_up and bool(self.awaited)
@@ -74,7 +74,8 @@ class Silence:
             full = self._queue(port)
             first, *others = [full, *facts] if full else facts
             facts = [fact for fact in (unanswered.detail, *unanswered.observed, *others) if fact]
-            return Failure(unanswered.reason, first, tuple(facts), process, self.open_ports, wording=ACCEPT_QUEUE_FULL)
+            stuck = ACCEPT_QUEUE_FULL if self.is_told else QUEUE_SEEMS_FULL
+            return Failure(unanswered.reason, first, tuple(facts), process, self.open_ports, stuck)
         if self.is_told:
             facts.insert(0, self._queue(port) or f"nothing listens on {where}")
         wording = PORT_NOT_ANSWERING if self.is_up else unanswered.wording
@@ -88,7 +89,7 @@ class Silence:
         who = f"{queue.process} (pid {queue.pid})" if queue.process else "something"
         listens = f"{who} listens on {authority(queue.address, port)}"
         if queue.is_full:
-            return f"{listens} and accepts nobody: {_count(queue.waiting)} in its queue, which is full"
+            return f"{listens}: {_count(queue.waiting)} in its queue, which is full"
         return f"{listens}, with {_count(queue.waiting)} in its queue"
 
     def _held(self, where: str) -> list[str]:

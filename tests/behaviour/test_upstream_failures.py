@@ -155,7 +155,7 @@ async def test_an_end_after_the_question_is_told_so(gateway: Gateway, app: App) 
         "The app closed the connection without answering",
         f"The request, or its beginning, was passed on to [{LOOPBACK}]:{app.port}, which closed the connection",
         "the app closed the connection before answering",
-        "Read the app's log: it probably crashed or was restarted while at work",
+        "Read the app's log: did it crash, or was it restarted, while at work",
     )
 
 
@@ -173,7 +173,7 @@ async def test_an_end_within_the_head_is_told_so(gateway: Gateway, app: App) -> 
         "The app's answer broke off within its head",
         f"The app on port {app.port} got the request, began to answer, and closed the connection",
         "the app closed the connection in the middle of its answer's head",
-        "Read the app's log: it probably crashed or was restarted while answering",
+        "Read the app's log: did it crash, or was it restarted, while answering",
     )
 
 

@@ -47,7 +47,7 @@ async def test_a_url_may_ask_for_a_close_code(gateway: Gateway, dead: App, tls: 
     assert head.reason == b"connection_refused"
     assert octets[0] == 0x88
     assert int.from_bytes(octets[2:4]) == 4502
-    assert octets[4:].startswith(b"connection_refused: Nothing is listening on port")
+    assert octets[4:].startswith(b"connection_refused: Nothing reachable listens on port")
     assert len(octets) == 2 + octets[1]
     record = gateway.log[-1]
     assert (record.status, record.reason) == (101, "connection_refused")

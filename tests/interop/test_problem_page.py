@@ -89,7 +89,7 @@ def submit(browser: DevTools, url: str, **typed: str) -> None:
 def test_the_page_becomes_the_app(browser: DevTools, site: Site) -> None:
     browser.open(site.url(DEEP))
     entries = browser.evaluate("return history.length")
-    assert "Nothing is listening on port 5000" in browser.text
+    assert "Nothing reachable listens on port 5000" in browser.text
     site.wait_for(2, probes=True)
     assert state(browser) == "Waiting for port 5000 to accept connections"
     site.error = None
@@ -154,7 +154,7 @@ def test_a_post_is_never_sent_again_by_itself(browser: DevTools, site: Site) -> 
     browser.open(site.url())
     site.error = refused()
     submit(browser, site.url("/order"))
-    poll(lambda: "Nothing is listening" in browser.text, "the problem is shown", 10)
+    poll(lambda: "Nothing reachable listens" in browser.text, "the problem is shown", 10)
     assert browser.evaluate("return getComputedStyle(document.getElementById('resend')).display") == "none"
     site.error = None
     assert "This page answered a POST" in wait_for_state(browser, "The app is up")
@@ -201,7 +201,7 @@ def test_an_answer_of_somebody_else_stops_it(browser: DevTools, site: Site) -> N
     site.app_is_probed = True
     site.error = None
     wait_for_state(browser, "Something other than the gateway answers here.")
-    assert "Nothing is listening" in browser.text
+    assert "Nothing reachable listens" in browser.text
     assert browser.evaluate("return document.getElementById('again').textContent") == "Try again"
 
 
@@ -267,7 +267,7 @@ def test_a_service_worker_keeps_nothing_of_ours_for_the_apps(browser: DevTools, 
         assert browser.evaluate(REGISTER)
         site.error = refused()
         browser.open(site.url(DEEP))
-        assert "Nothing is listening on port 5000" in browser.text
+        assert "Nothing reachable listens on port 5000" in browser.text
         site.wait_for(3, probes=True)
         site.error = None
         poll(lambda: browser.title == "The app", "the app is shown", 10)
@@ -314,7 +314,7 @@ def test_gone_back_to_it_looks_anew(browser: DevTools, site: Site) -> None:
     site.wait_for(1, probes=True)
     browser.open(elsewhere)
     browser.back()
-    assert "Nothing is listening on port 5000" in browser.text
+    assert "Nothing reachable listens on port 5000" in browser.text
     count = probes(site)
     site.wait_for(count + 1, probes=True)
     browser.open(elsewhere)
@@ -359,7 +359,7 @@ def framed(browser: DevTools, site: Site, attributes: str = "") -> Iterator[None
         )
         site.wait_for(1, probes=False)
         with browser.inside("document.getElementById('shown')"):
-            poll(lambda: "Nothing is listening" in browser.text, "the page is shown", 10)
+            poll(lambda: "Nothing reachable listens" in browser.text, "the page is shown", 10)
             yield
         assert browser.url == f"http://127.0.0.1:{around.port}/"
 
@@ -435,7 +435,7 @@ def test_what_is_opened_selected_or_focused_stays_so_when_something_else_is_told
     assert browser.evaluate(f"return {kept}.every((now, index) => now === kept[index])") is True
     assert browser.evaluate("return document.querySelector('details').open") is True
     site.error = refused()
-    poll(lambda: "Nothing is listening on port 5000" in browser.text, "the other reason is told", 10)
+    poll(lambda: "Nothing reachable listens on port 5000" in browser.text, "the other reason is told", 10)
     assert "pid 4712" not in browser.text
     assert browser.evaluate("return document.getElementById('what').dataset.reason") == "connection_refused"
     wait_for_state(browser, "Waiting for port 5000 to accept connections")
@@ -635,7 +635,7 @@ def test_everybody_can_use_every_page(
             browser.open(site.url())
             site.error = refused()
             submit(browser, site.url("/order"))
-            poll(lambda: "Nothing is listening" in browser.text, "the problem is shown", 10)
+            poll(lambda: "Nothing reachable listens" in browser.text, "the problem is shown", 10)
             site.error = None
             if "media" not in more:
                 poll(lambda: "Send the POST again" in browser.text, "the button is shown", 10)

@@ -62,7 +62,7 @@ def test_the_page_becomes_the_app(afternoon: Afternoon) -> None:
     app = flask_app()
     url = afternoon.gateway.url(app.port, path="/?from=here#there")
     browser.open(url)
-    assert f"Nothing is listening on port {app.port}" in browser.text
+    assert f"Nothing reachable listens on port {app.port}" in browser.text
     before = browser.evaluate("return history.length")
     afternoon.gateway.printed(rf"OPTIONS .* {app.port}-")  # the page has asked
     assert "waiting" in browser.text.lower()
@@ -113,7 +113,7 @@ def test_a_websocket_may_be_told_by_its_close_code(afternoon: Afternoon) -> None
     assert (seen["opened"], seen["code"]) == (False, 1006), "what browsers say of a refused handshake: nothing"
     seen = browser.evaluate(SOCKET, "/hmr?gateway_close=1")
     assert (seen["opened"], seen["code"]) == (True, 4502)
-    assert seen["reason"].startswith("connection_refused: Nothing is listening on port")
+    assert seen["reason"].startswith("connection_refused: Nothing reachable listens on port")
     for offered in ("vite-hmr", ["graphql-transport-ws", "graphql-ws"]):
         seen = browser.evaluate(SOCKET, "/hmr?gateway_close=1", offered)
         assert (seen["opened"], seen["code"]) == (True, 4502), "a browser fails a 101 that selects none of the offered"

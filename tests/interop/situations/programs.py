@@ -106,7 +106,7 @@ def on_this_machine(box: Box, program: Program, process: str) -> Where:
 
 @situation(
     "Flask on 127.0.0.1 of a sandbox",
-    Says(Reason.CONNECTION_REFUSED, "Nothing is listening on port {port}", REFUSED, BIND, port="refused"),
+    Says(Reason.CONNECTION_REFUSED, "Nothing reachable listens on port {port}", REFUSED, BIND, port="refused"),
     needs=("flask",),
 )
 def _(stage: Stage) -> Where:
@@ -147,7 +147,7 @@ def _(stage: Stage) -> Where:
 
 @situation(
     "Vite on localhost of a sandbox",
-    Says(Reason.CONNECTION_REFUSED, "Nothing is listening on port {port}", REFUSED, BIND, port="refused"),
+    Says(Reason.CONNECTION_REFUSED, "Nothing reachable listens on port {port}", REFUSED, BIND, port="refused"),
     needs=("node", "vite"),
 )
 def _(stage: Stage) -> Where:

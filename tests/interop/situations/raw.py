@@ -37,7 +37,7 @@ def reset(connection: socket.socket) -> None:
 # --- hangs up ---------------------------------------------------------------------------------------------------------
 
 
-CRASHED = "Read the app's log: it probably crashed or was restarted while at work on the request."
+CRASHED = "Read the app's log: did it crash, or was it restarted, while at work on the request?"
 
 
 def terminated(seen: str, title: str = "The app closed the connection without answering", fix: str = CRASHED) -> Says:
@@ -60,7 +60,7 @@ def _(connection: socket.socket) -> None:
     terminated(
         "the app closed the connection in the middle of its answer's head",
         "The app's answer broke off within its head",
-        "Read the app's log: it probably crashed or was restarted while answering.",
+        "Read the app's log: did it crash, or was it restarted, while answering?",
     ),
 )
 def _(connection: socket.socket) -> None:
@@ -73,7 +73,7 @@ def _(connection: socket.socket) -> None:
 def late(seen: str) -> Says:
     return Says(
         Reason.HTTP_RESPONSE_TIMEOUT,
-        "The app took too long to answer",
+        "The app on port {port} did not answer in time",
         seen,
         "Is the app stuck, or stopped in a debugger?",
     )
@@ -99,6 +99,12 @@ def _(connection: socket.socket) -> None:
 def _(connection: socket.socket) -> None:
     asked(connection)
     connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+@app("begins a status line and stops", late("no answer within 0.7 s"), gateway=HASTY)
+def _(connection: socket.socket) -> None:
+    asked(connection)
+    connection.sendall(HEAD[:9])
 
 
 # --- no valid HTTP ----------------------------------------------------------------------------------------------------
@@ -145,6 +151,11 @@ for name, (greeting, what) in GREETINGS.items():
         asked(connection)
 
 
+@app("greets in two lines", nonsense("the answer begins with “hello··”"))
+def _(connection: socket.socket) -> None:
+    answer(b"hello\r\nthere\r\n")(connection)
+
+
 @app("answers -ERR and is no Redis", nonsense("the answer begins with “-ERR what?··”"))
 def _(connection: socket.socket) -> None:
     connection.sendall(b"-ERR what?\r\n" if asked(connection) else b"")
@@ -157,7 +168,7 @@ def _(connection: socket.socket) -> None:
 
 for name, octets, seen in (
     ("garbage", b"\x00\x01\x02 hello there \xff\xfe\r\n\r\n", "the answer begins with “··· hello there ··”"),
-    ("a body without a head", b"<!doctype html>\n<p>hello\n", "the answer begins with “<!doctype html>·<p>hello·”"),
+    ("a body without a head", b"<!doctype html>\n<p>hello\n", "the answer begins with “<!doctype html>·”"),
     (
         "a status line of HTTP/2",
         b"HTTP/2 200 OK\r\nContent-Length: 0\r\n\r\n",

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from gateway.errors import Reason
 from tests.interop.situations import HASTY, Passes, Says, Where, situation
-from tests.interop.situations.raw import OWN_ANSWER, another_service, late
+from tests.interop.situations.raw import OWN_ANSWER, another_service, late, terminated
 from tests.interop.situations.stage import AS_POSTGRES, NODE_MODULES, Box, Program, Stage
 from tests.support.components import program as component_program
 from tests.support.process import ROOT, free_port
@@ -102,6 +102,26 @@ def _(stage: Stage) -> Where:
     )
     box.program("haproxy", "-db", "-f", config, port=port)
     return box.where(port)
+
+
+@situation(
+    "nginx that closes the connection (444)",
+    terminated("the app closed the connection before answering"),
+    needs=("nginx",),
+)
+def _(stage: Stage) -> Where:
+    box = stage.sandbox()
+    return box.where(nginx(box, "location / { return 444; }").port)
+
+
+@situation(
+    "nginx that expects a PROXY protocol header",
+    terminated("the app closed the connection before answering"),
+    needs=("nginx",),
+)
+def _(stage: Stage) -> Where:
+    box = stage.sandbox()
+    return box.where(nginx(box, "location / { return 200 hello; }", "proxy_protocol").port)
 
 
 # --- TLS that hangs up ------------------------------------------------------------------------------------------------

@@ -10,9 +10,10 @@ from pathlib import Path
 from gateway.errors import Reason
 from tests.interop.harness import tls_connection
 from tests.interop.situations import HASTY, PATIENT, Says, Where, situation
+from tests.interop.situations.network import rule
 from tests.interop.situations.programs import flask
 from tests.interop.situations.raw import late, terminated
-from tests.interop.situations.stage import Box, Program, Stage, waiting
+from tests.interop.situations.stage import Box, Program, Stage, asked, waiting
 from tests.support.process import poll
 
 
@@ -28,10 +29,13 @@ def stopped(stage: Stage, program: Program) -> Program:
     return program
 
 
-def queue_full(seen: str, *also: str) -> Says:
+SEEMS_STUCK = "The app on port {port} seems stuck"
+
+
+def queue_full(seen: str, *also: str, title: str = "The queue of the app on port {port} is full") -> Says:
     return Says(
         Reason.CONNECTION_TIMEOUT,
-        "The app on port {port} accepts no more connections",
+        title,
         seen,
         "Is the app stuck, or stopped in a debugger? Read its log, or start it again.",
         also=also,
@@ -46,7 +50,9 @@ HELD = (
 UP = "the sandbox is up: it refuses connections to ports 3000, 3001, 4200, 5000, 5173, 8000, 8080, 8888"
 
 
-@situation("an app that is stuck, with a small queue", queue_full(HELD, UNANSWERED, UP), gateway=HASTY)
+@situation(
+    "an app that is stuck, with a small queue", queue_full(HELD, UNANSWERED, UP, title=SEEMS_STUCK), gateway=HASTY
+)
 def _(stage: Stage) -> Where:
     return stuck(stage.sandbox())
 
@@ -54,7 +60,7 @@ def _(stage: Stage) -> Where:
 @situation(
     "an app on this machine that is stuck, with a small queue",
     queue_full(
-        "{process} (pid {pid}) listens on [::]:{port} and accepts nobody: 2 connections in its queue, which is full",
+        "{process} (pid {pid}) listens on [::]:{port}: 2 connections in its queue, which is full",
         *(UNANSWERED, HELD),
     ),
     gateway=HASTY,
@@ -79,6 +85,35 @@ def stuck(box: Box) -> Where:
         poll(lambda: waiting(port) > 1, "the queue is full")
     name = Path("/proc/self/comm").read_text().strip()
     return Where(box.id, port, box.address, facts={"process": name, "pid": str(os.getpid())})
+
+
+@situation(
+    "a firewall drops new connections, and one that was made before waits for an answer",
+    queue_full(
+        "the gateway's machine has 1 connection to [{address}]:{port}; 1 of them without an answer, for {s} s",
+        *(UNANSWERED, UP),
+        title=SEEMS_STUCK,
+    ),
+    needs=("nft",),
+    gateway=HASTY,
+)
+def _(stage: Stage) -> Where:
+    """A long poll, say: nothing that can be seen from outside tells it from a full queue."""
+    held: list[bytes] = []
+
+    def serve(connection: socket.socket) -> None:
+        held.append(asked(connection))
+        stage.over.wait(30)
+
+    box = stage.sandbox()
+    port = box.app(serve)
+    gateway = stage.machine.gateway(PATIENT)
+    host = gateway.host(port, box.id)
+    visitor = stage.stack.enter_context(tls_connection(gateway, host))
+    visitor.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    poll(lambda: held, "a request is under way")
+    rule(box.network, "input", f"tcp dport {port} tcp flags syn drop")
+    return box.where(port)
 
 
 CRASHES = """

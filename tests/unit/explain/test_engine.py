@@ -498,7 +498,7 @@ async def test_what_silence_means_stands_with_the_dial(looking: Looking, monkeyp
     monkeypatch.setattr(Pool, "dial", fail)
     report = await explain(url(5000), make_context(looking))
     assert report.reason == "connection_timeout"
-    said = "python3 (pid 4711) listens on [::]:5000 and accepts nobody: 3 connections in its queue, which is full"
+    said = "python3 (pid 4711) listens on [::]:5000: 3 connections in its queue, which is full"
     assert step(report, "dial").detail == f"silence; {said}"
     assert step(report, "dial").verdict == "failed"
     assert "ipv4" not in [each.name for each in report.steps]

@@ -16,7 +16,7 @@ LONG = (
 REFUSED = Report(
     "https://5000-box.example.dev/",
     False,
-    "Nothing is listening on port 5000. Bind to `::`.",
+    "Nothing reachable listens on port 5000. Bind to `::`.",
     "connection_refused",
     [
         Step("parse", "ok", "port 5000 of sandbox box", 0.1),

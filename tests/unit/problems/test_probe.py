@@ -228,6 +228,30 @@ def test_a_forwarder_on_localhost_alone() -> None:
     assert both.detail == "something listens on [::1]:5000 and 127.0.0.1:5000 but not on [fd00::5]:5000"
 
 
+def test_an_app_at_another_address_is_named_and_not_called_the_only_one() -> None:
+    elsewhere, ipv4 = Listener("fd00::9", 5000, "java", 7), Listener("127.0.0.1", 5000, "java", 7)
+    for loopback in (None, Listener("::1", 5000, "java", 7)):
+        told = Findings(ipv4, (), loopback, elsewhere).explain(refused(), "fd00::5", 5000)
+        assert (told.reason, told.wording, told.process) == (Reason.CONNECTION_REFUSED, None, "java")
+        also = "[::1]:5000 and " if loopback else ""
+        assert told.observed[-2:] == (
+            f"something listens on {also}[fd00::9]:5000 and 127.0.0.1:5000 but not on [fd00::5]:5000",
+            "the process is java (pid 7)",
+        )
+
+
+@on_linux
+async def test_who_listens_where_the_connection_was_refused_is_told(probe: Probe, ports: tuple[int, ...]) -> None:
+    with listening("::1", ports[0]), listening("127.0.0.1", ports[0]):
+        told = (await probe.look(HERE, ports[0])).explain(refused(), "::1", ports[0])
+    assert told.reason is Reason.CONNECTION_REFUSED
+    *_, listens, process = told.observed
+    assert listens == (
+        f"something listens on [::1]:{ports[0]} by now: it has just begun to, or a firewall refuses in its place"
+    )
+    assert process.endswith(f"(pid {os.getpid()})")
+
+
 @on_linux
 async def test_an_ipv4_address_in_a_socket_of_both_families_is_ipv4(probe: Probe, ports: tuple[int, ...]) -> None:
     with listening("::ffff:127.0.0.1") as port:  # what Java does

@@ -9,7 +9,7 @@ import pytest
 from gateway.errors import Failure, Reason
 from gateway.problems.own_sockets import Connection
 from gateway.problems.silence import RECENT, Queue, Silence, awaiting
-from gateway.wordings import ACCEPT_QUEUE_FULL, PORT_NOT_ANSWERING
+from gateway.wordings import ACCEPT_QUEUE_FULL, PORT_NOT_ANSWERING, QUEUE_SEEMS_FULL
 
 DETAIL = "connect to [fd00::5]:5000: no answer within 3 s"
 UNANSWERED = Failure(Reason.CONNECTION_TIMEOUT, DETAIL)
@@ -38,7 +38,7 @@ def test_a_sandbox_that_answers_elsewhere(alive: Silence) -> None:
     told = explain(alive)
     assert (told.wording, told.detail, told.open_ports) == (PORT_NOT_ANSWERING, DETAIL, alive.open_ports)
     stuck = explain(replace(alive, connections=1, awaited=(42.4,)))
-    assert stuck.wording is ACCEPT_QUEUE_FULL
+    assert stuck.wording is QUEUE_SEEMS_FULL
     assert stuck.detail == (
         "the gateway's machine has 1 connection to [fd00::5]:5000; 1 of them without an answer, for 42 s"
     )
@@ -59,9 +59,7 @@ def test_one_port_that_refuses_is_told_in_the_singular() -> None:
 def test_a_full_queue_here() -> None:
     told = explain(Silence(is_here=True, is_told=True, queue=FULL, connections=1, awaited=(3.0,), open_ports=(3000,)))
     assert told.wording is ACCEPT_QUEUE_FULL
-    assert told.detail == (
-        "python3 (pid 4711) listens on [::]:5000 and accepts nobody: 129 connections in its queue, which is full"
-    )
+    assert told.detail == ("python3 (pid 4711) listens on [::]:5000: 129 connections in its queue, which is full")
     assert told.observed == (
         DETAIL,
         "the gateway's machine has 1 connection to [fd00::5]:5000; 1 of them without an answer, for 3 s",

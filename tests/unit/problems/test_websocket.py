@@ -67,7 +67,7 @@ def test_the_code_is_the_status_and_the_reason_says_why() -> None:
     mark, code, reason = closed(GatewayError(Reason.CONNECTION_REFUSED, "connect to [fd00::5]:5000: refused"))
     assert mark == b"connection_refused"
     assert code == 4502
-    assert reason == "connection_refused: Nothing is listening on port 5000"
+    assert reason == "connection_refused: Nothing reachable listens on port 5000"
 
 
 @pytest.mark.parametrize(
