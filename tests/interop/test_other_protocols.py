@@ -68,8 +68,9 @@ def told(gateway: ServeProcess, port: int) -> Told:
     if reason is None:
         return Told(answer.status, None, "", "", "")
     problem = json.loads(answer.body)
-    (http,) = (step for step in report["steps"] if step["name"] == "http")
-    assert http["detail"] == "; ".join(problem["observed"])
+    # "http", but for one that speaks first, and was heard while it was dialed.
+    (failed,) = (step for step in report["steps"] if step["verdict"] == "failed")
+    assert failed["detail"] == "; ".join(problem["observed"])
     assert (report["conclusion"], report["fix"]) == (f"{problem['title']}. {problem['fix'][0]}", problem["fix"])
     for text in (curl(url, gateway.ca).text, curl(url, gateway.ca, "--header", "Accept: text/html").text):
         assert problem["title"] in text
