@@ -15,9 +15,10 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Generator, Iterator
+from contextlib import closing, contextmanager
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -140,12 +141,9 @@ def connections(address: IPv4Address | IPv6Address) -> list[Connection]:
     length = _CONDITION.size + len(packed)
     condition = _CONDITION.pack(_TO_ADDRESS, length, length + 4, family, len(packed) * 8, _ANY_PORT) + packed
     attribute = _ATTRIBUTE.pack(_ATTRIBUTE.size + length, _FILTER) + condition
-    found: list[Connection] = []
-    for body in _dump(family, _ESTABLISHED, _WITH_INFO, attribute):
-        connection = _connection(body)
-        if connection is not None and len(found) < MOST_CONNECTIONS:
-            found.append(connection)
-    return found
+    with closing(_dump(family, _ESTABLISHED, _WITH_INFO, attribute)) as dump:
+        told = map(_connection, islice(dump, MOST_CONNECTIONS))
+        return [each for each in told if each is not None]
 
 
 def shaking_hands(ports: Collection[int]) -> bool:
@@ -223,7 +221,7 @@ def _ask_kernel(family: int, states: int = _IN_LISTEN) -> Iterator[Listening]:
     return map(_told, _dump(family, states))
 
 
-def _dump(family: int, states: int, extensions: int = 0, attributes: bytes = b"") -> Iterator[bytes]:
+def _dump(family: int, states: int, extensions: int = 0, attributes: bytes = b"") -> Generator[bytes]:
     """An inet_diag_msg for each. Raises OSError."""
     if sys.platform != "linux":
         raise OSError(errno.EPROTONOSUPPORT, os.strerror(errno.EPROTONOSUPPORT))

@@ -182,12 +182,16 @@ def spoken(client: socket.socket, awaited: Callable[[], list[bool]]) -> bool:
 
 
 def test_of_many_connections_some_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[bytes] = []
+    connection = own_sockets._connection
+    monkeypatch.setattr(own_sockets, "_connection", lambda message: read.append(message) or connection(message))
     monkeypatch.setattr(own_sockets, "MOST_CONNECTIONS", 3)
     with ExitStack() as stack:
         app = server(stack, "127.0.0.9")
         for _ in range(5):
             stack.enter_context(socket.create_connection(app.getsockname()))
         assert len(own_sockets.connections(IPv4Address("127.0.0.9"))) == 3
+    assert len(read) == 3, "the others cost nothing, either"
 
 
 def test_without_diagnostics_no_connections_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
