@@ -483,7 +483,8 @@ class Http1Upstream(ReadingConnection):
                 self._awaits_body = True
                 self.deadline = self._clock() + BEGINNING_TIMEOUT
             return None
-        asks = begins and patient and self.ends == inf  # once retired, its address may be another's
+        # Who is reused has spoken HTTP; once retired, its address may be another's.
+        asks = begins and patient and not self.reused and self.ends == inf
         self._suspicion = error_answer.suspicion(head.status, begins) if begins and asks else None
         self._awaits_body = self._suspicion is not None
         if self._awaits_body:

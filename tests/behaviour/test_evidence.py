@@ -6,13 +6,16 @@ import asyncio
 import json
 import ssl
 from collections.abc import AsyncIterator
+from ipaddress import IPv6Address
 
 import pytest
 
+from gateway.directory.sandbox import Sandbox
 from tests.behaviour.harness import (
     DOMAIN,
     LOOPBACK,
     OK,
+    PATIENCE,
     SANDBOX,
     App,
     Gateway,
@@ -336,6 +339,57 @@ async def test_a_body_of_many_small_chunks_behind_such_words_arrives_whole(
     if not in_one_piece:
         upstream.send(after)
     assert (await browser.answer()).body == NGINX_BODY + letters
+
+
+async def test_such_words_of_an_app_that_has_served_pass_at_once(gateway: Gateway, app: App) -> None:
+    """That it speaks HTTP is known, whatever else the port may speak."""
+    browser = await gateway.connect()
+    browser.send(get(app))
+    upstream = await app.accept()
+    await upstream.request()
+    upstream.send(OK)
+    await browser.answer()
+    browser.send(get(app))
+    await upstream.request()
+    upstream.send(NGINX_HEAD + NGINX_BODY)
+    answer = await browser.answer()
+    assert (answer.status, answer.reason, answer.body) == (400, None, NGINX_BODY)
+    assert len(app.connections) == 1
+
+
+async def test_the_gateway_drains_while_the_port_is_looked_at(gateway: Gateway, app: App) -> None:
+    browser = await gateway.connect()
+    browser.send(get(app))
+    upstream = await app.accept()
+    await upstream.request()
+    upstream.send(NGINX_HEAD + NGINX_BODY)
+    asked = await app.accept()
+    await asked.read(3)
+    gateway.edge.drain()
+    asked.close()
+    answer = await browser.answer()
+    assert (answer.body, answer.get(b"Connection")) == (NGINX_BODY, b"close")
+    assert await browser.eof() == b""
+    browser.close()
+    async with asyncio.timeout(PATIENCE):
+        await gateway.edge.drained()
+
+
+async def test_the_record_changes_while_the_port_is_looked_at(gateway: Gateway, app: App) -> None:
+    """What answers is another's by then: nothing is said of it, and the answer passes as it came."""
+    browser = await gateway.connect()
+    browser.send(get(app))
+    upstream = await app.accept()
+    await upstream.request()
+    upstream.send(NGINX_HEAD + NGINX_BODY)
+    asked = await app.accept()
+    await asked.read(3)
+    gateway.table.table[SANDBOX] = Sandbox(SANDBOX, IPv6Address(LOOPBACK), "2")
+    gateway.edge.records_changed([SANDBOX])
+    await until(lambda: gateway.edge.pool._retired, "the connection is known to lead to the old one")
+    asked.send(SERVER_HELLO)
+    answer = await browser.answer()
+    assert (answer.status, answer.reason, answer.body) == (400, None, NGINX_BODY)
 
 
 async def test_an_upload_under_way_while_the_port_is_looked_at(gateway: Gateway, app: App) -> None:
