@@ -7,6 +7,7 @@ by `gateway dev` on a machine without IPv6; what is here treats both families al
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -21,6 +22,7 @@ LOOPBACK4 = IPv4Address("127.0.0.1")
 
 SWITCH_ON = "sysctl -w net.ipv6.conf.all.disable_ipv6=0"
 IN_A_CONTAINER = "docker run --sysctl net.ipv6.conf.all.disable_ipv6=0"
+_NO_SOCKET = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _HOW = f"{SWITCH_ON}; a container: {IN_A_CONTAINER} …"
 _HOW_WITHOUT_KERNEL = "load the module ipv6, or boot the kernel without ipv6.disable=1"
 
@@ -42,8 +44,14 @@ def family(address: Address | str) -> socket.AddressFamily:
 
 
 def is_own(address: Address) -> bool:
-    """Whether `address` is one of this machine's: only then can a socket be bound to it. Sends nothing."""
-    return _binding(address) == 0
+    """Whether `address` is one of this machine's: only then can a socket be bound to it. Sends nothing.
+
+    Raises OSError if there is no socket to ask with.
+    """
+    failure = _binding(address)
+    if failure in _NO_SOCKET:
+        raise OSError(failure, os.strerror(failure))
+    return failure == 0
 
 
 def bound_to(host: str, port: int) -> Bound:

@@ -234,7 +234,7 @@ class Probe:
         if looking is None:
             if not self._quotas[silent].take(now, whose, [each[1] for each in self._looking if each[0] is silent]):
                 return Silence() if silent else Findings()
-            look = self._listen(address, port) if silent else self._look(address, port, ipv4)
+            look = self._found(address, port, ipv4, silent)
             looking = self._tasks.spawn(look, f"probe {authority(address, port)}")
             self._looking[key] = looking
             looking.add_done_callback(partial(self._looked, key))
@@ -249,6 +249,12 @@ class Probe:
             del self._known[old]
         if not task.cancelled() and task.exception() is None:
             self._known[key] = (now + REMEMBERED, task.result())
+
+    async def _found(self, address: Address, port: int, ipv4: IPv4Address | None, silent: bool) -> Findings | Silence:
+        try:
+            return await (self._listen(address, port) if silent else self._look(address, port, ipv4))
+        except OSError:  # no descriptor is left to find out whose the address is
+            return Silence() if silent else Findings()
 
     # --- after a refusal -----------------------------------------------------------------------------------------
 

@@ -105,7 +105,11 @@ def _said(answer: icmp.IcmpError, address: str) -> str:
     if answer.sender == IPv6Address(address):
         who = f"{sender} itself"
     else:
-        who = f"the gateway's own machine ({sender})" if is_own(answer.sender) else f"{sender}, on the way there,"
+        try:
+            is_here = is_own(answer.sender)
+        except OSError:  # no descriptor is left to find out
+            is_here = False
+        who = f"the gateway's own machine ({sender})" if is_here else f"{sender}, on the way there,"
     return f"{who} answered “{answer.words}” (ICMPv6)"
 
 

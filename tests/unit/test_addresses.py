@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
@@ -90,3 +91,15 @@ def test_ipv6_on_another_interface_than_loopback_is_ipv6(monkeypatch: pytest.Mon
 def test_a_failure_that_says_nothing_about_ipv6_is_no_lack_of_it(monkeypatch: pytest.MonkeyPatch, table: Path) -> None:
     failing(monkeypatch, errno.EMFILE)
     assert lack_of_ipv6(table) == ""
+
+
+def test_without_a_descriptor_nobody_can_tell_whose_an_address_is() -> None:
+    """“Not ours” would let a look dial the gateway's own listeners, and offer them as the sandbox's."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
+            is_own(LOOPBACK4)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert is_own(LOOPBACK4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 import socket
@@ -648,6 +649,18 @@ async def turns_until(condition: Callable[[], bool]) -> None:
 async def test_what_is_not_looked_into_is_told_as_it_is(probe: Probe) -> None:
     unroutable = Failure(Reason.DESTINATION_IP_UNROUTABLE, DETAIL)
     assert await probe.explain(unroutable, HERE, 5000) is unroutable
+
+
+@pytest.mark.parametrize("is_silent", [True, False])
+async def test_without_a_descriptor_nothing_is_found_and_nothing_dialed(
+    probe: Probe, dials: Dials, monkeypatch: pytest.MonkeyPatch, is_silent: bool
+) -> None:
+    def is_own(address: object) -> bool:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(probe_module, "is_own", is_own)
+    assert await probe.look(HERE, 1, HERE_IPV4, silent=is_silent) == (Silence() if is_silent else NOTHING)
+    assert dials.seen == []
 
 
 # --- nothing is left behind ----------------------------------------------------------------------------------------
