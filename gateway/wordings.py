@@ -73,6 +73,16 @@ ANOTHER_PROTOCOL = Wording(
         "{port}.",
     ),
 )
+BROKEN_HEAD = Wording(
+    "the answer begins as one of HTTP and breaks a rule",
+    "The app's answer on port {port} is not valid HTTP",
+    "What listens on [{address}]:{port} answers in HTTP, and the head of its answer breaks a rule; what was observed "
+    "says which.",
+    (
+        "Mend what was observed where the head is written: by the app, by its framework, or by a proxy before it.",
+        "In the sandbox, see all of it: `printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc {address} {port}`",
+    ),
+)
 NEXT_REFUSES = Wording(
     "the dev server of Next.js refused a WebSocket",
     "Next.js on port {port} refused this origin",
@@ -162,6 +172,6 @@ WORDINGS: dict[Reason, tuple[Wording, ...]] = {
     Reason.DESTINATION_IP_UNROUTABLE: (REJECTED,),
     Reason.CONNECTION_TERMINATED: (HUNG_UP_UNASKED, HUNG_UP_IN_HEAD, LOST),
     Reason.HTTP_RESPONSE_TIMEOUT: (REPLACED,),
-    Reason.HTTP_PROTOCOL_ERROR: (ANOTHER_PROTOCOL, NEXT_REFUSES),
+    Reason.HTTP_PROTOCOL_ERROR: (ANOTHER_PROTOCOL, BROKEN_HEAD, NEXT_REFUSES),
 }
 """Every one there is, under the reason it belongs to."""

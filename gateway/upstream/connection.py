@@ -431,7 +431,8 @@ class Http1Upstream(ReadingConnection):
                 self.heard = False  # what cannot be read may belong to the answer before
             if data.startswith(evidence.REDIS_ERROR):
                 self._uncertain = Doubt.REDIS
-            self._fail(error_answer.judged(request, error, data))
+            is_switch = head is not None and head.status == 101  # whose head was read
+            self._fail(error_answer.judged(request, error, whole if is_switch else data))
             return
         if head.status >= 400:
             passed = self._examined(head, data, patient)

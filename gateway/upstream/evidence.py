@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from gateway.errors import GatewayError, Reason, Wording
-from gateway.wordings import ANOTHER_PROTOCOL
+from gateway.wordings import ANOTHER_PROTOCOL, BROKEN_HEAD
 
 _TLS_RECORD = re.compile(rb"\x15\x03[\x00-\x04]\x00\x02[\x01\x02]|\x16\x03[\x00-\x04].{2}\x02", re.DOTALL)
 """An alert, or a handshake record that begins with a ServerHello, and its version, SSL 3.0 to TLS 1.3 (RFC 8446
@@ -89,7 +89,9 @@ def judged(error: GatewayError, octets: bytes) -> GatewayError:
         return GatewayError(Reason.UPSTREAM_SPEAKS_TLS, f"the app answered plain HTTP with {kind} of TLS")
     known = named(octets)
     if known is None:
-        return error
+        if not octets.startswith(b"HTTP/"):
+            return error
+        return GatewayError(error.reason, error.detail, wording=BROKEN_HEAD)
     what, reason, wording = known
     # Of an HTTP/2 frame nothing is printable, and how much of it came at once is chance.
     began = reason is Reason.UPSTREAM_SPEAKS_HTTP2

@@ -169,6 +169,23 @@ def _(connection: socket.socket) -> None:
 for name, octets, seen in (
     ("garbage", b"\x00\x01\x02 hello there \xff\xfe\r\n\r\n", "the answer begins with “··· hello there ··”"),
     ("a body without a head", b"<!doctype html>\n<p>hello\n", "the answer begins with “<!doctype html>·”"),
+    ("two words of an older protocol", b"ICY 200 OK\r\nicy-name: x\r\n\r\n", "the answer begins with “ICY 200 OK”"),
+    ("a head without a status line", b"Status: 200 OK\r\n\r\nhello", "the answer begins with “Status: 200 OK”"),
+    ("a word before its head", b"debug\n" + HEAD + b"\r\n", "the answer begins with “debug·”"),
+):
+    app(f"answers with {name}", nonsense(seen))(answer(octets))
+
+
+def broken_head(seen: str) -> Says:
+    return Says(
+        Reason.HTTP_PROTOCOL_ERROR,
+        "The app's answer on port {port} is not valid HTTP",
+        seen,
+        "Mend what was observed where the head is written: by the app, by its framework, or by a proxy before it.",
+    )
+
+
+for name, octets, seen in (
     (
         "a status line of HTTP/2",
         b"HTTP/2 200 OK\r\nContent-Length: 0\r\n\r\n",
@@ -209,8 +226,9 @@ for name, octets, seen in (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
         "the app switched protocols though nobody asked",
     ),
+    ("lines that end in LF", b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok", "the answer's head has a bare CR or LF"),
 ):
-    app(f"answers with {name}", nonsense(seen))(answer(octets))
+    app(f"answers with {name}", broken_head(seen))(answer(octets))
 
 
 TOO_LARGE = "The app's header section is too large"
