@@ -714,7 +714,7 @@ RESPONSES = [
     (b"GET", 100, 1, [FIVE], Framing.NONE, False),
     (b"GET", 103, 1, [], Framing.NONE, False),
     (b"GET", 103, 1, [FIVE], Framing.NONE, False),
-    (b"GET", 101, 1, [CHUNKED], Framing.NONE, False),
+    (b"GET", 101, 1, [CHUNKED], Framing.TUNNEL, False),
 ]
 
 
