@@ -91,6 +91,11 @@ class Tasks:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("task %s failed", task.get_name(), exc_info=error)
 
+    async def ended(self) -> None:
+        """Waits until all of them have come to their end."""
+        while self._running:
+            await asyncio.wait(list(self._running))
+
     async def cancel(self) -> None:
         """Ends all of them and waits until they have."""
         for task in list(self._running):

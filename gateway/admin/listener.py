@@ -197,7 +197,7 @@ class Listener(web.BaseSite):
         self._close()
         if self._timer is not None:
             self._timer.cancel()
-        await self._tasks.cancel()
+        await self._tasks.ended()  # a turn of the loop; cancelled, they would close sockets that are being answered on
         await super().stop()
 
     def gone(self, connection: Connection) -> None:

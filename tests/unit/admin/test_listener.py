@@ -10,12 +10,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from ipaddress import IPv6Address
 
 import pytest
+import uvloop
 from aiohttp import web
 
 from gateway.admin import listener as module
 from gateway.admin.app import Health, make_app, start
 from gateway.directory.memory import MemoryRegistry
 from gateway.directory.sandbox import Sandbox
+from gateway.tasks import Tasks
 from tests.unit.admin.conftest import one_ready_worker
 from tests.unit.explain.harness import Looking, configured, make_context
 
@@ -320,3 +322,28 @@ async def test_no_body_is_unpacked(admin: Admin, coding: str) -> None:
     head = f"PUT /v1/sandboxes/box HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: {coding}\r\n"
     visitor = admin.come(f"{head}Content-Length: {len(packed)}\r\n\r\n".encode() + packed)
     assert (await visitor.answer(b"}")).startswith(b"HTTP/1.1 415 ")
+
+
+def test_who_was_just_let_in_is_not_cut_off_under_its_answer(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """uvloop closes the socket that a cancelled task was handing to it, and nobody who writes to it is told."""
+    made = module.Connection.connection_made
+
+    async def stop_while_it_is_let_in() -> None:
+        admin, tasks, stopping = Admin(), Tasks(), list[asyncio.Task[None]]()
+        await admin.start()
+
+        def connection_made(connection: module.Connection, transport: asyncio.BaseTransport) -> None:
+            made(connection, transport)
+            stopping.append(tasks.spawn(admin.runner.cleanup(), "stop"))
+
+        monkeypatch.setattr(module.Connection, "connection_made", connection_made)
+        visitor = admin.come(LIVEZ)
+        await admin.until(lambda: bool(stopping))
+        await stopping[0]
+        await visitor.end()
+        visitor.socket.close()
+
+    uvloop.run(stop_while_it_is_let_in())
+    assert not caplog.records
