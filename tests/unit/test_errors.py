@@ -131,11 +131,12 @@ def test_blame_and_status_agree(reason: Reason) -> None:
         assert row.status >= 500
 
 
-def test_a_refused_connection_names_the_four_things_to_check() -> None:
+def test_a_refused_connection_names_the_five_things_to_check() -> None:
     checks = Reason.CONNECTION_REFUSED.row.checks
-    assert len(checks) == 4
     for check, words in zip(
-        checks, [("`::`", "127.0.0.1", "0.0.0.0"), ("process", "running"), ("log",), ("Wait", "ready")], strict=True
+        checks,
+        [("`::`", "127.0.0.1", "0.0.0.0"), ("process", "running"), ("log",), ("Wait", "ready"), ("firewall", "`nft")],
+        strict=True,
     ):
         assert all(word in check for word in words), check
 

@@ -233,7 +233,8 @@ def vite(box: Box, host: str) -> Program:
     config.write_text("export default {cacheDir: 'cache'};\n")
     (box.stage.folder / "index.html").write_text("<!doctype html><title>hello</title>\n")
     command = ["node", ROOT / "examples" / "vite" / "node_modules" / "vite" / "bin" / "vite.js"]
-    return box.program(*command, "--host", host, "--port", str(port), "--strictPort", port=port)
+    # It opens the port, to see whether it is free, and closes it again, before it serves.
+    return box.program(*command, "--host", host, "--port", str(port), "--strictPort", port=port, says="ready in")
 
 
 REFUSES = """

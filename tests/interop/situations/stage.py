@@ -82,13 +82,18 @@ class Edge(Registered):
 
 
 class Program(Child):
-    """A program, in use once something listens on `port`, at whatever address."""
+    """A program, in use once it has said `says` and something listens on `port`, at whatever address."""
 
-    def __init__(self, command: Sequence[str | Path], port: int, *, cwd: Path, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, command: Sequence[str | Path], port: int, *, cwd: Path, env: Mapping[str, str], says: str = ""
+    ) -> None:
         super().__init__(list(map(str, command)), cwd=cwd, env=env)
         self.port = port
+        self.says = says
 
     def ready(self) -> None:
+        if self.says:
+            self.wait_until(lambda: self.says in self.log, f"it says “{self.says}”")
         self.wait_until(partial(listens, self.port), f"it listens on port {self.port}")
 
 
@@ -127,11 +132,16 @@ class Box:
         return Where(self.id, port, self.address, **more)
 
     def program(
-        self, *command: str | Path, port: int, env: Mapping[str, str] | None = None, cwd: Path | None = None
+        self,
+        *command: str | Path,
+        port: int,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        says: str = "",
     ) -> Program:
-        """A program that listens on `port` now."""
+        """A program that listens on `port` now; `says` is what it prints then, if it has tried the port before."""
         with self.network.inside():
-            started = Program(command, port, cwd=cwd or self.stage.folder, env=env or {})
+            started = Program(command, port, cwd=cwd or self.stage.folder, env=env or {}, says=says)
             return self.stage.stack.enter_context(started)
 
     def example(self, *command: str | Path, host: str = "::") -> Program:
