@@ -119,7 +119,7 @@ class Browser(Child):
     @property
     def text(self) -> str:
         """What a person reads on the page."""
-        return str(self.evaluate("return document.body.innerText"))
+        return str(self.evaluate("return document.body?.innerText ?? ''"))
 
     def evaluate(self, script: str, *arguments: object) -> Any:
         """The value of a function body, run in the page; a promise is awaited."""
