@@ -6,6 +6,7 @@ import asyncio
 import errno
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -137,6 +138,15 @@ async def test_nobody_new_is_let_in(gateway: Gateway) -> None:
     assert gateway.edge.connections == 0
 
 
+@contextmanager
+def nobody_listens(port: int) -> Iterator[None]:
+    """Whoever is refused asks again for a second: another program must not have taken the port by then."""
+    with socket.socket(socket.AF_INET6) as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("::1", port))
+        yield
+
+
 async def test_who_knocks_while_the_door_closes_is_refused(gateway: Gateway) -> None:
     """Not let in and then reset: dropped, asked again by TCP, and refused."""
     refuse_new(gateway.plain._socket)
@@ -144,7 +154,7 @@ async def test_who_knocks_while_the_door_closes_is_refused(gateway: Gateway) -> 
     await gateway.connect(tls=True)  # whoever knocks after that at another door is in
     assert not knocking.done()
     await last_call([gateway.plain])
-    with pytest.raises(ConnectionRefusedError):
+    with nobody_listens(gateway.plain_port), pytest.raises(ConnectionRefusedError):
         await knocking
     gateway.expect_complaint("task knocking failed")
 
@@ -157,7 +167,7 @@ async def test_from_the_last_call_on_nobody_new_is_let_in(gateway: Gateway) -> N
     await gateway.connect(tls=True)
     assert not knocking.done()
     await closing
-    with pytest.raises(ConnectionRefusedError):
+    with nobody_listens(gateway.plain_port), pytest.raises(ConnectionRefusedError):
         await knocking
     gateway.expect_complaint("task knocking failed")
 
