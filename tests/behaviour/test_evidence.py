@@ -285,7 +285,8 @@ async def test_many_such_answers_are_one_look(gateway: Gateway, app: App) -> Non
     assert len(app.connections) == 2 * len(browsers) + 1
 
 
-async def test_nobody_waits_for_the_look_any_more(gateway: Gateway, app: App) -> None:
+async def looked_at(gateway: Gateway, app: App) -> tuple[Wire, Wire]:
+    """A browser whose request was answered as a TLS server would, and the connection by which the port is asked."""
     browser = await gateway.connect()
     browser.send(get(app))
     upstream = await app.accept()
@@ -293,6 +294,11 @@ async def test_nobody_waits_for_the_look_any_more(gateway: Gateway, app: App) ->
     upstream.send(NGINX_HEAD + NGINX_BODY)
     asked = await app.accept()
     await asked.read(3)
+    return browser, asked
+
+
+async def test_nobody_waits_for_the_look_any_more(gateway: Gateway, app: App) -> None:
+    browser, asked = await looked_at(gateway, app)
     browser.reset()
     await until(lambda: gateway.log, "the exchange is over")
     asked.send(SERVER_HELLO)
@@ -358,13 +364,7 @@ async def test_such_words_of_an_app_that_has_served_pass_at_once(gateway: Gatewa
 
 
 async def test_the_gateway_drains_while_the_port_is_looked_at(gateway: Gateway, app: App) -> None:
-    browser = await gateway.connect()
-    browser.send(get(app))
-    upstream = await app.accept()
-    await upstream.request()
-    upstream.send(NGINX_HEAD + NGINX_BODY)
-    asked = await app.accept()
-    await asked.read(3)
+    browser, asked = await looked_at(gateway, app)
     gateway.edge.drain()
     asked.close()
     answer = await browser.answer()
@@ -377,13 +377,7 @@ async def test_the_gateway_drains_while_the_port_is_looked_at(gateway: Gateway, 
 
 async def test_the_record_changes_while_the_port_is_looked_at(gateway: Gateway, app: App) -> None:
     """What answers is another's by then: nothing is said of it, and the answer passes as it came."""
-    browser = await gateway.connect()
-    browser.send(get(app))
-    upstream = await app.accept()
-    await upstream.request()
-    upstream.send(NGINX_HEAD + NGINX_BODY)
-    asked = await app.accept()
-    await asked.read(3)
+    browser, asked = await looked_at(gateway, app)
     gateway.table.table[SANDBOX] = Sandbox(SANDBOX, IPv6Address(LOOPBACK), "2")
     gateway.edge.records_changed([SANDBOX])
     await until(lambda: gateway.edge.pool._retired, "the connection is known to lead to the old one")
