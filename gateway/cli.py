@@ -246,7 +246,7 @@ def _exposed(text: str) -> tuple[str, int]:
 
 
 def _url(text: str) -> str:
-    from gateway.explain.url import InvalidUrl, read
+    from gateway.diagnosis.url import InvalidUrl, read
 
     try:
         return read(text).url
@@ -256,7 +256,7 @@ def _url(text: str) -> str:
 
 def _admin_url(text: str) -> str:
     if not _is_admin_url(text):
-        from gateway.explain.url import without_userinfo
+        from gateway.diagnosis.url import without_userinfo
 
         raise argparse.ArgumentTypeError(
             f"{without_userinfo(text)!r} is not an admin listener's URL such as {DEFAULT_ADMIN}"
@@ -341,8 +341,8 @@ def _without_password(path: str, value: str) -> str:
 
 def _explain(options: argparse.Namespace) -> int:
     # Imported where they are needed, as above: to ask a running gateway takes no event loop of our own.
-    from gateway.explain import remote, terminal
-    from gateway.explain.report import as_json
+    from gateway.diagnosis import remote, terminal
+    from gateway.diagnosis.report import as_json
 
     if options.config is not None:
         from gateway.observe import logs

@@ -25,7 +25,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from gateway.explain.url import without_userinfo
+from gateway.diagnosis.url import without_userinfo
 from gateway.hostname import is_sandbox_id
 
 PAGE = 500

@@ -21,8 +21,8 @@ from gateway.admin.listener import Listener, timed
 from gateway.admin.malformed import complaints
 from gateway.admin.problem import NO_STORE, as_problems
 from gateway.admin.sandboxes import MAX_BODY, Sandboxes
-from gateway.explain.engine import Context
-from gateway.explain.url import MAX_URL
+from gateway.diagnosis.explain import Context
+from gateway.diagnosis.url import MAX_URL
 from gateway.tasks import Tasks
 
 Answer = dict[str, Any] | None

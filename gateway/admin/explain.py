@@ -1,4 +1,4 @@
-"""`GET /v1/explain?url=…`: a report about one URL, as JSON. The examination itself is `gateway.explain`'s."""
+"""`GET /v1/explain?url=…`: a report about one URL, as JSON. The examination itself is `gateway.diagnosis.explain`'s."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import msgspec
 from aiohttp import web
 
 from gateway.admin.problem import NO_STORE
-from gateway.explain.engine import Context, explain
-from gateway.explain.url import InvalidUrl
+from gateway.diagnosis.explain import Context, explain
+from gateway.diagnosis.url import InvalidUrl
 
 AT_ONCE = 4
 """Examinations at the same time: each may hold a connection to a sandbox for seconds, and people ask one by one."""

@@ -12,9 +12,9 @@ import msgspec
 from msgspec.structs import replace
 
 from gateway.addresses import authority
+from gateway.diagnosis.explain import DIAL, LOOK, Context
 from gateway.directory.sandbox import Sandbox
 from gateway.errors import Failure, GatewayError, Reason, Wording
-from gateway.explain.engine import DIAL, LOOK, Context
 from gateway.upstream.pool import Pool
 from gateway.wordings import ACCEPT_QUEUE_FULL, FORWARDED_ON_LOOPBACK, LOOPBACK_ONLY, QUEUE_SEEMS_FULL, REJECTED
 

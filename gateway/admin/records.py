@@ -18,10 +18,10 @@ import msgspec
 from gateway.admin.refusal import FieldError, Refusal, invalid
 from gateway.config import Settings
 from gateway.config.values import MAX_DURATION, parse_host_mask, quote
+from gateway.diagnosis.probe import special
 from gateway.directory.sandbox import Sandbox
 from gateway.errors import GatewayError
 from gateway.hostname import is_sandbox_id
-from gateway.problems.probe import special
 from gateway.upstream.policy import AddressPolicy
 
 ANY = frozenset("*")

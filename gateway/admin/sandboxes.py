@@ -43,6 +43,7 @@ from gateway.admin.records import (
     url_template,
 )
 from gateway.admin.refusal import RETRY_AFTER, FieldError, Refusal, invalid, refusing
+from gateway.diagnosis.explain import Context
 from gateway.directory.sandbox import (
     Broken,
     Conflict,
@@ -56,7 +57,6 @@ from gateway.directory.sandbox import (
     TableDirectory,
 )
 from gateway.errors import GatewayError
-from gateway.explain.engine import Context
 from gateway.hostname import is_sandbox_id
 
 RATE, BURST = 500.0, 2000

@@ -11,6 +11,7 @@ from typing import Protocol
 from gateway import descriptors
 from gateway.addresses import Bound
 from gateway.config import Settings
+from gateway.diagnosis.probe import Probe
 from gateway.directory.cache import DirectoryCache
 from gateway.directory.sandbox import Directory
 from gateway.directory.shared import Shared
@@ -25,7 +26,6 @@ from gateway.http.forwarding import Address
 from gateway.http.head_parser import HeadLimits
 from gateway.observe.access_log import AccessLog
 from gateway.observe.ids import RequestIds
-from gateway.problems.probe import Probe
 from gateway.tasks import Tasks
 from gateway.transport import Outbox
 from gateway.upstream.claims import Claims

@@ -16,7 +16,7 @@ import struct
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from gateway.problems.own_sockets import shaking_hands
+from gateway.diagnosis.own_sockets import shaking_hands
 
 if TYPE_CHECKING:
     from gateway.edge.listener import Listener

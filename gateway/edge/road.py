@@ -17,16 +17,16 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.addresses import authority
+from gateway.diagnosis.probe import is_looked_into
 from gateway.errors import Failure, GatewayError, Reason
-from gateway.problems.probe import is_looked_into
 from gateway.upstream.refusals import Refusals
 from gateway.upstream.turns import Turns
 from gateway.wordings import ACCEPT_QUEUE_FULL, PORT_NOT_ANSWERING, QUEUE_SEEMS_FULL
 
 if TYPE_CHECKING:
+    from gateway.diagnosis.probe import Probe
     from gateway.directory.cache import DirectoryCache
     from gateway.directory.sandbox import Sandbox
-    from gateway.problems.probe import Probe
     from gateway.upstream.connection import Http1Upstream
     from gateway.upstream.inquiry import Doubt
     from gateway.upstream.pool import Key, Pool

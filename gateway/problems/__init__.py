@@ -1,5 +1,4 @@
 """A Reason made readable: which form the asker can use, and the reply in that form.
 
-Values in, values out: no event loop, no sockets, but for the probe, which looks what listens after a refusal. Every
-reply carries the marker fields that no app can forge.
+Values in, values out: no event loop, no sockets. Every reply carries the marker fields that no app can forge.
 """

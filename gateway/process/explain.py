@@ -10,12 +10,12 @@ import uvloop
 
 from gateway.addresses import Bound, bound_to
 from gateway.config import Settings
+from gateway.diagnosis.explain import Context, explain
+from gateway.diagnosis.probe import Probe
+from gateway.diagnosis.report import Report
 from gateway.directory.backends import open_directory
 from gateway.directory.sandbox import Directory
 from gateway.edge.forwarded import Peer
-from gateway.explain.engine import Context, explain
-from gateway.explain.report import Report
-from gateway.problems.probe import Probe
 from gateway.tasks import Tasks
 from gateway.upstream.policy import AddressPolicy
 

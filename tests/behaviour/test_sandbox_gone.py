@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
+from gateway.diagnosis.probe import Findings
 from gateway.directory import cache
 from gateway.directory.sandbox import DirectoryError, Sandbox
 from gateway.errors import Failure, GatewayError, Reason
-from gateway.problems.probe import Findings
 from gateway.upstream import pool
 from tests.behaviour.harness import LOOPBACK, OK, SANDBOX, App, Gateway, OpenGateway, Wire, answering, get, until
 from tests.support.ports import silent_port

@@ -21,7 +21,7 @@ from gateway.directory.memory import MemoryRegistry
 from gateway.directory.sandbox import Sandbox
 from tests.unit.admin.conftest import one_ready_worker
 from tests.unit.admin.test_sandboxes import DOCUMENT
-from tests.unit.explain.harness import Looking, make_context
+from tests.unit.diagnosis.harness import Looking, make_context
 
 CHECKS = (
     checks.not_a_server_error,

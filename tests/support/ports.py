@@ -42,9 +42,9 @@ def silent_port() -> Iterator[int]:
 
 def switch_off(monkeypatch: MonkeyPatch) -> None:
     """Lets a `silent_port` be another machine's that answers nowhere: nothing else is known of it."""
-    monkeypatch.setattr("gateway.problems.probe.is_own", lambda address: False)
-    monkeypatch.setattr("gateway.problems.probe.PLAUSIBLE_PORTS", ())
-    monkeypatch.setattr("gateway.problems.own_sockets.connections", lambda address: [])
+    monkeypatch.setattr("gateway.diagnosis.probe.is_own", lambda address: False)
+    monkeypatch.setattr("gateway.diagnosis.probe.PLAUSIBLE_PORTS", ())
+    monkeypatch.setattr("gateway.diagnosis.own_sockets.connections", lambda address: [])
 
 
 def _keeper(sock: socket.socket) -> socket.socket | None:

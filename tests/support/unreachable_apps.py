@@ -26,10 +26,10 @@ import uvloop
 
 from gateway.admin.ports import look_at, make_pool
 from gateway.config import Settings
+from gateway.diagnosis.explain import explain
 from gateway.directory.sandbox import Sandbox, TableDirectory
 from gateway.edge.edge import Edge
 from gateway.edge.listener import Listener
-from gateway.explain.engine import explain
 from gateway.process.explain import make_context
 from gateway.tasks import Tasks
 from tests.behaviour.harness import DOMAIN, Options, Records, settings

@@ -41,7 +41,7 @@ from gateway.directory.memory import MemoryRegistry
 from gateway.directory.sandbox import Sandbox as Record
 from gateway.directory.sandbox import WriteError
 from tests.unit.admin.conftest import one_ready_worker
-from tests.unit.explain.harness import Looking, configured, make_context
+from tests.unit.diagnosis.harness import Looking, configured, make_context
 
 LOOPBACK = "::1"
 TOKEN = "c0ffee"

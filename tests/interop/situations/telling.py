@@ -19,8 +19,8 @@ from urllib.parse import unquote
 
 import msgspec
 
-from gateway.explain import remote, terminal
-from gateway.explain.report import Report
+from gateway.diagnosis import remote, terminal
+from gateway.diagnosis.report import Report
 from tests.interop.harness import tls_connection
 from tests.interop.situations import Where
 from tests.interop.situations.stage import Edge

@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.web import Application, Request
 
 from gateway.admin.app import Answer, Health, make_app
-from gateway.explain.engine import Context
+from gateway.diagnosis.explain import Context
 
 Client = TestClient[Request, Application]
 MakeClient = Callable[..., Awaitable[Client]]

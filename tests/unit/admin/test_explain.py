@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from gateway.admin import explain as room
-from gateway.explain.report import Report, Step
-from gateway.explain.url import InvalidUrl
+from gateway.diagnosis.report import Report, Step
+from gateway.diagnosis.url import InvalidUrl
 from gateway.tasks import Tasks
 from tests.unit.admin.conftest import Client, MakeClient
 

@@ -19,7 +19,7 @@ from gateway.directory.memory import MemoryRegistry
 from gateway.directory.sandbox import Sandbox
 from gateway.tasks import Tasks
 from tests.unit.admin.conftest import one_ready_worker
-from tests.unit.explain.harness import Looking, configured, make_context
+from tests.unit.diagnosis.harness import Looking, configured, make_context
 
 PATIENCE = 30.0
 """Seconds until a wait has failed."""

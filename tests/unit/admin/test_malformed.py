@@ -15,7 +15,7 @@ from gateway.directory.memory import MemoryRegistry
 from gateway.observe.access_log import MAX_TEXT
 from gateway.observe.logs import TRACEBACKS, _Storms
 from tests.unit.admin.conftest import one_ready_worker
-from tests.unit.explain.harness import Looking, configured, make_context
+from tests.unit.diagnosis.harness import Looking, configured, make_context
 
 HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\xff" * 300
 MALFORMED = [

@@ -18,17 +18,17 @@ from gateway.admin import sandboxes as room
 from gateway.admin.app import Health, make_app
 from gateway.admin.rate import Bucket
 from gateway.config import Settings
+from gateway.diagnosis.explain import Context
+from gateway.diagnosis.probe import Findings, Listener
+from gateway.diagnosis.silence import Silence
 from gateway.directory.memory import MemoryRegistry
 from gateway.directory.sandbox import Conflict, Directory, DirectoryError, Expected, Sandbox, TableDirectory, WriteError
 from gateway.errors import GatewayError, Reason
-from gateway.explain.engine import Context
-from gateway.problems.probe import Findings, Listener
-from gateway.problems.silence import Silence
 from gateway.tasks import Tasks
 from gateway.upstream.pool import Key, Pool
 from tests.unit.admin.conftest import Client, one_ready_worker
 from tests.unit.admin.openapi import Document, Mismatch
-from tests.unit.explain.harness import Looking, configured, make_context
+from tests.unit.diagnosis.harness import Looking, configured, make_context
 
 DOCUMENT = Document(json.loads(room.OPENAPI))
 BOX = "/v1/sandboxes/box"

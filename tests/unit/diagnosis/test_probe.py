@@ -18,11 +18,9 @@ from pathlib import Path
 import pytest
 
 from gateway.addresses import Bound
-from gateway.errors import Failure, Reason
-from gateway.hostname import Target
-from gateway.problems import own_sockets
-from gateway.problems import probe as probe_module
-from gateway.problems.probe import (
+from gateway.diagnosis import own_sockets
+from gateway.diagnosis import probe as probe_module
+from gateway.diagnosis.probe import (
     IPV4_TIMEOUT,
     LOOKS_AT_ONCE,
     LOOKS_PER_SECOND,
@@ -34,8 +32,10 @@ from gateway.problems.probe import (
     Listener,
     Probe,
 )
+from gateway.diagnosis.silence import Queue, Silence
+from gateway.errors import Failure, Reason
+from gateway.hostname import Target
 from gateway.problems.problem import Circumstances, describe
-from gateway.problems.silence import Queue, Silence
 from gateway.tasks import Tasks
 from gateway.wordings import FORWARDED_ON_LOOPBACK, LOOPBACK_ONLY
 from tests.support.clock import Clock

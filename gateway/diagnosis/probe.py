@@ -22,10 +22,10 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 from gateway import icmp
 from gateway.addresses import LOOPBACK, LOOPBACK4, Address, Bound, authority, family, is_own, leads_to
+from gateway.diagnosis import own_sockets
+from gateway.diagnosis.silence import Queue, Silence, awaiting
 from gateway.errors import Failure, Reason
-from gateway.problems import own_sockets
 from gateway.problems.fixes import is_forwarder
-from gateway.problems.silence import Queue, Silence, awaiting
 from gateway.tasks import Tasks
 from gateway.wordings import FORWARDED_ON_IPV4, FORWARDED_ON_LOOPBACK, LOOPBACK_ONLY, REJECTED
 

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.explain.engine import Context
-from tests.unit.explain.harness import App, Looking, make_context
+from gateway.diagnosis.explain import Context
+from tests.unit.diagnosis.harness import App, Looking, make_context
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
+from gateway.diagnosis.report import Report
 from gateway.errors import UserError
-from gateway.explain.report import Report
 
 TIMEOUT = 60.0
 """Seconds of silence; an examination takes half of that at most."""

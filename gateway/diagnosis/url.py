@@ -1,6 +1,6 @@
 """What somebody typed or pasted as a URL: taken apart as a browser would, leniently, before any rule of ours applies.
 
-Whether the name in it is one of ours is `hostname`'s to say, and where it leads the engine's.
+Whether the name in it is one of ours is `hostname`'s to say, and where it leads `explain`'s.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.explain.url import MAX_URL, InvalidUrl, read
+from gateway.diagnosis.url import MAX_URL, InvalidUrl, read
 
 
 @pytest.mark.parametrize(

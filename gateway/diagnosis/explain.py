@@ -21,16 +21,16 @@ from msgspec.structs import replace
 from gateway.addresses import authority, literal
 from gateway.config import Settings
 from gateway.config.values import format_duration
+from gateway.diagnosis.probe import SILENT, Findings, Probe, is_looked_into
+from gateway.diagnosis.question import Question, ask, page_request, websocket_request
+from gateway.diagnosis.report import ROAD, Report, Step, Verdict
+from gateway.diagnosis.url import Asked, read
+from gateway.diagnosis.words import advice, shorten, status, summary
 from gateway.directory.sandbox import Directory, DirectoryError, Sandbox
 from gateway.errors import Failure, GatewayError, Reason
-from gateway.explain.question import Question, ask, page_request, websocket_request
-from gateway.explain.report import ROAD, Report, Step, Verdict
-from gateway.explain.url import Asked, read
-from gateway.explain.words import advice, shorten, status, summary
 from gateway.hostname import HostnameParser, Target
 from gateway.http.message import RequestHead, RequestSection, ResponseHead, Section
 from gateway.observe.ids import RequestIds
-from gateway.problems.probe import SILENT, Findings, Probe, is_looked_into
 from gateway.problems.problem import Circumstances, accepting, describe
 from gateway.tasks import Tasks
 from gateway.upstream import inquiry

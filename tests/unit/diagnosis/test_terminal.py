@@ -6,8 +6,8 @@ import re
 
 import msgspec
 
-from gateway.explain.report import Report, Step
-from gateway.explain.terminal import render
+from gateway.diagnosis.report import Report, Step
+from gateway.diagnosis.terminal import render
 
 LONG = (
     "connect to [fd00::5]:5000: Connection refused after 0.4 ms, "

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from gateway.diagnosis.own_sockets import Connection
+from gateway.diagnosis.silence import RECENT, Queue, Silence, awaiting
 from gateway.errors import Failure, Reason
-from gateway.problems.own_sockets import Connection
-from gateway.problems.silence import RECENT, Queue, Silence, awaiting
 from gateway.wordings import ACCEPT_QUEUE_FULL, PORT_NOT_ANSWERING, QUEUE_SEEMS_FULL
 
 DETAIL = "connect to [fd00::5]:5000: no answer within 3 s"

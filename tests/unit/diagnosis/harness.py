@@ -11,12 +11,12 @@ from typing import Any, cast
 import msgspec
 
 from gateway.config import Settings
+from gateway.diagnosis.explain import Context
+from gateway.diagnosis.probe import Findings, Probe
+from gateway.diagnosis.silence import Silence
 from gateway.directory.sandbox import Directory, Sandbox, TableDirectory
 from gateway.errors import Failure
-from gateway.explain.engine import Context
 from gateway.http.message import Section
-from gateway.problems.probe import Findings, Probe
-from gateway.problems.silence import Silence
 from gateway.tasks import Tasks
 from gateway.upstream.policy import AddressPolicy
 

@@ -12,18 +12,19 @@ from typing import Any
 
 import pytest
 
+from gateway.diagnosis import explain as explain_module
+from gateway.diagnosis import question, remote
+from gateway.diagnosis.explain import Context, explain
+from gateway.diagnosis.probe import Findings, Listener
+from gateway.diagnosis.report import ROAD, Report, Step
+from gateway.diagnosis.silence import Queue, Silence
+from gateway.diagnosis.url import InvalidUrl
 from gateway.directory.sandbox import DirectoryError, Sandbox, TableDirectory
 from gateway.errors import GatewayError, Reason
-from gateway.explain import engine, question, remote
-from gateway.explain.engine import Context, explain
-from gateway.explain.report import ROAD, Report, Step
-from gateway.explain.url import InvalidUrl
 from gateway.http.message import RequestHead, Section
-from gateway.problems.probe import Findings, Listener
-from gateway.problems.silence import Queue, Silence
 from gateway.tasks import Tasks
 from gateway.upstream.pool import Key, Pool
-from tests.unit.explain.harness import BOX, DOMAIN, PATIENCE, App, Looking, changed, configured, make_context
+from tests.unit.diagnosis.harness import BOX, DOMAIN, PATIENCE, App, Looking, changed, configured, make_context
 
 pytestmark = pytest.mark.ipv6
 
@@ -251,7 +252,7 @@ async def test_an_app_that_hangs_up_on_a_handshake_is_reachable_all_the_same(app
 
 
 async def test_so_is_one_that_is_silent_after_it(app: App, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "HANDSHAKE", 0.05)
+    monkeypatch.setattr(explain_module, "HANDSHAKE", 0.05)
     app.script = lambda request: None if is_handshake(request) else OK
     report = await explain(url(app.port), context)
     assert report.ok
@@ -337,7 +338,7 @@ async def test_a_directory_that_fails(looking: Looking) -> None:
 
 
 async def test_a_directory_that_hangs(looking: Looking, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "LOOK_UP", 0.01)
+    monkeypatch.setattr(explain_module, "LOOK_UP", 0.01)
     async with asyncio.timeout(PATIENCE):
         report = await explain(url(5000), make_context(looking, directory=Failing(None)))
     assert report.reason == "directory_unavailable"
@@ -461,7 +462,7 @@ async def test_a_look_that_hangs_is_given_up(
         await asyncio.Event().wait()
         return Findings()
 
-    monkeypatch.setattr(engine, "LOOK", 0.01)
+    monkeypatch.setattr(explain_module, "LOOK", 0.01)
     monkeypatch.setattr(looking, "look", forever)
     report = await explain(url(refusing_port), make_context(looking))
     assert report.reason == "connection_refused"
@@ -480,7 +481,7 @@ async def test_silence_is_looked_into_and_no_route_is_not(
     looking: Looking, monkeypatch: pytest.MonkeyPatch, reason: Reason, setting: float, said: str
 ) -> None:
     async def fail(pool: Pool, key: Key) -> None:
-        assert pool.timeouts.connect == engine.DIAL
+        assert pool.timeouts.connect == explain_module.DIAL
         raise GatewayError(reason, "silence")
 
     monkeypatch.setattr(Pool, "dial", fail)
@@ -580,7 +581,7 @@ async def test_a_silent_app_within_the_patience_of_the_gateway(app: App, looking
 
 
 async def test_a_silent_app_beyond_our_own(app: App, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "ANSWER", 0.05)
+    monkeypatch.setattr(explain_module, "ANSWER", 0.05)
     app.script = lambda request: None
     report = await explain(url(app.port), context)
     assert step(report, "http").detail == "no answer within 0.05 s (serving, the gateway waits 5m)"
@@ -590,8 +591,8 @@ async def test_a_silent_app_beyond_our_own(app: App, context: Context, monkeypat
 
 
 def test_an_examination_is_over_within_fifteen_seconds() -> None:
-    assert engine.LONGEST <= 15 * engine.TRIES
-    assert remote.TIMEOUT >= 2 * engine.LONGEST
+    assert explain_module.LONGEST <= 15 * explain_module.TRIES
+    assert remote.TIMEOUT >= 2 * explain_module.LONGEST
 
 
 async def test_a_cancelled_one_leaves_no_connection(app: App, context: Context) -> None:

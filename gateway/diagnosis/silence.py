@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gateway.addresses import authority
+from gateway.diagnosis.own_sockets import Connection
 from gateway.errors import Failure
-from gateway.problems.own_sockets import Connection
 from gateway.wordings import ACCEPT_QUEUE_FULL, PORT_NOT_ANSWERING, QUEUE_SEEMS_FULL
 
 RECENT = 1.0

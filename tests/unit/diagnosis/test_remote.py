@@ -10,9 +10,9 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 import pytest
 
+from gateway.diagnosis.remote import ask
+from gateway.diagnosis.report import Report, Step, as_json
 from gateway.errors import UserError
-from gateway.explain.remote import ask
-from gateway.explain.report import Report, Step, as_json
 
 REPORT = Report("https://a/?x=1&y=2", False, "Because.", "connection_refused", [Step("dial", "failed", "no", 0.4)], [])
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.problems import own_sockets
-from gateway.problems.own_sockets import Listening
+from gateway.diagnosis import own_sockets
+from gateway.diagnosis.own_sockets import Listening
 from tests.support.clock import Clock
 from tests.support.process import poll
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from gateway.explain.report import Report, Step, Verdict
+from gateway.diagnosis.report import Report, Step, Verdict
 from gateway.printable import printable
 
 MARKS: dict[Verdict, str] = {"ok": "✓", "failed": "✗", "warning": "!", "skipped": "–"}
