@@ -1,6 +1,4 @@
-"""What every connection needs of its transport: writes that leave together, one to have when there is none, and what a
-slow reader owes.
-"""
+"""What every connection needs of its transport: batched writes, a null transport, and the octets in flight."""
 
 from __future__ import annotations
 
@@ -23,12 +21,11 @@ LARGE = 24 * 1024
 would be taken from a read's share of what a connection may hold (`turns.READ`)."""
 
 
-class Outbox:
+class WriteBatcher:
     """The transports of one event loop that have something to write.
 
-    What is read in one turn of the loop is answered when the turn is over, all of it together: then the kernel's way in
-    and the kernel's way out are each gone many times in a row, and whoever is written to is woken once. Under load that
-    is a fifth of a request; without load a turn is one read long.
+    All writes of one turn of the loop happen together at its end: reads and writes then run in long series, and each
+    peer is woken once. Under load that saves a fifth of a request; without load a turn is one read long.
     """
 
     __slots__ = ("_call_soon", "_waiting")
@@ -58,18 +55,18 @@ class Outbox:
 
 
 class GatheringTransport(asyncio.Transport):
-    """A transport, TCP or TLS, whose writes wait for the end of the turn. No other end than `abort` overtakes them.
+    """A transport, TCP or TLS, whose writes wait for the end of the turn. Only `abort` overtakes them.
 
     What is gathered is lost, too, if the event loop closes the transport below by itself: on an end of file that
     `eof_received` does not want to survive. `flush` first.
     """
 
-    __slots__ = ("_below", "_gathered", "_outbox", "waiting")
+    __slots__ = ("_below", "_gathered", "_write_batcher", "waiting")
 
-    def __init__(self, below: asyncio.Transport, outbox: Outbox) -> None:
+    def __init__(self, below: asyncio.Transport, write_batcher: WriteBatcher) -> None:
         super().__init__()
         self._below = below
-        self._outbox = outbox
+        self._write_batcher = write_batcher
         self._gathered: list[bytes] = []
         self.waiting = 0  # octets in `_gathered`
 
@@ -84,10 +81,10 @@ class GatheringTransport(asyncio.Transport):
         if all_waiting >= LARGE:
             self.flush()
         elif not waiting:
-            self._outbox.add(self)
+            self._write_batcher.add(self)
 
     def flush(self) -> None:
-        """Writes what is gathered; to whom has gone already, nothing."""
+        """Writes what is gathered, unless the transport below is closing."""
         gathered = self._gathered
         if gathered:
             self._gathered = []
@@ -131,8 +128,8 @@ class GatheringTransport(asyncio.Transport):
         return self._below.get_extra_info(name, default)
 
 
-class _Gone(asyncio.Transport):
-    """Below the transport of a connection that is not connected (yet, or any more): closed, and silent about it."""
+class _Closed(asyncio.Transport):
+    """The null transport: closed, and every call is a no-op."""
 
     def is_closing(self) -> bool:
         return True
@@ -160,14 +157,14 @@ class _Unconnected(GatheringTransport):
     def write(self, data: Any) -> None: ...
 
 
-GONE: GatheringTransport = _Unconnected(_Gone(), Outbox(lambda callback: None))
-"""A connection has it before `connection_made`, and takes it up again in `connection_lost`: with the real one it would
-be a cycle that only the garbage collector could end."""
+CLOSED_TRANSPORT: GatheringTransport = _Unconnected(_Closed(), WriteBatcher(lambda callback: None))
+"""A connection's transport before `connection_made` and after `connection_lost`: keeping the real one would be a
+reference cycle."""
 
 
 def room(transport: asyncio.Transport) -> int:
-    """Octets that the kernel is sure to take at once (Linux; elsewhere nothing is sure), because its buffer has twice
-    as much left: it counts what its own books cost, too.
+    """Octets that the kernel is sure to take at once (Linux; elsewhere 0): half of what is left of its buffer, whose
+    size includes the kernel's bookkeeping.
     """
     sock = transport.get_extra_info("socket")
     if sys.platform != "linux" or sock is None or (descriptor := sock.fileno()) < 0:
@@ -182,10 +179,9 @@ def room(transport: asyncio.Transport) -> int:
 
 
 def undelivered(transport: asyncio.Transport) -> int:
-    """Octets on their way: in the transport's buffer and, on Linux, in the kernel's.
+    """Octets in flight: in the transport's buffer and, on Linux, in the kernel's.
 
-    The kernel may hold megabytes, so the transport's buffer alone stands still for minutes while a slow reader is
-    doing its best.
+    The kernel may hold megabytes, so the transport's buffer alone may not move for minutes while a slow reader reads.
     """
     size = transport.get_write_buffer_size()
     sock = transport.get_extra_info("socket")

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from gateway.transport import GONE, LARGE, room
+from gateway.transport import CLOSED_TRANSPORT, LARGE, room
 
 log = logging.getLogger("gateway.turns")
 
@@ -197,7 +197,7 @@ class ReadingConnection(WideReading):
         self._view = intake.view
         self._wide = -1
         self._sure = 0
-        self._transport = GONE  # the real one from connection_made to connection_lost
+        self._transport = CLOSED_TRANSPORT  # the real one from connection_made to connection_lost
         self._held = b""  # octets not worked through yet
         self._unfinished = False  # … because they are of no use without more
         self._work = 0  # units since its last turn

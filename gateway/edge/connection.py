@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from gateway.errnos import SILENCE, lost
 from gateway.socket_options import broken, unanswered
-from gateway.transport import GONE, GatheringTransport, undelivered
+from gateway.transport import CLOSED_TRANSPORT, GatheringTransport, undelivered
 from gateway.turns import ReadingConnection
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class DownstreamConnection(ReadingConnection):
         self.deadline = inf  # loop time at which `expire` is due; the sweeper looks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = GatheringTransport(cast("asyncio.Transport", transport), self._edge.outbox)
+        self._transport = GatheringTransport(cast("asyncio.Transport", transport), self._edge.write_batcher)
         self._transport.set_write_buffer_limits(high=self._edge.intake.may_wait)
         self.deadline = self._edge.clock() + self._edge.timeouts.idle
         self._edge.downstreams.add(self)
@@ -85,7 +85,7 @@ class DownstreamConnection(ReadingConnection):
         self.deadline = inf
         self._edge.downstreams.discard(self)
         self._on_close()
-        self._transport = GONE
+        self._transport = CLOSED_TRANSPORT
 
     def _takes_octets(self) -> bool:
         """Whether a slow reader has taken anything since this was last asked."""

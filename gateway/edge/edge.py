@@ -27,7 +27,7 @@ from gateway.http.head_parser import HeadLimits
 from gateway.observe.access_log import AccessLog
 from gateway.observe.ids import RequestIds
 from gateway.tasks import Tasks
-from gateway.transport import Outbox
+from gateway.transport import WriteBatcher
 from gateway.upstream.claims import Claims
 from gateway.upstream.policy import AddressPolicy
 from gateway.upstream.pool import Pool
@@ -109,7 +109,7 @@ class Edge:
         self.road = Road(self.pool, self.directory, self.probe)
         self.host = settings.upstream.host
         self.intake = self.pool.intake
-        self.outbox = Outbox(loop.call_soon)
+        self.write_batcher = WriteBatcher(loop.call_soon)
         self.tls_buffers = Buffers(self.intake)
         self.handshakes = Handshakes(loop.call_soon, limits.handshake_bytes)
         self.draining = False

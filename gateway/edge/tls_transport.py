@@ -35,7 +35,7 @@ from gateway.edge.tls_callbacks import Doorkeeper, SecureProtocol
 from gateway.edge.tls_records import HANDSHAKE_RECORD, HEADER, LARGEST_RECORD, NO_ROOM, NO_TLS, length_of
 from gateway.errors import GatewayError, Reason
 from gateway.http.greeting import Greeting, explained, judge
-from gateway.transport import GONE
+from gateway.transport import CLOSED_TRANSPORT
 from gateway.turns import READ, RECORD, SHARE, WideReading
 
 RECORDS_AT_ONCE = 16
@@ -106,7 +106,7 @@ class TlsTransport(WideReading, asyncio.Transport):
         self._sure = 0
         self._flight = b""  # what has come of the handshake and waits
         self._doorkeeper: Doorkeeper | None = doorkeeper  # until it has heard what became of the connection
-        self._tcp: asyncio.Transport = GONE  # the real one from connection_made to connection_lost
+        self._tcp: asyncio.Transport = CLOSED_TRANSPORT  # the real one from connection_made to connection_lost
         self._ssl: ssl.SSLObject | None = None  # from the first step of the handshake on
         self._decrypt: _Decrypt = _not_open  # set when OPEN
         self._encrypt: _Encrypt = _not_open
@@ -169,7 +169,7 @@ class TlsTransport(WideReading, asyncio.Transport):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._state = CLOSED
-        self._tcp = GONE
+        self._tcp = CLOSED_TRANSPORT
         self._ssl = None
         self._flight = b""
         self._decrypt = self._encrypt = _not_open
@@ -205,7 +205,7 @@ class TlsTransport(WideReading, asyncio.Transport):
         if greeting is Greeting.HTTP:
             doorkeeper, self._doorkeeper = self._doorkeeper, None
             assert doorkeeper is not None  # it has heard nothing yet
-            tcp, self._tcp = self._tcp, GONE
+            tcp, self._tcp = self._tcp, CLOSED_TRANSPORT
             self._state = CLOSED
             doorkeeper.spoke_plain(tcp, octets)
         else:
@@ -264,7 +264,7 @@ class TlsTransport(WideReading, asyncio.Transport):
         ahead = incoming.read()  # a request may have come with the handshake's end; the protocol may use the BIO
         self._protocol = protocol = doorkeeper.secured(self)
         protocol.connection_made(self)
-        if ahead and self._tcp is not GONE:
+        if ahead and self._tcp is not CLOSED_TRANSPORT:
             self._read(memoryview(ahead))
 
     # --- reading -------------------------------------------------------------------------------------------------

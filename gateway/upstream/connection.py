@@ -40,7 +40,7 @@ from gateway.http.head_parser import HEAD_END, check_partial_response, parse_ans
 from gateway.http.message import BY_LENGTH, CHUNKED, NO_BODY, Fields, RequestHead, ResponseHead, Section
 from gateway.http.validate import check_switch
 from gateway.socket_options import unanswered
-from gateway.transport import GONE, GatheringTransport
+from gateway.transport import CLOSED_TRANSPORT, GatheringTransport
 from gateway.turns import HEAD_WORK, LAST_WORK, LOOK, SHARE, SMALL_HEAD, ReadingConnection
 from gateway.upstream import error_answer, evidence, inquiry, peek
 from gateway.upstream.claims import Mark
@@ -326,7 +326,7 @@ class Http1Upstream(ReadingConnection):
     # --- asyncio.Protocol ----------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = GatheringTransport(cast("asyncio.Transport", transport), self._pool.outbox)
+        self._transport = GatheringTransport(cast("asyncio.Transport", transport), self._pool.write_batcher)
         self._transport.set_write_buffer_limits(high=self._pool.intake.may_wait)
 
     def data_received(self, data: bytes) -> None:
@@ -365,7 +365,7 @@ class Http1Upstream(ReadingConnection):
             self._read_what_is_left()
         self._lost(exc)
         self._pool.forget(self)
-        self._transport = GONE
+        self._transport = CLOSED_TRANSPORT
 
     def pause_writing(self) -> None:
         if self._sink is not None:

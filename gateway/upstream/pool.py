@@ -24,7 +24,7 @@ from gateway.config import Settings
 from gateway.http.head_parser import HeadLimits
 from gateway.socket_options import keep_alive
 from gateway.tasks import Tasks
-from gateway.transport import Outbox
+from gateway.transport import WriteBatcher
 from gateway.turns import Intake
 from gateway.upstream.claims import LOOK, Claimants, Claims
 from gateway.upstream.connection import Http1Upstream
@@ -70,7 +70,7 @@ class Pool:
         self.clock = clock
         self._loop = asyncio.get_running_loop()
         self.call_soon = self._loop.call_soon
-        self.outbox = Outbox(self.call_soon)
+        self.write_batcher = WriteBatcher(self.call_soon)
         self.timeouts = Timeouts(
             connect=upstream.connect_timeout,
             response_header=upstream.response_header_timeout,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.transport import AT_ONCE, GONE, LARGE, GatheringTransport, Outbox, undelivered
+from gateway.transport import AT_ONCE, CLOSED_TRANSPORT, LARGE, GatheringTransport, WriteBatcher, undelivered
 
 
 class Below(asyncio.Transport):
@@ -49,10 +49,10 @@ class Turn:
     def __init__(self) -> None:
         self.callbacks: list[Callable[[], None]] = []
         self.log: list[object] = []
-        self.outbox = Outbox(self.callbacks.append)
+        self.write_batcher = WriteBatcher(self.callbacks.append)
 
     def transport(self) -> GatheringTransport:
-        return GatheringTransport(Below(self.log), self.outbox)
+        return GatheringTransport(Below(self.log), self.write_batcher)
 
     def end(self) -> None:
         callbacks, self.callbacks[:] = self.callbacks[:], []
@@ -129,7 +129,7 @@ def test_one_transport_that_fails_does_not_silence_the_others(
 
     below = Below(turn.log)
     monkeypatch.setattr(below, "write", write, raising=False)
-    GatheringTransport(below, turn.outbox).write(b"a")
+    GatheringTransport(below, turn.write_batcher).write(b"a")
     turn.transport().write(b"b")
     turn.end()
     assert turn.log == ["abort", b"b"]
@@ -138,7 +138,7 @@ def test_one_transport_that_fails_does_not_silence_the_others(
 
 def test_a_transport_that_closed_meanwhile_is_not_written_to(turn: Turn) -> None:
     below = Below(turn.log)
-    transport = GatheringTransport(below, turn.outbox)
+    transport = GatheringTransport(below, turn.write_batcher)
     transport.write(b"to whom?")
     below.closing = True
     assert transport.is_closing()
@@ -156,10 +156,10 @@ def test_what_is_gathered_counts_as_undelivered(turn: Turn) -> None:
 
 
 def test_nothing_is_gathered_for_nobody() -> None:
-    GONE.write(b"hello?")
-    GONE.flush()
-    GONE.close()
-    GONE.abort()
-    assert GONE.is_closing()
-    assert not GONE.can_write_eof()
-    assert undelivered(GONE) == 0
+    CLOSED_TRANSPORT.write(b"hello?")
+    CLOSED_TRANSPORT.flush()
+    CLOSED_TRANSPORT.close()
+    CLOSED_TRANSPORT.abort()
+    assert CLOSED_TRANSPORT.is_closing()
+    assert not CLOSED_TRANSPORT.can_write_eof()
+    assert undelivered(CLOSED_TRANSPORT) == 0

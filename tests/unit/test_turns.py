@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.transport import LARGE, GatheringTransport, Outbox
+from gateway.transport import LARGE, GatheringTransport, WriteBatcher
 from gateway.turns import LONGEST, READ, RECORD, SHARE, WIDE_READ, WIDE_READS, Intake, ReadingConnection, Turns
 
 
@@ -108,7 +108,7 @@ class Connection(ReadingConnection):
 
     def __init__(self, intake: Intake, below: Below) -> None:
         super().__init__(intake)
-        self._transport = GatheringTransport(below, Outbox(lambda callback: None))
+        self._transport = GatheringTransport(below, WriteBatcher(lambda callback: None))
         self.full = False
         self.worked: list[int] = []
         self.sure = 0

@@ -31,7 +31,7 @@ from gateway.observe.access_log import LineLog, json_lines
 from gateway.observe.outlet import Outlet
 from gateway.tls import local_ca
 from gateway.tls.context import CertificatePair, server_context
-from gateway.transport import Outbox
+from gateway.transport import WriteBatcher
 from gateway.turns import READ, WIDE_READ
 from gateway.upstream.connection import Http1Upstream
 from tests.support.tls_client import TlsClient
@@ -76,7 +76,9 @@ class Road:
 
     def __init__(self, edge: Edge, server: ssl.SSLContext, client: ssl.SSLContext) -> None:
         self.edge = edge
-        self.outbox = edge.outbox = edge.pool.outbox = Outbox(lambda callback: None)  # turns end when `travel` says so
+        self.write_batcher = edge.write_batcher = edge.pool.write_batcher = WriteBatcher(
+            lambda callback: None
+        )  # turns end when `travel` says so
         key = (("demo", "1", "fd00::5"), 5000)
         self.upstream = Http1Upstream(edge.pool, key, cast("Any", None))
         self.upstream_wire = Wire()
@@ -111,13 +113,13 @@ class Road:
 
     def travel(self, answer: bytes = RESPONSE) -> None:
         self._feed(self._requests.pop(0))
-        self.outbox.flush()
+        self.write_batcher.flush()
         while answer:
             read = self.upstream.get_buffer(-1)[: len(answer)]
             size = len(read)
             read[:], answer = answer[:size], answer[size:]
             self.upstream.buffer_updated(size)
-        self.outbox.flush()
+        self.write_batcher.flush()
 
     def _feed(self, octets: bytes) -> None:
         """As the event loop does."""
