@@ -52,7 +52,7 @@ class DownstreamConnection(ReadingConnection):
             self._await_first()
 
     def _await_first(self) -> None:
-        self.deadline = min(self.deadline, self._edge.clock() + self._edge.moment)
+        self.deadline = min(self.deadline, self._edge.clock() + self._edge.drain_grace)
 
     def expire(self, now: float) -> None:
         """The deadline has passed."""

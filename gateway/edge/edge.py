@@ -113,7 +113,7 @@ class Edge:
         self.tls_buffers = Buffers(self.intake)
         self.handshakes = Handshakes(loop.call_soon, limits.handshake_bytes)
         self.draining = False
-        self.moment = settings.timeouts.linger
+        self.drain_grace = settings.timeouts.linger
         """Seconds that a new connection has to ask or to say hello while draining: its octets may be on their way. One
         that has asked before is closed at once, which browsers are prepared for (RFC 9112 section 9.6)."""
         self.discreet = False

@@ -21,7 +21,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from gateway.edge import cookies, mask
-from gateway.edge.refusal import options, ready, withheld
+from gateway.edge.local_reply import options, ready, withheld
 from gateway.errors import GatewayError, Reason
 from gateway.http.message import BY_CLOSE, NO_BODY, Fields, RequestHead, ResponseHead
 from gateway.http.validate import IDEMPOTENT

@@ -21,7 +21,7 @@ from gateway import errnos
 from gateway.edge.deadlines import CLOSED, EXCHANGE, HEAD, IDLE, LINGER, TUNNEL, TimedConnection
 from gateway.edge.exchange import Exchange
 from gateway.edge.forwarded import Peer
-from gateway.edge.refusal import Refusal, reply
+from gateway.edge.local_reply import LocalReply, reply
 from gateway.errors import GatewayError, Reason
 from gateway.http import serialize
 from gateway.http.body import BodyError, CloseReader, reader_for
@@ -45,16 +45,18 @@ class Http1Downstream(TimedConnection):
         "_eof",
         "_head",
         "_keep_alive",
+        "_local_reply",
         "_out",
         "_processing",
-        "_refusal",
         "_waiting",
         "bound",
     )
 
-    def __init__(self, edge: Edge, peer: Peer, on_close: Callable[[], None], refusal: Refusal | None = None) -> None:
+    def __init__(
+        self, edge: Edge, peer: Peer, on_close: Callable[[], None], local_reply: LocalReply | None = None
+    ) -> None:
         super().__init__(edge, peer, on_close)
-        self._refusal = refusal
+        self._local_reply = local_reply
         self._head: RequestHead | None = None  # of the exchange
         self._waiting = 0  # octets that upstream does not take for now, while it is paused
         self._processing = False  # `_process` is on the stack
@@ -251,8 +253,8 @@ class Http1Downstream(TimedConnection):
             self._conversing = False
             self._expecting = section.expects_continue
             self._set_deadline()
-        if self._refusal is not None:
-            self._refuse(head, self._refusal(head))
+        if self._local_reply is not None:
+            self._refuse(head, self._local_reply(head))
             return data[end:]
         if self._wide >= 0:
             self._narrow()
@@ -298,7 +300,7 @@ class Http1Downstream(TimedConnection):
 
     def send_head(self, head: ResponseHead, request_id: bytes) -> None:
         request = self._head
-        assert request is not None  # an exchange (or refusal) is under way
+        assert request is not None  # an exchange (or a local reply) is under way
         framing = head.framing
         if head.status == 101:
             self._begin_tunnel(head, request_id)

@@ -20,7 +20,7 @@ from gateway.addresses import Bound, bound_to
 from gateway.edge.forwarded import Peer
 from gateway.edge.http1 import Http1Downstream
 from gateway.edge.last_call import refuse_new
-from gateway.edge.refusal import Refusal, plain_on_tls, reply
+from gateway.edge.local_reply import LocalReply, plain_on_tls, reply
 from gateway.edge.tls_transport import TlsTransport
 from gateway.errors import GatewayError, Reason
 from gateway.http.forwarding import Address, normalized
@@ -42,15 +42,15 @@ EXHAUSTED_PAUSE = 1.0
 
 
 class Listener:
-    """One listening socket. `tls` is None for a plain listener; `refusal` answers every request of this listener."""
+    """One listening socket. `tls` is None for a plain listener; `local_reply` answers every request."""
 
     def __init__(
-        self, edge: Edge, sock: socket.socket, tls: ssl.SSLContext | None, refusal: Refusal | None = None
+        self, edge: Edge, sock: socket.socket, tls: ssl.SSLContext | None, local_reply: LocalReply | None = None
     ) -> None:
         self.edge = edge
         self._socket = sock
         self._tls = tls
-        self._refusal = refusal
+        self._local_reply = local_reply
         sock.setblocking(False)
         # Inherited by every accepted socket.
         no_delay(sock)
@@ -152,9 +152,9 @@ class Listener:
         protocol: asyncio.BaseProtocol
         if self._tls is None:
             newcomer = _Newcomer(edge, address)
-            protocol = newcomer.downstream(b"http", self._refusal)
+            protocol = newcomer.downstream(b"http", self._local_reply)
         else:
-            newcomer = visitor = _Visitor(edge, address, self._tls, self._refusal)
+            newcomer = visitor = _Visitor(edge, address, self._tls, self._local_reply)
             protocol = visitor.transport
         edge.tasks.spawn(_attach(newcomer, connection, protocol), "accept")
 
@@ -191,11 +191,11 @@ class _Newcomer:
             self._counted = False
             self.edge.dismiss(self._address)
 
-    def downstream(self, scheme: bytes, refusal: Refusal | None) -> Http1Downstream:
+    def downstream(self, scheme: bytes, local_reply: LocalReply | None) -> Http1Downstream:
         """What will speak HTTP on this connection, and call `gone` at its end."""
         edge = self.edge
         return Http1Downstream(
-            edge, Peer(self._address, scheme, edge.settings.edge.trusted_proxies), self.gone, refusal
+            edge, Peer(self._address, scheme, edge.settings.edge.trusted_proxies), self.gone, local_reply
         )
 
 
@@ -204,11 +204,11 @@ class _Visitor(_Newcomer):
     among the `Handshakes`.
     """
 
-    __slots__ = ("_refusal", "deadline", "held", "transport", "waits")
+    __slots__ = ("_local_reply", "deadline", "held", "transport", "waits")
 
-    def __init__(self, edge: Edge, address: Address, tls: ssl.SSLContext, refusal: Refusal | None) -> None:
+    def __init__(self, edge: Edge, address: Address, tls: ssl.SSLContext, local_reply: LocalReply | None) -> None:
         super().__init__(edge, address)
-        self._refusal = refusal
+        self._local_reply = local_reply
         self.transport = TlsTransport(tls, edge.tls_buffers, self)
         self.waits = False  # these two are the `Handshakes`' own
         self.held = 0
@@ -239,7 +239,7 @@ class _Visitor(_Newcomer):
 
     def secured(self, transport: TlsTransport) -> Http1Downstream:
         self.edge.downstreams.discard(self)
-        return self.downstream(b"https", self._refusal)
+        return self.downstream(b"https", self._local_reply)
 
     def spoke_plain(self, tcp: asyncio.Transport, octets: bytes) -> None:
         self.edge.downstreams.discard(self)
@@ -271,7 +271,7 @@ class _Visitor(_Newcomer):
     def drain(self) -> None:
         # Its handshake, and the request that comes with it, may be on their way.
         if self.transport.is_silent:
-            self.deadline = min(self.deadline, self.edge.clock() + self.edge.moment)
+            self.deadline = min(self.deadline, self.edge.clock() + self.edge.drain_grace)
 
     def close(self) -> None:
         self.transport.abort()

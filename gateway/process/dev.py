@@ -170,7 +170,7 @@ async def _serve(stage: _Stage, banner: str, colour: bool) -> None:
     access_log = LineLog(partial(text_lines, colour=colour), loop.call_later, outlet)
     own = own_listeners([*stage.doors, *([stage.admin] if stage.admin else [])])
     edge = Edge(stage.settings, directory, access_log, own)
-    edge.moment = DRAIN_MOMENT
+    edge.drain_grace = DRAIN_MOMENT
     edge.discreet = True
     tasks = Tasks()
     tasks.keep(partial(watch, directory, edge.records_changed, edge.directory.availability), "directory watch")

@@ -27,7 +27,7 @@ from gateway.directory import backends
 from gateway.directory.shared import share
 from gateway.edge.last_call import refuse_new
 from gateway.edge.listener import own_listeners
-from gateway.edge.refusal import redirect_to_https
+from gateway.edge.local_reply import redirect_to_https
 from gateway.observe import logs
 from gateway.process import admin, memory, worker
 from gateway.process.children import KILL_GRACE, Child, Children

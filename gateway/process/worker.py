@@ -26,7 +26,7 @@ from gateway.directory.shared import Shared
 from gateway.directory.watching import watch
 from gateway.edge.edge import Edge
 from gateway.edge.listener import Listener
-from gateway.edge.refusal import Refusal
+from gateway.edge.local_reply import LocalReply
 from gateway.errors import UserError
 from gateway.observe import logs
 from gateway.observe.access_log import AccessLog, LineLog, NoLog, json_lines, text_lines
@@ -45,7 +45,7 @@ class Door:
 
     socket: socket.socket
     tls: ssl.SSLContext | None
-    refusal: Refusal | None = None
+    local_reply: LocalReply | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ async def _serve(settings: Settings, slot: Slot, pulse: Pulse) -> None:
     loop.add_reader(slot.channel, _answer, slot, edge)
     collector = memory.Collector(loop, lambda: edge.connections)
     edge.tasks.keep(partial(watch, directory, edge.records_changed, edge.directory.availability), "directory watch")
-    listeners = [Listener(edge, door.socket, door.tls, door.refusal) for door in slot.doors]
+    listeners = [Listener(edge, door.socket, door.tls, door.local_reply) for door in slot.doors]
     pulse.stage = Stage.SERVING
     take_orders()
     log.debug("worker %d ready", slot.number)

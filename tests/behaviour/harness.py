@@ -29,7 +29,7 @@ from gateway.config import Settings
 from gateway.directory.sandbox import Directory, Sandbox, TableDirectory
 from gateway.edge.edge import Edge
 from gateway.edge.listener import Listener
-from gateway.edge.refusal import Refusal
+from gateway.edge.local_reply import LocalReply
 from gateway.observe.access_log import AccessRecord
 from gateway.tasks import Tasks
 from gateway.upstream.claims import Claims
@@ -424,7 +424,7 @@ class Options:
     upstream: dict[str, Any] = field(default_factory=dict)
     timeouts: dict[str, Any] = field(default_factory=dict)
     limits: dict[str, Any] = field(default_factory=dict)
-    refusal: Refusal | None = None
+    local_reply: LocalReply | None = None
     """Of the plain listener."""
     backend: Directory | None = None
     """Instead of `Gateway.table`."""
@@ -462,7 +462,7 @@ class Gateway:
         self.browsers: list[Wire] = []
         self._sockets = [listening_socket(options.kernel_buffer) for _ in range(2)]
         plain, secure = self._sockets
-        self.plain = Listener(self.edge, plain, None, options.refusal)
+        self.plain = Listener(self.edge, plain, None, options.local_reply)
         self.secure = Listener(self.edge, secure, tls.server)
         self.plain_port: int = plain.getsockname()[1]
         self.tls_port: int = secure.getsockname()[1]

@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
-from gateway.edge.refusal import redirect_to_https
+from gateway.edge.local_reply import redirect_to_https
 from tests.behaviour.harness import DOMAIN, OK, Gateway, OpenGateway, Wire, answering
 
 APPS_OWN = b"Sun, 06 Nov 1994 08:49:37 GMT"
@@ -96,7 +96,7 @@ async def test_the_gateways_own_answers_have_one(gateway: Gateway, sent: bytes, 
 
 
 async def test_so_has_a_redirect_to_https(open_gateway: OpenGateway) -> None:
-    gateway = await open_gateway(refusal=redirect_to_https((DOMAIN,), 443))
+    gateway = await open_gateway(local_reply=redirect_to_https((DOMAIN,), 443))
     browser = await gateway.connect()
     browser.send(b"GET / HTTP/1.1\r\nHost: 5000-a.%b\r\n\r\n" % DOMAIN.encode())
     assert (await browser.answer()).status == 308

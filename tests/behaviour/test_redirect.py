@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.edge.refusal import redirect_to_https
+from gateway.edge.local_reply import redirect_to_https
 from tests.behaviour.harness import DOMAIN, App, Gateway, OpenGateway
 
 HOST = b"5000-box.sandbox.localhost"
@@ -35,7 +35,7 @@ async def redirected(gateway: Gateway, request: bytes) -> bytes:
     ],
 )
 async def test_the_port_is_the_public_one(open_gateway: OpenGateway, port: int, host: bytes, location: bytes) -> None:
-    gateway = await open_gateway(refusal=redirect_to_https([DOMAIN], port))
+    gateway = await open_gateway(local_reply=redirect_to_https([DOMAIN], port))
     assert await redirected(gateway, b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % host) == location + b"/"
 
 
@@ -54,7 +54,7 @@ async def test_the_port_is_the_public_one(open_gateway: OpenGateway, port: int, 
 )
 async def test_only_to_our_own_domains(open_gateway: OpenGateway, host: bytes) -> None:
     """Anything else would let anybody make links that begin at us and end with them."""
-    gateway = await open_gateway(refusal=redirect_to_https([DOMAIN], 443))
+    gateway = await open_gateway(local_reply=redirect_to_https([DOMAIN], 443))
     browser = await gateway.connect()
     browser.send(b"GET /login HTTP/1.1\r\nHost: %b\r\n\r\n" % host)
     answer = await browser.answer()
@@ -73,13 +73,13 @@ async def test_only_to_our_own_domains(open_gateway: OpenGateway, host: bytes) -
     ],
 )
 async def test_the_target_is_kept(open_gateway: OpenGateway, target: bytes, kept: bytes) -> None:
-    gateway = await open_gateway(refusal=redirect_to_https([DOMAIN], 443))
+    gateway = await open_gateway(local_reply=redirect_to_https([DOMAIN], 443))
     request = b"GET " + target + b" HTTP/1.1\r\nHost: " + HOST + b"\r\n\r\n"
     assert await redirected(gateway, request) == b"https://" + HOST + kept
 
 
 async def test_options_star_has_no_path_to_keep(open_gateway: OpenGateway) -> None:
-    gateway = await open_gateway(refusal=redirect_to_https([DOMAIN], 443))
+    gateway = await open_gateway(local_reply=redirect_to_https([DOMAIN], 443))
     location = await redirected(gateway, b"OPTIONS * HTTP/1.1\r\nHost: " + HOST + b"\r\n\r\n")
     assert location == b"https://" + HOST + b"/"
 
@@ -96,13 +96,13 @@ async def test_options_star_has_no_path_to_keep(open_gateway: OpenGateway) -> No
 )
 async def test_308_for_every_method(open_gateway: OpenGateway, request_: bytes) -> None:
     """308 and not 301: a form stays a POST (RFC 9110 section 15.4.9)."""
-    gateway = await open_gateway(refusal=redirect_to_https([DOMAIN], 443))
+    gateway = await open_gateway(local_reply=redirect_to_https([DOMAIN], 443))
     assert await redirected(gateway, request_ % HOST) == b"https://" + HOST + b"/form"
     assert [(record.status, record.path) for record in gateway.log] == [(308, "/form")]
 
 
 async def test_a_connection_may_ask_again(open_gateway: OpenGateway) -> None:
-    gateway = await open_gateway(refusal=redirect_to_https([DOMAIN], 443))
+    gateway = await open_gateway(local_reply=redirect_to_https([DOMAIN], 443))
     browser = await gateway.connect()
     browser.send(b"GET /1 HTTP/1.1\r\nHost: %b\r\n\r\nGET /2 HTTP/1.1\r\nHost: %b\r\n\r\n" % (HOST, HOST))
     assert [(await browser.answer()).get(b"Location") for _ in range(2)] == [
@@ -112,7 +112,7 @@ async def test_a_connection_may_ask_again(open_gateway: OpenGateway) -> None:
 
 
 async def test_what_is_no_request_is_refused_here_too(open_gateway: OpenGateway) -> None:
-    gateway = await open_gateway(refusal=redirect_to_https([DOMAIN], 443))
+    gateway = await open_gateway(local_reply=redirect_to_https([DOMAIN], 443))
     for request in (
         b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
@@ -125,7 +125,7 @@ async def test_what_is_no_request_is_refused_here_too(open_gateway: OpenGateway)
 
 
 async def test_nothing_is_forwarded(open_gateway: OpenGateway) -> None:
-    gateway = await open_gateway(refusal=redirect_to_https([DOMAIN], 443))
+    gateway = await open_gateway(local_reply=redirect_to_https([DOMAIN], 443))
     app: App = await gateway.app()
     await redirected(gateway, b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % app.host)
     assert app.connections == []

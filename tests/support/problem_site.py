@@ -15,7 +15,7 @@ from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 
-from gateway.edge.refusal import ready
+from gateway.edge.local_reply import ready
 from gateway.errors import GatewayError, Reason
 from gateway.hostname import Target
 from gateway.http.head_parser import HeadLimits, parse_request_head

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gateway.edge.edge import Edge
     from gateway.edge.forwarded import Peer
 
-Refusal = Callable[[RequestHead], GatewayError | ResponseHead]
+LocalReply = Callable[[RequestHead], GatewayError | ResponseHead]
 """Answers every request of a listener that forwards nothing: a problem, or a ready reply without a body."""
 
 
@@ -84,12 +84,12 @@ def options() -> ResponseHead:
 
 
 def plain_on_tls(request: RequestHead) -> GatewayError:
-    """The refusal of plain HTTP on a TLS port."""
+    """The local reply to plain HTTP on a TLS port."""
     return GatewayError(Reason.PLAIN_HTTP_ON_TLS_PORT, f"use https://{request.authority.decode('latin-1')}")
 
 
-def redirect_to_https(domains: Sequence[str], public_port: int) -> Refusal:
-    """The refusal of a `plain = "redirect"` listener: 308 keeps the method (RFC 9110 section 15.4.9).
+def redirect_to_https(domains: Sequence[str], public_port: int) -> LocalReply:
+    """The local replies of a `plain = "redirect"` listener: 308 keeps the method (RFC 9110 section 15.4.9).
 
     Only a name under `domains` is sent on its way: with whatever Host names, anybody's links would lead anywhere and
     look like ours. A name there that is no sandbox's is told so over https.
