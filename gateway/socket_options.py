@@ -10,6 +10,8 @@ faithfully the other side acknowledges the probes. A slow reader, or an app that
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import socket
 import struct
@@ -30,6 +32,22 @@ _CLOSED = b"\x07"
 _UNANSWERED = 3
 """Retransmissions of the same octets, or probes of a closed window, at least: a single segment that was lost is no
 silence."""
+
+# linux/filter.h and asm-generic/socket.h; Python's socket module has none of these.
+_SO_ATTACH_FILTER = 26
+_INSTRUCTION = struct.Struct("=HBBI")
+_SYN, _ACK, _FLAGS = 0x02, 0x10, 13
+"""Of the TCP header (RFC 9293 section 3.1), which the filter sees."""
+_DROP_SYN = b"".join(
+    _INSTRUCTION.pack(*instruction)
+    for instruction in (
+        (0x30, 0, 0, _FLAGS),  # load the octet of the flags
+        (0x54, 0, 0, _SYN | _ACK),
+        (0x15, 0, 1, _SYN),  # the first packet of a connection has SYN without ACK
+        (0x06, 0, 0, 0),  # drop
+        (0x06, 0, 0, 0xFFFFFFFF),  # pass whole
+    )
+)
 
 
 def no_delay(sock: socket.socket) -> None:
@@ -78,3 +96,16 @@ def unanswered(sock: socket.socket | None) -> float:
     retransmits, probes, unacked, milliseconds = _INFO.unpack(octets)
     silent = probes >= _UNANSWERED or (unacked and retransmits >= _UNANSWERED)
     return float(milliseconds) / 1000 if silent else 0.0
+
+
+def refuse_new(sock: socket.socket) -> None:
+    """A listening socket drops the first packet of every new connection, whichever process holds it; TCP handshakes
+    under way complete.
+
+    Accepted sockets inherit the filter, to no effect. Where the kernel has no such filters (gVisor), a connection that
+    comes between the last `accept()` and the close is reset.
+    """
+    program = ctypes.create_string_buffer(_DROP_SYN, len(_DROP_SYN))
+    described = struct.pack("HP", len(_DROP_SYN) // _INSTRUCTION.size, ctypes.addressof(program))
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, described)

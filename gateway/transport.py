@@ -19,6 +19,8 @@ AT_ONCE = 64
 LARGE = 24 * 1024
 """Octets that are written without waiting: there is nothing to gain, and the other side may have to be paused. More
 would be taken from a read's share of what a connection may hold (`turns.READ`)."""
+LINGER_OCTETS = 4 * 1024 * 1024
+"""What a closing connection still reads and throws away, so that a reset does not overtake the answer."""
 
 
 class WriteBatcher:

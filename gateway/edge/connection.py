@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from gateway.errnos import SILENCE, lost
 from gateway.socket_options import broken, unanswered
-from gateway.transport import CLOSED_TRANSPORT, GatheringTransport, undelivered
+from gateway.transport import CLOSED_TRANSPORT, LINGER_OCTETS, GatheringTransport, undelivered
 from gateway.turns import ReadingConnection
 
 if TYPE_CHECKING:
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
     from gateway.edge.edge import Edge
     from gateway.edge.forwarded import Peer
-
-LINGER_OCTETS = 4 * 1024 * 1024
-"""What a closing connection still reads and throws away, so that a reset does not overtake the answer."""
 
 
 class DownstreamConnection(ReadingConnection):

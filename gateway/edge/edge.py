@@ -15,7 +15,7 @@ from gateway.diagnosis.probe import Probe
 from gateway.directory.cache import DirectoryCache
 from gateway.directory.sandbox import Directory
 from gateway.directory.shared import Shared
-from gateway.edge.handshakes import Handshakes
+from gateway.edge.handshakes import HandshakeQueue
 from gateway.edge.limits import Limits
 from gateway.edge.road import Road
 from gateway.edge.sweeper import Sweepable, Sweeper
@@ -111,7 +111,7 @@ class Edge:
         self.intake = self.pool.intake
         self.write_batcher = WriteBatcher(loop.call_soon)
         self.tls_buffers = Buffers(self.intake)
-        self.handshakes = Handshakes(loop.call_soon, limits.handshake_bytes)
+        self.handshakes = HandshakeQueue(loop.call_soon, limits.handshake_bytes)
         self.draining = False
         self.drain_grace = settings.timeouts.linger
         """Seconds that a new connection has to ask or to say hello while draining: its octets may be on their way. One

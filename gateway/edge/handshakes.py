@@ -1,15 +1,15 @@
-"""Whose handshake is next: a fair queue, because a handshake is CPU that anybody can ask for.
+"""A fair queue of TLS handshakes, because a handshake is CPU that anybody can ask for.
 
-With nobody waiting, a handshake goes on as soon as its octets are there. Once those of one turn of the event loop have
-taken `TURN` seconds, everybody else waits, in one line for each source, and the lines are served in turn:
+While nobody waits, a handshake goes on as soon as its octets are there. Once the handshakes of one turn of the event
+loop have taken `CPU_BUDGET` seconds, the others wait, in one queue per source, and the queues are served in turn:
 
     source a   [hello] [hello] [hello] …  --.
-    source b   [hello]                    ---+--> one each, round and round; after `TURN` seconds the event loop's turn
+    source b   [hello]                    ---+--> one each, round and round; after `CPU_BUDGET` the event loop's turn
     source c   [finished] [hello]         --'
 
-Fair is measured in CPU, not in handshakes (deficit round robin, Shreedhar and Varghese 1995): a source that asks for
-what takes ten times as long is served every tenth time. In its line, who has begun goes before who has not, so that no
-CPU is spent on handshakes that are never finished.
+Fair is measured in CPU, not in handshakes (deficit round robin, Shreedhar and Varghese 1995): a source whose handshakes
+cost ten times as much is served every tenth time. Within a queue, handshakes that have begun go first, so that no CPU
+is spent on handshakes that are never finished.
 
 Knows nothing of TLS or sockets, only that `shake_hands` takes its time.
 """
@@ -21,127 +21,127 @@ from collections.abc import Callable, Hashable
 from time import thread_time
 from typing import Protocol
 
-TURN = 0.002
-"""Seconds of CPU in one turn of the event loop, and the handshake that exceeds them: ten with P-256 or X25519."""
+CPU_BUDGET = 0.002
+"""Seconds of CPU for handshakes in one turn of the event loop, exceeded by one at most: ten with P-256 or X25519."""
 QUANTUM = 0.0005
 """Seconds of CPU that a source is granted each time round: a full handshake and a bit."""
 
 
-class Visitor(Protocol):
-    """A connection that is not secure yet."""
+class Handshake(Protocol):
+    """A connection during its TLS handshake."""
 
-    waits: bool
-    """Whether it stands in a line; False at first, and the queue's to change, as is `held`."""
-    held: int
-    """Octets of a ClientHello that are counted for it while it waits."""
+    queued: bool
+    """False at first; set by the queue, as is `buffered`."""
+    buffered: int
+    """Octets of a ClientHello that are counted for it while it is queued."""
 
     @property
     def source(self) -> Hashable:
-        """Who counts as one; asked only if it has to wait."""
+        """What is queued together; asked only if it has to wait."""
 
     @property
     def has_begun(self) -> bool:
         """Whether CPU was spent on it before."""
 
     def shake_hands(self) -> bool:
-        """Goes on with what has come; False, at once, if the connection is gone."""
+        """Continues with what has come; False, at once, if the connection is gone."""
 
 
-class _Line:
-    """Those of one source."""
+class _SourceQueue:
+    """The waiting handshakes of one source."""
 
-    __slots__ = ("debt", "held", "source", "visitors")
+    __slots__ = ("buffered", "debt", "handshakes", "source")
 
     def __init__(self, source: Hashable) -> None:
         self.source = source
-        self.visitors: deque[Visitor] = deque()
-        self.held = 0  # octets, of all who wait in it
-        self.debt = 0.0  # seconds of CPU that it took beyond what it was granted
+        self.handshakes: deque[Handshake] = deque()
+        self.buffered = 0  # octets, of all of them
+        self.debt = 0.0  # seconds of CPU used beyond what was granted
 
 
-class Handshakes:
-    """The lines of one event loop. Holds at most `room` octets of ClientHellos, and of one source as many as are left
-    free: one alone gets half of the room, two a third each (dynamic thresholds, Choudhury and Hahne 1998).
+class HandshakeQueue:
+    """One per event loop. Buffers at most `room` octets of ClientHellos, and for one source as many as are left free:
+    a single source gets half of the room, two a third each (dynamic thresholds, Choudhury and Hahne 1998).
     """
 
     def __init__(self, call_soon: Callable[[Callable[[], None]], object], room: int) -> None:
         self._call_soon = call_soon
         self._free = room
-        self._lines: dict[Hashable, _Line] = {}  # those with visitors or debts, while anybody waits
-        self._round: deque[_Line] = deque()  # the same, the next one first
+        self._queues: dict[Hashable, _SourceQueue] = {}  # those with handshakes or debts, while anybody waits
+        self._round_robin: deque[_SourceQueue] = deque()  # the same, the next one first
         self._spent = 0.0  # seconds of CPU in this turn
-        self._turn_ends = False  # `_turn` is scheduled
+        self._scheduled = False  # `_turn` is
         self.waiting = 0
-        self.refused = 0  # ever
+        self.refused = 0  # in total
 
-    def come(self, visitor: Visitor, octets: int) -> bool:
-        """`octets` of a handshake have come: it goes on now, or when it is its turn. False: no room for them."""
-        if not self.waiting and self._spent < TURN:
-            self._serve(visitor)
+    def submit(self, handshake: Handshake, octets: int) -> bool:
+        """`octets` of `handshake` have come: it goes on now or in its turn. False: there is no room to buffer them."""
+        if not self.waiting and self._spent < CPU_BUDGET:
+            self._serve(handshake)
             self._schedule()
             return True
-        source, begun = visitor.source, visitor.has_begun
-        line = self._lines.get(source)
-        if not begun and octets + (line.held if line else 0) > self._free:
+        source, begun = handshake.source, handshake.has_begun
+        queue = self._queues.get(source)
+        if not begun and octets + (queue.buffered if queue else 0) > self._free:
             self.refused += 1
             return False
-        if line is None:
-            line = self._lines[source] = _Line(source)
-            self._round.append(line)
-        if not begun:  # what was begun is few octets, and paid for
-            visitor.held += octets
-            line.held += octets
+        if queue is None:
+            queue = self._queues[source] = _SourceQueue(source)
+            self._round_robin.append(queue)
+        if not begun:  # the rest of one that has begun is few octets
+            handshake.buffered += octets
+            queue.buffered += octets
             self._free -= octets
-        if not visitor.waits:
-            visitor.waits = True
+        if not handshake.queued:
+            handshake.queued = True
             self.waiting += 1
-            (line.visitors.appendleft if begun else line.visitors.append)(visitor)
+            (queue.handshakes.appendleft if begun else queue.handshakes.append)(handshake)
             self._schedule()
         return True
 
-    def _serve(self, visitor: Visitor) -> float:
-        """Seconds of CPU that it took; not of time, or whoever is served while the machine is busy would pay for it."""
+    def _serve(self, handshake: Handshake) -> float:
+        """Seconds of CPU that it took; wall-clock time would charge a source for a busy machine."""
         began = thread_time()
-        there = visitor.shake_hands()
+        there = handshake.shake_hands()
         took = thread_time() - began
         self._spent += took
         return took if there else 0.0
 
     def _schedule(self) -> None:
-        if not self._turn_ends:
-            self._turn_ends = True
+        if not self._scheduled:
+            self._scheduled = True
             self._call_soon(self._turn)
 
     def _turn(self) -> None:
-        """The next turn of the event loop: what was read meanwhile by connections that are open has been answered."""
-        self._turn_ends = False
+        """The next turn of the event loop, after open connections have been read and answered."""
+        self._scheduled = False
         self._spent = 0.0
         try:
-            self._serve_lines()
-        finally:  # whatever happens to one connection, those that wait get their turn
+            self._serve_queues()
+        finally:  # one connection's bug must not stop the queue
             if self.waiting:
                 self._schedule()
-            else:  # nobody to be fair to
-                self._lines.clear()
-                self._round.clear()
+            else:  # debts matter among those who wait only
+                self._queues.clear()
+                self._round_robin.clear()
 
-    def _serve_lines(self) -> None:
-        while self.waiting and self._spent < TURN:
-            line = self._round[0]
-            if line.debt > 0:
-                line.debt -= QUANTUM
-                self._round.rotate(-1)
-            elif not line.visitors:
-                self._round.popleft()
-                del self._lines[line.source]
+    def _serve_queues(self) -> None:
+        while self.waiting and self._spent < CPU_BUDGET:
+            queue = self._round_robin[0]
+            if queue.debt > 0:
+                queue.debt -= QUANTUM
+                self._round_robin.rotate(-1)
+            elif not queue.handshakes:
+                self._round_robin.popleft()
+                del self._queues[queue.source]
             else:
-                visitor = line.visitors.popleft()
-                line.held -= visitor.held
-                self._free += visitor.held
-                visitor.held = 0
-                visitor.waits = False
+                handshake = queue.handshakes.popleft()
+                queue.buffered -= handshake.buffered
+                self._free += handshake.buffered
+                handshake.buffered = 0
+                handshake.queued = False
                 self.waiting -= 1
-                took = self._serve(visitor)
+                took = self._serve(handshake)
                 if took:
-                    line.debt = max(line.debt + took - QUANTUM, -QUANTUM)  # what is not used is not saved up
-                    self._round.rotate(-1)
+                    queue.debt = max(queue.debt + took - QUANTUM, -QUANTUM)  # unused grants do not add up
+                    self._round_robin.rotate(-1)

@@ -104,7 +104,7 @@ class Limits:
     def has_room(self) -> bool:
         """Whether whoever is let in finds a descriptor for the app, and so does everybody who is inside.
 
-        Without it newcomers wait in the kernel's queue; a limit that can be held refuses (see `admit`).
+        Without it new connections wait in the kernel's queue; a limit that can be held refuses (see `admit`).
         """
         fits = descriptors.for_downstream()
         return self.connections < fits or fits >= self._limits.connections

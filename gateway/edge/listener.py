@@ -1,8 +1,7 @@
 """Accepting: from a listening socket to a downstream connection.
 
 Sockets are accepted here and not by the event loop's server, so that limits apply before anything is allocated for a
-connection, and a process out of descriptors pauses instead of spinning. On a TLS port what comes first decides: a
-ClientHello goes to OpenSSL, a request line gets an answer in plain HTTP that says so, anything else an alert.
+connection, and a process out of descriptors pauses instead of spinning.
 """
 
 from __future__ import annotations
@@ -19,12 +18,11 @@ from gateway import descriptors, errnos
 from gateway.addresses import Bound, bound_to
 from gateway.edge.forwarded import Peer
 from gateway.edge.http1 import Http1Downstream
-from gateway.edge.last_call import refuse_new
 from gateway.edge.local_reply import LocalReply, plain_on_tls, reply
 from gateway.edge.tls_transport import TlsTransport
 from gateway.errors import GatewayError, Reason
 from gateway.http.forwarding import Address, normalized
-from gateway.socket_options import keep_alive, no_delay
+from gateway.socket_options import keep_alive, no_delay, refuse_new
 
 if TYPE_CHECKING:
     from gateway.edge.edge import Edge
@@ -33,10 +31,10 @@ log = logging.getLogger("gateway.edge")
 
 ACCEPTS_PER_TURN = 64
 """Connections accepted per wake-up before established ones get their turn."""
-GIVEN_UP = 16
-"""Idle connections to apps that are closed at most when there is no descriptor to accept with."""
-TOLD_EVERY = 60.0
-"""Seconds between two lines about newcomers who wait."""
+MAX_IDLE_CLOSED = 16
+"""Idle connections to apps closed at a time when there is no descriptor to accept with."""
+LOG_INTERVAL = 60.0
+"""Seconds between two log lines about new connections that wait."""
 EXHAUSTED_PAUSE = 1.0
 """Seconds without accepting after the process ran out of descriptors (EMFILE), so that the loop does not spin."""
 
@@ -57,26 +55,26 @@ class Listener:
         keep_alive(sock, edge.timeouts.tcp_keepalive)
         edge.loop.add_reader(sock, self._accept)
         self._accepting = True
-        self._short = False  # of descriptors, when last something was queued
+        self._out_of_descriptors = False  # when something was queued last
         self._paused = False
-        self._told = -TOLD_EVERY  # when it was last said that newcomers wait
+        self._logged = -LOG_INTERVAL  # when it was logged last that new connections wait
         self.port: int = sock.getsockname()[1]
 
     def refuse_new(self) -> None:
-        """See `last_call.refuse_new`."""
+        """As `socket_options.refuse_new`."""
         refuse_new(self._socket)
 
     def finish(self) -> bool:
-        """Accepts what is queued, then closes. False: there was no room for all of it, so ask again."""
+        """Accepts what is queued, then closes. False: there was no room for all of it; call again."""
         while self._accepting and not self._paused and self._accept():
             pass
-        if self._accepting and self._short:
+        if self._accepting and self._out_of_descriptors:
             return False
         self.close()
         return True
 
     def close(self) -> None:
-        """Accepts no more. What is queued is lost, unless another process holds the socket too."""
+        """Stops accepting. What is queued is lost, unless another process holds the socket too."""
         if self._accepting:
             self._accepting = False
             self.edge.loop.remove_reader(self._socket)
@@ -85,38 +83,38 @@ class Listener:
     def _accept(self) -> bool:
         """Accepts what is queued, up to `ACCEPTS_PER_TURN`; whether there may be more."""
         if not self.edge.limits.has_room:
-            self._short = _is_readable(self._socket)
-            if self._short:
-                self._wait()
+            self._out_of_descriptors = _is_readable(self._socket)
+            if self._out_of_descriptors:
+                self._await_room()
             return False
         for _ in range(ACCEPTS_PER_TURN):
             try:
                 connection, address = self._socket.accept()
             except BlockingIOError:
-                self._short = False
+                self._out_of_descriptors = False
                 return False
             except OSError as error:
                 if error.errno in errnos.EXHAUSTED:
-                    self._short = True
-                    if not self.edge.give_up(GIVEN_UP):
+                    self._out_of_descriptors = True
+                    if not self.edge.give_up(MAX_IDLE_CLOSED):
                         self._pause(error)
-                    return False  # what is queued calls again in the next turn, when their descriptors are free
+                    return False  # what is queued wakes us again in the next turn, when descriptors are free
                 if error.errno in errnos.LISTENER_GONE:
-                    if not self.edge.draining:  # then it is the supervisor that has shut it down
+                    if not self.edge.draining:  # draining, the supervisor has shut it down
                         log.error("not accepting any more: %s", error.strerror)
                     self.close()
                     return False
-                continue  # the connection died in the queue (ECONNABORTED and kin); the next one may live
-            self._welcome(connection, normalized(address[0]))
+                continue  # this connection died in the queue (ECONNABORTED and others)
+            self._accepted(connection, normalized(address[0]))
             if not self.edge.limits.has_room:
                 break
         return True
 
-    def _wait(self) -> None:
-        """Newcomers wait in the kernel's queue until there is room."""
+    def _await_room(self) -> None:
+        """New connections wait in the kernel's queue until there is room."""
         edge = self.edge
-        if edge.clock() >= self._told + TOLD_EVERY:
-            self._told = edge.clock()
+        if edge.clock() >= self._logged + LOG_INTERVAL:
+            self._logged = edge.clock()
             inside, limit = edge.connections, descriptors.limit()
             why = f"{inside} are open, and each may need {descriptors.PER_CONNECTION} of {limit} file descriptors"
             log.error("new connections wait until others end: %s", why)
@@ -142,42 +140,42 @@ class Listener:
         if self._accepting:
             self.edge.loop.add_reader(self._socket, self._accept)
 
-    def _welcome(self, connection: socket.socket, address: Address) -> None:
+    def _accepted(self, connection: socket.socket, address: Address) -> None:
         edge = self.edge
         if not edge.admit(address):
             connection.close()
             return
         connection.setblocking(False)
-        newcomer: _Newcomer
+        accepted: _AcceptedConnection
         protocol: asyncio.BaseProtocol
         if self._tls is None:
-            newcomer = _Newcomer(edge, address)
-            protocol = newcomer.downstream(b"http", self._local_reply)
+            accepted = _AcceptedConnection(edge, address)
+            protocol = accepted.downstream(b"http", self._local_reply)
         else:
-            newcomer = visitor = _Visitor(edge, address, self._tls, self._local_reply)
-            protocol = visitor.transport
-        edge.tasks.spawn(_attach(newcomer, connection, protocol), "accept")
+            accepted = handshake = _TlsHandshake(edge, address, self._tls, self._local_reply)
+            protocol = handshake.transport
+        edge.tasks.spawn(_attach(accepted, connection, protocol), "accept")
 
 
 def _is_readable(sock: socket.socket) -> bool:
-    """Whether somebody is queued on a listening socket."""
+    """Whether a connection is queued on a listening socket."""
     poll = select.poll()
     poll.register(sock, select.POLLIN)
     return bool(poll.poll(0))
 
 
-async def _attach(newcomer: _Newcomer, connection: socket.socket, protocol: asyncio.BaseProtocol) -> None:
+async def _attach(accepted: _AcceptedConnection, connection: socket.socket, protocol: asyncio.BaseProtocol) -> None:
     """Hands the socket to the event loop, which owns it from then on."""
     try:
-        await newcomer.edge.loop.connect_accepted_socket(lambda: protocol, connection)
+        await accepted.edge.loop.connect_accepted_socket(lambda: protocol, connection)
     except BaseException:
         connection.close()
-        newcomer.gone()
+        accepted.release()
         raise
 
 
-class _Newcomer:
-    """An accepted socket, counted in; `gone` counts it out, once."""
+class _AcceptedConnection:
+    """Counted by `Edge.admit`; `release` counts it out, once."""
 
     __slots__ = ("_address", "_counted", "edge")
 
@@ -186,44 +184,44 @@ class _Newcomer:
         self._address = address
         self._counted = True
 
-    def gone(self) -> None:
+    def release(self) -> None:
         if self._counted:
             self._counted = False
             self.edge.dismiss(self._address)
 
     def downstream(self, scheme: bytes, local_reply: LocalReply | None) -> Http1Downstream:
-        """What will speak HTTP on this connection, and call `gone` at its end."""
+        """What speaks HTTP on this connection, and calls `release` at its end."""
         edge = self.edge
         return Http1Downstream(
-            edge, Peer(self._address, scheme, edge.settings.edge.trusted_proxies), self.gone, local_reply
+            edge, Peer(self._address, scheme, edge.settings.edge.trusted_proxies), self.release, local_reply
         )
 
 
-class _Visitor(_Newcomer):
-    """A newcomer on a TLS port, until TLS is agreed upon: the `Doorkeeper` of its transport, and who waits for its turn
-    among the `Handshakes`.
+class _TlsHandshake(_AcceptedConnection):
+    """A connection on a TLS port until its handshake is done: the transport's `HandshakeHandler`, and the queue's
+    `Handshake`.
     """
 
-    __slots__ = ("_local_reply", "deadline", "held", "transport", "waits")
+    __slots__ = ("_local_reply", "buffered", "deadline", "queued", "transport")
 
     def __init__(self, edge: Edge, address: Address, tls: ssl.SSLContext, local_reply: LocalReply | None) -> None:
         super().__init__(edge, address)
         self._local_reply = local_reply
         self.transport = TlsTransport(tls, edge.tls_buffers, self)
-        self.waits = False  # these two are the `Handshakes`' own
-        self.held = 0
+        self.queued = False  # these two are the `HandshakeQueue`'s
+        self.buffered = 0
         self.deadline = edge.clock() + edge.timeouts.handshake
         edge.downstreams.add(self)
 
     def __repr__(self) -> str:
-        return f"<Visitor {self._address} {self.transport!r}>"
+        return f"<TlsHandshake {self._address} {self.transport!r}>"
 
-    # --- gateway.edge.handshakes.Visitor -------------------------------------------------------------------------
+    # --- gateway.edge.handshakes.Handshake -----------------------------------------------------------------------
 
     @property
     def source(self) -> Hashable:
         source = self.edge.limits.source(self._address)
-        return self if source is None else source  # behind a balancer everybody stands for themselves
+        return self if source is None else source  # a balancer's connections are queued one by one
 
     @property
     def has_begun(self) -> bool:
@@ -232,33 +230,33 @@ class _Visitor(_Newcomer):
     def shake_hands(self) -> bool:
         return self.transport.shake_hands()
 
-    # --- Doorkeeper ----------------------------------------------------------------------------------------------
+    # --- HandshakeHandler ----------------------------------------------------------------------------------------
 
-    def knocked(self, transport: TlsTransport, octets: int) -> bool:
-        return self.edge.handshakes.come(self, octets)
+    def handshake_received(self, octets: int) -> bool:
+        return self.edge.handshakes.submit(self, octets)
 
-    def secured(self, transport: TlsTransport) -> Http1Downstream:
+    def handshake_completed(self) -> Http1Downstream:
         self.edge.downstreams.discard(self)
         return self.downstream(b"https", self._local_reply)
 
-    def spoke_plain(self, tcp: asyncio.Transport, octets: bytes) -> None:
+    def plain_http_received(self, tcp: asyncio.Transport, octets: bytes) -> None:
         self.edge.downstreams.discard(self)
         downstream = self.downstream(b"http", plain_on_tls)
         tcp.set_protocol(downstream)
         downstream.connection_made(tcp)
         downstream.data_received(octets)
 
-    def turned_away(self, error: Exception | None) -> None:
+    def handshake_failed(self, error: Exception | None) -> None:
         # The daily noise of a public port: scanners, old TLS, a certificate the other side does not trust.
         log.debug("handshake with %s failed: %s", self._address, error or "the connection was closed")
         if isinstance(error, GatewayError) and error.reason is Reason.UNEXPECTED_PROXY_HEADER:
-            # Somebody's balancer, and nobody's visitor gets through: this has to be found.
+            # A balancer that is configured to send it: nothing gets through, so it has to be found.
             reply(self.edge, Peer(self._address, b"https"), None, error)
-        self.gone()
+        self.release()
 
-    def gone(self) -> None:
+    def release(self) -> None:
         self.edge.downstreams.discard(self)
-        super().gone()
+        super().release()
 
     # --- for the sweeper and the drain ---------------------------------------------------------------------------
 
@@ -269,7 +267,7 @@ class _Visitor(_Newcomer):
         """A handshake has a deadline of its own."""
 
     def drain(self) -> None:
-        # Its handshake, and the request that comes with it, may be on their way.
+        # A ClientHello may be on its way.
         if self.transport.is_silent:
             self.deadline = min(self.deadline, self.edge.clock() + self.edge.drain_grace)
 

@@ -1,12 +1,9 @@
-"""Whom a TLS transport calls: who let the connection in, and what speaks on it once it is secure."""
+"""What a TLS transport calls: the handler of its handshake, and the protocol on it once it is secure."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from gateway.edge.tls_transport import TlsTransport
+from typing import Protocol
 
 
 class SecureProtocol(Protocol):
@@ -20,7 +17,7 @@ class SecureProtocol(Protocol):
         """The other side sends no more (close_notify); whether the connection stays open for what is written."""
 
     def hung_up(self) -> None:
-        """The other side has closed the connection: nobody listens any more."""
+        """The other side has closed the connection: nothing more is delivered."""
 
     def connection_lost(self, exc: Exception | None) -> None: ...
 
@@ -32,17 +29,17 @@ class SecureProtocol(Protocol):
         """As `WideReading.passable`, of decrypted octets."""
 
 
-class Doorkeeper(Protocol):
-    """Who let the connection in; hears `knocked` now and then, and one of the other three, once."""
+class HandshakeHandler(Protocol):
+    """What is told of a handshake: `handshake_received` any number of times, and one of the other three, once."""
 
-    def knocked(self, transport: TlsTransport, octets: int) -> bool:
+    def handshake_received(self, octets: int) -> bool:
         """`octets` of a handshake have come: `shake_hands` is to be called. False: there is no room to keep them."""
 
-    def secured(self, transport: TlsTransport) -> SecureProtocol:
-        """The handshake is done: what shall speak? It is told `connection_made` next."""
+    def handshake_completed(self) -> SecureProtocol:
+        """Returns what speaks on the connection; its `connection_made` is called next."""
 
-    def spoke_plain(self, tcp: asyncio.Transport, octets: bytes) -> None:
-        """Plain HTTP: the TCP transport, which needs another protocol, and what has come so far."""
+    def plain_http_received(self, tcp: asyncio.Transport, octets: bytes) -> None:
+        """The TCP transport, which needs another protocol, and what has come so far."""
 
-    def turned_away(self, error: Exception | None) -> None:
-        """The connection has ended before it was secure; None: without a word."""
+    def handshake_failed(self, error: Exception | None) -> None:
+        """The connection has ended before it was secure; None: it was closed."""

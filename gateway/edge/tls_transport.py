@@ -4,20 +4,19 @@ OpenSSL runs on memory, and whatever a call consumes or produces is moved at onc
 
     HELLO --first octet 0x16--> HANDSHAKE --done--> OPEN --close()--> CLOSING --the other side's FIN--> CLOSED
       |--a request line--> handed back          |                 ^
-      |     to the doorkeeper, as it came       `--close_notify--> HALF_CLOSED
+      |     to the handshake's handler          `--close_notify--> HALF_CLOSED
       `--anything else--> an alert
 
-Who says close_notify sends no more, and may want to hear the answer (RFC 8446 section 6.1; before TLS 1.3 that was
-different, and Go's CloseWrite does the same there). Whose FIN comes, with or without one, has closed the connection.
+A close_notify ends one direction only: the answer may still be awaited (RFC 8446 section 6.1; TLS 1.2 said otherwise,
+and Go's CloseWrite does the same there). A FIN, with or without close_notify, ends the connection.
 
-What comes in HANDSHAKE is kept until the doorkeeper calls `shake_hands`: a step of it can take as long as a hundred
-requests, so it is not for the connection to say when.
+What comes in HANDSHAKE is kept until the handler calls `shake_hands`: one step can cost as much as a hundred requests.
 
-The event loop's own TLS transport can do more than a server needs, and every record pays for it: six calls from C into
-Python where this needs two, which is a tenth of a request.
+The event loop's own TLS transport does more than a server needs: six calls from C into Python for each record where
+this needs two, which is a tenth of a request.
 
-Knows of HTTP only how it begins, and nothing of deadlines and limits. Who opens the door (`Doorkeeper`) decides how
-long a handshake may take, and what speaks on the connection once it is secure.
+Knows of HTTP only how it begins, and nothing of deadlines and limits. The `HandshakeHandler` decides how long a
+handshake may take, and what speaks on the connection once it is secure.
 """
 
 from __future__ import annotations
@@ -29,13 +28,12 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any, cast
 
-from gateway.edge.connection import LINGER_OCTETS
 from gateway.edge.tls_buffers import Buffers
-from gateway.edge.tls_callbacks import Doorkeeper, SecureProtocol
+from gateway.edge.tls_callbacks import HandshakeHandler, SecureProtocol
 from gateway.edge.tls_records import HANDSHAKE_RECORD, HEADER, LARGEST_RECORD, NO_ROOM, NO_TLS, length_of
 from gateway.errors import GatewayError, Reason
 from gateway.http.greeting import Greeting, explained, judge
-from gateway.transport import CLOSED_TRANSPORT
+from gateway.transport import CLOSED_TRANSPORT, LINGER_OCTETS
 from gateway.turns import READ, RECORD, SHARE, WideReading
 
 RECORDS_AT_ONCE = 16
@@ -54,18 +52,16 @@ _Encrypt = Callable[[bytes | memoryview], int]
 
 
 class State(Enum):
-    """See the drawing above."""
-
-    HELLO = auto()
+    HELLO = auto()  # nothing has come yet, or too little to tell what is spoken
     HANDSHAKE = auto()
     OPEN = auto()
-    HALF_CLOSED = auto()
-    CLOSING = auto()
+    HALF_CLOSED = auto()  # the other side has sent close_notify; we may still write
+    CLOSING = auto()  # we have sent close_notify and FIN, and wait for the other side's
     CLOSED = auto()
 
 
 HELLO, HANDSHAKE, OPEN, HALF_CLOSED, CLOSING, CLOSED = State
-"""By themselves: through its class, CPython 3.11 takes 0.1 µs to find a member, and every read asks."""
+"""As globals: CPython 3.11 takes 0.1 µs to find a member through its class, and every read asks."""
 
 
 class TlsTransport(WideReading, asyncio.Transport):
@@ -76,10 +72,10 @@ class TlsTransport(WideReading, asyncio.Transport):
         "_buffers",
         "_context",
         "_decrypt",
-        "_doorkeeper",
         "_encrypt",
         "_flight",
         "_full",
+        "_handler",
         "_intake",
         "_linger_left",
         "_paused",
@@ -96,7 +92,7 @@ class TlsTransport(WideReading, asyncio.Transport):
         "_work",
     )
 
-    def __init__(self, context: ssl.SSLContext, buffers: Buffers, doorkeeper: Doorkeeper) -> None:
+    def __init__(self, context: ssl.SSLContext, buffers: Buffers, handler: HandshakeHandler) -> None:
         super().__init__()
         self._context = context
         self._buffers = buffers
@@ -105,7 +101,7 @@ class TlsTransport(WideReading, asyncio.Transport):
         self._wide = -1
         self._sure = 0
         self._flight = b""  # what has come of the handshake and waits
-        self._doorkeeper: Doorkeeper | None = doorkeeper  # until it has heard what became of the connection
+        self._handler: HandshakeHandler | None = handler  # until told how the handshake ended
         self._tcp: asyncio.Transport = CLOSED_TRANSPORT  # the real one from connection_made to connection_lost
         self._ssl: ssl.SSLObject | None = None  # from the first step of the handshake on
         self._decrypt: _Decrypt = _not_open  # set when OPEN
@@ -151,11 +147,11 @@ class TlsTransport(WideReading, asyncio.Transport):
                     self._was_full()
                 self._read(read[:nbytes])
         elif state is HANDSHAKE:
-            self._knock(nbytes)
+            self._receive_handshake(nbytes)
         elif state is HELLO:
             self._begin(nbytes)
         else:
-            # Nothing counts any more; read away all the same, or the octets would turn our FIN into a reset.
+            # Discarded, but read: unread octets would turn our FIN into a reset.
             self._linger_left -= nbytes
             if self._linger_left < 0:
                 self.abort()
@@ -176,7 +172,7 @@ class TlsTransport(WideReading, asyncio.Transport):
         protocol, self._protocol = self._protocol, None
         if protocol is not None:
             protocol.connection_lost(exc)
-        self._turn_away(exc)  # if it has heard nothing yet
+        self._handshake_failed(exc)  # if it has not ended before
 
     def pause_writing(self) -> None:
         self._full = True
@@ -196,35 +192,35 @@ class TlsTransport(WideReading, asyncio.Transport):
         first = self._buffers.read[:nbytes]
         if first[0] == HANDSHAKE_RECORD and not self._flight:
             self._state = HANDSHAKE
-            self._knock(nbytes)
+            self._receive_handshake(nbytes)
             return
         self._flight += first
         octets, greeting = self._flight, judge(self._flight)
         if greeting is Greeting.UNDECIDED:
             return
         if greeting is Greeting.HTTP:
-            doorkeeper, self._doorkeeper = self._doorkeeper, None
-            assert doorkeeper is not None  # it has heard nothing yet
+            handler, self._handler = self._handler, None
+            assert handler is not None  # the handshake has not ended
             tcp, self._tcp = self._tcp, CLOSED_TRANSPORT
             self._state = CLOSED
-            doorkeeper.spoke_plain(tcp, octets)
+            handler.plain_http_received(tcp, octets)
         else:
             self._tcp.write(NO_TLS)
             self.abort()
-            self._turn_away(explained(octets, GatewayError(Reason.BAD_REQUEST, greeting.value)))
+            self._handshake_failed(explained(octets, GatewayError(Reason.BAD_REQUEST, greeting.value)))
 
-    def _knock(self, nbytes: int) -> None:
+    def _receive_handshake(self, nbytes: int) -> None:
         self._flight += self._buffers.read[:nbytes]
-        doorkeeper = self._doorkeeper
-        assert doorkeeper is not None  # it has heard nothing yet
+        handler = self._handler
+        assert handler is not None  # the handshake has not ended
         if len(self._flight) >= RECORD:
-            self._tcp.pause_reading()  # more than a handshake needs, so it is what comes after
-        if not doorkeeper.knocked(self, nbytes):
+            self._tcp.pause_reading()  # more than a handshake needs: the rest is what follows it
+        if not handler.handshake_received(nbytes):
             self._tcp.write(NO_ROOM)
             self.abort()
 
     def shake_hands(self) -> bool:
-        """Goes on with what has come of the handshake; False if there is nobody any more to go on with."""
+        """Continues the handshake with what has come; False if the connection is gone."""
         if self._state is not HANDSHAKE:
             return False
         flight, self._flight = self._flight, b""
@@ -254,15 +250,15 @@ class TlsTransport(WideReading, asyncio.Transport):
             self._fail(error)
             return
         self._send_own()  # session tickets
-        doorkeeper, self._doorkeeper = self._doorkeeper, None
-        assert doorkeeper is not None  # it has heard nothing yet
+        handler, self._handler = self._handler, None
+        assert handler is not None  # the handshake has not ended
         # The methods of the object in C, where there is one behind the public one that only passes calls on to it.
         engine: Any = getattr(ssl_object, "_sslobj", None) or ssl_object
         self._decrypt, self._encrypt = engine.read, engine.write
         self._state = OPEN
         self._view = self._intake.view
         ahead = incoming.read()  # a request may have come with the handshake's end; the protocol may use the BIO
-        self._protocol = protocol = doorkeeper.secured(self)
+        self._protocol = protocol = handler.handshake_completed()
         protocol.connection_made(self)
         if ahead and self._tcp is not CLOSED_TRANSPORT:
             self._read(memoryview(ahead))
@@ -290,7 +286,7 @@ class TlsTransport(WideReading, asyncio.Transport):
                 self._deliver(content, ended=not content)
 
     def _read(self, octets: memoryview) -> None:
-        """Decrypts the records that are here whole, until it is others' turn, and delivers what they hold.
+        """Decrypts complete records until this turn's share of work is done, and delivers their content.
 
         Records are told apart here, because one call to OpenSSL reads any number of them that have no content.
         """
@@ -390,7 +386,7 @@ class TlsTransport(WideReading, asyncio.Transport):
         self._set_reading()
 
     def _set_reading(self) -> None:
-        # Once nothing is to come but a FIN, that is what is read for.
+        # HALF_CLOSED reads on: a FIN is still to come.
         if (self._queued or self._paused) and self._state is not HALF_CLOSED:
             self._tcp.pause_reading()
         else:
@@ -406,7 +402,7 @@ class TlsTransport(WideReading, asyncio.Transport):
             self.close()
 
     def _send_own(self) -> None:
-        """What TLS itself has to say: its side of the handshake, tickets, answers to KeyUpdate, alerts."""
+        """Writes TLS's own records: the handshake, tickets, answers to KeyUpdate, alerts."""
         octets = self._buffers.outgoing.read()
         if octets:
             self._tcp.write(octets)
@@ -416,16 +412,16 @@ class TlsTransport(WideReading, asyncio.Transport):
                 self.abort()
 
     def _fail(self, error: Exception) -> None:
-        """The other side has broken TLS, or does not like ours. It is told (an alert), and that is all."""
+        """TLS has failed, on either side: sends the alert, and ends the connection."""
         self._buffers.incoming.read()
         self._send_own()
         self.abort()
-        self._turn_away(error)
+        self._handshake_failed(error)
 
-    def _turn_away(self, error: Exception | None) -> None:
-        doorkeeper, self._doorkeeper = self._doorkeeper, None
-        if doorkeeper is not None:
-            doorkeeper.turned_away(error)
+    def _handshake_failed(self, error: Exception | None) -> None:
+        handler, self._handler = self._handler, None
+        if handler is not None:
+            handler.handshake_failed(error)
 
     # --- asyncio.Transport: the protocol's side ------------------------------------------------------------------
 
@@ -447,8 +443,8 @@ class TlsTransport(WideReading, asyncio.Transport):
         self._tcp.write(outgoing.read())
 
     def close(self) -> None:
-        """Delivers what is written and says that it was all (close_notify, FIN); ends when the other side has done
-        the same. How long that may take is for the protocol to decide: see `abort`.
+        """Delivers what is written, then close_notify and FIN; ends with the other side's FIN. The protocol decides
+        how long that may take: see `abort`.
         """
         if self._state is not OPEN and self._state is not HALF_CLOSED:
             if self._state is not CLOSING:

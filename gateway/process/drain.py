@@ -7,8 +7,8 @@ import logging
 from collections.abc import Callable, Sequence
 
 from gateway.edge.edge import Edge
-from gateway.edge.last_call import last_call
 from gateway.edge.listener import Listener
+from gateway.edge.listener_drain import drain_listeners
 
 log = logging.getLogger("gateway.process")
 
@@ -33,7 +33,7 @@ async def drain(
     """
 
     async def finish() -> None:
-        await last_call(listeners)
+        await drain_listeners(listeners)
         left()
         await edge.drained()
 

@@ -25,7 +25,6 @@ from gateway.admin.auth import read_token
 from gateway.config import Settings
 from gateway.directory import backends
 from gateway.directory.shared import share
-from gateway.edge.last_call import refuse_new
 from gateway.edge.listener import own_listeners
 from gateway.edge.local_reply import redirect_to_https
 from gateway.observe import logs
@@ -34,6 +33,7 @@ from gateway.process.children import KILL_GRACE, Child, Children
 from gateway.process.pulse import ORDERS
 from gateway.process.sockets import bind, for_this_machine
 from gateway.process.worker import Door, Slot
+from gateway.socket_options import refuse_new
 from gateway.tls import in_force
 from gateway.tls.context import CertificatePair, server_context
 from gateway.upstream.claims import Claims

@@ -11,9 +11,10 @@ from contextlib import contextmanager
 import pytest
 
 from gateway import descriptors
-from gateway.edge import last_call as closing_doors
 from gateway.edge import listener as listening
-from gateway.edge.last_call import last_call, refuse_new
+from gateway.edge import listener_drain
+from gateway.edge.listener_drain import drain_listeners
+from gateway.socket_options import refuse_new
 from tests.behaviour.harness import OK, PATIENCE, App, Gateway, OpenGateway, Wire, answering, get, post, until
 
 both = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
@@ -131,7 +132,7 @@ async def test_so_has_who_has_not_said_hello_yet(gateway: Gateway) -> None:
 
 async def test_nobody_new_is_let_in(gateway: Gateway) -> None:
     gateway.edge.drain()
-    await last_call([gateway.plain, gateway.secure])
+    await drain_listeners([gateway.plain, gateway.secure])
     for port in (gateway.plain_port, gateway.tls_port):
         with pytest.raises(ConnectionRefusedError):
             await gateway.connect_to(port)
@@ -153,15 +154,15 @@ async def test_who_knocks_while_the_door_closes_is_refused(gateway: Gateway) -> 
     knocking = gateway.edge.tasks.spawn(gateway.connect_to(gateway.plain_port), "knocking")
     await gateway.connect(tls=True)  # whoever knocks after that at another door is in
     assert not knocking.done()
-    await last_call([gateway.plain])
+    await drain_listeners([gateway.plain])
     with nobody_listens(gateway.plain_port), pytest.raises(ConnectionRefusedError):
         await knocking
     gateway.expect_complaint("task knocking failed")
 
 
-async def test_from_the_last_call_on_nobody_new_is_let_in(gateway: Gateway) -> None:
+async def test_while_listeners_drain_nobody_new_is_let_in(gateway: Gateway) -> None:
     """Without a supervisor that has said so before: in `gateway dev`, and where it has died."""
-    closing = gateway.edge.tasks.spawn(last_call([gateway.plain]), "closing")
+    closing = gateway.edge.tasks.spawn(drain_listeners([gateway.plain]), "closing")
     await asyncio.sleep(0)  # its first step
     knocking = gateway.edge.tasks.spawn(gateway.connect_to(gateway.plain_port), "knocking")
     await gateway.connect(tls=True)
@@ -177,12 +178,12 @@ async def test_a_handshake_that_is_never_completed_keeps_no_door_open(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch, looks: int
 ) -> None:
     left = iter(range(looks, 0, -1))
-    monkeypatch.setattr(closing_doors, "_any_on_its_way", lambda ports: next(left, 0) > 0)
-    monkeypatch.setattr(closing_doors, "LATEST", 0.3 if looks > 3 else 60.0)
+    monkeypatch.setattr(listener_drain, "_handshakes_under_way", lambda ports: next(left, 0) > 0)
+    monkeypatch.setattr(listener_drain, "HANDSHAKE_GRACE", 0.3 if looks > 3 else 60.0)
     begun = gateway.edge.clock()
     async with asyncio.timeout(30):
-        await last_call([gateway.plain, gateway.secure])
-    assert gateway.edge.clock() - begun >= (0.29 if looks > 3 else looks * closing_doors.LOOK)
+        await drain_listeners([gateway.plain, gateway.secure])
+    assert gateway.edge.clock() - begun >= (0.29 if looks > 3 else looks * listener_drain.CHECK_INTERVAL)
     assert next(left, 0) == 0 or looks > 3, "it was waited for"
 
 
@@ -208,7 +209,7 @@ async def test_what_is_queued_waits_for_a_descriptor(gateway: Gateway, no_descri
     waiting = await gateway.connect()
     waiting.send(get(app))
     gateway.edge.drain()
-    closing = gateway.edge.tasks.spawn(last_call([gateway.plain, gateway.secure]), "closing")
+    closing = gateway.edge.tasks.spawn(drain_listeners([gateway.plain, gateway.secure]), "closing")
     await until(lambda: no_descriptor[0] > 2, "it tries again")
     assert not closing.done()
     no_descriptor.clear()
@@ -227,7 +228,7 @@ async def test_what_is_queued_waits_until_it_can_be_served(gateway: Gateway, mon
     queued = await gateway.connect()
     queued.send(get(app))
     gateway.edge.drain()
-    closing = gateway.edge.tasks.spawn(last_call([gateway.plain, gateway.secure]), "closing")
+    closing = gateway.edge.tasks.spawn(drain_listeners([gateway.plain, gateway.secure]), "closing")
     await until(lambda: gateway.secure._socket.fileno() < 0, "nobody is queued at this door, and it is closed")
     assert not closing.done()
     wire.send(OK)

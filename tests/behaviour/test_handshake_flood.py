@@ -16,7 +16,7 @@ from ipaddress import ip_network
 import pytest
 
 from gateway.edge import handshakes
-from gateway.edge.handshakes import Handshakes
+from gateway.edge.handshakes import HandshakeQueue
 from gateway.edge.listener import Listener
 from tests.behaviour.harness import DOMAIN, OK, App, Gateway, OpenGateway, TlsSides, answering, get, until
 from tests.support.tls_client import TlsClient
@@ -30,10 +30,10 @@ NAME = f"5000-box.{DOMAIN}"
 
 @pytest.fixture(autouse=True)
 def one_step_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handshakes, "TURN", 1e-9)
+    monkeypatch.setattr(handshakes, "CPU_BUDGET", 1e-9)
 
 
-class Door:
+class TlsPort:
     """A TLS listener on 127.0.0.1: only there one machine has many addresses."""
 
     def __init__(self, gateway: Gateway, tls: TlsSides) -> None:
@@ -72,16 +72,16 @@ class Door:
 
 
 @pytest.fixture
-def open_door(tls_sides: TlsSides) -> Iterator[Callable[[Gateway], Door]]:
-    doors: list[Door] = []
+def open_port(tls_sides: TlsSides) -> Iterator[Callable[[Gateway], TlsPort]]:
+    ports: list[TlsPort] = []
 
-    def open_one(gateway: Gateway) -> Door:
-        doors.append(Door(gateway, tls_sides))
-        return doors[-1]
+    def open_one(gateway: Gateway) -> TlsPort:
+        ports.append(TlsPort(gateway, tls_sides))
+        return ports[-1]
 
     yield open_one
-    for door in doors:
-        door.close()
+    for port in ports:
+        port.close()
 
 
 def answers(sockets: list[socket.socket], kind: bytes = HANDSHAKE) -> int:
@@ -117,37 +117,37 @@ async def shake_hands(sock: socket.socket, client: ssl.SSLContext) -> TlsClient:
 
 
 async def test_a_neighbours_handshake_goes_between(
-    open_gateway: OpenGateway, open_door: Callable[[Gateway], Door]
+    open_gateway: OpenGateway, open_port: Callable[[Gateway], TlsPort]
 ) -> None:
     gateway = await open_gateway()
-    door = open_door(gateway)
-    flood = door.flood("127.0.0.2")
-    await shake_hands(door.connect("127.0.0.1"), door.tls.client)
+    port = open_port(gateway)
+    flood = port.flood("127.0.0.2")
+    await shake_hands(port.connect("127.0.0.1"), port.tls.client)
     assert answers(flood) < FEW
     await until(lambda: answers(flood) == FLOOD, "the flood has its turn, too")
 
 
 async def test_a_neighbours_requests_go_between(
-    open_gateway: OpenGateway, open_door: Callable[[Gateway], Door]
+    open_gateway: OpenGateway, open_port: Callable[[Gateway], TlsPort]
 ) -> None:
     gateway = await open_gateway()
-    door = open_door(gateway)
+    port = open_port(gateway)
     app: App = await gateway.app(answering(OK))
     neighbour = await gateway.connect(tls=True)
     neighbour.send(get(app))
     assert (await neighbour.answer()).body == b"ok"
-    flood = door.flood("127.0.0.2")
+    flood = port.flood("127.0.0.2")
     neighbour.send(get(app))
     assert (await neighbour.answer()).body == b"ok"
     assert answers(flood) < FEW
 
 
 async def test_a_flood_on_its_own_is_answered_turn_by_turn(
-    open_gateway: OpenGateway, open_door: Callable[[Gateway], Door]
+    open_gateway: OpenGateway, open_port: Callable[[Gateway], TlsPort]
 ) -> None:
     gateway = await open_gateway()
-    door = open_door(gateway)
-    flood = door.flood("127.0.0.2")
+    port = open_port(gateway)
+    flood = port.flood("127.0.0.2")
     await until(lambda: gateway.edge.connections == FLOOD, "all are accepted")
     await until(lambda: answers(flood) == FLOOD, "all are answered")
     assert gateway.edge.handshakes.waiting == 0
@@ -155,17 +155,17 @@ async def test_a_flood_on_its_own_is_answered_turn_by_turn(
 
 
 async def test_one_source_takes_half_the_room(
-    open_gateway: OpenGateway, open_door: Callable[[Gateway], Door], monkeypatch: pytest.MonkeyPatch
+    open_gateway: OpenGateway, open_port: Callable[[Gateway], TlsPort], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hello = len(TlsClient(ssl.create_default_context(), NAME).shake_hands_begin())
     gateway = await open_gateway(limits={"handshake_bytes": 20 * hello})
-    door = open_door(gateway)
+    port = open_port(gateway)
     held = hold_turns(gateway.edge.handshakes, monkeypatch)
-    flood = door.flood("127.0.0.2")
+    flood = port.flood("127.0.0.2")
     await until(lambda: gateway.edge.handshakes.refused + gateway.edge.handshakes.waiting == FLOOD, "all have come")
     assert 9 <= gateway.edge.handshakes.waiting <= 11
     await until(lambda: answers(flood, ALERT) == FLOOD - gateway.edge.handshakes.waiting, "the others hear of it")
-    neighbours = [*door.flood("127.0.0.1", 1), *door.flood("127.0.0.3", 1)]
+    neighbours = [*port.flood("127.0.0.1", 1), *port.flood("127.0.0.3", 1)]
     await until(lambda: gateway.edge.connections == gateway.edge.handshakes.waiting, "they wait")
     held()
     await until(lambda: answers(neighbours) == 2, "neighbours are served")
@@ -173,14 +173,14 @@ async def test_one_source_takes_half_the_room(
 
 
 async def test_a_balancer_is_not_one_source(
-    open_gateway: OpenGateway, open_door: Callable[[Gateway], Door], monkeypatch: pytest.MonkeyPatch
+    open_gateway: OpenGateway, open_port: Callable[[Gateway], TlsPort], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hello = len(TlsClient(ssl.create_default_context(), NAME).shake_hands_begin())
     room = {"limits": {"handshake_bytes": (FLOOD + 5) * hello}, "edge": {"trusted_proxies": (ip_network("127.0.0.2"),)}}
     gateway = await open_gateway(**room)
-    door = open_door(gateway)
+    port = open_port(gateway)
     held = hold_turns(gateway.edge.handshakes, monkeypatch)
-    flood = door.flood("127.0.0.2")
+    flood = port.flood("127.0.0.2")
     await until(lambda: gateway.edge.handshakes.waiting == FLOOD, "all of them wait")
     assert gateway.edge.handshakes.refused == 0
     held()
@@ -188,12 +188,12 @@ async def test_a_balancer_is_not_one_source(
 
 
 async def test_who_leaves_while_waiting_leaves_nothing(
-    open_gateway: OpenGateway, open_door: Callable[[Gateway], Door], monkeypatch: pytest.MonkeyPatch
+    open_gateway: OpenGateway, open_port: Callable[[Gateway], TlsPort], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gateway = await open_gateway()
-    door = open_door(gateway)
+    port = open_port(gateway)
     held = hold_turns(gateway.edge.handshakes, monkeypatch)
-    flood = door.flood("127.0.0.2")
+    flood = port.flood("127.0.0.2")
     await until(lambda: gateway.edge.handshakes.waiting == FLOOD, "all of them wait")
     for sock in flood:
         sock.close()
@@ -203,18 +203,18 @@ async def test_who_leaves_while_waiting_leaves_nothing(
 
 
 async def test_who_waits_too_long_is_given_up(
-    open_gateway: OpenGateway, open_door: Callable[[Gateway], Door], monkeypatch: pytest.MonkeyPatch
+    open_gateway: OpenGateway, open_port: Callable[[Gateway], TlsPort], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gateway = await open_gateway(timeouts={"handshake": 0.2})
-    door = open_door(gateway)
+    port = open_port(gateway)
     held = hold_turns(gateway.edge.handshakes, monkeypatch)
-    door.flood("127.0.0.2", 10)
+    port.flood("127.0.0.2", 10)
     await until(lambda: gateway.edge.handshakes.waiting == 10, "they wait")
     await until(lambda: gateway.edge.connections == 0, "the deadline of handshakes is theirs, too")
     held()
 
 
-def hold_turns(queue: Handshakes, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+def hold_turns(queue: HandshakeQueue, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Nobody who waits is served until the result is called: a machine that is busy with something else."""
     loop = asyncio.get_running_loop()
     kept: list[Callable[[], None]] = []

@@ -1,4 +1,4 @@
-"""The queue of handshakes on a clock that the visitors themselves move: what each costs is written at the visitor."""
+"""The queue of handshakes on a clock that the handshakes themselves move, each by its own cost."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable, Hashable
 
 import pytest
 
-from gateway.edge import handshakes
-from gateway.edge.handshakes import QUANTUM, TURN, Handshakes
+from gateway.edge import handshakes as queue_module
+from gateway.edge.handshakes import CPU_BUDGET, QUANTUM, HandshakeQueue
 
 MS = 0.001
 ROOM = 1000
@@ -22,8 +22,8 @@ class World:
         self.soon: list[Callable[[], None]] = []
         self.served: list[Hashable] = []  # sources, in order
         self.spent: Counter[Hashable] = Counter()
-        self.queue = Handshakes(self.soon.append, ROOM)
-        monkeypatch.setattr(handshakes, "thread_time", lambda: self.cpu)
+        self.queue = HandshakeQueue(self.soon.append, ROOM)
+        monkeypatch.setattr(queue_module, "thread_time", lambda: self.cpu)
 
     def turn(self) -> int:
         """One turn of the event loop; how many were served in it."""
@@ -37,25 +37,25 @@ class World:
         while self.soon:
             self.turn()
 
-    def crowd(self, count: int, source: Hashable, **options: float) -> list[Visitor]:
-        visitors = [Visitor(self, source, **options) for _ in range(count)]
-        for visitor in visitors:
-            assert visitor.come(), "there is room"
-        return visitors
+    def crowd(self, count: int, source: Hashable, **options: float) -> list[Handshake]:
+        handshakes = [Handshake(self, source, **options) for _ in range(count)]
+        for handshake in handshakes:
+            assert handshake.come(), "there is room"
+        return handshakes
 
 
-class Visitor:
+class Handshake:
     def __init__(self, world: World, source: Hashable, cost: float = 0.2 * MS) -> None:
         self.world = world
         self.source = source
         self.cost = cost
         self.has_begun = False
         self.there = True
-        self.waits = False
-        self.held = 0
+        self.queued = False
+        self.buffered = 0
 
     def come(self, octets: int = 1) -> bool:
-        return self.world.queue.come(self, octets)
+        return self.world.queue.submit(self, octets)
 
     def shake_hands(self) -> bool:
         if self.there:
@@ -82,11 +82,11 @@ def test_with_nobody_waiting_it_goes_on_at_once(world: World) -> None:
 
 def test_a_turn_is_over_after_its_time(world: World) -> None:
     world.crowd(35, "a", cost=0.25 * MS)
-    assert len(world.served) == TURN / (0.25 * MS)
+    assert len(world.served) == CPU_BUDGET / (0.25 * MS)
     assert len(world.soon) == 1, "one wake-up, however many wait"
     turns = 0
     while world.queue.waiting:
-        assert 0 < world.turn() <= TURN / (0.25 * MS)
+        assert 0 < world.turn() <= CPU_BUDGET / (0.25 * MS)
         turns += 1
     assert turns == 4
     assert len(world.served) == 35
@@ -122,7 +122,7 @@ def test_fair_is_cpu_and_not_number(world: World) -> None:
     world.crowd(20, "first")
     world.crowd(100, "dear", cost=5 * MS)
     world.crowd(400, "cheap", cost=0.5 * MS)
-    while "cheap" in {line.source for line in world.queue._lines.values() if line.visitors}:
+    while "cheap" in {queue.source for queue in world.queue._queues.values() if queue.handshakes}:
         world.turn()
     assert world.spent["dear"] <= world.spent["cheap"] * 1.2
     assert world.spent["dear"] >= world.spent["cheap"] * 0.5
@@ -132,9 +132,9 @@ def test_debts_are_not_forgotten_by_leaving_the_line(world: World) -> None:
     """Who comes with one dear handshake at a time pays for the last one before the next."""
     world.crowd(20, "first")
     world.crowd(400, "cheap", cost=QUANTUM)
-    sly = Visitor(world, "sly", cost=10 * QUANTUM)
+    sly = Handshake(world, "sly", cost=10 * QUANTUM)
     while world.queue.waiting:
-        if not sly.waits:
+        if not sly.queued:
             sly.come()
         world.turn()
         if world.served.count("cheap") == 400:
@@ -144,7 +144,7 @@ def test_debts_are_not_forgotten_by_leaving_the_line(world: World) -> None:
 
 def test_who_comes_back_while_others_wait_is_served(world: World) -> None:
     world.crowd(20, "first")
-    world.crowd(100, "others", cost=TURN)
+    world.crowd(100, "others", cost=CPU_BUDGET)
     for _ in range(5):
         before = world.served.count("guest")
         world.crowd(1, "guest", cost=QUANTUM / 2)
@@ -170,37 +170,37 @@ def test_nothing_saved_up_is_spent_at_once(world: World) -> None:
 
 def test_who_has_begun_goes_first_in_its_line(world: World) -> None:
     world.crowd(20, "a")
-    first = Visitor(world, "a")
+    first = Handshake(world, "a")
     first.has_begun = True
     assert first.come()
-    last = world.queue._lines["a"].visitors[0]
+    last = world.queue._queues["a"].handshakes[0]
     assert last is first
     world.settle()
 
 
 def test_a_source_gets_as_much_room_as_it_leaves(world: World) -> None:
-    world.crowd(10, "first", cost=TURN)
-    flood = [Visitor(world, "flood") for _ in range(200)]
-    assert [visitor.come(10) for visitor in flood].count(True) == pytest.approx(ROOM / 2 / 10, abs=1)
-    assert world.queue.refused == 200 - world.queue._lines["flood"].held / 10
-    another = [Visitor(world, "another") for _ in range(200)]
-    assert [visitor.come(10) for visitor in another].count(True) == pytest.approx(ROOM / 4 / 10, abs=1)
-    assert Visitor(world, "neighbour").come(100), "and there is always some left"
+    world.crowd(10, "first", cost=CPU_BUDGET)
+    flood = [Handshake(world, "flood") for _ in range(200)]
+    assert [handshake.come(10) for handshake in flood].count(True) == pytest.approx(ROOM / 2 / 10, abs=1)
+    assert world.queue.refused == 200 - world.queue._queues["flood"].buffered / 10
+    another = [Handshake(world, "another") for _ in range(200)]
+    assert [handshake.come(10) for handshake in another].count(True) == pytest.approx(ROOM / 4 / 10, abs=1)
+    assert Handshake(world, "neighbour").come(100), "and there is always some left"
     world.settle()
     assert world.queue._free == ROOM
 
 
 def test_who_grows_while_waiting_is_counted(world: World) -> None:
-    """One octet first, and the rest when the place in the line is taken."""
-    world.crowd(10, "first", cost=TURN)
-    visitor = Visitor(world, "flood")
-    assert visitor.come(1)
-    assert visitor.come(300)
-    assert visitor.held == 301
-    assert not visitor.come(400), "more than is left free"
-    visitor.there = False  # it was cut off
+    """One octet first, and the rest when the place in the queue is taken."""
+    world.crowd(10, "first", cost=CPU_BUDGET)
+    handshake = Handshake(world, "flood")
+    assert handshake.come(1)
+    assert handshake.come(300)
+    assert handshake.buffered == 301
+    assert not handshake.come(400), "more than is left free"
+    handshake.there = False  # it was cut off
     before = world.queue.waiting
-    assert Visitor(world, "flood").come(1)
+    assert Handshake(world, "flood").come(1)
     assert world.queue.waiting == before + 1, "it waits once, however often it grows"
     world.settle()
     assert world.queue._free == ROOM
@@ -208,18 +208,18 @@ def test_who_grows_while_waiting_is_counted(world: World) -> None:
 
 def test_who_has_begun_needs_no_room(world: World) -> None:
     """CPU was spent on it: to refuse it now would waste that."""
-    world.crowd(10, "first", cost=TURN)
-    visitor = Visitor(world, "a")
-    visitor.has_begun = True
-    assert visitor.come(ROOM * 10)
+    world.crowd(10, "first", cost=CPU_BUDGET)
+    handshake = Handshake(world, "a")
+    handshake.has_begun = True
+    assert handshake.come(ROOM * 10)
     assert world.queue._free == ROOM - 9
 
 
 def test_who_is_gone_costs_no_turn(world: World) -> None:
     world.crowd(12, "a")
     gone = world.crowd(300, "a")
-    for visitor in gone:
-        visitor.there = False
+    for handshake in gone:
+        handshake.there = False
     world.crowd(1, "a")
     served = len(world.served)
     world.turn()
@@ -247,4 +247,4 @@ def test_nothing_is_kept_of_who_was_here(world: World) -> None:
     for source in range(100):
         world.crowd(3, source)
     world.settle()
-    assert not world.queue._lines and not world.queue._round
+    assert not world.queue._queues and not world.queue._round_robin

@@ -93,17 +93,17 @@ class Road:
         self.tickets = self._taken()
         self._requests: list[bytes] = []
 
-    # --- gateway.edge.tls_callbacks.Doorkeeper ---------------------------------------------------------------------
+    # --- gateway.edge.tls_callbacks.HandshakeHandler ---------------------------------------------------------------
 
-    def knocked(self, transport: TlsTransport, octets: int) -> bool:
-        return transport.shake_hands()
+    def handshake_received(self, octets: int) -> bool:
+        return self.transport.shake_hands()
 
-    def secured(self, transport: TlsTransport) -> Http1Downstream:
+    def handshake_completed(self) -> Http1Downstream:
         return Http1Downstream(self.edge, Peer(ip_address("2001:db8::9"), b"https"), lambda: None)
 
-    def spoke_plain(self, tcp: asyncio.Transport, octets: bytes) -> None: ...
+    def plain_http_received(self, tcp: asyncio.Transport, octets: bytes) -> None: ...
 
-    def turned_away(self, error: Exception | None) -> None: ...
+    def handshake_failed(self, error: Exception | None) -> None: ...
 
     # --- the way ---------------------------------------------------------------------------------------------------
 

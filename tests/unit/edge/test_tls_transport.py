@@ -74,10 +74,11 @@ class Tcp(asyncio.Transport):
 
 
 class Speaker(asyncio.Protocol):
-    """The protocol above, and the doorkeeper: remembers what it is told."""
+    """The protocol above, and the handshake's handler: remembers what it is told."""
 
     def __init__(self) -> None:
         self.told: list[object] = []
+        self.shake_hands: Callable[[], bool]  # the transport's
         self.received = b""
         self.transport: TlsTransport | None = None
         self.answer = b""  # written as soon as anything has come
@@ -89,20 +90,20 @@ class Speaker(asyncio.Protocol):
     def passable(self) -> int:
         return self.sure
 
-    def knocked(self, transport: TlsTransport, octets: int) -> bool:
+    def handshake_received(self, octets: int) -> bool:
         if not self.busy:
-            transport.shake_hands()
+            self.shake_hands()
         return self.has_room
 
-    def secured(self, transport: TlsTransport) -> Speaker:
+    def handshake_completed(self) -> Speaker:
         self.told.append("secured")
         return self
 
-    def spoke_plain(self, tcp: asyncio.Transport, octets: bytes) -> None:
+    def plain_http_received(self, tcp: asyncio.Transport, octets: bytes) -> None:
         self.told += ["plain", octets]
 
-    def turned_away(self, error: Exception | None) -> None:
-        self.told += ["turned away", type(error)]
+    def handshake_failed(self, error: Exception | None) -> None:
+        self.told += ["failed", type(error)]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("TlsTransport", transport)
@@ -139,6 +140,7 @@ class Line:
         self.reads: list[int] = []  # how many octets each might have brought
         self.speaker = Speaker()
         self.transport = TlsTransport(server, buffers, self.speaker)
+        self.speaker.shake_hands = self.transport.shake_hands
         self.transport.connection_made(self.tcp)
 
     def feed(self, octets: bytes, step: int = 1 << 20) -> None:
@@ -248,9 +250,9 @@ def test_a_client_that_does_not_trust_us(lines: Lines) -> None:
         line.shake_hands()
     line.feed(line.client.outgoing.read())  # its alert
     assert line.tcp.aborted
-    assert line.speaker.told == ["turned away", ssl.SSLError]
+    assert line.speaker.told == ["failed", ssl.SSLError]
     line.transport.connection_lost(None)
-    assert line.speaker.told == ["turned away", ssl.SSLError], "told once"
+    assert line.speaker.told == ["failed", ssl.SSLError], "told once"
 
 
 def test_what_cannot_be_agreed_upon_is_answered_with_an_alert(lines: Lines) -> None:
@@ -266,7 +268,7 @@ def test_garbage_in_place_of_a_client_hello(lines: Lines) -> None:
     line.feed(b"\x16\x03\x01\x00\x05nothing of the kind")
     assert line.tcp.take()[0] == ALERT
     assert line.tcp.aborted
-    assert line.speaker.told == ["turned away", ssl.SSLError]
+    assert line.speaker.told == ["failed", ssl.SSLError]
 
 
 def test_a_handshake_goes_on_when_it_is_its_turn(lines: Lines) -> None:
@@ -320,7 +322,7 @@ def test_without_room_it_is_refused_with_an_alert(lines: Lines) -> None:
         line.client.tls.do_handshake()
     assert line.tcp.aborted
     line.transport.connection_lost(None)
-    assert line.speaker.told == ["turned away", type(None)]
+    assert line.speaker.told == ["failed", type(None)]
 
 
 def test_who_left_is_not_waited_for(lines: Lines) -> None:
@@ -341,10 +343,10 @@ def test_a_client_hello_without_end_is_not_collected(lines: Lines) -> None:
             line.feed(b"\x16\x03\x01" + step.to_bytes(2, "big") + message[sent : sent + step])
             sent += step
             assert sent <= MAX_UNANSWERED + step
-        assert line.speaker.told == ["turned away", ssl.SSLError]
+        assert line.speaker.told == ["failed", ssl.SSLError]
 
 
-def test_plain_octets_go_back_to_the_doorkeeper(lines: Lines) -> None:
+def test_plain_octets_go_to_the_handler(lines: Lines) -> None:
     line = lines.line()
     line.feed(b"GET / HTTP/1.1\r\n", step=5)
     assert line.speaker.told == ["plain", b"GET / HTTP/1.1\r\n"]
@@ -359,7 +361,7 @@ def test_who_leaves_before_the_handshake_is_done(lines: Lines, octets: bytes) ->
     line.feed(octets)
     assert line.transport.eof_received() is False
     line.transport.connection_lost(None)
-    assert line.speaker.told == ["turned away", type(None)]
+    assert line.speaker.told == ["failed", type(None)]
 
 
 # --- content --------------------------------------------------------------------------------------------------------
