@@ -48,7 +48,7 @@ def is_own(address: Address) -> bool:
 
     Raises OSError if there is no socket to ask with.
     """
-    failure = _binding(address)
+    failure = bind_error(address)
     if failure in _NO_SOCKET:
         raise OSError(failure, os.strerror(failure))
     return failure == 0
@@ -70,7 +70,7 @@ def leads_to(own: Sequence[Bound], address: Address, port: int, is_local: Callab
     return False
 
 
-def _binding(address: Address) -> int:
+def bind_error(address: Address) -> int:
     """The error of binding a socket to `address`, or 0."""
     try:
         with socket.socket(family(address), socket.SOCK_DGRAM) as sock:
@@ -85,7 +85,7 @@ def lack_of_ipv6(addresses: Path = Path("/proc/net/if_inet6")) -> str:
 
     Containers often have none: Docker switches IPv6 off in every network that was not made with --ipv6.
     """
-    failure = _binding(LOOPBACK)
+    failure = bind_error(LOOPBACK)
     if failure == errno.EAFNOSUPPORT:
         return f"the kernel runs without IPv6 ({_HOW_WITHOUT_KERNEL})"
     if failure != errno.EADDRNOTAVAIL:

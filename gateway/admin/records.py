@@ -18,11 +18,10 @@ import msgspec
 from gateway.admin.refusal import FieldError, Refusal, invalid
 from gateway.config import Settings
 from gateway.config.values import MAX_DURATION, parse_host_mask, quote
-from gateway.diagnosis.probe import special
 from gateway.directory.sandbox import Sandbox
 from gateway.errors import GatewayError
 from gateway.hostname import is_sandbox_id
-from gateway.upstream.policy import AddressPolicy
+from gateway.upstream.policy import AddressPolicy, special_range
 
 ANY = frozenset("*")
 """`If-Match: *`: whatever generation it has, if there is a record."""
@@ -111,7 +110,7 @@ def read_registration(
     ipv4 = values["ipv4"]
     # Where loopback is dialed (a laptop, a test), 127.0.0.1 is that same machine's other address, and nobody asks it.
     same = address is not None and ipv4 is not None and address.is_loopback and ipv4.is_loopback
-    if ipv4 is not None and not same and (what := special(ipv4, allow_ipv4)):
+    if ipv4 is not None and not same and (what := special_range(ipv4, allow_ipv4)):
         errors.append(FieldError("ipv4", f"{ipv4} is {what}"))
     if errors:
         raise invalid(errors)

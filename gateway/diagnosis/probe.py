@@ -27,6 +27,7 @@ from gateway.diagnosis.silence import Queue, Silence, awaiting
 from gateway.errors import Failure, Reason
 from gateway.problems.fixes import is_forwarder
 from gateway.tasks import Tasks
+from gateway.upstream.policy import AddressPolicy
 from gateway.wordings import FORWARDED_ON_IPV4, FORWARDED_ON_LOOPBACK, LOOPBACK_ONLY, REJECTED
 
 PLAUSIBLE_PORTS = (3000, 3001, 4200, 5000, 5173, 8000, 8080, 8888)
@@ -43,32 +44,6 @@ SANDBOX_AT_ONCE = 4
 """The same on behalf of one sandbox, whatever its ports: who asks for a thousand of them leaves others their look."""
 REMEMBERED = 1.0
 """Seconds an answer is given again. With the rate above this also bounds how many are kept."""
-
-SPECIAL_RANGES = tuple(
-    (IPv4Network(prefix), what)
-    for prefix, what in (
-        ("169.254.169.254/32", "a cloud metadata address"),  # AWS, Google Cloud, Azure and most others
-        ("100.100.100.200/32", "a cloud metadata address"),  # Alibaba Cloud
-        ("168.63.129.16/32", "a cloud service address"),  # Azure's host
-        ("192.0.0.192/32", "a cloud metadata address"),  # Oracle Cloud
-        ("255.255.255.255/32", "the broadcast address"),
-        ("0.0.0.0/8", "the unspecified address or its network"),  # on Linux 0.0.0.0 is this machine
-        ("127.0.0.0/8", "loopback"),
-        ("169.254.0.0/16", "a link-local address"),
-        ("224.0.0.0/4", "a multicast address"),
-        ("240.0.0.0/4", "a reserved address"),
-    )
-)
-"""Dialed only if a listed prefix lies wholly inside, as in `upstream.allow`; the narrower first (RFC 6890)."""
-
-
-def special(ipv4: IPv4Address, allow: Sequence[IPv4Network]) -> str:
-    """The special range of `ipv4` that no prefix of `allow` opens; empty: it is ordinary, or opened."""
-    for network, what in SPECIAL_RANGES:
-        if ipv4 in network:
-            return "" if any(each.subnet_of(network) for each in allow if ipv4 in each) else what
-    return ""
-
 
 EVERYWHERE = IPv6Address("::")
 EVERYWHERE4 = IPv4Address("0.0.0.0")
@@ -193,7 +168,7 @@ class Probe:
     ) -> None:
         self._clock = clock
         self._tasks = tasks
-        self._allow_ipv4 = tuple(allow_ipv4)
+        self._ipv4_policy = AddressPolicy(allow_ipv4)
         self._denied_ports = frozenset(denied_ports)
         self._own = tuple(own)
         self._quotas = {False: _Quota(), True: _Quota()}
@@ -285,7 +260,7 @@ class Probe:
     def _may_dial(self, ipv4: IPv4Address, port: int) -> bool:
         if leads_to(self._own, ipv4, port, is_own):
             return False  # a record that leads to the gateway's own door
-        return any(ipv4 in network for network in self._allow_ipv4) and not special(ipv4, self._allow_ipv4)
+        return self._ipv4_policy.objection(ipv4) is None
 
     def _dial(self, address: Address, ports: tuple[int, ...]) -> dict[int, asyncio.Task[bool | None]]:
         """To be cancelled by whoever has them."""

@@ -5,23 +5,26 @@ link-local, embedded IPv4, a cloud's metadata service, …) lie inside wide pref
 prefix that lies wholly inside the special range itself: `fd00::/8` does not open `fd00:ec2::254`, and only
 `::1/128` opens loopback, as `gateway dev` does.
 
-Sandboxes are reached over IPv6 only, so a configuration cannot list an IPv4 prefix. `gateway dev` on a machine without
-IPv6 lists 127.0.0.1/32 itself.
+Sandboxes are reached over IPv6 only, so `upstream.allow` cannot list an IPv4 prefix; `gateway dev` on a machine without
+IPv6 lists 127.0.0.1/32 itself. A sandbox's IPv4 address is only looked at (`diagnosis.probe`), by the same rule and
+`upstream.allow_ipv4`.
 """
 
 from __future__ import annotations
 
 import errno
-import socket
+import os
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
 
 from gateway import errnos
-from gateway.addresses import Address, Bound, authority, family, leads_to, literal
+from gateway.addresses import Address, Bound, authority, bind_error, leads_to, literal
 from gateway.errors import GatewayError, Reason
 
-SPECIAL_RANGES: tuple[tuple[IPv6Network, str], ...] = tuple(
-    (IPv6Network(prefix), what)
+Network = IPv4Network | IPv6Network
+
+SPECIAL_RANGES: tuple[tuple[Network, str], ...] = tuple(
+    (ip_network(prefix), what)
     for prefix, what in (
         ("::/128", "the unspecified address"),
         ("::1/128", "loopback"),
@@ -41,9 +44,28 @@ SPECIAL_RANGES: tuple[tuple[IPv6Network, str], ...] = tuple(
         ("fd00:ec2::254/128", "a cloud metadata address"),
         ("fd00:ec2::/32", "a cloud service address"),
         ("fd20:ce::254/128", "a cloud metadata address"),
+        ("169.254.169.254/32", "a cloud metadata address"),  # AWS, Google Cloud, Azure and most others
+        ("100.100.100.200/32", "a cloud metadata address"),  # Alibaba Cloud
+        ("168.63.129.16/32", "a cloud service address"),  # Azure's host
+        ("192.0.0.192/32", "a cloud metadata address"),  # Oracle Cloud
+        ("255.255.255.255/32", "the broadcast address"),
+        ("0.0.0.0/8", "the unspecified address or its network"),  # on Linux 0.0.0.0 is this machine
+        ("127.0.0.0/8", "loopback"),
+        ("169.254.0.0/16", "a link-local address"),
+        ("224.0.0.0/4", "a multicast address"),
+        ("240.0.0.0/4", "a reserved address"),
     )
 )
 """Range and its name, most specific first where they overlap (RFC 6890 and successors; AWS and GCP metadata)."""
+
+
+def special_range(address: Address, allow: Sequence[Network]) -> str | None:
+    """The special range of `address` that no prefix of `allow` opens; None: it is ordinary, or opened."""
+    for special, what in SPECIAL_RANGES:
+        if address in special:
+            # Only a prefix of the same family contains it, so the two can be compared.
+            return None if any(net.subnet_of(special) for net in allow if address in net) else what  # type: ignore[arg-type]
+    return None
 
 
 class AddressPolicy:
@@ -51,7 +73,7 @@ class AddressPolicy:
 
     __slots__ = ("_allow", "_own")
 
-    def __init__(self, allow: Sequence[IPv4Network | IPv6Network], own: Sequence[Bound] = ()) -> None:
+    def __init__(self, allow: Sequence[Network], own: Sequence[Bound] = ()) -> None:
         self._allow = tuple(allow)
         self._own = tuple(own)
 
@@ -64,37 +86,27 @@ class AddressPolicy:
 
     def check_address(self, address: Address) -> None:
         """As `check`, where there is no port yet: of a record that is about to be written."""
-        if why := self._why_not(address):
+        if why := self.objection(address):
             raise GatewayError(Reason.DESTINATION_IP_PROHIBITED, f"{literal(address)} is {why}")
 
-    def _why_not(self, address: Address) -> str | None:
+    def objection(self, address: Address) -> str | None:
+        """What `address` is, so that it must not be dialed; None: it may be."""
+        is_allowed = any(address in network for network in self._allow)
         if isinstance(address, IPv4Address):
-            return None if any(address in network for network in self._allow) else "an IPv4 address"
-        if address.scope_id is not None:
+            if not is_allowed:
+                return "an IPv4 address"
+        elif address.scope_id is not None:
             return "an address with a zone id"
-        containing = [net for net in self._allow if isinstance(net, IPv6Network) and address in net]
-        for special, what in SPECIAL_RANGES:
-            if address in special:
-                return None if any(network.subnet_of(special) for network in containing) else what
-        return None if containing else "outside the allowed prefixes (upstream.allow)"
+        what = special_range(address, self._allow)
+        return what if what or is_allowed else "outside the allowed prefixes (upstream.allow)"
 
 
 def _is_local(address: Address) -> bool:
-    """Whether `address` is one of this host's: only then can a socket be bound to it. Sends nothing.
+    """As `is_own`, and in doubt it is: an error that says nothing of the address opens no way to ourselves.
 
     Raises GatewayError if there is no socket to ask with: then there is none to dial with, either.
     """
-    try:
-        probe = socket.socket(family(address), socket.SOCK_DGRAM)
-    except OSError as error:
-        if error.errno == errno.EAFNOSUPPORT:  # no address of that family is anybody's here
-            return False
-        meaning = errnos.MEANINGS.get(error.errno or 0)
-        reason = meaning.dialing if meaning is not None else Reason.PROXY_INTERNAL_ERROR
-        raise GatewayError(reason, f"socket for {literal(address)}: {error.strerror}") from error
-    with probe:
-        try:
-            probe.bind((str(address), 0))
-        except OSError as error:
-            return error.errno != errno.EADDRNOTAVAIL
-    return True
+    failure = bind_error(address)
+    if failure in errnos.EXHAUSTED:
+        raise GatewayError(errnos.MEANINGS[failure].dialing, f"socket for {literal(address)}: {os.strerror(failure)}")
+    return failure not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)

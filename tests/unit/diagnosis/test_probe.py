@@ -37,6 +37,7 @@ from gateway.errors import Failure, Reason
 from gateway.hostname import Target
 from gateway.problems.problem import Circumstances, describe
 from gateway.tasks import Tasks
+from gateway.upstream.policy import SPECIAL_RANGES
 from gateway.wordings import FORWARDED_ON_LOOPBACK, LOOPBACK_ONLY
 from tests.support.clock import Clock
 from tests.support.process import Child, free_port
@@ -445,7 +446,7 @@ def test_what_may_be_dialed_over_ipv4(probe: Probe, clock: Clock, tasks: Tasks, 
     itself = Probe(clock, tasks, allow_ipv4=(IPv4Network("0.0.0.0/0"), IPv4Network(ipv4)))
     assert not probe._may_dial(address, 5000)
     assert narrow._may_dial(address, 5000) is allowed
-    special = any(address in network for network, _ in probe_module.SPECIAL_RANGES)
+    special = any(address in network for network, _ in SPECIAL_RANGES)
     assert everything._may_dial(address, 5000) is not special
     assert itself._may_dial(address, 5000)
 
