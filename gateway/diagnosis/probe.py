@@ -25,13 +25,11 @@ from gateway.addresses import LOOPBACK, LOOPBACK4, Address, Bound, authority, fa
 from gateway.diagnosis import own_sockets
 from gateway.diagnosis.silence import Queue, Silence, awaiting
 from gateway.errors import Failure, Reason
-from gateway.problems.fixes import is_forwarder
+from gateway.problems.frameworks import PLAUSIBLE_PORTS, is_forwarder
 from gateway.tasks import Tasks
 from gateway.upstream.policy import AddressPolicy
 from gateway.wordings import FORWARDED_ON_IPV4, FORWARDED_ON_LOOPBACK, LOOPBACK_ONLY, REJECTED
 
-PLAUSIBLE_PORTS = (3000, 3001, 4200, 5000, 5173, 8000, 8080, 8888)
-"""What frameworks choose when nobody says: Express and Next, Angular, Flask, Vite, Django and uvicorn, Jupyter."""
 IPV4_TIMEOUT = 0.5
 """Seconds a dial to a sandbox's IPv4 address may take."""
 PORT_TIMEOUT = 0.3

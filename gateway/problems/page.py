@@ -29,7 +29,7 @@ from gateway.wordings import (
 )
 
 if TYPE_CHECKING:
-    from gateway.problems.fixes import Fix
+    from gateway.problems.frameworks import Fix
     from gateway.problems.problem import Problem
 
 T = TypeVar("T")

@@ -24,7 +24,7 @@ from gateway.http.message import BY_LENGTH, Fields, RequestHead, ResponseHead, S
 from gateway.http.phrases import phrase_for
 from gateway.http.validate import COMMON_METHODS, IDEMPOTENT
 from gateway.printable import printable
-from gateway.problems.fixes import Fix, fixes
+from gateway.problems.frameworks import Fix, fixes
 from gateway.problems.negotiation import Form, Intent, understand
 from gateway.problems.page import CONTENT_SECURITY_POLICY, LIKELY, Shown, compose_page
 from gateway.wordings import REJECTED

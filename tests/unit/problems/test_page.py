@@ -13,7 +13,7 @@ from gateway.errors import Blame, GatewayError, Reason
 from gateway.hostname import Target
 from gateway.http.head_parser import HeadLimits, parse_request_head
 from gateway.http.message import RequestHead, RequestSection
-from gateway.problems.fixes import fixes
+from gateway.problems.frameworks import fixes
 from gateway.problems.page import CONTENT_SECURITY_POLICY, LIKELY, WAITED_FOR
 from gateway.problems.problem import Circumstances, describe, render
 

@@ -17,7 +17,7 @@ from gateway.http.head_parser import HeadLimits, parse_request_head
 from gateway.http.message import Framing, RequestHead, RequestSection, ResponseHead
 from gateway.http.phrases import phrase_for
 from gateway.problems import problem as problem_module
-from gateway.problems.fixes import fixes
+from gateway.problems.frameworks import fixes
 from gateway.problems.negotiation import Form
 from gateway.problems.page import LIKELY
 from gateway.problems.problem import REMEMBERED, TYPE_BASE, Circumstances, describe, marks, render

@@ -1,7 +1,8 @@
-"""The line to paste: how each common framework is told to listen where the gateway can reach it, and how each common
-forwarder is, which listens in an app's place and passes connections on: there no line of a framework changes anything.
+"""What is known of frameworks: the ports they choose, and the line to paste, by which each common one is told to listen
+where the gateway can reach it. And of forwarders, which listen in an app's place and pass connections on: there no line
+of a framework changes anything.
 
-A table, and the order in which a person should read it. Every line has been run against the real program and seen to
+Tables, and the order in which a person should read it. Every line has been run against the real program and seen to
 accept on `[::1]`; most take IPv4 too, except uvicorn's and so Gradio's, whose event loop makes its IPv6 sockets
 IPv6-only (with `--host 0.0.0.0` it is unreachable, with an empty host `--reload` falls back to IPv4). Gradio wants the
 brackets: of `::` it makes a URL that it cannot read. Knows nothing of requests and of how a line is shown.
@@ -11,6 +12,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+
+PLAUSIBLE_PORTS = (3000, 3001, 4200, 5000, 5173, 8000, 8080, 8888)
+"""What frameworks choose when nobody says: Express and Next, Angular, Flask, Vite, Django and uvicorn, Jupyter."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.problems.fixes import fixes, is_forwarder
+from gateway.problems.frameworks import fixes, is_forwarder
 from tests.support.process import Child, accepts, free_port
 
 PYTHON = ["Flask", "Flask, in code", "FastAPI", "Django", "Gunicorn", "Gradio, in code", "http.server"]
