@@ -6,10 +6,22 @@ another order. None of them is printed; what is not told apart from them is not,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 
-def printable(text: str) -> str:
-    """`text` on one line, with `·` for every character that has no shape of its own."""
-    return text if text.isprintable() else "".join(char if char.isprintable() else "·" for char in text)
+
+def printable(text: str, replace: Callable[[str], str] = lambda char: "·") -> str:
+    """`text` on one line; what has no shape of its own becomes a `·`, or what `replace` makes of it."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else replace(char) for char in text)
+
+
+def printable_ascii(text: str, instead: str) -> str:
+    """`text` with one character `instead` of each that is not printable ASCII."""
+    return text if text.isascii() and text.isprintable() else "".join(c if " " <= c <= "~" else instead for c in text)
+
+
+def shorten(text: str, length: int) -> str:
+    """`text`, or its beginning and an ellipsis, in `length` characters."""
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def printable_lines(text: str) -> str:
@@ -19,7 +31,7 @@ def printable_lines(text: str) -> str:
 
 def printable_json(line: str) -> str:
     """The same JSON, without line ends between its values: there such characters are written as escapes."""
-    return line if line.isprintable() else "".join(char if char.isprintable() else _escaped(char) for char in line)
+    return printable(line, _escaped)
 
 
 def _escaped(char: str) -> str:

@@ -21,6 +21,7 @@ from gateway.config.values import MAX_DURATION, parse_host_mask, quote
 from gateway.directory.sandbox import Sandbox
 from gateway.errors import GatewayError
 from gateway.hostname import is_sandbox_id
+from gateway.printable import shorten
 from gateway.upstream.policy import AddressPolicy, special_range
 
 ANY = frozenset("*")
@@ -180,8 +181,7 @@ _READERS: dict[str, Callable[[object], object]] = {
 def _shown(value: object) -> str:
     if isinstance(value, str):
         return quote(value)
-    text = msgspec.json.encode(value).decode()
-    return text if len(text) <= 60 else f"{text[:59]}…"
+    return shorten(msgspec.json.encode(value).decode(), 60)
 
 
 # --- entity tags ----------------------------------------------------------------------------------------------------

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from gateway.config.sources import KINDS, Loaded
+from gateway.printable import printable
 
-_ESCAPES = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r"}
+_ESCAPES = str.maketrans({'"': '\\"', "\\": "\\\\", "\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r"})
 
 
 def render_effective(loaded: Loaded) -> list[tuple[str, str, str]]:
@@ -23,7 +24,7 @@ def render_effective(loaded: Loaded) -> list[tuple[str, str, str]]:
 def render_toml(value: object) -> str:
     """A value of TOML types (str, bool, int, list, dict) on one line. Raises TypeError for any other type."""
     if isinstance(value, str):
-        return '"' + "".join(_ESCAPES.get(c) or (c if c.isprintable() else _escape(c)) for c in value) + '"'
+        return '"' + printable(value.translate(_ESCAPES), _escape) + '"'
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):

@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from gateway.printable import printable, shorten
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 KIB = 1024
@@ -237,5 +239,4 @@ def is_text(given: str) -> bool:
 
 def quote(text: str) -> str:
     """`text` for use inside a message: quoted, on one line, and no longer than a line."""
-    shown = text if len(text) <= 60 else text[:59] + "…"
-    return '"' + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown) + '"'
+    return '"' + printable(shorten(text, 60), lambda char: ascii(char)[1:-1]) + '"'

@@ -25,13 +25,15 @@ from gateway.diagnosis.probe import SILENT, Findings, Probe, is_looked_into
 from gateway.diagnosis.question import Question, ask, page_request, websocket_request
 from gateway.diagnosis.report import ROAD, Report, Step, Verdict
 from gateway.diagnosis.url import Asked, read
-from gateway.diagnosis.words import advice, shorten, status, summary
+from gateway.diagnosis.words import LONGEST as LONGEST_TEXT
+from gateway.diagnosis.words import advice, status, summary
 from gateway.directory.sandbox import Directory, DirectoryError, Sandbox
 from gateway.errors import Failure, GatewayError, Reason
 from gateway.hostname import HostnameParser, Target
 from gateway.http.message import RequestHead, RequestSection, ResponseHead, Section
 from gateway.observe.ids import RequestIds
-from gateway.problems.problem import Circumstances, accepting, describe
+from gateway.printable import shorten
+from gateway.problems.problem import RequestContext, accepting, describe
 from gateway.tasks import Tasks
 from gateway.upstream import inquiry
 from gateway.upstream.connection import Http1Upstream
@@ -303,7 +305,7 @@ class _Examination:
         try:
             with self._step("http") as note:
                 answer = await self._answer(connection, question)
-                note.detail = f"GET {shorten(self._asked.path)} → {summary(answer)}"
+                note.detail = f"GET {shorten(self._asked.path, LONGEST_TEXT)} → {summary(answer)}"
                 if answer.status >= 400:
                     note.verdict = "warning"
         except GatewayError as error:
@@ -378,7 +380,7 @@ class _Examination:
         authority = self._asked.authority.encode("ascii", "backslashreplace")
         problem = describe(
             error,
-            Circumstances(
+            RequestContext(
                 request_id="",
                 head=RequestHead(b"GET", b"/", 1, RequestSection([], [], authority, keep_alive=True)),
                 target=self._target,

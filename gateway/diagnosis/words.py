@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.http.head_parser import quote
 from gateway.http.message import ResponseHead
 from gateway.http.phrases import phrase_for
-from gateway.printable import printable
+from gateway.printable import printable, shorten
 from gateway.upstream import hints
 
 LONGEST = 60
@@ -15,7 +15,7 @@ LONGEST = 60
 def status(answer: ResponseHead) -> str:
     """Status and phrase, the registered one if there is none."""
     phrase = answer.phrase or phrase_for(answer.status)
-    return f"{answer.status} {shorten(printable(phrase.decode('latin-1')))}".rstrip()
+    return f"{answer.status} {shorten(printable(phrase.decode('latin-1')), LONGEST)}".rstrip()
 
 
 def summary(answer: ResponseHead) -> str:
@@ -33,8 +33,3 @@ def advice(answer: ResponseHead) -> str:
     if hint is not None:
         return hint.decode("ascii")
     return "The answer is the app's own: check the path, and read the app's log."
-
-
-def shorten(text: str) -> str:
-    """`text`, or its beginning."""
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"

@@ -28,7 +28,8 @@ from gateway.http.validate import IDEMPOTENT
 from gateway.observe.access_log import MAX_TEXT, AccessRecord, shown
 from gateway.problems import websocket
 from gateway.problems.negotiation import asked_by_another_site
-from gateway.problems.problem import Circumstances, render
+from gateway.problems.problem import RequestContext
+from gateway.problems.reply import render
 from gateway.wordings import HUNG_UP_UNASKED
 
 if TYPE_CHECKING:
@@ -400,7 +401,7 @@ class Exchange:
         if edge.discreet and asked_by_another_site(head, edge.example_domain):
             self._send_without_body(withheld())
             return
-        circumstances = Circumstances(
+        circumstances = RequestContext(
             request_id=self._request_id.decode(),
             head=head,
             target=self._target,

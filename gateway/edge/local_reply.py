@@ -13,7 +13,8 @@ from gateway.hostname import HostnameParser
 from gateway.http.message import RequestHead, ResponseHead, Section
 from gateway.http.phrases import phrase_for
 from gateway.observe.access_log import MAX_TEXT, AccessRecord, shown
-from gateway.problems.problem import ALLOW, Circumstances, render
+from gateway.problems.problem import RequestContext
+from gateway.problems.reply import ALLOW, render
 
 if TYPE_CHECKING:
     from gateway.edge.edge import Edge
@@ -34,7 +35,7 @@ def reply(
     if isinstance(answer, GatewayError):
         reason, detail = str(answer.reason), answer.detail
         domain = edge.example_domain if request is None else edge.domain_near(request.authority)
-        known = Circumstances(request_id.decode(), request, domain=domain, received=received)
+        known = RequestContext(request_id.decode(), request, domain=domain, received=received)
         head, body = render(answer, known)
     else:
         reason, detail = "", ""

@@ -11,14 +11,16 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from string import Template
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from gateway.errors import Blame, Reason, Wording
+from gateway.hostname import Target
 from gateway.http.phrases import phrase_for
+from gateway.problems.frameworks import Fix
+from gateway.problems.problem import Case, Problem
 from gateway.wordings import (
     ACCEPT_QUEUE_FULL,
     FORWARDED_ON_LOOPBACK,
@@ -27,10 +29,6 @@ from gateway.wordings import (
     QUEUE_SEEMS_FULL,
     REJECTED,
 )
-
-if TYPE_CHECKING:
-    from gateway.problems.frameworks import Fix
-    from gateway.problems.problem import Problem
 
 T = TypeVar("T")
 
@@ -85,20 +83,6 @@ _RIGHT_TO_LEFT = re.compile(f"[{_RTL}]+(?:[ -]+[{_RTL}]+)*")
 """Words of scripts that are written from right to left (Unicode's blocks for them)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What the page needs beyond the document."""
-
-    reason: Reason
-    wording: Wording | None
-    method: str
-    """Of the request answered; a page that answers anything but GET never loads itself again."""
-    checks: Sequence[str]
-    fixes: Sequence[Fix]
-    elsewhere: Sequence[str]
-    """Authorities of the sandbox's other ports that accept connections."""
-
-
 def _source(name: str) -> str:
     """A source without indentation and without the lines that are comments, which are for its readers here."""
     lines = map(str.strip, files("gateway.problems").joinpath(name).read_text(encoding="utf-8").splitlines())
@@ -120,19 +104,19 @@ _BEFORE, _AFTER = map(Template, _source("page.html").split("$request_id"))
 _END = _AFTER.substitute(script=_SCRIPT).encode()
 
 
-def compose_page(problem: Problem, shown: Shown) -> tuple[bytes, bytes]:
+def compose_page(problem: Problem, case: Case) -> tuple[bytes, bytes]:
     """The page before and after the request id, which it shows once."""
     before = _BEFORE.substitute(
         style=_STYLE,
         status=problem.status,
         phrase=escape(phrase_for(problem.status).decode()),
         title=escape(problem.title),
-        method=escape(shown.method),
-        waiting=_waiting(problem, shown),
-        road=_road(problem, shown),
-        actions=_actions(shown),
+        method=escape(case.method),
+        waiting=_waiting(problem, case),
+        road=_road(problem, case),
+        actions=_actions(case),
         detail=_prose(problem.detail),
-        facts="".join((_observed(problem), _change(shown), _elsewhere(shown))),
+        facts="".join((_observed(problem), _change(problem, case), _elsewhere(case))),
         reason=escape(problem.reason),
     )
     return before.encode(), _END
@@ -147,8 +131,8 @@ def _command(escaped: str) -> str:
     return f"<code>{line}</code>"
 
 
-def _waiting(problem: Problem, shown: Shown) -> str:
-    waited = _row(WAITED_FOR, shown)
+def _waiting(problem: Problem, case: Case) -> str:
+    waited = _row(WAITED_FOR, case)
     if waited is None or problem.port is None or problem.sandbox is None:
         return ""
     what, met = waited
@@ -156,16 +140,16 @@ def _waiting(problem: Problem, shown: Shown) -> str:
     return f' data-waiting="{escape(what)}" data-met="{escape(met)}"'
 
 
-def _row(table: Mapping[Reason | Wording, T], shown: Shown) -> T | None:
+def _row(table: Mapping[Reason | Wording, T], case: Case) -> T | None:
     """What a table says of the particular case, or else of its reason."""
-    wording = shown.wording
-    return table[wording] if wording is not None and wording in table else table.get(shown.reason)
+    wording = case.wording
+    return table[wording] if wording is not None and wording in table else table.get(case.reason)
 
 
-def _road(problem: Problem, shown: Shown) -> str:
-    end = _row(_STAGE, shown)
+def _road(problem: Problem, case: Case) -> str:
+    end = _row(_STAGE, case)
     if end is None:
-        end = _STAGE_BY_BLAME[shown.reason.row.blame]
+        end = _STAGE_BY_BLAME[case.reason.row.blame]
     app = "App" if problem.port is None else f"Port {problem.port}"
     states = ["ok"] * end + ["bad"] + ["off"] * (_STAGES - 1 - end)
     said = {"ok": "reached", "bad": "the request ends here", "off": "not reached"}
@@ -175,16 +159,16 @@ def _road(problem: Problem, shown: Shown) -> str:
     )
 
 
-def _actions(shown: Shown) -> str:
-    row = shown.reason.row
-    if shown.method != "GET":
+def _actions(case: Case) -> str:
+    row = case.reason.row
+    if case.method != "GET":
         resend = (
-            f'<button class="button" id="resend" type="button" hidden>Send the {escape(shown.method)} again</button>'
+            f'<button class="button" id="resend" type="button" hidden>Send the {escape(case.method)} again</button>'
         )
         return f'{resend}<a class="button" id="again" href="">Open this page anew</a>'
-    if row.blame is Blame.DOWNSTREAM and not row.may_retry and _row(WAITED_FOR, shown) is None:
+    if row.blame is Blame.DOWNSTREAM and not row.may_retry and _row(WAITED_FOR, case) is None:
         return ""  # the same request would be refused again
-    return f'<a class="button" id="again" href="">{"Reload" if _row(WAITED_FOR, shown) else "Try again"}</a>'
+    return f'<a class="button" id="again" href="">{"Reload" if _row(WAITED_FOR, case) else "Try again"}</a>'
 
 
 def _observed(problem: Problem) -> str:
@@ -196,17 +180,19 @@ def _fact(text: str) -> str:
     return _RIGHT_TO_LEFT.sub(r"<bdi>\g<0></bdi>", escape(text))
 
 
-def _change(shown: Shown) -> str:
-    if not shown.fixes:
-        return _section("change", "What to check", _list("checks", map(_prose, shown.checks)))
+def _change(problem: Problem, case: Case) -> str:
+    fixes = case.fixes
+    checks = problem.fix[: len(problem.fix) - len(fixes)]
+    if not fixes:
+        return _section("change", "What to check", _list("checks", map(_prose, checks)))
     # The first check says what the lines below it do.
-    parts = [f"<p>{_prose(shown.checks[0])}</p>", _lines(shown.fixes[:LIKELY])]
-    more = shown.fixes[LIKELY:]
+    parts = [f"<p>{_prose(checks[0])}</p>", _lines(fixes[:LIKELY])]
+    more = fixes[LIKELY:]
     if more:
         # Without "in code", which in a list would be a name of its own.
         names = ", ".join(dict.fromkeys(escape(fix.framework.partition(",")[0]) for fix in more))
         parts.append(f"<details><summary>{names}</summary>{_lines(more)}</details>")
-    parts.append(_list("checks", map(_prose, shown.checks[1:])))
+    parts.append(_list("checks", map(_prose, checks[1:])))
     return _section("change", "What to change", "".join(parts))
 
 
@@ -220,8 +206,13 @@ def _line(fix: Fix) -> str:
     return f"<span>{name}</span>{_command(escape(fix.line))}{button}"
 
 
-def _elsewhere(shown: Shown) -> str:
-    links = (f'<a href="https://{escape(authority)}/">{escape(authority)}</a>' for authority in shown.elsewhere)
+def _elsewhere(case: Case) -> str:
+    target = case.target
+    if target is None:
+        return ""
+    port = "" if case.public_port == 443 else f":{case.public_port}"
+    hosts = (Target(other, target.sandbox_id, target.domain).host + port for other in case.open_ports)
+    links = (f'<a href="https://{escape(authority)}/">{escape(authority)}</a>' for authority in hosts)
     return _section("elsewhere", "Ports of this sandbox that answer", _list("elsewhere", links))
 
 

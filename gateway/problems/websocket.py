@@ -19,7 +19,8 @@ from gateway.http.lists import members
 from gateway.http.message import AS_TUNNEL, NO_BODY, Fields, RequestHead, ResponseHead, Section
 from gateway.http.phrases import phrase_for
 from gateway.http.validate import offers
-from gateway.problems.problem import Circumstances, describe, marks
+from gateway.problems.problem import RequestContext, describe
+from gateway.problems.reply import marker_fields
 
 PARAMETER = b"gateway_close=1"
 CODE_BASE = 4000
@@ -39,16 +40,16 @@ def asks_for_close(head: RequestHead, *, always: bool) -> bool:
     return always or PARAMETER in head.target.partition(b"?")[2].split(b"&")
 
 
-def accept_and_close(error: GatewayError, circumstances: Circumstances) -> tuple[ResponseHead, bytes]:
+def accept_and_close(error: GatewayError, context: RequestContext) -> tuple[ResponseHead, bytes]:
     """The 101 that accepts the handshake, and the Close frame that follows; `asks_for_close` has said yes."""
-    asked = circumstances.head
+    asked = context.head
     assert asked is not None  # see above
     key = asked.get(b"sec-websocket-key") or b""
     # RFC 6455 section 4.2.2, step 5.4.
     accepted = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
-    fields = [(b"Sec-WebSocket-Accept", accepted), *_selected(asked), *marks(error)]
+    fields = [(b"Sec-WebSocket-Accept", accepted), *_selected(asked), *marker_fields(error.reason, error.detail)]
     head = ResponseHead(101, phrase_for(101), Section(fields), AS_TUNNEL, upgrade=b"websocket")
-    problem = describe(error, circumstances)
+    problem = describe(error, context)
     payload = struct.pack("!H", CODE_BASE + problem.status) + _shortened(f"{problem.reason}: {problem.title}")
     return head, bytes((_FINAL_CLOSE, len(payload))) + payload
 

@@ -20,7 +20,8 @@ from gateway.errors import GatewayError, Reason
 from gateway.hostname import Target
 from gateway.http.head_parser import HeadLimits, parse_request_head
 from gateway.http.message import ResponseHead
-from gateway.problems.problem import Circumstances, render
+from gateway.problems.problem import RequestContext
+from gateway.problems.reply import render
 
 TARGET = Target(5000, "abc123", "sandbox.localhost")
 ADDRESS = "fd00:5ab::a1c3"
@@ -108,7 +109,7 @@ class Site:
         if self.error is not None and not (self.flickers and probes):
             lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
             head = parse_request_head(f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode(), HeadLimits())
-            circumstances = Circumstances(f"3c1f07a9be55-{next(self._ids):06x}", head, self.target, ADDRESS)
+            circumstances = RequestContext(f"3c1f07a9be55-{next(self._ids):06x}", head, self.target, ADDRESS)
             reply, body = render(self.error, circumstances)
         elif probes and not self.app_is_probed:
             reply, body = ready(), b""

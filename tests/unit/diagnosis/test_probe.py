@@ -35,7 +35,7 @@ from gateway.diagnosis.probe import (
 from gateway.diagnosis.silence import Queue, Silence
 from gateway.errors import Failure, Reason
 from gateway.hostname import Target
-from gateway.problems.problem import Circumstances, describe
+from gateway.problems.problem import RequestContext, describe
 from gateway.tasks import Tasks
 from gateway.upstream.policy import SPECIAL_RANGES
 from gateway.wordings import FORWARDED_ON_LOOPBACK, LOOPBACK_ONLY
@@ -213,7 +213,7 @@ async def test_a_forwarder_publishes_and_no_framework_is_blamed(
         told = (await probe.look(HERE, app.port)).explain(refused(), "::1", app.port)
     assert (told.reason, told.process) == (Reason.IPV4_ONLY_LISTENER, "docker-proxy")
     where = Target(app.port, "box", "sandbox.localhost")
-    problem = describe(told.error(), Circumstances("id", target=where, address="::1"))
+    problem = describe(told.error(), RequestContext("id", target=where, address="::1"))
     assert problem.title == f"Port {app.port} is published on IPv4 only"
     assert problem.fix[0].startswith(f"Publish port {app.port} on `::`")
     assert problem.fix[2] == f'Docker: docker run -p "[::]:{app.port}:{app.port}" IMAGE'

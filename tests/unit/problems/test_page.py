@@ -15,7 +15,8 @@ from gateway.http.head_parser import HeadLimits, parse_request_head
 from gateway.http.message import RequestHead, RequestSection
 from gateway.problems.frameworks import fixes
 from gateway.problems.page import CONTENT_SECURITY_POLICY, LIKELY, WAITED_FOR
-from gateway.problems.problem import Circumstances, describe, render
+from gateway.problems.problem import RequestContext, describe
+from gateway.problems.reply import render
 
 TARGET = Target(5000, "abc123", "sandbox.example.dev")
 DETAIL = "connect to [fd00::5]:5000: refused after 0.4 ms"
@@ -75,7 +76,7 @@ def asked(method: str = "GET") -> RequestHead:
 
 def page(error: GatewayError | Reason, method: str = "GET", public_port: int = 443) -> Page:
     error = GatewayError(error, DETAIL) if isinstance(error, Reason) else error
-    known = Circumstances("req-1", asked(method), TARGET, "fd00::5", "sandbox.example.dev", public_port)
+    known = RequestContext("req-1", asked(method), TARGET, "fd00::5", "sandbox.example.dev", public_port)
     return Page(render(error, known)[1])
 
 
@@ -85,7 +86,7 @@ def page(error: GatewayError | Reason, method: str = "GET", public_port: int = 4
 @every_reason
 def test_it_says_what_the_document_says(reason: Reason) -> None:
     shown = page(reason)
-    problem = describe(GatewayError(reason, DETAIL), Circumstances("req-1", asked(), TARGET, "fd00::5"))
+    problem = describe(GatewayError(reason, DETAIL), RequestContext("req-1", asked(), TARGET, "fd00::5"))
     checks = problem.fix[: len(reason.row.checks)]
     for said in (problem.title, problem.detail, DETAIL, *checks, problem.reason, problem.request_id):
         assert " ".join(said.replace("`", "").split()) in shown.text
@@ -207,7 +208,7 @@ def test_what_it_waits_for_is_said(reason: Reason) -> None:
 
 
 def test_without_a_target_there_is_nothing_to_wait_for() -> None:
-    body = render(GatewayError(Reason.OVERLOADED), Circumstances("r", asked()))[1]
+    body = render(GatewayError(Reason.OVERLOADED), RequestContext("r", asked()))[1]
     assert "data-waiting" not in Page(body).one("div", id="what")
 
 
@@ -257,7 +258,7 @@ def everywhere(text: str, reason: Reason) -> Page:
     section = RequestSection(asked().fields, [], text.encode(), True)
     head = RequestHead(text.encode("latin-1", "replace"), b"/", 1, section)
     error = GatewayError(reason, text, observed=(text,), process=text, open_ports=(3000,))
-    return Page(render(error, Circumstances(text, head, Target(5000, text, text), text, text))[1])
+    return Page(render(error, RequestContext(text, head, Target(5000, text, text), text, text))[1])
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=[text[:24] for text in HOSTILE])
@@ -299,7 +300,7 @@ def test_the_policy_allows_the_page_and_nothing_else() -> None:
 @every_reason
 @pytest.mark.parametrize("tag", ["script", "style"])
 def test_the_policy_has_the_hash_of_what_is_inline(tag: str, reason: Reason) -> None:
-    head, body = render(GatewayError(reason), Circumstances("r", asked(), TARGET))
+    head, body = render(GatewayError(reason), RequestContext("r", asked(), TARGET))
     assert head.get(b"content-security-policy") == CONTENT_SECURITY_POLICY
     [inline] = re.findall(f"<{tag}>(.*?)</{tag}>", body.decode(), re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
@@ -327,5 +328,5 @@ def test_it_is_small(reason: Reason) -> None:
         open_ports=(3000, 3001, 4200, 5173, 8000, 8080, 8888),
     )
     for method in ("GET", "POST"):
-        known = Circumstances("r" * 128, asked(method), longest, "fd00:1111:2222:3333:4444:5555:6666:7777")
+        known = RequestContext("r" * 128, asked(method), longest, "fd00:1111:2222:3333:4444:5555:6666:7777")
         assert len(render(error, known)[1]) < MOST

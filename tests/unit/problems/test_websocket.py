@@ -8,7 +8,7 @@ from gateway.errors import GatewayError, Reason
 from gateway.hostname import Target
 from gateway.http.head_parser import HeadLimits, parse_request_head
 from gateway.http.message import RequestHead
-from gateway.problems.problem import Circumstances
+from gateway.problems.problem import RequestContext
 from gateway.problems.websocket import accept_and_close, asks_for_close
 
 LIMITS = HeadLimits(32768, 8192, 8192, 100)
@@ -53,7 +53,7 @@ def test_only_a_websocket_handshake_is_accepted() -> None:
 
 
 def closed(error: GatewayError) -> tuple[bytes, int, str]:
-    circumstances = Circumstances("id-1", handshake(), Target(5000, "box", "sandbox.localhost"), "fd00::5")
+    circumstances = RequestContext("id-1", handshake(), Target(5000, "box", "sandbox.localhost"), "fd00::5")
     head, frame = accept_and_close(error, circumstances)
     assert head.status == 101
     assert head.get(b"sec-websocket-accept") == ACCEPT
@@ -84,7 +84,7 @@ def test_the_code_is_the_status_and_the_reason_says_why() -> None:
 )
 def test_the_first_subprotocol_offered_is_selected(offers: list[bytes], selected: bytes | None) -> None:
     asked = handshake(more=b"".join(b"Sec-WebSocket-Protocol: %b\r\n" % offer for offer in offers))
-    head, _ = accept_and_close(GatewayError(Reason.CONNECTION_REFUSED, "refused"), Circumstances("id-1", asked))
+    head, _ = accept_and_close(GatewayError(Reason.CONNECTION_REFUSED, "refused"), RequestContext("id-1", asked))
     assert head.get(b"sec-websocket-protocol") == selected
 
 

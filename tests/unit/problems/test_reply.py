@@ -16,11 +16,12 @@ from gateway.http import serialize
 from gateway.http.head_parser import HeadLimits, parse_request_head
 from gateway.http.message import Framing, RequestHead, RequestSection, ResponseHead
 from gateway.http.phrases import phrase_for
-from gateway.problems import problem as problem_module
+from gateway.problems import reply as reply_module
 from gateway.problems.frameworks import fixes
 from gateway.problems.negotiation import Form
 from gateway.problems.page import LIKELY
-from gateway.problems.problem import REMEMBERED, TYPE_BASE, Circumstances, describe, marks, render
+from gateway.problems.problem import TYPE_BASE, RequestContext, describe
+from gateway.problems.reply import REMEMBERED, marker_fields, render
 
 ASKING = {
     Form.HTML: "Sec-Fetch-Mode: navigate\r\n",
@@ -50,8 +51,8 @@ def asked(form: Form, fields: str = "", method: str = "") -> RequestHead:
     return parse_request_head(block.encode(), HeadLimits())
 
 
-def circumstances(form: Form, fields: str = "", method: str = "", request_id: str = "req-1") -> Circumstances:
-    return Circumstances(request_id, asked(form, fields, method), TARGET, "fd00::5", "sandbox.example.dev")
+def circumstances(form: Form, fields: str = "", method: str = "", request_id: str = "req-1") -> RequestContext:
+    return RequestContext(request_id, asked(form, fields, method), TARGET, "fd00::5", "sandbox.example.dev")
 
 
 def sent(reason: Reason, form: Form, fields: str = "", method: str = "") -> tuple[ResponseHead, bytes]:
@@ -69,7 +70,7 @@ with_body = pytest.mark.parametrize("form", WITH_BODY, ids=lambda form: form.nam
 @with_body
 def test_a_refusal_over_ipv4_says_nothing_of_ipv6(form: Form) -> None:
     error = GatewayError(Reason.CONNECTION_REFUSED, "connect to 127.0.0.1:5000: refused after 0.4 ms")
-    known = Circumstances("req-1", asked(form), TARGET, "127.0.0.1", TARGET.domain)
+    known = RequestContext("req-1", asked(form), TARGET, "127.0.0.1", TARGET.domain)
     head, body = render(error, known)
     assert head.status == 502
     text = body.decode()
@@ -93,7 +94,7 @@ def test_the_first_check_of_a_refusal_is_how_to_bind() -> None:
 
 @every_reason
 @every_form
-def test_every_reply_carries_its_marks(reason: Reason, form: Form) -> None:
+def test_every_reply_carries_its_markers(reason: Reason, form: Form) -> None:
     head, body = sent(reason, form)
     row = reason.row
     assert head.status == {Form.GRPC: 200, Form.PREFLIGHT: 204}.get(form, row.status)
@@ -111,7 +112,7 @@ def test_every_reply_carries_its_marks(reason: Reason, form: Form) -> None:
     assert octets.count(b"\r\nX-Request-Id: req-1\r\n") == octets.lower().count(b"\r\nx-request-id:") == 1
     names = [name.lower() for name, _ in head.fields]
     assert len(set(names)) == len(names)
-    assert head.fields[:2] == marks(GatewayError(reason, DETAIL))
+    assert head.fields[:2] == marker_fields(reason, DETAIL)
 
 
 @every_reason
@@ -307,7 +308,7 @@ def test_a_longer_id_makes_a_longer_body(form: Form) -> None:
 def test_whatever_is_known_makes_another_reply(form: Form) -> None:
     """Everything a text may use: a reply remembered for one sandbox must never be sent for another."""
     fields: dict[str, Any] = {"detail": "d", "observed": ("o",), "process": "node", "open_ports": (3000,)}
-    base = Circumstances("r", asked(form), TARGET, "fd00::5", "a.example")
+    base = RequestContext("r", asked(form), TARGET, "fd00::5", "a.example")
     other = Target(5000, "def456", TARGET.domain)
     bodies = {
         render(error, known)[1]
@@ -315,10 +316,10 @@ def test_whatever_is_known_makes_another_reply(form: Form) -> None:
             (GatewayError(Reason.CONNECTION_REFUSED), base),
             *((GatewayError(Reason.CONNECTION_REFUSED, **{name: value}), base) for name, value in fields.items()),
             (GatewayError(Reason.IPV4_ONLY_LISTENER), base),
-            (GatewayError(Reason.CONNECTION_REFUSED), Circumstances("r", asked(form), other, "fd00::5", "a.example")),
-            (GatewayError(Reason.CONNECTION_REFUSED), Circumstances("r", asked(form), TARGET, "fd00::6", "a.example")),
-            (GatewayError(Reason.INVALID_HOSTNAME), Circumstances("r", asked(form), None, "", "a.example")),
-            (GatewayError(Reason.INVALID_HOSTNAME), Circumstances("r", asked(form), None, "", "b.example")),
+            (GatewayError(Reason.CONNECTION_REFUSED), RequestContext("r", asked(form), other, "fd00::5", "a.example")),
+            (GatewayError(Reason.CONNECTION_REFUSED), RequestContext("r", asked(form), TARGET, "fd00::6", "a.example")),
+            (GatewayError(Reason.INVALID_HOSTNAME), RequestContext("r", asked(form), None, "", "a.example")),
+            (GatewayError(Reason.INVALID_HOSTNAME), RequestContext("r", asked(form), None, "", "b.example")),
         ]
     }
     assert len(bodies) == 10
@@ -328,14 +329,14 @@ def test_the_host_asked_for_makes_another_reply() -> None:
     bodies = set()
     for host in ("a.example", "b.example"):
         head = parse_request_head(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode(), HeadLimits())
-        bodies.add(render(GatewayError(Reason.UNKNOWN_DOMAIN), Circumstances("r", head))[1])
+        bodies.add(render(GatewayError(Reason.UNKNOWN_DOMAIN), RequestContext("r", head))[1])
     assert len(bodies) == 2
 
 
 def test_what_is_remembered_is_bounded() -> None:
     for number in range(2 * REMEMBERED):
         render(GatewayError(Reason.CONNECTION_REFUSED, f"after {number} ms"), circumstances(Form.TEXT))
-    for remembered in (problem_module._compose, problem_module._section):
+    for remembered in (reply_module._compose, reply_module._section):
         assert remembered.cache_info().currsize <= REMEMBERED
 
 
@@ -344,7 +345,7 @@ def test_what_is_remembered_is_bounded() -> None:
 
 @every_reason
 def test_a_request_that_could_not_be_read_still_gets_an_answer(reason: Reason) -> None:
-    head, body = render(GatewayError(reason), Circumstances("req-1"))
+    head, body = render(GatewayError(reason), RequestContext("req-1"))
     assert head.get(b"content-type") == SENT_AS[Form.TEXT]
     assert head.get(b"proxy-status") == f"gateway; error={reason.row.proxy_error}".encode()
     assert len(body) == head.content_length > 0
@@ -354,7 +355,7 @@ def test_a_request_that_could_not_be_read_still_gets_an_answer(reason: Reason) -
 @every_reason
 @every_form
 def test_a_request_without_target_still_gets_an_answer(reason: Reason, form: Form) -> None:
-    _, body = render(GatewayError(reason), Circumstances("req-1", asked(form), domain="sandbox.example.dev"))
+    _, body = render(GatewayError(reason), RequestContext("req-1", asked(form), domain="sandbox.example.dev"))
     assert not re.search(r"\{(port|sandbox|address|host|domain)\}", body.decode())
     if form is Form.JSON:
         document = json.loads(body)
@@ -363,7 +364,7 @@ def test_a_request_without_target_still_gets_an_answer(reason: Reason, form: For
 
 
 def test_texts_show_what_a_hostname_looks_like_here() -> None:
-    problem = describe(GatewayError(Reason.INVALID_HOSTNAME), Circumstances("r", asked(Form.TEXT), domain="a.example"))
+    problem = describe(GatewayError(Reason.INVALID_HOSTNAME), RequestContext("r", asked(Form.TEXT), domain="a.example"))
     assert "5000-abc123.a.example" in problem.detail
     assert TARGET.host in problem.detail
 
@@ -383,10 +384,10 @@ HOSTILE = [
 hostile = pytest.mark.parametrize("text", HOSTILE, ids=[text[:24] for text in HOSTILE])
 
 
-def hostile_everywhere(text: str, form: Form) -> Circumstances:
+def hostile_everywhere(text: str, form: Form) -> RequestContext:
     section = RequestSection(asked(form).fields, [], text.encode(), True)
     head = RequestHead(b"GET", b"/", 1, section)
-    return Circumstances(text, head, Target(5000, text, text), text, text)
+    return RequestContext(text, head, Target(5000, text, text), text, text)
 
 
 @hostile
@@ -401,7 +402,7 @@ def test_foreign_text_stays_text_in_a_document(reason: Reason, text: str) -> Non
 @every_reason
 def test_foreign_text_moves_no_cursor(reason: Reason, text: str) -> None:
     known = hostile_everywhere(text, Form.TEXT)
-    plain = Circumstances("r", known.head, known.target, known.address, known.domain)
+    plain = RequestContext("r", known.head, known.target, known.address, known.domain)
     _, body = render(GatewayError(reason, text, observed=(text,)), plain)
     assert all(char.isprintable() for line in body.decode().split("\n") for char in line)
 
