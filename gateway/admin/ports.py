@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from gateway.addresses import authority
 from gateway.diagnosis.explain import DIAL, LOOK, Context
 from gateway.directory.sandbox import Sandbox
+from gateway.endpoint import Endpoint
 from gateway.errors import Failure, GatewayError, Reason, Wording
 from gateway.upstream.pool import Pool
 from gateway.wordings import ACCEPT_QUEUE_FULL, FORWARDED_ON_LOOPBACK, LOOPBACK_ONLY, QUEUE_SEEMS_FULL, REJECTED
@@ -51,7 +52,7 @@ def make_pool(context: Context) -> Pool:
     """What looks are made with. Nothing is left in it: a look's connection is never anybody else's."""
     settings = context.settings
     patient = replace(settings.upstream, connect_timeout=min(settings.upstream.connect_timeout, DIAL))
-    return Pool(replace(settings, upstream=patient), context.policy, asyncio.get_running_loop().time, context.tasks)
+    return Pool(replace(settings, upstream=patient), context.policy, asyncio.get_running_loop().time)
 
 
 async def look_at(sandbox: Sandbox, port: int, context: Context, pool: Pool) -> PortState:
@@ -73,7 +74,7 @@ async def _dial(sandbox: Sandbox, port: int, context: Context, pool: Pool) -> st
     if port in context.settings.upstream.deny_ports:
         raise GatewayError(Reason.PORT_DENIED, f"port {port} is in upstream.deny_ports")
     try:
-        connection = await pool.dial((sandbox.origin, port))
+        connection = await pool.dial(Endpoint(sandbox.origin, port))
     except GatewayError as error:
         failure = error.failure()
     else:

@@ -18,9 +18,11 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from gateway.addresses import authority, literal
+from gateway.addresses import literal
 from gateway.config import Settings
 from gateway.config.values import format_duration
+from gateway.diagnosis import hints, inquiry
+from gateway.diagnosis.error_answer import ErrorAnswers
 from gateway.diagnosis.probe import SILENT, Findings, Probe, is_looked_into
 from gateway.diagnosis.question import Question, ask, page_request, websocket_request
 from gateway.diagnosis.report import ROAD, Report, Step, Verdict
@@ -28,17 +30,17 @@ from gateway.diagnosis.url import Asked, read
 from gateway.diagnosis.words import LONGEST as LONGEST_TEXT
 from gateway.diagnosis.words import advice, status, summary
 from gateway.directory.sandbox import Directory, DirectoryError, Sandbox
+from gateway.endpoint import Endpoint
 from gateway.errors import Failure, GatewayError, Reason
 from gateway.hostname import HostnameParser, Target
-from gateway.http.message import RequestHead, RequestSection, ResponseHead, Section
+from gateway.http.message import AS_TUNNEL, RequestHead, RequestSection, ResponseHead, Section
 from gateway.observe.ids import RequestIds
 from gateway.printable import shorten
 from gateway.problems.problem import RequestContext, accepting, describe
 from gateway.tasks import Tasks
-from gateway.upstream import inquiry
-from gateway.upstream.connection import Http1Upstream
 from gateway.upstream.policy import AddressPolicy
 from gateway.upstream.pool import Pool
+from gateway.upstream.stream import UpstreamFailure, UpstreamStream
 
 LOOK_UP, DIAL, LOOK, ANSWER, HANDSHAKE = 2.0, 3.0, 3.0, 6.0, 2.0
 """Seconds that each step gets at most. A setting may allow the edge more; then the report says so."""
@@ -105,7 +107,10 @@ class _Examination:
             response_header_timeout=min(settings.upstream.response_header_timeout, ANSWER),
         )
         clock = asyncio.get_running_loop().time
-        self._pool = Pool(replace(settings, upstream=patient), context.policy, clock, context.tasks)
+        self._clock = clock
+        self._pool = Pool(replace(settings, upstream=patient), context.policy, clock)
+        self._inquiry = inquiry.Inquiry(context.tasks)
+        self._error_answers = ErrorAnswers(self._inquiry, clock)
         self._steps: dict[str, Step] = {}
         self._remarks: list[str] = []  # sentences for the conclusion of a URL that works
         self._fix: list[str] = []
@@ -117,7 +122,7 @@ class _Examination:
         """Closes every connection, now: one that lingers has nobody here to watch its deadline."""
         self._pool.close()
         for connection in list(self._pool.connections):
-            connection.expire(self._pool.clock())
+            connection.expire(self._clock())
 
     async def run(self) -> Report:
         try:
@@ -125,8 +130,8 @@ class _Examination:
             page, (handshake, accept) = self._requests(target)
             sandbox = self._sandbox = await self._look_up(target)
             self._check_address(sandbox, target)
-            connection = await self._dial(sandbox, target)
-            answer = await self._ask(connection, self._question(page))
+            stream = await self._dial(sandbox, target)
+            answer = await self._ask(stream, self._question(page))
         except GatewayError as error:
             return self._unreachable(error)
         await self._shake_hands(self._question(handshake), accept)
@@ -203,7 +208,7 @@ class _Examination:
 
     def _requests(self, target: Target) -> tuple[RequestHead, tuple[RequestHead, bytes]]:
         """What will be asked, made early: a path the gateway would not take fails the URL, not the app."""
-        asked, limits = self._asked, self._pool.head_limits
+        asked, limits = self._asked, self._pool.context.head_limits
         says_where = asked.scheme or asked.port is not None
         authority = target.host + (asked.port_written if says_where else self._public_suffix)
         try:
@@ -237,12 +242,12 @@ class _Examination:
 
     # --- reaching it ---------------------------------------------------------------------------------------------
 
-    async def _dial(self, sandbox: Sandbox, target: Target) -> Http1Upstream:
+    async def _dial(self, sandbox: Sandbox, target: Target) -> UpstreamStream:
         try:
             with self._step("dial") as note:
-                connection = await self._pool.dial((sandbox.origin, target.port))
-                note.detail = f"{authority(sandbox.address, target.port)} accepts connections"
-                return connection
+                stream = await self._pool.dial(Endpoint(sandbox.origin, target.port))
+                note.detail = f"{stream.endpoint} accepts connections"
+                return stream
         except GatewayError as error:
             failure = error.failure()
             if not is_looked_into(failure):
@@ -300,11 +305,11 @@ class _Examination:
         host = self._target.masked(self._sandbox.host or self._settings.upstream.host, head.authority)
         return Question(head, host, self._context.added(head), RequestIds().new())
 
-    async def _ask(self, connection: Http1Upstream, question: Question) -> ResponseHead:
+    async def _ask(self, stream: UpstreamStream, question: Question) -> ResponseHead:
         # Nothing is awaited between dial and here: an app that speaks first is caught by either.
         try:
             with self._step("http") as note:
-                answer = await self._answer(connection, question)
+                answer = await self._answer(stream, question)
                 note.detail = f"GET {shorten(self._asked.path, LONGEST_TEXT)} → {summary(answer)}"
                 if answer.status >= 400:
                     note.verdict = "warning"
@@ -314,11 +319,13 @@ class _Examination:
             raise
         return answer
 
-    async def _answer(self, connection: Http1Upstream, question: Question) -> ResponseHead:
-        try:
-            return await ask(connection, question)
-        except GatewayError as error:
-            raise await self._pool.inquiry.explain(error, connection.key, connection.doubt(error)) from None
+    async def _answer(self, stream: UpstreamStream, question: Question) -> ResponseHead:
+        answer = await ask(stream, question, self._pool.connections, self._error_answers)
+        if isinstance(answer, ResponseHead):
+            return answer
+        if inquiry.doubt_about(answer) is None:
+            raise hints.explain(question.head, answer)
+        raise await self._inquiry.explain(answer, stream.endpoint)
 
     async def _shake_hands(self, question: Question, accept: bytes) -> None:
         """An app without WebSockets is none the worse for it, unless the URL asks for one."""
@@ -328,8 +335,10 @@ class _Examination:
             but = "no WebSocket opens here"
             try:
                 async with asyncio.timeout(HANDSHAKE):
-                    connection = await self._pool.dial((self._sandbox.origin, self._target.port))
-                    answer = await ask(connection, question)
+                    stream = await self._pool.dial(Endpoint(self._sandbox.origin, self._target.port))
+                    answer = await ask(stream, question, self._pool.connections, self._error_answers)
+                if isinstance(answer, UpstreamFailure):
+                    raise hints.explain(question.head, answer)
             except TimeoutError:
                 note.detail = f"no answer to a handshake within {HANDSHAKE:g} s"
             except GatewayError as error:
@@ -341,7 +350,7 @@ class _Examination:
 
     def _judge_handshake(self, note: _Note, answer: ResponseHead, accept: bytes) -> str | None:
         """Writes the verdict; returns what to say of an app that may have WebSockets and refuses this one."""
-        if answer.status != 101:
+        if answer.framing is not AS_TUNNEL:
             if answer.status < 300 or answer.status in _NO_SUCH_THING:
                 note.detail = f"the app has no WebSocket here (HTTP {answer.status})"
                 return None
@@ -382,7 +391,7 @@ class _Examination:
             error,
             RequestContext(
                 request_id="",
-                head=RequestHead(b"GET", b"/", 1, RequestSection([], [], authority, keep_alive=True)),
+                head=RequestHead(b"GET", b"/", "HTTP/1.1", RequestSection([], [], authority)),
                 target=self._target,
                 address=str(self._sandbox.address) if self._sandbox else "",
                 domain=HostnameParser(self._settings.edge.domains).nearest(self._asked.authority),

@@ -10,12 +10,13 @@ import asyncio
 import base64
 import hashlib
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from gateway.errors import Failure, GatewayError
+from gateway.diagnosis.error_answer import ErrorAnswers
 from gateway.http.head_parser import HeadLimits, parse_request_head
-from gateway.http.message import Fields, RequestHead, ResponseHead, Section
-from gateway.upstream.connection import Http1Upstream
+from gateway.http.message import AS_TUNNEL, Fields, RequestHead, ResponseHead, Section
+from gateway.upstream.stream import ResponseSink, UpstreamConnection, UpstreamFailure, UpstreamStream
 
 USER_AGENT = "gateway-explain"
 
@@ -65,16 +66,24 @@ def _request(path: str, authority: str, fields: list[str], limits: HeadLimits) -
     return parse_request_head("\r\n".join(lines).encode(), limits)
 
 
-class _Ear:
-    """A `ResponseSink` that is interested in the final head, and in when it is all over."""
+class _Ear(ResponseSink):
+    """Is interested in the final head, and in when it is all over."""
 
-    def __init__(self) -> None:
-        self.head: asyncio.Future[ResponseHead | Failure] = asyncio.get_running_loop().create_future()
+    def __init__(self, request: RequestHead, stream: UpstreamStream, error_answers: ErrorAnswers) -> None:
+        self._request = request
+        self._stream = stream
+        self._error_answers = error_answers
+        self._examined = False
+        self.head: asyncio.Future[ResponseHead | UpstreamFailure] = asyncio.get_running_loop().create_future()
         self.over = asyncio.Event()
 
     def informational(self, head: ResponseHead) -> None: ...
 
     def response_head(self, head: ResponseHead) -> None:
+        if head.status >= 400 and not self._examined:
+            self._examined = True
+            if self._error_answers.withhold(self._request, head, self._stream, self._stream.resume):
+                return
         if not self.head.done():  # whoever waited may have been cancelled
             self.head.set_result(head)
 
@@ -92,54 +101,55 @@ class _Ear:
 
     def upstream_drained(self) -> None: ...
 
-    def upstream_failed(self, error: GatewayError) -> None:
+    def upstream_failed(self, failure: UpstreamFailure) -> None:
         self.over.set()
         if not self.head.done():
-            self.head.set_result(error.failure())
+            self.head.set_result(failure)
 
 
 class _Sweeper:
-    """Keeps a connection's deadlines as the edge's sweeper does; a connection knows them, but has no timer."""
+    """Keeps deadlines as the edge's sweeper does, of connections and of what is withheld."""
 
-    def __init__(self, connection: Http1Upstream) -> None:
+    def __init__(self, connections: Collection[UpstreamConnection], error_answers: ErrorAnswers) -> None:
         self._loop = asyncio.get_running_loop()
-        self._connection = connection
+        self._groups = connections, error_answers.waiting
         self._timer = self._loop.call_later(SWEEP, self._sweep)
 
     def _sweep(self) -> None:
         self._timer = self._loop.call_later(SWEEP, self._sweep)
         now = self._loop.time()
-        if self._connection.deadline <= now:
-            self._connection.expire(now)
+        for group in self._groups:
+            for each in [each for each in group if each.deadline <= now]:
+                each.expire(now)
 
     def close(self) -> None:
         self._timer.cancel()
 
 
-async def ask(connection: Http1Upstream, question: Question) -> ResponseHead:
-    """The final head that `connection` brings, which is closed then. Sends before it waits for anything.
+async def ask(
+    stream: UpstreamStream, question: Question, connections: Collection[UpstreamConnection], error_answers: ErrorAnswers
+) -> ResponseHead | UpstreamFailure:
+    """The final head that `stream` brings, or how it failed; then it is closed. Sends before it waits for anything.
 
-    Raises GatewayError as the connection reports it, at its pool's `timeouts.response_header` at the latest.
+    `connections` are its pool's, whose `response_header_timeout` is the latest.
     """
-    ear, sweeper = _Ear(), _Sweeper(connection)
+    ear, sweeper = _Ear(question.head, stream, error_answers), _Sweeper(connections, error_answers)
     try:
-        connection.send_request(ear, question.head, question.host, question.added, question.request_id)
-        connection.flush()
+        stream.send_request(ear, question.head, question.host, question.added, question.request_id)
+        stream.flush()
         head = await ear.head
-        if isinstance(head, Failure):
-            raise head.error()
-        if head.status == 101:
-            await _say_goodbye(connection, ear)
+        if isinstance(head, ResponseHead) and head.framing is AS_TUNNEL:
+            await _say_goodbye(stream, ear)
         return head
     finally:
         sweeper.close()
-        connection.close()
+        stream.close()
 
 
-async def _say_goodbye(connection: Http1Upstream, ear: _Ear) -> None:
+async def _say_goodbye(stream: UpstreamStream, ear: _Ear) -> None:
     """Closes a WebSocket as RFC 6455 section 7.1.1 asks, as far as the app plays along."""
-    connection.send_body(_CLOSE_FRAME)
-    connection.finish([])  # which flushes, and says that nothing more will come
+    stream.send_body(_CLOSE_FRAME)
+    stream.finish([])  # which flushes, and says that nothing more will come
     try:
         async with asyncio.timeout(FAREWELL):
             await ear.over.wait()

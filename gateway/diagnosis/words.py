@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from gateway.diagnosis import hints
 from gateway.http.head_parser import quote
+from gateway.http.http1 import Http1ResponseHead
 from gateway.http.message import ResponseHead
 from gateway.http.phrases import phrase_for
 from gateway.printable import printable, shorten
-from gateway.upstream import hints
 
 LONGEST = 60
 """Characters of a foreign text; a step is one line or two."""
@@ -14,7 +15,7 @@ LONGEST = 60
 
 def status(answer: ResponseHead) -> str:
     """Status and phrase, the registered one if there is none."""
-    phrase = answer.phrase or phrase_for(answer.status)
+    phrase = (isinstance(answer, Http1ResponseHead) and answer.phrase) or phrase_for(answer.status)
     return f"{answer.status} {shorten(printable(phrase.decode('latin-1')), LONGEST)}".rstrip()
 
 

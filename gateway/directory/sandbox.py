@@ -14,6 +14,7 @@ from ipaddress import IPv4Address
 from typing import Protocol
 
 from gateway.addresses import Address
+from gateway.endpoint import Origin
 
 
 @dataclass(slots=True)
@@ -39,12 +40,10 @@ class Sandbox:
     """Seconds that were left of it when the backend was asked; None: it stays. Nobody uses it beyond that."""
     stale: bool = field(default=False, compare=False)
     """Whether the backend could not be asked in time, so that this is what it said before."""
-    origin: tuple[str, str, str] = field(init=False)
-    """(id, generation, address as text): the part of a pool key that is the sandbox's. Hashing an IPv6Address costs a
-    microsecond, a tuple of strings a twentieth."""
+    origin: Origin = field(init=False)
 
     def __post_init__(self) -> None:
-        self.origin = (self.id, self.generation, str(self.address))
+        self.origin = Origin(self.id, self.generation, str(self.address))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,19 +11,20 @@ from typing import Protocol
 from gateway import descriptors
 from gateway.addresses import Bound
 from gateway.config import Settings
+from gateway.diagnosis.error_answer import ErrorAnswers
+from gateway.diagnosis.inquiry import Inquiry
 from gateway.diagnosis.probe import Probe
 from gateway.directory.cache import DirectoryCache
 from gateway.directory.sandbox import Directory
 from gateway.directory.shared import Shared
+from gateway.edge.connector import Connector
 from gateway.edge.handshakes import HandshakeQueue
 from gateway.edge.limits import Limits
-from gateway.edge.road import Road
-from gateway.edge.sweeper import Sweepable, Sweeper
+from gateway.edge.sweeper import Connection, Sweeper
 from gateway.edge.tls_buffers import Buffers
 from gateway.errors import GatewayError, Reason
 from gateway.hostname import HostnameParser, Target
 from gateway.http.forwarding import Address
-from gateway.http.head_parser import HeadLimits
 from gateway.observe.access_log import AccessLog
 from gateway.observe.ids import RequestIds
 from gateway.tasks import Tasks
@@ -40,7 +41,7 @@ ROUTES_REMEMBERED = 8192
 """Authorities whose parsed form is kept (about 400 octets each)."""
 
 
-class Downstream(Sweepable, Protocol):
+class Downstream(Connection, Protocol):
     """What the edge needs of a downstream connection besides its stream."""
 
     def drain(self) -> None:
@@ -72,18 +73,15 @@ class Edge:
         self.tasks = Tasks()
         limits = settings.limits
         self.limits = Limits(settings, loop.call_soon)
-        self.head_limits = HeadLimits(
-            limits.header_bytes, limits.target_bytes, limits.field_bytes, limits.header_fields
-        )
         self.directory = DirectoryCache(backend, self.clock, settings.directory, shared)
         self.pool = Pool(
             settings,
             AddressPolicy(settings.upstream.allow, own_listeners),
             self.clock,
-            self.tasks,
             lambda: self.limits.connections,
             claims,
         )
+        self.head_limits = self.pool.context.head_limits
         self.directory.told = lambda name, sandbox: self.pool.keep_only(name, sandbox.origin if sandbox else None)
         self.directory.forgot = lambda: self._doubt(self.pool.sandboxes())
         self._parser = parser = HostnameParser(settings.edge.domains)
@@ -106,9 +104,11 @@ class Edge:
             denied_ports=denied_ports,
             own=own_listeners,
         )
-        self.road = Road(self.pool, self.directory, self.probe)
+        inquiry = Inquiry(self.tasks)
+        self.connector = Connector(self.pool, self.directory, self.probe, inquiry)
+        self.error_answers = ErrorAnswers(inquiry, self.clock)
         self.host = settings.upstream.host
-        self.intake = self.pool.intake
+        self.intake = self.pool.context.intake
         self.write_batcher = WriteBatcher(loop.call_soon)
         self.tls_buffers = Buffers(self.intake)
         self.handshakes = HandshakeQueue(loop.call_soon, limits.handshake_bytes)
@@ -122,7 +122,9 @@ class Edge:
         self._drained = asyncio.Event()
         self._doubted: dict[str, None] = {}  # ids that may have become another's, in that order
         self.downstreams: set[Downstream] = set()
-        self.sweeper = Sweeper(loop, settings, (self.downstreams, self.pool.connections), self._swept)
+        self.sweeper = Sweeper(
+            loop, settings, (self.downstreams, self.pool.connections), self.error_answers.waiting, self._swept
+        )
 
     @property
     def failing(self) -> list[str]:

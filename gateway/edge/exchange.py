@@ -20,16 +20,21 @@ import time
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from gateway.diagnosis import hints
+from gateway.diagnosis.inquiry import doubt_about
 from gateway.edge import cookies, mask
 from gateway.edge.local_reply import options, ready, withheld
+from gateway.edge.stream import RequestSink
+from gateway.endpoint import Endpoint
 from gateway.errors import GatewayError, Reason
-from gateway.http.message import BY_CLOSE, NO_BODY, Fields, RequestHead, ResponseHead
+from gateway.http.message import AS_TUNNEL, NO_BODY, Fields, RequestHead, ResponseHead
 from gateway.http.validate import IDEMPOTENT
 from gateway.observe.access_log import MAX_TEXT, AccessRecord, shown
 from gateway.problems import websocket
 from gateway.problems.negotiation import asked_by_another_site
 from gateway.problems.problem import RequestContext
 from gateway.problems.reply import render
+from gateway.upstream.stream import ResponseSink, UpstreamFailure
 from gateway.wordings import HUNG_UP_UNASKED
 
 if TYPE_CHECKING:
@@ -38,21 +43,12 @@ if TYPE_CHECKING:
     from gateway.edge.stream import DownstreamStream
     from gateway.hostname import Target
     from gateway.http.forwarding import Address
-    from gateway.upstream.inquiry import Doubt
-    from gateway.upstream.pool import Key
     from gateway.upstream.stream import UpstreamStream
 
 log = logging.getLogger("gateway.edge")
 
 MAX_DIALS = 3
 """Addresses that are dialed for one request, if its record changes while each of them is."""
-_NO_ANSWER = (
-    Reason.CONNECTION_TERMINATED,
-    Reason.HTTP_PROTOCOL_ERROR,
-    Reason.UPSTREAM_SPEAKS_TLS,
-    Reason.UPSTREAM_SPEAKS_HTTP2,
-)
-"""How it fails that a connection said nothing, or nothing that is an answer."""
 DOWNSTREAM_CLOSED = 499
 """Status in the access log of a request whose sender left before an answer (nginx's number)."""
 
@@ -71,16 +67,18 @@ ROUTING, CONNECTING, OPEN, TUNNEL, ENDED = Phase
 """By themselves: through its class, CPython 3.11 takes 0.1 µs to find a member, thirty times a request."""
 
 
-class Exchange:
-    """A `ResponseSink`; made by a downstream connection for each request."""
+class Exchange(RequestSink, ResponseSink):
+    """Stands between two streams; made by a downstream connection for each request."""
 
     __slots__ = (
         "_admitted",
         "_connecting",
         "_downstream",
         "_edge",
+        "_endpoint",
+        "_examined",
+        "_full",
         "_head",
-        "_key",
         "_last_try",
         "_mask",
         "_received",
@@ -106,7 +104,7 @@ class Exchange:
         self.phase = ROUTING
         self._request_id = b""
         self._target: Target | None = None
-        self._key: Key | None = None  # set once the sandbox is known and admitted
+        self._endpoint: Endpoint | None = None  # set once the sandbox is known and admitted
         self._sandbox: Sandbox | None = None  # set with it
         self._mask = b""  # the Host field that was sent instead of downstream's
         self._upstream: UpstreamStream | None = None  # ours alone from acquire or dial until _end
@@ -116,6 +114,8 @@ class Exchange:
         self._request_complete = False
         self._response_complete = False
         self._last_try = False  # no other connection is tried after this one
+        self._full = False  # downstream takes no more of the response for now
+        self._examined = False  # the head of the answer is, or was, withheld for a look
         self._reused = False
         self._status = 0  # of the head sent downstream; 0: none yet
         self._received = 0  # octets of request content
@@ -128,7 +128,6 @@ class Exchange:
     # --- the way up ----------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Routes the request and writes its head, at once if that needs no waiting; `flush_request` sends it."""
         edge, head, peer = self._edge, self._head, self._downstream.peer
         self._request_id = (head.forwarding and peer.request_id(head)) or edge.ids.new()
         try:
@@ -142,15 +141,12 @@ class Exchange:
                 return
             sandbox = edge.directory.peek(target.sandbox_id)
             if sandbox is not None:
-                key = self._admit(sandbox, target)
-                upstream = None if head.section.probes else self._idle(key)
-                if upstream is not None:
+                endpoint = self._admit(sandbox, target)
+                if head.section.probes:
+                    edge.pool.check_refusal(endpoint)
+                elif (upstream := self._open(endpoint)) is not None:
                     self._reused = True
                     self._send(upstream)
-                    return
-                known = edge.road.known_failure(key)
-                if known is not None:
-                    self.fail(known.error())
                     return
         except GatewayError as error:
             if error.reason is Reason.PORT_DENIED:
@@ -162,24 +158,26 @@ class Exchange:
             return
         self._connect_cold()
 
-    def _admit(self, sandbox: Sandbox, target: Target) -> Key:
+    def _admit(self, sandbox: Sandbox, target: Target) -> Endpoint:
         """Counts the exchange in; raises GatewayError(connection_limit_reached)."""
         if not self._admitted:
             self._edge.limits.admit_exchange(sandbox.id)
             self._admitted = sandbox.id
         self._sandbox = sandbox
-        self._key = key = (sandbox.origin, target.port)
-        return key
+        self._endpoint = endpoint = Endpoint(sandbox.origin, target.port)
+        return endpoint
 
-    def _idle(self, key: Key) -> UpstreamStream | None:
-        """An idle connection to send this request by: the one that a login has bound to downstream's, or any."""
+    def _open(self, endpoint: Endpoint) -> UpstreamStream | None:
+        """A stream for this request that needs no waiting: by the connection that a login has bound to downstream's,
+        or by any.
+        """
         if (bound := self._downstream.bound) is None:
-            return self._edge.pool.acquire(key, self._replayable())
+            return self._edge.pool.open(endpoint, self._replayable())
         self._downstream.bound = None
-        if bound.key != key:  # there is one at most: that one connection asks several apps is rare
+        if bound.endpoint != endpoint:  # there is one at most: that one connection asks several apps is rare
             bound.owner = None
             bound.close()
-            return self._edge.pool.acquire(key, self._replayable())
+            return self._edge.pool.open(endpoint, self._replayable())
         self._last_try = True  # no other is logged in, or knows half of the handshake
         if not bound.is_alive():
             bound.close()
@@ -221,14 +219,14 @@ class Exchange:
         fresh = self._head.section.probes or self._last_try  # only a new connection will do
         for _ in range(MAX_DIALS):  # each time round the record has changed while its address was dialed
             sandbox = await edge.directory.fetch(target.sandbox_id)
-            key = self._admit(sandbox, target)
-            upstream = None if fresh else self._idle(key)
+            endpoint = self._admit(sandbox, target)
+            upstream = None if fresh else self._open(endpoint)
             if upstream is not None:
                 self._reused = True
                 return upstream
-            connection = await edge.road.connect(key, sandbox)
-            if connection is not None:
-                return connection
+            upstream = await edge.connector.connect(endpoint, sandbox)
+            if upstream is not None:
+                return upstream
         detail = f"the record of {target.sandbox_id} has changed {MAX_DIALS} times while its address was dialed"
         raise GatewayError(Reason.CONNECTION_TIMEOUT, detail)
 
@@ -249,13 +247,11 @@ class Exchange:
     # --- from downstream -----------------------------------------------------------------------------------------
 
     def request_body(self, data: bytes) -> None:
-        """Content of the request, or octets of a tunnel."""
         if self._upstream is not None:
             self._received += len(data)
             self._upstream.send_body(data)
 
     def request_end(self, trailers: Fields) -> None:
-        """The request is complete; in a tunnel, downstream has closed its direction."""
         if self._upstream is None:
             return
         if self.phase is TUNNEL and self._response_complete:
@@ -269,19 +265,22 @@ class Exchange:
             self._upstream.flush()
 
     def request_room(self) -> int:
-        """Octets of the request's body that would leave at once."""
         return self._upstream.room() if self._upstream is not None else 0
 
     def downstream_full(self) -> None:
+        self._full = True
         if self._upstream is not None:
             self._upstream.pause()
 
     def downstream_drained(self) -> None:
-        if self._upstream is not None:
+        self._full = False
+        self._resume_response()
+
+    def _resume_response(self) -> None:
+        if self._upstream is not None and not self._full:
             self._upstream.resume()
 
     def downstream_lost(self, detail: str) -> None:
-        """Nobody is there to answer any more."""
         if self.phase is TUNNEL:
             self._end()  # how tunnels end; who closed first says nothing
         else:
@@ -300,12 +299,18 @@ class Exchange:
             self._downstream.send_informational(head, self._request_id)
 
     def response_head(self, head: ResponseHead) -> None:
+        if head.status >= 400 and not self._examined:
+            self._examined = True
+            answers, upstream = self._edge.error_answers, self._upstream
+            assert upstream is not None  # which has brought it
+            if answers.withhold(self._head, head, upstream, self._resume_response):
+                return
         self._status = head.status
         if head.section.set_cookies or self._mask:
             head = self._made_public(head)
         if head.binds or self._head.section.binds:
             self._bind(head)
-        if head.status == 101:
+        if head.framing is AS_TUNNEL:
             self.phase = TUNNEL
             self._request_complete = False
         self._downstream.send_head(head, self._request_id)
@@ -326,7 +331,7 @@ class Exchange:
         if self._upstream is not None:
             self._upstream.owner = self._downstream
             self._upstream.challenged |= head.binds
-            if not head.keep_alive or head.framing is BY_CLOSE:
+            if not self._upstream.persists:
                 self._downstream.bound_lost()
 
     def response_body(self, data: bytes) -> None:
@@ -354,30 +359,36 @@ class Exchange:
     def upstream_drained(self) -> None:
         self._downstream.resume()
 
-    def upstream_failed(self, error: GatewayError) -> None:
-        upstream, self._upstream = self._upstream, None
-        # RFC 9110 section 9.2.2 allows to retry what is idempotent when the connection closed before any response.
-        # Only on a connection that had served before: that one may simply have grown stale while it was idle, or hold
-        # more octets than the last answer should have.
-        reused = upstream is not None and upstream.reused
-        silent = upstream is not None and not upstream.heard and error.reason in _NO_ANSWER
-        if silent and reused and self._replayable() and not self._last_try and self.phase is OPEN:
+    def upstream_failed(self, failure: UpstreamFailure) -> None:
+        self._upstream = None
+        if self.phase is TUNNEL:
+            self._downstream.abort(failure.error)
+            self._end(str(failure.error.reason), failure.error.detail)
+        elif self._may_retry(failure):
             self._last_try = True
             self._reused = False
             self._connect_cold()
-        elif self.phase is TUNNEL:
-            self._downstream.abort(error)
-            self._end(str(error.reason), error.detail)
-        elif upstream is not None and not self._last_try and (doubt := upstream.doubt(error)) is not None:
-            self._connecting = self._edge.tasks.spawn(self._explain(error, doubt), f"explain {self._target}")
+        elif not self._last_try and doubt_about(failure) is not None:
+            self._connecting = self._edge.tasks.spawn(self._explain(failure), f"explain {self._target}")
         else:
-            self.fail(error)
+            self.fail(hints.explain(self._head, failure))
 
-    async def _explain(self, error: GatewayError, doubt: Doubt) -> None:
-        """Fails with `error` or its cause: a TLS server may have hung up on plain HTTP without a word."""
+    def _may_retry(self, failure: UpstreamFailure) -> bool:
+        """RFC 9110 section 9.2.2 allows to retry what is idempotent when the connection closed before any response, and
+        whatever was certainly not acted on.
+
+        Only on a connection that had served before: that one may simply have grown stale while it was idle, or hold
+        more octets than the last answer should have.
+        """
+        if self._last_try or self.phase is not OPEN or self._status or self._head.framing is not NO_BODY:
+            return False
+        return failure.unprocessed or (failure.is_stale and self._replayable())
+
+    async def _explain(self, failure: UpstreamFailure) -> None:
+        """Fails with the failure's error or its cause: a TLS server may have hung up on plain HTTP without a word."""
         try:
-            assert self._key is not None and self._sandbox is not None  # there was a connection
-            error = await self._edge.road.explain(error, self._key, self._sandbox, doubt)
+            assert self._endpoint is not None and self._sandbox is not None  # there was a connection
+            error = await self._edge.connector.explain(failure, self._endpoint, self._sandbox)
             self._connecting = None
             self.fail(error)
         except Exception:
@@ -387,7 +398,6 @@ class Exchange:
     # --- endings -------------------------------------------------------------------------------------------------
 
     def fail(self, error: GatewayError) -> None:
-        """Ends the exchange with `error`: a problem if nothing was sent yet, a visible truncation otherwise."""
         if self.phase is ENDED:
             return
         if self._status:
@@ -405,7 +415,7 @@ class Exchange:
             request_id=self._request_id.decode(),
             head=head,
             target=self._target,
-            address=self._key[0][2] if self._key else "",
+            address=self._endpoint.address if self._endpoint else "",
             domain="" if self._target else edge.domain_near(head.authority),
             public_port=edge.settings.edge.public_port,
             passed_on=self.phase is OPEN,

@@ -22,12 +22,14 @@ from gateway.edge.deadlines import CLOSED, EXCHANGE, HEAD, IDLE, LINGER, TUNNEL,
 from gateway.edge.exchange import Exchange
 from gateway.edge.forwarded import Peer
 from gateway.edge.local_reply import LocalReply, reply
+from gateway.edge.stream import DownstreamStream
 from gateway.errors import GatewayError, Reason
 from gateway.http import serialize
-from gateway.http.body import BodyError, CloseReader, reader_for
+from gateway.http.body import BodyError, ChunkedReader, CloseReader, LengthReader
 from gateway.http.greeting import explained
 from gateway.http.head_parser import HEAD_END, check_partial_head, parse_request_head
-from gateway.http.message import BY_CLOSE, BY_LENGTH, CHUNKED, NO_BODY, Fields, RequestHead, ResponseHead
+from gateway.http.http1 import HTTP_1_0, Http1RequestHead
+from gateway.http.message import AS_STREAM, AS_TUNNEL, BY_LENGTH, NO_BODY, Fields, ResponseHead
 from gateway.turns import HEAD_WORK, LOOK, SHARE, SMALL_HEAD
 
 if TYPE_CHECKING:
@@ -37,8 +39,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("gateway.edge")
 
 
-class Http1Downstream(TimedConnection):
-    """A `DownstreamStream`, and the protocol object of its transport."""
+class Http1Downstream(TimedConnection, DownstreamStream):
+    """A connection that is its own only stream, and the protocol object of its transport."""
 
     __slots__ = (
         "_chunked",
@@ -57,7 +59,7 @@ class Http1Downstream(TimedConnection):
     ) -> None:
         super().__init__(edge, peer, on_close)
         self._local_reply = local_reply
-        self._head: RequestHead | None = None  # of the exchange
+        self._head: Http1RequestHead | None = None  # of the exchange
         self._waiting = 0  # octets that upstream does not take for now, while it is paused
         self._processing = False  # `_process` is on the stack
         self._out: list[bytes] = []  # written at the next flush
@@ -249,7 +251,10 @@ class Http1Downstream(TimedConnection):
             self.deadline = inf  # the sandbox's turn, see _set_deadline
         else:
             section = head.section
-            self._reader = reader_for(head.framing, section.content_length, limits, len(section.fields))
+            if head.framing is BY_LENGTH:
+                self._reader = LengthReader(section.content_length)
+            else:
+                self._reader = ChunkedReader(limits, len(section.fields))
             self._conversing = False
             self._expecting = section.expects_continue
             self._set_deadline()
@@ -294,44 +299,43 @@ class Http1Downstream(TimedConnection):
         if head.status == 100:
             self._expecting = False
             self._set_body_deadline()
-        if self._head is not None and self._head.minor:
-            self._out += serialize.response_head(head, request_id, NO_BODY, None)
+        # RFC 9110 section 15.2: a server MUST NOT send a 1xx response to an HTTP/1.0 client.
+        if self._head is not None and self._head.protocol is not HTTP_1_0:
+            self._out += serialize.response_head(head, request_id, False, None)
             self.flush()
 
     def send_head(self, head: ResponseHead, request_id: bytes) -> None:
         request = self._head
         assert request is not None  # an exchange (or a local reply) is under way
         framing = head.framing
-        if head.status == 101:
+        if framing is AS_TUNNEL:
             self._begin_tunnel(head, request_id)
             return
-        if framing is CHUNKED:
-            if not request.minor:
-                framing = BY_CLOSE
-        elif framing is BY_CLOSE and request.minor:
-            # The end of a close-delimited body cannot be told from a truncation; with chunks it can.
-            framing = CHUNKED
-        self._chunked = framing is CHUNKED
+        is_old = request.protocol is HTTP_1_0  # and knows no chunks: there the connection's end is the stream's
+        self._chunked = chunked = framing is AS_STREAM and not is_old
         if self._reader is not None:
             self._conversing = True
             self._expecting = False
             self._set_deadline()
         # A request body still on its way when the answer begins would have to be read to its end for nothing.
         self._keep_alive = (
-            request.keep_alive and self._reader is None and framing is not BY_CLOSE and not self._edge.draining
+            request.keep_alive
+            and self._reader is None
+            and (chunked or framing is not AS_STREAM)
+            and not self._edge.draining
         )
         if not self._keep_alive:
             connection: bytes | None = b"close"
         else:
-            connection = None if request.minor else b"keep-alive"
+            connection = b"keep-alive" if is_old else None
         if head.upgrade is not None:  # a 426
             connection = b"Upgrade" if connection is None else connection + b", Upgrade"
         # RFC 9110 section 6.6.1: an origin server with a clock MUST generate Date in 2xx, 3xx and 4xx responses, and
         # whoever forwards a response without one MUST append it.
-        self._out += serialize.response_head(head, request_id, framing, connection, None if head.dated else time())
+        self._out += serialize.response_head(head, request_id, chunked, connection, None if head.dated else time())
 
     def _begin_tunnel(self, head: ResponseHead, request_id: bytes) -> None:
-        self._out += serialize.response_head(head, request_id, NO_BODY, b"Upgrade")
+        self._out += serialize.response_head(head, request_id, False, b"Upgrade")
         self.phase = TUNNEL
         self._keep_alive = self._chunked = False
         self._reader = CloseReader()
@@ -369,7 +373,7 @@ class Http1Downstream(TimedConnection):
 
     def abort(self, error: GatewayError) -> None:
         self.flush()  # what came is delivered
-        if self._head is not None and self._head.minor and self.phase is not TUNNEL:
+        if self._head is not None and self._head.protocol is not HTTP_1_0 and self.phase is not TUNNEL:
             # A missing last chunk, or fewer octets than declared, shows that it is not all.
             self._close()
         else:
@@ -455,11 +459,11 @@ class Http1Downstream(TimedConnection):
     def _refuse_unread(self, error: GatewayError, received: bytes = b"") -> None:
         """Answers a head that could not be read, or never came whole; nothing on this connection is read again."""
         head, body, request_id = reply(self._edge, self.peer, None, error, received or self._held)
-        self._out = [*serialize.response_head(head, request_id, BY_LENGTH, b"close", time()), body]
+        self._out = [*serialize.response_head(head, request_id, False, b"close", time()), body]
         self.flush()
         self._linger()
 
-    def _refuse(self, request: RequestHead, answer: GatewayError | ResponseHead) -> None:
+    def _refuse(self, request: Http1RequestHead, answer: GatewayError | ResponseHead) -> None:
         """Answers a request on a listener that forwards nothing."""
         head, body, request_id = reply(self._edge, self.peer, request, answer)
         self.send_head(head, request_id)

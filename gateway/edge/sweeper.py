@@ -29,22 +29,30 @@ class Sweepable(Protocol):
     def expire(self, now: float) -> None:
         """The deadline has passed."""
 
+
+class Connection(Sweepable, Protocol):
+    """Of either side."""
+
     def end_if_silent(self, patience: float) -> None:
         """Ends it if nothing of what was sent has been acknowledged for `patience` seconds."""
 
 
 class Sweeper:
-    """Looks at `groups`, which change meanwhile, again and again; then calls `and_then` with the loop time."""
+    """Looks at `connections` and at `others`, which change meanwhile, again and again; then calls `and_then` with the
+    loop time.
+    """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         settings: Settings,
-        groups: tuple[Collection[Sweepable], ...],
+        connections: tuple[Collection[Connection], ...],
+        others: Collection[Sweepable],
         and_then: Callable[[float], None],
     ) -> None:
         self._loop = loop
-        self._groups = groups
+        self._connections = connections
+        self._groups: tuple[Collection[Sweepable], ...] = (*connections, others)
         self._and_then = and_then
         self._interval = _interval(settings)
         self._silence = Silence(settings.timeouts.tcp_keepalive, self._interval)
@@ -58,7 +66,7 @@ class Sweeper:
             for each in [each for each in group if each.deadline <= now]:
                 self.end(each, partial(each.expire, now))
         self._and_then(now)
-        self._silence.look(*self._groups)
+        self._silence.look(*self._connections)
 
     def end(self, who: object, end: Callable[[], None]) -> None:
         """Calls `end`. One connection's bug must not stop the clock of all others."""

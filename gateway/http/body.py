@@ -19,7 +19,7 @@ from typing import Protocol
 from gateway.errors import GatewayError
 from gateway.http.fields import classify, known_role
 from gateway.http.head_parser import FieldSectionError, HeadLimits, parse_field_section, wrong_forever
-from gateway.http.message import BY_LENGTH, CHUNKED, NO_BODY, Fields, Framing
+from gateway.http.message import Fields
 from gateway.http.validate import check_values
 
 MAX_CHUNK_LINE = 256
@@ -249,22 +249,3 @@ def _chunk_size(line: bytes) -> int:
     if match is None:
         raise BodyError("a chunk size is not hexadecimal")
     return int(match[1], 16)
-
-
-def reader_for(
-    framing: Framing,
-    length: int,
-    limits: HeadLimits,
-    head_fields: int = 0,
-    parse_fields: FieldParser = parse_field_section,
-) -> BodyReader | None:
-    """The reader for a body, or None where there is none; `head_fields` is how many fields its head had,
-    `parse_fields` reads its trailer section.
-    """
-    if framing is NO_BODY:
-        return None
-    if framing is BY_LENGTH:
-        return LengthReader(length)
-    if framing is CHUNKED:
-        return ChunkedReader(limits, head_fields, parse_fields)
-    return CloseReader()

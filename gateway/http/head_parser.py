@@ -19,7 +19,8 @@ import httptools
 
 from gateway.errors import GatewayError, Reason
 from gateway.http import validate
-from gateway.http.message import Fields, RequestHead, RequestSection, ResponseHead
+from gateway.http.http1 import Http1RequestHead, Http1ResponseHead
+from gateway.http.message import Fields, RequestSection
 
 HEAD_END = b"\r\n\r\n"
 _HEAD_OCTETS = bytes([0x09, 0x0A, 0x0D, *range(0x20, 0x7F), *range(0x80, 0x100)])
@@ -117,7 +118,7 @@ def parse_answer_fields(block: bytes, limits: HeadLimits) -> Fields:
         return parse_field_section(_SPACED_NAME.sub(rb"\1:", block), limits)
 
 
-def parse_request_head(block: bytes, limits: HeadLimits) -> RequestHead:
+def parse_request_head(block: bytes, limits: HeadLimits) -> Http1RequestHead:
     """A validated request head; `block` ends with its empty line and is not longer than `limits.head`.
 
     Raises GatewayError with a downstream reason (400, 405, 414, 417, 431, 501 or 505).
@@ -125,11 +126,14 @@ def parse_request_head(block: bytes, limits: HeadLimits) -> RequestHead:
     line_end = block.find(b"\r\n")
     method, target, minor = _request_line(block[:line_end], limits)
     fields = block[line_end + 2 :]
-    section = (_remembered_request if len(fields) <= REMEMBERED_OCTETS else _request_section)(fields, minor, limits)
-    return validate.request_head(method, target, minor, section)
+    parse_section = _remembered_request if len(fields) <= REMEMBERED_OCTETS else _request_section
+    section, keep_alive = parse_section(fields, minor, limits)
+    head = Http1RequestHead(method, target, minor, section, keep_alive)
+    validate.check_request(head)
+    return head
 
 
-def _request_section(block: bytes, minor: int, limits: HeadLimits) -> RequestSection:
+def _request_section(block: bytes, minor: int, limits: HeadLimits) -> tuple[RequestSection, bool]:
     try:
         pairs = parse_field_section(block, limits)
     except FieldSectionTooLarge as error:
@@ -200,7 +204,7 @@ def check_partial_head(received: bytes | bytearray, limits: HeadLimits) -> None:
         raise GatewayError(Reason.HEADER_SECTION_TOO_LARGE, f"the head has more than {limits.head} octets")
 
 
-def parse_response_head(block: bytes, limits: HeadLimits, request_method: bytes) -> ResponseHead:
+def parse_response_head(block: bytes, limits: HeadLimits, request_method: bytes) -> Http1ResponseHead:
     """A validated response head; `block` ends with its empty line and is not longer than `limits.head`.
 
     Raises GatewayError: `http_protocol_error` or `http_response_header_section_size`.
@@ -208,7 +212,7 @@ def parse_response_head(block: bytes, limits: HeadLimits, request_method: bytes)
     return (_remembered_response if len(block) <= REMEMBERED_OCTETS else _response_head)(block, limits, request_method)
 
 
-def _response_head(block: bytes, limits: HeadLimits, request_method: bytes) -> ResponseHead:
+def _response_head(block: bytes, limits: HeadLimits, request_method: bytes) -> Http1ResponseHead:
     line_end = block.find(b"\r\n")
     minor, status, phrase = _status_line(block[:line_end])
     try:
@@ -217,7 +221,8 @@ def _response_head(block: bytes, limits: HeadLimits, request_method: bytes) -> R
         raise GatewayError(Reason.HTTP_RESPONSE_HEADER_SECTION_SIZE, f"the answer {error}") from None
     except FieldSectionError as error:
         raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"the answer {error}") from None
-    return validate.response_head(status, phrase, validate.response_section(minor, pairs), request_method)
+    section, hop = validate.response_section(minor, pairs)
+    return validate.response_head(status, phrase, section, hop, request_method)
 
 
 _remembered_response = lru_cache(maxsize=REMEMBERED_SECTIONS)(_response_head)

@@ -20,17 +20,19 @@ Fields = list[Field]
 
 
 class Framing(Enum):
-    """How a body's end is known (RFC 9112 section 6)."""
+    """How a message's content is delimited, whichever version of HTTP carries it."""
 
     NONE = "none"
+    """There is none."""
     LENGTH = "length"
-    CHUNKED = "chunked"
-    CLOSE = "close"
+    """As many octets as declared."""
+    STREAM = "stream"
+    """Until its sender says that it is complete."""
     TUNNEL = "tunnel"
-    """Not a body: what follows a 101 belongs to another protocol until one side closes."""
+    """No content: the switch to another protocol is granted, whose octets follow until one side closes."""
 
 
-NO_BODY, BY_LENGTH, CHUNKED, BY_CLOSE, AS_TUNNEL = Framing
+NO_BODY, BY_LENGTH, AS_STREAM, AS_TUNNEL = Framing
 """By themselves: through its class, CPython 3.11 takes 0.1 µs to find a member, and a request asks often."""
 
 
@@ -81,20 +83,18 @@ class RequestSection(Section):
         "forwarding",
         "framing",
         "host",
-        "keep_alive",
         "max_forwards",
         "probes",
         "trailers_ok",
         "upgrade",
     )
 
-    def __init__(self, fields: Fields, forwarding: Fields, authority: bytes, keep_alive: bool) -> None:
+    def __init__(self, fields: Fields, forwarding: Fields, authority: bytes) -> None:
         super().__init__(fields)
         self.forwarding = forwarding
         self.authority = authority
         self.host = authority.decode("ascii", "backslashreplace")  # a log line must never be what fails
-        self.keep_alive = keep_alive
-        self.framing = NO_BODY  # NONE, LENGTH or CHUNKED
+        self.framing = NO_BODY  # NONE, LENGTH or STREAM
         self.content_length = 0  # declared octets where framing is LENGTH
         self.upgrade: bytes | None = None  # the protocols asked for, a list without h2c, with any method and any body
         self.expects_continue = False
@@ -105,7 +105,7 @@ class RequestSection(Section):
 
 
 class RequestHead:
-    """A valid request head: a request line and a section. Made by `validate.request_head` only.
+    """A request head, which is valid once `validate.check_request` has returned; each codec has its own kind.
 
     `target` is origin-form or `*`. What the hot path reads of the section stands here again.
     """
@@ -115,24 +115,22 @@ class RequestHead:
         "ends_here",
         "forwarding",
         "framing",
-        "keep_alive",
         "method",
-        "minor",
+        "protocol",
         "section",
         "target",
         "upgrade",
     )
 
-    def __init__(self, method: bytes, target: bytes, minor: int, section: RequestSection) -> None:
+    def __init__(self, method: bytes, target: bytes, protocol: str, section: RequestSection) -> None:
         self.method = method
         self.target = target
-        self.minor = minor  # HTTP/1.x: 0 or 1; HTTP/2 heads say 1
+        self.protocol = protocol  # it came by: "HTTP/1.1"
         self.section = section
         self.authority = section.authority
         self.forwarding = section.forwarding
         self.framing = section.framing
-        self.keep_alive = section.keep_alive
-        self.upgrade = section.upgrade
+        self.upgrade = section.upgrade  # a switch of protocol is asked for
         self.ends_here = False  # its sender wants the answer of whoever it has come to (Max-Forwards: 0)
 
     @property
@@ -149,27 +147,13 @@ class RequestHead:
 
 
 class ResponseSection(Section):
-    """What a response's field section says, whatever its status line is. Made by `validate.response_section` only."""
+    """What a response's field section says, whatever its status is. Made by `validate.response_section` only."""
 
-    __slots__ = (
-        "binds",
-        "chunked",
-        "content_length",
-        "dated",
-        "keep_alive",
-        "locates",
-        "set_cookies",
-        "switches",
-        "upgrade",
-    )
+    __slots__ = ("binds", "content_length", "dated", "locates", "set_cookies")
 
-    def __init__(self, fields: Fields, keep_alive: bool) -> None:
+    def __init__(self, fields: Fields) -> None:
         super().__init__(fields)
-        self.keep_alive = keep_alive
         self.content_length: int | None = None  # None: not declared
-        self.chunked = False
-        self.upgrade: bytes | None = None  # as it came
-        self.switches = False  # Connection names it
         self.set_cookies = False  # or deletes some: the edge confines that
         self.locates = False
         self.dated = False  # has a Date
@@ -177,44 +161,28 @@ class ResponseSection(Section):
 
 
 class ResponseHead:
-    """A valid response head. Made by `validate.response_head`, or by the gateway for its own answers.
+    """A valid response head: an app's, of its codec's own kind, or one of the gateway's own.
 
     Not to be changed: answers of the same octets share it.
     """
 
-    __slots__ = (
-        "binds",
-        "content_length",
-        "dated",
-        "framing",
-        "keep_alive",
-        "phrase",
-        "section",
-        "status",
-        "upgrade",
-    )
+    __slots__ = ("binds", "content_length", "dated", "framing", "section", "status", "upgrade")
 
     def __init__(
         self,
         status: int,
-        phrase: bytes,
         section: Section,
         framing: Framing = NO_BODY,
         content_length: int = 0,
-        keep_alive: bool = True,
-        dated: bool = False,
-        binds: bool = False,
         upgrade: bytes | None = None,
     ) -> None:
         self.status = status
-        self.phrase = phrase
         self.section = section
         self.framing = framing
         self.content_length = content_length  # declared octets where framing is LENGTH
-        self.keep_alive = keep_alive
-        self.dated = dated  # has a Date of its own; a final head without one gets one when it is written
-        self.binds = binds  # as its section says
-        self.upgrade = upgrade  # what a 101 switches to, what a 426 asks for
+        self.upgrade = upgrade  # the protocol of the tunnel that is granted, or which a 426 asks for
+        self.dated = False  # has a Date of its own; a final head without one gets one when it is written
+        self.binds = False  # as its section says
 
     def with_section(self, section: Section) -> ResponseHead:
         """The same with another section: what else was read of it stays."""

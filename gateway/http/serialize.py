@@ -8,7 +8,9 @@ from __future__ import annotations
 from email.utils import formatdate
 from functools import lru_cache
 
-from gateway.http.message import CHUNKED, Fields, Framing, RequestHead, ResponseHead, Section
+from gateway.http.http1 import Http1ResponseHead
+from gateway.http.message import AS_STREAM, Fields, RequestHead, ResponseHead, Section
+from gateway.http.phrases import phrase_for
 
 LAST_CHUNK = b"0\r\n\r\n"
 
@@ -21,7 +23,7 @@ def request_head(head: RequestHead, host: bytes, added: Section, request_id: byt
         end = b"\r\nConnection: Upgrade\r\nUpgrade: " + head.upgrade + end
     elif section.trailers_ok:
         end = b"\r\nConnection: TE\r\nTE: trailers" + end
-    if head.framing is CHUNKED:
+    if head.framing is AS_STREAM:
         end = b"\r\nTransfer-Encoding: chunked" + end
     return b"".join(
         (
@@ -52,18 +54,20 @@ def date(now: int) -> bytes:
 
 
 def response_head(
-    head: ResponseHead, request_id: bytes, framing: Framing, connection: bytes | None, now: float | None = None
+    head: ResponseHead, request_id: bytes, chunked: bool, connection: bytes | None, now: float | None = None
 ) -> list[bytes]:
     """The parts of a response head as it goes downstream over HTTP/1.1, under its request's id.
 
-    `framing` is how the body is sent on this side (it may differ from how it came); `connection` is the Connection
-    field's value, if one is due; `now`, in Unix time, is when it was made, if it has yet to say so. Returned in parts,
-    so that the first piece of the body joins the same write.
+    `chunked` is how the body is sent on this side; `connection` is the Connection field's value, if one is due; `now`,
+    in Unix time, is when it was made, if it has yet to say so. Returned in parts, so that the first piece of the body
+    joins the same write.
     """
-    parts = [_status_line(head.status, head.phrase), head.section.lines, b"X-Request-Id: ", request_id]
+    status = head.status
+    phrase = head.phrase if isinstance(head, Http1ResponseHead) else phrase_for(status)
+    parts = [_status_line(status, phrase), head.section.lines, b"X-Request-Id: ", request_id]
     if now is not None:
         parts += (b"\r\nDate: ", date(int(now)))
-    if framing is CHUNKED:
+    if chunked:
         parts.append(b"\r\nTransfer-Encoding: chunked")
     if head.upgrade is not None:
         parts += (b"\r\nUpgrade: ", head.upgrade)

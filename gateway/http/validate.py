@@ -14,17 +14,16 @@ from functools import lru_cache
 
 from gateway.errors import GatewayError, Reason
 from gateway.http.fields import TOKEN, Role, classify, known_role
+from gateway.http.http1 import HopByHop, Http1ResponseHead
 from gateway.http.lists import members
 from gateway.http.message import (
+    AS_STREAM,
     AS_TUNNEL,
-    BY_CLOSE,
     BY_LENGTH,
-    CHUNKED,
     NO_BODY,
     Fields,
     RequestHead,
     RequestSection,
-    ResponseHead,
     ResponseSection,
     Section,
 )
@@ -110,8 +109,8 @@ def _bad(detail: str) -> GatewayError:
     return GatewayError(Reason.BAD_REQUEST, detail)
 
 
-def request_section(minor: int, pairs: Fields) -> RequestSection:
-    """What the field pairs of an HTTP/1.`minor` request say.
+def request_section(minor: int, pairs: Fields) -> tuple[RequestSection, bool]:
+    """What the field pairs of an HTTP/1.`minor` request say, and whether they let its connection go on.
 
     Raises GatewayError with the reason whose status HTTP asks for: 400, 417 or 501.
     """
@@ -179,7 +178,7 @@ def request_section(minor: int, pairs: Fields) -> RequestSection:
     _remove_nominated(fields, options)
     if expects_continue:
         fields.append((b"Expect", b"100-continue"))
-    section = RequestSection(fields, forwarding, _check_authority(host), _persistent(options, minor))
+    section = RequestSection(fields, forwarding, _check_authority(host))
     section.trailers_ok = trailers_ok
     section.probes = probes
     section.max_forwards = max_forwards
@@ -192,7 +191,7 @@ def request_section(minor: int, pairs: Fields) -> RequestSection:
             raise _bad("an HTTP/1.0 request has Transfer-Encoding")
         if coding.lower() != b"chunked":
             raise GatewayError(Reason.NOT_IMPLEMENTED, "Transfer-Encoding is not exactly “chunked”")
-        section.framing = CHUNKED
+        section.framing = AS_STREAM
     elif length is not None:
         if _DECIMAL.fullmatch(length) is None:
             raise _bad("Content-Length is not a decimal number")
@@ -204,7 +203,7 @@ def request_section(minor: int, pairs: Fields) -> RequestSection:
     # RFC 9110 section 7.8: an Upgrade in an HTTP/1.0 request is ignored, and so is one that Connection does not name.
     if upgrades and minor and b"upgrade" in options:
         section.upgrade = b", ".join(protocols(b",".join(upgrades))) or None
-    return section
+    return section, _persistent(options, minor)
 
 
 def protocols(upgrade: bytes) -> list[bytes]:
@@ -221,21 +220,20 @@ def offers(upgrade: bytes | None, protocol: bytes) -> bool:
     return upgrade is not None and protocol in upgrade.lower().split(b", ")
 
 
-def request_head(method: bytes, target: bytes, minor: int, section: RequestSection) -> RequestHead:
-    """A `RequestHead` from its request line's parts (`target` not empty, `minor` 0 or 1) and its section.
+def check_request(head: RequestHead) -> None:
+    """What makes `head` valid, whose section is and whose target is not empty; its target becomes origin-form.
 
     Raises GatewayError with the reason whose status HTTP asks for: 400, 405 or 501.
     """
+    method, target, section = head.method, head.target, head.section
     if target.translate(None, _TARGET_OCTETS):
         raise _bad("the request target has a character that is not allowed")
-    head = RequestHead(method, target, minor, section)
     if method not in COMMON_METHODS:
         _check_method(method)
     elif method == b"OPTIONS" and section.max_forwards is not None:
         _count_hop(head, section.max_forwards)
     if target[0] != 0x2F:
         head.target = _origin_form(method, target, section.authority)
-    return head
 
 
 def _check_method(method: bytes) -> None:
@@ -329,8 +327,8 @@ def _remove_nominated(fields: Fields, options: Sequence[bytes]) -> None:
         fields[:] = [pair for pair in fields if pair[0].lower() not in nominated]
 
 
-def response_section(minor: int, pairs: Fields) -> ResponseSection:
-    """What the field pairs of an HTTP/1.`minor` response say.
+def response_section(minor: int, pairs: Fields) -> tuple[ResponseSection, HopByHop]:
+    """What the field pairs of an HTTP/1.`minor` response say, and what of it ends with the connection.
 
     Raises GatewayError(http_protocol_error) for everything a careful recipient must not guess about.
     """
@@ -385,33 +383,28 @@ def response_section(minor: int, pairs: Fields) -> ResponseSection:
     except GatewayError as error:
         raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"the answer has a bad head: {error.detail}") from None
     _remove_nominated(fields, options)
-    section = ResponseSection(fields, _persistent(options, minor))
+    section = ResponseSection(fields)
     section.set_cookies = set_cookies
     section.locates = locates
     section.dated = dated and b"date" not in options
     section.binds = binds
     section.content_length = int(length) if length is not None else None
-    section.chunked = coding is not None
-    section.upgrade = upgrade
-    section.switches = b"upgrade" in options
-    return section
+    return section, HopByHop(_persistent(options, minor), coding is not None, upgrade, b"upgrade" in options)
 
 
-def check_switch(request: RequestHead, answer: ResponseHead) -> None:
+def check_switch(request: RequestHead, answer: Http1ResponseHead) -> None:
     """RFC 9110 section 7.8: a server MUST NOT switch to a protocol that the request did not name, MUST name the one it
     switches to, and whoever sends Upgrade MUST name that in Connection.
 
     Raises GatewayError(http_protocol_error) if `answer`, a 101, is not such an answer to `request`.
     """
-    section = answer.section
-    assert isinstance(section, ResponseSection)  # of an app's answer
     wrong = ""
-    names = members((section.upgrade or b"").lower())
+    names = members((answer.hop.upgrade or b"").lower())
     if request.upgrade is None:
         wrong = "the app switched protocols though nobody asked"
     elif not names:
         wrong = "the app's 101 has no Upgrade field"
-    elif not section.switches:
+    elif not answer.hop.switches:
         wrong = "the app's 101 has no “Connection: upgrade”"
     # More than one if they stand upon each other.
     elif not all(offers(request.upgrade, name) for name in names):
@@ -420,34 +413,35 @@ def check_switch(request: RequestHead, answer: ResponseHead) -> None:
         raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, wrong)
 
 
-def response_head(status: int, phrase: bytes, section: ResponseSection, request_method: bytes) -> ResponseHead:
-    """A `ResponseHead` from its status line's parts and its section, in answer to a `request_method` request.
+def response_head(
+    status: int, phrase: bytes, section: ResponseSection, hop: HopByHop, request_method: bytes
+) -> Http1ResponseHead:
+    """A response head from its status line's parts and its section, in answer to a `request_method` request.
 
     Raises GatewayError(http_protocol_error) if the status is none.
     """
     if not 100 <= status <= 599:
         raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"the answer has status {status}")
     framing, content_length, upgrade = NO_BODY, 0, None
-    if section.upgrade is not None and status == 426:
+    if hop.upgrade is not None and status == 426:
         # RFC 9110 section 15.5.22: it MUST name what is required. In any other answer that is a mere offer, to us.
-        upgrade = b", ".join(protocols(section.upgrade)) or None
+        upgrade = b", ".join(protocols(hop.upgrade)) or None
     shown: Section = section
     # RFC 9112 section 6.3, steps in its order. 1: HEAD, 1xx, 204 and 304 end with the head, whatever the fields say.
     if status < 200 or status == 204:
         if status == 101:
             framing = AS_TUNNEL
-            upgrade = b", ".join(members(section.upgrade or b"")) or None if section.switches else None
+            upgrade = b", ".join(members(hop.upgrade or b"")) or None if hop.switches else None
         if section.content_length is not None:  # RFC 9110 section 8.6: MUST NOT be sent in 1xx and 204
             shown = section.with_fields([pair for pair in section.fields if pair[0].lower() != b"content-length"])
     elif request_method == b"HEAD" or status == 304:
         pass
     # 4: chunked decides. 6: then Content-Length. 8: else everything until the connection closes.
-    elif section.chunked:
-        framing = CHUNKED
-    elif section.content_length is None:
-        framing = BY_CLOSE
+    elif hop.chunked or section.content_length is None:
+        framing = AS_STREAM
     elif section.content_length:
         framing, content_length = BY_LENGTH, section.content_length
-    return ResponseHead(
-        status, phrase, shown, framing, content_length, section.keep_alive, section.dated, section.binds, upgrade
-    )
+    head = Http1ResponseHead(status, phrase, shown, hop, framing, content_length, upgrade)
+    head.dated = section.dated
+    head.binds = section.binds
+    return head

@@ -17,7 +17,6 @@ import msgspec
 
 from gateway.errors import GatewayError, GrpcStatus, Reason
 from gateway.http.message import BY_LENGTH, Fields, ResponseHead, Section
-from gateway.http.phrases import phrase_for
 from gateway.http.validate import COMMON_METHODS
 from gateway.printable import printable, printable_ascii, shorten
 from gateway.problems.negotiation import Form, Intent, understand
@@ -39,7 +38,6 @@ class _Reply:
     """A composed reply. Equal to itself only, so that it is a cheap key."""
 
     status: int
-    phrase: bytes
     fields: Fields
     before: bytes
     after: bytes
@@ -56,8 +54,8 @@ def render(error: GatewayError, context: RequestContext) -> tuple[ResponseHead, 
     body = b"" if quote is None else b"".join((reply.before, quote(request_id), reply.after))
     section = _section(reply, intent, len(body))
     if not body or (context.head is not None and context.head.method == b"HEAD"):
-        return ResponseHead(reply.status, reply.phrase, section), b""
-    return ResponseHead(reply.status, reply.phrase, section, BY_LENGTH, len(body)), body
+        return ResponseHead(reply.status, section), b""
+    return ResponseHead(reply.status, section, BY_LENGTH, len(body)), body
 
 
 def marker_fields(reason: Reason, detail: str) -> Fields:
@@ -84,7 +82,7 @@ def _compose(form: Form, case: Case) -> _Reply:
         fields.append(ALLOW)
     if form is Form.PREFLIGHT:
         # Only an ok status lets the browser send the probe itself, whose answer then says what is wrong.
-        return _Reply(204, phrase_for(204), fields, b"", b"", None)
+        return _Reply(204, fields, b"", b"", None)
     fields.append((b"X-Content-Type-Options", b"nosniff"))
     before = after = b""
     quote: Callable[[str], bytes] | None = None
@@ -102,7 +100,7 @@ def _compose(form: Form, case: Case) -> _Reply:
     else:
         before, after = _text(problem, len(case.checks))
         quote = str.encode
-    return _Reply(status, phrase_for(status), fields, before, after, quote)
+    return _Reply(status, fields, before, after, quote)
 
 
 @lru_cache(maxsize=REMEMBERED)

@@ -17,7 +17,6 @@ from gateway.errors import GatewayError
 from gateway.http.fields import TOKEN
 from gateway.http.lists import members
 from gateway.http.message import AS_TUNNEL, NO_BODY, Fields, RequestHead, ResponseHead, Section
-from gateway.http.phrases import phrase_for
 from gateway.http.validate import offers
 from gateway.problems.problem import RequestContext, describe
 from gateway.problems.reply import marker_fields
@@ -48,7 +47,7 @@ def accept_and_close(error: GatewayError, context: RequestContext) -> tuple[Resp
     # RFC 6455 section 4.2.2, step 5.4.
     accepted = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
     fields = [(b"Sec-WebSocket-Accept", accepted), *_selected(asked), *marker_fields(error.reason, error.detail)]
-    head = ResponseHead(101, phrase_for(101), Section(fields), AS_TUNNEL, upgrade=b"websocket")
+    head = ResponseHead(101, Section(fields), AS_TUNNEL, upgrade=b"websocket")
     problem = describe(error, context)
     payload = struct.pack("!H", CODE_BASE + problem.status) + _shortened(f"{problem.reason}: {problem.title}")
     return head, bytes((_FINAL_CLOSE, len(payload))) + payload

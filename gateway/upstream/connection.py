@@ -15,10 +15,7 @@ A 101 that comes before the request is complete waits for that: until then what 
 What comes from a sandbox is hostile. Octets while IDLE, octets after the body, a 101 nobody asked for, a body that
 breaks its framing: the connection is closed and never reused, and the exchange hears why. Octets after an answer may
 also come when the next request is under way here. Then they are no answer to it if they cannot be read as one, or come
-before it has left: it has not been `heard`, and may be repeated elsewhere.
-
-An error answer is looked at before it is passed on (`error_answer`); its head waits a moment in HEAD for the beginning
-of its body, and for a look at the port if that sounds like a TLS server.
+before it has left: the request is not answered, and may be repeated elsewhere.
 """
 
 from __future__ import annotations
@@ -26,31 +23,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
 from enum import Enum, auto
 from math import inf
 from typing import TYPE_CHECKING, cast
 
-from gateway.addresses import authority
 from gateway.errnos import SILENCE, ended, is_by_the_app
 from gateway.errors import Failure, GatewayError, Reason
 from gateway.http import serialize
-from gateway.http.body import BodyError, BodyReader, reader_for
+from gateway.http.body import BodyError, BodyReader, ChunkedReader, CloseReader, LengthReader
 from gateway.http.head_parser import HEAD_END, check_partial_response, parse_answer_fields, parse_response_head, quote
-from gateway.http.message import BY_LENGTH, CHUNKED, NO_BODY, Fields, RequestHead, ResponseHead, Section
+from gateway.http.message import AS_STREAM, BY_LENGTH, NO_BODY, Fields, RequestHead, ResponseHead, Section
 from gateway.http.validate import check_switch
 from gateway.socket_options import unanswered
 from gateway.transport import CLOSED_TRANSPORT, GatheringTransport
 from gateway.turns import HEAD_WORK, LAST_WORK, LOOK, SHARE, SMALL_HEAD, ReadingConnection
-from gateway.upstream import error_answer, evidence, inquiry, peek
+from gateway.upstream import evidence, peek
 from gateway.upstream.claims import Mark
-from gateway.upstream.error_answer import BEGINNING_TIMEOUT
-from gateway.upstream.inquiry import Doubt, Seen
+from gateway.upstream.stream import Owner, ResponseSink, UpstreamConnection, UpstreamFailure, UpstreamStream
 from gateway.wordings import HUNG_UP_IN_HEAD, HUNG_UP_UNASKED, LOST, REPLACED
 
 if TYPE_CHECKING:
-    from gateway.upstream.pool import Key, Pool
-    from gateway.upstream.stream import Owner, ResponseSink
+    from gateway.endpoint import Endpoint
+    from gateway.upstream.context import ConnectionContext
 
 log = logging.getLogger("gateway.upstream")
 
@@ -77,56 +71,51 @@ _CUT_OFF = {
 """What is told of an exchange that outlasts the grace of its sandbox. None of these repeats the request."""
 
 
-class Http1Upstream(ReadingConnection):
-    """An `UpstreamStream` over one TCP connection; made by `Pool.dial` only."""
+class Http1Upstream(ReadingConnection, UpstreamConnection, UpstreamStream):
+    """A connection that is its own only stream; made by a pool."""
 
     __slots__ = (
-        "_awaits_body",
         "_awaits_request",
         "_chunked",
         "_clock",
+        "_context",
         "_had_body",
-        "_keeps",
+        "_heard",
         "_out",
         "_paused",
-        "_pool",
         "_reader",
         "_request",
         "_request_done",
-        "_sink",
         "_socket",
-        "_suspicion",
-        "_uncertain",
         "challenged",
         "deadline",
+        "endpoint",
         "ends",
-        "heard",
-        "key",
+        "is_available",
         "mark",
         "owner",
+        "persists",
         "reused",
         "since",
+        "sink",
         "state",
     )
 
-    def __init__(self, pool: Pool, key: Key, sock: socket.socket) -> None:
-        super().__init__(pool.intake)
-        self._pool = pool
-        self._clock: Callable[[], float] = pool.clock
-        self.key = key
-        self.mark = Mark(key)
+    def __init__(self, context: ConnectionContext, endpoint: Endpoint, sock: socket.socket) -> None:
+        super().__init__(context.intake)
+        self._context = context
+        self._clock = context.clock
+        self.endpoint = endpoint
+        self.mark = Mark(endpoint)
         self._socket = sock  # ours to look at (`is_alive`), the transport's to read, write and close
         self.state = IDLE
-        self._sink: ResponseSink | None = None  # set from send_request to the end of the response
+        self.sink: ResponseSink | None = None
         self._request: RequestHead | None = None
         self._request_done = True
-        self._keeps = False  # decided with each final head: the connection may serve another request
+        self.persists = True
         self._had_body = False  # the last answer had one, so its end has been seen
         self._reader: BodyReader | None = None  # in BODY, unless the whole body came with the head
-        # `_held` is an unfinished head, or a finished one that waits (the next two), or what is for the next turn.
-        self._awaits_body = False  # the head of an error answer is here whole, what tells whether it passes is not
-        self._suspicion: GatewayError | None = None  # what it is instead if the port speaks TLS, which is being asked
-        self._uncertain: Doubt | None = None  # what its octets, which are no HTTP, leave to be asked
+        # `_held` is an unfinished head, or a 101 that waits (see the next line), or what is for the next turn.
         self._awaits_request = False  # a 101 is here, the end of the request is not
         self._out: list[bytes] = []  # written at the next flush
         self._chunked = False  # the request body goes out chunked
@@ -134,25 +123,39 @@ class Http1Upstream(ReadingConnection):
         self.owner: Owner | None = None
         self.challenged = False
         self.reused = False
-        self.heard = False
+        self.is_available = True
+        self._heard = False  # octets of an answer to this request have come, or of what cannot be one
         self.since = 0.0  # when it became idle
         self.deadline = inf  # loop time at which `expire` is due; the sweeper looks
         self.ends = inf  # loop time at which `end` is due, whatever is under way; until `retire` there is none
 
     def __repr__(self) -> str:
-        (_, _, address), port = self.key
-        return f"<Upstream http1 {self.state.name} {authority(address, port)} held={len(self._held)}>"
+        return f"<Upstream http1 {self.state.name} {self.endpoint} held={len(self._held)}>"
 
     # --- UpstreamStream ------------------------------------------------------------------------------------------
+
+    @property
+    def is_retired(self) -> bool:
+        return self.ends != inf
+
+    def early_failure(self) -> Failure | None:
+        if self.state is not CLOSED:
+            return None
+        if self._heard:  # SSH, SMTP and databases greet whoever connects
+            detail = f"the app spoke before it was asked, beginning with {quote(self._held)}"
+            return evidence.judged(GatewayError(Reason.HTTP_PROTOCOL_ERROR, detail), self._held).failure()
+        detail = "the app closed the connection before it was asked"
+        return Failure(Reason.CONNECTION_TERMINATED, detail, wording=HUNG_UP_UNASKED)
 
     def send_request(
         self, sink: ResponseSink, head: RequestHead, host: bytes, added: Section, request_id: bytes
     ) -> None:
-        self._sink = sink
+        self.sink = sink
         self._request = head
         self._request_done = head.framing is NO_BODY
-        self._chunked = head.framing is CHUNKED
-        self.heard = False
+        self._chunked = head.framing is AS_STREAM
+        self._heard = False
+        self.persists = True
         if self._wide >= 0:
             self._narrow()
         self.state = HEAD  # its deadline begins with the flush
@@ -181,8 +184,7 @@ class Http1Upstream(ReadingConnection):
         if out and self.state is not CLOSED:
             self._transport.write(b"".join(out))  # one alone is not copied
             if self.state is HEAD:
-                if not self._awaits_body:  # an upload may go on while the beginning of its refusal is awaited
-                    self.deadline = self._clock() + self._pool.timeouts.response_header
+                self.deadline = self._clock() + self._context.timeouts.response_header
             elif self.state is BODY:
                 self._await_body()  # the answer may wait for what is being sent: a conversation
         self._out = []
@@ -199,8 +201,8 @@ class Http1Upstream(ReadingConnection):
             if self.state is not CLOSED and not self._transport.is_closing():
                 self._await_body()
                 if self.state is HEAD and self.deadline == inf:  # see expire
-                    self.deadline = self._clock() + self._pool.timeouts.response_header
-                if self._held and not self._awaits_body and not self._awaits_request:
+                    self.deadline = self._clock() + self._context.timeouts.response_header
+                if self._held and not self._awaits_request:
                     self._wait_turn()  # `_go_on` could not
                 else:
                     self._set_reading()
@@ -208,11 +210,11 @@ class Http1Upstream(ReadingConnection):
     def _await_body(self) -> None:
         """Begins a body's time anew, of which there is no end while downstream is the slow one; no other state's."""
         if self.state is BODY:
-            self.deadline = inf if self._paused else self._clock() + self._pool.timeouts.response_idle
+            self.deadline = inf if self._paused else self._clock() + self._context.timeouts.response_idle
 
     def release(self) -> None:
-        self._sink = None
-        if self.state is not DONE or not self._keeps or not self._request_done or self.ends != inf:
+        self.sink = None
+        if self.state is not DONE or not self.persists or not self._request_done or self.is_retired:
             self.close()
             return
         self._request = None
@@ -224,9 +226,10 @@ class Http1Upstream(ReadingConnection):
             if not self.owner.keep(self):
                 self.close()
             elif not self.challenged:
-                self._pool.put_apart(self)
+                self._context.set_apart(self)
         else:
-            self._pool.put(self, proven=self._had_body)
+            self.is_available = True
+            self._context.released(self, self._had_body)
 
     def close(self) -> None:
         """Ends the connection without a word to the sink.
@@ -237,79 +240,57 @@ class Http1Upstream(ReadingConnection):
             return
         tunnel = self.state is TUNNEL
         self.state = CLOSED
-        self._sink = None
+        self.is_available = False
+        self.sink = None
         self._reader = None
-        self._awaits_body = self._awaits_request = False
-        self._suspicion = None
+        self._awaits_request = False
         self._held = b""
         self._out = []
         if tunnel and self._transport.get_write_buffer_size():
-            self.deadline = self._clock() + self._pool.timeouts.linger
+            self.deadline = self._clock() + self._context.timeouts.linger
             self._transport.close()
         else:
             self._transport.abort()
-            self._pool.forget(self)
+            self._context.closed(self)
         owner, self.owner = self.owner, None
         if owner is not None:
             owner.bound_lost()
 
-    # --- for the pool and the sweeper ----------------------------------------------------------------------------
+    # --- UpstreamConnection --------------------------------------------------------------------------------------
+
+    def open_stream(self) -> UpstreamStream:
+        self.is_available = False
+        return self
 
     def is_alive(self) -> bool:
         """Whether an idle connection still is what it seems: no FIN, no reset, no stray octet waiting to be read."""
         return not self._transport.is_closing() and peek.is_quiet(self._socket)
 
     def is_claimable(self) -> bool:
-        """Whether its owner has no use for it just now, and no login to lose."""
         return self.state is IDLE and not self.challenged
 
-    def doubt(self, error: GatewayError) -> Doubt | None:
-        if self.reused:
-            return None  # it has spoken HTTP
-        # A connection that was lost is no word of the app's: it has not hung up.
-        silent = error.reason is Reason.CONNECTION_TERMINATED and error.wording is not LOST and not self.heard
-        return Doubt.SILENCE if silent else self._uncertain
-
     def awaits_first_octet(self) -> bool:
-        return not self.heard and not self.reused and (self.state is HEAD or self.state is IDLE)
+        return not self._heard and not self.reused and (self.state is HEAD or self.state is IDLE)
 
     def end_if_silent(self, patience: float) -> None:  # see `edge.silence`
         if unanswered(self._socket) > patience:
             self._lost(SILENCE)
 
     def retire(self, ends: float) -> None:
-        """The sandbox behind this connection is no longer what its name means: no more requests.
-
-        What is under way, which may last for hours, has until `ends`.
-        """
         self.ends = ends
         if self.state is IDLE:
             self.close()
 
     def end(self) -> None:
-        """What was under way when it was retired is not over in time."""
         reason = _CUT_OFF.get(self.state)
         if reason is not None:
             wording = REPLACED if self.state is HEAD else None
             detail = "the sandbox was replaced or removed, or its lifetime has ended"
             self._fail(GatewayError(reason, detail, wording=wording))
 
-    def stillborn(self) -> Failure | None:
-        """Why a connection just dialed is of no use: it may have ended before the dialing task went on."""
-        if self.state is not CLOSED:
-            return None
-        if self.heard:  # SSH, SMTP and databases greet whoever connects
-            detail = f"the app spoke before it was asked, beginning with {quote(self._held)}"
-            return evidence.judged(GatewayError(Reason.HTTP_PROTOCOL_ERROR, detail), self._held).failure()
-        detail = "the app closed the connection before it was asked"
-        return Failure(Reason.CONNECTION_TERMINATED, detail, wording=HUNG_UP_UNASKED)
-
     def expire(self, now: float) -> None:
-        """The deadline has passed: what that means depends on what was awaited."""
-        timeouts = self._pool.timeouts
-        if self._awaits_body:
-            self._let_pass()
-        elif self.state is HEAD and self._paused and (self._held or not self.is_alive()):
+        timeouts = self._context.timeouts
+        if self.state is HEAD and self._paused and (self._held or not self.is_alive()):
             self.deadline = inf  # it did answer, and downstream has yet to make room before that can be read
         elif self.state is HEAD:
             detail = f"no answer within {timeouts.response_header:g} s"
@@ -319,15 +300,15 @@ class Http1Upstream(ReadingConnection):
             self._fail(GatewayError(Reason.HTTP_RESPONSE_INCOMPLETE, detail))
         elif self.state is CLOSED:
             self._transport.abort()  # the sandbox did not take a tunnel's last octets
-            self._pool.forget(self)
+            self._context.closed(self)
         else:
             self.close()
 
     # --- asyncio.Protocol ----------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = GatheringTransport(cast("asyncio.Transport", transport), self._pool.write_batcher)
-        self._transport.set_write_buffer_limits(high=self._pool.intake.may_wait)
+        self._transport = GatheringTransport(cast("asyncio.Transport", transport), self._context.write_batcher)
+        self._transport.set_write_buffer_limits(high=self._context.intake.may_wait)
 
     def data_received(self, data: bytes) -> None:
         """Takes what one read brought."""
@@ -342,11 +323,11 @@ class Http1Upstream(ReadingConnection):
                 self._deliver_tunnel(data)
             else:
                 # Nothing was asked (IDLE), or everything was said (DONE): a response smuggled for the next request.
-                self.heard = True
+                self._heard = True
                 self.close()
-                self._held = data  # see stillborn
-            if self._sink is not None:
-                self._sink.flush_response()
+                self._held = data  # see early_failure
+            if self.sink is not None:
+                self.sink.flush_response()
                 if self._work >= SHARE:
                     self._wait_turn()
         except Exception:
@@ -354,42 +335,42 @@ class Http1Upstream(ReadingConnection):
             self._fail(GatewayError(Reason.PROXY_INTERNAL_ERROR, "unexpected error, logged with a traceback"))
 
     def eof_received(self) -> bool:
-        if self.state is TUNNEL and self._sink is not None:
-            self._sink.response_end([])
+        if self.state is TUNNEL and self.sink is not None:
+            self.sink.response_end([])
             return self.state is TUNNEL  # half-closed: the other direction may go on
         self._lost(None)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if exc is not None and self.state is HEAD:
+        if exc is not None and (self.state is HEAD or self.state is BODY):
             self._read_what_is_left()
         self._lost(exc)
-        self._pool.forget(self)
+        self._context.closed(self)
         self._transport = CLOSED_TRANSPORT
 
     def pause_writing(self) -> None:
-        if self._sink is not None:
-            self._sink.upstream_full(self._transport.get_write_buffer_size())
+        if self.sink is not None:
+            self.sink.upstream_full(self._transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
-        if self._sink is not None:
-            self._sink.upstream_drained()
+        if self.sink is not None:
+            self.sink.upstream_drained()
 
     # --- reading -------------------------------------------------------------------------------------------------
 
-    def _read_head(self, data: bytes, patient: bool = True) -> None:
-        """Takes (more of) heads; an error answer's final one does not wait for its body if not `patient`."""
+    def _read_head(self, data: bytes) -> None:
+        """Takes (more of) heads."""
         if self._transport.waiting and self.reused and self._is_unasked():
             detail = f"the app went on after its last answer, with {quote(data)}"
             self._fail(GatewayError(Reason.HTTP_PROTOCOL_ERROR, detail))
             return
-        self.heard = True
+        self._heard = True
         if self._held:
             data = self._held + data
             self._held = b""
             self._unfinished = False
-        limits = self._pool.head_limits
-        request, sink = self._request, self._sink
+        limits = self._context.head_limits
+        request, sink = self._request, self.sink
         assert request is not None and sink is not None  # HEAD is entered by send_request only
         head = None
         try:
@@ -417,9 +398,9 @@ class Http1Upstream(ReadingConnection):
                         self._set_reading()
                     return
                 sink.informational(head)
-                if self._sink is None:
+                if self.sink is None:
                     return  # downstream is gone
-                self.deadline = self._clock() + self._pool.timeouts.response_header  # a sign of life
+                self.deadline = self._clock() + self._context.timeouts.response_header  # a sign of life
                 if not data:
                     return
                 self._work += HEAD_WORK
@@ -428,33 +409,29 @@ class Http1Upstream(ReadingConnection):
                     return
         except GatewayError as error:
             if self.reused and head is None:
-                self.heard = False  # what cannot be read may belong to the answer before
-            if data.startswith(evidence.REDIS_ERROR):
-                self._uncertain = Doubt.REDIS
+                self._heard = False  # what cannot be read may belong to the answer before
             is_switch = head is not None and head.status == 101  # whose head was read
-            self._fail(error_answer.judged(request, error, whole if is_switch else data))
+            received = whole if is_switch else data
+            self._fail(evidence.judged(error, received), received)
             return
-        if head.status >= 400:
-            passed = self._examined(head, data, patient)
-            if passed is None:
-                if self._awaits_body:
-                    self._held = whole
-                return
-            head = passed
         framing = head.framing
-        self._keeps = head.keep_alive
+        self.persists = head.hop.keep_alive and (head.hop.chunked or framing is not AS_STREAM)
         self._had_body = framing is not NO_BODY
         if framing is BY_LENGTH and len(data) == head.content_length:  # as most answers come: no need to count
             self.state = BODY
             sink.response_head(head)
-            if self.state is BODY:
-                sink.response_body(data)
+            if self.sink is not None:
+                self.sink.response_body(data)
             if self.state is BODY:  # else the exchange ended it: downstream is gone
                 self._complete(b"")
             return
         if self._had_body:
-            had = len(head.section.fields)
-            self._reader = reader_for(framing, head.content_length, limits, had, parse_answer_fields)
+            if framing is BY_LENGTH:
+                self._reader = LengthReader(head.content_length)
+            elif head.hop.chunked:
+                self._reader = ChunkedReader(limits, len(head.section.fields), parse_answer_fields)
+            else:
+                self._reader = CloseReader()
         self.state = BODY
         self.deadline = inf
         sink.response_head(head)
@@ -472,50 +449,8 @@ class Http1Upstream(ReadingConnection):
         left yet."""
         return self._request is not None and self._request.framing is NO_BODY
 
-    def _examined(self, head: ResponseHead, data: bytes, patient: bool) -> ResponseHead | None:
-        """Looks at an error answer, `data` being what came after its head: the head that goes downstream. None: it does
-        not, or not yet (then `_awaits_body`).
-        """
-        request = self._request
-        assert request is not None  # we are in HEAD
-        begins = error_answer.beginning(head, data)
-        if begins == b"" and patient:
-            if not self._awaits_body:
-                self._awaits_body = True
-                self.deadline = self._clock() + BEGINNING_TIMEOUT
-            return None
-        # Who is reused has spoken HTTP; once retired, its address may be another's.
-        asks = begins and patient and not self.reused and self.ends == inf
-        self._suspicion = error_answer.suspicion(head.status, begins) if begins and asks else None
-        self._awaits_body = self._suspicion is not None
-        if self._awaits_body:
-            self.deadline = self._clock() + inquiry.LONGEST
-            self._set_reading()
-            self._pool.inquiry.tell(self.key, Doubt.TLS, self._hear_of_port)
-            return None
-        return head if begins is None else error_answer.examine(self._pool, self.key, request, head, begins)
-
-    def _hear_of_port(self, seen: Seen | None) -> None:
-        """What a look at the port has seen, if that is still waited for."""
-        suspicion, self._suspicion = self._suspicion, None
-        if suspicion is None:
-            return
-        if seen is inquiry.TLS and self.ends == inf:
-            self._fail(suspicion)
-            return
-        self._let_pass()
-
-    def _let_pass(self) -> None:
-        """The head of an error answer goes on with what is here of its body, or with as much as one turn takes."""
-        self._read_head(b"", patient=False)
-        if self._sink is not None:
-            self._sink.flush_response()
-            if self._work >= SHARE:
-                self._wait_turn()
-        self._set_reading()
-
     def _read_body(self, data: bytes) -> None:
-        reader, sink = self._reader, self._sink
+        reader, sink = self._reader, self.sink
         assert reader is not None and sink is not None  # both are set exactly in BODY
         try:
             content, rest = reader.read(data, SHARE - self._work)
@@ -533,30 +468,30 @@ class Http1Upstream(ReadingConnection):
             self._held = rest  # for the next turn: SHARE is reached
 
     def _go_on(self) -> None:
-        if not self._paused and not self._awaits_body and not self._awaits_request:
+        if not self._paused and not self._awaits_request:
             data, self._held = self._held, b""
             self.data_received(data)
 
     def passable(self) -> int:
-        if self._sink is None or self._paused or self.state is HEAD:  # interim answers grow as they pass
+        if self.sink is None or self._paused or self.state is HEAD:  # interim answers grow as they pass
             return 0
-        return self._sink.response_room()
+        return self.sink.response_room()
 
     def _has_room(self) -> bool:
-        return not self._paused and not self._awaits_request and self._suspicion is None
+        return not self._paused and not self._awaits_request
 
     def _complete(self, rest: bytes) -> None:
-        reader, sink = self._reader, self._sink
+        reader, sink = self._reader, self.sink
         assert sink is not None  # we were in HEAD or BODY
         if rest:
-            self._keeps = False  # octets beyond the body are dropped with the connection
+            self.persists = False  # octets beyond the body are dropped with the connection
         self.state = DONE
         self.deadline = inf
         self._reader = None
         sink.response_end(reader.trailers if reader is not None else [])
 
     def _switch(self, head: ResponseHead, data: bytes) -> None:
-        sink = self._sink
+        sink = self.sink
         assert sink is not None  # we are in HEAD
         self._chunked = False
         self._request_done = False
@@ -567,8 +502,8 @@ class Http1Upstream(ReadingConnection):
             sink.response_body(data)
 
     def _deliver_tunnel(self, data: bytes) -> None:
-        if self._sink is not None:
-            self._sink.response_body(data)
+        if self.sink is not None:
+            self.sink.response_body(data)
 
     def _read_what_is_left(self) -> None:
         """Takes an answer that was already here when writing the request failed.
@@ -577,20 +512,16 @@ class Http1Upstream(ReadingConnection):
         gives up without reading. The kernel still holds the answer, and during connection_lost the socket is open.
         """
         self._work = -LAST_WORK
-        if self._suspicion is not None:
-            self._let_pass()
         for data in peek.left_in(self._socket):
             held, self._held = self._held, b""
             self.data_received(held + data)
-            if self._work >= SHARE or self._sink is None:
+            if self._work >= SHARE or self.sink is None:
                 break  # all that its last words may cost, or all that they say
 
     # --- endings -------------------------------------------------------------------------------------------------
 
     def _lost(self, exc: Exception | None) -> None:
         """The sandbox closed, cleanly or not."""
-        if self._awaits_body:
-            self._read_head(b"", patient=False)
         state = self.state
         how = ended(exc)
         if state is HEAD:
@@ -602,7 +533,7 @@ class Http1Upstream(ReadingConnection):
             reader = self._reader
             assert reader is not None
             if exc is None and reader.ends_at_eof():
-                self._keeps = False
+                self.persists = False
                 self._complete(b"")
             else:
                 self._fail(GatewayError(Reason.HTTP_RESPONSE_INCOMPLETE, f"the app {how} inside the body"))
@@ -611,8 +542,8 @@ class Http1Upstream(ReadingConnection):
         else:
             self.close()
 
-    def _fail(self, error: GatewayError) -> None:
-        sink = self._sink
+    def _fail(self, error: GatewayError, received: bytes = b"") -> None:
+        sink = self.sink
         self.close()
         if sink is not None:
-            sink.upstream_failed(error)
+            sink.upstream_failed(UpstreamFailure(error, self.reused, self._heard, received=received))

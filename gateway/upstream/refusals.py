@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import Failure
 
 if TYPE_CHECKING:
-    from gateway.upstream.pool import Key
+    from gateway.endpoint import Endpoint
 
 DIALS = 8
 WINDOW = 0.05
@@ -46,48 +46,48 @@ class Refusals:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         # The oldest first. A plain dict would search for it, past every one that was deleted before it.
-        self._refusals: OrderedDict[Key, Refusal] = OrderedDict()
+        self._refusals: OrderedDict[Endpoint, Refusal] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._refusals)
 
-    def remember(self, key: Key, failure: Failure, dials: int = 1) -> None:
-        """A dial of `key` has just been refused; `dials` were under way, itself included."""
-        refusal = self._refusals.get(key)
+    def remember(self, endpoint: Endpoint, failure: Failure, dials: int = 1) -> None:
+        """A dial of `endpoint` has just been refused; `dials` were under way, itself included."""
+        refusal = self._refusals.get(endpoint)
         if refusal is None:
-            self._refusals[key] = Refusal(self._clock() + WINDOW, failure, dials)
+            self._refusals[endpoint] = Refusal(self._clock() + WINDOW, failure, dials)
             if len(self._refusals) > MAX_REMEMBERED:
                 self._refusals.popitem(last=False)
         elif not refusal.looked:
             refusal.failure = failure
 
-    def explain(self, key: Key, failure: Failure) -> None:
-        """Somebody has looked: `failure` is the refusal of `key` and what was seen."""
-        refusal = self._refusals.get(key)
+    def explain(self, endpoint: Endpoint, failure: Failure) -> None:
+        """Somebody has looked: `failure` is the refusal of `endpoint` and what was seen."""
+        refusal = self._refusals.get(endpoint)
         if refusal is not None:
             refusal.failure = failure
             refusal.looked = True
 
-    def forget(self, key: Key) -> None:
-        """A dial of `key` has succeeded."""
-        self._refusals.pop(key, None)
+    def forget(self, endpoint: Endpoint) -> None:
+        """A dial of `endpoint` has succeeded."""
+        self._refusals.pop(endpoint, None)
 
-    def instead_of_dialing(self, key: Key) -> Refusal | None:
-        """What answers for `key` now, its window's dials being used up; None: it may be dialed. Counts nothing."""
-        refusal = self._refusals.get(key)
+    def instead_of_dialing(self, endpoint: Endpoint) -> Refusal | None:
+        """What answers for `endpoint` now, its window's dials being used up; None: it may be dialed. Counts nothing."""
+        refusal = self._refusals.get(endpoint)
         if refusal is None:
             return None
         now = self._clock()
         if now >= refusal.until + WINDOW:
-            del self._refusals[key]
+            del self._refusals[endpoint]
             return None
         if now >= refusal.until:
             refusal.until = now + WINDOW
             refusal.dials = 0
         return refusal if refusal.dials >= DIALS else None
 
-    def count(self, key: Key) -> None:
-        """A dial of `key` begins."""
-        refusal = self._refusals.get(key)
+    def count(self, endpoint: Endpoint) -> None:
+        """A dial of `endpoint` begins."""
+        refusal = self._refusals.get(endpoint)
         if refusal is not None:
             refusal.dials += 1

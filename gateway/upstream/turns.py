@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import Failure, Reason
 
 if TYPE_CHECKING:
-    from gateway.upstream.pool import Key
+    from gateway.endpoint import Endpoint
 
 AT_ONCE = 8
 """Dials of one target under way, until one has succeeded."""
@@ -48,29 +48,29 @@ class Turns:
     __slots__ = ("_queues",)
 
     def __init__(self) -> None:
-        self._queues: dict[Key, _Queue] = {}  # targets with a dial under way, and no others
+        self._queues: dict[Endpoint, _Queue] = {}  # targets with a dial under way, and no others
 
     def __len__(self) -> int:
         return len(self._queues)
 
-    def under_way(self, key: Key) -> int:
+    def under_way(self, endpoint: Endpoint) -> int:
         """Turns that have begun and not ended."""
-        queue = self._queues.get(key)
+        queue = self._queues.get(endpoint)
         return queue.under_way if queue is not None else 0
 
-    def begin(self, key: Key) -> bool:
+    def begin(self, endpoint: Endpoint) -> bool:
         """Whether a turn has begun, which ends with `end`; if not, `wait`."""
-        queue = self._queues.get(key)
+        queue = self._queues.get(endpoint)
         if queue is None:
-            queue = self._queues[key] = _Queue()
+            queue = self._queues[endpoint] = _Queue()
         if queue.under_way >= queue.room:
             return False
         queue.under_way += 1
         return True
 
-    async def wait(self, key: Key) -> Failure | None:
+    async def wait(self, endpoint: Endpoint) -> Failure | None:
         """Waits, `begin` having said no. None: a turn has begun. Otherwise what another's dial has met meanwhile."""
-        queue = self._queues[key]
+        queue = self._queues[endpoint]
         waiter: asyncio.Future[Failure | None] = asyncio.get_running_loop().create_future()
         queue.waiting[waiter] = None
         try:
@@ -78,12 +78,12 @@ class Turns:
         except asyncio.CancelledError:
             queue.waiting.pop(waiter, None)
             if waiter.done() and not waiter.cancelled() and waiter.result() is None:
-                self.end(key)  # its turn came together with its end
+                self.end(endpoint)  # its turn came together with its end
             raise
 
-    def end(self, key: Key, failure: Failure | None = None, *, connected: bool = False) -> None:
+    def end(self, endpoint: Endpoint, failure: Failure | None = None, *, connected: bool = False) -> None:
         """A turn is over: with a connection, with a failure, or because nobody wants it any more."""
-        queue = self._queues[key]
+        queue = self._queues[endpoint]
         queue.under_way -= 1
         if connected:
             queue.room += 1
@@ -102,4 +102,4 @@ class Turns:
                 waiter.set_result(None)
                 queue.under_way += 1
         if not queue.under_way:
-            del self._queues[key]
+            del self._queues[endpoint]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.upstream.pool import Key, Pool
+from gateway.endpoint import Endpoint
+from gateway.upstream.pool import Pool
 from gateway.upstream.refusals import DIALS, WINDOW
 from tests.behaviour.harness import OK, Gateway, get
 
@@ -12,12 +13,12 @@ REQUESTS = 600
 
 
 async def test_a_flood_dials_now_and_then(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    dialed: list[Key] = []
+    dialed: list[Endpoint] = []
     dial = Pool.dial
 
-    async def counted(pool: Pool, key: Key) -> object:
-        dialed.append(key)
-        return await dial(pool, key)
+    async def counted(pool: Pool, endpoint: Endpoint) -> object:
+        dialed.append(endpoint)
+        return await dial(pool, endpoint)
 
     monkeypatch.setattr(Pool, "dial", counted)
     app = await gateway.app()

@@ -99,11 +99,14 @@ async def test_upstream_awaiting_the_beginning_of_an_error(gateway: Gateway, app
     upstream = await app.accept()
     await upstream.request()
     upstream.send(b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\n")
-    connection = upstream_of(gateway)
-    await until(lambda: connection._awaits_body, "it is waited for")
-    before = connection.deadline
-    assert pause_and_resume(connection) == (before, before)
+    waiting = gateway.edge.error_answers.waiting
+    await until(lambda: waiting, "it is waited for")
+    (answer,) = waiting
+    before = answer.deadline
+    pause_and_resume(upstream_of(gateway))
+    assert answer.deadline == before
     await browser.head()  # after half a second, without it
+    assert not waiting
 
 
 async def test_upstream_in_a_body(gateway: Gateway, app: App) -> None:

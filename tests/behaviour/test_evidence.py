@@ -495,7 +495,7 @@ async def test_nobody_waits_for_the_answer_any_more(gateway: Gateway, app: App) 
 
 def test_the_question_is_a_client_hello(tls_sides: TlsSides) -> None:
     """Whatever this machine's OpenSSL is told to offer, a server takes it for TLS."""
-    from gateway.upstream.inquiry import _client_hello
+    from gateway.diagnosis.inquiry import _client_hello
 
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     server = tls_sides.server.wrap_bio(incoming, outgoing, server_side=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.upstream import hints
+from gateway.diagnosis import hints
 from tests.behaviour.harness import OK, App, Gateway, Message, Wire, get, until
 
 VITE = (

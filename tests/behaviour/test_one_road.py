@@ -13,7 +13,8 @@ from collections.abc import Callable
 import pytest
 
 from gateway.directory.sandbox import Sandbox
-from gateway.upstream.pool import Key, Pool
+from gateway.endpoint import Endpoint
+from gateway.upstream.pool import Pool
 from gateway.upstream.refusals import DIALS, WINDOW
 from gateway.upstream.turns import AT_ONCE
 from tests.behaviour.harness import DOMAIN, OK, SANDBOX, Gateway, OpenGateway, Script, Wire, get
@@ -22,7 +23,7 @@ from tests.support.ports import silent_port
 CROWD = 200
 
 
-class Dials(list[Key]):
+class Dials(list[Endpoint]):
     """What was dialed, and how many of it there may have been."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -46,9 +47,9 @@ def counted_dials(monkeypatch: pytest.MonkeyPatch) -> Dials:
     counted = Dials(asyncio.get_running_loop().time)
     dial = Pool.dial
 
-    async def counting(pool: Pool, key: Key) -> object:
-        counted.append(key)
-        return await dial(pool, key)
+    async def counting(pool: Pool, endpoint: Endpoint) -> object:
+        counted.append(endpoint)
+        return await dial(pool, endpoint)
 
     monkeypatch.setattr(Pool, "dial", counting)
     return counted

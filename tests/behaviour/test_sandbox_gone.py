@@ -110,7 +110,7 @@ async def test_replaced_while_it_is_dialed(gateway: Gateway, dials: SlowDials, r
     assert asked.start == request_.partition(b"\r\n")[0]
     again.send(OK)
     assert (await browser.answer()).body == b"ok"
-    assert {each.key[0] for each in gateway.edge.pool.connections} == {machine("2").origin}
+    assert {each.endpoint.origin for each in gateway.edge.pool.connections} == {machine("2").origin}
 
 
 async def test_a_crowd_that_waits_for_one_dial(gateway: Gateway, dials: SlowDials) -> None:
@@ -210,7 +210,7 @@ async def test_a_dial_that_fails_is_not_held_against_who_has_the_name_or_the_add
             else (answer.reason == b"destination_not_found")
         )
     assert not looks
-    assert not len(gateway.edge.road._refusals)
+    assert not len(gateway.edge.pool.refusals)
     if change is replace:
         assert gateway.edge.directory.peek(SANDBOX) is not None, "nobody doubts the new record"
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from gateway.edge.forwarded import Peer
 from gateway.http.forwarding import MAX_HOPS, parse_chain, parse_forwarded
 from gateway.http.message import RequestHead
-from gateway.http.validate import request_head, request_section
+from gateway.http.validate import check_request, request_section
 
 HOST = b"5000-a.example.dev"
 BALANCER = "10.0.0.1"
@@ -81,8 +81,10 @@ claims = st.lists(
 
 
 def head(fields: list[tuple[bytes, bytes]]) -> RequestHead:
-    section = request_section(1, [(b"Host", HOST), *[(name, value.strip()) for name, value in fields]])
-    return request_head(b"GET", b"/", 1, section)
+    section, _ = request_section(1, [(b"Host", HOST), *[(name, value.strip()) for name, value in fields]])
+    head = RequestHead(b"GET", b"/", "HTTP/1.1", section)
+    check_request(head)
+    return head
 
 
 @FUZZ

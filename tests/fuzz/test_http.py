@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import GatewayError, Reason
 from gateway.http import serialize
-from gateway.http.body import BodyError, BodyReader, ChunkedReader, reader_for
+from gateway.http.body import BodyError, BodyReader, ChunkedReader, LengthReader
 from gateway.http.head_parser import (
     HEAD_END,
     HeadLimits,
@@ -23,7 +23,8 @@ from gateway.http.head_parser import (
     parse_request_head,
     parse_response_head,
 )
-from gateway.http.message import Field, Fields, Framing, RequestHead, ResponseHead, Section
+from gateway.http.http1 import Http1ResponseHead
+from gateway.http.message import Field, Fields, Framing, RequestHead, Section
 
 LIMITS = HeadLimits()
 FUZZ = settings(deadline=None, max_examples=200)
@@ -164,7 +165,7 @@ def read_request(data: bytes) -> RequestHead | None:
     return None
 
 
-def read_response(data: bytes, method: bytes) -> ResponseHead | None:
+def read_response(data: bytes, method: bytes) -> Http1ResponseHead | None:
     block = head_of(data)
     try:
         if block is not None:
@@ -214,7 +215,7 @@ def test_a_valid_request_means_the_same_after_it_was_written_anew(block: bytes) 
 def test_a_valid_response_means_the_same_after_it_was_written_anew(block: bytes, method: bytes) -> None:
     assume(named_once(block))
     head = parse_response_head(block, LIMITS, method)
-    again = parse_response_head(b"".join(serialize.response_head(head, ID, head.framing, None)), LIMITS, method)
+    again = parse_response_head(b"".join(serialize.response_head(head, ID, head.hop.chunked, None)), LIMITS, method)
     assert (again.status, again.phrase, again.fields) == (head.status, head.phrase, head.fields)
     assert (again.framing, again.content_length) == (head.framing, head.content_length)
 
@@ -258,7 +259,7 @@ def events_of(connection: h11.Connection, body_follows: Callable[[h11.Connection
 
 
 def body_for(framing: Framing, length: int) -> bytes:
-    if framing is Framing.CHUNKED:
+    if framing is Framing.STREAM:
         return b"".join(serialize.chunk(BODY)) + serialize.last_chunk([])
     return BODY[:length] if framing is Framing.LENGTH else b""
 
@@ -287,17 +288,18 @@ def assert_h11_agrees_on_request(head: RequestHead) -> None:
         assert content_of(events) == BODY[:length]
         assert complete is (length <= len(BODY))
     else:
-        assert content_of(events) == (BODY if head.framing is Framing.CHUNKED else b"")
+        assert content_of(events) == (BODY if head.framing is Framing.STREAM else b"")
         assert complete
     assert connection.trailing_data[0] == b""
 
 
-def assert_h11_agrees_on_response(head: ResponseHead, method: bytes) -> None:
+def assert_h11_agrees_on_response(head: Http1ResponseHead, method: bytes) -> None:
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 20)
     connection.send(h11.Request(method=method, target="/", headers=[("Host", "a.test")]))
     connection.send(h11.EndOfMessage())
-    closes = head.framing is Framing.CLOSE
-    connection.receive_data(b"".join(serialize.response_head(head, ID, head.framing, b"close" if closes else None)))
+    closes = head.framing is Framing.STREAM and not head.hop.chunked
+    chunked = head.framing is Framing.STREAM and not closes
+    connection.receive_data(b"".join(serialize.response_head(head, ID, chunked, b"close" if closes else None)))
 
     def body_follows(each: h11.Connection) -> None:
         each.receive_data(BODY if closes else body_for(head.framing, head.content_length))
@@ -422,8 +424,7 @@ def assert_h11_agrees_on_body(content: bytes, rest: bytes | None, fields: Fields
 @FUZZ
 @given(st.binary(max_size=200), st.integers(1, 200), cut_places)
 def test_a_length_is_kept_at_any_cuts(data: bytes, length: int, cuts: list[int]) -> None:
-    reader = reader_for(Framing.LENGTH, length, LIMITS)
-    assert reader is not None
+    reader = LengthReader(length)
     rest = data[length:] if len(data) >= length else None
     assert outcome(reader, split(data, cuts)) == (data[:length], rest, [])
     assert reader.ends_at_eof() is (rest is not None)

@@ -20,10 +20,11 @@ from gateway.diagnosis.report import ROAD, Report, Step
 from gateway.diagnosis.silence import Queue, Silence
 from gateway.diagnosis.url import InvalidUrl
 from gateway.directory.sandbox import DirectoryError, Sandbox, TableDirectory
+from gateway.endpoint import Endpoint
 from gateway.errors import GatewayError, Reason
 from gateway.http.message import RequestHead, Section
 from gateway.tasks import Tasks
-from gateway.upstream.pool import Key, Pool
+from gateway.upstream.pool import Pool
 from tests.unit.diagnosis.harness import BOX, DOMAIN, PATIENCE, App, Looking, changed, configured, make_context
 
 pytestmark = pytest.mark.ipv6
@@ -480,8 +481,8 @@ async def test_a_look_that_hangs_is_given_up(
 async def test_silence_is_looked_into_and_no_route_is_not(
     looking: Looking, monkeypatch: pytest.MonkeyPatch, reason: Reason, setting: float, said: str
 ) -> None:
-    async def fail(pool: Pool, key: Key) -> None:
-        assert pool.timeouts.connect == explain_module.DIAL
+    async def fail(pool: Pool, endpoint: Endpoint) -> None:
+        assert pool.context.timeouts.connect == explain_module.DIAL
         raise GatewayError(reason, "silence")
 
     monkeypatch.setattr(Pool, "dial", fail)
@@ -492,7 +493,7 @@ async def test_silence_is_looked_into_and_no_route_is_not(
 
 
 async def test_what_silence_means_stands_with_the_dial(looking: Looking, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fail(pool: Pool, key: Key) -> None:
+    async def fail(pool: Pool, endpoint: Endpoint) -> None:
         raise GatewayError(Reason.CONNECTION_TIMEOUT, "silence")
 
     looking.silence = Silence(is_told=True, queue=Queue("::", 3, True, "python3", 4711), is_here=True)

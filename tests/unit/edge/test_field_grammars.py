@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.diagnosis.hints import is_readable
 from gateway.edge.cookies import confine
 from gateway.edge.forwarded import _CLAIMS, MAX_VIAS, Peer
 from gateway.edge.mask import take_off
@@ -25,7 +26,6 @@ from gateway.http.head_parser import HeadLimits, parse_request_head, parse_respo
 from gateway.http.message import RequestHead, ResponseHead, ResponseSection, Section
 from gateway.problems.negotiation import Form, asked_by_another_site, understand
 from gateway.problems.websocket import asks_for_close
-from gateway.upstream.hints import is_readable
 
 LIMITS = HeadLimits()
 TARGET = Target(5000, "a", "example.dev")
@@ -95,7 +95,7 @@ def _persists_asked(name: str, lines: Lines) -> tuple[bool, bool]:
 
 def _persists_answered(name: str, lines: Lines) -> tuple[bool, bool]:
     head = _answer(name, lines, b"X-Hop: 1\r\n")
-    return head.keep_alive, head.get(b"x-hop") is not None
+    return head.hop.keep_alive, head.get(b"x-hop") is not None
 
 
 def _hops_left(name: str, lines: Lines) -> bytes | None:
@@ -202,8 +202,8 @@ REQUESTS = [
         "a list of which exactly one member is known, in any letter case (9112, 6.1)",
         lambda name, lines: _request(name, lines).framing.value,
         (
-            ((b"chunked",), "chunked"),
-            ((b"CHUNKED",), "chunked"),
+            ((b"chunked",), "stream"),
+            ((b"CHUNKED",), "stream"),
             ((b"chunked,",), Reason.NOT_IMPLEMENTED),
             ((b"gzip, chunked",), Reason.NOT_IMPLEMENTED),
             ((b"chunked;q=1",), Reason.NOT_IMPLEMENTED),
@@ -441,7 +441,7 @@ ANSWERS = [
         "Transfer-Encoding",
         "a list of which exactly one member is known, in any letter case (9112, 6.1)",
         lambda name, lines: _answer(name, lines).framing.value,
-        (((b"Chunked",), "chunked"), ((b"gzip, chunked",), WRONG), ((b"chunked", b"chunked"), WRONG), ((b"",), WRONG)),
+        (((b"Chunked",), "stream"), ((b"gzip, chunked",), WRONG), ((b"chunked", b"chunked"), WRONG), ((b"",), WRONG)),
     ),
     Field(
         "Connection",

@@ -27,6 +27,7 @@ from gateway.edge.exchange import Exchange
 from gateway.edge.forwarded import Peer
 from gateway.edge.http1 import Http1Downstream
 from gateway.edge.tls_transport import TlsTransport
+from gateway.endpoint import Endpoint, Origin
 from gateway.observe.access_log import LineLog, json_lines
 from gateway.observe.outlet import Outlet
 from gateway.tls import local_ca
@@ -76,15 +77,15 @@ class Road:
 
     def __init__(self, edge: Edge, server: ssl.SSLContext, client: ssl.SSLContext) -> None:
         self.edge = edge
-        self.write_batcher = edge.write_batcher = edge.pool.write_batcher = WriteBatcher(
+        self.write_batcher = edge.write_batcher = edge.pool.context.write_batcher = WriteBatcher(
             lambda callback: None
         )  # turns end when `travel` says so
-        key = (("demo", "1", "fd00::5"), 5000)
-        self.upstream = Http1Upstream(edge.pool, key, cast("Any", None))
+        endpoint = Endpoint(Origin("demo", "1", "fd00::5"), 5000)
+        self.upstream = Http1Upstream(edge.pool.context, endpoint, cast("Any", None))
         self.upstream_wire = Wire()
         self.upstream.connection_made(self.upstream_wire)
         edge.pool.add(self.upstream)
-        edge.pool.put(self.upstream)
+        edge.pool.context.released(self.upstream, True)
         self.downstream_wire = Wire()
         self.transport = TlsTransport(server, edge.tls_buffers, self)
         self.transport.connection_made(self.downstream_wire)

@@ -15,10 +15,9 @@ from gateway.http.body import (
     CloseReader,
     LengthReader,
     _chunk_size,
-    reader_for,
 )
 from gateway.http.head_parser import HeadLimits, parse_answer_fields, parse_field_section
-from gateway.http.message import Fields, Framing
+from gateway.http.message import Fields
 
 LIMITS = HeadLimits()
 NEXT = b"GET /next HTTP/1.1\r\n"
@@ -87,23 +86,6 @@ def test_a_close_delimited_body_never_ends_by_itself() -> None:
         assert reader.read(data) == (data, None)
     assert reader.ends_at_eof()
     assert reader.trailers == []
-
-
-@pytest.mark.parametrize(
-    ("framing", "kind"),
-    [
-        (Framing.LENGTH, LengthReader),
-        (Framing.CHUNKED, ChunkedReader),
-        (Framing.CLOSE, CloseReader),
-        (Framing.TUNNEL, CloseReader),
-    ],
-)
-def test_each_framing_has_its_reader(framing: Framing, kind: type) -> None:
-    assert type(reader_for(framing, 5, LIMITS)) is kind
-
-
-def test_no_body_has_no_reader() -> None:
-    assert reader_for(Framing.NONE, 0, LIMITS) is None
 
 
 def test_what_is_sure_to_be_content() -> None:

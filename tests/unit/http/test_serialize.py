@@ -7,7 +7,7 @@ import pytest
 from gateway.http import serialize
 from gateway.http.body import ChunkedReader
 from gateway.http.head_parser import HeadLimits, parse_request_head, parse_response_head
-from gateway.http.message import Fields, Framing, ResponseHead, Section
+from gateway.http.message import Fields, ResponseHead, Section
 
 LIMITS = HeadLimits()
 ADDED = Section([(b"X-Forwarded-For", b"2001:db8::1"), (b"Via", b"1.1 gateway")])
@@ -76,50 +76,50 @@ def test_a_request_goes_to_the_host_it_is_told() -> None:
 
 
 RESPONSES = [
-    # what came, framing towards downstream, Connection, what goes downstream
+    # what came, whether it goes down in chunks, Connection, what goes downstream
     (
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive\r\nKeep-Alive: timeout=5\r\n\r\n",
-        Framing.LENGTH,
+        False,
         None,
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Request-Id: r-1\r\n\r\n",
     ),
     (
         b"HTTP/1.0 404 Nix da\r\nb: 1\r\nB:\r\nSet-Cookie: a=b\r\nset-cookie: a=b\r\n\r\n",
-        Framing.CLOSE,
+        False,
         b"close",
         b"HTTP/1.1 404 Nix da\r\nb: 1\r\nB: \r\nSet-Cookie: a=b\r\nset-cookie: a=b\r\n"
         b"X-Request-Id: r-1\r\nConnection: close\r\n\r\n",
     ),
     (
         b"HTTP/1.1 200 OK\r\nA: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-        Framing.CHUNKED,
+        True,
         None,
         b"HTTP/1.1 200 OK\r\nA: 1\r\nX-Request-Id: r-1\r\nTransfer-Encoding: chunked\r\n\r\n",
     ),
     (
         b"HTTP/1.1 200\r\nTransfer-Encoding: chunked\r\n\r\n",
-        Framing.CLOSE,
+        False,
         b"close",
         b"HTTP/1.1 200 \r\nX-Request-Id: r-1\r\nConnection: close\r\n\r\n",
     ),
     (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: upgrade\r\n"
         b"Sec-WebSocket-Accept: x=\r\n\r\n",
-        Framing.NONE,
+        False,
         b"Upgrade",
         b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: x=\r\nX-Request-Id: r-1\r\nUpgrade: WebSocket\r\n"
         b"Connection: Upgrade\r\n\r\n",
     ),
     (
         b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nContent-Length: 0\r\n\r\n",
-        Framing.NONE,
+        False,
         None,
         b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nX-Request-Id: r-1\r\n\r\n",
     ),
     (
         b"HTTP/1.1 502 Bad Gateway\r\nX-Gateway-Error: forged\r\nProxy-Status: gateway\r\n"
         b"x_gateway_error: x\r\nX-Request-Id: x\r\n\r\n",
-        Framing.CHUNKED,
+        True,
         b"keep-alive",
         b"HTTP/1.1 502 Bad Gateway\r\nX-Request-Id: r-1\r\nTransfer-Encoding: chunked\r\n"
         b"Connection: keep-alive\r\n\r\n",
@@ -127,24 +127,30 @@ RESPONSES = [
 ]
 
 
-@pytest.mark.parametrize(("came", "framing", "connection", "goes"), RESPONSES)
-def test_a_response_is_written_anew(came: bytes, framing: Framing, connection: bytes | None, goes: bytes) -> None:
+@pytest.mark.parametrize(("came", "chunked", "connection", "goes"), RESPONSES)
+def test_a_response_is_written_anew(came: bytes, chunked: bool, connection: bytes | None, goes: bytes) -> None:
     head = parse_response_head(came, LIMITS, b"GET")
-    assert b"".join(serialize.response_head(head, b"r-1", framing, connection)) == goes
+    assert b"".join(serialize.response_head(head, b"r-1", chunked, connection)) == goes
 
 
 @pytest.mark.parametrize(
     ("status", "phrase"),
-    [(200, b"OK"), (404, b"not found"), (599, b"")],
+    [(200, b"fine"), (404, b"not found"), (599, b"")],
 )
-def test_a_status_line_has_the_phrase_it_is_given(status: int, phrase: bytes) -> None:
-    head = ResponseHead(status, phrase, Section([]))
-    assert serialize.response_head(head, b"r-1", Framing.NONE, None)[0] == b"HTTP/1.1 %d %b\r\n" % (status, phrase)
+def test_an_app_keeps_its_reason_phrase(status: int, phrase: bytes) -> None:
+    head = parse_response_head(b"HTTP/1.1 %d %b\r\n\r\n" % (status, phrase), LIMITS, b"GET")
+    assert serialize.response_head(head, b"r-1", False, None)[0] == b"HTTP/1.1 %d %b\r\n" % (status, phrase)
+
+
+@pytest.mark.parametrize(("status", "phrase"), [(200, b"OK"), (404, b"Not Found"), (599, b"")])
+def test_an_answer_without_a_reason_phrase_gets_the_registered_one(status: int, phrase: bytes) -> None:
+    head = ResponseHead(status, Section([]))
+    assert serialize.response_head(head, b"r-1", False, None)[0] == b"HTTP/1.1 %d %b\r\n" % (status, phrase)
 
 
 def test_what_has_no_date_gets_one_behind_the_request_id() -> None:
-    head = ResponseHead(200, b"OK", Section([(b"A", b"1")]))
-    assert b"".join(serialize.response_head(head, b"r-1", Framing.NONE, b"close", 784111777.9)) == (
+    head = ResponseHead(200, Section([(b"A", b"1")]))
+    assert b"".join(serialize.response_head(head, b"r-1", False, b"close", 784111777.9)) == (
         b"HTTP/1.1 200 OK\r\nA: 1\r\nX-Request-Id: r-1\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
         b"Connection: close\r\n\r\n"
     )

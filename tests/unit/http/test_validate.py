@@ -11,22 +11,26 @@ import pytest
 
 from gateway.errors import GatewayError, Reason
 from gateway.http import serialize, validate
-from gateway.http.message import Fields, Framing, RequestHead, ResponseHead, ResponseSection, Section
+from gateway.http.http1 import Http1RequestHead, Http1ResponseHead
+from gateway.http.message import Fields, Framing, RequestHead, ResponseSection, Section
 
 HOST = (b"Host", b"5000-a.example.dev")
 
 
 def request(
     *pairs: tuple[bytes, bytes], method: bytes = b"GET", target: bytes = b"/", minor: int = 1, host: bool = True
-) -> RequestHead:
-    section = validate.request_section(minor, [HOST, *pairs] if host else list(pairs))
-    return validate.request_head(method, target, minor, section)
+) -> Http1RequestHead:
+    section, keep_alive = validate.request_section(minor, [HOST, *pairs] if host else list(pairs))
+    head = Http1RequestHead(method, target, minor, section, keep_alive)
+    validate.check_request(head)
+    return head
 
 
 def response(
     *pairs: tuple[bytes, bytes], status: int = 200, minor: int = 1, request_method: bytes = b"GET"
-) -> ResponseHead:
-    return validate.response_head(status, b"", validate.response_section(minor, list(pairs)), request_method)
+) -> Http1ResponseHead:
+    section, hop = validate.response_section(minor, list(pairs))
+    return validate.response_head(status, b"", section, hop, request_method)
 
 
 def reason_of(make: Callable[..., object], *pairs: tuple[bytes, bytes], **start: object) -> Reason:
@@ -218,7 +222,7 @@ def test_connection_has_so_many_options(option: bytes) -> None:
     with pytest.raises(GatewayError) as error:
         request(*most, (b"Connection", b"close"))
     assert error.value.reason is Reason.BAD_REQUEST
-    assert response(*most).keep_alive
+    assert response(*most).hop.keep_alive
     with pytest.raises(GatewayError) as error:
         response(*most, (b"Connection", b"close"))
     assert error.value.reason is Reason.HTTP_PROTOCOL_ERROR
@@ -252,12 +256,10 @@ PERSISTENCE = [
 
 
 @pytest.mark.parametrize(("minor", "values", "keep_alive"), PERSISTENCE)
-@pytest.mark.parametrize("make", [request, response])
-def test_a_connection_persists_as_its_version_says(
-    make: Callable[..., RequestHead], minor: int, values: tuple[bytes, ...], keep_alive: bool
-) -> None:
-    head = make(*((b"Connection", value) for value in values), minor=minor)
-    assert head.keep_alive is keep_alive
+def test_a_connection_persists_as_its_version_says(minor: int, values: tuple[bytes, ...], keep_alive: bool) -> None:
+    pairs = [(b"Connection", value) for value in values]
+    assert request(*pairs, minor=minor).keep_alive is keep_alive
+    assert response(*pairs, minor=minor).hop.keep_alive is keep_alive
 
 
 TE = [
@@ -356,8 +358,8 @@ def test_zeros_make_nothing_else_a_length(value: bytes) -> None:
 FRAMINGS = [
     # the fields, the minor version, the framing or the reason
     ([], 1, Framing.NONE),
-    ([(b"Transfer-Encoding", b"chunked")], 1, Framing.CHUNKED),
-    ([(b"TRANSFER-encoding", b"CHUNKED")], 1, Framing.CHUNKED),
+    ([(b"Transfer-Encoding", b"chunked")], 1, Framing.STREAM),
+    ([(b"TRANSFER-encoding", b"CHUNKED")], 1, Framing.STREAM),
     ([(b"Transfer-Encoding", b"chunked")], 0, Reason.BAD_REQUEST),
     ([(b"Transfer-Encoding", b"gzip")], 0, Reason.BAD_REQUEST),
     ([(b"Transfer-Encoding", b"")], 1, Reason.NOT_IMPLEMENTED),
@@ -654,9 +656,11 @@ def test_a_request_for_options_has_one_hop_less(came: bytes, goes: bytes | None)
 
 def test_a_hop_is_counted_for_each_request() -> None:
     """The section is shared by all that carry it."""
-    section = validate.request_section(1, [HOST, (b"Max-Forwards", b"5")])
+    section, _ = validate.request_section(1, [HOST, (b"Max-Forwards", b"5")])
     for _ in range(2):
-        assert validate.request_head(b"OPTIONS", b"/", 1, section).get(b"max-forwards") == b"4"
+        head = RequestHead(b"OPTIONS", b"/", "HTTP/1.1", section)
+        validate.check_request(head)
+        assert head.get(b"max-forwards") == b"4"
     assert section.get(b"max-forwards") == b"5"
 
 
@@ -691,10 +695,10 @@ FIVE = (b"Content-Length", b"5")
 RESPONSES = [
     # the request's method, status, minor version, fields; the framing, whether Content-Length goes on
     (b"GET", 200, 1, [FIVE], Framing.LENGTH, True),
-    (b"GET", 200, 1, [CHUNKED], Framing.CHUNKED, False),
-    (b"GET", 200, 1, [(b"transfer-encoding", b"Chunked")], Framing.CHUNKED, False),
-    (b"GET", 200, 1, [], Framing.CLOSE, False),
-    (b"GET", 200, 0, [], Framing.CLOSE, False),
+    (b"GET", 200, 1, [CHUNKED], Framing.STREAM, False),
+    (b"GET", 200, 1, [(b"transfer-encoding", b"Chunked")], Framing.STREAM, False),
+    (b"GET", 200, 1, [], Framing.STREAM, False),
+    (b"GET", 200, 0, [], Framing.STREAM, False),
     (b"GET", 200, 0, [FIVE], Framing.LENGTH, True),
     (b"GET", 404, 1, [(b"Content-Length", b"0")], Framing.NONE, True),
     (b"POST", 500, 1, [FIVE], Framing.LENGTH, True),
@@ -820,7 +824,7 @@ def test_an_answer_that_loses_its_length_still_sets_cookies() -> None:
     ("pairs", "has_some"), [([], False), ([(b"sEt-Cookie", b"a=b")], True), ([(b"Cookie", b"a=b")], False)]
 )
 def test_a_response_knows_whether_it_sets_cookies(pairs: Fields, has_some: bool) -> None:
-    section = validate.response_section(1, pairs)
+    section, _ = validate.response_section(1, pairs)
     assert section.set_cookies is has_some
     assert section.fields == pairs
 
@@ -846,4 +850,4 @@ def test_a_set_cookie_that_is_nominated_or_misspelt_is_gone() -> None:
 
 def test_heads_show_what_they_are() -> None:
     assert repr(request((b"Content-Length", b"5"))) == "<RequestHead b'GET' b'/' at b'5000-a.example.dev' length>"
-    assert repr(response(CHUNKED)) == "<ResponseHead 200 chunked>"
+    assert repr(response(CHUNKED)) == "<ResponseHead 200 stream>"

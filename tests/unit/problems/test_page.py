@@ -255,8 +255,8 @@ HOSTILE = [
 
 
 def everywhere(text: str, reason: Reason) -> Page:
-    section = RequestSection(asked().fields, [], text.encode(), True)
-    head = RequestHead(text.encode("latin-1", "replace"), b"/", 1, section)
+    section = RequestSection(asked().fields, [], text.encode())
+    head = RequestHead(text.encode("latin-1", "replace"), b"/", "HTTP/1.1", section)
     error = GatewayError(reason, text, observed=(text,), process=text, open_ports=(3000,))
     return Page(render(error, RequestContext(text, head, Target(5000, text, text), text, text))[1])
 

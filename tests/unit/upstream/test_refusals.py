@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.endpoint import Endpoint, Origin
 from gateway.errors import Failure, Reason
 from gateway.upstream.refusals import DIALS, MAX_REMEMBERED, WINDOW, Refusals
 from tests.support.clock import Clock
@@ -10,22 +11,22 @@ REFUSED = Failure(Reason.CONNECTION_REFUSED, "connect to [fd00::5]:5000: Connect
 LATER = Failure(Reason.CONNECTION_REFUSED, "connect to [fd00::5]:5000: Connection refused after 0.5 ms")
 
 
-def key(port: int, generation: str = "1") -> tuple[tuple[str, str], int]:
-    return ((generation, "fd00::5"), port)
+def endpoint(port: int, generation: str = "1") -> Endpoint:
+    return Endpoint(Origin("abc", generation, "fd00::5"), port)
 
 
 def dial(refusals: Refusals, port: int = 5000, failure: Failure = REFUSED) -> bool:
     """Asks for the port, and is refused if it is dialed; whether it was."""
-    if refusals.instead_of_dialing(key(port)) is not None:
+    if refusals.instead_of_dialing(endpoint(port)) is not None:
         return False
-    refusals.count(key(port))
-    refusals.remember(key(port), failure)
+    refusals.count(endpoint(port))
+    refusals.remember(endpoint(port), failure)
     return True
 
 
 def answer(refusals: Refusals, port: int = 5000) -> Failure | None:
     """What is said instead of dialing."""
-    refusal = refusals.instead_of_dialing(key(port))
+    refusal = refusals.instead_of_dialing(endpoint(port))
     return refusal.failure if refusal is not None else None
 
 
@@ -55,36 +56,36 @@ def test_dials_under_way_count() -> None:
     """A window's dials are counted when they begin: a hundred requests at once are not a hundred dials."""
     clock = Clock()
     refusals = Refusals(clock)
-    refusals.remember(key(5000), REFUSED)
+    refusals.remember(endpoint(5000), REFUSED)
     clock.now += WINDOW
     begun = 0
     for _ in range(100):
-        if refusals.instead_of_dialing(key(5000)) is None:
-            refusals.count(key(5000))
+        if refusals.instead_of_dialing(endpoint(5000)) is None:
+            refusals.count(endpoint(5000))
             begun += 1
     assert begun == DIALS
 
 
 def test_dials_that_began_before_the_first_refusal_count() -> None:
     refusals = Refusals(Clock())
-    refusals.remember(key(5000), REFUSED, dials=DIALS)
+    refusals.remember(endpoint(5000), REFUSED, dials=DIALS)
     assert answer(refusals) is REFUSED
 
 
 def test_asking_counts_nothing() -> None:
     refusals = Refusals(Clock())
-    refusals.remember(key(5000), REFUSED)
-    assert all(refusals.instead_of_dialing(key(5000)) is None for _ in range(100))
+    refusals.remember(endpoint(5000), REFUSED)
+    assert all(refusals.instead_of_dialing(endpoint(5000)) is None for _ in range(100))
 
 
 def test_what_a_look_has_found_is_kept_over_later_refusals() -> None:
     refusals = Refusals(Clock())
-    refusals.remember(key(5000), REFUSED, dials=DIALS)
-    before = refusals.instead_of_dialing(key(5000))
+    refusals.remember(endpoint(5000), REFUSED, dials=DIALS)
+    before = refusals.instead_of_dialing(endpoint(5000))
     assert before is not None and not before.looked
     looked = Failure(Reason.IPV4_ONLY_LISTENER, "something listens on 127.0.0.1:5000")
-    refusals.explain(key(5000), looked)
-    refusals.remember(key(5000), LATER)
+    refusals.explain(endpoint(5000), looked)
+    refusals.remember(endpoint(5000), LATER)
     assert answer(refusals) is looked
     assert before.looked
 
@@ -95,7 +96,7 @@ def test_an_old_refusal_answers_for_nobody() -> None:
     for _ in range(DIALS):
         dial(refusals)
     clock.now += 2 * WINDOW
-    assert refusals.instead_of_dialing(key(5000)) is None
+    assert refusals.instead_of_dialing(endpoint(5000)) is None
     assert len(refusals) == 0
 
 
@@ -103,16 +104,16 @@ def test_an_app_that_came_up_is_dialed_again() -> None:
     refusals = Refusals(Clock())
     for _ in range(DIALS):
         dial(refusals)
-    refusals.forget(key(5000))
-    assert refusals.instead_of_dialing(key(5000)) is None
+    refusals.forget(endpoint(5000))
+    assert refusals.instead_of_dialing(endpoint(5000)) is None
 
 
 def test_it_answers_for_its_own_target_only() -> None:
     refusals = Refusals(Clock())
     for _ in range(DIALS):
         dial(refusals)
-    assert refusals.instead_of_dialing(key(5001)) is None
-    assert refusals.instead_of_dialing(key(5000, generation="2")) is None, "another machine under the same id"
+    assert refusals.instead_of_dialing(endpoint(5001)) is None
+    assert refusals.instead_of_dialing(endpoint(5000, generation="2")) is None, "another machine under the same id"
 
 
 def test_the_oldest_are_forgotten_when_there_are_too_many() -> None:
@@ -121,5 +122,5 @@ def test_the_oldest_are_forgotten_when_there_are_too_many() -> None:
         for _ in range(DIALS):
             dial(refusals, port)
     assert len(refusals) == MAX_REMEMBERED
-    assert refusals.instead_of_dialing(key(10)) is None
+    assert refusals.instead_of_dialing(endpoint(10)) is None
     assert answer(refusals, 11) is REFUSED

@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
+from gateway.endpoint import Endpoint, Origin
 from gateway.errors import Failure, Reason
 from gateway.tasks import Tasks
-from gateway.upstream.pool import Key
 from gateway.upstream.turns import AT_ONCE, Turns
 
-KEY: Key = (("abc", "1", "fd00::5"), 5000)
+KEY = Endpoint(Origin("abc", "1", "fd00::5"), 5000)
 REFUSED = Failure(Reason.CONNECTION_REFUSED, "connect to [fd00::5]:5000: Connection refused after 0.4 ms")
 HUNG_UP = Failure(Reason.CONNECTION_TERMINATED, "the app closed the connection before it was asked")
 

@@ -12,12 +12,8 @@ from typing import Any
 
 import pytest
 
-from gateway.errors import GatewayError, Reason
-from gateway.tasks import Tasks
-from gateway.tls import local_ca
-from gateway.tls.context import CertificatePair, server_context
-from gateway.upstream import inquiry
-from gateway.upstream.inquiry import (
+from gateway.diagnosis import inquiry
+from gateway.diagnosis.inquiry import (
     LONGEST_PAUSE,
     MAX_REMEMBERED,
     PER_SANDBOX,
@@ -27,6 +23,12 @@ from gateway.upstream.inquiry import (
     Doubt,
     Inquiry,
 )
+from gateway.endpoint import Endpoint, Origin
+from gateway.errors import GatewayError, Reason
+from gateway.tasks import Tasks
+from gateway.tls import local_ca
+from gateway.tls.context import CertificatePair, server_context
+from gateway.upstream.stream import UpstreamFailure
 from gateway.wordings import ANOTHER_PROTOCOL
 from tests.support.clock import Clock
 
@@ -37,7 +39,6 @@ SILENCE = Doubt.SILENCE
 SERVER_HELLO = b"\x16\x03\x03\x00\x7a\x02"
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-Key = tuple[tuple[str, str, str], int]
 
 
 class Server:
@@ -56,8 +57,8 @@ class Server:
             writer.close()
 
     @property
-    def key(self) -> Key:
-        return (("abc", "1", LOOPBACK), self.port)
+    def endpoint(self) -> Endpoint:
+        return Endpoint(Origin("abc", "1", LOOPBACK), self.port)
 
 
 Open = Callable[..., Awaitable[Server]]
@@ -124,7 +125,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_tls_server(listen: Open, tasks: Tasks, certificate: ssl.SSLContext) -> None:
     server = await listen(until_eof, ssl=certificate)
-    assert await Inquiry(tasks).ask(server.key, SILENCE) is TLS
+    assert await Inquiry(tasks).ask(server.endpoint, SILENCE) is TLS
     assert server.dialed == 0, "no handshake is ever completed"
 
 
@@ -166,7 +167,7 @@ async def test_what_hung_up_is_asked(
 ) -> None:
     server = await listen(answering(answers))
     met = GatewayError(Reason.CONNECTION_TERMINATED, "the app closed the connection before answering")
-    explained = await Inquiry(tasks).explain(met, server.key, SILENCE)
+    explained = await Inquiry(tasks).explain(UpstreamFailure(met), server.endpoint)
     assert server.dialed == connections
     if not said:
         assert explained is met
@@ -187,7 +188,7 @@ async def test_words_of_a_tls_server_are_no_reason_to_ask_for_more(
     listen: Open, tasks: Tasks, quick: None, answers: dict[bytes, bytes | None]
 ) -> None:
     server = await listen(answering(answers))
-    assert await Inquiry(tasks).ask(server.key, Doubt.TLS) is None
+    assert await Inquiry(tasks).ask(server.endpoint, Doubt.TLS) is None
     assert server.dialed == 1
 
 
@@ -195,23 +196,25 @@ async def test_an_error_as_redis_writes_it_is_asked_for_redis_only(listen: Open,
     met = GatewayError(Reason.HTTP_PROTOCOL_ERROR, "the answer begins with “-ERR”")
     redis, another = await listen(answering({PING: b"+PONG\r\n"})), await listen(answering({PING: b"-ERR what?\r\n"}))
     asked = Inquiry(tasks)
-    explained = await asked.explain(met, redis.key, Doubt.REDIS)
+    explained = await asked.explain(UpstreamFailure(met, answered=True, received=b"-ERR what?\r\n"), redis.endpoint)
     assert (explained.reason, explained.wording) == (Reason.HTTP_PROTOCOL_ERROR, ANOTHER_PROTOCOL)
-    assert await asked.explain(met, another.key, Doubt.REDIS) is met
+    assert await asked.explain(UpstreamFailure(met, answered=True, received=b"-ERR so\r\n"), another.endpoint) is met
     assert (redis.dialed, another.dialed) == (1, 1)
 
 
 async def test_without_a_doubt_nobody_is_asked(listen: Open, tasks: Tasks) -> None:
     met = GatewayError(Reason.HTTP_PROTOCOL_ERROR, "the answer begins with “…”")
     server = await listen(saying(SERVER_HELLO))
-    assert await Inquiry(tasks).explain(met, server.key, None) is met
+    assert await Inquiry(tasks).explain(UpstreamFailure(met, answered=True), server.endpoint) is met
     assert server.dialed == 0
 
 
 async def test_nobody_is_there_any_more(tasks: Tasks) -> None:
     with socket.socket(socket.AF_INET6) as unused:
         unused.bind((LOOPBACK, 0))
-        assert await Inquiry(tasks).ask((("abc", "1", LOOPBACK), unused.getsockname()[1]), SILENCE) is None
+        assert (
+            await Inquiry(tasks).ask(Endpoint(Origin("abc", "1", LOOPBACK), unused.getsockname()[1]), SILENCE) is None
+        )
 
 
 # --- how often --------------------------------------------------------------------------------------------------------
@@ -221,12 +224,12 @@ async def test_an_answer_is_remembered_for_a_moment(listen: Open, tasks: Tasks) 
     clock = Clock()
     asked = Inquiry(tasks, clock)
     server = await listen(saying(SERVER_HELLO))
-    assert await asked.ask(server.key, SILENCE)
+    assert await asked.ask(server.endpoint, SILENCE)
     clock.now += REMEMBERED * 0.9
-    assert await asked.ask(server.key, SILENCE)
+    assert await asked.ask(server.endpoint, SILENCE)
     assert server.dialed == 1
     clock.now += REMEMBERED
-    assert await asked.ask(server.key, SILENCE)
+    assert await asked.ask(server.endpoint, SILENCE)
     assert server.dialed == 2
 
 
@@ -239,7 +242,7 @@ async def test_who_is_nothing_known_is_asked_less_and_less(listen: Open, tasks: 
     began = clock.now
     while clock.now < began + 100:
         dialed = server.dialed
-        assert await asked.ask(server.key, SILENCE) is None
+        assert await asked.ask(server.endpoint, SILENCE) is None
         if server.dialed > dialed:
             times.append(clock.now - began)
         clock.now += 0.5
@@ -249,7 +252,7 @@ async def test_who_is_nothing_known_is_asked_less_and_less(listen: Open, tasks: 
     clock.now += 2 * LONGEST_PAUSE  # for as long as that nobody asked
     for expected in (1, 0, 1):
         dialed = server.dialed
-        await asked.ask(server.key, SILENCE)
+        await asked.ask(server.endpoint, SILENCE)
         assert server.dialed - dialed == expected
         clock.now += 0.5
 
@@ -259,8 +262,8 @@ async def test_old_answers_are_not_kept(listen: Open, tasks: Tasks) -> None:
     asked = Inquiry(tasks, clock)
     for _ in range(3):
         server = await listen(saying(SERVER_HELLO))
-        await asked.ask(server.key, SILENCE)
-        assert list(asked._known) == [server.key]
+        await asked.ask(server.endpoint, SILENCE)
+        assert list(asked._known) == [server.endpoint]
         clock.now += 2 * REMEMBERED
 
 
@@ -269,32 +272,32 @@ async def test_memory_is_bounded(listen: Open, tasks: Tasks, monkeypatch: pytest
     asked = Inquiry(tasks, Clock())
     assert MAX_REMEMBERED > 2
     server = await listen(saying(SERVER_HELLO))
-    keys = [((str(number), "1", LOOPBACK), server.port) for number in range(3)]
-    for key in keys:
-        await asked.ask(key, SILENCE)
-    assert list(asked._known) == keys[1:]
+    endpoints = [Endpoint(Origin(str(number), "1", LOOPBACK), server.port) for number in range(3)]
+    for endpoint in endpoints:
+        await asked.ask(endpoint, SILENCE)
+    assert list(asked._known) == endpoints[1:]
 
 
 async def test_it_answers_for_one_generation(listen: Open, tasks: Tasks) -> None:
     asked = Inquiry(tasks, Clock())
     server = await listen(saying(SERVER_HELLO))
-    await asked.ask(server.key, SILENCE)
-    await asked.ask((("abc", "2", LOOPBACK), server.port), SILENCE)
+    await asked.ask(server.endpoint, SILENCE)
+    await asked.ask(Endpoint(Origin("abc", "2", LOOPBACK), server.port), SILENCE)
     assert server.dialed == 2, "another machine under the same address"
 
 
 async def test_many_ask_once_and_one_may_leave(listen: Open, tasks: Tasks) -> None:
     asked = Inquiry(tasks)
     server = await listen(saying(SERVER_HELLO))
-    asking = [tasks.spawn(asked.ask(server.key, SILENCE), f"asker {number}") for number in range(20)]
+    asking = [tasks.spawn(asked.ask(server.endpoint, SILENCE), f"asker {number}") for number in range(20)]
     told: list[object] = []
     await asyncio.sleep(0)
-    asked.tell(server.key, Doubt.TLS, told.append)
+    asked.tell(server.endpoint, Doubt.TLS, told.append)
     asking[0].cancel()
     assert [await each for each in asking[1:]] == [TLS] * 19
     assert asking[0].cancelled()
     assert server.dialed == 1
-    asked.tell(server.key, Doubt.TLS, told.append)
+    asked.tell(server.endpoint, Doubt.TLS, told.append)
     assert told == [TLS], "never before it returns"
     await asyncio.sleep(0)
     assert told == [TLS, TLS]
@@ -304,21 +307,21 @@ async def test_a_few_per_second(listen: Open, tasks: Tasks) -> None:
     clock = Clock()
     asked = Inquiry(tasks, clock)
     server = await listen(saying(SERVER_HELLO))
-    keys = [((str(number), "1", LOOPBACK), server.port) for number in range(PER_SECOND + 1)]
-    assert [await asked.ask(key, SILENCE) for key in keys] == [TLS] * PER_SECOND + [None]
+    endpoints = [Endpoint(Origin(str(number), "1", LOOPBACK), server.port) for number in range(PER_SECOND + 1)]
+    assert [await asked.ask(endpoint, SILENCE) for endpoint in endpoints] == [TLS] * PER_SECOND + [None]
     assert server.dialed == PER_SECOND
     clock.now += 1.0
-    assert await asked.ask(keys[-1], SILENCE) is TLS
+    assert await asked.ask(endpoints[-1], SILENCE) is TLS
 
 
 async def test_one_sandbox_leaves_some_for_others(listen: Open, tasks: Tasks) -> None:
     clock = Clock()
     asked = Inquiry(tasks, clock)
     servers = [await listen(saying(SERVER_HELLO)) for _ in range(PER_SANDBOX + 1)]
-    assert [await asked.ask(each.key, SILENCE) for each in servers] == [TLS] * PER_SANDBOX + [None]
-    assert await asked.ask((("another", "1", LOOPBACK), servers[-1].port), SILENCE) is TLS
+    assert [await asked.ask(each.endpoint, SILENCE) for each in servers] == [TLS] * PER_SANDBOX + [None]
+    assert await asked.ask(Endpoint(Origin("another", "1", LOOPBACK), servers[-1].port), SILENCE) is TLS
     clock.now += 1.0
-    assert await asked.ask(servers[-1].key, SILENCE) is TLS
+    assert await asked.ask(servers[-1].endpoint, SILENCE) is TLS
 
 
 async def test_who_is_told_hears_of_an_end(listen: Open, tasks: Tasks) -> None:
@@ -326,7 +329,7 @@ async def test_who_is_told_hears_of_an_end(listen: Open, tasks: Tasks) -> None:
     asked = Inquiry(tasks)
     server = await listen(until_eof)
     told: list[object] = []
-    asked.tell(server.key, Doubt.TLS, told.append)
+    asked.tell(server.endpoint, Doubt.TLS, told.append)
     await tasks.cancel()
     await asyncio.sleep(0)
     assert told == [None]

@@ -31,7 +31,7 @@ from enum import Enum, auto
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from gateway.addresses import authority, family
+from gateway.addresses import family
 from gateway.errors import GatewayError, Reason, Wording
 from gateway.http.head_parser import quote
 from gateway.tasks import Tasks
@@ -39,7 +39,8 @@ from gateway.upstream import evidence
 from gateway.wordings import ANOTHER_PROTOCOL
 
 if TYPE_CHECKING:
-    from gateway.upstream.pool import Key
+    from gateway.endpoint import Endpoint
+    from gateway.upstream.stream import UpstreamFailure
 
 PATIENCE = 0.5
 """Seconds for dialing once more and hearing what answers one question."""
@@ -101,66 +102,75 @@ class Inquiry:
         self._tasks = tasks
         self._clock = clock
         self._started: deque[tuple[float, str]] = deque(maxlen=PER_SECOND)  # when the latest began, for which sandbox
-        self._asking: dict[Key, _Asking] = {}
-        self._known: dict[Key, _Known] = {}  # the oldest first
+        self._asking: dict[Endpoint, _Asking] = {}
+        self._known: dict[Endpoint, _Known] = {}  # the oldest first
 
-    async def ask(self, key: Key, doubt: Doubt) -> Seen | None:
-        """What `key`, which has just been dialed, speaks; None: nothing known, or it cannot be asked now."""
-        answer = self._begin(key, doubt)
+    async def ask(self, endpoint: Endpoint, doubt: Doubt) -> Seen | None:
+        """What `endpoint`, which has just been dialed, speaks; None: nothing known, or it cannot be asked now."""
+        answer = self._begin(endpoint, doubt)
         # shield: one asker going away must not take the answer from the others.
         return await asyncio.shield(answer) if isinstance(answer, asyncio.Task) else answer
 
-    def tell(self, key: Key, doubt: Doubt, then: Callable[[Seen | None], None]) -> None:
+    def tell(self, endpoint: Endpoint, doubt: Doubt, then: Callable[[Seen | None], None]) -> None:
         """As `ask`, for who is no task: calls `then`, always later, after `LONGEST` at the latest."""
-        answer = self._begin(key, doubt)
+        answer = self._begin(endpoint, doubt)
         if isinstance(answer, asyncio.Task):
             answer.add_done_callback(lambda task: then(_result(task)))
         else:
             asyncio.get_running_loop().call_soon(then, answer)
 
-    async def explain(self, error: GatewayError, key: Key, doubt: Doubt | None) -> GatewayError:
-        """`error`, met at `key`, or what it means if the port was seen to speak something else."""
-        seen = None if doubt is None else await self.ask(key, doubt)
+    async def explain(self, failure: UpstreamFailure, endpoint: Endpoint) -> GatewayError:
+        """The error of `failure`, met at `endpoint`, or what it means if the port was seen to speak something else."""
+        error, doubt = failure.error, doubt_about(failure)
+        seen = None if doubt is None else await self.ask(endpoint, doubt)
         if seen is None:
             return error
         return GatewayError(seen.reason, f"{error.detail}, and {seen.how}", wording=seen.wording)
 
-    def _begin(self, key: Key, doubt: Doubt) -> _Asking | Seen | None:
+    def _begin(self, endpoint: Endpoint, doubt: Doubt) -> _Asking | Seen | None:
         now = self._clock()
-        known = self._known.get(key)
+        known = self._known.get(endpoint)
         if known is not None and now < known.until:
             return known.seen
-        asking = self._asking.get(key)
+        asking = self._asking.get(endpoint)
         if asking is None:
-            (sandbox_id, _, address), port = key
-            if not self._may_start(now, sandbox_id):
+            if not self._may_start(now, endpoint.sandbox_id):
                 return None
-            self._started.append((now, sandbox_id))
-            asking = self._tasks.spawn(_inquire(address, port, doubt), f"inquiry {authority(address, port)}")
-            self._asking[key] = asking
-            asking.add_done_callback(partial(self._asked, key))
+            self._started.append((now, endpoint.sandbox_id))
+            asking = self._tasks.spawn(_inquire(endpoint.address, endpoint.port, doubt), f"inquiry {endpoint}")
+            self._asking[endpoint] = asking
+            asking.add_done_callback(partial(self._asked, endpoint))
         return asking
 
     def _may_start(self, now: float, sandbox_id: str) -> bool:
         lately = [whose for began, whose in self._started if now - began < 1.0]
         return len(lately) < PER_SECOND and lately.count(sandbox_id) < PER_SANDBOX
 
-    def _asked(self, key: Key, task: _Asking) -> None:
+    def _asked(self, endpoint: Endpoint, task: _Asking) -> None:
         # A callback of the task, because a task that is cancelled before its first step runs no `finally`.
-        del self._asking[key]
+        del self._asking[endpoint]
         if task.cancelled() or task.exception() is not None:
             return
         now, seen = self._clock(), task.result()
         # How often one was asked in vain is of interest as long again.
         for old in [old for old, known in self._known.items() if known.until + known.pause <= now]:
             del self._known[old]
-        last = self._known.pop(key, None)
+        last = self._known.pop(endpoint, None)
         pause = REMEMBERED
         if seen is None and last is not None and last.seen is None:
             pause = min(2 * last.pause, LONGEST_PAUSE)
-        self._known[key] = _Known(now + pause, seen, pause)
+        self._known[endpoint] = _Known(now + pause, seen, pause)
         if len(self._known) > MAX_REMEMBERED:
             del self._known[next(iter(self._known))]
+
+
+def doubt_about(failure: UpstreamFailure) -> Doubt | None:
+    """What should be asked of the app before `failure` is told. Who has served a request speaks HTTP."""
+    if failure.reused:
+        return None
+    if failure.received.startswith(evidence.REDIS_ERROR):
+        return Doubt.REDIS
+    return Doubt.SILENCE if failure.is_silent else None
 
 
 def _result(task: _Asking) -> Seen | None:

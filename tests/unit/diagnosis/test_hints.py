@@ -8,11 +8,14 @@ from typing import cast
 
 import pytest
 
+from gateway.diagnosis import hints
+from gateway.diagnosis.hints import FIELD, LOOKED_AT, MAX_REMEMBERED, MOST_NEWS, REPEATED_AFTER, TABLE, Told
+from gateway.errors import GatewayError, Reason
 from gateway.http import validate
 from gateway.http.head_parser import HeadLimits, parse_request_head, parse_response_head
 from gateway.http.message import RequestHead, ResponseHead, ResponseSection, Section
-from gateway.upstream import hints
-from gateway.upstream.hints import FIELD, LOOKED_AT, MAX_REMEMBERED, MOST_NEWS, REPEATED_AFTER, TABLE, Told
+from gateway.upstream.stream import UpstreamFailure
+from gateway.wordings import NEXT_REFUSES
 
 LIMITS = HeadLimits()
 HOST = b"5173-abc123.sandbox.example.dev:8443"
@@ -254,9 +257,16 @@ def test_next_refuses_its_own_resources_and_to_a_foreign_page_only() -> None:
     ):
         assert hints.find(request(target, fields), answer(403, said, None), said) == expected, target
         upgrade = request(target, fields + b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
-        assert hints.is_refused_by_next(upgrade, said) is (expected is not None)
-        assert not hints.is_refused_by_next(request(target, fields), said), "who asks for no upgrade gets a head"
-        assert not hints.is_refused_by_next(upgrade, said + b" access")
+        assert is_refused_by_next(upgrade, said) is (expected is not None)
+        assert not is_refused_by_next(request(target, fields), said), "who asks for no upgrade gets a head"
+        assert not is_refused_by_next(upgrade, said + b" access")
+
+
+def is_refused_by_next(asked: RequestHead, received: bytes) -> bool:
+    failure = UpstreamFailure(GatewayError(Reason.HTTP_PROTOCOL_ERROR, "no HTTP"), received=received)
+    explained = hints.explain(asked, failure)
+    assert (explained.reason, explained.detail) == (Reason.HTTP_PROTOCOL_ERROR, "no HTTP")
+    return explained.wording is NEXT_REFUSES
 
 
 @pytest.mark.parametrize(
@@ -356,7 +366,7 @@ def test_only_plain_text_is_read(fields: bytes, readable: bool) -> None:
 
 
 def test_the_field_is_added_and_nothing_is_lost() -> None:
-    section = validate.response_section(1, [(b"Set-Cookie", b"a=1"), (b"Content-Length", b"5")])
+    section, _ = validate.response_section(1, [(b"Set-Cookie", b"a=1"), (b"Content-Length", b"5")])
     before = (section.fields[:], section.lines)
     marked = cast("ResponseSection", hints.with_hint(section, "Vite: allow it"))
     assert isinstance(marked, ResponseSection)

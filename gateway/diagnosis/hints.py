@@ -16,11 +16,14 @@ from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gateway.errors import GatewayError
 from gateway.http.lists import members
 from gateway.http.message import BY_LENGTH, RequestHead, ResponseHead, Section
+from gateway.wordings import NEXT_REFUSES
 
 if TYPE_CHECKING:
-    from gateway.upstream.pool import Key
+    from gateway.endpoint import Endpoint
+    from gateway.upstream.stream import UpstreamFailure
 
 FIELD = b"X-Gateway-Hint"
 LOOKED_AT = 16 * 1024
@@ -289,10 +292,13 @@ def _fits(row: Row, answer: ResponseHead, looked_at: bytes) -> bool:
     return row.rest is None or row.rest.match(looked_at, end) is not None
 
 
-def is_refused_by_next(request: RequestHead, octets: bytes) -> bool:
-    """Whether all that came in answer to an upgrade, `octets`, is what Next.js says to a foreign origin."""
+def explain(request: RequestHead, failure: UpstreamFailure) -> GatewayError:
+    """The error of `failure`, in answer to `request`, in the words for a dev server that writes no head."""
+    error = failure.error
     # block-cross-site-dev.ts again, which has no head to write there.
-    return octets == b"Unauthorized" and request.upgrade is not None and _is_foreign_to_next(request)
+    if failure.received == b"Unauthorized" and request.upgrade is not None and _is_foreign_to_next(request):
+        return GatewayError(error.reason, error.detail, wording=NEXT_REFUSES)
+    return error
 
 
 def with_hint(section: Section, hint: str) -> Section:
@@ -315,9 +321,9 @@ class Told:
     def __len__(self) -> int:
         return len(self._until)
 
-    def is_news(self, key: Key, hint: str, now: float) -> bool:
+    def is_news(self, endpoint: Endpoint, hint: str, now: float) -> bool:
         """Whether `hint` should be logged; if so, not again for a minute."""
-        sandbox, port = key
+        sandbox, port = endpoint
         lately = {told: until for told, until in self._until.pop(sandbox, {}).items() if now < until}
         is_news = (port, hint) not in lately and len(lately) < MOST_NEWS
         if is_news:

@@ -1,0 +1,196 @@
+"""An error answer, looked at before it is passed on.
+
+The beginning of its body may sound like a server that wants TLS, which an inquiry settles, or say which setting the app
+lacks, which the answer then carries as a hint. Some apps write head and body apart, so the answer waits a moment for
+that beginning, where anything is known that could stand there.
+
+A filter takes the exchange's place as the stream's sink for that time. Knows heads and pieces of body; no protocol.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from math import inf
+
+from gateway.diagnosis import hints, inquiry
+from gateway.diagnosis.inquiry import Doubt, Inquiry, Seen
+from gateway.errors import GatewayError, Reason
+from gateway.http.message import NO_BODY, Fields, RequestHead, ResponseHead
+from gateway.upstream import evidence
+from gateway.upstream.stream import ResponseSink, UpstreamFailure, UpstreamStream
+
+log = logging.getLogger("gateway.upstream")
+
+BEGINNING_TIMEOUT = 0.5
+"""Seconds the head waits for the first octets of its body, and one step of the sweeper more."""
+
+_STATUSES = hints.STATUSES | {evidence.REFUSES_PLAIN_HTTP}
+
+
+class ErrorAnswers:
+    """What the filters of one event loop share; `clock` is its time."""
+
+    def __init__(self, inquiry: Inquiry, clock: Callable[[], float]) -> None:
+        self.inquiry = inquiry
+        self.clock = clock
+        self.told = hints.Told()
+        self.waiting: set[ErrorAnswerFilter] = set()
+        """Those that have a deadline, for a sweeper."""
+
+    def withhold(
+        self, request: RequestHead, head: ResponseHead, stream: UpstreamStream, released: Callable[[], None]
+    ) -> bool:
+        """Whether `head`, of an error answer to `request`, waits for a look at its body.
+
+        Then it comes once more to whoever is the sink of `stream`, with what follows it, and `released` is called when
+        nothing is withheld any more: the stream, which may have been paused, is its user's again.
+        """
+        if head.status not in _STATUSES or head.framing is NO_BODY or not hints.is_readable(head):
+            return False
+        stream.sink = ErrorAnswerFilter(self, request, head, stream, released)
+        return True
+
+
+class ErrorAnswerFilter(ResponseSink):
+    """Withholds one answer until enough of it is here, or until that has taken too long."""
+
+    __slots__ = (
+        "_body",
+        "_head",
+        "_released",
+        "_request",
+        "_shared",
+        "_sink",
+        "_stream",
+        "_suspicion",
+        "_trailers",
+        "deadline",
+    )
+
+    def __init__(
+        self,
+        shared: ErrorAnswers,
+        request: RequestHead,
+        head: ResponseHead,
+        stream: UpstreamStream,
+        released: Callable[[], None],
+    ) -> None:
+        assert stream.sink is not None  # who was told of the head
+        self._shared = shared
+        self._request = request
+        self._head = head
+        self._stream = stream
+        self._sink = stream.sink
+        self._released = released
+        self._body: list[bytes] = []
+        self._trailers: Fields | None = None  # the answer is complete
+        self._suspicion: GatewayError | None = None  # what the answer is if the port speaks TLS, which is being asked
+        self.deadline = shared.clock() + BEGINNING_TIMEOUT
+        shared.waiting.add(self)
+
+    # --- ResponseSink --------------------------------------------------------------------------------------------
+
+    def informational(self, head: ResponseHead) -> None:
+        raise AssertionError("no interim answer follows a final one")
+
+    def response_head(self, head: ResponseHead) -> None:
+        raise AssertionError("an exchange has one final answer")
+
+    def response_body(self, data: bytes) -> None:
+        self._body.append(data)
+        if self._suspicion is None:
+            self._examine(data)
+        else:
+            self._stream.pause()  # whatever has resumed it
+
+    def response_end(self, trailers: Fields) -> None:
+        self._trailers = trailers
+        if self._suspicion is None:
+            self._pass()
+
+    def response_room(self) -> int:
+        return 0
+
+    def flush_response(self) -> None: ...
+
+    def upstream_full(self, waiting: int) -> None:
+        self._sink.upstream_full(waiting)
+
+    def upstream_drained(self) -> None:
+        self._sink.upstream_drained()
+
+    def upstream_failed(self, failure: UpstreamFailure) -> None:
+        self._pass()
+        self._sink.upstream_failed(failure)
+
+    # --- the look ------------------------------------------------------------------------------------------------
+
+    def _examine(self, begins: bytes) -> None:
+        request, head, stream, shared = self._request, self._head, self._stream, self._shared
+        # Who is reused has spoken HTTP; once retired, its address may be another's.
+        if not stream.reused and not stream.is_retired:
+            self._suspicion = _suspicion(head.status, begins)
+        if self._suspicion is not None:
+            self.deadline = shared.clock() + inquiry.LONGEST
+            stream.pause()
+            shared.inquiry.tell(stream.endpoint, Doubt.TLS, self._hear)
+            return
+        hint = hints.find(request, head, begins)
+        if hint is not None:
+            self._head = head.with_section(hints.with_hint(head.section, hint))
+            if shared.told.is_news(stream.endpoint, hint, shared.clock()):
+                log.warning("the app behind %s lacks a setting: %s", request.authority.decode(), hint)
+        self._pass()
+
+    def _hear(self, seen: Seen | None) -> None:
+        """What an inquiry has seen, if that is still waited for."""
+        suspicion = self._suspicion
+        if suspicion is None or self._is_over():
+            return
+        if seen is inquiry.TLS and not self._stream.is_retired:
+            self._leave()
+            self._stream.close()
+            self._sink.upstream_failed(UpstreamFailure(suspicion, answered=True))
+        else:
+            self._pass()
+
+    def expire(self, now: float) -> None:
+        """It has taken too long, or nobody waits for it any more."""
+        if not self._is_over():
+            self._pass()
+
+    def _is_over(self) -> bool:
+        """Whether the exchange has ended meanwhile, or the answer has passed."""
+        if self._stream.sink is self:
+            return False
+        self._leave()
+        return True
+
+    def _leave(self) -> None:
+        self.deadline = inf
+        self._suspicion = None
+        self._shared.waiting.discard(self)
+
+    def _pass(self) -> None:
+        """Gives the exchange its place back, and what was withheld."""
+        self._leave()
+        stream, sink = self._stream, self._sink
+        if stream.sink is self:  # else it has failed
+            stream.sink = sink
+        sink.response_head(self._head)
+        for data in self._body:
+            sink.response_body(data)
+        if self._trailers is not None:
+            sink.response_end(self._trailers)
+        sink.flush_response()
+        self._released()
+
+
+def _suspicion(status: int, begins: bytes) -> GatewayError | None:
+    """The failure that an answer is if its port speaks TLS, which others might say of theirs; None: it is no such."""
+    phrase = evidence.words_of_tls(status, begins)
+    if phrase is None:
+        return None
+    detail = f"the app answered “{phrase.decode()}”, and answers when TLS is spoken to it"
+    return GatewayError(Reason.UPSTREAM_SPEAKS_TLS, detail)

@@ -1,0 +1,54 @@
+"""What an HTTP/1.x head says besides what every version of HTTP can say: it ends with its connection.
+
+Streams of HTTP/1.1 make and read these; an exchange between them sees a `RequestHead` or a `ResponseHead`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from gateway.http.message import NO_BODY, Framing, RequestHead, RequestSection, ResponseHead, Section
+
+HTTP_1_0, HTTP_1_1 = PROTOCOLS = ("HTTP/1.0", "HTTP/1.1")
+"""By minor version."""
+
+
+class HopByHop(NamedTuple):
+    """What an answer's fields say of this connection only (RFC 9110 section 7.6.1)."""
+
+    keep_alive: bool
+    chunked: bool
+    upgrade: bytes | None
+    """Upgrade as it came."""
+    switches: bool
+    """Connection names it."""
+
+
+class Http1RequestHead(RequestHead):
+    """A request head of HTTP/1.0 or 1.1. `keep_alive`: its sender lets the connection go on."""
+
+    __slots__ = ("keep_alive",)
+
+    def __init__(self, method: bytes, target: bytes, minor: int, section: RequestSection, keep_alive: bool) -> None:
+        super().__init__(method, target, PROTOCOLS[minor], section)
+        self.keep_alive = keep_alive
+
+
+class Http1ResponseHead(ResponseHead):
+    """An app's answer over HTTP/1.0 or 1.1, with its reason phrase."""
+
+    __slots__ = ("hop", "phrase")
+
+    def __init__(
+        self,
+        status: int,
+        phrase: bytes,
+        section: Section,
+        hop: HopByHop,
+        framing: Framing = NO_BODY,
+        content_length: int = 0,
+        upgrade: bytes | None = None,
+    ) -> None:
+        super().__init__(status, section, framing, content_length, upgrade)
+        self.phrase = phrase
+        self.hop = hop
