@@ -1,4 +1,4 @@
-"""The admin process: runs `admin.app` on the admin socket and carries its questions to the workers."""
+"""The admin process: runs `admin.app` on the admin socket and asks the workers for their status."""
 
 from __future__ import annotations
 
@@ -24,21 +24,20 @@ from gateway.directory.watching import tend, watch
 from gateway.errors import UserError
 from gateway.observe import logs
 from gateway.process.explain import Own, make_context
-from gateway.process.pulse import Pulse, Stage, start_beating, take_orders
-from gateway.process.worker import Question, Status
+from gateway.process.heartbeat import Heartbeat, Stage, start_heartbeat, unblock_signals
+from gateway.process.worker import Status, StatusRequest
 from gateway.tasks import Tasks
 
 log = logging.getLogger("gateway.process")
 
 ANSWER_TIMEOUT = 0.8
-"""Seconds the workers have to answer, together: who asks (Kubernetes, by default) waits for 1 s."""
+"""Seconds that all workers together have to answer: Kubernetes' probes wait for 1 s by default."""
 
 
 class Workers:
     """Asks over one datagram socket pair per worker slot; `tasks` owns the asking.
 
-    There is one round of questions at a time, and whoever asks meanwhile is told what comes of that: however many ask,
-    and whoever stands still, nobody waits for more than one round.
+    One round of requests at a time, whose answers serve all callers: nobody waits for more than one round.
     """
 
     def __init__(self, channels: Sequence[socket.socket], tasks: Tasks) -> None:
@@ -48,32 +47,32 @@ class Workers:
         self._asking: asyncio.Task[list[Answer]] | None = None  # the round under way
 
     async def ask(self) -> list[Answer]:
-        """Every worker's status, None where none came in time."""
+        """Every worker's status; None: not in time."""
         if self._asking is None:
             self._asking = self._tasks.spawn(self._ask(), "how are the workers?")
             self._asking.add_done_callback(self._asked)
-        # shield: one asker going away must not take the answer from the others.
+        # shield: a caller that is cancelled must not cancel the round of the others.
         return await asyncio.shield(self._asking)
 
     def _asked(self, _: object) -> None:
         self._asking = None
 
     async def _ask(self) -> list[Answer]:
-        loop, question = asyncio.get_running_loop(), Question(next(self._numbers))
+        loop, request = asyncio.get_running_loop(), StatusRequest(next(self._numbers))
         answers: list[Answer] = [None] * len(self._channels)
         complete = asyncio.Event()
 
         def listen(slot: int) -> None:
             if answers[slot] is None:
-                answers[slot] = _answer(self._channels[slot], question)
+                answers[slot] = _answer(self._channels[slot], request)
             if None not in answers:
                 complete.set()
 
         try:
             for slot, channel in enumerate(self._channels):
                 loop.add_reader(channel, listen, slot)
-                with suppress(BlockingIOError):  # its questions pile up unanswered, and this one will be
-                    channel.send(msgspec.json.encode(question))
+                with suppress(BlockingIOError):  # a stuck worker: its requests pile up
+                    channel.send(msgspec.json.encode(request))
             with suppress(TimeoutError):
                 async with asyncio.timeout(ANSWER_TIMEOUT):
                     await complete.wait()
@@ -83,58 +82,57 @@ class Workers:
         return answers
 
 
-def _answer(channel: socket.socket, question: Question) -> Answer:
-    """What the worker has answered to `question`, None if it has not; late answers to others are thrown away."""
+def _answer(channel: socket.socket, request: StatusRequest) -> Answer:
+    """What the worker has answered to `request`, None if nothing yet; skips late answers to earlier ones."""
     while True:
         try:
             status = msgspec.json.decode(channel.recv(4096), type=Status)
         except BlockingIOError:
             return None
-        if status.question == question.number:
-            return {key: value for key, value in msgspec.to_builtins(status).items() if key != "question"}
+        if status.request == request.number:
+            return {key: value for key, value in msgspec.to_builtins(status).items() if key != "request"}
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
-    """What the admin process is given."""
+class AdminSlot:
+    """What the admin process, and each that replaces it, is given."""
 
     settings: Settings
     own: Own
-    """The public listeners, which no URL leads back to."""
+    """As `Slot.own`."""
     token: str
-    """What the API asks for; empty: nothing."""
-    door: socket.socket
-    """The listening socket."""
+    """Required by the API; empty: none."""
+    listen_socket: socket.socket
     channels: Sequence[socket.socket]
     """The admin's ends of the workers' channels."""
     lifeline: int
-    """Read end of a pipe; end of file means that the supervisor is gone."""
+    """As `Slot.lifeline`."""
     shared: Shared
-    """What all workers know of the directory."""
+    """As `Slot.shared`."""
 
 
-def run(post: Post, pulse: Pulse) -> int:
+def run(slot: AdminSlot, heartbeat: Heartbeat) -> int:
     """Serves until SIGTERM, or until the supervisor is gone. SIGUSR1 makes readiness fail."""
     try:
-        uvloop.run(_serve(post, pulse))
-    except UserError as error:  # what was in order at the start is not so any more, e.g. the file of sandboxes
+        uvloop.run(_serve(slot, heartbeat))
+    except UserError as error:  # something has changed since the start, e.g. the file of sandboxes
         log.error("the admin process cannot start: %s", error)
         return 1
     return 0
 
 
-async def _serve(post: Post, pulse: Pulse) -> None:
-    loop, tasks, shared = asyncio.get_running_loop(), Tasks(), post.shared
-    start_beating(pulse, post.settings.process.stuck_timeout)
+async def _serve(slot: AdminSlot, heartbeat: Heartbeat) -> None:
+    loop, tasks, shared = asyncio.get_running_loop(), Tasks(), slot.shared
+    start_heartbeat(heartbeat, slot.settings.process.stuck_timeout)
     logs.open_in(loop)
-    health = Health(Workers(post.channels, tasks).ask, tasks)
-    health.draining = pulse.closing  # its predecessor died after the gateway had been told to stop
-    directory = shared.open(post.settings.directory)
-    context = make_context(post.settings, directory, post.own, tasks)
-    runner = await start(make_app(health, context, post.token), post.door)
+    health = Health(Workers(slot.channels, tasks).ask, tasks)
+    health.draining = heartbeat.stopping  # it replaces one that died while the gateway stops
+    directory = shared.open(slot.settings.directory)
+    context = make_context(slot.settings, directory, slot.own, tasks)
+    runner = await start(make_app(health, context, slot.token), slot.listen_socket)
     # Whoever asks here asks the backend itself: only what the workers know together is to be told of changes.
     tasks.keep(partial(watch, directory, shared.changed, shared.availability(directory)), "directory watch")
-    registry = as_registry(post.settings.directory, directory)
+    registry = as_registry(slot.settings.directory, directory)
     if registry is not None:
         tasks.spawn(_look_for_obstacle(registry), "can records be written?")
         tasks.keep(partial(tend, registry), "what has ended leaves the registry")
@@ -147,11 +145,11 @@ async def _serve(post: Post, pulse: Pulse) -> None:
 
     loop.add_signal_handler(signal.SIGTERM, finish.set)
     loop.add_signal_handler(signal.SIGUSR1, drain)
-    loop.add_reader(post.lifeline, finish.set)
-    pulse.stage = Stage.SERVING
-    take_orders()
+    loop.add_reader(slot.lifeline, finish.set)
+    heartbeat.stage = Stage.SERVING
+    unblock_signals()
     await finish.wait()
-    loop.remove_reader(post.lifeline)
+    loop.remove_reader(slot.lifeline)
     await runner.cleanup()
     await tasks.cancel()
     if shared.keeper is not None:
@@ -160,10 +158,10 @@ async def _serve(post: Post, pulse: Pulse) -> None:
 
 
 async def _look_for_obstacle(registry: Registry) -> None:
-    """Says at the start what the first registration would find out."""
+    """Logs at the start why records cannot be written, if so."""
     try:
         why = await registry.obstacle()
     except DirectoryError:
-        return  # it is away: the watch says so
+        return  # the directory watch logs it
     if why:
         log.warning("%s: sandboxes are served, and changes through the API are refused", why)

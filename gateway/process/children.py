@@ -1,8 +1,8 @@
 """The supervisor's children: started, watched, replaced and ended.
 
-A *child* is a place to be filled (a worker slot, the admin process); a *life* is one process that fills it. A place may
-have more than one: a worker that was told to finish, or that nobody can reach any more, leaves its slot to a successor
-and ends beside it. Plain synchronous code: `tend` does what is due, `patience` says when to call again.
+A `Child` is a slot (a worker's, the admin process's), kept filled by a running `Process`. It may have more: a process
+that drains, or is stuck, is replaced at once and ends beside its replacement. Plain synchronous code: `poll` does what
+is due, `timeout` says when to call it again.
 """
 
 from __future__ import annotations
@@ -19,35 +19,35 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
-from gateway.process.pulse import LOOKS, ORDERS, Pulse, Stage, Watch
+from gateway.process.heartbeat import CHECKS, CONTROL_SIGNALS, Heartbeat, Stage, Watchdog
 
 log = logging.getLogger("gateway.process")
 
-SHORT_LIFE = 2.0
-"""Seconds; a child that lived less is restarted with growing pauses instead of at once."""
-LONGEST_PAUSE = 5.0
+SHORT_LIFETIME = 2.0
+"""Seconds; a process that ended sooner is restarted with growing pauses instead of at once."""
+MAX_PAUSE = 5.0
 KILL_GRACE = 5.0
 """Seconds past the drain timeout before a process that does not end is killed."""
-STACK_TIME = 1.0
+DUMP_TIME = 1.0
 """Seconds a stuck process has to write its stack before it is killed."""
-DEATH_TIME = 1.0
-"""Seconds a killed process has to be gone. One in an uninterruptible sleep is not, and is not waited for."""
-LEAVE_TIME = 2.0
-"""Seconds a worker has, once told that the gateway ends, to take what is queued; then another one does."""
-STACK = signal.SIGUSR2
-"""Tells a process to write its stack to stderr and end."""
+KILL_TIME = 1.0
+"""Seconds a killed process has to end. One in an uninterruptible sleep does not, and is not waited for."""
+LISTENERS_TIME = 2.0
+"""Seconds a worker has, while the gateway ends, to accept what is queued; then a replacement does."""
+DUMP_STACK = signal.SIGUSR2
+"""The process writes its stack to stderr and ends."""
 _PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that the parent's death sends."""
 
 
 @dataclass(slots=True)
-class Life:
-    """One process."""
+class Process:
+    """One running process."""
 
     pid: int
-    pulse: Pulse
+    heartbeat: Heartbeat
     started: float
-    watch: Watch
+    watchdog: Watchdog
     deadline: float = inf
     """When it is killed."""
     stuck: bool = False
@@ -56,54 +56,53 @@ class Life:
 
 @dataclass(slots=True)
 class Child:
-    """A place to be filled, and who fills it."""
+    """A slot, its process, and former ones that have not ended yet."""
 
     name: str
-    run: Callable[[Pulse], int]
-    holds: frozenset[socket.socket]
+    run: Callable[[Heartbeat], int]
+    sockets: frozenset[socket.socket]
     """Its own sockets; a process closes all others of the supervisor's as soon as it is forked."""
-    heirs: int = 0
-    """How often the place may be filled once more while the gateway ends, for what is queued there."""
-    life: Life | None = None
-    leaving: list[Life] = field(default_factory=list)
-    """Former processes that have not ended yet."""
+    replacements: int = 0
+    """How many more processes may be started while the gateway ends, for what is queued."""
+    process: Process | None = None
+    retiring: list[Process] = field(default_factory=list)
     failures: int = 0
-    """Short lives in a row."""
+    """Processes in a row that ended within `SHORT_LIFETIME`."""
     due: float = 0.0
-    """When to start it, while there is no life."""
-    announced: bool = False
-    """Its processes know that the gateway is about to end."""
-    closing: float = inf
+    """When to start a process, while there is none."""
+    stopping: bool = False
+    """The gateway is about to end, and its processes know."""
+    stop_deadline: float = inf
     """Set while the gateway ends: when what is left is killed."""
-    heir_due: float = inf
-    """Set while the gateway ends: when an heir takes the place of a process that has not left it by itself."""
+    replacement_due: float = inf
+    """Set while the gateway ends: when a process that still listens is replaced."""
 
     @property
-    def lives(self) -> list[Life]:
-        return self.leaving if self.life is None else [*self.leaving, self.life]
+    def processes(self) -> list[Process]:
+        return self.retiring if self.process is None else [*self.retiring, self.process]
 
     @property
-    def has_left(self) -> bool:
-        """While the gateway ends: nobody accepts here any more, nor will."""
-        return self.life.pulse.stage is Stage.LEFT if self.life else self.due == inf
+    def listeners_closed(self) -> bool:
+        """While the gateway ends: no process accepts here any more, nor will."""
+        return self.process.heartbeat.stage is Stage.LISTENERS_CLOSED if self.process else self.due == inf
 
-    def announce(self) -> None:
-        """Lets the child know, and every process that succeeds it, that the gateway is about to end."""
-        self.announced = True
-        for life in self.lives:
-            life.pulse.closing = True
+    def announce_stop(self) -> None:
+        """Tells its processes, later ones too, that the gateway is about to end."""
+        self.stopping = True
+        for process in self.processes:
+            process.heartbeat.stopping = True
 
-    def hurry(self, deadline: float) -> None:
-        """Told to finish before, it is told again, and killed at `deadline` at the latest."""
-        self.closing = min(self.closing, deadline)
-        for life in self.lives:
-            life.deadline = min(life.deadline, deadline)
-        self.tell(signal.SIGTERM)
+    def stop_now(self, deadline: float) -> None:
+        """Sends SIGTERM again; kills at `deadline` at the latest."""
+        self.stop_deadline = min(self.stop_deadline, deadline)
+        for process in self.processes:
+            process.deadline = min(process.deadline, deadline)
+        self.send_signal(signal.SIGTERM)
 
-    def tell(self, order: signal.Signals) -> None:
-        """Signals every process."""
-        for life in self.lives:
-            os.kill(life.pid, order)
+    def send_signal(self, number: signal.Signals) -> None:
+        """To every process."""
+        for process in self.processes:
+            os.kill(process.pid, number)
 
 
 class Children:
@@ -112,108 +111,107 @@ class Children:
     def __init__(self, children: Sequence[Child], stuck_timeout: float, drain_timeout: float, lifeline: int) -> None:
         """`lifeline` is the write end of the pipe by which children notice that the supervisor is gone."""
         self._children = children
-        self._sockets = frozenset[socket.socket]().union(*(child.holds for child in children))
+        self._sockets = frozenset[socket.socket]().union(*(child.sockets for child in children))
         self._stuck_timeout = stuck_timeout
         self._drain_timeout = drain_timeout
         self._lifeline = lifeline
-        self._looked = time.monotonic()
+        self._checked = time.monotonic()
         self.lost = 0
         """Processes that did not end when they were killed."""
 
-    def tend(self) -> None:
-        """Does what is due: notices who has ended, left or got stuck; kills; starts."""
+    def poll(self) -> None:
+        """Does what is due: reaps, checks, kills, starts."""
         self._reap()
         now = time.monotonic()
-        self._look(now)
-        for child, life in list(self._all()):
-            if life.deadline <= now:
-                self._kill(child, life, now)
+        self._check(now)
+        for child, process in list(self._all()):
+            if process.deadline <= now:
+                self._kill(child, process, now)
         for child in self._children:
-            if child.life is not None:
-                left = child.life.pulse.stage is Stage.LEFT
-                if left and child.closing < inf:
-                    child.heir_due = inf  # as it should be
-                elif left or child.heir_due <= now:
-                    self._succeed(child, child.life, now)
-            if child.life is None and child.due <= now:
+            if child.process is not None:
+                closed = child.process.heartbeat.stage is Stage.LISTENERS_CLOSED
+                if closed and child.stop_deadline < inf:
+                    child.replacement_due = inf  # it needs none
+                elif closed or child.replacement_due <= now:
+                    self._replace(child, child.process, now)
+            if child.process is None and child.due <= now:
                 self._start(child)
 
-    def patience(self) -> float:
+    def timeout(self) -> float:
         """Seconds until something is due."""
-        dues = [child.heir_due if child.life else child.due for child in self._children]
-        dues += [life.deadline for _, life in self._all()]
+        dues = [child.replacement_due if child.process else child.due for child in self._children]
+        dues += [process.deadline for _, process in self._all()]
         if self._stuck_timeout:
-            dues.append(self._looked + self._stuck_timeout / LOOKS)
+            dues.append(self._checked + self._stuck_timeout / CHECKS)
         return max(0.0, min(min(dues) - time.monotonic(), 3600.0))
 
-    def close(self, child: Child, deadline: float) -> None:
-        """Tells `child` to finish, because the gateway ends; what has not finished at `deadline` is killed.
+    def stop(self, child: Child, deadline: float) -> None:
+        """Drains `child`, because the gateway ends; kills what has not ended at `deadline`.
 
-        An empty place is filled once more, for what is queued there, and so is one whose process dies, or stands still,
-        before it has taken that.
+        As long as something may be queued, a process that is missing, dies or is stuck is replaced (`replacements`).
         """
         now = time.monotonic()
-        child.closing = deadline
-        child.due, child.heir_due = (now, now + LEAVE_TIME) if child.heirs else (inf, inf)
-        child.announce()
-        for life in child.lives:
-            life.deadline = min(life.deadline, deadline)
-        child.tell(signal.SIGTERM)
-        self.tend()
+        child.stop_deadline = deadline
+        child.due, child.replacement_due = (now, now + LISTENERS_TIME) if child.replacements else (inf, inf)
+        child.announce_stop()
+        for process in child.processes:
+            process.deadline = min(process.deadline, deadline)
+        child.send_signal(signal.SIGTERM)
+        self.poll()
 
     # --- starting ------------------------------------------------------------------------------------------------
 
     def _start(self, child: Child) -> None:
-        pulse = Pulse()
-        pulse.closing = child.announced
+        heartbeat = Heartbeat()
+        heartbeat.stopping = child.stopping
         pid = os.fork()
         if pid == 0:
-            self._be(child, pulse)
-        child.life = Life(pid, pulse, time.monotonic(), Watch(pid, pulse), child.closing)
-        if child.closing < inf:
-            child.heirs -= 1
-            child.heir_due = inf
+            self._run_child(child, heartbeat)
+        child.process = Process(pid, heartbeat, time.monotonic(), Watchdog(pid, heartbeat), child.stop_deadline)
+        if child.stop_deadline < inf:
+            child.replacements -= 1
+            child.replacement_due = inf
             os.kill(pid, signal.SIGTERM)
 
-    def _succeed(self, child: Child, life: Life, now: float) -> None:
-        """The child's process is left to end by itself; another one takes its place."""
-        life.deadline = min(life.deadline, child.closing, now + self._drain_timeout + KILL_GRACE)
-        child.leaving.append(life)
-        child.life, child.due = None, now
+    def _replace(self, child: Child, process: Process, now: float) -> None:
+        """`process` may end by itself; the next `poll` starts another."""
+        process.deadline = min(process.deadline, child.stop_deadline, now + self._drain_timeout + KILL_GRACE)
+        child.retiring.append(process)
+        child.process, child.due = None, now
         log.info("another process takes the place of %s while that finishes", child.name)
 
-    def _be(self, child: Child, pulse: Pulse) -> None:
-        """The process's whole life; never returns to the supervisor's code."""
+    def _run_child(self, child: Child, heartbeat: Heartbeat) -> None:
+        """In the forked process; never returns."""
         status = 1
         try:
             _wake_when_orphaned()
             os.close(self._lifeline)
-            for sock in self._sockets - child.holds:
+            for sock in self._sockets - child.sockets:
                 sock.close()
-            for _, life in self._all():
-                life.pulse.close()
-            # A terminal's Ctrl-C and its hanging up reach every process of the group; what they mean is the
-            # supervisor's to say. Orders stay blocked until the child can take them (`pulse.take_orders`).
+            for _, process in self._all():
+                process.heartbeat.close()
+            # A terminal's SIGINT and SIGHUP reach the whole process group; the supervisor alone acts on them. Control
+            # signals stay blocked until the child handles them (`heartbeat.unblock_signals`).
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
-            signal.pthread_sigmask(signal.SIG_SETMASK, ORDERS)
+            signal.pthread_sigmask(signal.SIG_SETMASK, CONTROL_SIGNALS)
             faulthandler.enable()
-            # Chained to the default, which ends it: a stuck process that came to itself while its stack is written
-            # would take connections that die with it a moment later.
-            faulthandler.register(STACK, chain=True)
-            status = child.run(pulse)
+            # Chained to the default, which ends the process: if it came unstuck while it writes its stack, it would
+            # accept connections that die with it a moment later.
+            faulthandler.register(DUMP_STACK, chain=True)
+            status = child.run(heartbeat)
         except BaseException:
             log.exception("%s ended by a bug of its own", child.name)
         finally:
-            logging.shutdown()  # the last words
+            logging.shutdown()  # flushes the handlers
             os._exit(status)
 
     # --- watching ------------------------------------------------------------------------------------------------
 
-    def _all(self) -> Iterator[tuple[Child, Life]]:
+    def _all(self) -> Iterator[tuple[Child, Process]]:
         for child in self._children:
-            for life in child.lives:
-                yield child, life
+            for process in child.processes:
+                yield child, process
 
     def _reap(self) -> None:
         while True:
@@ -223,76 +221,72 @@ class Children:
                 return
             if pid == 0:
                 return
-            for child, life in self._all():
-                if life.pid == pid:
-                    self._ended(child, life, os.waitstatus_to_exitcode(status))
+            for child, process in self._all():
+                if process.pid == pid:
+                    self._process_ended(child, process, os.waitstatus_to_exitcode(status))
 
-    def _ended(self, child: Child, life: Life, code: int) -> None:
+    def _process_ended(self, child: Child, process: Process, code: int) -> None:
         """`code` is the exit status, or a signal's number made negative."""
-        left = life.pulse.stage is Stage.LEFT
-        life.pulse.close()
+        closed = process.heartbeat.stage is Stage.LISTENERS_CLOSED
+        process.heartbeat.close()
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with status {code}"
-        if life is not child.life:
-            child.leaving.remove(life)
-            if code and not life.killed:
+        now, retiring = time.monotonic(), process is not child.process
+        if retiring:
+            child.retiring.remove(process)
+        else:
+            child.process = None
+        if retiring or child.stop_deadline < inf:
+            if not retiring:
+                child.due = inf if closed or not child.replacements or now >= child.stop_deadline else now
+            if code and not process.killed:
                 log.error("%s %s while it finished", child.name, how)
             return
-        now = time.monotonic()
-        child.life = None
-        if child.closing < inf:
-            child.due = inf if left or not child.heirs or now >= child.closing else now
-            if code and not life.killed:
-                log.error("%s %s while it finished", child.name, how)
-            return
-        child.failures = child.failures + 1 if now - life.started < SHORT_LIFE else 0
-        pause = min(0.1 * 2**child.failures, LONGEST_PAUSE) if child.failures else 0.0
+        child.failures = child.failures + 1 if now - process.started < SHORT_LIFETIME else 0
+        pause = min(0.1 * 2**child.failures, MAX_PAUSE) if child.failures else 0.0
         child.due = now + pause
-        if not life.stuck:
-            level = logging.ERROR if code else logging.INFO  # somebody has told it to end, as timeout(1) tells all
+        if not process.stuck:
+            level = logging.ERROR if code else logging.INFO  # 0: it was sent SIGTERM, as timeout(1) does
             log.log(level, "%s %s; starting it again%s", child.name, how, f" in {pause:g} s" if pause else "")
 
-    def _look(self, now: float) -> None:
-        interval = self._stuck_timeout / LOOKS
-        if not interval or now - self._looked < interval:
+    def _check(self, now: float) -> None:
+        interval = self._stuck_timeout / CHECKS
+        if not interval or now - self._checked < interval:
             return
-        asleep = now - self._looked > 2 * interval
-        self._looked = now
-        for child, life in self._all():
+        asleep = now - self._checked > 2 * interval
+        self._checked = now
+        for child, process in self._all():
             if asleep:
-                life.watch.forget()
-            if life.watch.look() and not life.stuck:
-                self._stuck(child, life, now)
+                process.watchdog.reset()
+            if process.watchdog.is_stuck() and not process.stuck:
+                self._on_stuck(child, process, now)
 
-    def _stuck(self, child: Child, life: Life, now: float) -> None:
+    def _on_stuck(self, child: Child, process: Process, now: float) -> None:
         log.error(
             "%s (pid %d) has not turned its loop for %g s (process.stuck_timeout): it is replaced; its stack follows",
             child.name,
-            life.pid,
+            process.pid,
             self._stuck_timeout,
         )
-        life.stuck = True
-        life.deadline = now + STACK_TIME
-        os.kill(life.pid, STACK)
-        os.kill(life.pid, signal.SIGCONT)  # one that was stopped comes no further than to its stack
+        process.stuck = True
+        process.deadline = now + DUMP_TIME
+        os.kill(process.pid, DUMP_STACK)
+        os.kill(process.pid, signal.SIGCONT)  # a stopped process gets no further than to its stack
 
     # --- ending --------------------------------------------------------------------------------------------------
 
-    def _kill(self, child: Child, life: Life, now: float) -> None:
-        if life.killed:  # a disk or a driver holds it in the kernel; nobody can do more, and nobody waits for it
-            log.error("%s (pid %d) does not even end when it is killed; it is left behind", child.name, life.pid)
+    def _kill(self, child: Child, process: Process, now: float) -> None:
+        if process.killed:  # a disk or a driver holds it in the kernel
+            log.error("%s (pid %d) does not even end when it is killed; it is left behind", child.name, process.pid)
             self.lost += 1
-            self._ended(child, life, -signal.SIGKILL)
+            self._process_ended(child, process, -signal.SIGKILL)
             return
-        if not life.stuck:
+        if not process.stuck:
             log.error("%s did not end in time and was killed", child.name)
-        life.killed, life.deadline = True, now + DEATH_TIME
-        os.kill(life.pid, signal.SIGKILL)
+        process.killed, process.deadline = True, now + KILL_TIME
+        os.kill(process.pid, signal.SIGKILL)
 
 
 def _wake_when_orphaned() -> None:
-    """A process that somebody has stopped (SIGSTOP) goes on when its supervisor dies, and finds that out by itself.
-
-    Not SIGKILL: what is under way is finished. Linux; elsewhere a stopped process stays until somebody continues it.
-    """
+    """SIGCONT when the supervisor dies, so that a stopped process notices and drains. Linux only."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)

@@ -1,9 +1,9 @@
 """`gateway dev`: the gateway on a laptop, everything in one process and one event loop.
 
-Loopback only, the admin listener too, whatever a configuration says: it is what `gateway explain` and the Python client
-ask, and if its port is taken, the gateway runs without. Sandboxes registered there are forgotten at the end.
+Loopback only, the admin listener too, whatever a configuration says. `gateway explain` and the Python client ask the
+admin listener; if its port is taken, the gateway runs without. Sandboxes registered there are forgotten at the end.
 
-A machine without IPv6 (most containers) runs it over 127.0.0.1 both ways, and is told what is different then.
+A machine without IPv6 (most containers) uses 127.0.0.1 on both sides, and the banner says what is different then.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from gateway.observe import logs
 from gateway.observe.access_log import LineLog, text_lines
 from gateway.observe.outlet import Outlet
 from gateway.process import demo, memory
-from gateway.process.drain import Ending, drain
+from gateway.process.drain import Shutdown, drain
 from gateway.process.explain import make_context
 from gateway.process.sockets import available, bind
 from gateway.tasks import Tasks
@@ -51,13 +51,13 @@ from gateway.tls.errors import KeyMaterialError
 
 log = logging.getLogger("gateway.process")
 
-DRAIN_MOMENT = 0.2
-"""What a connection has to ask after Ctrl-C: browsers open some in advance, and nobody waits for those."""
+DRAIN_GRACE = 0.2
+"""`Edge.drain_grace`: browsers open connections in advance, and nobody waits for those."""
 RENEWAL_INTERVAL = 1.0
 """Seconds between two looks at the certificate's files; two stat() each."""
 DEMO_PORT = 5000
-DRAIN_SECONDS = 2.0
-"""What requests under way get after Ctrl-C; a second one cuts them off."""
+DRAIN_TIMEOUT = 2.0
+"""Seconds for requests under way after Ctrl-C; a second one cuts them off."""
 _DIFFERENT = "apps are reached at 127.0.0.1; in a sandbox over IPv6 only, so an app must listen on :: there. Here"
 
 
@@ -81,14 +81,14 @@ class DevOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class _Stage:
-    """What is ready before the event loop starts: files read, sockets bound."""
+class _Prepared:
+    """What can fail and is done before the event loop starts: files read, sockets bound."""
 
     settings: Settings
     exposed: Sequence[Exposed]
     loopback: Address
     """Where the apps are."""
-    doors: Sequence[socket.socket]
+    listen_sockets: Sequence[socket.socket]
     tls: ssl.SSLContext
     certificates: local_ca.LocalCertificates
     demo: socket.socket | None
@@ -117,19 +117,19 @@ def run(settings: Settings, options: DevOptions) -> int:
         sockets += bind(Listen(str(LOOPBACK4), port))
     demo_socket = None if options.exposed else _demo_socket(loopback)
     exposed = options.exposed or [Exposed("demo", demo_socket.getsockname()[1] if demo_socket else 0)]
-    settings = _for_a_laptop(settings, options.domain, port, loopback)
-    admin_socket, doctor = _admin_socket(settings.admin.listen)
-    stage = _Stage(settings, exposed, loopback, sockets, tls, certificates, demo_socket, admin_socket, token)
-    banner = _banner(stage, options, certificates.authority, doctor)
+    settings = _dev_settings(settings, options.domain, port, loopback)
+    admin_socket, explain_line = _admin_socket(settings.admin.listen)
+    prepared = _Prepared(settings, exposed, loopback, sockets, tls, certificates, demo_socket, admin_socket, token)
+    banner = _banner(prepared, options, certificates.authority, explain_line)
     try:
-        uvloop.run(_serve(stage, banner, options.colour))
+        uvloop.run(_serve(prepared, banner, options.colour))
     finally:
         for sock in sockets:
             sock.close()
     return 0
 
 
-def _for_a_laptop(settings: Settings, domain: str, port: int, loopback: Address) -> Settings:
+def _dev_settings(settings: Settings, domain: str, port: int, loopback: Address) -> Settings:
     """`settings` with what `gateway dev` decides itself: one local domain, and loopback as the only target."""
     replace, admin = msgspec.structs.replace, settings.admin.listen
     return replace(
@@ -148,7 +148,7 @@ def _demo_socket(loopback: Address) -> socket.socket:
 
 
 def _admin_socket(listen: Listen) -> tuple[socket.socket | None, str]:
-    """The admin listener's socket if its port is free, and the command or the reason that the banner shows for it."""
+    """The admin listener's socket, if its port is free, and the banner's line about `gateway explain`."""
     try:
         [listen] = available([listen])
         [sock] = bind(listen)
@@ -160,36 +160,38 @@ def _admin_socket(listen: Listen) -> tuple[socket.socket | None, str]:
     return sock, f"{_command()} explain{elsewhere} URL{'':6}says what happens to a request, step by step"
 
 
-async def _serve(stage: _Stage, banner: str, colour: bool) -> None:
+async def _serve(prepared: _Prepared, banner: str, colour: bool) -> None:
     loop = asyncio.get_running_loop()
-    table = {each.sandbox_id: Sandbox(each.sandbox_id, stage.loopback, "dev") for each in stage.exposed}
+    table = {each.sandbox_id: Sandbox(each.sandbox_id, prepared.loopback, "dev") for each in prepared.exposed}
     directory: Registry = MemoryRegistry(table)
     logs.open_in(loop)
     outlet = Outlet(1)
     outlet.attach(loop, outlet.pump)
     access_log = LineLog(partial(text_lines, colour=colour), loop.call_later, outlet)
-    own = own_listeners([*stage.doors, *([stage.admin] if stage.admin else [])])
-    edge = Edge(stage.settings, directory, access_log, own)
-    edge.drain_grace = DRAIN_MOMENT
+    own = own_listeners([*prepared.listen_sockets, *([prepared.admin] if prepared.admin else [])])
+    edge = Edge(prepared.settings, directory, access_log, own)
+    edge.drain_grace = DRAIN_GRACE
     edge.discreet = True
     tasks = Tasks()
     tasks.keep(partial(watch, directory, edge.records_changed, edge.directory.availability), "directory watch")
-    tasks.keep(partial(_follow, stage.tls, stage.certificates), "certificate watch")
+    tasks.keep(partial(_reload_certificate, prepared.tls, prepared.certificates), "certificate watch")
     runners: list[web.AppRunner] = []
-    if stage.demo is not None:
-        runners.append(await demo.start(stage.demo))
-    if stage.admin is not None:
-        context = make_context(stage.settings, directory, own, tasks)
-        runners.append(await start(make_app(Health(partial(_status, edge), tasks), context, stage.token), stage.admin))
-    ending = Ending()
+    if prepared.demo is not None:
+        runners.append(await demo.start(prepared.demo))
+    if prepared.admin is not None:
+        context = make_context(prepared.settings, directory, own, tasks)
+        runners.append(
+            await start(make_app(Health(partial(_status, edge), tasks), context, prepared.token), prepared.admin)
+        )
+    shutdown = Shutdown()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, ending.tell)
-    listeners = [Listener(edge, sock, stage.tls) for sock in stage.doors]
+        loop.add_signal_handler(number, shutdown.signal)
+    listeners = [Listener(edge, sock, prepared.tls) for sock in prepared.listen_sockets]
     memory.settle()
     collector = memory.Collector(loop, lambda: edge.connections)
     outlet.write(f"{banner}\n".encode())
-    await ending.begun.wait()
-    await drain(edge, listeners, DRAIN_SECONDS, ending)
+    await shutdown.begun.wait()
+    await drain(edge, listeners, DRAIN_TIMEOUT, shutdown)
     collector.close()
     for runner in runners:
         await runner.cleanup()
@@ -198,7 +200,7 @@ async def _serve(stage: _Stage, banner: str, colour: bool) -> None:
     access_log.close()
 
 
-async def _follow(tls: ssl.SSLContext, certificates: local_ca.LocalCertificates) -> None:
+async def _reload_certificate(tls: ssl.SSLContext, certificates: local_ca.LocalCertificates) -> None:
     """Serves a certificate that was renewed meanwhile (`gateway certs renew`)."""
     files = (certificates.certificate, certificates.key)
     seen, said = _stamps(files), ""
@@ -208,7 +210,7 @@ async def _follow(tls: ssl.SSLContext, certificates: local_ca.LocalCertificates)
             continue
         try:
             local_ca.load_again(tls, certificates)
-        except (KeyMaterialError, OSError) as error:  # half of it is written, or gone
+        except (KeyMaterialError, OSError) as error:  # half written, or gone
             if said != (said := str(error)):
                 log.warning("%s The certificate from before is served on.", error)
             continue
@@ -242,29 +244,29 @@ async def _status(edge: Edge) -> list[Answer]:
     ]
 
 
-def _banner(stage: _Stage, options: DevOptions, ca: Path, doctor: str) -> str:
+def _banner(prepared: _Prepared, options: DevOptions, ca: Path, explain_line: str) -> str:
     strong: Callable[[str], str] = (lambda text: f"\x1b[1m{text}\x1b[0m") if options.colour else str
-    port = stage.settings.edge.public_port
+    port = prepared.settings.edge.public_port
     suffix = "" if port == 443 else f":{port}"
-    urls = [f"https://{each.port}-{each.sandbox_id}.{options.domain}{suffix}/" for each in stage.exposed]
+    urls = [f"https://{each.port}-{each.sandbox_id}.{options.domain}{suffix}/" for each in prepared.exposed]
     width = max(map(len, urls))
     command = _command()
     certs = "" if options.certs == Path("certs") else f" --certs {shlex.quote(str(options.certs))}"
     lines = [f"gateway {__version__}", ""]
-    for url, each in zip(urls, stage.exposed, strict=True):
-        what = "the built-in demo" if stage.demo is not None else f"port {each.port} of this machine"
-        lines.append(f"  {strong(url)}{' ' * (width - len(url))}   → {what}, {authority(stage.loopback, each.port)}")
-    anywhere = f"https://<port>-{stage.exposed[0].sandbox_id}.{options.domain}{suffix}/"
-    lines += ["", f"  other ports {anywhere} leads to any port of {literal(stage.loopback)}"]
+    for url, each in zip(urls, prepared.exposed, strict=True):
+        what = "the built-in demo" if prepared.demo is not None else f"port {each.port} of this machine"
+        lines.append(f"  {strong(url)}{' ' * (width - len(url))}   → {what}, {authority(prepared.loopback, each.port)}")
+    anywhere = f"https://<port>-{prepared.exposed[0].sandbox_id}.{options.domain}{suffix}/"
+    lines += ["", f"  other ports {anywhere} leads to any port of {literal(prepared.loopback)}"]
     bind_it = " (bind it to ::)"
-    if stage.loopback is not LOOPBACK:
+    if prepared.loopback is not LOOPBACK:
         bind_it = ""
         lines += [f"  no IPv6     {_DIFFERENT} {lack_of_ipv6()}"]
     lines += [
         f"  try it      curl --cacert {shlex.quote(str(ca))} {urls[0]}",
         f"  your app    {command} dev 3000{'':9}exposes what listens on port 3000{bind_it}",
         f"  browsers    {command} certs trust{certs}{'':6}makes browsers on this machine trust the certificate",
-        f"  why (not)?  {doctor}",
+        f"  why (not)?  {explain_line}",
         "",
         "Requests (Ctrl-C stops):",
     ]

@@ -1,4 +1,4 @@
-"""The end of a process that serves: new connections are refused, what is queued or under way is finished."""
+"""The drain of a serving process: new connections are refused, what is queued or under way is finished."""
 
 from __future__ import annotations
 
@@ -13,37 +13,38 @@ from gateway.edge.listener_drain import drain_listeners
 log = logging.getLogger("gateway.process")
 
 
-class Ending:
-    """Told once: finish. Told again: now."""
+class Shutdown:
+    """The first signal begins a drain, the second one cuts it short."""
 
     def __init__(self) -> None:
         self.begun = asyncio.Event()
         self.hurried = asyncio.Event()
 
-    def tell(self) -> None:
+    def signal(self) -> None:
         (self.hurried if self.begun.is_set() else self.begun).set()
 
 
 async def drain(
-    edge: Edge, listeners: Sequence[Listener], patience: float, ending: Ending, left: Callable[[], None] = lambda: None
+    edge: Edge,
+    listeners: Sequence[Listener],
+    drain_timeout: float,
+    shutdown: Shutdown,
+    listeners_closed: Callable[[], None] = lambda: None,
 ) -> None:
-    """Drains and closes `edge`; what is not finished after `patience` seconds, or when told to hurry, is cut off.
-
-    `left` is called when nothing will be accepted any more. Listeners that are closed already are another process's.
-    """
+    """Drains and closes `edge`; cuts off what is not finished after `drain_timeout` seconds or at the second signal."""
 
     async def finish() -> None:
         await drain_listeners(listeners)
-        left()
+        listeners_closed()
         await edge.drained()
 
     edge.drain()
     finishing = edge.tasks.spawn(finish(), "drain")
-    hurried = edge.tasks.spawn(ending.hurried.wait(), "told to hurry")
-    await asyncio.wait((finishing, hurried), timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+    hurried = edge.tasks.spawn(shutdown.hurried.wait(), "told to hurry")
+    await asyncio.wait((finishing, hurried), timeout=drain_timeout, return_when=asyncio.FIRST_COMPLETED)
     if not finishing.done():
         finishing.cancel()
-        when = "as told" if hurried.done() else f"that did not finish within {patience:g} s"
+        when = "as told" if hurried.done() else f"that did not finish within {drain_timeout:g} s"
         log.warning("closing %d connections %s", edge.connections, when)
     for listener in listeners:
         listener.close()

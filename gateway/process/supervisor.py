@@ -1,13 +1,12 @@
 """The supervisor: plain synchronous code that owns the sockets, starts and watches the processes, passes signals on.
 
 It runs no event loop and starts no thread, so it can fork at any time. Every worker slot has its own SO_REUSEPORT
-sockets, bound here and inherited: when a worker dies, its successor takes over the queue and nothing queued is lost.
-Only the supervisor holds them all, so that whoever ends takes nothing along and leaves nothing open.
+sockets, bound here and inherited: when a worker dies, its replacement takes over the accept queue and nothing is lost.
+Only the supervisor holds all sockets, so no process keeps another one's open.
 TLS contexts are made before the first fork, so a session ticket from one worker is good at all of them.
 
 SIGTERM: readiness fails, the balancer gets `drain_delay` to notice, then new connections are refused and the workers
-finish what is queued and under way. SIGINT does the same without the delay. Told once more, it waits no longer for what
-it is waiting for: the delay, or what has not finished.
+drain. SIGINT does the same without the delay. Each further signal ends the current wait: the delay, then the drain.
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ from gateway.edge.local_reply import redirect_to_https
 from gateway.observe import logs
 from gateway.process import admin, memory, worker
 from gateway.process.children import KILL_GRACE, Child, Children
-from gateway.process.pulse import ORDERS
+from gateway.process.heartbeat import CONTROL_SIGNALS
 from gateway.process.sockets import bind, for_this_machine
-from gateway.process.worker import Door, Slot
+from gateway.process.worker import ListenSocket, Slot
 from gateway.socket_options import refuse_new
 from gateway.tls import in_force
 from gateway.tls.context import CertificatePair, server_context
@@ -43,11 +42,11 @@ log = logging.getLogger("gateway.process")
 ENDS = (signal.SIGTERM, signal.SIGINT)
 SIGNALS = (*ENDS, signal.SIGCHLD, signal.SIGHUP)
 LOG_PAUSE = 1.0
-"""Seconds between two attempts to write what a reader of stderr that stands still did not take."""
+"""Seconds between two attempts to write to a stderr that is full."""
 
 
 class Supervisor:
-    """Made with everything that can fail already done: settings checked, files read, sockets bound."""
+    """Once made, everything that can fail is done: settings checked, files read, sockets bound."""
 
     def __init__(self, settings: Settings) -> None:
         """Raises UserError, or CertificateError, with one sentence."""
@@ -67,39 +66,39 @@ class Supervisor:
                 log.warning(difference)
         edge = settings.edge
         plain = redirect_to_https(edge.domains, edge.public_port) if edge.plain == "redirect" else None
-        doors: list[list[Door]] = [[] for _ in range(count)]
+        slots: list[list[ListenSocket]] = [[] for _ in range(count)]
         for listen in settings.edge.listen:
-            for slot, sock in zip(doors, bind(listen, slots=count), strict=True):
-                slot.append(Door(sock, tls))
+            for slot, sock in zip(slots, bind(listen, slots=count), strict=True):
+                slot.append(ListenSocket(sock, tls))
         for listen in settings.edge.listen_plain:
-            for slot, sock in zip(doors, bind(listen, slots=count), strict=True):
-                slot.append(Door(sock, None, plain))
+            for slot, sock in zip(slots, bind(listen, slots=count), strict=True):
+                slot.append(ListenSocket(sock, None, plain))
         [admin_socket] = bind(settings.admin.listen)
         channels = [_channel() for _ in range(count)]
-        self._others = [admin_socket, *(end for pair in channels for end in pair)]
-        alive, lifeline = os.pipe()  # nobody writes; it closes when this process ends, however it ends
-        self._doors = [[door.socket for door in slot] for slot in doors]
-        own = own_listeners([admin_socket, *(sock for slot in self._doors for sock in slot)])
+        self._kept_open = [admin_socket, *(end for pair in channels for end in pair)]
+        alive, lifeline = os.pipe()  # closed by the kernel when this process ends
+        self._sockets = [[each.socket for each in slot] for slot in slots]
+        own = own_listeners([admin_socket, *(sock for slot in self._sockets for sock in slot)])
         ours = [end for end, _ in channels]
-        post = admin.Post(settings, own, token, admin_socket, ours, alive, shared)
-        self._admin = Child("admin", partial(admin.run, post), frozenset([admin_socket, *ours]))
+        admin_slot = admin.AdminSlot(settings, own, token, admin_socket, ours, alive, shared)
+        self._admin = Child("admin", partial(admin.run, admin_slot), frozenset([admin_socket, *ours]))
         self._workers = [
             Child(
                 f"worker {number}",
                 partial(worker.run, settings, Slot(number, tuple(slot), own, theirs, alive, shared, claims)),
-                frozenset([theirs, *(door.socket for door in slot)]),
-                heirs=1,
+                frozenset([theirs, *(each.socket for each in slot)]),
+                replacements=1,
             )
-            for number, (slot, (_, theirs)) in enumerate(zip(doors, channels, strict=True))
+            for number, (slot, (_, theirs)) in enumerate(zip(slots, channels, strict=True))
         ]
         process = settings.process
         self._children = Children([*self._workers, self._admin], process.stuck_timeout, process.drain_timeout, lifeline)
 
     def run(self) -> int:
         """Supervises until told to stop; returns the exit status."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, {*SIGNALS, *ORDERS})
+        signal.pthread_sigmask(signal.SIG_BLOCK, {*SIGNALS, *CONTROL_SIGNALS})
         memory.settle()
-        self._children.tend()
+        self._children.poll()
         edge, listen = self._settings.edge, self._settings.admin.listen
         where = ", ".join(str(address) for address in (*edge.listen, *edge.listen_plain))
         if shortage := descriptors.shortage(self._settings.limits.connections):
@@ -108,61 +107,61 @@ class Supervisor:
         while (received := self._wait()) not in ENDS:
             if received == signal.SIGHUP:
                 log.warning("this version does not reload its configuration: restart it")
-        self._announce(self._settings.process.drain_delay if received == signal.SIGTERM else 0.0)
-        self._finish()
+        self._announce_stop(self._settings.process.drain_delay if received == signal.SIGTERM else 0.0)
+        self._drain()
         log.info("stopped")
         return 1 if self._children.lost else 0
 
     def _wait(self, longest: float = inf) -> int:
-        """The next signal, or 0 if there was something else to do; the children are looked after."""
-        patience = min(self._children.patience(), longest, LOG_PAUSE if logs.pump() else inf)
-        received = signal.sigtimedwait(SIGNALS, max(0.0, patience))
-        self._children.tend()
+        """The next signal, or 0 if something else was due; polls the children."""
+        timeout = min(self._children.timeout(), longest, LOG_PAUSE if logs.pump() else inf)
+        received = signal.sigtimedwait(SIGNALS, max(0.0, timeout))
+        self._children.poll()
         return received.si_signo if received is not None else 0
 
     # --- stopping ------------------------------------------------------------------------------------------------
 
-    def _announce(self, delay: float) -> None:
-        """Readiness fails; balancers get `delay` seconds to look away, in which everything is served as before."""
-        self._admin.announce()
-        self._admin.tell(signal.SIGUSR1)
+    def _announce_stop(self, delay: float) -> None:
+        """Readiness fails; for `delay` seconds, in which balancers notice, everything is served as before."""
+        self._admin.announce_stop()
+        self._admin.send_signal(signal.SIGUSR1)
         if not delay:
             return
         log.info("stopping in %g s: readiness fails from now on", delay)
         end = time.monotonic() + delay
         while (left := end - time.monotonic()) > 0:
             if self._wait(left) in ENDS:
-                return  # told again
+                return  # a second signal
 
-    def _finish(self) -> None:
-        """New connections are refused; what is queued or under way is finished, as far as there is time."""
-        for doors in self._doors:
-            for sock in doors:
+    def _drain(self) -> None:
+        """Refuses new connections, drains the workers, then ends the admin process."""
+        for sockets in self._sockets:
+            for sock in sockets:
                 refuse_new(sock)
         deadline = time.monotonic() + self._settings.process.drain_timeout + KILL_GRACE
         for child in self._workers:
-            self._children.close(child, deadline)
-        while self._leave() or any(child.lives for child in self._workers):
+            self._children.stop(child, deadline)
+        while self._close_listeners() or any(child.processes for child in self._workers):
             if self._wait() in ENDS:
                 log.warning("told to stop again: closing what has not finished")
                 for child in self._workers:
-                    child.hurry(time.monotonic() + KILL_GRACE)
-        self._children.close(self._admin, time.monotonic() + KILL_GRACE)
-        while self._admin.lives:
+                    child.stop_now(time.monotonic() + KILL_GRACE)
+        self._children.stop(self._admin, time.monotonic() + KILL_GRACE)
+        while self._admin.processes:
             self._wait()
 
-    def _leave(self) -> bool:
-        """Closes the sockets of slots where everything queued has been taken; whether there are others.
+    def _close_listeners(self) -> bool:
+        """Closes the listening sockets of slots that accept no more; whether there are others.
 
-        Shut down, not only closed: a process that stands still would keep them open.
+        Shut down, not only closed: a stuck process would keep them open.
         """
-        for child, doors in zip(self._workers, self._doors, strict=True):
-            if doors and child.has_left:
-                for sock in doors:
+        for child, sockets in zip(self._workers, self._sockets, strict=True):
+            if sockets and child.listeners_closed:
+                for sock in sockets:
                     sock.shutdown(socket.SHUT_RDWR)
                     sock.close()
-                doors.clear()
-        return any(self._doors)
+                sockets.clear()
+        return any(self._sockets)
 
 
 def _channel() -> tuple[socket.socket, socket.socket]:

@@ -1,8 +1,8 @@
 """A worker: one event loop that serves its slot's sockets until told to finish.
 
-SIGTERM drains: what is under way is finished, then the worker exits 0. If nobody follows it, because the gateway ends,
-it also accepts what is queued. A second SIGTERM cuts off what has not finished. The worker also ends when its
-supervisor has died, which it learns from a pipe that only the supervisor holds open.
+SIGTERM drains: what is under way is finished, then the worker exits 0. If the gateway ends, and so no other process
+replaces it, it also accepts what is queued. A second SIGTERM cuts off what has not finished. A worker also drains when
+its supervisor has died, which closes a pipe.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from gateway.observe import logs
 from gateway.observe.access_log import AccessLog, LineLog, NoLog, json_lines, text_lines
 from gateway.observe.outlet import Outlet
 from gateway.process import memory
-from gateway.process.drain import Ending, drain
-from gateway.process.pulse import Pulse, Stage, start_beating, take_orders, tell_parent
+from gateway.process.drain import Shutdown, drain
+from gateway.process.heartbeat import Heartbeat, Stage, notify_supervisor, start_heartbeat, unblock_signals
 from gateway.upstream.claims import Claims
 
 log = logging.getLogger("gateway.process")
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
-    """One listening socket of a slot and how it answers."""
+class ListenSocket:
+    """A listening socket of a slot, and how it answers: see `Listener`."""
 
     socket: socket.socket
     tls: ssl.SSLContext | None
@@ -50,26 +50,27 @@ class Door:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """What a worker is given, and inherits from its predecessor when it has to be replaced."""
+    """What a worker, and each that replaces it, is given."""
 
     number: int
-    doors: tuple[Door, ...]
+    listen_sockets: tuple[ListenSocket, ...]
     own: Sequence[Bound]
-    """Every listener of this gateway, the admin's too: none of them is ever dialed."""
+    """Every listener of this gateway, the admin's too: none is ever dialed."""
     channel: socket.socket
-    """The worker's end of the admin's questions: datagrams of JSON."""
+    """The worker's end of its channel to the admin process: datagrams of JSON."""
     lifeline: int
-    """Read end of a pipe; end of file means that the supervisor is gone."""
+    """Read end of a pipe; end of file: the supervisor has ended."""
     shared: Shared
     """What all workers know of the directory."""
     claims: Claims
-    """What waits in any of them for connections that lie idle in the others."""
+    """What all workers claim of each other's idle connections."""
 
 
 class Status(msgspec.Struct):
-    """A worker's answer to the admin."""
+    """A worker's answer to a `StatusRequest`."""
 
-    question: int
+    request: int
+    """Its number."""
     worker: int
     pid: int
     state: str
@@ -79,59 +80,59 @@ class Status(msgspec.Struct):
     upstream: int
     """Upstream connections, idle ones included."""
     failing: list[str]
-    """What must live as long as the worker and has failed lately; see `Tasks.keep`."""
+    """See `Tasks.failing`."""
 
 
-class Question(msgspec.Struct):
-    """What the admin asks; `number` comes back in the answer, so that a late one is not taken for another's."""
+class StatusRequest(msgspec.Struct):
+    """From the admin process; `number` comes back in the answer, which may be late."""
 
     number: int
 
 
-def run(settings: Settings, slot: Slot, pulse: Pulse) -> int:
+def run(settings: Settings, slot: Slot, heartbeat: Heartbeat) -> int:
     """Serves until drained; returns the exit status."""
     try:
-        uvloop.run(_serve(settings, slot, pulse))
-    except UserError as error:  # what was in order at the start is not so any more, e.g. the file of sandboxes
+        uvloop.run(_serve(settings, slot, heartbeat))
+    except UserError as error:  # something has changed since the start, e.g. the file of sandboxes
         log.error("worker %d cannot start: %s", slot.number, error)
         return 1
     return 0
 
 
-async def _serve(settings: Settings, slot: Slot, pulse: Pulse) -> None:
+async def _serve(settings: Settings, slot: Slot, heartbeat: Heartbeat) -> None:
     loop, process = asyncio.get_running_loop(), settings.process
-    start_beating(pulse, process.stuck_timeout)
+    start_heartbeat(heartbeat, process.stuck_timeout)
     directory = slot.shared.open(settings.directory)
     logs.open_in(loop)
     access_log = make_access_log(settings, loop)
     edge = Edge(settings, directory, access_log, slot.own, slot.shared, slot.claims)
-    ending = Ending()
+    shutdown = Shutdown()
     orphaned = asyncio.Event()
 
     def orphan() -> None:
         loop.remove_reader(slot.lifeline)
         orphaned.set()
-        ending.begun.set()
+        shutdown.begun.set()
 
-    def left() -> None:
-        pulse.stage = Stage.LEFT
-        tell_parent()
+    def listeners_closed() -> None:
+        heartbeat.stage = Stage.LISTENERS_CLOSED
+        notify_supervisor()
 
-    loop.add_signal_handler(signal.SIGTERM, ending.tell)
+    loop.add_signal_handler(signal.SIGTERM, shutdown.signal)
     loop.add_reader(slot.lifeline, orphan)
     loop.add_reader(slot.channel, _answer, slot, edge)
     collector = memory.Collector(loop, lambda: edge.connections)
     edge.tasks.keep(partial(watch, directory, edge.records_changed, edge.directory.availability), "directory watch")
-    listeners = [Listener(edge, door.socket, door.tls, door.local_reply) for door in slot.doors]
-    pulse.stage = Stage.SERVING
-    take_orders()
+    listeners = [Listener(edge, each.socket, each.tls, each.local_reply) for each in slot.listen_sockets]
+    heartbeat.stage = Stage.SERVING
+    unblock_signals()
     log.debug("worker %d ready", slot.number)
-    await ending.begun.wait()
-    if not (pulse.closing or orphaned.is_set()):
+    await shutdown.begun.wait()
+    if not (heartbeat.stopping or orphaned.is_set()):
         for listener in listeners:
-            listener.close()  # what is queued is the successor's
+            listener.close()  # what is queued is for the replacement
         listeners = []
-    await drain(edge, listeners, process.drain_timeout, ending, left)
+    await drain(edge, listeners, process.drain_timeout, shutdown, listeners_closed)
     collector.close()
     await directory.close()
     access_log.close()
@@ -148,9 +149,9 @@ def make_access_log(settings: Settings, loop: asyncio.AbstractEventLoop) -> Acce
 
 def _answer(slot: Slot, edge: Edge) -> None:
     try:
-        question = msgspec.json.decode(slot.channel.recv(4096), type=Question)
+        request = msgspec.json.decode(slot.channel.recv(4096), type=StatusRequest)
         status = Status(
-            question=question.number,
+            request=request.number,
             worker=slot.number,
             pid=os.getpid(),
             state="draining" if edge.draining else "ready",

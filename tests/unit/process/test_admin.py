@@ -13,7 +13,7 @@ import pytest
 
 from gateway.process import admin
 from gateway.process.admin import Workers
-from gateway.process.worker import Question, Status
+from gateway.process.worker import Status, StatusRequest
 from gateway.tasks import Tasks
 
 
@@ -32,7 +32,7 @@ class Slot:
 
     def answer(self) -> None:
         """Answers one question."""
-        number = msgspec.json.decode(self.theirs.recv(4096), type=Question).number
+        number = msgspec.json.decode(self.theirs.recv(4096), type=StatusRequest).number
         self.asked.append(number)
         self.theirs.send(
             msgspec.json.encode(Status(number, self.number, 100 + self.number, "ready", 0, 0, 0, ["watch"]))
@@ -118,7 +118,7 @@ async def test_who_stood_still_for_long_is_heard_again(
     while not full:
         assert pids(await workers.ask())[3] is None
         try:
-            slots[3].ours.send(msgspec.json.encode(Question(0)))
+            slots[3].ours.send(msgspec.json.encode(StatusRequest(0)))
         except BlockingIOError:
             full = True
     monkeypatch.setattr(admin, "ANSWER_TIMEOUT", 0.2)

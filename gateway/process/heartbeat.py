@@ -1,0 +1,137 @@
+"""What the supervisor and its processes share: control signals, and a page of memory with a heartbeat.
+
+A timer of each process's event loop bumps a counter; the supervisor checks now and then whether it has moved. Checks
+are counted, not seconds: after the supervisor was stopped, or the machine asleep, all of them are made anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import mmap
+import os
+import signal
+import struct
+from enum import IntEnum
+from pathlib import Path
+
+CHECKS = 6
+"""Checks in a row without progress after which a process counts as stuck."""
+MAX_INTERVAL = 1.0
+"""Seconds between beats; a beat costs a microsecond."""
+
+CONTROL_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+"""Sent to children. Blocked over the fork, so that they stay pending until the child handles them."""
+
+_BEATS, _STAGE, _STOPPING = struct.Struct("=Q"), 8, 9
+"""The page: the counter at its beginning, then one octet each."""
+
+
+class Stage(IntEnum):
+    """How far a process has come."""
+
+    STARTING = 0
+    SERVING = 1
+    LISTENERS_CLOSED = 2
+    """It accepts no more connections; another process does."""
+
+
+class Heartbeat:
+    """The shared page of one process, made before the fork."""
+
+    __slots__ = ("_page",)
+
+    def __init__(self) -> None:
+        self._page = mmap.mmap(-1, mmap.PAGESIZE)
+
+    def __repr__(self) -> str:
+        return f"<Heartbeat {self.stage.name} beats={self.beats}{' stopping' if self.stopping else ''}>"
+
+    @property
+    def beats(self) -> int:
+        count: int = _BEATS.unpack_from(self._page)[0]
+        return count
+
+    def beat(self) -> None:
+        _BEATS.pack_into(self._page, 0, self.beats + 1)
+
+    @property
+    def stage(self) -> Stage:
+        """Set by the process."""
+        return Stage(self._page[_STAGE])
+
+    @stage.setter
+    def stage(self, stage: Stage) -> None:
+        self._page[_STAGE] = stage
+
+    @property
+    def stopping(self) -> bool:
+        """Set by the supervisor: the gateway is about to end, and no process succeeds this one."""
+        return self._page[_STOPPING] != 0
+
+    @stopping.setter
+    def stopping(self, stopping: bool) -> None:
+        self._page[_STOPPING] = stopping
+
+    def close(self) -> None:
+        self._page.close()
+
+
+def start_heartbeat(heartbeat: Heartbeat, stuck_timeout: float) -> None:
+    """Beats on the running loop, often enough for `stuck_timeout`."""
+    loop = asyncio.get_running_loop()
+    interval = min(MAX_INTERVAL, stuck_timeout / (2 * CHECKS) or MAX_INTERVAL)
+
+    def beat() -> None:
+        heartbeat.beat()
+        loop.call_later(interval, beat)
+
+    beat()
+
+
+class Watchdog:
+    """The supervisor's side of one heartbeat."""
+
+    __slots__ = ("_heartbeat", "_pid", "_seen", "_still")
+
+    def __init__(self, pid: int, heartbeat: Heartbeat) -> None:
+        self._pid = pid
+        self._heartbeat = heartbeat
+        self._seen = self._progress()
+        self._still = 0  # checks in a row without progress
+
+    def reset(self) -> None:
+        """The supervisor has not checked in time: earlier checks prove nothing."""
+        self._still = 0
+
+    def is_stuck(self) -> bool:
+        """Checks; whether this was the last of `CHECKS` checks without progress."""
+        progress = self._progress()
+        self._still = self._still + 1 if progress == self._seen else 0
+        self._seen = progress
+        return self._still >= CHECKS
+
+    def _progress(self) -> tuple[int, int]:
+        heartbeat = self._heartbeat
+        # While STARTING no loop turns yet, and a large registry takes long to read: CPU time counts as progress.
+        return heartbeat.beats, _ticks(self._pid) if heartbeat.stage is Stage.STARTING else 0
+
+
+def _ticks(pid: int) -> int:
+    """The processor time that a process has used, in the kernel's ticks of 10 ms; 0 if it has ended."""
+    try:
+        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return int(after_name[11]) + int(after_name[12])  # utime and stime, fields 14 and 15 of proc(5)
+
+
+def unblock_signals() -> None:
+    """From here on control signals, pending ones first, reach their handlers."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, CONTROL_SIGNALS)
+
+
+def notify_supervisor() -> None:
+    """Wakes the supervisor."""
+    with contextlib.suppress(PermissionError):  # it has died, and the new parent is not ours to signal
+        os.kill(os.getppid(), signal.SIGCHLD)
