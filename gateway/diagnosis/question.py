@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from gateway.diagnosis.error_answer import ErrorAnswers
 from gateway.http.head_parser import HeadLimits, parse_request_head
 from gateway.http.message import AS_TUNNEL, Fields, RequestHead, ResponseHead, Section
+from gateway.http.websocket import accept
 from gateway.upstream.stream import ResponseSink, UpstreamConnection, UpstreamFailure, UpstreamStream
 
 USER_AGENT = "gateway-explain"
@@ -25,8 +25,6 @@ SWEEP = 0.05
 FAREWELL = 0.5
 """Seconds an app gets to answer a WebSocket's Close; most servers log an error when they never see one."""
 
-_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-"""RFC 6455 section 1.3."""
 _CLOSE_FRAME = b"\x88\x80\x00\x00\x00\x00"
 """RFC 6455 section 5.5.1: FIN and opcode 8, no payload, masked (with zeros) as a client's frames must be."""
 
@@ -56,9 +54,7 @@ def websocket_request(path: str, authority: str, limits: HeadLimits) -> tuple[Re
         f"Sec-WebSocket-Key: {key.decode()}",
         f"Origin: https://{authority}",  # as a page of the app itself would: many servers compare it with Host
     ]
-    # SHA-1 is the protocol's, which proves with it that the answer is no accident.
-    due = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
-    return _request(path, authority, fields, limits), due
+    return _request(path, authority, fields, limits), accept(key)
 
 
 def _request(path: str, authority: str, fields: list[str], limits: HeadLimits) -> RequestHead:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import struct
 
 from gateway.errors import GatewayError
@@ -18,12 +17,12 @@ from gateway.http.fields import TOKEN
 from gateway.http.lists import members
 from gateway.http.message import AS_TUNNEL, NO_BODY, Fields, RequestHead, ResponseHead, Section
 from gateway.http.validate import offers
+from gateway.http.websocket import accept
 from gateway.problems.problem import RequestContext, describe
 from gateway.problems.reply import marker_fields
 
 PARAMETER = b"gateway_close=1"
 CODE_BASE = 4000
-_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _MAX_REASON = 123
 """Octets: a control frame carries 125 (RFC 6455 section 5.5), two of them the code."""
 _FINAL_CLOSE = 0x88
@@ -44,9 +43,7 @@ def accept_and_close(error: GatewayError, context: RequestContext) -> tuple[Resp
     asked = context.head
     assert asked is not None  # see above
     key = asked.get(b"sec-websocket-key") or b""
-    # RFC 6455 section 4.2.2, step 5.4.
-    accepted = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
-    fields = [(b"Sec-WebSocket-Accept", accepted), *_selected(asked), *marker_fields(error.reason, error.detail)]
+    fields = [(b"Sec-WebSocket-Accept", accept(key)), *_selected(asked), *marker_fields(error.reason, error.detail)]
     head = ResponseHead(101, Section(fields), AS_TUNNEL, upgrade=b"websocket")
     problem = describe(error, context)
     payload = struct.pack("!H", CODE_BASE + problem.status) + _shortened(f"{problem.reason}: {problem.title}")
