@@ -341,8 +341,9 @@ def _without_password(path: str, value: str) -> str:
 
 def _explain(options: argparse.Namespace) -> int:
     # Imported where they are needed, as above: to ask a running gateway takes no event loop of our own.
-    from gateway.diagnosis import remote, terminal
+    from gateway.diagnosis import terminal
     from gateway.diagnosis.report import as_json
+    from gateway.process.admin_client import fetch_report
 
     if options.config is not None:
         from gateway.observe import logs
@@ -352,7 +353,7 @@ def _explain(options: argparse.Namespace) -> int:
         logs.configure("text", "error")  # the report says it all
         report = examine(settings, options.url)
     else:
-        report = remote.ask(options.admin, options.url, os.environ.get(ADMIN_TOKEN, ""))
+        report = fetch_report(options.admin, options.url, os.environ.get(ADMIN_TOKEN, ""))
     if options.json:
         standard_streams.print_json(as_json(report))
     else:

@@ -2,7 +2,7 @@
 
 `probe` looks what listens after a dial that failed, `silence` says what no answer means, `own_sockets` asks the kernel.
 `explain` examines one URL, step by step: `url` reads what was typed, `question` asks the app, `words` tell its answer,
-`report` is what comes out, `terminal` shows it, `remote` has a running gateway do it all.
+`report` is what comes out, `terminal` shows it.
 
 Knows nothing of downstream connections: the edge and the admin listener ask, and say for which address.
 """

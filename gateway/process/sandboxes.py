@@ -7,12 +7,11 @@ decides nothing but who opens the backend. The API is asked with the standard li
 from __future__ import annotations
 
 import asyncio
-import http.client
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -23,16 +22,13 @@ from gateway.directory import backends, sqlite_file
 from gateway.directory.sandbox import Broken, Conflict, Directory, DirectoryError, Registry, Sandbox, TableDirectory
 from gateway.errors import UserError
 from gateway.printable import printable
+from gateway.process.admin_client import AdminClient
 from gateway.process.explain import configured_listeners
 from gateway.standard_streams import print_json
 from gateway.upstream.policy import AddressPolicy
 
 PAGE = 1000
 """Records asked for at a time; the API gives no more."""
-TIMEOUT = 30.0
-"""Seconds of silence from the admin listener."""
-MAX_ANSWER = 4 * 1024 * 1024
-"""Octets of an answer that are read; a full page takes a tenth."""
 
 T = TypeVar("T")
 Given = Mapping[str, str | float]
@@ -187,65 +183,26 @@ class _Page(msgspec.Struct):
     broken: list[BrokenRecord] = msgspec.field(default_factory=list)
 
 
-class _Problem(msgspec.Struct):
-    detail: str
-
-
 class Remote:
     """The gateway whose admin listener is at `admin` (http://host:port)."""
 
     def __init__(self, admin: str, token: str = "") -> None:
-        if not (token.isascii() and token.isprintable()):
-            raise UserError("the token has characters that no HTTP field can carry")
-        self._admin = admin
-        self._fields = {"Authorization": f"Bearer {token}"} if token else {}
+        self._client = AdminClient(admin, token, "open the registry itself")
 
     def add(self, sandbox_id: str, registration: Given, expected: str | None) -> Record:
         condition = {} if expected is None else {"If-Match": entity_tag(expected)}
-        return self._decode(self._ask("PUT", _path(sandbox_id), msgspec.json.encode(registration), condition), Record)
+        return self._client.fetch(Record, "PUT", _path(sandbox_id), msgspec.json.encode(registration), condition)
 
     def get(self, sandbox_id: str) -> Record:
-        return self._decode(self._ask("GET", _path(sandbox_id)), Record)
+        return self._client.fetch(Record, "GET", _path(sandbox_id))
 
     def remove(self, sandbox_id: str) -> None:
-        self._ask("DELETE", _path(sandbox_id))
+        self._client.send("DELETE", _path(sandbox_id))
 
     def page(self, after: str, limit: int) -> list[Record | BrokenRecord]:
         query = urlencode({"limit": limit} | ({"after": after} if after else {}))
-        page = self._decode(self._ask("GET", f"/v1/sandboxes?{query}"), _Page)
+        page = self._client.fetch(_Page, "GET", f"/v1/sandboxes?{query}")
         return sorted([*page.sandboxes, *page.broken], key=lambda record: record.id)
-
-    def _ask(self, method: str, target: str, body: bytes | None = None, fields: dict[str, str] | None = None) -> bytes:
-        """The body of the answer, if it is a good one."""
-        parts = urlsplit(self._admin)
-        make = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        connection = make(parts.hostname or "", parts.port, timeout=TIMEOUT)
-        json = {"Content-Type": "application/json"} if body is not None else {}
-        try:
-            connection.request(
-                method, parts.path.rstrip("/") + target, body, {**self._fields, **json, **(fields or {})}
-            )
-            answer = connection.getresponse()
-            status, content = answer.status, answer.read(MAX_ANSWER)
-        except (OSError, http.client.HTTPException) as error:
-            said = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise UserError(
-                f"no running gateway answers at {self._admin} ({said}): start one or name its admin listener with "
-                "--admin URL, or open the registry itself with --config FILE"
-            ) from None
-        finally:
-            connection.close()
-        if 200 <= status < 300:
-            return content
-        raise UserError(self._decode(content, _Problem, status).detail)
-
-    def _decode(self, content: bytes, kind: type[T], status: int = 200) -> T:
-        try:
-            return msgspec.json.decode(content, type=kind)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise UserError(
-                f"what answers at {self._admin} is not a gateway's admin listener (HTTP {status})"
-            ) from None
 
 
 def _path(sandbox_id: str) -> str:

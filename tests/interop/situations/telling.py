@@ -19,8 +19,9 @@ from urllib.parse import unquote
 
 import msgspec
 
-from gateway.diagnosis import remote, terminal
+from gateway.diagnosis import terminal
 from gateway.diagnosis.report import Report
+from gateway.process.admin_client import fetch_report
 from tests.interop.harness import tls_connection
 from tests.interop.situations import Where
 from tests.interop.situations.stage import Edge
@@ -117,7 +118,7 @@ def request(edge: Edge, host: str, method: str, path: str, fields: dict[str, str
 def _explain(edge: Edge, url: str, command: bool) -> tuple[Report, str]:
     admin = f"http://127.0.0.1:{edge.admin_port}"
     if not command:
-        report = remote.ask(admin, url)
+        report = fetch_report(admin, url)
         return report, terminal.render(report, width=120, colour=False)
     words = [sys.executable, "-m", "gateway", "explain", "--admin", admin, url]
     environment = clean_environment({"PYTHONIOENCODING": "utf-8", "COLUMNS": "120"})

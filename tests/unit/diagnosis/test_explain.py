@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gateway.diagnosis import explain as explain_module
-from gateway.diagnosis import question, remote
+from gateway.diagnosis import question
 from gateway.diagnosis.explain import Context, explain
 from gateway.diagnosis.probe import Findings, Listener
 from gateway.diagnosis.report import ROAD, Report, Step
@@ -23,6 +23,7 @@ from gateway.directory.sandbox import DirectoryError, Sandbox, TableDirectory
 from gateway.endpoint import Endpoint
 from gateway.errors import GatewayError, Reason
 from gateway.http.message import RequestHead, Section
+from gateway.process.admin_client import EXPLAIN_TIMEOUT
 from gateway.tasks import Tasks
 from gateway.upstream.pool import Pool
 from tests.unit.diagnosis.harness import BOX, DOMAIN, PATIENCE, App, Looking, changed, configured, make_context
@@ -593,7 +594,7 @@ async def test_a_silent_app_beyond_our_own(app: App, context: Context, monkeypat
 
 def test_an_examination_is_over_within_fifteen_seconds() -> None:
     assert explain_module.LONGEST <= 15 * explain_module.TRIES
-    assert remote.TIMEOUT >= 2 * explain_module.LONGEST
+    assert EXPLAIN_TIMEOUT >= 2 * explain_module.LONGEST
 
 
 async def test_a_cancelled_one_leaves_no_connection(app: App, context: Context) -> None:

@@ -10,9 +10,9 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 import pytest
 
-from gateway.diagnosis.remote import ask
 from gateway.diagnosis.report import Report, Step, as_json
 from gateway.errors import UserError
+from gateway.process.admin_client import fetch_report
 
 REPORT = Report("https://a/?x=1&y=2", False, "Because.", "connection_refused", [Step("dial", "failed", "no", 0.4)], [])
 
@@ -53,7 +53,7 @@ def admin() -> Iterator[Admin]:
 
 
 def test_the_report_comes_back_whole(admin: Admin) -> None:
-    assert ask(admin.url, REPORT.url) == REPORT
+    assert fetch_report(admin.url, REPORT.url) == REPORT
     [(target, authorization)] = admin.asked
     assert urlsplit(target).path == "/v1/explain"
     assert parse_qs(urlsplit(target).query) == {"url": [REPORT.url]}
@@ -61,26 +61,26 @@ def test_the_report_comes_back_whole(admin: Admin) -> None:
 
 
 def test_a_token_is_sent(admin: Admin) -> None:
-    ask(admin.url, "a", "s3cret")
+    fetch_report(admin.url, "a", "s3cret")
     assert admin.asked[0][1] == "Bearer s3cret"
 
 
 @pytest.mark.parametrize("token", ["a\r\nX: y", "schlüssel"])
 def test_one_that_cannot_be_sent_is_not(admin: Admin, token: str) -> None:
     with pytest.raises(UserError, match="token"):
-        ask(admin.url, "a", token)
+        fetch_report(admin.url, "a", token)
     assert admin.asked == []
 
 
 def test_a_path_in_front_is_kept(admin: Admin) -> None:
-    ask(f"{admin.url}/behind/", "a")
+    fetch_report(f"{admin.url}/behind/", "a")
     assert admin.asked[0][0].startswith("/behind/v1/explain?")
 
 
 def test_a_refusal_is_told_in_the_gateways_words(admin: Admin) -> None:
     admin.status, admin.body = 401, b'{"type":"about:blank","title":"Unauthorized","status":401,"detail":"a token!"}'
     with pytest.raises(UserError, match=r"does not say: a token!$"):
-        ask(admin.url, "a")
+        fetch_report(admin.url, "a")
 
 
 @pytest.mark.parametrize(
@@ -89,14 +89,14 @@ def test_a_refusal_is_told_in_the_gateways_words(admin: Admin) -> None:
 def test_somebody_else_listens_there(admin: Admin, status: int, body: bytes) -> None:
     admin.status, admin.body = status, body
     with pytest.raises(UserError, match=rf"not a gateway's admin listener \(HTTP {status}\)"):
-        ask(admin.url, "a")
+        fetch_report(admin.url, "a")
 
 
 def test_nobody_does() -> None:
     with Admin() as server:
         url = server.url
     with pytest.raises(UserError, match=r"--admin URL.*--config FILE") as raised:
-        ask(url, "a")
+        fetch_report(url, "a")
     assert len(str(raised.value).splitlines()) == 1
     assert url in str(raised.value)
 
