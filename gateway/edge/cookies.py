@@ -4,16 +4,16 @@ Sandboxes are neighbours under one domain. A cookie with `Domain=sandbox.example
 (session fixation, cookie bombs), and browsers stop that only for domains on the Public Suffix List. So a Domain
 attribute that reaches beyond the app's own host is taken out; the cookie then belongs to that host alone.
 
-What a Domain attribute is, and which name it holds, is read as by the most generous of those who will read it:
+What a Domain attribute is, and which name it holds, is read as by the most lenient parser in use:
 
 - Chromium maps a name by UTS 46, OkHttp too, Python's http.cookies takes quotes and escapes off it: what is not plain
-  letters, digits, hyphens and dots is nobody's to guess.
+  letters, digits, hyphens and dots is taken out.
 - Attributes are parted by semicolons, for http.cookies and aiohttp by blanks as well; `$Domain` is one to http.cookies.
 - Around its name Python, .NET and JavaScript strip blanks beyond ASCII's; a dotless or dotted I is an I to Java and
   Kotlin, whoever decoded it.
 - Java's HttpCookie lets a host set a cookie for any end of its name, `c123.sandbox.example.dev` too, and another
-  sandbox's name may have the same; older clients (Guzzle, CVE-2022-29248) let anybody for anybody. So a name of our
-  domain goes, unless it is the host's own. What has nothing to do with ours is for the client to refuse.
+  sandbox's name may have the same; older libraries (Guzzle, CVE-2022-29248) for any name. So a name of our
+  domain goes, unless it is the host's own. A foreign domain is for the browser to refuse.
 
 `Clear-Site-Data: "cookies"` is the other way to a neighbour's cookies: it deletes all of the registrable domain.
 """
@@ -27,12 +27,11 @@ from gateway.hostname import Target
 from gateway.http.message import Fields
 
 MAX_DOMAINS = 16
-"""Domain attributes of one cookie that are looked at; of one with more, which nobody means, all go, for a third of the
-time."""
+"""Domain attributes of one cookie that are parsed; of a cookie with more all go, for a third of the time."""
 _ATTRIBUTE = rb'(?:;[\t "$\x80-\xff]*|(?<=[\t "$\x80-\xff]))doma(?:i|\xc4[\xb0\xb1])n[\t \x80-\xff]*='
 _DOMAIN = re.compile(_ATTRIBUTE + rb"[^;]*", re.IGNORECASE)
-HOSTS_REMEMBERED = 1024
-"""Hosts whose pattern is kept, some 5 KiB each; making one takes 0.5 ms."""
+HOSTS_CACHED = 1024
+"""Patterns by host, some 5 KiB each; making one takes 0.5 ms."""
 
 # https://w3c.github.io/webappsec-clear-site-data/#header: types that reach no further than the origin, with those that
 # Chromium has added; it and Firefox compare them as they stand.
@@ -64,7 +63,7 @@ def confine(fields: Fields, target: Target) -> Fields:
     return confined
 
 
-@lru_cache(maxsize=HOSTS_REMEMBERED)
+@lru_cache(maxsize=HOSTS_CACHED)
 def _reaching(host: str, domain: str) -> re.Pattern[bytes]:
     """A Domain attribute by which a cookie of `host` reaches others under `domain` or above it; nothing in it is looked
     at twice.

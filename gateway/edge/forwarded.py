@@ -1,20 +1,20 @@
-"""Who is asking: the fields that tell the app where a request came from, and whom to believe about it.
+"""Forwarded and X-Forwarded-*: what the app is told of a request's origin, and which claims about it are believed.
 
-From an untrusted peer every such claim is dropped (underscore spellings too) and ours are set. From a trusted proxy
-(`edge.trusted_proxies`) its claims are read, and what goes on is one story, told in both lists, ours last:
+From an untrusted peer every claim is dropped (underscore spellings too) and ours are set. From a trusted proxy
+(`edge.trusted_proxies`) the claims are read, and both lists go on with the same content, our element last:
 
-- **X-Forwarded-For is the proxy's word**, because every balancer that forwards HTTP appends to it; Forwarded is then
-  written anew from it. Most balancers know nothing of Forwarded and pass on what a visitor wrote there.
-- A proxy that sends no X-Forwarded-For is believed in Forwarded, and X-Forwarded-For is written from that. One whose
-  last member is no node (nginx behind a Unix socket appends `unix:`) has spoken all the same: nobody is named, and
-  Forwarded, which is the visitor's then, is not asked.
-- The *client* is the last one named who is no trusted proxy. What stands before it was said by the client itself: its
-  names go on, for whoever counts hops, but nothing that was said about scheme, host or interfaces.
-- Of X-Forwarded-Proto and -Host, which may be lists, the member counts that stands as far from the end as the client
-  does: it is the word of the proxy that met the client. The port is the host's, whatever X-Forwarded-Port says.
-- `ws` and `wss` (Traefik says so of WebSockets) are `http` and `https`, with which a handshake begins.
-- Other names for the client (CF-Connecting-IP, True-Client-IP, …) go on if they name the same one: most proxies pass on
-  what a visitor wrote there, and only those that set them agree with X-Forwarded-For.
+- **X-Forwarded-For is the proxy's**, because every balancer that forwards HTTP appends to it; Forwarded is then written
+  anew from it. Most balancers know nothing of Forwarded and pass on the client's.
+- A proxy that sends no X-Forwarded-For is believed in Forwarded, and X-Forwarded-For is written from that. If the last
+  member of X-Forwarded-For is no node (nginx behind a Unix socket appends `unix:`), the client is unknown, and
+  Forwarded, which is the client's then, is not read.
+- The *client* is the last node named that is no trusted proxy. Nodes before it are the client's own claims: they go on,
+  for whoever counts hops, but without their scheme, host and interfaces.
+- X-Forwarded-Proto and -Host may be lists: the member as far from the end as the client counts, which the proxy next to
+  the client has set. The port is the host's, whatever X-Forwarded-Port says.
+- `ws` and `wss` (from Traefik, for WebSockets) are `http` and `https`, with which a handshake begins.
+- Other fields with the client's address (CF-Connecting-IP, True-Client-IP, …) go on if they agree: most proxies pass on
+  the client's own, and only those that set them agree with X-Forwarded-For.
 
 Apps take Forwarded's values as they stand, quotes included, so a host that would need them is not written: one with a
 port is in X-Forwarded-Host only.
@@ -52,13 +52,13 @@ VIA = b"1.1 gateway"
 """Our pseudonym (RFC 9110 section 7.6.3). One name for all gateways: what loops may loop through several."""
 _OURS = re.compile(rb"1\.1[ \t]+gateway(?![^\t ,(])")
 """Our hop in a Via, in lower case, with whatever is optional: the name of HTTP, blanks, a comment. One search that
-begins with a literal, because a visitor can name thousands."""
-SECTIONS_REMEMBERED = 4096
-"""Field sections kept for (peer, scheme, authority); about 600 octets each, 3 KiB for the longest names."""
-STORIES_REMEMBERED = 4096
-"""Stories of trusted proxies kept; about 2 KiB each."""
-LONGEST_REMEMBERED = 256
-"""Octets of claims in a story that is kept: a visitor can make them longer, and each different."""
+begins with a literal, because a request can name thousands."""
+SECTIONS_CACHED = 4096
+"""Field sections by (peer, scheme, authority); about 600 octets each, 3 KiB for the longest names."""
+RESOLVED_CACHED = 4096
+"""`ForwardedInfo` by trusted proxy, authority and claims; about 2 KiB each."""
+MAX_CACHED = 256
+"""Octets of claims that are cached: a client can send longer ones, each different."""
 MAX_VIAS = 8
 """How often we may find ourselves in Via before it is a loop."""
 
@@ -69,22 +69,22 @@ _Lines = tuple[bytes, ...]
 """The values of one field name, line by line."""
 
 
-class Proxy:
-    """A trusted peer, and what its stories are judged by. The same object for the same values: it is a cheap key."""
+class TrustedProxy:
+    """The same object for the same values (`_proxy`): a cheap cache key."""
 
     __slots__ = ("networks", "node", "scheme")
 
     def __init__(self, address: Address, scheme: bytes, networks: tuple[Network, ...]) -> None:
         self.node = node_of(address)
         self.scheme = scheme
-        self.networks = networks  # whom else to believe
+        self.networks = networks  # of all trusted proxies
 
 
-class Story(NamedTuple):
-    """What a trusted proxy's request says about where it came from."""
+class ForwardedInfo(NamedTuple):
+    """Where a request came from, by the claims of a trusted proxy."""
 
     client: Address | None
-    """None: only trusted proxies are named, or the one who is not wants to stay unknown."""
+    """None: only trusted proxies are named, or an obfuscated node."""
     fields: Fields
 
 
@@ -110,11 +110,11 @@ class Peer:
         return self._with_claims(head) if head.forwarding else self._usual
 
     def client(self, head: RequestHead) -> Address | None:
-        """Who asked this trusted proxy; None if it is none, or does not say."""
-        return _story(self._proxy, head).client if self._proxy is not None and head.forwarding else None
+        """The client of this trusted proxy; None if it is none, or does not say."""
+        return _forwarded_info(self._proxy, head).client if self._proxy is not None and head.forwarding else None
 
     def request_id(self, head: RequestHead) -> bytes | None:
-        """The request id a trusted proxy has already given."""
+        """The X-Request-Id of a trusted proxy."""
         if self.trusted:
             for claim in members(_lines(head, b"x-request-id"))[-1:]:
                 if is_acceptable(claim):
@@ -130,15 +130,15 @@ class Peer:
                 return self._usual
             fields = self._usual.fields[:]
         else:
-            story = _story(self._proxy, head)
-            fields = [*_confirmed(head, story.client), *story.fields]
+            info = _forwarded_info(self._proxy, head)
+            fields = [*_confirmed(head, info.client), *info.fields]
         if via:
             fields[-1] = (b"Via", b", ".join([*filter(None, via), VIA]))
         return Section(fields)
 
 
 def _confirmed(head: RequestHead, client: Address | None) -> Fields:
-    """Other names for the client that this trusted proxy has passed on, as far as they name the one we know."""
+    """Other fields with the client's address, as far as they agree."""
     confirmed: dict[bytes, tuple[bytes, bytes]] = {}
     for name, value in head.forwarding:
         lowered = name.lower()
@@ -149,11 +149,11 @@ def _confirmed(head: RequestHead, client: Address | None) -> Fields:
     return list(confirmed.values())
 
 
-def _story(proxy: Proxy, head: RequestHead) -> Story:
+def _forwarded_info(proxy: TrustedProxy, head: RequestHead) -> ForwardedInfo:
     claims = tuple([_lines(head, name) for name in _CLAIMS])
-    if sum([len(line) for lines in claims for line in lines]) > LONGEST_REMEMBERED:
-        return _tell(proxy, head.authority, claims)
-    return _remembered(proxy, head.authority, claims)
+    if sum([len(line) for lines in claims for line in lines]) > MAX_CACHED:
+        return _resolve(proxy, head.authority, claims)
+    return _resolve_cached(proxy, head.authority, claims)
 
 
 def _lines(head: RequestHead, name: bytes) -> _Lines:
@@ -161,7 +161,7 @@ def _lines(head: RequestHead, name: bytes) -> _Lines:
     return tuple([value for key, value in head.forwarding if key.lower() == name])
 
 
-def _tell(proxy: Proxy, authority: bytes, claims: tuple[_Lines, ...]) -> Story:
+def _resolve(proxy: TrustedProxy, authority: bytes, claims: tuple[_Lines, ...]) -> ForwardedInfo:
     """By the rules above."""
     chain, protos, hosts, forwarded = claims
     appends = bool(members(chain))
@@ -179,16 +179,16 @@ def _tell(proxy: Proxy, authority: bytes, claims: tuple[_Lines, ...]) -> Story:
         said[b"proto"] = scheme
     for element in elements[:met]:
         element.parameters.clear()
-    visitor = node_of(client) if client is not None else proxy.node
-    return Story(client, _fields(elements, visitor, proxy.node, host, scheme))
+    node = node_of(client) if client is not None else proxy.node
+    return ForwardedInfo(client, _fields(elements, node, proxy.node, host, scheme))
 
 
-_remembered = lru_cache(maxsize=STORIES_REMEMBERED)(_tell)
-_proxy = lru_cache(maxsize=SECTIONS_REMEMBERED)(Proxy)
+_resolve_cached = lru_cache(maxsize=RESOLVED_CACHED)(_resolve)
+_proxy = lru_cache(maxsize=SECTIONS_CACHED)(TrustedProxy)
 
 
 def _client(elements: Sequence[Element], networks: Sequence[Network]) -> tuple[Address | None, int]:
-    """The last one named who is no trusted proxy, if not hidden, and the index; the first one's if all are trusted."""
+    """The last node that is no trusted proxy, if not obfuscated, and its index; 0 if all are trusted."""
     for index in range(len(elements) - 1, -1, -1):
         address = elements[index].node.address
         if address is None or not any(address in network for network in networks):
@@ -202,9 +202,9 @@ def _member(lines: _Lines, distance: int) -> bytes:
     return found[-min(distance, len(found))] if found else b""
 
 
-@lru_cache(maxsize=SECTIONS_REMEMBERED)
+@lru_cache(maxsize=SECTIONS_CACHED)
 def _usual(peer: str, scheme: bytes, authority: bytes) -> Section:
-    """What is added to a request without claims. Remembered, because a balancer's connection carries many names."""
+    """What is added to a request without claims. Cached, because a balancer's connection carries many names."""
     node = node_of(normalized(peer))
     return Section(_fields([], node, node, authority, scheme))
 

@@ -304,7 +304,7 @@ OURS = f"for={BALANCER};host={HOST};proto=https"
 VISITOR = f"for=203.0.113.7;host={HOST};proto=https"
 """The element of a client that the balancer has named, with what it has said about scheme and host."""
 
-STORIES = [
+CHAINS = [
     # X-Forwarded-For, Forwarded; what the app is told by Forwarded
     # A balancer that writes X-Forwarded-For only: what comes in Forwarded is the visitor's, whatever it says.
     ("203.0.113.7", "for=127.0.0.1", f"{VISITOR}, {OURS}"),
@@ -351,8 +351,8 @@ STORIES = [
 ]
 
 
-@pytest.mark.parametrize(("chain", "forwarded", "expected"), STORIES)
-def test_both_lists_tell_one_story(chain: str | None, forwarded: str | None, expected: str) -> None:
+@pytest.mark.parametrize(("chain", "forwarded", "expected"), CHAINS)
+def test_both_lists_say_the_same(chain: str | None, forwarded: str | None, expected: str) -> None:
     claims = [("X-Forwarded-For", chain)] * (chain is not None) + [("Forwarded", forwarded)] * (forwarded is not None)
     fields = told(peer(BALANCER), asked(*claims))
     assert fields["Forwarded"] == expected
@@ -575,7 +575,7 @@ def test_a_scheme_is_the_word_of_the_proxy_that_met_the_client() -> None:
     assert told(peer(BALANCER, b"http"), asked(*claims))["X-Forwarded-Proto"] == "https"
 
 
-def test_a_story_is_no_longer_told_than_it_is_true() -> None:
+def test_a_resolved_claim_is_cached_no_longer_than_it_is_true() -> None:
     """On one connection of a balancer come many visitors, with the same names and others."""
     of = peer(BALANCER)
     for visitor in ("203.0.113.7", "203.0.113.8", "203.0.113.7"):
@@ -681,11 +681,11 @@ def test_trust_is_by_address() -> None:
     assert not Peer(ip_address(BALANCER), b"http").trusted
 
 
-def test_long_stories_are_not_kept() -> None:
+def test_long_claims_are_not_cached() -> None:
     """A visitor can make each one different, and as long as a head may be."""
     of = peer(BALANCER)
     of.added(asked(("X-Forwarded-For", "203.0.113.7")))
-    before = forwarded._remembered.cache_info().currsize
+    before = forwarded._resolve_cached.cache_info().currsize
     for number in range(20):
         of.added(asked(("X-Forwarded-For", f"{number}, " * 100 + "203.0.113.7")))
-    assert forwarded._remembered.cache_info().currsize == before
+    assert forwarded._resolve_cached.cache_info().currsize == before
