@@ -1,13 +1,13 @@
 """Upstream connections: who may be used again, and the one road to a new one.
 
     open -----> available? -------------------------------------> a stream, at once
-    connect --> refused lately? -> wait for a turn -> dial -----> a stream, or what became of the dial
+    connect --> refused lately? -> few under way? -> dial -----> a stream, or what became of the dial
 
 Connections that can open a stream are kept under their endpoint, newest first; those that carry none, besides, in the
 order in which they became idle: there are so many per endpoint and so many in all, and the oldest goes to make room.
 Whoever needs a file descriptor goes before them, so nothing is refused while connections lie idle (`make_room`,
 `give_up`); and so does whoever waits at an app that they keep busy (claims.py). How often and how many at once are
-dialed, refusals.py and turns.py say.
+dialed, refusals.py and dial_limiter.py say.
 
 The pool only keeps books: it asks a connection what it is, and the connection acts. `connections` holds every live one,
 so that the sweeper can look at deadlines and a test can prove that nothing is left behind. Whose each of them is stands
@@ -31,13 +31,13 @@ from gateway.socket_options import keep_alive
 from gateway.transport import WriteBatcher
 from gateway.turns import Intake
 from gateway.upstream.claims import LOOK, Claimants, Claims
-from gateway.upstream.connection import Http1Upstream
 from gateway.upstream.context import ConnectionContext, Timeouts
 from gateway.upstream.dial import connected_socket
+from gateway.upstream.dial_limiter import DialLimiter
+from gateway.upstream.http1 import Http1Upstream
 from gateway.upstream.policy import AddressPolicy
-from gateway.upstream.refusals import Refusals
+from gateway.upstream.refusals import RefusalCache
 from gateway.upstream.stream import UpstreamConnection, UpstreamStream
-from gateway.upstream.turns import Turns
 
 
 class Pool:
@@ -66,8 +66,8 @@ class Pool:
             closed=self._closed,
         )
         self._clock = clock
-        self.refusals = Refusals(clock)
-        self._turns = Turns()
+        self.refusals = RefusalCache(clock)
+        self._dials = DialLimiter()
         self.connections: set[UpstreamConnection] = set()
         self._of: dict[str, set[UpstreamConnection]] = {}  # the same by sandbox id; no empty sets
         self._retired: set[UpstreamConnection] = set()  # of them those in their grace
@@ -124,12 +124,12 @@ class Pool:
     async def connect(self, endpoint: Endpoint) -> UpstreamStream | Failure:
         """A stream of a new connection, or why there is none, which may be what another's dial has met.
 
-        Who has waited in vain for a turn as long as a dial would take is told so.
+        Who has waited in vain for a dial of their own as long as it would take is told so.
         """
         refusal = self.refusals.instead_of_dialing(endpoint)
         if refusal is not None:
             return refusal.failure  # one look for all who come while it lasts
-        if not self._turns.begin(endpoint):
+        if not self._dials.try_acquire(endpoint):
             failure = await self._wait(endpoint)
             if failure is not None:
                 return failure
@@ -141,9 +141,9 @@ class Pool:
         except GatewayError as error:
             failure = error.failure()
             if failure.reason is Reason.CONNECTION_REFUSED:
-                self.refusals.remember(endpoint, failure, dials=self._turns.under_way(endpoint))
+                self.refusals.remember(endpoint, failure, dials=self._dials.under_way(endpoint))
         finally:
-            self._turns.end(endpoint, failure, connected=stream is not None)
+            self._dials.release(endpoint, failure, connected=stream is not None)
         if stream is not None:
             self.refusals.forget(endpoint)
             return stream
@@ -154,7 +154,7 @@ class Pool:
         patience = self.context.timeouts.connect
         try:
             async with asyncio.timeout(patience):
-                return await self._turns.wait(endpoint)
+                return await self._dials.acquire(endpoint)
         except TimeoutError:
             late = f"not begun within {patience:g} s, because others are on their way"
             return Failure(Reason.CONNECTION_TIMEOUT, f"connect to {endpoint}: {late}")

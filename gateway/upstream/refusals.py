@@ -1,4 +1,4 @@
-"""How often a target that refuses is dialed, so that a dead app is no lever.
+"""What of a target that refuses is remembered, and how often it is dialed, so that a dead app is no lever.
 
 A refused request costs a task, a socket and an exception, several times what a proxied one costs, and somebody may ask
 for a port where nothing listens as fast as the network allows. So a target that has refused is dialed `DIALS` times in
@@ -38,7 +38,7 @@ class Refusal:
         self.looked = False  # `failure` says, too, what was seen when somebody looked
 
 
-class Refusals:
+class RefusalCache:
     """One per worker. `clock` is the event loop's time."""
 
     __slots__ = ("_clock", "_refusals")

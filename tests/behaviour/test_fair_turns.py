@@ -18,7 +18,7 @@ from gateway.edge.http1 import Http1Downstream
 from gateway.edge.tls_transport import TlsTransport
 from gateway.http.message import ResponseHead
 from gateway.turns import HEAD_WORK, SHARE, ReadingConnection, Turns
-from gateway.upstream.connection import Http1Upstream
+from gateway.upstream.http1 import Http1Upstream
 from tests.behaviour.harness import OK, App, Gateway, answering, get, secured, until
 
 ATTACKERS = 20

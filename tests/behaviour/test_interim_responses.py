@@ -6,7 +6,7 @@ import pytest
 
 from gateway.edge.http1 import Http1Downstream
 from gateway.turns import WIDE_READS, Turns
-from gateway.upstream.connection import Http1Upstream
+from gateway.upstream.http1 import Http1Upstream
 from tests.behaviour.harness import OK, App, Gateway, OpenGateway, get, until
 
 EXPECTING = b"POST / HTTP/1.1\r\nHost: %b\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"

@@ -14,9 +14,9 @@ import pytest
 
 from gateway.directory.sandbox import Sandbox
 from gateway.endpoint import Endpoint
+from gateway.upstream.dial_limiter import AT_ONCE
 from gateway.upstream.pool import Pool
 from gateway.upstream.refusals import DIALS, WINDOW
-from gateway.upstream.turns import AT_ONCE
 from tests.behaviour.harness import DOMAIN, OK, SANDBOX, Gateway, OpenGateway, Script, Wire, get
 from tests.support.ports import silent_port
 

@@ -34,7 +34,7 @@ from gateway.tls import local_ca
 from gateway.tls.context import CertificatePair, server_context
 from gateway.transport import WriteBatcher
 from gateway.turns import READ, WIDE_READ
-from gateway.upstream.connection import Http1Upstream
+from gateway.upstream.http1 import Http1Upstream
 from tests.support.tls_client import TlsClient
 
 CALLS_PER_REQUEST = 128

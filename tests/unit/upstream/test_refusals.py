@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.endpoint import Endpoint, Origin
 from gateway.errors import Failure, Reason
-from gateway.upstream.refusals import DIALS, MAX_REMEMBERED, WINDOW, Refusals
+from gateway.upstream.refusals import DIALS, MAX_REMEMBERED, WINDOW, RefusalCache
 from tests.support.clock import Clock
 
 REFUSED = Failure(Reason.CONNECTION_REFUSED, "connect to [fd00::5]:5000: Connection refused after 0.4 ms")
@@ -15,7 +15,7 @@ def endpoint(port: int, generation: str = "1") -> Endpoint:
     return Endpoint(Origin("abc", generation, "fd00::5"), port)
 
 
-def dial(refusals: Refusals, port: int = 5000, failure: Failure = REFUSED) -> bool:
+def dial(refusals: RefusalCache, port: int = 5000, failure: Failure = REFUSED) -> bool:
     """Asks for the port, and is refused if it is dialed; whether it was."""
     if refusals.instead_of_dialing(endpoint(port)) is not None:
         return False
@@ -24,19 +24,19 @@ def dial(refusals: Refusals, port: int = 5000, failure: Failure = REFUSED) -> bo
     return True
 
 
-def answer(refusals: Refusals, port: int = 5000) -> Failure | None:
+def answer(refusals: RefusalCache, port: int = 5000) -> Failure | None:
     """What is said instead of dialing."""
     refusal = refusals.instead_of_dialing(endpoint(port))
     return refusal.failure if refusal is not None else None
 
 
 def test_a_few_requests_are_all_dialed() -> None:
-    refusals = Refusals(Clock())
+    refusals = RefusalCache(Clock())
     assert [dial(refusals) for _ in range(DIALS)] == [True] * DIALS
 
 
 def test_of_many_only_a_few_are_dialed_and_the_last_refusal_answers() -> None:
-    refusals = Refusals(Clock())
+    refusals = RefusalCache(Clock())
     for _ in range(DIALS - 1):
         dial(refusals)
     assert dial(refusals, failure=LATER)
@@ -46,7 +46,7 @@ def test_of_many_only_a_few_are_dialed_and_the_last_refusal_answers() -> None:
 
 def test_every_window_has_its_dials() -> None:
     clock = Clock()
-    refusals = Refusals(clock)
+    refusals = RefusalCache(clock)
     for _ in range(5):
         assert sum(dial(refusals) for _ in range(1000)) == DIALS
         clock.now += WINDOW
@@ -55,7 +55,7 @@ def test_every_window_has_its_dials() -> None:
 def test_dials_under_way_count() -> None:
     """A window's dials are counted when they begin: a hundred requests at once are not a hundred dials."""
     clock = Clock()
-    refusals = Refusals(clock)
+    refusals = RefusalCache(clock)
     refusals.remember(endpoint(5000), REFUSED)
     clock.now += WINDOW
     begun = 0
@@ -67,19 +67,19 @@ def test_dials_under_way_count() -> None:
 
 
 def test_dials_that_began_before_the_first_refusal_count() -> None:
-    refusals = Refusals(Clock())
+    refusals = RefusalCache(Clock())
     refusals.remember(endpoint(5000), REFUSED, dials=DIALS)
     assert answer(refusals) is REFUSED
 
 
 def test_asking_counts_nothing() -> None:
-    refusals = Refusals(Clock())
+    refusals = RefusalCache(Clock())
     refusals.remember(endpoint(5000), REFUSED)
     assert all(refusals.instead_of_dialing(endpoint(5000)) is None for _ in range(100))
 
 
 def test_what_a_look_has_found_is_kept_over_later_refusals() -> None:
-    refusals = Refusals(Clock())
+    refusals = RefusalCache(Clock())
     refusals.remember(endpoint(5000), REFUSED, dials=DIALS)
     before = refusals.instead_of_dialing(endpoint(5000))
     assert before is not None and not before.looked
@@ -92,7 +92,7 @@ def test_what_a_look_has_found_is_kept_over_later_refusals() -> None:
 
 def test_an_old_refusal_answers_for_nobody() -> None:
     clock = Clock()
-    refusals = Refusals(clock)
+    refusals = RefusalCache(clock)
     for _ in range(DIALS):
         dial(refusals)
     clock.now += 2 * WINDOW
@@ -101,7 +101,7 @@ def test_an_old_refusal_answers_for_nobody() -> None:
 
 
 def test_an_app_that_came_up_is_dialed_again() -> None:
-    refusals = Refusals(Clock())
+    refusals = RefusalCache(Clock())
     for _ in range(DIALS):
         dial(refusals)
     refusals.forget(endpoint(5000))
@@ -109,7 +109,7 @@ def test_an_app_that_came_up_is_dialed_again() -> None:
 
 
 def test_it_answers_for_its_own_target_only() -> None:
-    refusals = Refusals(Clock())
+    refusals = RefusalCache(Clock())
     for _ in range(DIALS):
         dial(refusals)
     assert refusals.instead_of_dialing(endpoint(5001)) is None
@@ -117,7 +117,7 @@ def test_it_answers_for_its_own_target_only() -> None:
 
 
 def test_the_oldest_are_forgotten_when_there_are_too_many() -> None:
-    refusals = Refusals(Clock())
+    refusals = RefusalCache(Clock())
     for port in range(1, MAX_REMEMBERED + 11):
         for _ in range(DIALS):
             dial(refusals, port)

@@ -1,4 +1,4 @@
-"""Whose turn it is to dial a target: a crowd waits for the outcome of a few.
+"""How many dials of one endpoint are under way: all others who need a connection wait for the outcome of these.
 
 A page that loads, or a thousand clients that come back at once, ask for the same target before anything is known of it.
 If it is dead, one dial tells as much as a thousand; if it is alive, each of them needs a connection of its own. So
@@ -32,7 +32,7 @@ _FOR_ALL = frozenset(
 
 
 class _Queue:
-    """One target with dials under way."""
+    """Of one endpoint, with dials under way."""
 
     __slots__ = ("room", "under_way", "waiting")
 
@@ -42,24 +42,24 @@ class _Queue:
         self.waiting: dict[asyncio.Future[Failure | None], None] = {}  # in the order they came
 
 
-class Turns:
+class DialLimiter:
     """One per worker."""
 
     __slots__ = ("_queues",)
 
     def __init__(self) -> None:
-        self._queues: dict[Endpoint, _Queue] = {}  # targets with a dial under way, and no others
+        self._queues: dict[Endpoint, _Queue] = {}  # those with a dial under way, and no others
 
     def __len__(self) -> int:
         return len(self._queues)
 
     def under_way(self, endpoint: Endpoint) -> int:
-        """Turns that have begun and not ended."""
+        """Dials that were permitted and are not over."""
         queue = self._queues.get(endpoint)
         return queue.under_way if queue is not None else 0
 
-    def begin(self, endpoint: Endpoint) -> bool:
-        """Whether a turn has begun, which ends with `end`; if not, `wait`."""
+    def try_acquire(self, endpoint: Endpoint) -> bool:
+        """Whether a dial may begin, which `release` ends; if not, `acquire`."""
         queue = self._queues.get(endpoint)
         if queue is None:
             queue = self._queues[endpoint] = _Queue()
@@ -68,8 +68,8 @@ class Turns:
         queue.under_way += 1
         return True
 
-    async def wait(self, endpoint: Endpoint) -> Failure | None:
-        """Waits, `begin` having said no. None: a turn has begun. Otherwise what another's dial has met meanwhile."""
+    async def acquire(self, endpoint: Endpoint) -> Failure | None:
+        """Waits, `try_acquire` having said no. None: a dial may begin. Otherwise what another one has met meanwhile."""
         queue = self._queues[endpoint]
         waiter: asyncio.Future[Failure | None] = asyncio.get_running_loop().create_future()
         queue.waiting[waiter] = None
@@ -78,11 +78,11 @@ class Turns:
         except asyncio.CancelledError:
             queue.waiting.pop(waiter, None)
             if waiter.done() and not waiter.cancelled() and waiter.result() is None:
-                self.end(endpoint)  # its turn came together with its end
+                self.release(endpoint)  # it was permitted and cancelled at once
             raise
 
-    def end(self, endpoint: Endpoint, failure: Failure | None = None, *, connected: bool = False) -> None:
-        """A turn is over: with a connection, with a failure, or because nobody wants it any more."""
+    def release(self, endpoint: Endpoint, failure: Failure | None = None, *, connected: bool = False) -> None:
+        """A dial is over: with a connection, with a failure, or because nobody wants it any more."""
         queue = self._queues[endpoint]
         queue.under_way -= 1
         if connected:
