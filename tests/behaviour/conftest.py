@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvloop
 
 from gateway.tls import local_ca
 from gateway.tls.context import CertificatePair, server_context
 from tests.behaviour.harness import DOMAIN, Gateway, OpenGateway, Options, TlsSides, until
+from tests.support.event_loop import Loop
 
 
-def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], uvloop.Loop]]:
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], Loop]]:
     """Transports differ in what matters here (half-close, aborts, TLS shutdown): tests run on the workers' loop."""
-    return {"uvloop": uvloop.new_event_loop}
+    return {"uvloop": Loop}
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, IPv6Network
+from math import inf
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -33,6 +34,7 @@ from gateway.edge.local_reply import LocalReply
 from gateway.observe.access_log import AccessRecord
 from gateway.tasks import Tasks
 from gateway.upstream.claims import Claims
+from tests.support.event_loop import Loop
 from tests.support.ports import alone
 from tests.support.tls_client import TlsClient
 
@@ -153,6 +155,11 @@ class Wire(asyncio.Protocol):
         except TimeoutError:
             raise AssertionError(f"not within {PATIENCE:g} s: {what}\n{self!r}") from None
 
+    @property
+    def peer(self) -> asyncio.Transport:
+        """The gateway's end: TCP, also below TLS."""
+        return cast("Loop", asyncio.get_running_loop()).other_end(self.transport)
+
     # --- writing ---------------------------------------------------------------------------------------------------
 
     def send(self, octets: bytes) -> None:
@@ -224,13 +231,17 @@ class Wire(asyncio.Protocol):
     async def ended(self) -> bytes:
         """Waits for the other side's end; what came until then."""
         await self.wait(lambda: bool(self.end), "the other side's end")
-        return self._take(len(self.received))
+        return self.take()
 
     async def eof(self) -> bytes:
         """Like `ended`; the end must be a clean one."""
         rest = await self.ended()
         assert self.end == "eof", f"a {self.end}, after {rest!r}"
         return rest
+
+    def take(self) -> bytes:
+        """What is here, be it nothing."""
+        return self._take(len(self.received))
 
     def _take(self, end: int) -> bytes:
         begin, self._taken = self._taken, end
@@ -460,12 +471,11 @@ class Gateway:
         self.edge = Edge(self.settings, options.backend or self.table, self.log, claims=options.claims)
         self.apps: list[App] = []
         self.browsers: list[Wire] = []
-        self._sockets = [listening_socket(options.kernel_buffer) for _ in range(2)]
-        plain, secure = self._sockets
-        self.plain = Listener(self.edge, plain, None, options.local_reply)
-        self.secure = Listener(self.edge, secure, tls.server)
-        self.plain_port: int = plain.getsockname()[1]
-        self.tls_port: int = secure.getsockname()[1]
+        self.plain_socket, self.secure_socket = (listening_socket(options.kernel_buffer) for _ in range(2))
+        self.plain = Listener(self.edge, self.plain_socket, None, options.local_reply)
+        self.secure = Listener(self.edge, self.secure_socket, tls.server)
+        self.plain_port: int = self.plain_socket.getsockname()[1]
+        self.tls_port: int = self.secure_socket.getsockname()[1]
         self._faults: list[dict[str, Any]] = []
         self._loop.set_exception_handler(lambda _, context: self._faults.append(context))
         self._complaints = _Complaints()
@@ -508,6 +518,11 @@ class Gateway:
         assert any(words in line for line in lines), lines
         lines[:] = [line for line in lines if words not in line]
 
+    def complaints(self) -> list[str]:
+        """The logged warnings since this was last asked, which `finish` does not mind then."""
+        lines, self._complaints.lines = self._complaints.lines, []
+        return lines
+
     async def blocking_socket(
         self, *, tls: bool = False, kernel_buffer: int = 0, context: ssl.SSLContext | None = None, **wrap: Any
     ) -> socket.socket:
@@ -531,9 +546,9 @@ class Gateway:
 
     def shrink_upstream_buffers(self, size: int) -> None:
         """Of the connections to apps, both ways; left alone the kernel lets them grow to megabytes."""
-        assert self.edge.pool.connections, "the app may know of its connection before the gateway does"
-        for connection in self.edge.pool.connections:
-            _set_buffers(connection._socket, size)
+        for wire in [wire for app in self.apps for wire in app.connections]:
+            if not wire.end:
+                _set_buffers(wire.peer.get_extra_info("socket"), size)
 
     async def settled(self) -> None:
         """Returns after another connection was served: what was sent before has been read by then."""
@@ -559,8 +574,7 @@ class Gateway:
             edge.pool.close()
             await until(lambda: not edge.pool.connections, f"no upstream connection: {edge.pool.connections}")
             assert edge.pool.idle_count == 0
-            assert edge.pool._dialing == 0
-            assert not edge.pool._of and not edge.pool._retired
+            assert not edge.pool.sandboxes() and not edge.pool.past_grace(inf)
             for app in self.apps:
                 await app.finish()
             await until(lambda: all(wire.closed for wire in self.browsers), "the browsers' connections close")
@@ -568,8 +582,8 @@ class Gateway:
             self.plain.close()
             self.secure.close()
             await edge.close()
-            for sock in self._sockets:
-                sock.close()
+            self.plain_socket.close()
+            self.secure_socket.close()
             for app in self.apps:
                 app.abandon()
             for name in LOGGERS:
@@ -612,7 +626,7 @@ async def secured(gateway: Gateway, context: ssl.SSLContext) -> tuple[Wire, TlsC
             seen = len(wire.received)
             wire.send(client.outgoing.read())
             await wire.wait(lambda seen=seen: len(wire.received) > seen, "its side of the handshake")
-            client.incoming.write(wire._take(len(wire.received)))
+            client.incoming.write(wire.take())
         else:
             wire.send(client.outgoing.read())
             return wire, client

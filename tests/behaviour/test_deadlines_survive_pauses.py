@@ -36,7 +36,7 @@ async def stalled_in_the_head(gateway: Gateway, tls: bool) -> tuple[Wire, Wire]:
     upstream = await app.accept()
     await upstream.request()
     upstream.send(HINT * 16)
-    await until(lambda: upstream_of(gateway)._paused, "upstream is paused")
+    await until(lambda: not upstream.peer.is_reading(), "upstream is paused")
     assert upstream_of(gateway).state is State.HEAD
     return browser, upstream
 

@@ -6,7 +6,6 @@ import ssl
 
 import pytest
 
-from gateway.edge.http1 import Http1Downstream
 from tests.behaviour.harness import App, Gateway, OpenGateway, TlsSides, Wire, get, until
 from tests.support.ports import silent_port
 
@@ -164,8 +163,7 @@ async def test_who_resets_while_the_app_takes_nothing(open_gateway: OpenGateway,
     browser.send(bytes(2_000_000))
     for _ in range(5):
         await gateway.settled()
-    (downstream,) = [each for each in gateway.edge.downstreams if isinstance(each, Http1Downstream)]
-    assert not downstream._reading, "everything is full"
+    assert not browser.peer.is_reading(), "everything is full"
     browser.reset()
     await until(lambda: not gateway.edge.connections, "the connection is forgotten")
     assert [record.status for record in gateway.log] == [499]

@@ -14,7 +14,6 @@ from gateway import descriptors
 from gateway.edge import listener as listening
 from gateway.edge import listener_drain
 from gateway.edge.listener_drain import drain_listeners
-from gateway.socket_options import refuse_new
 from tests.behaviour.harness import OK, PATIENCE, App, Gateway, OpenGateway, Wire, answering, get, post, until
 
 both = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
@@ -150,7 +149,7 @@ def nobody_listens(port: int) -> Iterator[None]:
 
 async def test_who_knocks_while_the_door_closes_is_refused(gateway: Gateway) -> None:
     """Not let in and then reset: dropped, asked again by TCP, and refused."""
-    refuse_new(gateway.plain._socket)
+    gateway.plain.refuse_new()
     knocking = gateway.edge.tasks.spawn(gateway.connect_to(gateway.plain_port), "knocking")
     await gateway.connect(tls=True)  # whoever knocks after that at another door is in
     assert not knocking.done()
@@ -178,7 +177,7 @@ async def test_a_handshake_that_is_never_completed_keeps_no_door_open(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch, looks: int
 ) -> None:
     left = iter(range(looks, 0, -1))
-    monkeypatch.setattr(listener_drain, "_handshakes_under_way", lambda ports: next(left, 0) > 0)
+    monkeypatch.setattr(listener_drain, "shaking_hands", lambda ports: next(left, 0) > 0)
     monkeypatch.setattr(listener_drain, "HANDSHAKE_GRACE", 0.3 if looks > 3 else 60.0)
     begun = gateway.edge.clock()
     async with asyncio.timeout(30):
@@ -229,7 +228,7 @@ async def test_what_is_queued_waits_until_it_can_be_served(gateway: Gateway, mon
     queued.send(get(app))
     gateway.edge.drain()
     closing = gateway.edge.tasks.spawn(drain_listeners([gateway.plain, gateway.secure]), "closing")
-    await until(lambda: gateway.secure._socket.fileno() < 0, "nobody is queued at this door, and it is closed")
+    await until(lambda: gateway.secure_socket.fileno() < 0, "nobody is queued at this door, and it is closed")
     assert not closing.done()
     wire.send(OK)
     assert (await inside.answer()).body == b"ok"
@@ -248,7 +247,7 @@ async def test_what_makes_room_for_it_is_not_the_end(gateway: Gateway, no_descri
     browser.send(get(app))
     assert (await browser.answer()).body == b"ok"
     assert gateway.edge.pool.idle_count == 1
-    gateway.edge.loop.remove_reader(gateway.plain._socket)
+    gateway.edge.loop.remove_reader(gateway.plain_socket)
     waiting = await gateway.connect()
     waiting.send(get(app))
     gateway.edge.drain()
@@ -265,7 +264,7 @@ async def test_who_had_been_let_in_but_not_served_is(gateway: Gateway) -> None:
     app = await gateway.app(answering(OK))
     sockets = [await gateway.blocking_socket() for _ in range(5)]
     await until(lambda: gateway.edge.connections == 5, "five are connected")
-    gateway.edge.loop.remove_reader(gateway.plain._socket)
+    gateway.edge.loop.remove_reader(gateway.plain_socket)
     waiting = [await gateway.blocking_socket() for _ in range(5)]
     for sock in waiting:
         sock.sendall(get(app))

@@ -74,8 +74,7 @@ async def test_an_answer_whose_connection_a_write_finds_dead(gateway: Gateway, a
     upstream = await app.accept()
     await upstream.read_until(b"\r\n\r\n" + bytes(1000))
     upstream.stop_reading()
-    (connection,) = gateway.edge.pool.connections
-    connection._transport.pause_reading()  # what comes next has not been read when the write fails
+    upstream.peer.pause_reading()  # what comes next has not been read when the write fails
     browser.send(bytes(1000))
     await gateway.settled()
     upstream.send(TOO_LARGE)

@@ -7,6 +7,7 @@ import json
 import ssl
 from collections.abc import AsyncIterator
 from ipaddress import IPv6Address
+from math import inf
 
 import pytest
 
@@ -380,7 +381,7 @@ async def test_the_record_changes_while_the_port_is_looked_at(gateway: Gateway, 
     browser, asked = await looked_at(gateway, app)
     gateway.table.table[SANDBOX] = Sandbox(SANDBOX, IPv6Address(LOOPBACK), "2")
     gateway.edge.records_changed([SANDBOX])
-    await until(lambda: gateway.edge.pool._retired, "the connection is known to lead to the old one")
+    await until(lambda: gateway.edge.pool.past_grace(inf), "the connection is known to lead to the old one")
     asked.send(SERVER_HELLO)
     answer = await browser.answer()
     assert (answer.status, answer.reason, answer.body) == (400, None, NGINX_BODY)
@@ -493,13 +494,16 @@ async def test_nobody_waits_for_the_answer_any_more(gateway: Gateway, app: App) 
     assert len(gateway.log) == 1
 
 
-def test_the_question_is_a_client_hello(tls_sides: TlsSides) -> None:
+async def test_the_question_is_a_client_hello(gateway: Gateway, app: App, tls_sides: TlsSides) -> None:
     """Whatever this machine's OpenSSL is told to offer, a server takes it for TLS."""
-    from gateway.diagnosis.inquiry import _client_hello
-
+    browser, asked = await looked_at(gateway, app)
+    header = bytes(asked.received[:5])
+    hello = await asked.read(int.from_bytes(header[3:]) + len(header) - 3)
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     server = tls_sides.server.wrap_bio(incoming, outgoing, server_side=True)
-    incoming.write(_client_hello())
+    incoming.write(header[:3] + hello)
     with pytest.raises(ssl.SSLWantReadError):
         server.do_handshake()
     assert outgoing.read(3)[:2] == b"\x16\x03"
+    asked.close()
+    assert (await browser.answer()).body == NGINX_BODY

@@ -9,7 +9,7 @@ import asyncio
 import gc
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -19,7 +19,7 @@ from gateway.edge.tls_transport import TlsTransport
 from gateway.http.message import ResponseHead
 from gateway.turns import HEAD_WORK, SHARE, ReadingConnection, Turns
 from gateway.upstream.http1 import Http1Upstream
-from tests.behaviour.harness import OK, App, Gateway, answering, get, secured, until
+from tests.behaviour.harness import OK, App, Gateway, TlsSides, answering, get, secured, until
 
 ATTACKERS = 20
 PER_TURN = 0.020
@@ -65,11 +65,10 @@ class Meter:
 async def meter(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Meter]:
     noted = Meter()
     for owner, names in (
-        (ReadingConnection, ("buffer_updated",)),
-        (TlsTransport, ("buffer_updated",)),
+        (ReadingConnection, ("buffer_updated", "take_turn")),
+        (TlsTransport, ("buffer_updated", "take_turn")),
         (Http1Downstream, ("pause_writing", "resume_writing")),
         (Http1Upstream, ("pause_writing", "resume_writing")),
-        (Turns, ("_go_round",)),
     ):
         for name in names:
             monkeypatch.setattr(owner, name, noted.wrap(getattr(owner, name)))
@@ -249,8 +248,8 @@ async def test_who_is_gone_has_no_other_turn(
     gateway: Gateway, app: App, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """What waits for it goes with the connection, from whichever side that ends."""
-    go_round = Turns._go_round
-    monkeypatch.setattr(Turns, "_go_round", lambda self: None)
+    waiting: list[object] = []
+    monkeypatch.setattr(Turns, "wait", lambda self, who: waiting.append(who))
     browser = await gateway.connect()
     browser.send(get(app))
     upstream = await app.accept()
@@ -261,13 +260,12 @@ async def test_who_is_gone_has_no_other_turn(
     )
     (connection,) = gateway.edge.pool.connections
     assert isinstance(connection, Http1Upstream)
-    await until(lambda: connection._queued and connection._held, "the rest waits for its turn")
+    await until(lambda: waiting == [connection], "the rest waits for its turn")
     browser.reset()
     await until(lambda: not gateway.edge.connections, "the browser is gone")
-    assert connection._held == b""
     before = len(browser.received)
-    go_round(gateway.edge.intake.turns)
-    assert (connection.state.name, connection._held, len(browser.received)) == ("CLOSED", b"", before)
+    connection.take_turn()
+    assert (connection.state.name, len(browser.received)) == ("CLOSED", before)
 
 
 @pytest.mark.parametrize("fields", [10, 90])
@@ -285,8 +283,8 @@ async def test_trailers(gateway: Gateway, meter: Meter, fields: int) -> None:
 
 
 @pytest.fixture
-def client_context(gateway: Gateway) -> Iterator[ssl.SSLContext]:
-    yield gateway._tls.client
+def client_context(tls_sides: TlsSides) -> ssl.SSLContext:
+    return tls_sides.client
 
 
 @pytest.mark.parametrize("count", [1000, 8000])

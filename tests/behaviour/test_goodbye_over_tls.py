@@ -32,7 +32,7 @@ class Caller:
 
     async def hear(self, condition: Callable[[], bool], what: str) -> None:
         def heard() -> bool:
-            self.tls.incoming.write(self.wire._take(len(self.wire.received)))
+            self.tls.incoming.write(self.wire.take())
             try:
                 while piece := self.tls.tls.read(65536):
                     self.heard += piece

@@ -155,12 +155,12 @@ async def test_a_flood_on_its_own_is_answered_turn_by_turn(
 
 
 async def test_one_source_takes_half_the_room(
-    open_gateway: OpenGateway, open_port: Callable[[Gateway], TlsPort], monkeypatch: pytest.MonkeyPatch
+    open_gateway: OpenGateway, open_port: Callable[[Gateway], TlsPort]
 ) -> None:
     hello = len(TlsClient(ssl.create_default_context(), NAME).shake_hands_begin())
     gateway = await open_gateway(limits={"handshake_bytes": 20 * hello})
     port = open_port(gateway)
-    held = hold_turns(gateway.edge.handshakes, monkeypatch)
+    held = hold_turns(gateway)
     flood = port.flood("127.0.0.2")
     await until(lambda: gateway.edge.handshakes.refused + gateway.edge.handshakes.waiting == FLOOD, "all have come")
     assert 9 <= gateway.edge.handshakes.waiting <= 11
@@ -172,14 +172,12 @@ async def test_one_source_takes_half_the_room(
     await until(lambda: answers(flood) + answers(flood, ALERT) == FLOOD, "and the others, too")
 
 
-async def test_a_balancer_is_not_one_source(
-    open_gateway: OpenGateway, open_port: Callable[[Gateway], TlsPort], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_balancer_is_not_one_source(open_gateway: OpenGateway, open_port: Callable[[Gateway], TlsPort]) -> None:
     hello = len(TlsClient(ssl.create_default_context(), NAME).shake_hands_begin())
     room = {"limits": {"handshake_bytes": (FLOOD + 5) * hello}, "edge": {"trusted_proxies": (ip_network("127.0.0.2"),)}}
     gateway = await open_gateway(**room)
     port = open_port(gateway)
-    held = hold_turns(gateway.edge.handshakes, monkeypatch)
+    held = hold_turns(gateway)
     flood = port.flood("127.0.0.2")
     await until(lambda: gateway.edge.handshakes.waiting == FLOOD, "all of them wait")
     assert gateway.edge.handshakes.refused == 0
@@ -188,11 +186,11 @@ async def test_a_balancer_is_not_one_source(
 
 
 async def test_who_leaves_while_waiting_leaves_nothing(
-    open_gateway: OpenGateway, open_port: Callable[[Gateway], TlsPort], monkeypatch: pytest.MonkeyPatch
+    open_gateway: OpenGateway, open_port: Callable[[Gateway], TlsPort]
 ) -> None:
     gateway = await open_gateway()
     port = open_port(gateway)
-    held = hold_turns(gateway.edge.handshakes, monkeypatch)
+    held = hold_turns(gateway)
     flood = port.flood("127.0.0.2")
     await until(lambda: gateway.edge.handshakes.waiting == FLOOD, "all of them wait")
     for sock in flood:
@@ -203,27 +201,46 @@ async def test_who_leaves_while_waiting_leaves_nothing(
 
 
 async def test_who_waits_too_long_is_given_up(
-    open_gateway: OpenGateway, open_port: Callable[[Gateway], TlsPort], monkeypatch: pytest.MonkeyPatch
+    open_gateway: OpenGateway, open_port: Callable[[Gateway], TlsPort]
 ) -> None:
     gateway = await open_gateway(timeouts={"handshake": 0.2})
     port = open_port(gateway)
-    held = hold_turns(gateway.edge.handshakes, monkeypatch)
+    held = hold_turns(gateway)
     port.flood("127.0.0.2", 10)
     await until(lambda: gateway.edge.handshakes.waiting == 10, "they wait")
     await until(lambda: gateway.edge.connections == 0, "the deadline of handshakes is theirs, too")
     held()
 
 
-def hold_turns(queue: HandshakeQueue, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+class Busy:
+    """Whose part of a handshake takes all the time that there is."""
+
+    source = None
+    has_begun = queued = False
+    buffered = 0
+
+    def shake_hands(self) -> bool:
+        return False
+
+
+def hold_turns(gateway: Gateway) -> Callable[[], None]:
     """Nobody who waits is served until the result is called: a machine that is busy with something else."""
     loop = asyncio.get_running_loop()
     kept: list[Callable[[], None]] = []
-    monkeypatch.setattr(queue, "_call_soon", kept.append)
-    queue._spent = 1.0  # this turn's time is used up
+    busy = True
+
+    def call_soon(callback: Callable[[], None]) -> None:
+        if busy:
+            kept.append(callback)
+        else:
+            loop.call_soon(callback)
 
     def go_on() -> None:
-        monkeypatch.setattr(queue, "_call_soon", loop.call_soon)
+        nonlocal busy
+        busy = False
         for callback in kept:
             callback()
 
+    gateway.edge.handshakes = HandshakeQueue(call_soon, gateway.settings.limits.handshake_bytes)
+    gateway.edge.handshakes.submit(Busy(), 0)
     return go_on

@@ -33,12 +33,6 @@ async def browser(gateway: Gateway) -> Wire:
     return await gateway.connect()
 
 
-def logged(gateway: Gateway) -> list[str]:
-    """Warnings since the last call; the harness takes one that is left for a fault."""
-    lines, gateway._complaints.lines = gateway._complaints.lines, []
-    return lines
-
-
 async def asked(app: App, browser: Wire, request: bytes = b"") -> Wire:
     """The app's end, after it has read a request."""
     browser.send(request or get(app))
@@ -50,7 +44,7 @@ async def asked(app: App, browser: Wire, request: bytes = b"") -> Wire:
 def hinted(gateway: Gateway, answer: Message) -> None:
     assert (answer.status, answer.reason, answer.body) == (403, None, VITE)
     assert answer.get(hints.FIELD) == HINT
-    (line,) = logged(gateway)
+    (line,) = gateway.complaints()
     assert HINT.decode() in line
 
 
@@ -65,7 +59,7 @@ async def test_the_answer_passes_with_one_field_more(gateway: Gateway, app: App,
     answer = await browser.answer()
     assert answer.head == b"%bX-Gateway-Hint: %b\r\nX-Request-Id: #\r\n\r\n" % (LENGTH[:-2], HINT)
     assert answer.body == VITE
-    (line,) = logged(gateway)
+    (line,) = gateway.complaints()
     assert f"{app.port}-box.sandbox.localhost" in line
     assert HINT.decode() in line
     record = gateway.log[-1]
@@ -75,7 +69,7 @@ async def test_the_answer_passes_with_one_field_more(gateway: Gateway, app: App,
     await upstream.request()
     upstream.send(LENGTH + VITE)
     assert (await browser.answer()).get(hints.FIELD) == HINT
-    assert logged(gateway) == []
+    assert gateway.complaints() == []
     browser.send(get(app))
     await upstream.request()
     upstream.send(OK)
@@ -245,7 +239,7 @@ async def test_octet_by_octet(gateway: Gateway, app: App, browser: Wire) -> None
     await upstream.send_bytewise(CHUNKED + CHUNK_LINE + REST)
     answer = await browser.answer()
     assert (answer.status, answer.body) == (403, VITE)
-    logged(gateway)
+    gateway.complaints()
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])

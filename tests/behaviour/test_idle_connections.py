@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Callable
-from typing import cast
 
 import pytest
 
 from gateway import descriptors
-from gateway.edge.listener import GIVEN_UP
+from gateway.edge.listener import MAX_IDLE_CLOSED
 from tests.behaviour.harness import OK, App, Gateway, OpenGateway, Wire, answering, get, until
 
 
@@ -159,29 +157,19 @@ async def test_a_limit_that_can_be_held_refuses(open_gateway: OpenGateway, monke
     assert await (await gateway.connect()).eof() == b""
 
 
-class _Exhausted:
-    """A listening socket that accepts nothing while `full` says so."""
+async def test_accepting_without_a_descriptor_gives_up_the_oldest(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apps = await idle(gateway, MAX_IDLE_CLOSED + 3)
+    real = socket.socket.accept
 
-    def __init__(self, sock: socket.socket, full: Callable[[], bool]) -> None:
-        self._sock = sock
-        self._full = full
-
-    def accept(self) -> object:
-        if self._full():
+    def exhausted(sock: socket.socket) -> object:
+        if gateway.edge.pool.idle_count > MAX_IDLE_CLOSED:
             raise OSError(errno.EMFILE, "Too many open files")
-        return self._sock.accept()
+        return real(sock)
 
-    def fileno(self) -> int:
-        return self._sock.fileno()
-
-
-async def test_accepting_without_a_descriptor_gives_up_the_oldest(gateway: Gateway) -> None:
-    apps = await idle(gateway, GIVEN_UP + 3)
-    listener = gateway.plain._socket
-    full = _Exhausted(listener, lambda: gateway.edge.pool.idle_count > GIVEN_UP)
-    gateway.plain._socket = cast("socket.socket", full)
+    monkeypatch.setattr(socket.socket, "accept", exhausted)
     await ask(gateway, apps[-1])  # and nobody has complained of a pause
-    gateway.plain._socket = listener
     assert not apps[-1].connections[0].end
 
 

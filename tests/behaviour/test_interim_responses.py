@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.edge.http1 import Http1Downstream
-from gateway.turns import WIDE_READS, Turns
+from gateway.turns import Turns
 from gateway.upstream.http1 import Http1Upstream
 from tests.behaviour.harness import OK, App, Gateway, OpenGateway, get, until
+from tests.support.event_loop import Waiting
 
 EXPECTING = b"POST / HTTP/1.1\r\nHost: %b\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -210,6 +210,7 @@ async def test_a_flood_waits_for_a_slow_reader(open_gateway: OpenGateway, tls: b
     gateway.shrink_upstream_buffers(small)
     hint = b"HTTP/1.1 103 Early Hints\r\n\r\n"
     sent = 0
+    waiting = Waiting(upstream.peer, browser.peer)
     while sent < 16 * 1024 * 1024:
         for _ in range(5):
             if upstream.writable:
@@ -220,44 +221,46 @@ async def test_a_flood_waits_for_a_slow_reader(open_gateway: OpenGateway, tls: b
         upstream.send(hint * 1000)
         sent += 1000
     assert upstream.handed_over(sent * len(hint)) < 1024 * 1024
-    (connection,) = gateway.edge.pool.connections
-    (downstream,) = [each for each in gateway.edge.downstreams if isinstance(each, Http1Downstream)]
-    held = len(connection._held) + downstream._transport.get_write_buffer_size()
-    assert held < gateway.settings.limits.buffer_bytes + 16 * 1024
+    waiting.look()
     upstream.send(OK)
     clock, begin = gateway.edge.clock, gateway.edge.clock()
     await until(lambda: clock() > begin + 1.0, "longer than an answer may take")
     browser.read_on()
     await until(lambda: browser.received.endswith(b"\r\n\r\nok"), "the answer", 30.0)
     assert browser.received.count(b" 103 ") == sent
+    assert waiting.most() < gateway.settings.limits.buffer_bytes + 16 * 1024
 
 
 @both
-async def test_a_flood_is_read_in_small_pieces(gateway: Gateway, app: App, tls: bool) -> None:
+async def test_a_flood_is_read_in_small_pieces(
+    gateway: Gateway, app: App, tls: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """They grow by X-Request-Id as they pass: that the browser's side takes a large read at once is not to say that it
     takes what becomes of it."""
+    reads: list[int] = []
+    read = Http1Upstream.buffer_updated
+
+    def noting(self: Http1Upstream, octets: int) -> None:
+        reads.append(octets)
+        read(self, octets)
+
+    monkeypatch.setattr(Http1Upstream, "buffer_updated", noting)
     browser = await gateway.connect(tls=tls)
     browser.send(get(app))
     upstream = await app.accept()
     await upstream.request()
     browser.stop_reading()
-    (connection,) = gateway.edge.pool.connections
-    assert isinstance(connection, Http1Upstream)
-    assert connection.passable() == 0
-    connection._wide = WIDE_READS  # as after two reads that were full
-    (downstream,) = [each for each in gateway.edge.downstreams if isinstance(each, Http1Downstream)]
     upstream.send(b"HTTP/1.1 102\r\n\r\n" * 300_000)
-    await until(lambda: connection._paused and not connection._queued, "it waits for the browser")
-    held = len(connection._held) + downstream._transport.get_write_buffer_size()
-    assert held < gateway.settings.limits.buffer_bytes + 16 * 1024
+    await until(lambda: len(reads) > 4, "large reads after two that were full")
+    assert max(reads) == gateway.edge.intake.view.nbytes
 
 
 async def test_what_waits_here_for_a_slow_reader_is_not_late(
     gateway: Gateway, app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Read from the app, and not passed on: nothing is left in the kernel that would show an answer."""
-    go_round = Turns._go_round
-    monkeypatch.setattr(Turns, "_go_round", lambda self: None)
+    waiting: list[object] = []
+    monkeypatch.setattr(Turns, "wait", lambda self, who: waiting.append(who))
     browser = await gateway.connect()
     browser.send(get(app))
     upstream = await app.accept()
@@ -265,11 +268,11 @@ async def test_what_waits_here_for_a_slow_reader_is_not_late(
     upstream.send(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 16 + OK)
     (connection,) = gateway.edge.pool.connections
     assert isinstance(connection, Http1Upstream)
-    await until(lambda: connection._queued and connection._held, "the rest waits for its turn")
+    await until(lambda: waiting == [connection], "the rest waits for its turn")
     connection.pause()
     passed = browser.received.count(b" 103 ")
-    monkeypatch.setattr(Turns, "_go_round", go_round)
-    go_round(gateway.edge.intake.turns)
+    monkeypatch.undo()
+    connection.take_turn()
     connection.expire(gateway.edge.clock())
     await gateway.settled()
     assert (browser.received.count(b" 103 "), connection.state.name) == (passed, "HEAD")

@@ -157,14 +157,14 @@ async def test_failures_are_counted_out(open_gateway: OpenGateway) -> None:
 
 async def test_a_listener_that_is_gone_is_left_alone(gateway: Gateway) -> None:
     """Not asked again and again: it would be ready for ever."""
-    gateway.plain._socket.shutdown(socket.SHUT_RD)
+    gateway.plain_socket.shutdown(socket.SHUT_RD)
     app = await gateway.app(answering(OK))
     for _ in range(3):
         browser = await gateway.connect(tls=True)
         browser.send(get(app))
         assert (await browser.answer()).body == b"ok"
     gateway.expect_complaint("not accepting any more: Invalid argument")
-    assert not gateway.plain._accepting
+    assert gateway.plain_socket.fileno() < 0, "it is closed"
 
 
 FIELDS = b"".join(b"X-%d: a\r\n" % number for number in range(15))

@@ -127,8 +127,8 @@ async def test_a_crowd_whose_connections_have_grown_stale(gateway: Gateway, dial
     app.stop()
     for connection in gateway.edge.pool.connections:
         connection.since += 1000  # looks fresh, so that only using it shows that it is not
-        connection._transport.pause_reading()
     for wire in app.connections:
+        wire.peer.pause_reading()
         wire.reset()
     for browser in browsers:
         browser.send(get(app))

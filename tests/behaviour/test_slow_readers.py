@@ -12,38 +12,23 @@ from typing import cast
 
 import pytest
 
-from gateway.edge.http1 import Http1Downstream
-from gateway.edge.tls_transport import TlsTransport
 from gateway.tls import local_ca
-from gateway.turns import WIDE_READS
+from gateway.turns import READ
+from gateway.upstream.http1 import Http1Upstream
 from tests.behaviour.harness import DOMAIN, LOOPBACK, OK, SANDBOX, App, Gateway, OpenGateway, Wire, until
+from tests.support.event_loop import Waiting, octets_read, octets_unread
 
 both = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 
 SMALL = 64 * 1024
 RECORD = 16 * 1024
 SIZE = 3 * 1024 * 1024
+PIECE = READ + 8 * 1024
 FRAMING = 512
 """Of the last piece: chunk-size lines, what TLS adds to a record."""
 
 
 # --- counted ------------------------------------------------------------------------------------------------------------
-
-
-def waiting_down(gateway: Gateway) -> int:
-    """Octets on their way to browsers that the kernel has not taken, and those behind them."""
-    downstreams = [each for each in gateway.edge.downstreams if isinstance(each, Http1Downstream)]
-    written = sum(each._transport.get_write_buffer_size() for each in downstreams)
-    return written + sum(len(each._held) for each in gateway.edge.pool.connections)
-
-
-def waiting_up(gateway: Gateway) -> int:
-    """The same, on their way to apps."""
-    written = sum(each._transport.get_write_buffer_size() for each in gateway.edge.pool.connections)
-    downstreams = [each for each in gateway.edge.downstreams if isinstance(each, Http1Downstream)]
-    below = [each._transport._below for each in downstreams]
-    undecrypted = sum(len(each._ahead) for each in below if isinstance(each, TlsTransport))
-    return written + undecrypted + sum(len(each._held) for each in downstreams)
 
 
 UPGRADE = b"Connection: Upgrade\r\nUpgrade: x\r\n"
@@ -88,21 +73,22 @@ async def test_what_waits_is_bounded(
     up = direction == "up"
     browser, upstream = await opened(gateway, app, tls, kind, up=up)
     sender, reader = (browser, upstream) if up else (upstream, browser)
-    waiting = waiting_up if up else waiting_down
-    most = taken = 0
+    waiting = Waiting(sender.peer, reader.peer)
+    taken = 0
     reader.stop_reading()
     sender.send(CONTENTS[kind][1])
     end = len(reader.received) + SIZE
     while len(reader.received) < end:
         for _ in range(20):
-            most = max(most, waiting(gateway))
+            waiting.look()
             await asyncio.sleep(0)
         taken = len(reader.received)
         reader.read_on()
         await until(lambda taken=taken: len(reader.received) > min(taken, end - 1), "more of it")
         if len(reader.received) < end - SIZE // 2:
             reader.stop_reading()
-    assert 0 < most <= buffer_bytes + RECORD + FRAMING
+    await until(lambda: reader.received.count(0) == SIZE, "the rest")
+    assert 0 < waiting.most() <= buffer_bytes + RECORD + FRAMING
 
 
 @both
@@ -110,13 +96,16 @@ async def test_what_is_pipelined_is_bounded(open_gateway: OpenGateway, tls: bool
     gateway = await open_gateway(kernel_buffer=SMALL)
     app = await gateway.app()
     browser = await gateway.connect(tls=tls, kernel_buffer=SMALL)
+    await gateway.settled()
+    before = octets_read(browser.peer)
     request = b"GET / HTTP/1.1\r\nHost: %b\r\nX: %b\r\n\r\n" % (app.host, b"x" * 1000)
     browser.send(request * 200)
     upstream = await app.accept()
     await upstream.request()
     for _ in range(20):
         await gateway.settled()
-    assert 0 < waiting_up(gateway) <= gateway.settings.limits.buffer_bytes + RECORD
+    held = octets_read(browser.peer) - before - len(request)
+    assert 0 < held <= gateway.settings.limits.buffer_bytes + RECORD
     for _ in range(199):
         upstream.send(OK)
         await upstream.request()
@@ -134,18 +123,24 @@ async def test_what_is_pipelined_behind_a_large_body_is_bounded(gateway: Gateway
     end = b"0\r\n\r\n" if kind == "chunk" else b""
     behind = b"GET / HTTP/1.1\r\nHost: %b\r\nX: %b\r\n\r\n" % (app.host, b"x" * 1000) * 200
     browser = await gateway.connect(tls=tls)
-    browser.send(b"POST / HTTP/1.1\r\nHost: %b\r\n%b\r\n%b" % (app.host, fields, body[:-1000]))
+    browser.send(b"POST / HTTP/1.1\r\nHost: %b\r\n%b\r\n" % (app.host, fields))
     upstream = await app.accept()
     await upstream.head()
-    await upstream.read(len(body) - 1000)
-    (downstream,) = [each for each in gateway.edge.downstreams if isinstance(each, Http1Downstream)]
-    below = downstream._transport._below
-    (below if isinstance(below, TlsTransport) else downstream)._wide = WIDE_READS  # as in the middle of it
+    for begin in range(0, len(body) - 1000, PIECE):  # a read that is full makes the next ones large
+        piece = body[begin : min(begin + PIECE, len(body) - 1000)]
+        least, arrived = min(len(piece), READ), upstream.received.count(0) + piece.count(0)
+        browser.peer.pause_reading()
+        browser.send(piece)
+        await until(lambda least=least: octets_unread(browser.peer) >= least, "a full read")
+        browser.peer.resume_reading()
+        await until(lambda arrived=arrived: upstream.received.count(0) == arrived, "the piece")
+    before = octets_read(browser.peer)
     browser.send(body[-1000:] + end + behind)
-    await upstream.read(1000 + len(end))
+    await until(lambda: upstream.received.count(0) == SIZE, "the rest")
     for _ in range(10):
         await gateway.settled()
-    assert 0 < waiting_up(gateway) <= gateway.settings.limits.buffer_bytes + RECORD
+    held = octets_read(browser.peer) - before - 1000 - len(end)
+    assert 0 < held <= gateway.settings.limits.buffer_bytes + RECORD
 
 
 async def test_a_head_as_large_as_allowed_is_read_whatever_the_buffer(open_gateway: OpenGateway) -> None:
@@ -161,21 +156,25 @@ async def test_a_head_as_large_as_allowed_is_read_whatever_the_buffer(open_gatew
     assert fields in await upstream.head()
 
 
-async def test_a_fast_reader_is_read_for_in_large_pieces(gateway: Gateway) -> None:
+async def test_a_fast_reader_is_read_for_in_large_pieces(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where all of it is sure to leave at once, a read brings as much as there is: it costs a third less."""
+    reads: list[int] = []
+    read = Http1Upstream.buffer_updated
+
+    def noting(self: Http1Upstream, octets: int) -> None:
+        reads.append(octets)
+        read(self, octets)
+
+    monkeypatch.setattr(Http1Upstream, "buffer_updated", noting)
     app = await gateway.app()
     browser = await gateway.connect()
     size = 16 * 1024 * 1024
     browser.send(b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % app.host)
     upstream = await app.accept()
     await upstream.request()
-    (connection,) = gateway.edge.pool.connections
-    largest = 0
     upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
-    while len(browser.received) < size:
-        largest = max(largest, connection._view.nbytes)
-        await asyncio.sleep(0)
-    assert largest > 48 * 1024
+    await until(lambda: len(browser.received) > size, "all of it")
+    assert max(reads) > 48 * 1024
 
 
 # --- weighed ------------------------------------------------------------------------------------------------------------

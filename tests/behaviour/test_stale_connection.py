@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable
 from ipaddress import IPv6Address
@@ -29,10 +30,10 @@ async def pooled(gateway: Gateway, app: App) -> tuple[Wire, Wire]:
     return browser, upstream
 
 
-def unnoticed(gateway: Gateway) -> None:
-    """The gateway stops looking at its idle connection, as if what comes next came together with the next request."""
-    (connection,) = gateway.edge.pool.connections
-    connection._transport.pause_reading()
+def unnoticed(upstream: Wire) -> asyncio.Transport:
+    """The event loop stops looking at an idle connection, as if what comes next came together with the next request."""
+    upstream.peer.pause_reading()
+    return upstream.peer
 
 
 async def test_an_idle_connection_is_used_again(gateway: Gateway, app: App) -> None:
@@ -63,13 +64,12 @@ async def test_a_request_that_met_the_close_is_sent_again_once(
     gateway: Gateway, app: App, method: bytes, how: str
 ) -> None:
     browser, upstream = await pooled(gateway, app)
-    unnoticed(gateway)
+    connection = unnoticed(upstream)
     getattr(upstream, how)()
     await until(lambda: upstream.closed, "the app's end is closed")
-    (connection,) = gateway.edge.pool.connections
     browser.send(b"%b /second HTTP/1.1\r\nHost: %b\r\n\r\n" % (method, app.host))
     await until(lambda: not gateway.edge.pool.idle_count, "the stale connection is taken")
-    connection._transport.resume_reading()
+    connection.resume_reading()
     again = await app.accept()
     assert (await again.request()).start == method + b" /second HTTP/1.1"
     again.send(b"HTTP/1.1 204 No Content\r\n\r\n")
@@ -81,7 +81,7 @@ async def test_a_request_that_met_the_close_is_sent_again_once(
 async def test_a_post_takes_only_a_connection_proven_alive(gateway: Gateway, app: App) -> None:
     """It cannot be repeated, so the close is looked for before, not after."""
     browser, upstream = await pooled(gateway, app)
-    unnoticed(gateway)
+    unnoticed(upstream)
     upstream.close()
     await until(lambda: upstream.closed, "the app's end is closed")
     browser.send(post(app, b"abc"))
@@ -96,7 +96,7 @@ async def test_so_does_every_request_after_a_long_silence(open_gateway: OpenGate
     gateway = await open_gateway(upstream={"idle_proven": 0.05})
     app = await gateway.app()
     browser, upstream = await pooled(gateway, app)
-    unnoticed(gateway)
+    unnoticed(upstream)
     upstream.close()
     await until(lambda: upstream.closed, "the app's end is closed")
     idle_since = gateway.edge.clock()
@@ -178,15 +178,14 @@ async def test_the_second_attempt_is_dialed_even_if_others_are_idle(gateway: Gat
     for browser in browsers:
         assert (await browser.answer()).body == b"ok"
     assert gateway.edge.pool.idle_count == 3
-    for connection in gateway.edge.pool.connections:
-        connection._transport.pause_reading()
+    connections = [unnoticed(upstream) for upstream in upstreams]
     for upstream in upstreams:
         upstream.close()
     await until(lambda: all(upstream.closed for upstream in upstreams), "the app has closed all")
     browsers[0].send(get(app))
     await until(lambda: gateway.edge.pool.idle_count == 2, "one is taken")
-    for connection in gateway.edge.pool.connections:
-        connection._transport.resume_reading()
+    for connection in connections:
+        connection.resume_reading()
     again = await app.accept()
     await again.request()
     again.send(OK)
@@ -238,7 +237,7 @@ async def test_stray_octets_discard_an_idle_connection(gateway: Gateway, app: Ap
 
 async def test_stray_octets_found_by_the_next_request_that_cannot_be_repeated(gateway: Gateway, app: App) -> None:
     browser, upstream = await pooled(gateway, app)
-    unnoticed(gateway)
+    unnoticed(upstream)
     upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
     await upstream.drained()
     await gateway.settled()
@@ -328,7 +327,7 @@ async def test_no_more_idle_connections_than_allowed(open_gateway: OpenGateway) 
 
 
 async def test_sockets_are_set_up_for_it(gateway: Gateway, app: App) -> None:
-    await pooled(gateway, app)
-    (connection,) = gateway.edge.pool.connections
-    assert connection._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-    assert connection._socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    _, upstream = await pooled(gateway, app)
+    sock = upstream.peer.get_extra_info("socket")
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
