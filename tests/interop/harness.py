@@ -159,9 +159,9 @@ format = "text"
         )
 
     def ready(self) -> None:
-        self.wait_until(self._is_ready, "/readyz answers 200")
+        self.wait_until(self.is_ready, "/readyz answers 200")
 
-    def _is_ready(self) -> bool:
+    def is_ready(self) -> bool:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/readyz", timeout=5) as answer:
                 return bool(answer.status == 200)

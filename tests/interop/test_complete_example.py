@@ -25,7 +25,7 @@ class RegisteringDev(GatewayProcess):
     def __init__(self, *, directory: Path) -> None:
         super().__init__(directory=directory)
         self.admin_port = free_port()
-        self._env["GATEWAY_ADMIN__LISTEN"] = f"127.0.0.1:{self.admin_port}"
+        self.env["GATEWAY_ADMIN__LISTEN"] = f"127.0.0.1:{self.admin_port}"
 
     @property
     def admin(self) -> str:

@@ -133,7 +133,7 @@ FFDHE8192 = _client_hello()
 def check(gateway: ServeProcess, **environment: str) -> str:
     config = gateway.command[-1]
     command = [gateway.command[0], "-m", "gateway", "check", "--config", config]
-    environ = {**gateway._env, **environment}
+    environ = {**gateway.env, **environment}
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
     return done.stdout + done.stderr
 

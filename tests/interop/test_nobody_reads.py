@@ -82,9 +82,9 @@ class Served(ServeProcess):
 
     def run(self, stdout: int, stderr: int) -> None:
         self.process = subprocess.Popen(
-            self.command, cwd=self._cwd, env=self._env, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
+            self.command, cwd=self._cwd, env=self.env, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
         )
-        poll(self._is_ready, "/readyz answers 200")
+        poll(self.is_ready, "/readyz answers 200")
 
     def ask(self, count: int = REQUESTS) -> int:
         """Sends requests over ten connections; how many were answered."""
@@ -210,7 +210,7 @@ def test_a_log_of_errors_that_nobody_reads_stops_nothing(tmp_path: Path, pipes: 
     assert served.ask(1000) == 1000
     workers = descendants(served.pid)[1:]
     os.kill(workers[0], signal.SIGKILL)
-    poll(lambda: workers[0] not in descendants(served.pid) and served._is_ready(), "the supervisor replaces a worker")
+    poll(lambda: workers[0] not in descendants(served.pid) and served.is_ready(), "the supervisor replaces a worker")
     assert served.ask(1000) == 1000
     stderr.read_on()
     poll(lambda: b"was killed by SIGKILL" in stderr.octets, "what waited is told once there is a reader again")

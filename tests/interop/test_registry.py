@@ -89,7 +89,7 @@ def test_what_the_api_acknowledged_survives_kill_9(tmp_path: Path, app: AppProce
         for goal in (50, 150):
             poll(lambda goal=goal: len(acknowledged) >= goal, f"{goal} registrations", 30)
             os.kill(admin_process(gateway), signal.SIGKILL)
-            poll(lambda: gateway._is_ready(), "there is a new admin process", 20)
+            poll(lambda: gateway.is_ready(), "there is a new admin process", 20)
         poll(lambda: len(acknowledged) >= 250, "it goes on", 30)
         stop.set()
         registering.join(30)

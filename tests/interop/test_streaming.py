@@ -70,10 +70,10 @@ class Memory:
 
     before: int
     most: int = 0
-    _over: threading.Event = field(default_factory=threading.Event)
+    over: threading.Event = field(default_factory=threading.Event)
 
     def watch(self, pids: list[int]) -> None:
-        while not self._over.wait(0.02):
+        while not self.over.wait(0.02):
             self.most = max(self.most, resident_bytes(pids))
 
     @property
@@ -95,7 +95,7 @@ def _memory(gateway: GatewayProcess, port: int) -> Iterator[Memory]:
     try:
         yield memory
     finally:
-        memory._over.set()
+        memory.over.set()
         watcher.join()
 
 

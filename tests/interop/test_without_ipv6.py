@@ -54,7 +54,7 @@ class Dev(GatewayProcess):
     def __init__(self, lack: str, *exposed: str | int, directory: Path) -> None:
         super().__init__(*exposed, directory=directory)
         self.admin_port = free_port()
-        self._env["GATEWAY_ADMIN__LISTEN"] = f"127.0.0.1:{self.admin_port}"
+        self.env["GATEWAY_ADMIN__LISTEN"] = f"127.0.0.1:{self.admin_port}"
         self.command = [*(prefix(lack) or ()), *self.command]
         self.there = _There(lack, self)
 

@@ -109,7 +109,7 @@ class Child:
     ) -> None:
         self.command = list(command)
         self._cwd = cwd
-        self._env = clean_environment(env)
+        self.env = clean_environment(env)
         self._lines: list[str] = []
         self._reader: threading.Thread | None = None
         self.process: subprocess.Popen[str] | None = None
@@ -131,7 +131,7 @@ class Child:
         self.process = subprocess.Popen(
             self.command,
             cwd=self._cwd,
-            env=self._env,
+            env=self.env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

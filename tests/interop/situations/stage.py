@@ -74,7 +74,7 @@ class Edge(Registered):
         if kind == UNINFORMED:
             backend = f'backend = "redis"\nurl = "redis://127.0.0.1:{self.redis_port}/0"\n'
         super().__init__(backend, directory=directory, workers=1)
-        self._env |= _SETTINGS[kind]
+        self.env |= _SETTINGS[kind]
         config = directory / "gateway.toml"
         more = f'allow = {json.dumps(_PREFIXES)}\nallow_ipv4 = ["10.7.0.0/16"]\ndeny_ports = [{DENIED}]\n'
         lines = config.read_text().replace('allow = ["::1/128"]\n', more)
