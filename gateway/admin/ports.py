@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from gateway.addresses import authority
-from gateway.diagnosis.explain import DIAL, LOOK, Context
+from gateway.diagnosis.explain import DIAL_TIMEOUT, PROBE_TIMEOUT, Context
 from gateway.directory.sandbox import Sandbox
 from gateway.endpoint import Endpoint
 from gateway.errors import Failure, GatewayError, Reason, Wording
@@ -51,12 +51,12 @@ class PortState(msgspec.Struct, frozen=True):
 def make_pool(context: Context) -> Pool:
     """What looks are made with. Nothing is left in it: a look's connection is never anybody else's."""
     settings = context.settings
-    patient = replace(settings.upstream, connect_timeout=min(settings.upstream.connect_timeout, DIAL))
+    patient = replace(settings.upstream, connect_timeout=min(settings.upstream.connect_timeout, DIAL_TIMEOUT))
     return Pool(replace(settings, upstream=patient), context.policy, asyncio.get_running_loop().time)
 
 
 async def look_at(sandbox: Sandbox, port: int, context: Context, pool: Pool) -> PortState:
-    """The state of `port` (1 to 65535), after `DIAL + LOOK` seconds at most.
+    """The state of `port` (1 to 65535), after `DIAL_TIMEOUT + PROBE_TIMEOUT` seconds at most.
 
     Raises GatewayError for what is no property of the port: no descriptor left, a fault of ours.
     """
@@ -86,7 +86,7 @@ async def _dial(sandbox: Sandbox, port: int, context: Context, pool: Pool) -> st
 async def _look(failure: Failure, sandbox: Sandbox, port: int, context: Context) -> Failure:
     """`failure`, or what it turns out to be once somebody has looked what listens there."""
     try:
-        async with asyncio.timeout(LOOK):
+        async with asyncio.timeout(PROBE_TIMEOUT):
             return await context.probe.explain(failure, sandbox.address, port, sandbox.ipv4, whose=sandbox.origin)
     except TimeoutError:
         return failure

@@ -23,7 +23,8 @@ from gateway.config import Settings
 from gateway.config.values import format_duration
 from gateway.diagnosis import hints, inquiry
 from gateway.diagnosis.error_answer import ErrorAnswers
-from gateway.diagnosis.probe import SILENT, Findings, Probe, is_looked_into
+from gateway.diagnosis.findings import RefusalFindings
+from gateway.diagnosis.probe import Probe, is_probed
 from gateway.diagnosis.question import Question, ask, page_request, websocket_request
 from gateway.diagnosis.report import ROAD, Report, Step, Verdict
 from gateway.diagnosis.url import Asked, read
@@ -42,12 +43,17 @@ from gateway.upstream.policy import AddressPolicy
 from gateway.upstream.pool import Pool
 from gateway.upstream.stream import UpstreamFailure, UpstreamStream
 
-LOOK_UP, DIAL, LOOK, ANSWER, HANDSHAKE = 2.0, 3.0, 3.0, 6.0, 2.0
+LOOKUP_TIMEOUT, DIAL_TIMEOUT, PROBE_TIMEOUT, ANSWER_TIMEOUT, HANDSHAKE_TIMEOUT = 2.0, 3.0, 3.0, 6.0, 2.0
 """Seconds that each step gets at most. A setting may allow the edge more; then the report says so."""
 TRIES = 2
 """Examinations of one URL, if what was met was another's by the end."""
 _MOVED = f"the record has changed {TRIES} times while its address was dialed"
-LONGEST = TRIES * (LOOK_UP + DIAL + max(LOOK, ANSWER + max(HANDSHAKE, inquiry.LONGEST)) + LOOK_UP)
+LONGEST = TRIES * (
+    LOOKUP_TIMEOUT
+    + DIAL_TIMEOUT
+    + max(PROBE_TIMEOUT, ANSWER_TIMEOUT + max(HANDSHAKE_TIMEOUT, inquiry.LONGEST))
+    + LOOKUP_TIMEOUT
+)
 """Seconds that all of it can take."""
 
 
@@ -73,7 +79,7 @@ class Context:
 async def explain(url: str, context: Context) -> Report:
     """Examines `url`, which may lack scheme, port and path. Raises InvalidUrl; every other failure is in the report.
 
-    Dials and looks take seconds, in which the address may become somebody else's: what was met there is said of the
+    Dials and probes take seconds, in which the address may become somebody else's: what was met there is said of the
     name only if the record is still the same, and is looked for anew otherwise.
     """
     asked = read(url)
@@ -103,8 +109,8 @@ class _Examination:
         self._settings = settings = context.settings
         patient = replace(
             settings.upstream,
-            connect_timeout=min(settings.upstream.connect_timeout, DIAL),
-            response_header_timeout=min(settings.upstream.response_header_timeout, ANSWER),
+            connect_timeout=min(settings.upstream.connect_timeout, DIAL_TIMEOUT),
+            response_header_timeout=min(settings.upstream.response_header_timeout, ANSWER_TIMEOUT),
         )
         clock = asyncio.get_running_loop().time
         self._clock = clock
@@ -128,7 +134,7 @@ class _Examination:
         try:
             target = self._parse()
             page, (handshake, accept) = self._requests(target)
-            sandbox = self._sandbox = await self._look_up(target)
+            sandbox = self._sandbox = await self._lookup(target)
             self._check_address(sandbox, target)
             stream = await self._dial(sandbox, target)
             answer = await self._ask(stream, self._question(page))
@@ -143,7 +149,7 @@ class _Examination:
         if met is None:
             return True
         try:
-            async with asyncio.timeout(LOOK_UP):
+            async with asyncio.timeout(LOOKUP_TIMEOUT):
                 now = await self._context.directory.fetch(met.id)
         except (TimeoutError, DirectoryError):
             return True
@@ -217,13 +223,13 @@ class _Examination:
             self._steps["parse"] = replace(self._steps["parse"], verdict="failed", detail=error.detail)
             raise
 
-    async def _look_up(self, target: Target) -> Sandbox:
+    async def _lookup(self, target: Target) -> Sandbox:
         with self._step("directory") as note:
             try:
-                async with asyncio.timeout(LOOK_UP):
+                async with asyncio.timeout(LOOKUP_TIMEOUT):
                     sandbox = await self._context.directory.fetch(target.sandbox_id)
             except TimeoutError:
-                raise GatewayError(Reason.DIRECTORY_UNAVAILABLE, f"no answer within {LOOK_UP:g} s") from None
+                raise GatewayError(Reason.DIRECTORY_UNAVAILABLE, f"no answer within {LOOKUP_TIMEOUT:g} s") from None
             except DirectoryError as error:
                 raise GatewayError(Reason.DIRECTORY_UNAVAILABLE, str(error)) from error
             if sandbox is None:
@@ -250,17 +256,17 @@ class _Examination:
                 return stream
         except GatewayError as error:
             failure = error.failure()
-            if not is_looked_into(failure):
+            if not is_probed(failure):
                 raise
-        if failure.reason in SILENT:
-            raise (await self._listen(failure, sandbox, target)).error()
-        raise (await self._look(failure, sandbox, target)).error()
+        if failure.reason is Reason.CONNECTION_TIMEOUT:
+            raise (await self._after_timeout(failure, sandbox, target)).error()
+        raise (await self._after_refusal(failure, sandbox, target)).error()
 
-    async def _listen(self, unanswered: Failure, sandbox: Sandbox, target: Target) -> Failure:
+    async def _after_timeout(self, unanswered: Failure, sandbox: Sandbox, target: Target) -> Failure:
         """`unanswered`, or what it turns out to be; what was seen stands with the dial."""
-        self._say_patience("dial", DIAL, self._settings.upstream.connect_timeout)
+        self._say_patience("dial", DIAL_TIMEOUT, self._settings.upstream.connect_timeout)
         try:
-            async with asyncio.timeout(LOOK):
+            async with asyncio.timeout(PROBE_TIMEOUT):
                 told = await self._context.probe.explain(
                     unanswered, sandbox.address, target.port, sandbox.ipv4, whose=sandbox.origin
                 )
@@ -271,19 +277,19 @@ class _Examination:
         self._steps["dial"] = replace(step, detail="; ".join([step.detail, *seen]))
         return told
 
-    async def _look(self, refused: Failure, sandbox: Sandbox, target: Target) -> Failure:
+    async def _after_refusal(self, refused: Failure, sandbox: Sandbox, target: Target) -> Failure:
         """`refused`, or what it turns out to be once somebody has looked what does listen there."""
         with self._step("ipv4") as note:
             note.verdict = "skipped"
             try:
-                async with asyncio.timeout(LOOK):
-                    findings = await self._context.probe.look(
+                async with asyncio.timeout(PROBE_TIMEOUT):
+                    findings = await self._context.probe.find(
                         sandbox.address, target.port, sandbox.ipv4, whose=sandbox.origin
                     )
             except TimeoutError:
-                note.detail = f"not finished within {LOOK:g} s"
+                note.detail = f"not finished within {PROBE_TIMEOUT:g} s"
                 return refused
-            assert isinstance(findings, Findings)  # nothing was silent
+            assert isinstance(findings, RefusalFindings)  # see above
             failure = findings.explain(refused, str(sandbox.address), target.port)
             met = (refused.detail, *refused.observed)
             news = [fact for fact in (failure.detail, *failure.observed) if fact not in met]
@@ -315,7 +321,7 @@ class _Examination:
                     note.verdict = "warning"
         except GatewayError as error:
             if error.reason is Reason.HTTP_RESPONSE_TIMEOUT:
-                self._say_patience("http", ANSWER, self._settings.upstream.response_header_timeout)
+                self._say_patience("http", ANSWER_TIMEOUT, self._settings.upstream.response_header_timeout)
             raise
         return answer
 
@@ -334,13 +340,13 @@ class _Examination:
             note.verdict = "warning" if self._asked.is_websocket else "skipped"
             but = "no WebSocket opens here"
             try:
-                async with asyncio.timeout(HANDSHAKE):
+                async with asyncio.timeout(HANDSHAKE_TIMEOUT):
                     stream = await self._pool.dial(Endpoint(self._sandbox.origin, self._target.port))
                     answer = await ask(stream, question, self._pool.connections, self._error_answers)
                 if isinstance(answer, UpstreamFailure):
                     raise hints.explain(question.head, answer)
             except TimeoutError:
-                note.detail = f"no answer to a handshake within {HANDSHAKE:g} s"
+                note.detail = f"no answer to a handshake within {HANDSHAKE_TIMEOUT:g} s"
             except GatewayError as error:
                 note.detail = f"no answer to a handshake: {error.detail}"
             else:

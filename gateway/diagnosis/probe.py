@@ -1,10 +1,9 @@
-"""The look after a dial that failed: what IS listening there?
+"""After a dial that failed: what IS listening there?
 
 Most refusals have one cause, an app bound to 127.0.0.1 or 0.0.0.0 while sandboxes are reached over IPv6, and most of
-the rest are another port than asked. Silence has three (silence.py). A look tells: from the kernel's books where the
-sandbox is this machine, by dialing where it is another. Only facts come out, as `Findings` or `Silence`; nothing is
-ever forwarded to what was found. A look costs dials, so there are few at once and few per second, and asking the same
-again within a second repeats the answer.
+the rest are another port than asked. What happened is told by the kernel where the sandbox is this machine, and by
+dialing where it is another. Only facts come out (`findings`); nothing is ever forwarded to what was found. A probe
+costs dials, so there are few at once and few per second, and asking the same again within a second repeats the answer.
 
 Runs after a connection that failed and must not be asked before one. Knows no HTTP, no directory and no pool: address
 and port come as values, and the policy for the IPv6 address has been applied by whoever was turned away there.
@@ -16,139 +15,65 @@ import asyncio
 import socket
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 from gateway import icmp
 from gateway.addresses import LOOPBACK, LOOPBACK4, Address, Bound, authority, family, is_own, leads_to
 from gateway.diagnosis import own_sockets
-from gateway.diagnosis.silence import Queue, Silence, awaiting
+from gateway.diagnosis.findings import AppSocket, Findings, RefusalFindings, TimeoutFindings, awaiting
 from gateway.errors import Failure, Reason
-from gateway.problems.frameworks import PLAUSIBLE_PORTS, is_forwarder
+from gateway.problems.frameworks import PLAUSIBLE_PORTS
 from gateway.tasks import Tasks
 from gateway.upstream.policy import AddressPolicy
-from gateway.wordings import FORWARDED_ON_IPV4, FORWARDED_ON_LOOPBACK, LOOPBACK_ONLY, REJECTED
+from gateway.wordings import REJECTED
 
 IPV4_TIMEOUT = 0.5
 """Seconds a dial to a sandbox's IPv4 address may take."""
 PORT_TIMEOUT = 0.3
 """Seconds the dials to the plausible ports may take, all at once."""
-LOOKS_PER_SECOND = 20
-LOOKS_AT_ONCE = 8
-"""Of refusals as of silence, each: machines that are switched off keep nobody from being told of a port."""
-SANDBOX_PER_SECOND = 8
-SANDBOX_AT_ONCE = 4
-"""The same on behalf of one sandbox, whatever its ports: who asks for a thousand of them leaves others their look."""
+PROBES_PER_SECOND = 20
+PROBES_AT_ONCE = 8
+"""Of refusals as of timeouts, each: machines that are switched off keep nobody from being told of a port."""
+PER_SANDBOX_PER_SECOND = 8
+PER_SANDBOX_AT_ONCE = 4
+"""The same on behalf of one sandbox, whatever its ports: who asks for a thousand of them leaves others theirs."""
 REMEMBERED = 1.0
 """Seconds an answer is given again. With the rate above this also bounds how many are kept."""
 
 EVERYWHERE = IPv6Address("::")
 EVERYWHERE4 = IPv4Address("0.0.0.0")
 
-SILENT = (Reason.CONNECTION_TIMEOUT,)
-LOOKED_INTO = (Reason.CONNECTION_REFUSED, *SILENT)
-"""After which failures of a dial a look tells more, see `is_looked_into`."""
-
 _Key = tuple[bool, object, Address, int, IPv4Address | None]
-"""Whether it was silence, and what was asked."""
+"""Whether the dial timed out, and what was asked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Listener:
-    """Something that accepts connections."""
-
-    address: str
-    """As bound ("0.0.0.0", "127.0.0.1") or as dialed."""
-    port: int
-    process: str = ""
-    """"python3", "node"; empty: not visible from here."""
-    pid: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """What a look has found; nothing, when there was nothing or no time."""
-
-    ipv4: Listener | None = None
-    """What accepts on the same port over IPv4."""
-    open_ports: tuple[int, ...] = ()
-    """Other plausible ports where the sandbox's IPv6 address accepts connections, ascending."""
-    loopback: Listener | None = None
-    """What accepts on the same port of `::1`, where the sandbox has another address."""
-    elsewhere: Listener | None = None
-    """What accepts on the same port of another IPv6 address of this machine's."""
-    by_now: Listener | None = None
-    """What accepts where the connection was refused: it is new, or a firewall refused in its place."""
-
-    def explain(self, refused: Failure, ipv6: str, port: int) -> Failure:
-        """`refused` with the open ports added, or the failure that says what listens where nobody can reach it."""
-        listener = self.loopback or self.ipv4
-        if listener is None or self.elsewhere is not None:
-            return self._aside(refused, authority(ipv6, port))
-        where = [authority(each.address, each.port) for each in (self.loopback, self.ipv4) if each is not None]
-        facts = [refused.detail, *refused.observed]
-        if listener.process:
-            facts.append(f"the process is {listener.process} (pid {listener.pid})")
-        forwards = is_forwarder(listener.process)
-        if self.loopback is None:
-            reason, wording = Reason.IPV4_ONLY_LISTENER, FORWARDED_ON_IPV4 if forwards else None
-        else:
-            reason, wording = refused.reason, FORWARDED_ON_LOOPBACK if forwards else LOOPBACK_ONLY
-        return Failure(
-            reason,
-            f"something listens on {' and '.join(where)} but not on {authority(ipv6, port)}",
-            observed=tuple(fact for fact in facts if fact),
-            process=listener.process,
-            open_ports=self.open_ports,
-            wording=wording,
-        )
-
-    def _aside(self, refused: Failure, where: str) -> Failure:
-        """`refused` with what has been seen beside: it neither listens on localhost alone nor on IPv4 alone."""
-        listener = self.by_now or self.elsewhere
-        if listener is None:
-            return replace(refused, open_ports=self.open_ports)
-        if self.by_now is None:
-            at = [each for each in (self.loopback, self.elsewhere, self.ipv4) if each is not None]
-            named = " and ".join(authority(each.address, each.port) for each in at)
-            facts = [f"something listens on {named} but not on {where}"]
-        else:
-            facts = [f"something listens on {where} by now: it has just begun to, or a firewall refuses in its place"]
-        if listener.process:
-            facts.append(f"the process is {listener.process} (pid {listener.pid})")
-        return replace(
-            refused,
-            observed=(*refused.observed, *facts),
-            process=listener.process,
-            open_ports=self.open_ports,
-        )
-
-
-def is_looked_into(failure: Failure) -> bool:
-    """Whether a look tells more: not of what a firewall rejects, whatever listens there."""
-    return failure.reason in LOOKED_INTO and failure.wording is not REJECTED
+def is_probed(failure: Failure) -> bool:
+    """Whether a probe tells more: not of what a firewall rejects, whatever listens there."""
+    probed = failure.reason in (Reason.CONNECTION_REFUSED, Reason.CONNECTION_TIMEOUT)
+    return probed and failure.wording is not REJECTED
 
 
 class _Quota:
-    """When the latest looks of a kind began, and on whose behalf."""
+    """When the latest probes of a kind began, and on whose behalf."""
 
     def __init__(self) -> None:
-        self._started: deque[tuple[float, object]] = deque(maxlen=LOOKS_PER_SECOND)
+        self._started: deque[tuple[float, object]] = deque(maxlen=PROBES_PER_SECOND)
 
     def take(self, now: float, whose: object, under_way: Sequence[object]) -> bool:
         """Whether another may begin on behalf of `whose`, which counts it; `under_way` has one entry for each."""
-        if len(under_way) >= LOOKS_AT_ONCE or under_way.count(whose) >= SANDBOX_AT_ONCE:
+        if len(under_way) >= PROBES_AT_ONCE or under_way.count(whose) >= PER_SANDBOX_AT_ONCE:
             return False
         lately = [who for began, who in self._started if now - began < 1.0]
-        if len(lately) == LOOKS_PER_SECOND or lately.count(whose) >= SANDBOX_PER_SECOND:
+        if len(lately) == PROBES_PER_SECOND or lately.count(whose) >= PER_SANDBOX_PER_SECOND:
             return False
         self._started.append((now, whose))
         return True
 
 
 class Probe:
-    """Looks, for one worker.
+    """Probes, for one worker.
 
     `clock` is the event loop's time. `allow_ipv4` is `upstream.allow_ipv4`. `denied_ports` are closed for every sandbox
     and never offered. `own` are the gateway's own listeners: on this machine nobody's app; a sandbox elsewhere may well
@@ -170,68 +95,70 @@ class Probe:
         self._denied_ports = frozenset(denied_ports)
         self._own = tuple(own)
         self._quotas = {False: _Quota(), True: _Quota()}
-        self._looking: dict[_Key, asyncio.Task[Findings | Silence]] = {}
-        self._known: dict[_Key, tuple[float, Findings | Silence]] = {}  # until when, what; oldest first
+        self._running: dict[_Key, asyncio.Task[Findings]] = {}
+        self._known: dict[_Key, tuple[float, Findings]] = {}  # until when, what; oldest first
 
     async def explain(
         self, failure: Failure, address: Address, port: int, ipv4: IPv4Address | None = None, *, whose: object = None
     ) -> Failure:
-        """`failure` of a dial with what a look has found, or what it turns out to be; see `look`."""
-        if not is_looked_into(failure):
+        """`failure` of a dial with what a probe has found, or what it turns out to be; see `find`."""
+        if not is_probed(failure):
             return failure
-        found = await self.look(address, port, ipv4, whose=whose, silent=failure.reason in SILENT)
+        found = await self.find(address, port, ipv4, whose=whose, timed_out=failure.reason is Reason.CONNECTION_TIMEOUT)
         return found.explain(failure, str(address), port)
 
-    async def look(
+    async def find(
         self,
         address: Address,
         port: int,
         ipv4: IPv4Address | None = None,
         *,
         whose: object = None,
-        silent: bool = False,
-    ) -> Findings | Silence:
-        """What listens around `address`, where `port` was refused, or `silent`; `ipv4` is the sandbox's other address.
+        timed_out: bool = False,
+    ) -> Findings:
+        """What listens around `address`, where `port` refused, or `timed_out`; `ipv4` is the sandbox's other address.
 
         What was found is given again for `whose` alone: the address may be another's a moment later.
 
-        Takes half a second at most. Empty when too many looks, or too many on behalf of `whose`, are under way or were
+        Takes half a second at most. Empty when too many probes, or too many on behalf of `whose`, are under way or were
         started within a second.
         """
-        key = (silent, whose, address, port, ipv4)
+        key = (timed_out, whose, address, port, ipv4)
         now = self._clock()
         known = self._known.get(key)
         if known is not None and now < known[0]:
             return known[1]
-        looking = self._looking.get(key)
-        if looking is None:
-            if not self._quotas[silent].take(now, whose, [each[1] for each in self._looking if each[0] is silent]):
-                return Silence() if silent else Findings()
-            look = self._found(address, port, ipv4, silent)
-            looking = self._tasks.spawn(look, f"probe {authority(address, port)}")
-            self._looking[key] = looking
-            looking.add_done_callback(partial(self._looked, key))
+        task = self._running.get(key)
+        if task is None:
+            if not self._quotas[timed_out].take(
+                now, whose, [each[1] for each in self._running if each[0] is timed_out]
+            ):
+                return TimeoutFindings() if timed_out else RefusalFindings()
+            probe = self._probe(address, port, ipv4, timed_out)
+            task = self._tasks.spawn(probe, f"probe {authority(address, port)}")
+            self._running[key] = task
+            task.add_done_callback(partial(self._done, key))
         # shield: one asker going away must not take the answer from the others.
-        return await asyncio.shield(looking)
+        return await asyncio.shield(task)
 
-    def _looked(self, key: _Key, task: asyncio.Task[Findings | Silence]) -> None:
+    def _done(self, key: _Key, task: asyncio.Task[Findings]) -> None:
         # A callback of the task, because a task that is cancelled before its first step runs no `finally`.
-        del self._looking[key]
+        del self._running[key]
         now = self._clock()
         for old in [old for old, (until, _) in self._known.items() if until <= now]:
             del self._known[old]
         if not task.cancelled() and task.exception() is None:
             self._known[key] = (now + REMEMBERED, task.result())
 
-    async def _found(self, address: Address, port: int, ipv4: IPv4Address | None, silent: bool) -> Findings | Silence:
+    async def _probe(self, address: Address, port: int, ipv4: IPv4Address | None, timed_out: bool) -> Findings:
         try:
-            return await (self._listen(address, port) if silent else self._look(address, port, ipv4))
+            return await (self._after_timeout(address, port) if timed_out else self._after_refusal(address, port, ipv4))
         except OSError:  # no descriptor is left to find out whose the address is
-            return Silence() if silent else Findings()
+            return TimeoutFindings() if timed_out else RefusalFindings()
 
     # --- after a refusal -----------------------------------------------------------------------------------------
 
-    async def _look(self, address: Address, port: int, ipv4: IPv4Address | None) -> Findings:
+    async def _after_refusal(self, address: Address, port: int, ipv4: IPv4Address | None) -> RefusalFindings:
         others = self._others(port)
         if isinstance(address, IPv4Address):
             ipv4 = None  # dialed just now: there is nothing else to tell apart
@@ -250,7 +177,7 @@ class Probe:
         finally:
             for dial in dials.values():
                 dial.cancel()
-        return Findings(Listener(str(ipv4), port) if found else None, open_ports)
+        return RefusalFindings(AppSocket(str(ipv4), port) if found else None, open_ports)
 
     def _others(self, port: int) -> tuple[int, ...]:
         return tuple(other for other in PLAUSIBLE_PORTS if other != port and other not in self._denied_ports)
@@ -267,28 +194,28 @@ class Probe:
             for port in ports
         }
 
-    # --- after silence -------------------------------------------------------------------------------------------
+    # --- after a timeout -----------------------------------------------------------------------------------------
 
-    async def _listen(self, address: Address, port: int) -> Silence:
+    async def _after_timeout(self, address: Address, port: int) -> TimeoutFindings:
         others = self._others(port)
-        silence, here = Silence(), is_own(address)
+        findings, here = TimeoutFindings(), is_own(address)
         if here:
-            silence = Silence(is_here=True)
+            findings = TimeoutFindings(is_here=True)
             try:
-                silence = await asyncio.to_thread(_read_queue, address, port, others, self._own)
+                findings = await asyncio.to_thread(_read_queue, address, port, others, self._own)
                 others = ()  # told
-            except OSError:  # as in `_look`
+            except OSError:  # as in `_after_refusal`
                 others = tuple(other for other in others if not leads_to(self._own, address, other, is_own))
         dials = self._dial(address, others)
         try:
-            silence = await asyncio.to_thread(_read_connections, silence, address, port)
+            findings = await asyncio.to_thread(_read_connections, findings, address, port)
             answers = {other: await dial for other, dial in dials.items()}
         finally:
             for dial in dials.values():
                 dial.cancel()
         return replace(
-            silence,
-            open_ports=silence.open_ports or tuple(other for other, answer in answers.items() if answer),
+            findings,
+            open_ports=findings.open_ports or tuple(other for other, answer in answers.items() if answer),
             refusing_ports=tuple(other for other, answer in answers.items() if answer is False),
         )
 
@@ -313,21 +240,21 @@ async def _answer(address: Address, port: int, seconds: float) -> bool | None:
         return None
 
 
-def _read(address: IPv6Address, port: int, others: tuple[int, ...], own: Sequence[Bound]) -> Findings:
+def _read(address: IPv6Address, port: int, others: tuple[int, ...], own: Sequence[Bound]) -> RefusalFindings:
     """The findings as this machine tells them. Raises OSError where it does not."""
     listening = _listening(port, others, own)
     reachable = {each.port for each in listening if each.address in (address, EVERYWHERE)}
     at_port = [each for each in listening if each.port == port]
     open_ports = tuple(other for other in others if other in reachable)
     if port in reachable:
-        by_now = next(_listener(each) for each in at_port if each.address in (address, EVERYWHERE))
-        return Findings(open_ports=open_ports, by_now=by_now)
+        by_now = next(_app_socket(each) for each in at_port if each.address in (address, EVERYWHERE))
+        return RefusalFindings(open_ports=open_ports, by_now=by_now)
     anywhere = {LOOPBACK, *(each.address for each in at_port if each.address.version == 4)}
-    return Findings(
-        ipv4=next((_listener(each) for each in at_port if each.address.version == 4), None),
+    return RefusalFindings(
+        ipv4=next((_app_socket(each) for each in at_port if each.address.version == 4), None),
         open_ports=open_ports,
-        loopback=next((_listener(each) for each in at_port if each.address == LOOPBACK), None),
-        elsewhere=next((_listener(each) for each in at_port if each.address not in anywhere), None),
+        loopback=next((_app_socket(each) for each in at_port if each.address == LOOPBACK), None),
+        elsewhere=next((_app_socket(each) for each in at_port if each.address not in anywhere), None),
     )
 
 
@@ -337,15 +264,16 @@ def _listening(port: int, others: tuple[int, ...], own: Sequence[Bound]) -> list
     return [each for each in own_sockets.listening({port, *others}) if (each.address, each.port) not in ours]
 
 
-def _listener(found: own_sockets.Listening) -> Listener | None:
+def _app_socket(found: own_sockets.Listening) -> AppSocket | None:
     """None: another gateway's."""
     pid = own_sockets.holder(found.inode)
     if own_sockets.is_another_gateway(pid):
         return None
-    return Listener(str(found.address), found.port, own_sockets.program(pid) if pid else "", pid)
+    process = own_sockets.program(pid) if pid else ""
+    return AppSocket(str(found.address), found.port, process, pid, found.waiting, found.is_full)
 
 
-def _read_queue(address: Address, port: int, others: tuple[int, ...], own: Sequence[Bound]) -> Silence:
+def _read_queue(address: Address, port: int, others: tuple[int, ...], own: Sequence[Bound]) -> TimeoutFindings:
     """What this machine's books tell of who listens. Raises OSError where they do not."""
     listening = _listening(port, others, own)
     addresses = (address, EVERYWHERE, EVERYWHERE4) if address.version == 4 else (address, EVERYWHERE)
@@ -355,16 +283,15 @@ def _read_queue(address: Address, port: int, others: tuple[int, ...], own: Seque
     queue = None
     if at_port:
         longest = at_port[-1]
-        who = _listener(longest)
-        process, pid = (who.process, who.pid) if who else ("", 0)
-        queue = Queue(str(longest.address), longest.waiting, longest.is_full, process, pid)
+        unnamed = AppSocket(str(longest.address), longest.port, waiting=longest.waiting, is_full=longest.is_full)
+        queue = _app_socket(longest) or unnamed
     open_ports = {each.port for each in reachable if not each.is_full}
-    return Silence(True, True, queue, open_ports=tuple(other for other in others if other in open_ports))
+    return TimeoutFindings(True, True, queue, open_ports=tuple(other for other in others if other in open_ports))
 
 
-def _read_connections(silence: Silence, address: Address, port: int) -> Silence:
+def _read_connections(findings: TimeoutFindings, address: Address, port: int) -> TimeoutFindings:
     try:
         connections, awaited, is_acknowledged = awaiting(own_sockets.connections(address), port)
     except OSError:  # a machine that does not tell
-        return silence
-    return replace(silence, connections=connections, awaited=awaited, is_acknowledged=is_acknowledged)
+        return findings
+    return replace(findings, connections=connections, awaited=awaited, is_acknowledged=is_acknowledged)

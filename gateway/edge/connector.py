@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.diagnosis.probe import is_looked_into
+from gateway.diagnosis.probe import is_probed
 from gateway.errors import Failure, GatewayError, Reason
 from gateway.wordings import ACCEPT_QUEUE_FULL, PORT_NOT_ANSWERING, QUEUE_SEEMS_FULL
 
@@ -99,7 +99,7 @@ class Connector:
         try:
             if not await self._holds(sandbox):
                 return None
-            if is_looked_into(failure):
+            if is_probed(failure):
                 told = await self._probe.explain(
                     failure, sandbox.address, endpoint.port, sandbox.ipv4, whose=sandbox.origin
                 )

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from gateway.diagnosis.probe import Findings
+from gateway.diagnosis.findings import RefusalFindings
 from gateway.directory import cache
 from gateway.directory.sandbox import DirectoryError, Sandbox
 from gateway.errors import Failure, GatewayError, Reason
@@ -189,11 +189,11 @@ async def test_a_dial_that_fails_is_not_held_against_who_has_the_name_or_the_add
     """The machine dies, its record goes or is another one, and only then is the dial given up."""
     looks: list[object] = []
 
-    async def look(*arguments: object, **whose: object) -> Findings:
+    async def find(*arguments: object, **whose: object) -> RefusalFindings:
         looks.append(arguments)
-        return Findings()
+        return RefusalFindings()
 
-    monkeypatch.setattr(gateway.edge.probe, "look", look)
+    monkeypatch.setattr(gateway.edge.probe, "find", find)
     monkeypatch.setattr(refusals, "WINDOW", 60.0)
     failing.failure = failure
     app = await gateway.app(answering(OK))
@@ -230,21 +230,21 @@ async def test_what_a_look_finds_at_an_address_that_is_anothers_is_told_to_nobod
     app.stop()
     looked: list[object] = []
 
-    async def look(*arguments: object, **whose: object) -> Findings:
+    async def find(*arguments: object, **whose: object) -> RefusalFindings:
         if not looked:
             change(gateway)
             gateway.edge.records_changed([SANDBOX])
         looked.append(whose)
-        return Findings(open_ports=(4999 + len(looked),))
+        return RefusalFindings(open_ports=(4999 + len(looked),))
 
-    monkeypatch.setattr(gateway.edge.probe, "look", look)
+    monkeypatch.setattr(gateway.edge.probe, "find", find)
     browser = await gateway.connect()
     browser.send(get(app))
     answer = await browser.answer()
     assert b"5000" not in answer.body
     if change is replace:
         assert (answer.reason, b"5001" in answer.body) == (b"connection_refused", True)
-        assert looked == [{"whose": machine(each).origin, "silent": False} for each in "12"]
+        assert looked == [{"whose": machine(each).origin, "timed_out": False} for each in "12"]
     else:
         assert answer.reason == b"destination_not_found"
 
@@ -260,11 +260,11 @@ async def test_a_dial_that_fails_while_nobody_can_tell_is_just_that(
     await until(lambda: failing.waiting, "a dial is under way")
     await until(lambda: gateway.edge.directory.peek(SANDBOX) is None, "the record is old")
 
-    async def look(*arguments: object, **whose: object) -> Findings:
+    async def find(*arguments: object, **whose: object) -> RefusalFindings:
         raise AssertionError("nobody knows whose address it is")
 
     go_away(gateway, monkeypatch)
-    monkeypatch.setattr(gateway.edge.probe, "look", look)
+    monkeypatch.setattr(gateway.edge.probe, "find", find)
     failing.gate.set()
     assert (await browser.answer()).reason == b"connection_refused"
     gateway.expect_complaint("out for lunch")

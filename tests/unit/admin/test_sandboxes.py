@@ -19,13 +19,13 @@ from gateway.admin.app import Health, make_app
 from gateway.admin.rate import Bucket
 from gateway.config import Settings
 from gateway.diagnosis.explain import Context
-from gateway.diagnosis.probe import Findings, Listener
-from gateway.diagnosis.silence import Silence
+from gateway.diagnosis.findings import AppSocket, RefusalFindings, TimeoutFindings
 from gateway.directory.memory import MemoryRegistry
 from gateway.directory.sandbox import Conflict, Directory, DirectoryError, Expected, Sandbox, TableDirectory, WriteError
+from gateway.endpoint import Endpoint
 from gateway.errors import GatewayError, Reason
 from gateway.tasks import Tasks
-from gateway.upstream.pool import Key, Pool
+from gateway.upstream.pool import Pool
 from tests.unit.admin.conftest import Client, one_ready_worker
 from tests.unit.admin.openapi import Document, Mismatch
 from tests.unit.diagnosis.harness import Looking, configured, make_context
@@ -639,9 +639,9 @@ async def test_what_is_found_at_an_address_is_not_said_of_who_left_it(
     directory = at("::1")
 
     class Leaving(Looking):
-        async def look(self, *asked: Any, **whose: Any) -> Findings | Silence:
+        async def find(self, *asked: Any, **whose: Any) -> RefusalFindings | TimeoutFindings:
             directory.table = left
-            return await super().look(*asked, **whose)
+            return await super().find(*asked, **whose)
 
     answer = await (await api_of(directory, looking=Leaving()))("GET", f"{BOX}/ports/{refusing_port}")
     assert answer.json.get("state") == ("prohibited" if left else None)
@@ -653,9 +653,9 @@ async def test_nothing_is_said_of_who_moves_faster_than_we_look(api_of: MakeApi,
     directory = at("::1")
 
     class Moving(Looking):
-        async def look(self, *asked: Any, **whose: Any) -> Findings | Silence:
+        async def find(self, *asked: Any, **whose: Any) -> RefusalFindings | TimeoutFindings:
             directory.table = {"box": replace(directory.table["box"], generation=str(len(self.asked)))}
-            return await super().look(*asked, **whose)
+            return await super().find(*asked, **whose)
 
     looking = Moving()
     answer = await (await api_of(directory, looking=looking))("GET", f"{BOX}/ports/{refusing_port}")
@@ -664,7 +664,7 @@ async def test_nothing_is_said_of_who_moves_faster_than_we_look(api_of: MakeApi,
 
 @pytest.mark.ipv6
 async def test_a_port_that_listens_on_ipv4_only(api_of: MakeApi, refusing_port: int) -> None:
-    looking = Looking(Findings(Listener("127.0.0.1", refusing_port, "python3", 4711)))
+    looking = Looking(RefusalFindings(AppSocket("127.0.0.1", refusing_port, "python3", 4711)))
     state = (await (await api_of(at("::1"), looking=looking))("GET", f"{BOX}/ports/{refusing_port}")).json
     assert state["state"] == "ipv4_only"
     assert state["detail"] == f"something listens on 127.0.0.1:{refusing_port} but not on [::1]:{refusing_port}"
@@ -692,7 +692,7 @@ async def test_ports_that_are_never_dialed(api_of: MakeApi, listening_port: int)
 async def test_other_ends_of_a_dial(
     api_of: MakeApi, monkeypatch: pytest.MonkeyPatch, reason: Reason, state: str
 ) -> None:
-    async def dial(self: Pool, key: Key) -> None:
+    async def dial(self: Pool, endpoint: Endpoint) -> None:
         raise GatewayError(reason, "as told")
 
     monkeypatch.setattr(Pool, "dial", dial)
@@ -701,7 +701,7 @@ async def test_other_ends_of_a_dial(
 
 
 async def test_what_is_no_property_of_the_port(api_of: MakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def dial(self: Pool, key: Key) -> None:
+    async def dial(self: Pool, endpoint: Endpoint) -> None:
         raise GatewayError(Reason.OVERLOADED, "Too many open files")
 
     monkeypatch.setattr(Pool, "dial", dial)

@@ -12,8 +12,8 @@ import msgspec
 
 from gateway.config import Settings
 from gateway.diagnosis.explain import Context
-from gateway.diagnosis.probe import Findings, Probe
-from gateway.diagnosis.silence import Silence
+from gateway.diagnosis.findings import RefusalFindings, TimeoutFindings
+from gateway.diagnosis.probe import Probe
 from gateway.directory.sandbox import Directory, Sandbox, TableDirectory
 from gateway.errors import Failure
 from gateway.http.message import Section
@@ -76,21 +76,21 @@ class App:
 class Looking:
     """Stands for a `Probe`: finds what it was told to."""
 
-    findings: Findings = field(default_factory=Findings)
-    silence: Silence = field(default_factory=Silence)
+    findings: RefusalFindings = field(default_factory=RefusalFindings)
+    timeout: TimeoutFindings = field(default_factory=TimeoutFindings)
     asked: list[tuple[IPv6Address, int, IPv4Address | None]] = field(default_factory=list)
 
-    async def look(
+    async def find(
         self,
         address: IPv6Address,
         port: int,
         ipv4: IPv4Address | None = None,
         *,
         whose: object = None,
-        silent: bool = False,
-    ) -> Findings | Silence:
+        timed_out: bool = False,
+    ) -> RefusalFindings | TimeoutFindings:
         self.asked.append((address, port, ipv4))
-        return self.silence if silent else self.findings
+        return self.timeout if timed_out else self.findings
 
     async def explain(self, failure: Failure, address: IPv6Address, port: int, *more: Any, **whose: Any) -> Failure:
         return await Probe.explain(cast("Probe", self), failure, address, port, *more, **whose)

@@ -15,9 +15,8 @@ import pytest
 from gateway.diagnosis import explain as explain_module
 from gateway.diagnosis import question
 from gateway.diagnosis.explain import Context, explain
-from gateway.diagnosis.probe import Findings, Listener
+from gateway.diagnosis.findings import AppSocket, RefusalFindings, TimeoutFindings
 from gateway.diagnosis.report import ROAD, Report, Step
-from gateway.diagnosis.silence import Queue, Silence
 from gateway.diagnosis.url import InvalidUrl
 from gateway.directory.sandbox import DirectoryError, Sandbox, TableDirectory
 from gateway.endpoint import Endpoint
@@ -254,7 +253,7 @@ async def test_an_app_that_hangs_up_on_a_handshake_is_reachable_all_the_same(app
 
 
 async def test_so_is_one_that_is_silent_after_it(app: App, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(explain_module, "HANDSHAKE", 0.05)
+    monkeypatch.setattr(explain_module, "HANDSHAKE_TIMEOUT", 0.05)
     app.script = lambda request: None if is_handshake(request) else OK
     report = await explain(url(app.port), context)
     assert report.ok
@@ -340,7 +339,7 @@ async def test_a_directory_that_fails(looking: Looking) -> None:
 
 
 async def test_a_directory_that_hangs(looking: Looking, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(explain_module, "LOOK_UP", 0.01)
+    monkeypatch.setattr(explain_module, "LOOKUP_TIMEOUT", 0.01)
     async with asyncio.timeout(PATIENCE):
         report = await explain(url(5000), make_context(looking, directory=Failing(None)))
     assert report.reason == "directory_unavailable"
@@ -384,7 +383,7 @@ async def test_every_reason_is_told_without_a_page_around_it(looking: Looking, r
 
 async def test_a_refusal_is_looked_into(looking: Looking, refusing_port: int) -> None:
     box = changed(BOX, ipv4=IPv4Address("10.0.0.5"))
-    looking.findings = Findings(None, (3000, 8000))
+    looking.findings = RefusalFindings(None, (3000, 8000))
     report = await explain(url(refusing_port), make_context(looking, sandbox=box))
     assert report.reason == "connection_refused"
     assert looking.asked == [(IPv6Address("::1"), refusing_port, IPv4Address("10.0.0.5"))]
@@ -410,9 +409,9 @@ async def test_what_is_met_at_an_address_is_not_said_of_who_left_it(
     directory = TableDirectory({"box": BOX})
 
     class Leaving(Looking):
-        async def look(self, *asked: Any, **whose: Any) -> Findings | Silence:
+        async def find(self, *asked: Any, **whose: Any) -> RefusalFindings | TimeoutFindings:
             directory.table = left
-            return await super().look(*asked, **whose)
+            return await super().find(*asked, **whose)
 
     report = await explain(url(refusing_port), make_context(Leaving(), directory=directory))
     assert report.reason == reason
@@ -423,9 +422,9 @@ async def test_nothing_is_said_of_who_moves_faster_than_we_look(refusing_port: i
     directory = TableDirectory({"box": BOX})
 
     class Moving(Looking):
-        async def look(self, *asked: Any, **whose: Any) -> Findings | Silence:
+        async def find(self, *asked: Any, **whose: Any) -> RefusalFindings | TimeoutFindings:
             directory.table = {"box": changed(BOX, generation=str(len(self.asked)))}
-            return await super().look(*asked, **whose)
+            return await super().find(*asked, **whose)
 
     looking = Moving()
     report = await explain(url(refusing_port), make_context(looking, directory=directory))
@@ -447,7 +446,7 @@ async def test_nobody_can_tell_whose_the_address_is(refusing_port: int) -> None:
 
 
 async def test_what_listens_on_ipv4_only_is_named(looking: Looking, refusing_port: int) -> None:
-    looking.findings = Findings(Listener("127.0.0.1", refusing_port, "python3", 4711), ())
+    looking.findings = RefusalFindings(AppSocket("127.0.0.1", refusing_port, "python3", 4711), ())
     report = await explain(url(refusing_port), make_context(looking))
     assert report.reason == "ipv4_only_listener"
     assert step(report, "ipv4").verdict == "warning"
@@ -460,12 +459,12 @@ async def test_what_listens_on_ipv4_only_is_named(looking: Looking, refusing_por
 async def test_a_look_that_hangs_is_given_up(
     looking: Looking, refusing_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def forever(*args: Any, **whose: Any) -> Findings:
+    async def forever(*args: Any, **whose: Any) -> RefusalFindings:
         await asyncio.Event().wait()
-        return Findings()
+        return RefusalFindings()
 
-    monkeypatch.setattr(explain_module, "LOOK", 0.01)
-    monkeypatch.setattr(looking, "look", forever)
+    monkeypatch.setattr(explain_module, "PROBE_TIMEOUT", 0.01)
+    monkeypatch.setattr(looking, "find", forever)
     report = await explain(url(refusing_port), make_context(looking))
     assert report.reason == "connection_refused"
     assert step(report, "ipv4").detail == "not finished within 0.01 s"
@@ -483,7 +482,7 @@ async def test_silence_is_looked_into_and_no_route_is_not(
     looking: Looking, monkeypatch: pytest.MonkeyPatch, reason: Reason, setting: float, said: str
 ) -> None:
     async def fail(pool: Pool, endpoint: Endpoint) -> None:
-        assert pool.context.timeouts.connect == explain_module.DIAL
+        assert pool.context.timeouts.connect == explain_module.DIAL_TIMEOUT
         raise GatewayError(reason, "silence")
 
     monkeypatch.setattr(Pool, "dial", fail)
@@ -497,7 +496,9 @@ async def test_what_silence_means_stands_with_the_dial(looking: Looking, monkeyp
     async def fail(pool: Pool, endpoint: Endpoint) -> None:
         raise GatewayError(Reason.CONNECTION_TIMEOUT, "silence")
 
-    looking.silence = Silence(is_told=True, queue=Queue("::", 3, True, "python3", 4711), is_here=True)
+    looking.timeout = TimeoutFindings(
+        is_listed=True, queue=AppSocket("::", 5000, "python3", 4711, 3, is_full=True), is_here=True
+    )
     monkeypatch.setattr(Pool, "dial", fail)
     report = await explain(url(5000), make_context(looking))
     assert report.reason == "connection_timeout"
@@ -583,7 +584,7 @@ async def test_a_silent_app_within_the_patience_of_the_gateway(app: App, looking
 
 
 async def test_a_silent_app_beyond_our_own(app: App, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(explain_module, "ANSWER", 0.05)
+    monkeypatch.setattr(explain_module, "ANSWER_TIMEOUT", 0.05)
     app.script = lambda request: None
     report = await explain(url(app.port), context)
     assert step(report, "http").detail == "no answer within 0.05 s (serving, the gateway waits 5m)"

@@ -20,19 +20,17 @@ import pytest
 from gateway.addresses import Bound
 from gateway.diagnosis import own_sockets
 from gateway.diagnosis import probe as probe_module
+from gateway.diagnosis.findings import AppSocket, RefusalFindings, TimeoutFindings
 from gateway.diagnosis.probe import (
     IPV4_TIMEOUT,
-    LOOKS_AT_ONCE,
-    LOOKS_PER_SECOND,
+    PER_SANDBOX_AT_ONCE,
+    PER_SANDBOX_PER_SECOND,
     PORT_TIMEOUT,
+    PROBES_AT_ONCE,
+    PROBES_PER_SECOND,
     REMEMBERED,
-    SANDBOX_AT_ONCE,
-    SANDBOX_PER_SECOND,
-    Findings,
-    Listener,
     Probe,
 )
-from gateway.diagnosis.silence import Queue, Silence
 from gateway.errors import Failure, Reason
 from gateway.hostname import Target
 from gateway.problems.problem import RequestContext, describe
@@ -47,7 +45,7 @@ pytestmark = pytest.mark.ipv6
 HERE = IPv6Address("::1")
 HERE_IPV4 = IPv4Address("127.0.0.1")
 LOOPBACK = IPv4Network("127.0.0.0/8")
-NOTHING = Findings()
+NOTHING = RefusalFindings()
 DETAIL = "connect to [fd00::5]:5000: Connection refused after 0.4 ms"
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel of Linux")
@@ -128,10 +126,10 @@ async def test_what_was_dialed_over_ipv4_is_not_looked_for_over_ipv4(probe: Prob
     """`gateway dev` without IPv6: a neighbour's port is offered if it takes IPv4, and nothing is "IPv4 only"."""
     on_ipv4, on_ipv6, on_both = ports
     with listening("127.0.0.1", on_ipv4), listening("::1", on_ipv6), listening("0.0.0.0", on_both):
-        found = await probe.look(IPv4Address("127.0.0.1"), free_port())
-        assert found == Findings(None, tuple(sorted((on_ipv4, on_both))))
+        found = await probe.find(IPv4Address("127.0.0.1"), free_port())
+        assert found == RefusalFindings(None, tuple(sorted((on_ipv4, on_both))))
         # Started meanwhile: still not "only".
-        found = await probe.look(IPv4Address("127.0.0.1"), on_ipv4, IPv4Address("127.0.0.1"))
+        found = await probe.find(IPv4Address("127.0.0.1"), on_ipv4, IPv4Address("127.0.0.1"))
         assert found.ipv4 is None
 
 
@@ -197,9 +195,9 @@ class App(Child):
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "127.8.9.10"])
 async def test_an_app_on_ipv4_only_is_found_with_its_process(probe: Probe, ports: tuple[int, ...], host: str) -> None:
     with App(host) as app:
-        findings = await probe.look(HERE, app.port)
+        findings = await probe.find(HERE, app.port)
         assert findings.ipv4 is not None
-        assert findings.ipv4 == Listener(host, app.port, findings.ipv4.process, app.pid)
+        assert findings.ipv4 == AppSocket(host, app.port, findings.ipv4.process, app.pid)
         assert findings.ipv4.process.startswith("python")
 
 
@@ -210,7 +208,7 @@ async def test_a_forwarder_publishes_and_no_framework_is_blamed(
     program = tmp_path / "docker-proxy"
     program.symlink_to(Path(sys.executable).resolve())
     with App("127.0.0.1", str(program)) as app:
-        told = (await probe.look(HERE, app.port)).explain(refused(), "::1", app.port)
+        told = (await probe.find(HERE, app.port)).explain(refused(), "::1", app.port)
     assert (told.reason, told.process) == (Reason.IPV4_ONLY_LISTENER, "docker-proxy")
     where = Target(app.port, "box", "sandbox.localhost")
     problem = describe(told.error(), RequestContext("id", target=where, address="::1"))
@@ -221,19 +219,21 @@ async def test_a_forwarder_publishes_and_no_framework_is_blamed(
 
 
 def test_a_forwarder_on_localhost_alone() -> None:
-    told = Findings(loopback=Listener("::1", 5000, "kubectl", 7)).explain(refused(), "fd00::5", 5000)
+    told = RefusalFindings(loopback=AppSocket("::1", 5000, "kubectl", 7)).explain(refused(), "fd00::5", 5000)
     assert (told.reason, told.wording) == (Reason.CONNECTION_REFUSED, FORWARDED_ON_LOOPBACK)
-    told = Findings(loopback=Listener("::1", 5000, "node", 7)).explain(refused(), "fd00::5", 5000)
+    told = RefusalFindings(loopback=AppSocket("::1", 5000, "node", 7)).explain(refused(), "fd00::5", 5000)
     assert (told.reason, told.wording) == (Reason.CONNECTION_REFUSED, LOOPBACK_ONLY)
     assert told.detail == "something listens on [::1]:5000 but not on [fd00::5]:5000"
-    both = Findings(Listener("127.0.0.1", 5000), loopback=Listener("::1", 5000)).explain(refused(), "fd00::5", 5000)
+    both = RefusalFindings(AppSocket("127.0.0.1", 5000), loopback=AppSocket("::1", 5000)).explain(
+        refused(), "fd00::5", 5000
+    )
     assert both.detail == "something listens on [::1]:5000 and 127.0.0.1:5000 but not on [fd00::5]:5000"
 
 
 def test_an_app_at_another_address_is_named_and_not_called_the_only_one() -> None:
-    elsewhere, ipv4 = Listener("fd00::9", 5000, "java", 7), Listener("127.0.0.1", 5000, "java", 7)
-    for loopback in (None, Listener("::1", 5000, "java", 7)):
-        told = Findings(ipv4, (), loopback, elsewhere).explain(refused(), "fd00::5", 5000)
+    elsewhere, ipv4 = AppSocket("fd00::9", 5000, "java", 7), AppSocket("127.0.0.1", 5000, "java", 7)
+    for loopback in (None, AppSocket("::1", 5000, "java", 7)):
+        told = RefusalFindings(ipv4, (), loopback, elsewhere).explain(refused(), "fd00::5", 5000)
         assert (told.reason, told.wording, told.process) == (Reason.CONNECTION_REFUSED, None, "java")
         also = "[::1]:5000 and " if loopback else ""
         assert told.observed[-2:] == (
@@ -245,7 +245,7 @@ def test_an_app_at_another_address_is_named_and_not_called_the_only_one() -> Non
 @on_linux
 async def test_who_listens_where_the_connection_was_refused_is_told(probe: Probe, ports: tuple[int, ...]) -> None:
     with listening("::1", ports[0]), listening("127.0.0.1", ports[0]):
-        told = (await probe.look(HERE, ports[0])).explain(refused(), "::1", ports[0])
+        told = (await probe.find(HERE, ports[0])).explain(refused(), "::1", ports[0])
     assert told.reason is Reason.CONNECTION_REFUSED
     *_, listens, process = told.observed
     assert listens == (
@@ -257,31 +257,31 @@ async def test_who_listens_where_the_connection_was_refused_is_told(probe: Probe
 @on_linux
 async def test_an_ipv4_address_in_a_socket_of_both_families_is_ipv4(probe: Probe, ports: tuple[int, ...]) -> None:
     with listening("::ffff:127.0.0.1") as port:  # what Java does
-        findings = await probe.look(HERE, port)
+        findings = await probe.find(HERE, port)
     assert findings.ipv4 is not None
     assert (findings.ipv4.address, findings.ipv4.pid) == ("127.0.0.1", os.getpid())
 
 
 async def test_where_nothing_listens_nothing_is_found(probe: Probe, ports: tuple[int, ...]) -> None:
-    assert await probe.look(HERE, free_port()) == NOTHING
+    assert await probe.find(HERE, free_port()) == NOTHING
 
 
 @on_linux
 async def test_an_app_that_has_started_meanwhile_is_not_called_ipv4_only(probe: Probe, ports: tuple[int, ...]) -> None:
     port = ports[0]
     with listening("127.0.0.1", port), listening("::1", port):
-        assert (await probe.look(HERE, port)).ipv4 is None
+        assert (await probe.find(HERE, port)).ipv4 is None
 
 
 @pytest.mark.parametrize("host", ["::", "::1"])
 async def test_other_ports_are_found(probe: Probe, ports: tuple[int, ...], host: str) -> None:
     with listening(host, ports[0]), listening(host, ports[2]):
-        assert await probe.look(HERE, free_port()) == Findings(None, (ports[0], ports[2]))
+        assert await probe.find(HERE, free_port()) == RefusalFindings(None, (ports[0], ports[2]))
 
 
 async def test_the_asked_port_and_ports_on_ipv4_are_no_other_ports(probe: Probe, ports: tuple[int, ...]) -> None:
     with listening("::1", ports[0]), listening("127.0.0.1", ports[1]):
-        assert (await probe.look(HERE, ports[0])).open_ports == ()
+        assert (await probe.find(HERE, ports[0])).open_ports == ()
 
 
 @pytest.mark.parametrize("mine", ["::1", None], ids=["address", "everywhere"])
@@ -291,27 +291,27 @@ async def test_our_own_ports_are_never_offered(
     host = mine or "::"
     probe = Probe(clock, tasks, own=((IPv6Address(mine) if mine else None, ports[0]),))
     with listening(host, ports[0]), listening("::1", ports[1]):
-        assert (await probe.look(HERE, free_port())).open_ports == (ports[1],)
+        assert (await probe.find(HERE, free_port())).open_ports == (ports[1],)
 
 
 async def test_denied_ports_are_never_offered(clock: Clock, tasks: Tasks, ports: tuple[int, ...]) -> None:
     probe = Probe(clock, tasks, denied_ports=(ports[0],))
     with listening("::1", ports[0]), listening("::1", ports[1]):
-        assert (await probe.look(HERE, free_port())).open_ports == (ports[1],)
+        assert (await probe.find(HERE, free_port())).open_ports == (ports[1],)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 @pytest.mark.usefixtures("ports")
 async def test_the_gateways_own_listener_is_no_app(clock: Clock, tasks: Tasks, host: str) -> None:
     with listening(host) as port:
-        assert await Probe(clock, tasks, own=((IPv4Address(host), port),)).look(HERE, port) == NOTHING
+        assert await Probe(clock, tasks, own=((IPv4Address(host), port),)).find(HERE, port) == NOTHING
 
 
 @on_linux
 async def test_an_app_beside_our_own_listener_is_one(clock: Clock, tasks: Tasks) -> None:
     """The same port at another address of this machine."""
     with listening("127.0.0.1") as port, listening("127.0.0.2", port):
-        found = await Probe(clock, tasks, own=((HERE_IPV4, port),)).look(HERE, port)
+        found = await Probe(clock, tasks, own=((HERE_IPV4, port),)).find(HERE, port)
         assert found.ipv4 is not None
         assert found.ipv4.address == "127.0.0.2"
 
@@ -325,17 +325,17 @@ async def test_another_gateways_listener_is_no_app(probe: Probe, monkeypatch: py
     )
     with Child([sys.executable, "-c", listener, "some", "arguments"]) as other:
         port = int(other.wait_until(lambda: other.log.strip(), "it listens"))
-        found = await probe.look(HERE, port)
+        found = await probe.find(HERE, port)
         assert found.ipv4 is not None and found.ipv4.pid == other.pid
         monkeypatch.setattr(sys, "orig_argv", [sys.executable, "-c", listener, "own", "ones"])
         monkeypatch.setattr(sys, "argv", ["-c", "own", "ones"])
-        assert await Probe(Clock(), probe._tasks).look(HERE, port) == NOTHING
+        assert await Probe(Clock(), probe._tasks).find(HERE, port) == NOTHING
 
 
 @on_linux
 async def test_on_this_machine_nothing_is_dialed(probe: Probe, dials: Dials) -> None:
     with listening("127.0.0.1") as port:
-        assert (await probe.look(HERE, port, HERE_IPV4)).ipv4 is not None
+        assert (await probe.find(HERE, port, HERE_IPV4)).ipv4 is not None
     assert dials.seen == []
 
 
@@ -347,10 +347,10 @@ async def test_where_the_machine_does_not_tell_loopback_is_dialed(
 
     monkeypatch.setattr(own_sockets, "listening", unable)
     with listening("127.0.0.1") as port, listening("::1", ports[1]):
-        found = await Probe(clock, tasks).look(HERE, port)
-        assert found == Findings(Listener("127.0.0.1", port), (ports[1],))
-        own = await Probe(clock, tasks, own=((HERE_IPV4, port),)).look(HERE, port)
-        assert own == Findings(None, (ports[1],))
+        found = await Probe(clock, tasks).find(HERE, port)
+        assert found == RefusalFindings(AppSocket("127.0.0.1", port), (ports[1],))
+        own = await Probe(clock, tasks, own=((HERE_IPV4, port),)).find(HERE, port)
+        assert own == RefusalFindings(None, (ports[1],))
 
 
 async def test_reading_does_not_hold_the_loop(
@@ -359,14 +359,14 @@ async def test_reading_does_not_hold_the_loop(
     reading, go_on = threading.Event(), threading.Event()
     real = probe_module._read
 
-    def slow(address: IPv6Address, port: int, others: tuple[int, ...], own: Sequence[Bound]) -> Findings:
+    def slow(address: IPv6Address, port: int, others: tuple[int, ...], own: Sequence[Bound]) -> RefusalFindings:
         reading.set()
         assert go_on.wait(30)
         return real(address, port, others, own)
 
     monkeypatch.setattr(probe_module, "_read", slow)
     with listening("127.0.0.1") as port:
-        look = askers.spawn(probe.look(HERE, port), "ask")
+        look = askers.spawn(probe.find(HERE, port), "ask")
         await asyncio.to_thread(reading.wait, 30)
         assert not look.done()  # and this line was reached, so the loop runs
         go_on.set()
@@ -382,8 +382,8 @@ async def test_the_records_ipv4_address_is_dialed_where_allowed(
 ) -> None:
     with listening("127.0.0.1") as port, listening("::1", ports[1]):
         probe = Probe(clock, tasks, allow_ipv4=(LOOPBACK,))
-        assert await probe.look(HERE, port, HERE_IPV4) == Findings(Listener("127.0.0.1", port), (ports[1],))
-        assert await probe.look(HERE, port) == Findings(None, (ports[1],))
+        assert await probe.find(HERE, port, HERE_IPV4) == RefusalFindings(AppSocket("127.0.0.1", port), (ports[1],))
+        assert await probe.find(HERE, port) == RefusalFindings(None, (ports[1],))
     assert len(tasks) == 0
 
 
@@ -393,7 +393,7 @@ async def test_ports_are_dialed_and_closed_ones_are_not(
 ) -> None:
     asked = free_port()
     with listening("::1", ports[0]), listening("::1", ports[1]):
-        found = await Probe(clock, tasks, denied_ports=(ports[0],)).look(HERE, asked)
+        found = await Probe(clock, tasks, denied_ports=(ports[0],)).find(HERE, asked)
     assert found.open_ports == (ports[1],)
     assert sorted(dials.seen) == [("::1", ports[1]), ("::1", ports[2])]
 
@@ -403,7 +403,7 @@ async def test_a_sandbox_elsewhere_may_use_our_own_ports(clock: Clock, tasks: Ta
     """It has its own: what this gateway listens on says nothing about another machine."""
     with listening("127.0.0.1") as port, listening("::1", ports[0]):
         probe = Probe(clock, tasks, allow_ipv4=(LOOPBACK,), own=((None, port), (None, ports[0])))
-        assert await probe.look(HERE, port, HERE_IPV4) == Findings(Listener("127.0.0.1", port), (ports[0],))
+        assert await probe.find(HERE, port, HERE_IPV4) == RefusalFindings(AppSocket("127.0.0.1", port), (ports[0],))
 
 
 @pytest.mark.usefixtures("elsewhere")
@@ -415,7 +415,7 @@ async def test_silence_is_waited_for_once_and_not_for_long(
         monkeypatch.setattr(probe_module, "PLAUSIBLE_PORTS", (*quiet, open_port))
         probe = Probe(clock, tasks, allow_ipv4=(LOOPBACK,))
         started = time.monotonic()
-        assert await probe.look(HERE, port, HERE_IPV4) == Findings(None, (open_port,))
+        assert await probe.find(HERE, port, HERE_IPV4) == RefusalFindings(None, (open_port,))
         elapsed = time.monotonic() - started
     # Waited for one after the other, they would take longer than this even on a machine without delays.
     assert IPV4_TIMEOUT <= elapsed < IPV4_TIMEOUT + 4 * PORT_TIMEOUT
@@ -468,7 +468,7 @@ async def test_an_ipv4_address_that_is_not_allowed_is_not_dialed(
     probe: Probe, ports: tuple[int, ...], dials: Dials
 ) -> None:
     with listening("127.0.0.1") as port:
-        assert (await probe.look(HERE, port, HERE_IPV4)).ipv4 is None
+        assert (await probe.find(HERE, port, HERE_IPV4)).ipv4 is None
     assert not any(host == "127.0.0.1" for host, _ in dials.seen)
 
 
@@ -482,37 +482,37 @@ async def test_the_same_look_within_a_second_is_answered_from_memory(
     probe = Probe(clock, tasks)
     asked = free_port()
     with listening("::1", ports[0]):
-        found = await probe.look(HERE, asked)
+        found = await probe.find(HERE, asked)
     assert found.open_ports == (ports[0],)
     dialed = len(dials.seen)
     clock.now += REMEMBERED - 0.001
-    assert await probe.look(HERE, asked) == found
+    assert await probe.find(HERE, asked) == found
     assert len(dials.seen) == dialed
-    assert await probe.look(HERE, asked, HERE_IPV4) == NOTHING  # another question
-    assert await probe.look(HERE, asked, whose="another's") == NOTHING  # the address has been given away
+    assert await probe.find(HERE, asked, HERE_IPV4) == NOTHING  # another question
+    assert await probe.find(HERE, asked, whose="another's") == NOTHING  # the address has been given away
     clock.now += 0.002
-    assert await probe.look(HERE, asked) == NOTHING
+    assert await probe.find(HERE, asked) == NOTHING
 
 
 async def test_no_more_than_so_many_looks_are_started_in_a_second(
     probe: Probe, clock: Clock, ports: tuple[int, ...]
 ) -> None:
     with listening("127.0.0.1") as port:
-        for offset in range(LOOKS_PER_SECOND):
+        for offset in range(PROBES_PER_SECOND):
             clock.now += 0.01
-            await probe.look(HERE, 1 + offset, whose=offset)
-        assert await probe.look(HERE, port) == NOTHING
-        clock.now += 1.0 - 0.01 * LOOKS_PER_SECOND
-        assert await probe.look(HERE, port) == NOTHING
+            await probe.find(HERE, 1 + offset, whose=offset)
+        assert await probe.find(HERE, port) == NOTHING
+        clock.now += 1.0 - 0.01 * PROBES_PER_SECOND
+        assert await probe.find(HERE, port) == NOTHING
         clock.now += 0.02
-        assert (await probe.look(HERE, port)).ipv4 is not None
+        assert (await probe.find(HERE, port)).ipv4 is not None
 
 
 async def test_what_is_remembered_is_bounded(probe: Probe, clock: Clock, ports: tuple[int, ...]) -> None:
-    for port in range(1, 4 * LOOKS_PER_SECOND):
-        await probe.look(HERE, port, whose=port)
-        clock.now += 1 / LOOKS_PER_SECOND
-        assert len(probe._known) <= 2 * LOOKS_PER_SECOND
+    for port in range(1, 4 * PROBES_PER_SECOND):
+        await probe.find(HERE, port, whose=port)
+        clock.now += 1 / PROBES_PER_SECOND
+        assert len(probe._known) <= 2 * PROBES_PER_SECOND
 
 
 @pytest.mark.usefixtures("elsewhere")
@@ -521,17 +521,17 @@ async def test_one_look_for_all_who_ask_and_not_too_many_at_once(
 ) -> None:
     probe = Probe(clock, tasks, allow_ipv4=(LOOPBACK,))
     with silent("127.0.0.1") as port, ExitStack() as stack:
-        asked = [port, *(stack.enter_context(silent("127.0.0.1")) for _ in range(LOOKS_AT_ONCE - 1))]
-        asking = [askers.spawn(probe.look(HERE, each, HERE_IPV4, whose=each), "ask") for each in asked]
-        again = [askers.spawn(probe.look(HERE, port, HERE_IPV4, whose=port), "ask again") for _ in range(50)]
+        asked = [port, *(stack.enter_context(silent("127.0.0.1")) for _ in range(PROBES_AT_ONCE - 1))]
+        asking = [askers.spawn(probe.find(HERE, each, HERE_IPV4, whose=each), "ask") for each in asked]
+        again = [askers.spawn(probe.find(HERE, port, HERE_IPV4, whose=port), "ask again") for _ in range(50)]
         await asyncio.sleep(0)  # every asker has asked
-        assert len(probe._looking) == LOOKS_AT_ONCE
+        assert len(probe._running) == PROBES_AT_ONCE
         with listening("127.0.0.1") as other:
-            assert await probe.look(HERE, other, HERE_IPV4) == NOTHING
+            assert await probe.find(HERE, other, HERE_IPV4) == NOTHING
             for ask in (*asking, *again):
                 assert await ask == NOTHING
-            assert probe._looking == {}
-            assert (await probe.look(HERE, other, HERE_IPV4)).ipv4 is not None
+            assert probe._running == {}
+            assert (await probe.find(HERE, other, HERE_IPV4)).ipv4 is not None
     assert dials.seen.count(("127.0.0.1", port)) == 1
 
 
@@ -542,9 +542,9 @@ async def test_one_look_for_all_who_ask_and_not_too_many_at_once(
 @pytest.mark.parametrize("host", ["::1", "127.0.0.1"])
 async def test_a_full_queue_here_is_found_with_its_process(probe: Probe, ports: tuple[int, ...], host: str) -> None:
     with silent(host) as port, listening(host, ports[1]):
-        found = await probe.look(ip_address(host), port, silent=True)
-    assert isinstance(found, Silence)
-    assert (found.is_here, found.is_told, found.refusing_ports) == (True, True, ())
+        found = await probe.find(ip_address(host), port, timed_out=True)
+    assert isinstance(found, TimeoutFindings)
+    assert (found.is_here, found.is_listed, found.refusing_ports) == (True, True, ())
     assert found.queue is not None and found.queue.is_full and found.queue.waiting >= 1
     assert (found.queue.address, found.queue.pid) == (host, os.getpid())
     assert found.connections == len(found.awaited) >= 1
@@ -554,12 +554,12 @@ async def test_a_full_queue_here_is_found_with_its_process(probe: Probe, ports: 
 @on_linux
 async def test_who_has_room_here_is_told_as_that(probe: Probe, ports: tuple[int, ...]) -> None:
     with listening("::", backlog=5) as port:
-        found = await probe.look(HERE, port, silent=True)
-    assert isinstance(found, Silence)
-    assert found.queue == Queue("::", 0, False, found.queue.process if found.queue else "", os.getpid())
+        found = await probe.find(HERE, port, timed_out=True)
+    assert isinstance(found, TimeoutFindings)
+    assert found.queue == AppSocket("::", port, found.queue.process if found.queue else "", os.getpid())
     assert not found.is_stuck
-    nothing = await probe.look(HERE, free_port(), silent=True)
-    assert nothing == Silence(is_here=True, is_told=True, is_acknowledged=nothing.is_acknowledged)
+    nothing = await probe.find(HERE, free_port(), timed_out=True)
+    assert nothing == TimeoutFindings(is_here=True, is_listed=True, is_acknowledged=nothing.is_acknowledged)
 
 
 @on_linux
@@ -573,8 +573,8 @@ async def test_of_those_who_share_a_port_the_stuck_one_is_told(probe: Probe, por
         stack.enter_context(socket.create_connection(stuck.getsockname()[:2]))
         idle.bind(stuck.getsockname())
         idle.listen(5)
-        found = await probe.look(HERE, stuck.getsockname()[1], silent=True)
-    assert isinstance(found, Silence)
+        found = await probe.find(HERE, stuck.getsockname()[1], timed_out=True)
+    assert isinstance(found, TimeoutFindings)
     assert found.is_stuck
 
 
@@ -584,23 +584,23 @@ async def test_elsewhere_other_ports_tell_whether_it_runs(
     clock: Clock, tasks: Tasks, probe: Probe, ports: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with silent("::1") as port, listening("::1", ports[1]):
-        found = await probe.look(HERE, port, silent=True)
-        assert isinstance(found, Silence)
-        assert (found.is_here, found.is_told, found.queue) == (False, False, None)
+        found = await probe.find(HERE, port, timed_out=True)
+        assert isinstance(found, TimeoutFindings)
+        assert (found.is_here, found.is_listed, found.queue) == (False, False, None)
         assert (found.open_ports, found.refusing_ports) == ((ports[1],), (ports[0], ports[2]))
         assert found.is_stuck
         assert len(tasks) == 0
         # Whose other ports are as silent may be off.
         monkeypatch.setattr(probe_module, "PLAUSIBLE_PORTS", (port,))
         monkeypatch.setattr(own_sockets, "connections", lambda address: [])
-        assert await Probe(clock, tasks).look(HERE, 1, silent=True) == Silence()
+        assert await Probe(clock, tasks).find(HERE, 1, timed_out=True) == TimeoutFindings()
 
 
 @pytest.mark.usefixtures("elsewhere", "ports")
 async def test_silence_keeps_nobody_from_being_told_of_a_refusal(probe: Probe, clock: Clock) -> None:
-    for port in range(1, LOOKS_PER_SECOND + 1):
-        await probe.look(HERE, port, silent=True, whose=port)
-    assert await probe.look(HERE, LOOKS_PER_SECOND + 1, silent=True) == Silence(), "there have been enough"
+    for port in range(1, PROBES_PER_SECOND + 1):
+        await probe.find(HERE, port, timed_out=True, whose=port)
+    assert await probe.find(HERE, PROBES_PER_SECOND + 1, timed_out=True) == TimeoutFindings(), "there have been enough"
     assert not probe._quotas[True].take(clock(), None, [])
     assert probe._quotas[False].take(clock(), None, [])
     clock.now += 1.0
@@ -615,27 +615,27 @@ async def test_a_sandbox_asked_for_many_ports_leaves_its_neighbour_a_look(
     began: list[tuple[str, int]] = []
     ended = asyncio.Event()
 
-    async def look(address: IPv6Address, port: int, *_: object) -> Findings | Silence:
+    async def find(address: IPv6Address, port: int, *_: object) -> RefusalFindings | TimeoutFindings:
         began.append((str(address), port))
         await ended.wait()
-        return Silence() if is_silent else Findings()
+        return TimeoutFindings() if is_silent else RefusalFindings()
 
     probe = Probe(clock, tasks)
-    monkeypatch.setattr(probe, "_listen" if is_silent else "_look", look)
+    monkeypatch.setattr(probe, "_after_timeout" if is_silent else "_after_refusal", find)
     neighbour = IPv6Address("fd00::2")
     for port in range(1, 1000):
-        askers.spawn(probe.look(HERE, port, whose="hostile", silent=is_silent), "ask")
+        askers.spawn(probe.find(HERE, port, whose="hostile", timed_out=is_silent), "ask")
     await asyncio.sleep(0)
-    askers.spawn(probe.look(neighbour, 5000, whose="neighbour", silent=is_silent), "ask")
+    askers.spawn(probe.find(neighbour, 5000, whose="neighbour", timed_out=is_silent), "ask")
     await turns_until(lambda: (str(neighbour), 5000) in began)
-    assert len(began) == SANDBOX_AT_ONCE + 1
+    assert len(began) == PER_SANDBOX_AT_ONCE + 1
     ended.set()
-    await turns_until(lambda: not probe._looking)
+    await turns_until(lambda: not probe._running)
     for port in range(1000, 2000):
-        await probe.look(HERE, port, whose="hostile", silent=is_silent)
-    await probe.look(neighbour, 5001, whose="neighbour", silent=is_silent)
+        await probe.find(HERE, port, whose="hostile", timed_out=is_silent)
+    await probe.find(neighbour, 5001, whose="neighbour", timed_out=is_silent)
     assert began[-1] == (str(neighbour), 5001)
-    assert len(began) == SANDBOX_PER_SECOND + 2
+    assert len(began) == PER_SANDBOX_PER_SECOND + 2
 
 
 async def turns_until(condition: Callable[[], bool]) -> None:
@@ -660,7 +660,7 @@ async def test_without_a_descriptor_nothing_is_found_and_nothing_dialed(
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     monkeypatch.setattr(probe_module, "is_own", is_own)
-    assert await probe.look(HERE, 1, HERE_IPV4, silent=is_silent) == (Silence() if is_silent else NOTHING)
+    assert await probe.find(HERE, 1, HERE_IPV4, timed_out=is_silent) == (TimeoutFindings() if is_silent else NOTHING)
     assert dials.seen == []
 
 
@@ -676,14 +676,14 @@ async def test_every_socket_is_closed_when_all_is_cancelled(
         monkeypatch.setattr(probe_module, "PLAUSIBLE_PORTS", (first, second))
         probe = Probe(clock, tasks, allow_ipv4=(LOOPBACK,))
         before = descriptors()
-        asking = askers.spawn(probe.look(HERE, port, HERE_IPV4), "ask")
+        asking = askers.spawn(probe.find(HERE, port, HERE_IPV4), "ask")
         await dials.begun(3)
         assert len(descriptors() - before) == 3
         await tasks.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
         assert descriptors() == before
-    assert (len(tasks), probe._looking, probe._known) == (0, {}, {})
+    assert (len(tasks), probe._running, probe._known) == (0, {}, {})
 
 
 @on_linux
@@ -695,8 +695,8 @@ async def test_an_asker_who_goes_away_leaves_the_look_to_the_others(
     before = descriptors()
     asked = free_port()
     with listening("::1", ports[0]):
-        first = askers.spawn(probe.look(HERE, asked), "ask")
-        second = askers.spawn(probe.look(HERE, asked), "ask")
+        first = askers.spawn(probe.find(HERE, asked), "ask")
+        second = askers.spawn(probe.find(HERE, asked), "ask")
         await dials.begun(1)
         first.cancel()
         assert (await second).open_ports == (ports[0],)
@@ -714,9 +714,9 @@ async def test_a_look_that_is_cancelled_takes_its_dials_with_it(
     with silent("::1") as first, silent("::1") as second:
         monkeypatch.setattr(probe_module, "PLAUSIBLE_PORTS", (first, second))
         monkeypatch.setattr(probe_module, "PORT_TIMEOUT", 3600.0)
-        asking = askers.spawn(probe.look(HERE, 1), "ask")
+        asking = askers.spawn(probe.find(HERE, 1), "ask")
         await dials.begun(2)
-        [look] = probe._looking.values()
+        [look] = probe._running.values()
         dialing = asyncio.all_tasks() - {look, asking, asyncio.current_task()}
         assert len(dialing) == 2
         look.cancel()
@@ -727,13 +727,13 @@ async def test_a_look_that_is_cancelled_takes_its_dials_with_it(
 
 
 async def test_a_look_cancelled_before_it_began_is_forgotten(probe: Probe, tasks: Tasks, askers: Tasks) -> None:
-    asking = askers.spawn(probe.look(HERE, 1), "ask")
+    asking = askers.spawn(probe.find(HERE, 1), "ask")
     await asyncio.sleep(0)
-    [look] = probe._looking.values()
+    [look] = probe._running.values()
     look.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
-    assert probe._looking == {}
+    assert probe._running == {}
 
 
 # --- the explanation -----------------------------------------------------------------------------------------------
@@ -744,13 +744,13 @@ def refused() -> Failure:
 
 
 def test_without_an_ipv4_listener_the_refusal_stays_and_learns_the_open_ports() -> None:
-    error = Findings(None, (3000, 8000)).explain(refused(), "fd00::5", 5000)
+    error = RefusalFindings(None, (3000, 8000)).explain(refused(), "fd00::5", 5000)
     assert (error.reason, error.detail, error.observed) == (Reason.CONNECTION_REFUSED, DETAIL, ("seen before",))
     assert (error.open_ports, error.process) == ((3000, 8000), "")
 
 
 def test_an_ipv4_listener_is_named_and_the_refusal_kept() -> None:
-    findings = Findings(Listener("127.0.0.1", 5000, "python3", 4242), (8000,))
+    findings = RefusalFindings(AppSocket("127.0.0.1", 5000, "python3", 4242), (8000,))
     error = findings.explain(refused(), "fd00::5", 5000)
     assert error.reason is Reason.IPV4_ONLY_LISTENER
     assert error.detail == "something listens on 127.0.0.1:5000 but not on [fd00::5]:5000"
@@ -759,7 +759,7 @@ def test_an_ipv4_listener_is_named_and_the_refusal_kept() -> None:
 
 
 def test_an_ipv4_listener_that_cannot_be_seen_is_not_named() -> None:
-    error = Findings(Listener("10.0.0.5", 5000)).explain(Failure(Reason.CONNECTION_REFUSED), "fd00::5", 5000)
+    error = RefusalFindings(AppSocket("10.0.0.5", 5000)).explain(Failure(Reason.CONNECTION_REFUSED), "fd00::5", 5000)
     assert error.detail == "something listens on 10.0.0.5:5000 but not on [fd00::5]:5000"
     assert (error.observed, error.process, error.open_ports) == ((), "", ())
 
