@@ -38,7 +38,7 @@ class Target:
         """The public name, the inverse of `parse`: `5000-abc123.sandbox.example.dev`."""
         return f"{self.port}-{self.sandbox_id}.{self.domain}"
 
-    def masked(self, mask: str, authority: bytes) -> bytes:
+    def rewritten(self, mask: str, authority: bytes) -> bytes:
         """The Host field to send upstream: `mask` (see `upstream.host`) filled in, or `authority` where it is none."""
         return authority if mask == PRESERVE else mask.replace("{port}", str(self.port)).encode()
 

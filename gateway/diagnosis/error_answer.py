@@ -1,8 +1,8 @@
 """An error answer, looked at before it is passed on.
 
-The beginning of its body may sound like a server that wants TLS, which an inquiry settles, or say which setting the app
-lacks, which the answer then carries as a hint. Some apps write head and body apart, so the answer waits a moment for
-that beginning, where anything is known that could stand there.
+The beginning of its body may sound like a server that wants TLS, which a look at the port settles, or say which setting
+the app lacks, which the answer then carries as a hint. Some apps write head and body apart, so an answer waits
+for that beginning a moment, where anything is known that could stand there.
 
 A filter takes the exchange's place as the stream's sink for that time. Knows heads and pieces of body; no protocol.
 """
@@ -13,8 +13,8 @@ import logging
 from collections.abc import Callable
 from math import inf
 
-from gateway.diagnosis import hints, inquiry
-from gateway.diagnosis.inquiry import Doubt, Inquiry, Seen
+from gateway.diagnosis import hints, protocol_probe
+from gateway.diagnosis.protocol_probe import DetectedProtocol, ProtocolProbe, Symptom
 from gateway.errors import GatewayError, Reason
 from gateway.http.message import NO_BODY, Fields, RequestHead, ResponseHead
 from gateway.upstream import evidence
@@ -31,8 +31,8 @@ _STATUSES = hints.STATUSES | {evidence.REFUSES_PLAIN_HTTP}
 class ErrorAnswers:
     """What the filters of one event loop share; `clock` is its time."""
 
-    def __init__(self, inquiry: Inquiry, clock: Callable[[], float]) -> None:
-        self.inquiry = inquiry
+    def __init__(self, protocols: ProtocolProbe, clock: Callable[[], float]) -> None:
+        self.protocols = protocols
         self.clock = clock
         self.told = hints.Told()
         self.waiting: set[ErrorAnswerFilter] = set()
@@ -132,9 +132,9 @@ class ErrorAnswerFilter(ResponseSink):
         if not stream.reused and not stream.is_retired:
             self._suspicion = _suspicion(head.status, begins)
         if self._suspicion is not None:
-            self.deadline = shared.clock() + inquiry.LONGEST
+            self.deadline = shared.clock() + protocol_probe.LONGEST
             stream.pause()
-            shared.inquiry.tell(stream.endpoint, Doubt.TLS, self._hear)
+            shared.protocols.look_then(stream.endpoint, Symptom.TLS, self._hear)
             return
         hint = hints.find(request, head, begins)
         if hint is not None:
@@ -143,12 +143,12 @@ class ErrorAnswerFilter(ResponseSink):
                 log.warning("the app behind %s lacks a setting: %s", request.authority.decode(), hint)
         self._pass()
 
-    def _hear(self, seen: Seen | None) -> None:
-        """What an inquiry has seen, if that is still waited for."""
+    def _hear(self, protocol: DetectedProtocol | None) -> None:
+        """What a look at the port has found, if that is still waited for."""
         suspicion = self._suspicion
         if suspicion is None or self._is_over():
             return
-        if seen is inquiry.TLS and not self._stream.is_retired:
+        if protocol is protocol_probe.TLS and not self._stream.is_retired:
             self._leave()
             self._stream.close()
             self._sink.upstream_failed(UpstreamFailure(suspicion, answered=True))

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from gateway.addresses import literal
 from gateway.config import Settings
 from gateway.config.values import format_duration
-from gateway.diagnosis import hints, inquiry
+from gateway.diagnosis import hints, protocol_probe
 from gateway.diagnosis.error_answer import ErrorAnswers
 from gateway.diagnosis.findings import RefusalFindings
 from gateway.diagnosis.probe import Probe, is_probed
@@ -34,7 +34,7 @@ from gateway.directory.sandbox import Directory, DirectoryError, Sandbox
 from gateway.endpoint import Endpoint
 from gateway.errors import Failure, GatewayError, Reason
 from gateway.hostname import HostnameParser, Target
-from gateway.http.message import AS_TUNNEL, RequestHead, RequestSection, ResponseHead, Section
+from gateway.http.message import AS_TUNNEL, FieldSection, RequestHead, RequestSection, ResponseHead
 from gateway.observe.ids import RequestIds
 from gateway.printable import shorten
 from gateway.problems.problem import RequestContext, accepting, describe
@@ -51,7 +51,7 @@ _MOVED = f"the record has changed {TRIES} times while its address was dialed"
 LONGEST = TRIES * (
     LOOKUP_TIMEOUT
     + DIAL_TIMEOUT
-    + max(PROBE_TIMEOUT, ANSWER_TIMEOUT + max(HANDSHAKE_TIMEOUT, inquiry.LONGEST))
+    + max(PROBE_TIMEOUT, ANSWER_TIMEOUT + max(HANDSHAKE_TIMEOUT, protocol_probe.LONGEST))
     + LOOKUP_TIMEOUT
 )
 """Seconds that all of it can take."""
@@ -72,7 +72,7 @@ class Context:
     probe: Probe
     tasks: Tasks
     """Owns what is looked into on behalf of several examinations at once."""
-    added: Callable[[RequestHead], Section]
+    added: Callable[[RequestHead], FieldSection]
     """The fields that the edge adds to a request from this machine (X-Forwarded-For and its kin)."""
 
 
@@ -115,8 +115,8 @@ class _Examination:
         clock = asyncio.get_running_loop().time
         self._clock = clock
         self._pool = Pool(replace(settings, upstream=patient), context.policy, clock)
-        self._inquiry = inquiry.Inquiry(context.tasks)
-        self._error_answers = ErrorAnswers(self._inquiry, clock)
+        self._protocols = protocol_probe.ProtocolProbe(context.tasks)
+        self._error_answers = ErrorAnswers(self._protocols, clock)
         self._steps: dict[str, Step] = {}
         self._remarks: list[str] = []  # sentences for the conclusion of a URL that works
         self._fix: list[str] = []
@@ -308,7 +308,7 @@ class _Examination:
 
     def _question(self, head: RequestHead) -> Question:
         assert self._target is not None and self._sandbox is not None  # asked when both are known
-        host = self._target.masked(self._sandbox.host or self._settings.upstream.host, head.authority)
+        host = self._target.rewritten(self._sandbox.host or self._settings.upstream.host, head.authority)
         return Question(head, host, self._context.added(head), RequestIds().new())
 
     async def _ask(self, stream: UpstreamStream, question: Question) -> ResponseHead:
@@ -329,9 +329,9 @@ class _Examination:
         answer = await ask(stream, question, self._pool.connections, self._error_answers)
         if isinstance(answer, ResponseHead):
             return answer
-        if inquiry.doubt_about(answer) is None:
+        if protocol_probe.symptom_of(answer) is None:
             raise hints.explain(question.head, answer)
-        raise await self._inquiry.explain(answer, stream.endpoint)
+        raise await self._protocols.explain(answer, stream.endpoint)
 
     async def _shake_hands(self, question: Question, accept: bytes) -> None:
         """An app without WebSockets is none the worse for it, unless the URL asks for one."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import GatewayError
 from gateway.http.lists import members
-from gateway.http.message import BY_LENGTH, RequestHead, ResponseHead, Section
+from gateway.http.message import BY_LENGTH, FieldSection, RequestHead, ResponseHead
 from gateway.wordings import NEXT_REFUSES
 
 if TYPE_CHECKING:
@@ -301,7 +301,7 @@ def explain(request: RequestHead, failure: UpstreamFailure) -> GatewayError:
     return error
 
 
-def with_hint(section: Section, hint: str) -> Section:
+def with_hint(section: FieldSection, hint: str) -> FieldSection:
     """`section`, which is shared and stays as it is, with the field that carries `hint` at its end."""
     marked = copy(section)
     pair = (FIELD, hint.encode("ascii"))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from gateway.diagnosis.error_answer import ErrorAnswers
 from gateway.http.head_parser import HeadLimits, parse_request_head
-from gateway.http.message import AS_TUNNEL, Fields, RequestHead, ResponseHead, Section
+from gateway.http.message import AS_TUNNEL, Fields, FieldSection, RequestHead, ResponseHead
 from gateway.http.websocket import accept
 from gateway.upstream.stream import ResponseSink, UpstreamConnection, UpstreamFailure, UpstreamStream
 
@@ -35,7 +35,7 @@ class Question:
 
     head: RequestHead
     host: bytes
-    added: Section
+    added: FieldSection
     request_id: bytes
 
 

@@ -20,8 +20,8 @@ from gateway.errors import Failure, GatewayError, Reason
 from gateway.wordings import ACCEPT_QUEUE_FULL, PORT_NOT_ANSWERING, QUEUE_SEEMS_FULL
 
 if TYPE_CHECKING:
-    from gateway.diagnosis.inquiry import Inquiry
     from gateway.diagnosis.probe import Probe
+    from gateway.diagnosis.protocol_probe import ProtocolProbe
     from gateway.directory.cache import DirectoryCache
     from gateway.directory.sandbox import Sandbox
     from gateway.endpoint import Endpoint
@@ -37,11 +37,11 @@ _UP = (ACCEPT_QUEUE_FULL, QUEUE_SEEMS_FULL, PORT_NOT_ANSWERING)
 class Connector:
     """One per worker."""
 
-    def __init__(self, pool: Pool, directory: DirectoryCache, probe: Probe, inquiry: Inquiry) -> None:
+    def __init__(self, pool: Pool, directory: DirectoryCache, probe: Probe, protocols: ProtocolProbe) -> None:
         self._pool = pool
         self._directory = directory
         self._probe = probe
-        self._inquiry = inquiry
+        self._protocols = protocols
 
     async def connect(self, endpoint: Endpoint, sandbox: Sandbox) -> UpstreamStream | None:
         """A stream of a new connection to `sandbox`, whose `endpoint` is; None if its name leads elsewhere by now.
@@ -70,7 +70,7 @@ class Connector:
         try:
             if not await self._holds(sandbox):
                 return error
-            explained = await self._inquiry.explain(failure, endpoint)
+            explained = await self._protocols.explain(failure, endpoint)
             return explained if await self._holds(sandbox) else error
         except GatewayError:  # there is no record any more, or nobody can tell
             return error

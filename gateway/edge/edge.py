@@ -12,8 +12,8 @@ from gateway import descriptors
 from gateway.addresses import Bound
 from gateway.config import Settings
 from gateway.diagnosis.error_answer import ErrorAnswers
-from gateway.diagnosis.inquiry import Inquiry
 from gateway.diagnosis.probe import Probe
+from gateway.diagnosis.protocol_probe import ProtocolProbe
 from gateway.directory.cache import DirectoryCache
 from gateway.directory.sandbox import Directory
 from gateway.directory.shared import Shared
@@ -104,9 +104,9 @@ class Edge:
             denied_ports=denied_ports,
             own=own_listeners,
         )
-        inquiry = Inquiry(self.tasks)
-        self.connector = Connector(self.pool, self.directory, self.probe, inquiry)
-        self.error_answers = ErrorAnswers(inquiry, self.clock)
+        protocols = ProtocolProbe(self.tasks)
+        self.connector = Connector(self.pool, self.directory, self.probe, protocols)
+        self.error_answers = ErrorAnswers(protocols, self.clock)
         self.host = settings.upstream.host
         self.intake = self.pool.context.intake
         self.write_batcher = WriteBatcher(loop.call_soon)

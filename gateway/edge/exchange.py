@@ -21,8 +21,8 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from gateway.diagnosis import hints
-from gateway.diagnosis.inquiry import doubt_about
-from gateway.edge import cookies, mask
+from gateway.diagnosis.protocol_probe import symptom_of
+from gateway.edge import cookies, host_rewrite
 from gateway.edge.local_reply import options, ready, withheld
 from gateway.edge.stream import RequestSink
 from gateway.endpoint import Endpoint
@@ -80,12 +80,12 @@ class Exchange(RequestSink, ResponseSink):
         "_full",
         "_head",
         "_last_try",
-        "_mask",
         "_received",
         "_request_complete",
         "_request_id",
         "_response_complete",
         "_reused",
+        "_rewritten_host",
         "_sandbox",
         "_sent",
         "_started",
@@ -106,7 +106,7 @@ class Exchange(RequestSink, ResponseSink):
         self._target: Target | None = None
         self._endpoint: Endpoint | None = None  # set once the sandbox is known and admitted
         self._sandbox: Sandbox | None = None  # set with it
-        self._mask = b""  # the Host field that was sent instead of downstream's
+        self._rewritten_host = b""  # the Host field that was sent instead of downstream's
         self._upstream: UpstreamStream | None = None  # ours alone from acquire or dial until _end
         self._connecting: asyncio.Task[None] | None = None
         self._visitor: Address | None = None  # counted as its sender, by the word of a trusted proxy
@@ -235,12 +235,12 @@ class Exchange(RequestSink, ResponseSink):
         assert sandbox is not None and target is not None  # both were needed to find `upstream`
         self._upstream = upstream
         self.phase = OPEN
-        host = target.masked(sandbox.host or self._edge.host, head.authority)
+        host = target.rewritten(sandbox.host or self._edge.host, head.authority)
         added = self._downstream.peer.added(head)
         if host is not head.authority:
-            self._mask = host
+            self._rewritten_host = host
             if head.upgrade is not None:
-                head = mask.put_on(head, host, added)
+                head = host_rewrite.rewrite_request(head, host, added)
         upstream.send_request(self, head, host, added, self._request_id)
         self._request_complete = head.framing is NO_BODY
 
@@ -294,7 +294,7 @@ class Exchange(RequestSink, ResponseSink):
         if head.binds:
             self._bind(head)
         if head.status != 100 or self._head.section.expects_continue:
-            if head.section.set_cookies or self._mask:
+            if head.section.set_cookies or self._rewritten_host:
                 head = self._made_public(head)
             self._downstream.send_informational(head, self._request_id)
 
@@ -306,7 +306,7 @@ class Exchange(RequestSink, ResponseSink):
             if answers.withhold(self._head, head, upstream, self._resume_response):
                 return
         self._status = head.status
-        if head.section.set_cookies or self._mask:
+        if head.section.set_cookies or self._rewritten_host:
             head = self._made_public(head)
         if head.binds or self._head.section.binds:
             self._bind(head)
@@ -321,9 +321,11 @@ class Exchange(RequestSink, ResponseSink):
         assert target is not None  # whoever answers has been found by it
         if section.set_cookies:
             section = section.with_fields(cookies.confine(section.fields, target))
-        if section.locates and self._mask:
+        if section.locates and self._rewritten_host:
             added = self._downstream.peer.added(self._head)
-            section = section.with_fields(mask.take_off(section.fields, self._mask, target, added))
+            section = section.with_fields(
+                host_rewrite.rewrite_response(section.fields, self._rewritten_host, target, added)
+            )
         return head.with_section(section)
 
     def _bind(self, head: ResponseHead) -> None:
@@ -368,7 +370,7 @@ class Exchange(RequestSink, ResponseSink):
             self._last_try = True
             self._reused = False
             self._connect_cold()
-        elif not self._last_try and doubt_about(failure) is not None:
+        elif not self._last_try and symptom_of(failure) is not None:
             self._connecting = self._edge.tasks.spawn(self._explain(failure), f"explain {self._target}")
         else:
             self.fail(hints.explain(self._head, failure))

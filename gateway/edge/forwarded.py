@@ -43,7 +43,7 @@ from gateway.http.forwarding import (
     parse_node,
     write_element,
 )
-from gateway.http.message import Fields, RequestHead, Section
+from gateway.http.message import Fields, FieldSection, RequestHead
 from gateway.observe.ids import is_acceptable
 
 Network = IPv4Network | IPv6Network
@@ -100,9 +100,9 @@ class Peer:
         self.trusted = any(address in network for network in trusted_proxies)
         self._proxy = _proxy(address, scheme, tuple(trusted_proxies)) if self.trusted else None
         self._authority = b""
-        self._usual = Section([])  # what is added for `_authority` to a request that claims nothing
+        self._usual = FieldSection([])  # what is added for `_authority` to a request that claims nothing
 
-    def added(self, head: RequestHead) -> Section:
+    def added(self, head: RequestHead) -> FieldSection:
         """The fields to send upstream after the request's own. Raises GatewayError(proxy_loop_detected)."""
         if head.authority != self._authority:
             self._authority = head.authority
@@ -121,7 +121,7 @@ class Peer:
                     return claim
         return None
 
-    def _with_claims(self, head: RequestHead) -> Section:
+    def _with_claims(self, head: RequestHead) -> FieldSection:
         via = _lines(head, b"via")
         if via and sum([len(_OURS.findall(line.lower())) for line in via]) >= MAX_VIAS:
             raise GatewayError(Reason.PROXY_LOOP_DETECTED, f"Via names this gateway {MAX_VIAS} times")
@@ -134,7 +134,7 @@ class Peer:
             fields = [*_confirmed(head, info.client), *info.fields]
         if via:
             fields[-1] = (b"Via", b", ".join([*filter(None, via), VIA]))
-        return Section(fields)
+        return FieldSection(fields)
 
 
 def _confirmed(head: RequestHead, client: Address | None) -> Fields:
@@ -203,10 +203,10 @@ def _member(lines: _Lines, distance: int) -> bytes:
 
 
 @lru_cache(maxsize=SECTIONS_CACHED)
-def _usual(peer: str, scheme: bytes, authority: bytes) -> Section:
+def _usual(peer: str, scheme: bytes, authority: bytes) -> FieldSection:
     """What is added to a request without claims. Cached, because a balancer's connection carries many names."""
     node = node_of(normalized(peer))
-    return Section(_fields([], node, node, authority, scheme))
+    return FieldSection(_fields([], node, node, authority, scheme))
 
 
 def _fields(elements: Sequence[Element], client: Node, peer: Node, host: bytes, scheme: bytes) -> Fields:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import GatewayError, Reason
 from gateway.hostname import HostnameParser
-from gateway.http.message import RequestHead, ResponseHead, Section
+from gateway.http.message import FieldSection, RequestHead, ResponseHead
 from gateway.observe.access_log import MAX_TEXT, AccessRecord, shown
 from gateway.problems.problem import RequestContext
 from gateway.problems.reply import ALLOW, render
@@ -65,20 +65,20 @@ def ready() -> ResponseHead:
         (b"Cache-Control", b"no-store"),
         (b"Vary", b"*"),  # a service worker's cache heeds no Cache-Control, and would hold this for the app's page
     ]
-    return ResponseHead(204, Section(fields))
+    return ResponseHead(204, FieldSection(fields))
 
 
 def withheld() -> ResponseHead:
     """The answer to a page of another site in place of any problem. Without CORS its scripts cannot read even this."""
     fields = [(b"X-Gateway-Error", b"withheld"), (b"Proxy-Status", b"gateway"), (b"Cache-Control", b"no-store")]
-    return ResponseHead(502, Section([*fields, (b"Content-Length", b"0")]))
+    return ResponseHead(502, FieldSection([*fields, (b"Content-Length", b"0")]))
 
 
 def options() -> ResponseHead:
     """The answer to OPTIONS of whoever is its final recipient (RFC 9110 section 9.3.7). What of this an app supports is
     not known here; every other method passes, too.
     """
-    return ResponseHead(200, Section([ALLOW, (b"Proxy-Status", b"gateway"), (b"Content-Length", b"0")]))
+    return ResponseHead(200, FieldSection([ALLOW, (b"Proxy-Status", b"gateway"), (b"Content-Length", b"0")]))
 
 
 def plain_on_tls(request: RequestHead) -> GatewayError:
@@ -103,6 +103,6 @@ def redirect_to_https(domains: Sequence[str], public_port: int) -> LocalReply:
                 return GatewayError(error.reason, error.detail)
         name = request.authority.partition(b":")[0]
         location = b"https://" + name + suffix + (request.target if request.target != b"*" else b"/")
-        return ResponseHead(308, Section([(b"Location", location), (b"Content-Length", b"0")]))
+        return ResponseHead(308, FieldSection([(b"Location", location), (b"Content-Length", b"0")]))
 
     return redirect

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gateway.http.message import NO_BODY, Framing, RequestHead, RequestSection, ResponseHead, Section
+from gateway.http.message import NO_BODY, FieldSection, Framing, RequestHead, RequestSection, ResponseHead
 
 HTTP_1_0, HTTP_1_1 = PROTOCOLS = ("HTTP/1.0", "HTTP/1.1")
 """By minor version."""
@@ -43,7 +43,7 @@ class Http1ResponseHead(ResponseHead):
         self,
         status: int,
         phrase: bytes,
-        section: Section,
+        section: FieldSection,
         hop: HopByHop,
         framing: Framing = NO_BODY,
         content_length: int = 0,

@@ -36,7 +36,7 @@ NO_BODY, BY_LENGTH, AS_STREAM, AS_TUNNEL = Framing
 """By themselves: through its class, CPython 3.11 takes 0.1 µs to find a member, and a request asks often."""
 
 
-class Section:
+class FieldSection:
     """A field list and its HTTP/1.1 lines, written once. Not to be changed: it is shared."""
 
     __slots__ = ("fields", "lines")
@@ -56,7 +56,7 @@ class Section:
     def with_fields(self, fields: Fields) -> Self:
         """The same with other fields: what else was read of it stays."""
         other = copy(self)
-        Section.__init__(other, fields)
+        FieldSection.__init__(other, fields)
         return other
 
     def get(self, name: bytes) -> bytes | None:
@@ -67,7 +67,7 @@ class Section:
         return None
 
 
-class RequestSection(Section):
+class RequestSection(FieldSection):
     """What a request's field section says, whatever its request line is. Made by `validate.request_section` only.
 
     `authority` is the Host field's value, checked but not parsed, and `host` the same as text. `forwarding` holds the
@@ -146,7 +146,7 @@ class RequestHead:
         return f"<RequestHead {self.method!r} {self.target[:40]!r} at {self.authority!r} {self.framing.value}>"
 
 
-class ResponseSection(Section):
+class ResponseSection(FieldSection):
     """What a response's field section says, whatever its status is. Made by `validate.response_section` only."""
 
     __slots__ = ("binds", "content_length", "dated", "locates", "set_cookies")
@@ -171,7 +171,7 @@ class ResponseHead:
     def __init__(
         self,
         status: int,
-        section: Section,
+        section: FieldSection,
         framing: Framing = NO_BODY,
         content_length: int = 0,
         upgrade: bytes | None = None,
@@ -184,7 +184,7 @@ class ResponseHead:
         self.dated = False  # has a Date of its own; a final head without one gets one when it is written
         self.binds = False  # as its section says
 
-    def with_section(self, section: Section) -> ResponseHead:
+    def with_section(self, section: FieldSection) -> ResponseHead:
         """The same with another section: what else was read of it stays."""
         other = copy(self)
         other.section = section

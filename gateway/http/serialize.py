@@ -9,13 +9,13 @@ from email.utils import formatdate
 from functools import lru_cache
 
 from gateway.http.http1 import Http1ResponseHead
-from gateway.http.message import AS_STREAM, Fields, RequestHead, ResponseHead, Section
+from gateway.http.message import AS_STREAM, Fields, FieldSection, RequestHead, ResponseHead
 from gateway.http.phrases import phrase_for
 
 LAST_CHUNK = b"0\r\n\r\n"
 
 
-def request_head(head: RequestHead, host: bytes, added: Section, request_id: bytes) -> bytes:
+def request_head(head: RequestHead, host: bytes, added: FieldSection, request_id: bytes) -> bytes:
     """The request as it goes upstream over HTTP/1.1: `head`'s end-to-end fields, then `added`, then the request id."""
     section = head.section
     end = b"\r\n\r\n"
@@ -84,4 +84,4 @@ def chunk(data: bytes) -> tuple[bytes, bytes, bytes]:
 
 def last_chunk(trailers: Fields) -> bytes:
     """The zero chunk that ends a chunked body, with its trailers."""
-    return b"0\r\n" + Section(trailers).lines + b"\r\n" if trailers else LAST_CHUNK
+    return b"0\r\n" + FieldSection(trailers).lines + b"\r\n" if trailers else LAST_CHUNK

@@ -22,10 +22,10 @@ from gateway.http.message import (
     BY_LENGTH,
     NO_BODY,
     Fields,
+    FieldSection,
     RequestHead,
     RequestSection,
     ResponseSection,
-    Section,
 )
 
 # The loops below run for every field of every message: a global costs half of an enum member's look-up.
@@ -426,7 +426,7 @@ def response_head(
     if hop.upgrade is not None and status == 426:
         # RFC 9110 section 15.5.22: it MUST name what is required. In any other answer that is a mere offer, to us.
         upgrade = b", ".join(protocols(hop.upgrade)) or None
-    shown: Section = section
+    shown: FieldSection = section
     # RFC 9112 section 6.3, steps in its order. 1: HEAD, 1xx, 204 and 304 end with the head, whatever the fields say.
     if status < 200 or status == 204:
         if status == 101:

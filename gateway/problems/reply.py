@@ -16,7 +16,7 @@ from urllib.parse import quote_from_bytes
 import msgspec
 
 from gateway.errors import GatewayError, GrpcStatus, Reason
-from gateway.http.message import BY_LENGTH, Fields, ResponseHead, Section
+from gateway.http.message import BY_LENGTH, Fields, FieldSection, ResponseHead
 from gateway.http.validate import COMMON_METHODS
 from gateway.printable import printable, printable_ascii, shorten
 from gateway.problems.negotiation import Form, Intent, understand
@@ -104,7 +104,7 @@ def _compose(form: Form, case: Case) -> _Reply:
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _section(reply: _Reply, intent: Intent, length: int) -> Section:
+def _section(reply: _Reply, intent: Intent, length: int) -> FieldSection:
     """The whole field section of a reply whose body has `length` octets."""
     fields = [*reply.fields, *intent.cors]
     if intent.vary:
@@ -113,7 +113,7 @@ def _section(reply: _Reply, intent: Intent, length: int) -> Section:
         fields.append((b"Content-Type", intent.media_type))
     if reply.status != 204:  # RFC 9110 section 8.6: a server MUST NOT send Content-Length in a 204
         fields.append((b"Content-Length", b"%d" % length))
-    return Section(fields)
+    return FieldSection(fields)
 
 
 def _json(problem: Problem) -> tuple[bytes, bytes]:

@@ -15,7 +15,7 @@ import struct
 from gateway.errors import GatewayError
 from gateway.http.fields import TOKEN
 from gateway.http.lists import members
-from gateway.http.message import AS_TUNNEL, NO_BODY, Fields, RequestHead, ResponseHead, Section
+from gateway.http.message import AS_TUNNEL, NO_BODY, Fields, FieldSection, RequestHead, ResponseHead
 from gateway.http.validate import offers
 from gateway.http.websocket import accept
 from gateway.problems.problem import RequestContext, describe
@@ -44,7 +44,7 @@ def accept_and_close(error: GatewayError, context: RequestContext) -> tuple[Resp
     assert asked is not None  # see above
     key = asked.get(b"sec-websocket-key") or b""
     fields = [(b"Sec-WebSocket-Accept", accept(key)), *_selected(asked), *marker_fields(error.reason, error.detail)]
-    head = ResponseHead(101, Section(fields), AS_TUNNEL, upgrade=b"websocket")
+    head = ResponseHead(101, FieldSection(fields), AS_TUNNEL, upgrade=b"websocket")
     problem = describe(error, context)
     payload = struct.pack("!H", CODE_BASE + problem.status) + _shortened(f"{problem.reason}: {problem.title}")
     return head, bytes((_FINAL_CLOSE, len(payload))) + payload

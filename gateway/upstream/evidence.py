@@ -1,7 +1,7 @@
 """What an app speaks when it does not speak HTTP: read from its first octets.
 
 Owns the signatures of other protocols and the words with which TLS servers refuse plain HTTP. Only what is certain is
-named; everything else is quoted as it came, and what others could have said too is a doubt, for `inquiry` to settle by
+named; everything else is quoted as it came, and what others could have said too needs a look, by a protocol probe
 asking. Judges octets; must not know requests or who made them.
 """
 

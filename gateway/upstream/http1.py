@@ -32,7 +32,7 @@ from gateway.errors import Failure, GatewayError, Reason
 from gateway.http import serialize
 from gateway.http.body import BodyError, BodyReader, ChunkedReader, CloseReader, LengthReader
 from gateway.http.head_parser import HEAD_END, check_partial_response, parse_answer_fields, parse_response_head, quote
-from gateway.http.message import AS_STREAM, BY_LENGTH, NO_BODY, Fields, RequestHead, ResponseHead, Section
+from gateway.http.message import AS_STREAM, BY_LENGTH, NO_BODY, Fields, FieldSection, RequestHead, ResponseHead
 from gateway.http.validate import check_switch
 from gateway.socket_options import unanswered
 from gateway.transport import CLOSED_TRANSPORT, GatheringTransport
@@ -148,7 +148,7 @@ class Http1Upstream(ReadingConnection, UpstreamConnection, UpstreamStream):
         return Failure(Reason.CONNECTION_TERMINATED, detail, wording=HUNG_UP_UNASKED)
 
     def send_request(
-        self, sink: ResponseSink, head: RequestHead, host: bytes, added: Section, request_id: bytes
+        self, sink: ResponseSink, head: RequestHead, host: bytes, added: FieldSection, request_id: bytes
     ) -> None:
         self.sink = sink
         self._request = head

@@ -17,7 +17,7 @@ from gateway.wordings import LOST
 
 if TYPE_CHECKING:
     from gateway.endpoint import Endpoint
-    from gateway.http.message import Fields, RequestHead, ResponseHead, Section
+    from gateway.http.message import Fields, FieldSection, RequestHead, ResponseHead
     from gateway.upstream.claims import Mark
 
 _NO_ANSWER = (
@@ -138,7 +138,7 @@ class UpstreamStream(ABC):
 
     @abstractmethod
     def send_request(
-        self, sink: ResponseSink, head: RequestHead, host: bytes, added: Section, request_id: bytes
+        self, sink: ResponseSink, head: RequestHead, host: bytes, added: FieldSection, request_id: bytes
     ) -> None:
         """Begins a request: `host` is the Host field's value; `head`'s fields, then `added`, then X-Request-Id.
 

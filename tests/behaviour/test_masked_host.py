@@ -1,6 +1,6 @@
 """Under `upstream.host` an app meets one host in both directions; without it nothing is changed.
 
-Which spellings lead where is in unit/edge/test_mask.py.
+Which spellings lead where is in unit/edge/test_host_rewrite.py.
 """
 
 from __future__ import annotations

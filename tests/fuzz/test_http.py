@@ -24,11 +24,11 @@ from gateway.http.head_parser import (
     parse_response_head,
 )
 from gateway.http.http1 import Http1ResponseHead
-from gateway.http.message import Field, Fields, Framing, RequestHead, Section
+from gateway.http.message import Field, Fields, FieldSection, Framing, RequestHead
 
 LIMITS = HeadLimits()
 FUZZ = settings(deadline=None, max_examples=200)
-NOTHING = Section([])
+NOTHING = FieldSection([])
 ID = b"r-1"
 
 REQUEST_STATUSES = {400, 405, 414, 417, 431, 501, 505}

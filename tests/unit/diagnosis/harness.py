@@ -16,7 +16,7 @@ from gateway.diagnosis.findings import RefusalFindings, TimeoutFindings
 from gateway.diagnosis.probe import Probe
 from gateway.directory.sandbox import Directory, Sandbox, TableDirectory
 from gateway.errors import Failure
-from gateway.http.message import Section
+from gateway.http.message import FieldSection
 from gateway.tasks import Tasks
 from gateway.upstream.policy import AddressPolicy
 
@@ -115,7 +115,7 @@ def configured(**sections: dict[str, Any]) -> Settings:
 
 
 BOX = Sandbox("box", IPv6Address("::1"), "7")
-FORWARDED = Section([(b"X-Forwarded-Proto", b"https"), (b"Via", b"1.1 gateway")])
+FORWARDED = FieldSection([(b"X-Forwarded-Proto", b"https"), (b"Via", b"1.1 gateway")])
 
 
 def make_context(

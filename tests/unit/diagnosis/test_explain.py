@@ -21,7 +21,7 @@ from gateway.diagnosis.url import InvalidUrl
 from gateway.directory.sandbox import DirectoryError, Sandbox, TableDirectory
 from gateway.endpoint import Endpoint
 from gateway.errors import GatewayError, Reason
-from gateway.http.message import RequestHead, Section
+from gateway.http.message import FieldSection, RequestHead
 from gateway.process.admin_client import EXPLAIN_TIMEOUT
 from gateway.tasks import Tasks
 from gateway.upstream.pool import Pool
@@ -611,7 +611,7 @@ async def test_a_cancelled_one_leaves_no_connection(app: App, context: Context) 
 
 
 async def test_nor_does_one_that_fails(app: App, context: Context) -> None:
-    def fail(head: RequestHead) -> Section:
+    def fail(head: RequestHead) -> FieldSection:
         raise RuntimeError("a bug")
 
     with pytest.raises(RuntimeError, match="a bug"):

@@ -13,7 +13,7 @@ from gateway.diagnosis.hints import FIELD, LOOKED_AT, MAX_REMEMBERED, MOST_NEWS,
 from gateway.errors import GatewayError, Reason
 from gateway.http import validate
 from gateway.http.head_parser import HeadLimits, parse_request_head, parse_response_head
-from gateway.http.message import RequestHead, ResponseHead, ResponseSection, Section
+from gateway.http.message import FieldSection, RequestHead, ResponseHead, ResponseSection
 from gateway.upstream.stream import UpstreamFailure
 from gateway.wordings import NEXT_REFUSES
 
@@ -371,7 +371,7 @@ def test_the_field_is_added_and_nothing_is_lost() -> None:
     marked = cast("ResponseSection", hints.with_hint(section, "Vite: allow it"))
     assert isinstance(marked, ResponseSection)
     assert marked.fields == [*section.fields, (FIELD, b"Vite: allow it")]
-    assert marked.lines == Section(marked.fields).lines
+    assert marked.lines == FieldSection(marked.fields).lines
     for name in ResponseSection.__slots__:
         assert getattr(marked, name) == getattr(section, name)
     assert marked.set_cookies  # without it, a neighbour's cookie would pass

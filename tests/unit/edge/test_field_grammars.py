@@ -18,12 +18,12 @@ import pytest
 from gateway.diagnosis.hints import is_readable
 from gateway.edge.cookies import confine
 from gateway.edge.forwarded import _CLAIMS, MAX_VIAS, Peer
-from gateway.edge.mask import take_off
+from gateway.edge.host_rewrite import rewrite_response
 from gateway.errors import GatewayError, Reason
 from gateway.hostname import HostnameParser, Target
 from gateway.http.fields import _ROLES_BY_NAME, Role
 from gateway.http.head_parser import HeadLimits, parse_request_head, parse_response_head
-from gateway.http.message import RequestHead, ResponseHead, ResponseSection, Section
+from gateway.http.message import FieldSection, RequestHead, ResponseHead, ResponseSection
 from gateway.problems.negotiation import Form, asked_by_another_site, understand
 from gateway.problems.websocket import asks_for_close
 
@@ -145,8 +145,8 @@ def _one_allowed(of: str) -> Callable[[str, Lines], str | None]:
 
 
 def _led_back(name: str, lines: Lines) -> list[bytes]:
-    told = Section([(b"X-Forwarded-Proto", b"https"), (b"X-Forwarded-Host", b"a.test")])
-    return [value for _, value in take_off(_answer(name, lines).fields, b"localhost", TARGET, told)]
+    told = FieldSection([(b"X-Forwarded-Proto", b"https"), (b"X-Forwarded-Host", b"a.test")])
+    return [value for _, value in rewrite_response(_answer(name, lines).fields, b"localhost", TARGET, told)]
 
 
 def _confirmed(name: str, lines: Lines) -> list[bytes]:

@@ -12,7 +12,7 @@ import pytest
 from gateway.errors import GatewayError, Reason
 from gateway.http import serialize, validate
 from gateway.http.http1 import Http1RequestHead, Http1ResponseHead
-from gateway.http.message import Fields, Framing, RequestHead, ResponseSection, Section
+from gateway.http.message import Fields, FieldSection, Framing, RequestHead, ResponseSection
 
 HOST = (b"Host", b"5000-a.example.dev")
 
@@ -208,7 +208,7 @@ def test_a_nomination_never_takes_what_routes_frames_or_tells_the_origin(
     added.remove((b"X-Request-Id", b"ours"))
     claims = [(forwarded, b"theirs") for forwarded in PROTECTED[2:-1]]
     head = request((b"Content-Length", b"5"), (b"Expect", b"100-continue"), *claims, (b"Connection", spell(name)))
-    written = serialize.request_head(head, head.authority, Section(added), b"ours")
+    written = serialize.request_head(head, head.authority, FieldSection(added), b"ours")
     assert b"\r\n%b: " % name in written
     assert b"theirs" not in written
     assert (head.framing, head.section.content_length) == (Framing.LENGTH, 5)
@@ -287,7 +287,7 @@ TE = [
 def test_te_goes_on_only_as_trailers(values: tuple[bytes, ...], trailers_ok: bool) -> None:
     head = request(*((b"TE", value) for value in values))
     assert head.section.trailers_ok is trailers_ok
-    written = serialize.request_head(head, head.authority, Section([]), b"id")
+    written = serialize.request_head(head, head.authority, FieldSection([]), b"id")
     assert written.count(b"TE: ") == trailers_ok
     assert (b"\r\nConnection: TE\r\nTE: trailers\r\n" in written) is trailers_ok
 
@@ -583,7 +583,7 @@ def test_an_upgrade_is_asked_for_properly_or_not_at_all(
 ) -> None:
     head = request(*pairs, (b"Sec-WebSocket-Key", b"x"), method=method, minor=minor)
     assert head.upgrade == protocol
-    written = serialize.request_head(head, head.authority, Section([]), b"id").lower()
+    written = serialize.request_head(head, head.authority, FieldSection([]), b"id").lower()
     assert written.count(b"upgrade") == (0 if protocol is None else 2)
     assert b"http2-settings" not in written
     assert b"\r\nsec-websocket-key: x\r\n" in written
@@ -651,7 +651,7 @@ def test_a_request_for_options_has_one_hop_less(came: bytes, goes: bytes | None)
     assert head.ends_here is (goes is None)
     if goes is not None:
         assert head.fields == [(b"A", b"1"), (b"max-Forwards", goes), (b"B", b"2")]
-        assert b"\r\nmax-Forwards: " + goes + b"\r\n" in serialize.request_head(head, HOST[1], Section([]), b"id")
+        assert b"\r\nmax-Forwards: " + goes + b"\r\n" in serialize.request_head(head, HOST[1], FieldSection([]), b"id")
 
 
 def test_a_hop_is_counted_for_each_request() -> None:

@@ -1,6 +1,6 @@
 """What does an app speak that would not say so in HTTP? Found out by asking it in other protocols, once.
 
-    what was met (Doubt)                asked           what is heard, and what follows
+    what was met (Symptom)              asked             what is heard, and what follows
     SILENCE  it hung up without a word  a ClientHello   TLS, or the beginning of another protocol -> named
                                                         nothing, or an error as Redis writes it -> asked PING
                                                         it hangs up again -> asked PostgreSQL's SSLRequest
@@ -45,12 +45,12 @@ if TYPE_CHECKING:
 PATIENCE = 0.5
 """Seconds for dialing once more and hearing what answers one question."""
 LONGEST = 2 * PATIENCE
-"""Seconds that an inquiry takes at most."""
+"""Seconds that a look takes at most."""
 HEARD = 64
 """Octets of an answer that are looked at."""
 PER_SECOND = 10
 PER_SANDBOX = 3
-"""Inquiries begun within a second, by a worker, and on behalf of one sandbox whatever its ports."""
+"""Looks begun within a second, by a worker, and on behalf of one sandbox whatever its ports."""
 REMEMBERED = 1.0
 """Seconds an answer is given again."""
 LONGEST_PAUSE = 15.0
@@ -65,8 +65,8 @@ _PING = b"PING\r\n"
 _REDIS = re.compile(rb"\+PONG\r\n|-(?:NOAUTH|NOPERM|DENIED|LOADING|BUSY|MASTERDOWN) ")
 
 
-class Doubt(Enum):
-    """What was met that an inquiry may explain."""
+class Symptom(Enum):
+    """What was met that a look may explain."""
 
     SILENCE = auto()
     TLS = auto()
@@ -74,7 +74,7 @@ class Doubt(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class DetectedProtocol:
     """What a port was seen to speak; `how` completes "the app … and"."""
 
     reason: Reason
@@ -82,20 +82,20 @@ class Seen:
     wording: Wording | None = None
 
 
-TLS = Seen(Reason.UPSTREAM_SPEAKS_TLS, "answers when TLS is spoken to it")
+TLS = DetectedProtocol(Reason.UPSTREAM_SPEAKS_TLS, "answers when TLS is spoken to it")
 
-_Asking = asyncio.Task[Seen | None]
+_Asking = asyncio.Task[DetectedProtocol | None]
 
 
 @dataclass(slots=True)
 class _Known:
     until: float
-    seen: Seen | None
+    protocol: DetectedProtocol | None
     pause: float
     """How long that was kept."""
 
 
-class Inquiry:
+class ProtocolProbe:
     """One per pool. `tasks` owns those who ask; `clock` counts seconds."""
 
     def __init__(self, tasks: Tasks, clock: Callable[[], float] = time.monotonic) -> None:
@@ -105,15 +105,15 @@ class Inquiry:
         self._asking: dict[Endpoint, _Asking] = {}
         self._known: dict[Endpoint, _Known] = {}  # the oldest first
 
-    async def ask(self, endpoint: Endpoint, doubt: Doubt) -> Seen | None:
+    async def look(self, endpoint: Endpoint, symptom: Symptom) -> DetectedProtocol | None:
         """What `endpoint`, which has just been dialed, speaks; None: nothing known, or it cannot be asked now."""
-        answer = self._begin(endpoint, doubt)
+        answer = self._begin(endpoint, symptom)
         # shield: one asker going away must not take the answer from the others.
         return await asyncio.shield(answer) if isinstance(answer, asyncio.Task) else answer
 
-    def tell(self, endpoint: Endpoint, doubt: Doubt, then: Callable[[Seen | None], None]) -> None:
+    def look_then(self, endpoint: Endpoint, symptom: Symptom, then: Callable[[DetectedProtocol | None], None]) -> None:
         """As `ask`, for who is no task: calls `then`, always later, after `LONGEST` at the latest."""
-        answer = self._begin(endpoint, doubt)
+        answer = self._begin(endpoint, symptom)
         if isinstance(answer, asyncio.Task):
             answer.add_done_callback(lambda task: then(_result(task)))
         else:
@@ -121,23 +121,23 @@ class Inquiry:
 
     async def explain(self, failure: UpstreamFailure, endpoint: Endpoint) -> GatewayError:
         """The error of `failure`, met at `endpoint`, or what it means if the port was seen to speak something else."""
-        error, doubt = failure.error, doubt_about(failure)
-        seen = None if doubt is None else await self.ask(endpoint, doubt)
-        if seen is None:
+        error, symptom = failure.error, symptom_of(failure)
+        protocol = None if symptom is None else await self.look(endpoint, symptom)
+        if protocol is None:
             return error
-        return GatewayError(seen.reason, f"{error.detail}, and {seen.how}", wording=seen.wording)
+        return GatewayError(protocol.reason, f"{error.detail}, and {protocol.how}", wording=protocol.wording)
 
-    def _begin(self, endpoint: Endpoint, doubt: Doubt) -> _Asking | Seen | None:
+    def _begin(self, endpoint: Endpoint, symptom: Symptom) -> _Asking | DetectedProtocol | None:
         now = self._clock()
         known = self._known.get(endpoint)
         if known is not None and now < known.until:
-            return known.seen
+            return known.protocol
         asking = self._asking.get(endpoint)
         if asking is None:
             if not self._may_start(now, endpoint.sandbox_id):
                 return None
             self._started.append((now, endpoint.sandbox_id))
-            asking = self._tasks.spawn(_inquire(endpoint.address, endpoint.port, doubt), f"inquiry {endpoint}")
+            asking = self._tasks.spawn(_detect(endpoint.address, endpoint.port, symptom), f"protocol of {endpoint}")
             self._asking[endpoint] = asking
             asking.add_done_callback(partial(self._asked, endpoint))
         return asking
@@ -151,74 +151,74 @@ class Inquiry:
         del self._asking[endpoint]
         if task.cancelled() or task.exception() is not None:
             return
-        now, seen = self._clock(), task.result()
+        now, protocol = self._clock(), task.result()
         # How often one was asked in vain is of interest as long again.
         for old in [old for old, known in self._known.items() if known.until + known.pause <= now]:
             del self._known[old]
         last = self._known.pop(endpoint, None)
         pause = REMEMBERED
-        if seen is None and last is not None and last.seen is None:
+        if protocol is None and last is not None and last.protocol is None:
             pause = min(2 * last.pause, LONGEST_PAUSE)
-        self._known[endpoint] = _Known(now + pause, seen, pause)
+        self._known[endpoint] = _Known(now + pause, protocol, pause)
         if len(self._known) > MAX_REMEMBERED:
             del self._known[next(iter(self._known))]
 
 
-def doubt_about(failure: UpstreamFailure) -> Doubt | None:
+def symptom_of(failure: UpstreamFailure) -> Symptom | None:
     """What should be asked of the app before `failure` is told. Who has served a request speaks HTTP."""
     if failure.reused:
         return None
     if failure.received.startswith(evidence.REDIS_ERROR):
-        return Doubt.REDIS
-    return Doubt.SILENCE if failure.is_silent else None
+        return Symptom.REDIS
+    return Symptom.SILENCE if failure.is_silent else None
 
 
-def _result(task: _Asking) -> Seen | None:
+def _result(task: _Asking) -> DetectedProtocol | None:
     return None if task.cancelled() or task.exception() is not None else task.result()
 
 
-async def _inquire(address: str, port: int, doubt: Doubt) -> Seen | None:
+async def _detect(address: str, port: int, symptom: Symptom) -> DetectedProtocol | None:
     try:
-        if doubt is Doubt.REDIS:
+        if symptom is Symptom.REDIS:
             return await _is_redis(address, port)
         heard = await _say(_client_hello(), address, port)
         if heard and evidence.is_tls(heard):
             return TLS
-        if doubt is Doubt.TLS:
+        if symptom is Symptom.TLS:
             return None
         if heard is None or heard.startswith(evidence.REDIS_ERROR):
             return await _is_redis(address, port)
         if not heard or evidence.refuses_http_in_tls(heard):
             return await _is_postgresql(address, port)
         return _recognised(heard, "a ClientHello")  # HTTP, more often than not: its answer to what it cannot read
-    except OSError:  # it is not there any more, or no descriptor is left: nothing is seen
+    except OSError:  # it is not there any more, or no descriptor is left: nothing is found
         return None
 
 
-def _recognised(heard: bytes | None, question: str) -> Seen | None:
+def _recognised(heard: bytes | None, question: str) -> DetectedProtocol | None:
     """What begins so, whatever was asked: some send it to everybody, and hang up before it is read (Go's HTTP/2)."""
     named = evidence.named(heard) if heard else None
     if named is None:
         return None
     what, reason, wording = named
-    return Seen(reason, f"answers {question} with {what}", wording)
+    return DetectedProtocol(reason, f"answers {question} with {what}", wording)
 
 
-async def _is_redis(address: str, port: int) -> Seen | None:
+async def _is_redis(address: str, port: int) -> DetectedProtocol | None:
     heard = await _say(_PING, address, port)
     if not heard or not _REDIS.match(heard):
         return _recognised(heard, "a PING")
     line, _, _ = heard.partition(b"\r\n")
     how = f"answers {quote(line)} to a PING, as Redis does"
-    return Seen(Reason.HTTP_PROTOCOL_ERROR, how, ANOTHER_PROTOCOL)
+    return DetectedProtocol(Reason.HTTP_PROTOCOL_ERROR, how, ANOTHER_PROTOCOL)
 
 
-async def _is_postgresql(address: str, port: int) -> Seen | None:
+async def _is_postgresql(address: str, port: int) -> DetectedProtocol | None:
     heard = await _say(_SSL_REQUEST, address, port)
     if heard is None or heard not in (b"S", b"N"):
         return _recognised(heard, "an SSLRequest")
     how = f"answers {quote(heard)} to an SSLRequest, as PostgreSQL does"
-    return Seen(Reason.HTTP_PROTOCOL_ERROR, how, ANOTHER_PROTOCOL)
+    return DetectedProtocol(Reason.HTTP_PROTOCOL_ERROR, how, ANOTHER_PROTOCOL)
 
 
 async def _say(octets: bytes, address: str, port: int) -> bytes | None:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.edge.mask import put_on, take_off
+from gateway.edge.host_rewrite import rewrite_request, rewrite_response
 from gateway.hostname import Target
 from gateway.http.head_parser import HeadLimits, parse_request_head
-from gateway.http.message import Section
+from gateway.http.message import FieldSection
 
 TARGET = Target(5000, "abc123", "example.dev")
 PUBLIC = b"https://5000-abc123.example.dev:8443"
 MASK = b"localhost:5000"
 
 
-def told(origin: bytes) -> Section:
+def told(origin: bytes) -> FieldSection:
     scheme, _, host = origin.partition(b"://")
-    return Section([(b"X-Forwarded-Host", host), (b"X-Forwarded-Proto", scheme), (b"Via", b"1.1 gateway")])
+    return FieldSection([(b"X-Forwarded-Host", host), (b"X-Forwarded-Proto", scheme), (b"Via", b"1.1 gateway")])
 
 
 LOCATIONS = [
@@ -49,7 +49,7 @@ LOCATIONS = [
 @pytest.mark.parametrize(("sent", "received"), LOCATIONS)
 def test_an_answer_leads_to_the_public_url(name: bytes, sent: bytes, received: bytes) -> None:
     fields = [(b"X-Url", b"http://localhost:5000/"), (name, sent)]
-    assert take_off(fields, MASK, TARGET, told(PUBLIC)) == [fields[0], (name, received)]
+    assert rewrite_response(fields, MASK, TARGET, told(PUBLIC)) == [fields[0], (name, received)]
 
 
 REFRESHES = [
@@ -65,7 +65,7 @@ REFRESHES = [
 
 @pytest.mark.parametrize(("sent", "received"), REFRESHES)
 def test_a_refresh_leads_there_too(sent: bytes, received: bytes) -> None:
-    assert take_off([(b"Refresh", sent)], MASK, TARGET, told(PUBLIC)) == [(b"Refresh", received)]
+    assert rewrite_response([(b"Refresh", sent)], MASK, TARGET, told(PUBLIC)) == [(b"Refresh", received)]
 
 
 MASKS = [
@@ -82,7 +82,7 @@ MASKS = [
 @pytest.mark.parametrize(("mask", "port", "sent"), MASKS)
 def test_a_mask_is_known_with_and_without_its_port(mask: bytes, port: int, sent: bytes) -> None:
     target = Target(port, "abc123", "example.dev")
-    assert take_off([(b"Location", sent)], mask, target, told(PUBLIC)) == [(b"Location", PUBLIC + b"/x")]
+    assert rewrite_response([(b"Location", sent)], mask, target, told(PUBLIC)) == [(b"Location", PUBLIC + b"/x")]
 
 
 ORIGINS = [
@@ -109,7 +109,7 @@ def test_only_the_public_url_itself_is_the_mask_s_origin(public: bytes, origin: 
         origin,
     )
     head = parse_request_head(b"GET / HTTP/1.1\r\n" + lines, HeadLimits())
-    masked = put_on(head, MASK, told(public))
+    masked = rewrite_request(head, MASK, told(public))
     assert masked.get(b"origin") == (b"http://" + MASK if same else origin)
     assert masked.get(b"referer") == origin + b"/"
     assert (masked.upgrade, masked.method) == (b"websocket", b"GET")

@@ -16,7 +16,7 @@ import re
 from copy import copy
 
 from gateway.hostname import Target
-from gateway.http.message import Fields, RequestHead, Section
+from gateway.http.message import Fields, FieldSection, RequestHead
 
 _URL = re.compile(rb"(?:https?:)?//([^/?#\\\"']*)(.*)", re.IGNORECASE | re.DOTALL)
 _PORT = re.compile(rb":[0-9]*\Z")
@@ -24,7 +24,7 @@ _PORT = re.compile(rb":[0-9]*\Z")
 _REFRESH = re.compile(rb"([0-9.]*[ \t]*[;,][ \t]*(?:url[ \t]*=[ \t]*)?[\"']?)(.*)", re.IGNORECASE | re.DOTALL)
 
 
-def put_on(head: RequestHead, mask: bytes, added: Section) -> RequestHead:
+def rewrite_request(head: RequestHead, mask: bytes, added: FieldSection) -> RequestHead:
     """`head`, an upgrade, as it goes to an app that is sent `mask` as Host; `added` says what the public URL is."""
     public = _origin(_public(added))
     fields: Fields = []
@@ -37,7 +37,7 @@ def put_on(head: RequestHead, mask: bytes, added: Section) -> RequestHead:
     return masked
 
 
-def take_off(fields: Fields, mask: bytes, target: Target, added: Section) -> Fields:
+def rewrite_response(fields: Fields, mask: bytes, target: Target, added: FieldSection) -> Fields:
     """The fields of an answer of `target`, which was sent `mask` as Host, as they go to the visitor."""
     hosts = (_host(mask), _host(b"%b:%d" % (_PORT.sub(b"", mask), target.port)))  # some apps add the one they listen on
     public = _public(added)
@@ -59,7 +59,7 @@ def _led_back(url: bytes, hosts: tuple[bytes, ...], public: bytes) -> bytes:
     return public + found[2] if found is not None and _host(found[1]) in hosts else url
 
 
-def _public(added: Section) -> bytes:
+def _public(added: FieldSection) -> bytes:
     """The origin that the app is told of by X-Forwarded-Proto and -Host."""
     told = dict(added.fields)
     return b"%b://%b" % (told[b"X-Forwarded-Proto"], told[b"X-Forwarded-Host"])

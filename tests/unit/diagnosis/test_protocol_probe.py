@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-from gateway.diagnosis import inquiry
-from gateway.diagnosis.inquiry import (
+from gateway.diagnosis import protocol_probe
+from gateway.diagnosis.protocol_probe import (
     LONGEST_PAUSE,
     MAX_REMEMBERED,
     PER_SANDBOX,
     PER_SECOND,
     REMEMBERED,
     TLS,
-    Doubt,
-    Inquiry,
+    ProtocolProbe,
+    Symptom,
 )
 from gateway.endpoint import Endpoint, Origin
 from gateway.errors import GatewayError, Reason
@@ -35,7 +35,7 @@ from tests.support.clock import Clock
 pytestmark = pytest.mark.ipv6
 
 LOOPBACK = "::1"
-SILENCE = Doubt.SILENCE
+SILENCE = Symptom.SILENCE
 SERVER_HELLO = b"\x16\x03\x03\x00\x7a\x02"
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -117,7 +117,7 @@ def answering(answers: dict[bytes, bytes | None]) -> Handler:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who keeps silent is not waited for longer than a test likes."""
-    monkeypatch.setattr(inquiry, "PATIENCE", 0.2)
+    monkeypatch.setattr(protocol_probe, "PATIENCE", 0.2)
 
 
 # --- what is asked, and what it means ---------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_tls_server(listen: Open, tasks: Tasks, certificate: ssl.SSLContext) -> None:
     server = await listen(until_eof, ssl=certificate)
-    assert await Inquiry(tasks).ask(server.endpoint, SILENCE) is TLS
+    assert await ProtocolProbe(tasks).look(server.endpoint, SILENCE) is TLS
     assert server.dialed == 0, "no handshake is ever completed"
 
 
@@ -167,7 +167,7 @@ async def test_what_hung_up_is_asked(
 ) -> None:
     server = await listen(answering(answers))
     met = GatewayError(Reason.CONNECTION_TERMINATED, "the app closed the connection before answering")
-    explained = await Inquiry(tasks).explain(UpstreamFailure(met), server.endpoint)
+    explained = await ProtocolProbe(tasks).explain(UpstreamFailure(met), server.endpoint)
     assert server.dialed == connections
     if not said:
         assert explained is met
@@ -188,14 +188,14 @@ async def test_words_of_a_tls_server_are_no_reason_to_ask_for_more(
     listen: Open, tasks: Tasks, quick: None, answers: dict[bytes, bytes | None]
 ) -> None:
     server = await listen(answering(answers))
-    assert await Inquiry(tasks).ask(server.endpoint, Doubt.TLS) is None
+    assert await ProtocolProbe(tasks).look(server.endpoint, Symptom.TLS) is None
     assert server.dialed == 1
 
 
 async def test_an_error_as_redis_writes_it_is_asked_for_redis_only(listen: Open, tasks: Tasks) -> None:
     met = GatewayError(Reason.HTTP_PROTOCOL_ERROR, "the answer begins with “-ERR”")
     redis, another = await listen(answering({PING: b"+PONG\r\n"})), await listen(answering({PING: b"-ERR what?\r\n"}))
-    asked = Inquiry(tasks)
+    asked = ProtocolProbe(tasks)
     explained = await asked.explain(UpstreamFailure(met, answered=True, received=b"-ERR what?\r\n"), redis.endpoint)
     assert (explained.reason, explained.wording) == (Reason.HTTP_PROTOCOL_ERROR, ANOTHER_PROTOCOL)
     assert await asked.explain(UpstreamFailure(met, answered=True, received=b"-ERR so\r\n"), another.endpoint) is met
@@ -205,7 +205,7 @@ async def test_an_error_as_redis_writes_it_is_asked_for_redis_only(listen: Open,
 async def test_without_a_doubt_nobody_is_asked(listen: Open, tasks: Tasks) -> None:
     met = GatewayError(Reason.HTTP_PROTOCOL_ERROR, "the answer begins with “…”")
     server = await listen(saying(SERVER_HELLO))
-    assert await Inquiry(tasks).explain(UpstreamFailure(met, answered=True), server.endpoint) is met
+    assert await ProtocolProbe(tasks).explain(UpstreamFailure(met, answered=True), server.endpoint) is met
     assert server.dialed == 0
 
 
@@ -213,7 +213,8 @@ async def test_nobody_is_there_any_more(tasks: Tasks) -> None:
     with socket.socket(socket.AF_INET6) as unused:
         unused.bind((LOOPBACK, 0))
         assert (
-            await Inquiry(tasks).ask(Endpoint(Origin("abc", "1", LOOPBACK), unused.getsockname()[1]), SILENCE) is None
+            await ProtocolProbe(tasks).look(Endpoint(Origin("abc", "1", LOOPBACK), unused.getsockname()[1]), SILENCE)
+            is None
         )
 
 
@@ -222,27 +223,27 @@ async def test_nobody_is_there_any_more(tasks: Tasks) -> None:
 
 async def test_an_answer_is_remembered_for_a_moment(listen: Open, tasks: Tasks) -> None:
     clock = Clock()
-    asked = Inquiry(tasks, clock)
+    asked = ProtocolProbe(tasks, clock)
     server = await listen(saying(SERVER_HELLO))
-    assert await asked.ask(server.endpoint, SILENCE)
+    assert await asked.look(server.endpoint, SILENCE)
     clock.now += REMEMBERED * 0.9
-    assert await asked.ask(server.endpoint, SILENCE)
+    assert await asked.look(server.endpoint, SILENCE)
     assert server.dialed == 1
     clock.now += REMEMBERED
-    assert await asked.ask(server.endpoint, SILENCE)
+    assert await asked.look(server.endpoint, SILENCE)
     assert server.dialed == 2
 
 
 async def test_who_is_nothing_known_is_asked_less_and_less(listen: Open, tasks: Tasks) -> None:
     """A port under test for an hour: its app logs each of the odd connections."""
     clock = Clock()
-    asked = Inquiry(tasks, clock)
+    asked = ProtocolProbe(tasks, clock)
     server = await listen(answering({HELLO: b"HTTP/1.1 400 Bad Request\r\n\r\n"}))
     times: list[float] = []
     began = clock.now
     while clock.now < began + 100:
         dialed = server.dialed
-        assert await asked.ask(server.endpoint, SILENCE) is None
+        assert await asked.look(server.endpoint, SILENCE) is None
         if server.dialed > dialed:
             times.append(clock.now - began)
         clock.now += 0.5
@@ -252,52 +253,52 @@ async def test_who_is_nothing_known_is_asked_less_and_less(listen: Open, tasks: 
     clock.now += 2 * LONGEST_PAUSE  # for as long as that nobody asked
     for expected in (1, 0, 1):
         dialed = server.dialed
-        await asked.ask(server.endpoint, SILENCE)
+        await asked.look(server.endpoint, SILENCE)
         assert server.dialed - dialed == expected
         clock.now += 0.5
 
 
 async def test_old_answers_are_not_kept(listen: Open, tasks: Tasks) -> None:
     clock = Clock()
-    asked = Inquiry(tasks, clock)
+    asked = ProtocolProbe(tasks, clock)
     for _ in range(3):
         server = await listen(saying(SERVER_HELLO))
-        await asked.ask(server.endpoint, SILENCE)
+        await asked.look(server.endpoint, SILENCE)
         assert list(asked._known) == [server.endpoint]
         clock.now += 2 * REMEMBERED
 
 
 async def test_memory_is_bounded(listen: Open, tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inquiry, "MAX_REMEMBERED", 2)
-    asked = Inquiry(tasks, Clock())
+    monkeypatch.setattr(protocol_probe, "MAX_REMEMBERED", 2)
+    asked = ProtocolProbe(tasks, Clock())
     assert MAX_REMEMBERED > 2
     server = await listen(saying(SERVER_HELLO))
     endpoints = [Endpoint(Origin(str(number), "1", LOOPBACK), server.port) for number in range(3)]
     for endpoint in endpoints:
-        await asked.ask(endpoint, SILENCE)
+        await asked.look(endpoint, SILENCE)
     assert list(asked._known) == endpoints[1:]
 
 
 async def test_it_answers_for_one_generation(listen: Open, tasks: Tasks) -> None:
-    asked = Inquiry(tasks, Clock())
+    asked = ProtocolProbe(tasks, Clock())
     server = await listen(saying(SERVER_HELLO))
-    await asked.ask(server.endpoint, SILENCE)
-    await asked.ask(Endpoint(Origin("abc", "2", LOOPBACK), server.port), SILENCE)
+    await asked.look(server.endpoint, SILENCE)
+    await asked.look(Endpoint(Origin("abc", "2", LOOPBACK), server.port), SILENCE)
     assert server.dialed == 2, "another machine under the same address"
 
 
 async def test_many_ask_once_and_one_may_leave(listen: Open, tasks: Tasks) -> None:
-    asked = Inquiry(tasks)
+    asked = ProtocolProbe(tasks)
     server = await listen(saying(SERVER_HELLO))
-    asking = [tasks.spawn(asked.ask(server.endpoint, SILENCE), f"asker {number}") for number in range(20)]
+    asking = [tasks.spawn(asked.look(server.endpoint, SILENCE), f"asker {number}") for number in range(20)]
     told: list[object] = []
     await asyncio.sleep(0)
-    asked.tell(server.endpoint, Doubt.TLS, told.append)
+    asked.look_then(server.endpoint, Symptom.TLS, told.append)
     asking[0].cancel()
     assert [await each for each in asking[1:]] == [TLS] * 19
     assert asking[0].cancelled()
     assert server.dialed == 1
-    asked.tell(server.endpoint, Doubt.TLS, told.append)
+    asked.look_then(server.endpoint, Symptom.TLS, told.append)
     assert told == [TLS], "never before it returns"
     await asyncio.sleep(0)
     assert told == [TLS, TLS]
@@ -305,31 +306,31 @@ async def test_many_ask_once_and_one_may_leave(listen: Open, tasks: Tasks) -> No
 
 async def test_a_few_per_second(listen: Open, tasks: Tasks) -> None:
     clock = Clock()
-    asked = Inquiry(tasks, clock)
+    asked = ProtocolProbe(tasks, clock)
     server = await listen(saying(SERVER_HELLO))
     endpoints = [Endpoint(Origin(str(number), "1", LOOPBACK), server.port) for number in range(PER_SECOND + 1)]
-    assert [await asked.ask(endpoint, SILENCE) for endpoint in endpoints] == [TLS] * PER_SECOND + [None]
+    assert [await asked.look(endpoint, SILENCE) for endpoint in endpoints] == [TLS] * PER_SECOND + [None]
     assert server.dialed == PER_SECOND
     clock.now += 1.0
-    assert await asked.ask(endpoints[-1], SILENCE) is TLS
+    assert await asked.look(endpoints[-1], SILENCE) is TLS
 
 
 async def test_one_sandbox_leaves_some_for_others(listen: Open, tasks: Tasks) -> None:
     clock = Clock()
-    asked = Inquiry(tasks, clock)
+    asked = ProtocolProbe(tasks, clock)
     servers = [await listen(saying(SERVER_HELLO)) for _ in range(PER_SANDBOX + 1)]
-    assert [await asked.ask(each.endpoint, SILENCE) for each in servers] == [TLS] * PER_SANDBOX + [None]
-    assert await asked.ask(Endpoint(Origin("another", "1", LOOPBACK), servers[-1].port), SILENCE) is TLS
+    assert [await asked.look(each.endpoint, SILENCE) for each in servers] == [TLS] * PER_SANDBOX + [None]
+    assert await asked.look(Endpoint(Origin("another", "1", LOOPBACK), servers[-1].port), SILENCE) is TLS
     clock.now += 1.0
-    assert await asked.ask(servers[-1].endpoint, SILENCE) is TLS
+    assert await asked.look(servers[-1].endpoint, SILENCE) is TLS
 
 
 async def test_who_is_told_hears_of_an_end(listen: Open, tasks: Tasks) -> None:
     """Nobody waits for ever, whatever becomes of who asks."""
-    asked = Inquiry(tasks)
+    asked = ProtocolProbe(tasks)
     server = await listen(until_eof)
     told: list[object] = []
-    asked.tell(server.endpoint, Doubt.TLS, told.append)
+    asked.look_then(server.endpoint, Symptom.TLS, told.append)
     await tasks.cancel()
     await asyncio.sleep(0)
     assert told == [None]
