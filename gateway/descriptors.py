@@ -1,8 +1,7 @@
-"""How many file descriptors this process may have, and what they are kept for.
+"""How many file descriptors this process may have, and what they are reserved for.
 
-A connection through the gateway needs two, and an idle one to an app one that somebody else may need. So half is
-for downstream: whoever was let in finds one for the app, however many more want to be let in. What is left when
-connections have taken theirs is for files, the directory's sockets, and a look at what listens where.
+A connection through the gateway needs two. So half of them are for downstream: each connection that was accepted gets
+one for the app, however many more wait. A reserve is left for files, the directory's sockets and probes.
 """
 
 from __future__ import annotations
@@ -12,9 +11,9 @@ import resource
 import sys
 
 SPARE = 128
-"""Of the limit, or an eighth of it if that is less: never taken by connections that only wait."""
+"""Reserved, or an eighth of the limit if that is less."""
 BASE = 32
-"""What is spared at least, or half of the limit: a worker without connections has 18 (measured), and then looks."""
+"""Reserved at least, or half of the limit: a worker without connections has 18 (measured), and probes."""
 PER_CONNECTION = 2
 """Downstream's and the app's."""
 
@@ -26,13 +25,13 @@ def limit() -> int:
 
 
 def for_connections() -> int:
-    """What connections may have of it."""
+    """Descriptors for connections."""
     most = limit()
     return most - max(min(SPARE, most // 8), min(BASE, most // 2))
 
 
 def for_downstream() -> int:
-    """How many connections from downstream there may be, each with one to its app."""
+    """Connections from downstream that fit, each with one to its app."""
     return max(for_connections() // PER_CONNECTION, 1)
 
 
@@ -48,7 +47,7 @@ def raise_limit() -> int:
 
 
 def shortage(connections: int) -> str | None:
-    """What is to be said if so many connections per process cannot be held; None: they can."""
+    """A warning if so many connections per process do not fit; None: they do."""
     needed = connections * PER_CONNECTION
     if needed <= for_connections():
         return None

@@ -1,9 +1,8 @@
-"""What the kernel says when it says no: every errno of connect, socket, accept, read and write, and its meaning here.
+"""The errno values of connect, socket, accept, read and write, and their meaning here.
 
-One table: the reason of a dial that met it, and how an established connection ended that did. From the manual pages
-socket(2), connect(2), accept(2), recv(2), send(2), tcp(7) and ipv6(7), and from what Linux makes of ICMPv6 errors and
-route types. What only a mistake in the program can bring about (EBADF, EISCONN, …) is missing, and so is what nobody
-has thought of: that is `proxy_internal_error`, never a guess.
+One table: the reason of a failed dial, and how an established connection ended. From the manual pages socket(2),
+connect(2), accept(2), recv(2), send(2), tcp(7) and ipv6(7), and from what Linux makes of ICMPv6 errors and route types.
+What only a bug can cause (EBADF, EISCONN, …) is missing; whatever is missing is `proxy_internal_error`, never a guess.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ _OVERLOADED = Reason.OVERLOADED
 
 NO_DESCRIPTOR = frozenset((errno.EMFILE, errno.ENFILE))
 EXHAUSTED = NO_DESCRIPTOR | {errno.ENOBUFS, errno.ENOMEM}
-"""Something that closing other connections gives back."""
+"""Closing other connections helps."""
 LISTENER_GONE = frozenset((errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP))
-"""Of accept: this socket does not listen (any more). Whatever else it says is about one connection in the queue, whose
-network errors Linux passes on (accept(2)): the next may be sound."""
+"""Of accept: this socket does not listen (any more). Any other error is about one connection in the queue (Linux
+passes its network errors on, see accept(2)): the next may be sound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +86,7 @@ MEANINGS: dict[int, Meaning] = {
     errno.ENXIO: Meaning(_UNROUTABLE, "became unreachable (the network interface is gone)"),
     # --- ended on this machine -----------------------------------------------------------------------------------
     errno.ECONNABORTED: Meaning(_TERMINATED, "was cut off on the gateway's machine"),  # ss -K, SOCK_DESTROY
-    # --- this machine is at its end ------------------------------------------------------------------------------
+    # --- this machine is out of resources ------------------------------------------------------------------------
     errno.EMFILE: Meaning(_OVERLOADED),
     errno.ENFILE: Meaning(_OVERLOADED),
     errno.ENOBUFS: Meaning(_OVERLOADED, "was given up (the gateway's machine has no memory for it)"),
@@ -101,12 +100,11 @@ if sys.platform == "linux":
     MEANINGS[errno.ENONET] = Meaning(_UNROUTABLE, "became unreachable (the host is not on the network)")
 
 SILENCE = TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
-"""What the kernel would say in a quarter of an hour (`socket_options.unanswered`). Never raised."""
+"""The kernel's own error after a quarter of an hour (`socket_options.unanswered`). Never raised."""
 
 NO_SOCKET = Meaning(_UNROUTABLE, because="a policy of the gateway's own machine allows it no socket of IPv6")
-"""Of EACCES and EPERM, if it was no packet that was forbidden."""
+"""Of EACCES and EPERM from socket(2)."""
 NO_LOCAL_ADDRESS = Meaning(_UNROUTABLE, because="no address of the gateway's machine leads there (see: ip -6 address)")
-
 
 _BY_THE_APP = (None, errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN, errno.ESHUTDOWN)
 
@@ -117,7 +115,7 @@ def is_by_the_app(error: BaseException | None) -> bool:
 
 
 def lost(error: BaseException | None) -> str:
-    """The same as a sentence about the other side of a connection from downstream."""
+    """As `ended`, in a sentence about downstream."""
     how = ended(error)
     if how == "closed the connection":
         return "the connection was closed" if error is None else "the connection was reset"

@@ -1,11 +1,11 @@
-"""Options of TCP sockets and questions to them, whatever the system calls them.
+"""Options and state of TCP sockets, whatever the system calls them.
 
-Silence is the kernel's to tell apart: from somebody who is gone no segment comes back. An idle connection is probed
-(`keep_alive`); while octets are on their way probes are not sent, and the kernel retransmits for a quarter of an hour,
-so it is asked since when nobody has acknowledged anything (`unanswered`).
+A peer that is gone acknowledges nothing. An idle connection is probed (`keep_alive`); while octets are in flight there
+are no probes, and the kernel retransmits for a quarter of an hour, so it is asked since when nothing has been
+acknowledged (`unanswered`).
 
-TCP_USER_TIMEOUT would do both in one, and is not used: Linux counts a window that is closed as silence, too, however
-faithfully the other side acknowledges the probes. A slow reader, or an app that is stopped in a debugger, is alive.
+TCP_USER_TIMEOUT would do both, and is not used: Linux applies it to a closed window, too, although the other side
+acknowledges the probes. A slow reader, or an app that is stopped in a debugger, is alive.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import struct
 import sys
 
 PROBES = 4
-"""Of which none is answered, then the connection is gone; a second apart at least, so fewer where there is no time."""
+"""Unanswered probes after which the connection is gone; a second apart at least, so fewer where there is no time."""
 
 if sys.platform == "darwin":
     _IDLE = getattr(socket, "TCP_KEEPALIVE", 0x10)
@@ -30,8 +30,7 @@ _INFO = struct.Struct("=2xBB20xI28xI")
 _CLOSED = b"\x07"
 """The first octet, the state: TCP_CLOSE."""
 _UNANSWERED = 3
-"""Retransmissions of the same octets, or probes of a closed window, at least: a single segment that was lost is no
-silence."""
+"""Retransmissions of the same octets, or probes of a closed window, at least: one lost segment is no silence."""
 
 # linux/filter.h and asm-generic/socket.h; Python's socket module has none of these.
 _SO_ATTACH_FILTER = 26
@@ -51,14 +50,14 @@ _DROP_SYN = b"".join(
 
 
 def no_delay(sock: socket.socket) -> None:
-    """What is written leaves at once; a listening socket hands it on to what it accepts."""
+    """Disables Nagle's algorithm; accepted sockets inherit it from the listening one."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def keep_alive(sock: socket.socket, seconds: float) -> None:
     """Probes after so many seconds of silence, a whole number; the connection is gone after twice as many. 0: never.
 
-    On Linux a listening socket hands it on to what it accepts.
+    On Linux accepted sockets inherit it from the listening one.
     """
     if not seconds:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0)
@@ -71,24 +70,24 @@ def keep_alive(sock: socket.socket, seconds: float) -> None:
 
 
 def broken(sock: socket.socket | None) -> OSError | None:
-    """How the kernel has ended the connection, if it was by force (a reset, probes that nobody answered).
+    """The error that has ended the connection (a reset, unanswered probes), if any.
 
-    Who does not read is told of that by nobody: where nothing is awaited of it, a socket is not watched. An orderly end
-    is none of this: then there may be octets to read. Linux; elsewhere always None.
+    While reading is paused the event loop does not report it. An orderly end is no error: there may be octets to read.
+    Linux; elsewhere always None.
     """
     if sys.platform != "linux" or sock is None or sock.fileno() < 0:
         return None
     if sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) != _CLOSED:
         return None
-    number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # which forgets it: whoever asks ends the connection
+    number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # which clears it: the caller ends the connection
     return OSError(number, os.strerror(number)) if number else None
 
 
 def unanswered(sock: socket.socket | None) -> float:
-    """For how many seconds nothing has been acknowledged although something is on its way; 0: no such thing.
+    """Seconds for which nothing has been acknowledged although something is in flight; 0: nothing is.
 
-    While the other side's window is closed, the kernel's probes are on their way, up to two minutes from one to the
-    next, and no others are sent; who is alive acknowledges each. Linux; elsewhere always 0.
+    While the other side's window is closed, only probes are sent, up to two minutes apart, and a peer that is alive
+    acknowledges each. Linux; elsewhere always 0.
     """
     if sys.platform != "linux" or sock is None or sock.fileno() < 0:
         return 0.0

@@ -1,8 +1,8 @@
-"""stdin, stdout and stderr as a command needs them: open, able to say every character, and honest when they are full.
+"""stdin, stdout and stderr as a command needs them: open, able to encode every character, and failing loudly.
 
 What a command prints is lost if its stdout is a full disk, or a pipe whose reader has left (`| head`). Python notices
-with the first flush, which may be its own at exit, when nobody can act on it; and argparse passes over an OSError. So
-the streams that are put in place here raise exceptions that are none, and a command ends with a flush.
+with the first flush, which may be its own at exit, when nothing can handle it; and argparse ignores an OSError. So the
+streams put in place here raise other exceptions, and a command ends with a flush.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ReaderGone(Exception):
-    """Nobody reads stdout any more: what it was asked for has been seen, and there is nothing left to do."""
+    """The reader of stdout has closed it: there is nothing left to do."""
 
 
 def prepare() -> None:
@@ -46,7 +46,7 @@ def print_json(octets: bytes) -> None:
 
 
 class _Patient(io.FileIO):
-    """Waits where a descriptor that somebody has made non-blocking, a terminal's say, takes nothing now."""
+    """Blocks although the descriptor, a terminal's say, was made non-blocking by another program."""
 
     def write(self, octets: ReadableBuffer, /) -> int:
         while (written := super().write(octets)) is None:
@@ -55,9 +55,9 @@ class _Patient(io.FileIO):
 
 
 class _Stdout(_Patient):
-    """Raises UserError if nothing can be written, or ReaderGone; from then on it leads to nowhere.
+    """Raises UserError if nothing can be written, or ReaderGone; discards everything after that.
 
-    Else Python would try to write the rest once more at exit, and complain.
+    Otherwise Python would try to write the rest once more at exit, and complain.
     """
 
     _failed = False
@@ -75,7 +75,7 @@ class _Stdout(_Patient):
 
 
 class _Stderr(_Patient):
-    """Loses what cannot be written: there is nobody left to tell, and the exit status says it too."""
+    """Discards what cannot be written; the exit status tells."""
 
     def write(self, octets: ReadableBuffer, /) -> int:
         try:

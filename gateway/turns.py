@@ -1,10 +1,10 @@
-"""Taking turns: no connection works longer than its share while others wait.
+"""Fair scheduling of connections: none works longer than its share while others wait.
 
-A ready socket is read again and again, up to 32 times, before the event loop looks at another (libuv), and a read of
-64 KiB may hold a thousand things to do. So work is counted, in units of about a microsecond: chunks, pipelined heads,
-records, whatever costs time without making content that a slow reader would stop. A connection that has worked its
-`SHARE` stops reading at once and goes to the back of the one queue of its worker; what it has read waits with it. The
-count begins anew with its turn and not with the event loop's, so nothing is gained by working in small steps.
+A ready socket is read up to 32 times before the event loop polls another (libuv), and a read of 64 KiB may hold a
+thousand things to do. So work is counted, in units of about a microsecond: chunks, pipelined heads, records, whatever
+costs time without making content that backpressure would stop. A connection that has worked its `SHARE` stops reading
+and joins the worker's one queue, with what it has read. The count begins anew with its turn and not with the event
+loop's, so nothing is gained by working in small steps.
 """
 
 from __future__ import annotations
@@ -21,65 +21,65 @@ from gateway.transport import CLOSED_TRANSPORT, LARGE, room
 log = logging.getLogger("gateway.turns")
 
 SHARE = 128
-"""Units of work between two turns. A hundred connections that come at once hold the event loop for a dozen ms."""
+"""Units of work between two turns. A hundred connections that come at once block the event loop for a dozen ms."""
 HEAD_WORK = 32
 """Units of a head that costs no exchange with the other side: one more in a read, or an interim one."""
 SMALL_HEAD = 2048
-"""Octets of a head whose reading is not counted beside that, as of nearly all. Of a larger one it is, by `LOOK`."""
+"""Octets of a head up to which parsing it is not counted beside that; beyond, it is, by `LOOK`."""
 LAST_WORK = 1024
-"""Units of the last words of a connection, which have no other turn."""
+"""Units after the end of a connection, when it gets no other turn."""
 LOOK = 64
-"""Octets that are looked at in one unit: unfinished lines and sections, large heads."""
+"""Octets parsed in one unit: unfinished lines and sections, large heads."""
 RECORD = 16 * 1024
 """Octets of content in a TLS record at most (RFC 8446 section 5.1)."""
 READ = 40 * 1024
-"""Octets of one read, as a rule: what it brings may have to wait for a slow reader."""
+"""Octets of one read by default: what it brings may have to wait for a slow reader."""
 WIDE_READ = 256 * 1024
-"""Octets of one read at most, where all of it is sure to leave at once: a third of the CPU of a large body."""
+"""Octets of one read at most, if all of them can be passed on at once: saves a third of the CPU of a large body."""
 WIDE_READS = 16
-"""Reads of a message after two that have filled their buffer that may be as large."""
+"""How many reads may be as large after two that have filled their buffer."""
 LONGEST = 0.004
-"""Seconds of turns in one turn of the event loop. The next one gets on with them."""
+"""Seconds of turns in one turn of the event loop; the rest continues in the next."""
 
 
-class Waiting(Protocol):
-    """Who has worked its share."""
+class Schedulable(Protocol):
+    """What has worked its share."""
 
     def take_turn(self) -> None:
         """Go on; never raises."""
 
 
 class Turns:
-    """One queue for each event loop, worked off in the order it was joined."""
+    """One FIFO queue per event loop."""
 
     __slots__ = ("_call_soon", "_queue")
 
     def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
         self._call_soon = call_soon
-        self._queue: deque[Waiting] = deque()
+        self._queue: deque[Schedulable] = deque()
 
     @property
     def busy(self) -> bool:
-        """Whether anybody waits."""
+        """Whether the queue is not empty."""
         return bool(self._queue)
 
-    def wait(self, who: Waiting) -> None:
-        """`who`, who is not in the queue yet, goes on when its turn comes."""
-        self._queue.append(who)
+    def wait(self, connection: Schedulable) -> None:
+        """Enqueues `connection`, which is not in the queue yet."""
+        self._queue.append(connection)
         if len(self._queue) == 1:
             self._call_soon(self._go_round)
 
     def _go_round(self) -> None:
-        """One turn for everybody who waits now, or for as many as there is time for."""
+        """One turn for each in the queue now, or for as many as there is time for."""
         queue = self._queue
         until = time.perf_counter() + LONGEST
         for _ in range(len(queue)):
-            who = queue[0]
+            connection = queue[0]
             try:
-                who.take_turn()
-            except Exception:  # one connection's bug must not keep all others waiting for ever
-                log.exception("%r failed in its turn", who)
-            queue.popleft()  # only now: whoever joins meanwhile finds the round under way
+                connection.take_turn()
+            except Exception:  # one connection's bug must not stop all others
+                log.exception("%r failed in its turn", connection)
+            queue.popleft()  # only now: until then `wait` must not schedule another round
             if time.perf_counter() >= until:
                 break
         if queue:
@@ -104,24 +104,24 @@ class Intake:
         """Where reads land, as a rule."""
         self.turns = Turns(call_soon)
         self.ahead = max(buffer_bytes - read, 0)
-        """Octets that nobody takes for now and that do not keep a connection from reading once more."""
-        # What is partly written is held as a whole until all of it is: hence twice.
+        """Octets held for a paused receiver that do not keep a connection from reading once more."""
+        # Twice: what is partly written is held as a whole until all of it is.
         self.may_wait = max(buffer_bytes - LARGE - 2 * read, 0)
         """Octets that wait to be written and do not keep the other side from reading once more."""
 
     def view_of(self, room: int) -> memoryview:
-        """Where the next read lands if so many octets are sure to leave at once.
+        """Where the next read lands if `room` octets can be passed on at once.
 
-        That is not to say that they will: a read can hold more work than a share, and then it waits. So all reads are
-        of the ordinary size while anybody waits for a turn.
+        A read can hold more work than a share, and then waits. So all reads are of the default size while the queue is
+        not empty.
         """
         return self._buffer[:room] if room > self.view.nbytes and not self.turns.busy else self.view
 
 
 class WideReading(asyncio.BufferedProtocol):
-    """Reads of a large message are as large as what can be passed on at once; all others of the ordinary size.
+    """Reads of a large message are as large as what can be passed on at once; all others of the default size.
 
-    The attributes are its heirs': a class that is a transport, too, can inherit none.
+    Subclasses declare the attributes: one that is also a transport can inherit no slots.
     """
 
     __slots__ = tuple[str, ...]()  # (written so, type checkers do not look for the attributes here)
@@ -130,9 +130,9 @@ class WideReading(asyncio.BufferedProtocol):
     _view: memoryview
     """Where the read under way lands."""
     _wide: int
-    """Reads to come that may be large if there is room; below zero, that are not worth to ask for."""
+    """How many reads may be large if there is room; below zero, how many must fill their buffer first."""
     _sure: int
-    """Octets that can be passed on at once, as far as is known."""
+    """Octets that can be passed on at once, as last asked."""
 
     def get_buffer(self, sizehint: int) -> memoryview:
         if self._wide > 0:
@@ -146,36 +146,36 @@ class WideReading(asyncio.BufferedProtocol):
     def _widen(self) -> None:
         """Chooses where the next read lands: as large as can be passed on at once.
 
-        That grows by itself while the other side's reader takes octets, so one answer is good for several reads.
+        One answer of `passable` serves several reads.
         """
         self._sure -= self._view.nbytes + RECORD  # at most, with all framing
         if self._sure < WIDE_READ:
             self._sure = self.passable()
         self._view = self._intake.view_of(self._sure)
         if self._view is self._intake.view:
-            self._wide = -WIDE_READS  # a slow one, or others wait for their turns
-            self._sure = 0  # what is read until it is asked for again is not counted
+            self._wide = -WIDE_READS  # a slow reader, or others wait for their turns
+            self._sure = 0  # unknown: reads meanwhile are not counted
         else:
             self._wide -= 1
             if not self._wide:
                 self._narrow()
 
     def _narrow(self) -> None:
-        """Reads as little as a rule again, when a message begins: most are too short to be worth a question, which is
-        two system calls."""
+        """Back to the default size, when a message begins: most are too short for `passable`, which is two system
+        calls."""
         self._wide = -1
         self._sure = 0
         self._view = self._intake.view
 
     def passable(self) -> int:
-        """How many octets more of what is being read can be passed on at once, none of them having to wait here."""
+        """How many more octets of what is being read can be passed on at once, without being held here."""
         raise NotImplementedError
 
 
 class ReadingConnection(WideReading):
     """A connection that reads while it has room, and in its turn.
 
-    A buffered protocol, reading into the worker's one buffer: an ordinary one gets up to 250 KiB at once, and all of it
+    A buffered protocol, reading into the worker's one buffer: a plain one gets up to 250 KiB at once, and all of it
     may have to wait for a slow reader.
     """
 
@@ -198,16 +198,16 @@ class ReadingConnection(WideReading):
         self._wide = -1
         self._sure = 0
         self._transport = CLOSED_TRANSPORT  # the real one from connection_made to connection_lost
-        self._held = b""  # octets not worked through yet
-        self._unfinished = False  # … because they are of no use without more
+        self._held = b""  # octets not processed yet
+        self._unfinished = False  # … because more of them are needed first
         self._work = 0  # units since its last turn
-        self._queued = False  # waits for its turn
+        self._queued = False  # for its turn
         self._reading = True  # the transport reads
 
     def buffer_updated(self, nbytes: int) -> None:
         if nbytes >= READ:
             self._was_full()
-        # Copied at once: the buffer is everybody's, and what is read may be kept or written later.
+        # Copied at once: the buffer is shared, and what is read may be kept or written later.
         self.data_received(self._view[:nbytes].tobytes())
 
     def room(self) -> int:
@@ -223,11 +223,11 @@ class ReadingConnection(WideReading):
         raise NotImplementedError
 
     def _go_on(self) -> None:
-        """Works on what is held."""
+        """Processes what is held."""
         raise NotImplementedError
 
     def _wait_turn(self) -> None:
-        """Enough for now: others get theirs, and nothing is read meanwhile."""
+        """Continues in its next turn, and reads nothing meanwhile."""
         if not self._queued:
             self._queued = True
             self._intake.turns.wait(self)

@@ -1,7 +1,6 @@
-"""How many there may be: connections of a worker and of one source, exchanges of one client behind a trusted proxy and
-of one sandbox.
+"""Limits: connections of a worker and of one source, exchanges of one client behind a trusted proxy and of one sandbox.
 
-Every `admit` that has counted somebody in is followed by its `dismiss`, once.
+Every `admit` that has counted is followed by its `dismiss`, once.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from gateway.http.forwarding import Address
 
 
 class Acceptor(Protocol):
-    """A listener that lets nobody in because there is no room."""
+    """A listener that waits for room."""
 
     def accept_again(self) -> None:
         """There is room again."""
@@ -34,7 +33,7 @@ class Limits:
         self.connections = 0  # admitted and not yet dismissed, those still shaking hands included
         self.exchanges: dict[str, int] = {}  # sandbox id -> exchanges under way; no entry means none
         self.per_source: dict[int, int] = {}  # the same of connections, and of clients' exchanges, by source
-        self._awaiting_room: deque[Acceptor] = deque()  # in the order in which they go on
+        self._awaiting_room: deque[Acceptor] = deque()  # FIFO
 
     # --- connections ---------------------------------------------------------------------------------------------
 
@@ -58,15 +57,14 @@ class Limits:
             self._call_soon(self.accept_again)
 
     def source(self, address: Address) -> int | None:
-        """Who counts as one with `address`; None for a trusted proxy's, behind which are many."""
+        """The source that `address` counts for; None for a trusted proxy, which is not limited."""
         return None if any(address in network for network in self._trusted_proxies) else _source(address)
 
     # --- exchanges -----------------------------------------------------------------------------------------------
 
     def admit_client(self, client: Address) -> None:
-        """Counts in an exchange of somebody behind a trusted proxy, whose connections carry many: so does nginx's
-        limit_conn behind its realip module. Raises GatewayError(connection_limit_reached), and is to be dismissed even
-        then.
+        """Counts an exchange of a client behind a trusted proxy, as nginx's limit_conn does behind its realip module.
+        Raises GatewayError(connection_limit_reached), and is to be dismissed even then.
         """
         source = _source(client)
         self.per_source[source] = count = self.per_source.get(source, 0) + 1
@@ -102,31 +100,31 @@ class Limits:
 
     @property
     def has_room(self) -> bool:
-        """Whether whoever is let in finds a descriptor for the app, and so does everybody who is inside.
+        """Whether there is a descriptor for the app's side of one more connection and of each that is open.
 
-        Without it new connections wait in the kernel's queue; a limit that can be held refuses (see `admit`).
+        Without one new connections wait in the kernel's queue; a limit that can be held refuses (see `admit`).
         """
         fits = descriptors.for_downstream()
         return self.connections < fits or fits >= self._limits.connections
 
     @property
     def awaits_room(self) -> bool:
-        """Whether any acceptor does."""
+        """Whether any acceptor waits."""
         return bool(self._awaiting_room)
 
     def await_room(self, acceptor: Acceptor) -> None:
-        """`acceptor` goes on when there is room again."""
+        """`acceptor.accept_again` is called when there is room."""
         self._awaiting_room.append(acceptor)
 
     def accept_again(self) -> None:
-        """Lets those who await room go on, as far as there is any: somebody left, or the limit was raised."""
+        """Calls waiting acceptors while there is room: a connection has closed, or the descriptor limit was raised."""
         while self._awaiting_room and self.has_room:
             self._awaiting_room.popleft().accept_again()
 
 
 def _source(address: Address) -> int:
-    """Who counts as one source: an IPv4 address, or an IPv6 /64, which is what one subscriber gets.
+    """The source of an address: an IPv4 address, or an IPv6 /64, which is what one subscriber gets.
 
-    A number, because hashing an address object takes a microsecond; below zero for IPv4, so that the two never meet.
+    A number, because hashing an address object takes a microsecond; below zero for IPv4, so that the two differ.
     """
     return ~int(address) if address.version == 4 else int(address) >> 64
