@@ -164,7 +164,8 @@ class Exchange(RequestSink, ResponseSink):
             self._edge.limits.admit_exchange(sandbox.id)
             self._admitted = sandbox.id
         self._sandbox = sandbox
-        self._endpoint = endpoint = Endpoint(sandbox.origin, target.port)
+        # By tuple, because a NamedTuple's own constructor is a function of Python's.
+        self._endpoint = endpoint = tuple.__new__(Endpoint, (sandbox.origin, target.port))
         return endpoint
 
     def _open(self, endpoint: Endpoint) -> UpstreamStream | None:

@@ -19,7 +19,7 @@ import httptools
 
 from gateway.errors import GatewayError, Reason
 from gateway.http import validate
-from gateway.http.http1 import Http1RequestHead, Http1ResponseHead
+from gateway.http.http1 import PROTOCOLS, Http1RequestHead, Http1ResponseHead
 from gateway.http.message import Fields, RequestSection
 
 HEAD_END = b"\r\n\r\n"
@@ -128,7 +128,8 @@ def parse_request_head(block: bytes, limits: HeadLimits) -> Http1RequestHead:
     fields = block[line_end + 2 :]
     parse_section = _remembered_request if len(fields) <= REMEMBERED_OCTETS else _request_section
     section, keep_alive = parse_section(fields, minor, limits)
-    head = Http1RequestHead(method, target, minor, section, keep_alive)
+    head = Http1RequestHead(method, target, PROTOCOLS[minor], section)
+    head.keep_alive = keep_alive
     validate.check_request(head)
     return head
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gateway.http.message import NO_BODY, FieldSection, Framing, RequestHead, RequestSection, ResponseHead
+from gateway.http.message import NO_BODY, FieldSection, Framing, RequestHead, ResponseHead
 
 HTTP_1_0, HTTP_1_1 = PROTOCOLS = ("HTTP/1.0", "HTTP/1.1")
 """By minor version."""
@@ -25,13 +25,12 @@ class HopByHop(NamedTuple):
 
 
 class Http1RequestHead(RequestHead):
-    """A request head of HTTP/1.0 or 1.1. `keep_alive`: its sender lets the connection go on."""
+    """A request head of HTTP/1.0 or 1.1."""
 
     __slots__ = ("keep_alive",)
 
-    def __init__(self, method: bytes, target: bytes, minor: int, section: RequestSection, keep_alive: bool) -> None:
-        super().__init__(method, target, PROTOCOLS[minor], section)
-        self.keep_alive = keep_alive
+    keep_alive: bool
+    """Whether its sender lets the connection go on. Set by who parses, without a constructor on the hot path."""
 
 
 class Http1ResponseHead(ResponseHead):

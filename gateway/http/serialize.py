@@ -63,7 +63,7 @@ def response_head(
     joins the same write.
     """
     status = head.status
-    phrase = head.phrase if isinstance(head, Http1ResponseHead) else phrase_for(status)
+    phrase = head.phrase if type(head) is Http1ResponseHead else phrase_for(status)
     parts = [_status_line(status, phrase), head.section.lines, b"X-Request-Id: ", request_id]
     if now is not None:
         parts += (b"\r\nDate: ", date(int(now)))

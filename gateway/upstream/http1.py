@@ -214,7 +214,7 @@ class Http1Upstream(ReadingConnection, UpstreamConnection, UpstreamStream):
 
     def release(self) -> None:
         self.sink = None
-        if self.state is not DONE or not self.persists or not self._request_done or self.is_retired:
+        if self.state is not DONE or not self.persists or not self._request_done or self.ends != inf:
             self.close()
             return
         self._request = None

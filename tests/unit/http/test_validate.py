@@ -11,7 +11,7 @@ import pytest
 
 from gateway.errors import GatewayError, Reason
 from gateway.http import serialize, validate
-from gateway.http.http1 import Http1RequestHead, Http1ResponseHead
+from gateway.http.http1 import PROTOCOLS, Http1RequestHead, Http1ResponseHead
 from gateway.http.message import Fields, FieldSection, Framing, RequestHead, ResponseSection
 
 HOST = (b"Host", b"5000-a.example.dev")
@@ -21,7 +21,8 @@ def request(
     *pairs: tuple[bytes, bytes], method: bytes = b"GET", target: bytes = b"/", minor: int = 1, host: bool = True
 ) -> Http1RequestHead:
     section, keep_alive = validate.request_section(minor, [HOST, *pairs] if host else list(pairs))
-    head = Http1RequestHead(method, target, minor, section, keep_alive)
+    head = Http1RequestHead(method, target, PROTOCOLS[minor], section)
+    head.keep_alive = keep_alive
     validate.check_request(head)
     return head
 
