@@ -246,10 +246,10 @@ def _exposed(text: str) -> tuple[str, int]:
 
 
 def _url(text: str) -> str:
-    from gateway.diagnosis.url import InvalidUrl, read
+    from gateway.diagnosis.url import InvalidUrl, parse_url
 
     try:
-        return read(text).url
+        return parse_url(text).url
     except InvalidUrl as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

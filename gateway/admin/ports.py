@@ -40,7 +40,7 @@ _STATES: dict[Reason | Wording, str] = {
 
 
 class PortState(msgspec.Struct, frozen=True):
-    """`detail` is what was observed; `url` the port's public URL, None if the gateway serves no domain: not for a look
+    """`detail` is what was observed; `url` the port's public URL, None if the gateway serves no domain: not for a check
     to know."""
 
     state: str
@@ -49,13 +49,13 @@ class PortState(msgspec.Struct, frozen=True):
 
 
 def make_pool(context: Context) -> Pool:
-    """What looks are made with. Nothing is left in it: a look's connection is never anybody else's."""
+    """What checks are made with. Nothing is left in it: a check's connection is never anybody else's."""
     settings = context.settings
     patient = replace(settings.upstream, connect_timeout=min(settings.upstream.connect_timeout, DIAL_TIMEOUT))
     return Pool(replace(settings, upstream=patient), context.policy, asyncio.get_running_loop().time)
 
 
-async def look_at(sandbox: Sandbox, port: int, context: Context, pool: Pool) -> PortState:
+async def check_port(sandbox: Sandbox, port: int, context: Context, pool: Pool) -> PortState:
     """The state of `port` (1 to 65535), after `DIAL_TIMEOUT + PROBE_TIMEOUT` seconds at most.
 
     Raises GatewayError for what is no property of the port: no descriptor left, a fault of ours.
@@ -80,10 +80,10 @@ async def _dial(sandbox: Sandbox, port: int, context: Context, pool: Pool) -> st
     else:
         connection.close()
         return f"{authority(sandbox.address, port)} accepts connections"
-    raise (await _look(failure, sandbox, port, context)).error()
+    raise (await _probe(failure, sandbox, port, context)).error()
 
 
-async def _look(failure: Failure, sandbox: Sandbox, port: int, context: Context) -> Failure:
+async def _probe(failure: Failure, sandbox: Sandbox, port: int, context: Context) -> Failure:
     """`failure`, or what it turns out to be once somebody has looked what listens there."""
     try:
         async with asyncio.timeout(PROBE_TIMEOUT):

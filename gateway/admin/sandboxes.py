@@ -26,8 +26,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from msgspec.structs import replace
 
-from gateway.admin.looks import Looks
-from gateway.admin.ports import PortState, look_at, make_pool
+from gateway.admin.port_checks import PortChecks
+from gateway.admin.ports import PortState, check_port, make_pool
 from gateway.admin.problem import NO_STORE
 from gateway.admin.rate import Bucket
 from gateway.admin.records import (
@@ -185,7 +185,7 @@ class Sandboxes:
         sandbox = await self._fetch(request)
         for _ in range(LOOKS_TRIED):
             try:
-                state = await self._looks.at(sandbox, number)
+                state = await self._port_checks.at(sandbox, number)
             except GatewayError as error:
                 raise Refusal(503, f"the gateway could not look: {error}", headers=RETRY_AFTER) from error
             # Meanwhile the address may have become somebody else's, of whom nothing is said under this name.
@@ -202,13 +202,13 @@ class Sandboxes:
         return web.Response(body=msgspec.json.encode(state), content_type="application/json", headers=NO_STORE)
 
     @cached_property
-    def _looks(self) -> Looks:
+    def _port_checks(self) -> PortChecks:
         context, pool = self._context, make_pool(self._context)
 
-        async def look(sandbox: Sandbox, port: int) -> PortState:
-            return await look_at(sandbox, port, context, pool)
+        async def check(sandbox: Sandbox, port: int) -> PortState:
+            return await check_port(sandbox, port, context, pool)
 
-        return Looks(look, context.tasks)
+        return PortChecks(check, context.tasks)
 
     # --- the backend -----------------------------------------------------------------------------------------------
 

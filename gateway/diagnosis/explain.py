@@ -22,14 +22,13 @@ from gateway.addresses import literal
 from gateway.config import Settings
 from gateway.config.values import format_duration
 from gateway.diagnosis import hints, protocol_probe
+from gateway.diagnosis.answer_text import MAX_TEXT, advice, status, summary
+from gateway.diagnosis.app_request import AppRequest, page_request, send, websocket_request
 from gateway.diagnosis.error_answer import ErrorAnswers
 from gateway.diagnosis.findings import RefusalFindings
 from gateway.diagnosis.probe import Probe, is_probed
-from gateway.diagnosis.question import Question, ask, page_request, websocket_request
 from gateway.diagnosis.report import ROAD, Report, Step, Verdict
-from gateway.diagnosis.url import Asked, read
-from gateway.diagnosis.words import LONGEST as LONGEST_TEXT
-from gateway.diagnosis.words import advice, status, summary
+from gateway.diagnosis.url import ParsedUrl, parse_url
 from gateway.directory.sandbox import Directory, DirectoryError, Sandbox
 from gateway.endpoint import Endpoint
 from gateway.errors import Failure, GatewayError, Reason
@@ -82,7 +81,7 @@ async def explain(url: str, context: Context) -> Report:
     Dials and probes take seconds, in which the address may become somebody else's: what was met there is said of the
     name only if the record is still the same, and is looked for anew otherwise.
     """
-    asked = read(url)
+    asked = parse_url(url)
     for _ in range(TRIES):
         examination = _Examination(asked, context)
         try:
@@ -103,7 +102,7 @@ class _Note:
 
 
 class _Examination:
-    def __init__(self, asked: Asked, context: Context) -> None:
+    def __init__(self, asked: ParsedUrl, context: Context) -> None:
         self._asked = asked
         self._context = context
         self._settings = settings = context.settings
@@ -137,10 +136,10 @@ class _Examination:
             sandbox = self._sandbox = await self._lookup(target)
             self._check_address(sandbox, target)
             stream = await self._dial(sandbox, target)
-            answer = await self._ask(stream, self._question(page))
+            answer = await self._ask(stream, self._request(page))
         except GatewayError as error:
             return self._unreachable(error)
-        await self._shake_hands(self._question(handshake), accept)
+        await self._open_websocket(self._request(handshake), accept)
         return self._reachable(answer)
 
     async def holds(self) -> bool:
@@ -189,7 +188,7 @@ class _Examination:
             if target.port in self._settings.upstream.deny_ports:
                 raise GatewayError(Reason.PORT_DENIED, f"port {target.port} is in upstream.deny_ports")
             note.detail = f"port {target.port} of sandbox {target.sandbox_id}, under {target.domain}"
-            remark = self._wrong_door()
+            remark = self._wrong_address()
             if remark:
                 note.verdict = "warning"
                 note.detail += f"; {remark}"
@@ -202,7 +201,7 @@ class _Examination:
         port = self._settings.edge.public_port
         return "" if port == 443 else f":{port}"
 
-    def _wrong_door(self) -> str | None:
+    def _wrong_address(self) -> str | None:
         """Why a browser given this URL would not come to the gateway's public port, or not with TLS."""
         asked, public = self._asked, self._settings.edge.public_port
         port = asked.port_reached
@@ -264,18 +263,18 @@ class _Examination:
 
     async def _after_timeout(self, unanswered: Failure, sandbox: Sandbox, target: Target) -> Failure:
         """`unanswered`, or what it turns out to be; what was seen stands with the dial."""
-        self._say_patience("dial", DIAL_TIMEOUT, self._settings.upstream.connect_timeout)
+        self._note_timeout("dial", DIAL_TIMEOUT, self._settings.upstream.connect_timeout)
         try:
             async with asyncio.timeout(PROBE_TIMEOUT):
-                told = await self._context.probe.explain(
+                explained = await self._context.probe.explain(
                     unanswered, sandbox.address, target.port, sandbox.ipv4, whose=sandbox.origin
                 )
         except TimeoutError:
             return unanswered
         step = self._steps["dial"]
-        seen = [fact for fact in (told.detail, *told.observed) if fact != unanswered.detail]
+        seen = [fact for fact in (explained.detail, *explained.observed) if fact != unanswered.detail]
         self._steps["dial"] = replace(step, detail="; ".join([step.detail, *seen]))
-        return told
+        return explained
 
     async def _after_refusal(self, refused: Failure, sandbox: Sandbox, target: Target) -> Failure:
         """`refused`, or what it turns out to be once somebody has looked what does listen there."""
@@ -306,45 +305,45 @@ class _Examination:
 
     # --- talking to the app --------------------------------------------------------------------------------------
 
-    def _question(self, head: RequestHead) -> Question:
+    def _request(self, head: RequestHead) -> AppRequest:
         assert self._target is not None and self._sandbox is not None  # asked when both are known
         host = self._target.rewritten(self._sandbox.host or self._settings.upstream.host, head.authority)
-        return Question(head, host, self._context.added(head), RequestIds().new())
+        return AppRequest(head, host, self._context.added(head), RequestIds().new())
 
-    async def _ask(self, stream: UpstreamStream, question: Question) -> ResponseHead:
+    async def _ask(self, stream: UpstreamStream, request: AppRequest) -> ResponseHead:
         # Nothing is awaited between dial and here: an app that speaks first is caught by either.
         try:
             with self._step("http") as note:
-                answer = await self._answer(stream, question)
-                note.detail = f"GET {shorten(self._asked.path, LONGEST_TEXT)} → {summary(answer)}"
+                answer = await self._answer(stream, request)
+                note.detail = f"GET {shorten(self._asked.path, MAX_TEXT)} → {summary(answer)}"
                 if answer.status >= 400:
                     note.verdict = "warning"
         except GatewayError as error:
             if error.reason is Reason.HTTP_RESPONSE_TIMEOUT:
-                self._say_patience("http", ANSWER_TIMEOUT, self._settings.upstream.response_header_timeout)
+                self._note_timeout("http", ANSWER_TIMEOUT, self._settings.upstream.response_header_timeout)
             raise
         return answer
 
-    async def _answer(self, stream: UpstreamStream, question: Question) -> ResponseHead:
-        answer = await ask(stream, question, self._pool.connections, self._error_answers)
+    async def _answer(self, stream: UpstreamStream, request: AppRequest) -> ResponseHead:
+        answer = await send(stream, request, self._pool.connections, self._error_answers)
         if isinstance(answer, ResponseHead):
             return answer
         if protocol_probe.symptom_of(answer) is None:
-            raise hints.explain(question.head, answer)
+            raise hints.explain(request.head, answer)
         raise await self._protocols.explain(answer, stream.endpoint)
 
-    async def _shake_hands(self, question: Question, accept: bytes) -> None:
+    async def _open_websocket(self, request: AppRequest, accept: bytes) -> None:
         """An app without WebSockets is none the worse for it, unless the URL asks for one."""
-        assert self._target is not None and self._sandbox is not None  # as in `_question`
+        assert self._target is not None and self._sandbox is not None  # as in `_request`
         with self._step("websocket") as note:
             note.verdict = "warning" if self._asked.is_websocket else "skipped"
             but = "no WebSocket opens here"
             try:
                 async with asyncio.timeout(HANDSHAKE_TIMEOUT):
                     stream = await self._pool.dial(Endpoint(self._sandbox.origin, self._target.port))
-                    answer = await ask(stream, question, self._pool.connections, self._error_answers)
+                    answer = await send(stream, request, self._pool.connections, self._error_answers)
                 if isinstance(answer, UpstreamFailure):
-                    raise hints.explain(question.head, answer)
+                    raise hints.explain(request.head, answer)
             except TimeoutError:
                 note.detail = f"no answer to a handshake within {HANDSHAKE_TIMEOUT:g} s"
             except GatewayError as error:
@@ -370,7 +369,7 @@ class _Examination:
             note.detail = "101 Switching Protocols"
         return None
 
-    def _say_patience(self, name: str, ours: float, setting: float) -> None:
+    def _note_timeout(self, name: str, ours: float, setting: float) -> None:
         if setting > ours:
             step = self._steps[name]
             allowed = format_duration(setting)

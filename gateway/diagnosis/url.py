@@ -28,7 +28,7 @@ class InvalidUrl(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ParsedUrl:
     """A URL's parts. `scheme` is lower case, empty if none was written; `port` None likewise.
 
     Userinfo is in none of them: it is not a part of the name, and holds passwords.
@@ -63,7 +63,7 @@ def without_userinfo(url: str) -> str:
     return _USERINFO.sub(r"\1", url)
 
 
-def read(text: str) -> Asked:
+def parse_url(text: str) -> ParsedUrl:
     """The parts of `text`: with or without scheme, port and path. Raises InvalidUrl."""
     url = without_userinfo(text.strip())
     if not url:
@@ -82,4 +82,4 @@ def read(text: str) -> Asked:
         raise InvalidUrl(f"there is no host in {url[:60]!r}")
     port = _PORT.fullmatch(authority)
     path = quote((match["path"] or "/") + match["query"], safe=_KEPT)
-    return Asked(url, scheme, authority, int(port[1]) if port else None, path)
+    return ParsedUrl(url, scheme, authority, int(port[1]) if port else None, path)

@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 import uvloop
 
-from gateway.admin.ports import look_at, make_pool
+from gateway.admin.ports import check_port, make_pool
 from gateway.config import Settings
 from gateway.diagnosis.explain import explain
 from gateway.directory.sandbox import Sandbox, TableDirectory
@@ -140,7 +140,7 @@ class Asker:
         record = await self.table.fetch(sandbox)
         assert record is not None
         pool = make_pool(self.context)
-        state = await look_at(record, port, self.context, pool)
+        state = await check_port(record, port, self.context, pool)
         report = await explain(f"https://{port}-{sandbox}.{DOMAIN}/", self.context)
         return {
             "problem": await self.problem(sandbox, port),

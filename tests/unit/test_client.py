@@ -209,7 +209,7 @@ class Looks:
         self.states = list(states)
         self.asked = 0
 
-    async def look_at(self, *of: object) -> Looked:
+    async def check_port(self, *of: object) -> Looked:
         self.asked += 1
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
         return Looked(state, f"it is {state}", None)
@@ -234,14 +234,14 @@ async def test_a_server_that_starts_is_waited_for(sandbox: Sandbox) -> None:
 
 async def test_looks_become_rarer(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = Looks("refused", "timeout", "listening")
-    monkeypatch.setattr(room, "look_at", looks.look_at)
+    monkeypatch.setattr(room, "check_port", looks.check_port)
     await sandbox.wait_until_ready(5000)
     assert looks.asked == 3
     assert list(islice(module.pauses(), 7)) == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
 
 
 async def test_the_last_look_is_told(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "look_at", Looks("timeout", "ipv4_only").look_at)
+    monkeypatch.setattr(room, "check_port", Looks("timeout", "ipv4_only").check_port)
     with pytest.raises(NotReady) as raised:
         await sandbox.wait_until_ready(5000, timeout=1)
     error = raised.value
@@ -254,11 +254,11 @@ async def test_a_look_that_hangs_does_not_outlast_the_timeout(
 ) -> None:
     go = asyncio.Event()
 
-    async def look_at(*of: object) -> Looked:
+    async def check_port(*of: object) -> Looked:
         await go.wait()
         return Looked("listening", "", None)
 
-    monkeypatch.setattr(room, "look_at", look_at)
+    monkeypatch.setattr(room, "check_port", check_port)
     with pytest.raises(NotReady, match=r"has not said anything within 0\.2 s"):
         await sandbox.wait_until_ready(5000, timeout=0.2)
     go.set()
@@ -275,13 +275,13 @@ async def test_one_that_listens_is_not_kept_waiting_by_a_thousand_that_boot(
 ) -> None:
     listening: set[str] = set()
 
-    async def look_at(sandbox: Record, *of: object) -> Looked:
+    async def check_port(sandbox: Record, *of: object) -> Looked:
         if sandbox.id not in listening:
             await asyncio.sleep(3)  # as a dial to a machine that does not answer
             return Looked("timeout", "no answer within 3 s", None)
         return Looked("listening", "", None)
 
-    monkeypatch.setattr(room, "look_at", look_at)
+    monkeypatch.setattr(room, "check_port", check_port)
     names = [f"box{number}" for number in range(1001)]
     records = {name: Record(name, IPv6Address(LOOPBACK), "1") for name in names}
     context = make_context(Looking(), configured(), directory=MemoryRegistry(records))
@@ -304,7 +304,7 @@ async def test_a_busy_gateway_is_asked_again_when_it_says(serve: Serve, monkeypa
     monkeypatch.setattr(room, "LOOK_BURST", 1)
     monkeypatch.setattr(room, "LOOK_RATE", 0.5)
     looks = Looks("refused", "listening")
-    monkeypatch.setattr(room, "look_at", looks.look_at)
+    monkeypatch.setattr(room, "check_port", looks.check_port)
     paused: list[float] = []
     sleep = asyncio.sleep
 
@@ -327,7 +327,7 @@ async def test_a_busy_gateway_is_asked_again_when_it_says(serve: Serve, monkeypa
 @pytest.mark.parametrize("state", ["listening", "refused"])
 async def test_without_time_there_is_one_look(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, state: str) -> None:
     looks = Looks(state)
-    monkeypatch.setattr(room, "look_at", looks.look_at)
+    monkeypatch.setattr(room, "check_port", looks.check_port)
     if state == "listening":
         await sandbox.wait_until_ready(5000, timeout=0)
     else:
@@ -508,7 +508,7 @@ async def test_what_a_timeout_may_be(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("timeout", [float("inf"), 10**400, 1e300])
 async def test_a_time_without_end(serve: Serve, timeout: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "look_at", Looks("refused", "listening").look_at)
+    monkeypatch.setattr(room, "check_port", Looks("refused", "listening").check_port)
     async with Gateway(await serve(), timeout=timeout) as gateway:
         sandbox = await gateway.sandboxes.register("box", address=LOOPBACK)
         await sandbox.wait_until_ready(5000, timeout=timeout)

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from gateway.diagnosis import app_request
 from gateway.diagnosis import explain as explain_module
-from gateway.diagnosis import question
 from gateway.diagnosis.explain import Context, explain
 from gateway.diagnosis.findings import AppSocket, RefusalFindings, TimeoutFindings
 from gateway.diagnosis.report import ROAD, Report, Step
@@ -157,7 +157,7 @@ async def test_only_the_head_of_an_endless_answer_is_waited_for(app: App, contex
 async def test_a_websocket_opens_and_is_closed_as_one(
     app: App, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(question, "FAREWELL", PATIENCE)  # it ends because the app closes, not because time is up
+    monkeypatch.setattr(app_request, "FAREWELL", PATIENCE)  # it ends because the app closes, not because time is up
     # The script answers Close as soon as it may: the frame is on its way before ours is read.
     app.script = lambda request: switch(request) + b"\x88\x00" if is_handshake(request) else OK
     report = await explain(url(app.port), context)
@@ -172,7 +172,7 @@ async def test_a_websocket_opens_and_is_closed_as_one(
 async def test_one_that_never_answers_close_is_left(
     app: App, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(question, "FAREWELL", 0.01)
+    monkeypatch.setattr(app_request, "FAREWELL", 0.01)
     app.script = lambda request: switch(request) if is_handshake(request) else OK
     assert step(await explain(url(app.port), context), "websocket").verdict == "ok"
     await app.all_closed()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.diagnosis.url import MAX_URL, InvalidUrl, read
+from gateway.diagnosis.url import MAX_URL, InvalidUrl, parse_url
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from gateway.diagnosis.url import MAX_URL, InvalidUrl, read
     ],
 )
 def test_its_parts(text: str, scheme: str, authority: str, port: int | None, path: str) -> None:
-    asked = read(text)
+    asked = parse_url(text)
     assert (asked.scheme, asked.authority, asked.port, asked.path) == (scheme, authority, port, path)
 
 
@@ -44,7 +44,7 @@ def test_its_parts(text: str, scheme: str, authority: str, port: int | None, pat
     ],
 )
 def test_the_port_a_browser_goes_to_and_the_one_it_writes(text: str, reached: int | None, written: str) -> None:
-    asked = read(text)
+    asked = parse_url(text)
     assert (asked.port_reached, asked.port_written) == (reached, written)
 
 
@@ -65,13 +65,13 @@ def test_the_port_a_browser_goes_to_and_the_one_it_writes(text: str, reached: in
 )
 def test_what_is_none(text: str, why: str) -> None:
     with pytest.raises(InvalidUrl, match=why):
-        read(text)
+        parse_url(text)
 
 
 @pytest.mark.parametrize("text", ["https://u:s3cret@/", "ftp://u:s3cret@a/", "https://u:s3cret@a/\x00", "u:s3cret@"])
 def test_a_complaint_shows_no_password(text: str) -> None:
     with pytest.raises(InvalidUrl) as raised:
-        read(text)
+        parse_url(text)
     assert "s3cret" not in str(raised.value)
 
 
@@ -86,4 +86,4 @@ def test_a_complaint_shows_no_password(text: str) -> None:
     ],
 )
 def test_userinfo_stands_before_the_host_only(text: str, shown: str) -> None:
-    assert read(text).url == shown
+    assert parse_url(text).url == shown

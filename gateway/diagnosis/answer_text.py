@@ -9,14 +9,14 @@ from gateway.http.message import ResponseHead
 from gateway.http.phrases import phrase_for
 from gateway.printable import printable, shorten
 
-LONGEST = 60
+MAX_TEXT = 60
 """Characters of a foreign text; a step is one line or two."""
 
 
 def status(answer: ResponseHead) -> str:
     """Status and phrase, the registered one if there is none."""
     phrase = (isinstance(answer, Http1ResponseHead) and answer.phrase) or phrase_for(answer.status)
-    return f"{answer.status} {shorten(printable(phrase.decode('latin-1')), LONGEST)}".rstrip()
+    return f"{answer.status} {shorten(printable(phrase.decode('latin-1')), MAX_TEXT)}".rstrip()
 
 
 def summary(answer: ResponseHead) -> str:

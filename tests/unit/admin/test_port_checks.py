@@ -1,4 +1,4 @@
-"""Looks at ports: who asks for the same joins, and what has gone unanswered longest makes room for who comes."""
+"""Checks of ports: who asks for the same joins, and what has gone unanswered longest makes room for who comes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from ipaddress import IPv6Address
 
 import pytest
 
-from gateway.admin import looks as module
-from gateway.admin.looks import Looks
+from gateway.admin import port_checks as module
+from gateway.admin.port_checks import PortChecks
 from gateway.admin.ports import PortState
 from gateway.directory.sandbox import Sandbox
 from gateway.errors import GatewayError, Reason
@@ -49,11 +49,11 @@ class Machines:
 class Stage:
     def __init__(self) -> None:
         self.tasks, self.machines = Tasks(), Machines()
-        self.looks = Looks(self.machines.look, self.tasks)
+        self.checks = PortChecks(self.machines.look, self.tasks)
         self.askers = Tasks()
 
     def ask(self, name: str) -> asyncio.Task[PortState]:
-        return self.askers.spawn(self.looks.at(Sandbox(name, IPv6Address("fd00::5"), "1"), 5000), f"ask {name}")
+        return self.askers.spawn(self.checks.at(Sandbox(name, IPv6Address("fd00::5"), "1"), 5000), f"ask {name}")
 
     async def settle(self) -> None:
         for _ in range(10):
@@ -62,14 +62,14 @@ class Stage:
 
 @pytest.fixture
 async def stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
-    monkeypatch.setattr(module, "HELD", 2)
-    monkeypatch.setattr(module, "DIALS", 4)
+    monkeypatch.setattr(module, "MAX_WAITING", 2)
+    monkeypatch.setattr(module, "MAX_DIALS", 4)
     stage = Stage()
     yield stage
     await stage.askers.cancel()
     await stage.tasks.cancel()
     await stage.settle()
-    looks = stage.looks
+    looks = stage.checks
     assert (looks._waiting, looks._unawaited, looks._dialing) == ({}, {}, set())
 
 
@@ -116,12 +116,12 @@ async def test_good_news_waits_for_who_asks_again(stage: Stage) -> None:
 
 
 async def test_good_news_does_not_keep(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "KEPT", 0.0)
+    monkeypatch.setattr(module, "RESULT_KEPT", 0.0)
     asked = [stage.ask(name) for name in "abc"]
     await asked[0]
     stage.machines.answer("a", LISTENING)
     await stage.settle()
-    assert len(stage.looks._known) == 2
+    assert len(stage.checks._known) == 2
     await stage.ask("a")
     assert stage.machines.dialed == ["a", "b", "c", "a"]
 
@@ -132,7 +132,7 @@ async def test_the_dial_that_nobody_has_waited_for_longest_ends(stage: Stage) ->
         await stage.settle()
     assert stage.machines.dialed == list("abcdef")
     assert stage.machines.ended == ["a", "b"]
-    assert len(stage.looks._dialing) == 4
+    assert len(stage.checks._dialing) == 4
 
 
 async def test_one_that_listens_is_found_behind_any_number(stage: Stage) -> None:
@@ -165,7 +165,7 @@ async def test_one_asker_that_leaves_takes_nothing_from_the_other(stage: Stage) 
 async def test_another_machine_under_the_same_name_is_another_look(stage: Stage) -> None:
     stage.ask("a")
     await stage.settle()
-    moved = stage.looks.at(Sandbox("a", IPv6Address("fd00::6"), "2"), 5000)
+    moved = stage.checks.at(Sandbox("a", IPv6Address("fd00::6"), "2"), 5000)
     stage.askers.spawn(moved, "ask moved")
     await stage.settle()
     assert stage.machines.dialed == ["a", "a"]

@@ -1,6 +1,6 @@
 """What an app is asked: a GET as a browser would send it through the gateway, and a WebSocket handshake.
 
-Both go out over the gateway's own upstream connection, so that what this module hears is what an exchange would hear.
+Both go out over the gateway's own upstream connection, so that the answer is what an exchange would get.
 Only the head of an answer is waited for.
 """
 
@@ -30,7 +30,7 @@ _CLOSE_FRAME = b"\x88\x80\x00\x00\x00\x00"
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class AppRequest:
     """A request ready to be sent: `host` is the Host field's value, `added` what the edge adds."""
 
     head: RequestHead
@@ -62,8 +62,8 @@ def _request(path: str, authority: str, fields: list[str], limits: HeadLimits) -
     return parse_request_head("\r\n".join(lines).encode(), limits)
 
 
-class _Ear(ResponseSink):
-    """Is interested in the final head, and in when it is all over."""
+class _HeadSink(ResponseSink):
+    """Waits for the final head, and for the end."""
 
     def __init__(self, request: RequestHead, stream: UpstreamStream, error_answers: ErrorAnswers) -> None:
         self._request = request
@@ -122,32 +122,35 @@ class _Sweeper:
         self._timer.cancel()
 
 
-async def ask(
-    stream: UpstreamStream, question: Question, connections: Collection[UpstreamConnection], error_answers: ErrorAnswers
+async def send(
+    stream: UpstreamStream,
+    request: AppRequest,
+    connections: Collection[UpstreamConnection],
+    error_answers: ErrorAnswers,
 ) -> ResponseHead | UpstreamFailure:
     """The final head that `stream` brings, or how it failed; then it is closed. Sends before it waits for anything.
 
     `connections` are its pool's, whose `response_header_timeout` is the latest.
     """
-    ear, sweeper = _Ear(question.head, stream, error_answers), _Sweeper(connections, error_answers)
+    sink, sweeper = _HeadSink(request.head, stream, error_answers), _Sweeper(connections, error_answers)
     try:
-        stream.send_request(ear, question.head, question.host, question.added, question.request_id)
+        stream.send_request(sink, request.head, request.host, request.added, request.request_id)
         stream.flush()
-        head = await ear.head
+        head = await sink.head
         if isinstance(head, ResponseHead) and head.framing is AS_TUNNEL:
-            await _say_goodbye(stream, ear)
+            await _close_websocket(stream, sink)
         return head
     finally:
         sweeper.close()
         stream.close()
 
 
-async def _say_goodbye(stream: UpstreamStream, ear: _Ear) -> None:
+async def _close_websocket(stream: UpstreamStream, sink: _HeadSink) -> None:
     """Closes a WebSocket as RFC 6455 section 7.1.1 asks, as far as the app plays along."""
     stream.send_body(_CLOSE_FRAME)
     stream.finish([])  # which flushes, and says that nothing more will come
     try:
         async with asyncio.timeout(FAREWELL):
-            await ear.over.wait()
+            await sink.over.wait()
     except TimeoutError:
         return  # it will notice
