@@ -313,15 +313,15 @@ def _check(options: argparse.Namespace) -> int:
     tls = loaded.settings.tls
     openssl.configure(tls.groups)
     from gateway.directory import backends
-    from gateway.tls import in_force
-    from gateway.tls.context import CertificatePair, costly_key, served, server_context
+    from gateway.tls import effective
+    from gateway.tls.context import CertificatePair, costly_key, describe_served, server_context
 
     pairs = [CertificatePair(pair.cert, pair.key) for pair in tls.certificates]
     notes: list[str] = []
     if pairs:
         context = server_context(pairs, minimum_version=tls.minimum_version, groups=tls.groups)
-        agreed, differences = in_force.report(context, tls.groups)
-        notes = [agreed, *differences, *served(pairs), *filter(None, map(costly_key, pairs))]
+        agreed, differences = effective.report(context, tls.groups)
+        notes = [agreed, *differences, *describe_served(pairs), *filter(None, map(costly_key, pairs))]
     descriptors.raise_limit()  # as `serve` does
     notes += filter(None, [descriptors.shortage(loaded.settings.limits.connections)])
     directory = backends.check(loaded.settings.directory)

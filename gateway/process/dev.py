@@ -45,7 +45,7 @@ from gateway.process.drain import Shutdown, drain
 from gateway.process.explain import make_context
 from gateway.process.sockets import available, bind
 from gateway.tasks import Tasks
-from gateway.tls import in_force, local_ca
+from gateway.tls import effective, local_ca
 from gateway.tls.context import CertificatePair, server_context
 from gateway.tls.errors import KeyMaterialError
 
@@ -104,7 +104,7 @@ def run(settings: Settings, options: DevOptions) -> int:
     certificates = local_ca.ensure(options.certs, options.domain)
     groups = settings.tls.groups
     tls = server_context([CertificatePair(certificates.certificate, certificates.key)], groups=groups)
-    for difference in in_force.report(tls, groups)[1]:
+    for difference in effective.report(tls, groups)[1]:
         log.warning(difference)
     token = read_token(settings.admin.token_file)
     loopback = LOOPBACK if is_own(LOOPBACK) else LOOPBACK4
@@ -209,7 +209,7 @@ async def _reload_certificate(tls: ssl.SSLContext, certificates: local_ca.LocalC
         if (stamps := _stamps(files)) == seen:
             continue
         try:
-            local_ca.load_again(tls, certificates)
+            local_ca.reload_leaf(tls, certificates)
         except (KeyMaterialError, OSError) as error:  # half written, or gone
             if said != (said := str(error)):
                 log.warning("%s The certificate from before is served on.", error)

@@ -26,8 +26,8 @@ _OVER_IPV4 = {"::": "0.0.0.0", "::1": "127.0.0.1"}
 def available(listens: Sequence[Listen]) -> tuple[Listen, ...]:
     """`listens`, as far as this machine's address families allow, with a warning for what they do not.
 
-    IPv6 that is missing is a defect of the machine, or of a container's network, and no reason to refuse whom IPv4
-    brings. An address that this machine does not have for another reason is left to `bind`, which refuses it.
+    Missing IPv6 is a defect of the machine, or of a container's network, and no reason not to serve over IPv4. An
+    address that this machine does not have for another reason is left to `bind`, which refuses it.
     """
     lack = lack_of_ipv6()
     if not lack:
@@ -47,7 +47,7 @@ def available(listens: Sequence[Listen]) -> tuple[Listen, ...]:
 
 
 def for_this_machine(settings: Settings) -> Settings:
-    """`settings` with the listeners that can be had, and a warning if sandboxes are out of reach.
+    """`settings` with the listeners that are possible, and a warning if sandboxes are unreachable.
 
     Raises UserError if there is nothing to listen on.
     """

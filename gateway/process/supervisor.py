@@ -33,7 +33,7 @@ from gateway.process.heartbeat import CONTROL_SIGNALS
 from gateway.process.sockets import bind, for_this_machine
 from gateway.process.worker import ListenSocket, Slot
 from gateway.socket_options import refuse_new
-from gateway.tls import in_force
+from gateway.tls import effective
 from gateway.tls.context import CertificatePair, server_context
 from gateway.upstream.claims import Claims
 
@@ -60,7 +60,7 @@ class Supervisor:
         if settings.edge.listen:
             pairs = [CertificatePair(pair.cert, pair.key) for pair in settings.tls.certificates]
             tls = server_context(pairs, minimum_version=settings.tls.minimum_version, groups=settings.tls.groups)
-            agreed, differences = in_force.report(tls, settings.tls.groups)
+            agreed, differences = effective.report(tls, settings.tls.groups)
             log.info(agreed)
             for difference in differences:
                 log.warning(difference)

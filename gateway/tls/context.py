@@ -1,7 +1,7 @@
 """Server contexts: which certificate a browser is shown, and which TLS the gateway speaks.
 
 Owns reading and checking configured certificates, and the choice among several: by server name, and for one name by
-the kind of key (ECDSA for who knows it, RSA for who knows nothing else), which OpenSSL makes in the handshake. It must
+the kind of key (ECDSA, or RSA for clients that know nothing else), which OpenSSL makes in the handshake. It must
 not know listeners, transports or an event loop: a context is made once, before the supervisor forks, and shared.
 That is what makes resumption work everywhere: the key that encrypts session tickets is made with the context,
 so a ticket from one worker is good on all of them.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
-__all__ = ["CertificateError", "CertificatePair", "check_pair", "served", "server_context"]
+__all__ = ["CertificateError", "CertificatePair", "check_pair", "describe_served", "server_context"]
 
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
@@ -62,10 +62,10 @@ def server_context(
     groups: Sequence[str] = (),
     alpn: Sequence[str] = ("http/1.1",),
 ) -> ssl.SSLContext:
-    """A context that serves `pairs`, the first one to whoever asks for a name that none of them covers.
+    """A context that serves `pairs`, the first one for names that none of them covers.
 
-    Of each kind of key one is served for a name, to whom it fits: an exact name goes before a wildcard, and an
-    earlier pair before a later one. `alpn` is in order of preference. `groups` are those of a key exchange, as far
+    For a name one pair of each kind of key is served: an exact name goes before a wildcard, and an earlier pair
+    before a later one. `alpn` is in order of preference. `groups` are those of a key exchange, as far
     as Python can set them; before 3.15 it is `openssl.configure` that does. Raises CertificateError for a pair that
     cannot be served, ValueError for no pairs or a version other than "1.2" and "1.3".
     """
@@ -82,15 +82,15 @@ def server_context(
             _choose_key_exchange(contexts[chosen], groups)
     default = contexts[sets[_ANY]]
     if len(contexts) > 1:
-        default.sni_callback = _chooser({name: contexts[chosen] for name, chosen in sets.items() if name != _ANY})
+        default.sni_callback = _sni_callback({name: contexts[chosen] for name, chosen in sets.items() if name != _ANY})
     return default
 
 
-def served(pairs: Sequence[CertificatePair]) -> list[str]:
+def describe_served(pairs: Sequence[CertificatePair]) -> list[str]:
     """Sentences that say which of `pairs`, which have passed `check_pair`, are served for what."""
     certificates = [_Certificate(pair, _leaf(pair)) for pair in pairs]
     sets = _sets_by_name(certificates)
-    told = []
+    lines = []
     for certificate in certificates:
         if names := [name for name, chosen in sets.items() if certificate.pair in chosen]:
             what = f"served for {', '.join(names)}"
@@ -98,13 +98,12 @@ def served(pairs: Sequence[CertificatePair]) -> list[str]:
             what = "never served: earlier ones of its kind have all its names"
         else:
             what = "never served: it has no DNS name"
-        told.append(f"{certificate.pair.cert}: {certificate.kind}, {what}")
-    return told
+        lines.append(f"{certificate.pair.cert}: {certificate.kind}, {what}")
+    return lines
 
 
 def check_pair(pair: CertificatePair, *, now: datetime | None = None) -> tuple[str, ...]:
-    """The DNS names the pair can be served for, lower case, after everything that may be wrong with it was
-    looked at.
+    """The DNS names the pair can be served for, lower case; checks everything that may be wrong with it.
 
     Raises CertificateError naming the file at fault: missing, unreadable, not PEM, encrypted, the other
     one's, expired, or refused by OpenSSL.
@@ -120,8 +119,8 @@ def _checked(pair: CertificatePair, now: datetime | None = None) -> _Certificate
     if expired < (now or datetime.now(UTC)):
         raise CertificateError(pair.cert, f"expired on {expired:%Y-%m-%d at %H:%M UTC}", "renew the certificate")
     # A context whose `load_cert_chain` failed keeps the new certificate without a key and fails every
-    # handshake from then on ("no shared cipher"). So nothing goes into a live one that a context nobody uses
-    # has not swallowed whole.
+    # handshake from then on ("no shared cipher"). So nothing is loaded into a live one that a scratch context
+    # has not accepted.
     _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), pair)
     return _Certificate(pair, chain[0])
 
@@ -154,7 +153,7 @@ class _Certificate:
 
 
 _ANY = "any other name"
-"""Among the names of `_sets_by_name`: who asks for none, or for one that nobody has."""
+"""A key of `_sets_by_name`: no name, or one that no pair has."""
 
 
 def _sets_by_name(certificates: Sequence[_Certificate]) -> dict[str, tuple[CertificatePair, ...]]:
@@ -196,11 +195,11 @@ def _context(pairs: Sequence[CertificatePair], minimum: ssl.TLSVersion, alpn: Se
 
 
 def _choose_key_exchange(context: ssl.SSLContext, groups: Sequence[str]) -> None:
-    """Groups and suites by Python's own calls, where it has them and nobody else has decided; then whose order counts.
+    """Groups and suites by Python's own calls, where it has them and OPENSSL_CONF is not set; then whose order counts.
 
-    Every cipher left is a good one, so we take the cheapest that the browser knows, but for one that puts
-    ChaCha20 first: a phone without AES in hardware. Where TLS 1.3 has OpenSSL's order, the dearest first, the
-    browser's is better.
+    Every cipher left is secure, so we choose the cheapest that the browser knows, unless it prefers ChaCha20: a
+    phone without AES in hardware. Where TLS 1.3 has OpenSSL's order, the most expensive first, the browser's is
+    better.
     """
     if groups and openssl.OWN_CALLS and not openssl.obstacle:
         calls: Any = context
@@ -226,7 +225,7 @@ def _load(context: ssl.SSLContext, pair: CertificatePair) -> None:
         raise CertificateError(pair.cert, f"with key {pair.key} cannot be read ({cause_of(error)})") from error
 
 
-def _chooser(
+def _sni_callback(
     by_name: Mapping[str, ssl.SSLContext],
 ) -> Callable[[ssl.SSLObject, str | None, ssl.SSLContext], None]:
     """The callback that swaps the context during the handshake; one pair needs none, and runs no Python

@@ -61,7 +61,7 @@ def make_authority(domain: str, hostname: str, now: datetime) -> Issued:
     return Issued(builder.sign(key, hashes.SHA256()), key)
 
 
-def looseness(authority: x509.Certificate) -> str | None:
+def deviation(authority: x509.Certificate) -> str | None:
     """What `authority` has otherwise than `make_authority` writes it, for a person; None: it vouches for its domain and
     for nothing else.
     """

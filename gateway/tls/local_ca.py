@@ -1,15 +1,14 @@
-"""The laptop's own certificate authority: makes `https://` on one machine as true as on the internet.
+"""The laptop's own certificate authority, for `https://` on one machine.
 
 Owns four files in one directory (`ca.pem`, `ca.key`, `leaf.pem`, `leaf.key`) and decides when each is due.
-`leaf.pem` holds the leaf alone: whoever trusts the root has it, and whoever has not cannot be talked into it
-by sending it. It must not know who serves the files or who trusts the root (`trust`, asked by
-`describe` only).
+`leaf.pem` holds the leaf alone: sending the root would convince no client. It must not know who serves the
+files or who trusts the root (`trust`, asked by `describe` only).
 
 A file is due when it is missing, damaged, without its other half, not for this domain, or near its end;
 a leaf also when others can read its key. `ensure` then makes a new pair. What it will not do is replace a
 file it cannot read or did not make: that would destroy somebody's key. Nor does it use an authority that
 vouches for more than it would make one for, or whose key others can read: the directory may have come with
-somebody's repository. A new authority also means a new leaf, and that its owner has to trust it again, hence
+a cloned repository. A new authority also means a new leaf, and that its owner has to trust it again, hence
 `authority_is_new`.
 """
 
@@ -34,12 +33,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from gateway.tls import trust
 from gateway.tls.context import CertificatePair, check_pair
 from gateway.tls.errors import LocalAuthorityError, cause_of
-from gateway.tls.issue import Issued, is_ours, leaf_names, looseness, make_authority, make_leaf
+from gateway.tls.issue import Issued, deviation, is_ours, leaf_names, make_authority, make_leaf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["LocalAuthorityError", "LocalCertificates", "describe", "ensure", "load_again"]
+__all__ = ["LocalAuthorityError", "LocalCertificates", "describe", "ensure", "reload_leaf"]
 
 AUTHORITY_MARGIN = timedelta(days=90)
 """An authority with less left is replaced, so every leaf (90 days at most) ends before its root does."""
@@ -61,7 +60,7 @@ class LocalCertificates:
     not_after: datetime
     authority_not_after: datetime
     authority_is_new: bool = False
-    """This call made the authority: trust given to an earlier one counts no more."""
+    """This call made the authority: it is not trusted yet, whatever an earlier one was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,7 @@ def ensure(
             if authority is None or authority_is_new:
                 authority = make_authority(domain, socket.gethostname(), moment)
                 _write_pair(authority_files, authority)
-            if leaf is not None and (_is_known(leaf_files.key) or _leaf_is_due(leaf, authority, domain, moment)):
+            if leaf is not None and (_is_exposed(leaf_files.key) or _leaf_is_due(leaf, authority, domain, moment)):
                 leaf = None
             if leaf is None or force:
                 leaf = make_leaf(authority, domain, moment)
@@ -116,7 +115,7 @@ def ensure(
     )
 
 
-def load_again(context: ssl.SSLContext, certs: LocalCertificates) -> None:
+def reload_leaf(context: ssl.SSLContext, certs: LocalCertificates) -> None:
     """Has a context that is in use serve the leaf as it stands now. Raises KeyMaterialError, and OSError for the lock;
     then the context serves what it did.
     """
@@ -153,7 +152,7 @@ def describe(
 
 
 def _vouches_for(authority: x509.Certificate) -> str:
-    problem = looseness(authority)
+    problem = deviation(authority)
     names = ", ".join(_permitted_names(authority))
     return (
         f"{names} and names below, nothing else"
@@ -254,18 +253,18 @@ def _read_pair(files: _PairFiles) -> Issued | None:
 
 
 def _check_authority(files: _PairFiles, authority: x509.Certificate) -> None:
-    """Raises LocalAuthorityError for one that nobody should be asked to trust."""
+    """Raises LocalAuthorityError for one that must not be trusted."""
     advice = f"remove {files.certificate} and {files.key}, and new ones are made"
-    if problem := looseness(authority):
+    if problem := deviation(authority):
         raise LocalAuthorityError(files.certificate, problem, advice)
     # What is trusted is the file, which may hold more certificates than the one that was read.
     if files.certificate.read_bytes().strip() != authority.public_bytes(serialization.Encoding.PEM).strip():
         raise LocalAuthorityError(files.certificate, "holds something besides its certificate", advice)
-    if _is_known(files.key):
+    if _is_exposed(files.key):
         raise LocalAuthorityError(files.key, "can be read by others, who can sign with it", advice)
 
 
-def _is_known(key: Path) -> bool:
+def _is_exposed(key: Path) -> bool:
     """Whether others than its owner can read or replace a key, or its owner is another than we are."""
     status = key.stat()
     return bool(status.st_mode & 0o077) or status.st_uid not in (os.geteuid(), 0)

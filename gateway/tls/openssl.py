@@ -6,8 +6,8 @@ X25519 takes. Python can choose neither groups nor TLS 1.3 suites before 3.15; O
 read once per process, when `ssl` or `hashlib` is first imported, from where OPENSSL_CONF says. So `configure` must come
 before that: this module imports neither, nor anything that does, and `gateway.cli` calls it first.
 
-The file lives in memory and is gone when it has been read; forked workers inherit what was read. What is in force is
-measured, not believed: see `in_force`.
+The file lives in memory and is gone when it has been read; forked workers inherit what was read. What is effective is
+measured: see `effective`.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ obstacle = "OpenSSL was in use before it could be configured"
 def configure(groups: Sequence[str]) -> None:
     """Makes every context of this process agree to `groups` only, in that order, and to `SUITES` in that order.
 
-    What OpenSSL does not know of them is left out. Whoever has set OPENSSL_CONF knows what they want: then nothing is
-    changed. Neither is it when `ssl` has been imported already; `obstacle` tells.
+    What OpenSSL does not know of them is left out. Changes nothing where OPENSSL_CONF is set, or when `ssl` has been
+    imported already: see `obstacle`.
     """
     global obstacle
     if _VARIABLE in os.environ:
@@ -52,7 +52,7 @@ def configure(groups: Sequence[str]) -> None:
 
                 ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # by now it has been read
             obstacle = ""
-        except OSError as error:  # the gateway can do without, and says so
+        except OSError as error:  # the gateway does without, and logs it
             obstacle = f"OpenSSL's configuration could not be written ({error})"
         finally:
             os.environ.pop(_VARIABLE, None)
@@ -61,7 +61,7 @@ def configure(groups: Sequence[str]) -> None:
 def variants(groups: Sequence[str]) -> list[tuple[str, ...]]:
     """`groups` and what is left of them for an OpenSSL that lacks some, the poorest first.
 
-    A list with an unknown name is refused whole, and the one before stays in force.
+    A list with an unknown name is refused as a whole, and the one before stays effective.
     """
     found = []
     for count in range(len(_NOT_EVERYWHERE), -1, -1):

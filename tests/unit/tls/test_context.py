@@ -18,7 +18,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from gateway.tls import context as module
 from gateway.tls import local_ca
-from gateway.tls.context import CertificateError, CertificatePair, check_pair, costly_key, served, server_context
+from gateway.tls.context import (
+    CertificateError,
+    CertificatePair,
+    check_pair,
+    costly_key,
+    describe_served,
+    server_context,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -401,7 +408,7 @@ def test_what_is_served_is_told(make_pair: MakePair) -> None:
     third = make_pair("*.a.example", "b.example")
     fourth = rsa_pair(make_pair, "*.a.example")
     fifth = make_pair("b.example", key=ed25519.Ed25519PrivateKey.generate())
-    assert served([first, second, third, fourth, fifth]) == [
+    assert describe_served([first, second, third, fourth, fifth]) == [
         f"{first.cert}: ECDSA, served for a.example, *.a.example, any other name",
         f"{second.cert}: RSA, served for *.a.example, any other name",
         f"{third.cert}: ECDSA, served for b.example",

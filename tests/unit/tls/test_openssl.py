@@ -25,11 +25,11 @@ BEFORE = "from gateway.tls import openssl\n"
 AFTER = """
 import json, os, ssl, sys, tempfile
 from pathlib import Path
-from gateway.tls import in_force
+from gateway.tls import effective
 from gateway.tls.context import CertificatePair, server_context
 context = server_context([CertificatePair(Path(sys.argv[1]), Path(sys.argv[2]))])
 def tell():
-    found = in_force.measure(context)
+    found = effective.measure(context)
     print(json.dumps({"groups": found.groups, "suite": found.suite, "chacha": found.chacha_first,
                       "obstacle": openssl.obstacle, "environment": os.environ.get("OPENSSL_CONF"),
                       "descriptors": len(os.listdir("/proc/self/fd")),

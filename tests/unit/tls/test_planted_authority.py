@@ -153,7 +153,7 @@ def test_a_renewed_leaf_is_loaded(tmp_path: Path) -> None:
     first = served(context, certs.authority)
     ensure(tmp_path, DOMAIN, force=True)
     assert served(context, certs.authority) == first
-    local_ca.load_again(context, certs)
+    local_ca.reload_leaf(context, certs)
     assert served(context, certs.authority) == serial(certs.certificate) != first
 
 
@@ -164,7 +164,7 @@ def test_half_of_one_is_not(tmp_path: Path) -> None:
     ensure(tmp_path, DOMAIN, force=True)
     certs.key.write_bytes(key)
     with pytest.raises(KeyMaterialError):
-        local_ca.load_again(context, certs)
+        local_ca.reload_leaf(context, certs)
     assert served(context, certs.authority) == first
 
 
@@ -175,5 +175,5 @@ def test_nor_one_for_another_domain(tmp_path: Path) -> None:
     authority.write_bytes(certs.authority.read_bytes())
     ensure(tmp_path, "other.localhost")
     with pytest.raises(LocalAuthorityError, match=rf"is not for {DOMAIN} any more"):
-        local_ca.load_again(context, certs)
+        local_ca.reload_leaf(context, certs)
     assert served(context, authority) == first

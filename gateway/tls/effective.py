@@ -1,9 +1,9 @@
-"""What a server context really agrees to, found out by asking it.
+"""The effective TLS parameters of a server context, measured.
 
-Settings, Python's version, OpenSSL's, its configuration and a distribution's policy all have a say in which groups and
-suites a handshake may use. So it is not worked out from them: a context is offered one thing at a time, in memory, by a
-ClientHello without a key share. It answers with a HelloRetryRequest (RFC 8446 section 4.1.4) that names its choice, or
-with an alert; either costs microseconds.
+Settings, the versions and configurations of Python and OpenSSL, and a distribution's policy all decide which groups and
+suites a handshake may use. So they are not derived: a context is offered one at a time, in memory, by a ClientHello
+without a key share. It answers with a HelloRetryRequest (RFC 8446 section 4.1.4) that names its choice, or with an
+alert; either costs microseconds.
 """
 
 from __future__ import annotations
@@ -44,33 +44,33 @@ message, version, random and the length of the session id."""
 
 
 @dataclass(frozen=True, slots=True)
-class InForce:
-    """What one context agrees to in TLS 1.3."""
+class Effective:
+    """Of one context, in TLS 1.3."""
 
     groups: tuple[str, ...]
     suite: str
-    """What it takes of all three when the other side would rather have AES-256-GCM."""
+    """Its choice of all three for a client that prefers AES-256-GCM."""
     chacha_first: bool
-    """Whether who puts ChaCha20-Poly1305 first (no AES in hardware) gets it."""
+    """Whether a client that prefers ChaCha20-Poly1305 (no AES in hardware) gets it."""
 
     def __str__(self) -> str:
         chacha = ", ChaCha20-Poly1305 for who puts it first" if self.chacha_first else ""
         return f"groups {', '.join(self.groups)}; {self.suite}{chacha}; {_library()}"
 
 
-def measure(context: ssl.SSLContext) -> InForce:
-    """Asks `context`, which has its certificates and agrees to TLS 1.3."""
+def measure(context: ssl.SSLContext) -> Effective:
+    """Measures `context`, which has its certificates and agrees to TLS 1.3."""
     aes128, aes256, chacha = SUITES
     groups = tuple(name for name, number in GROUPS.items() if _choice(context, [number], [aes128]) is not None)
     every = [GROUPS[name] for name in groups]
     suite = _choice(context, every, [aes256, chacha, aes128]) or 0
-    return InForce(groups, SUITES.get(suite, "no suite"), _choice(context, every, [chacha, aes128, aes256]) == chacha)
+    return Effective(groups, SUITES.get(suite, "no suite"), _choice(context, every, [chacha, aes128, aes256]) == chacha)
 
 
 def report(context: ssl.SSLContext, groups: Sequence[str]) -> tuple[str, list[str]]:
-    """What is in force, and what of it differs from `groups` as set, each in a line for the person who runs this.
+    """What is effective, and its differences from `groups` as set, a line each.
 
-    Raises UserError if none of `groups` is to be had.
+    Raises UserError if OpenSSL has none of `groups`.
     """
     found = measure(context)
     if not openssl.obstacle and not set(groups) & set(found.groups):
@@ -78,7 +78,7 @@ def report(context: ssl.SSLContext, groups: Sequence[str]) -> tuple[str, list[st
     return f"TLS: {found}", list(_differences(found, groups))
 
 
-def _differences(found: InForce, groups: Sequence[str]) -> Iterator[str]:
+def _differences(found: Effective, groups: Sequence[str]) -> Iterator[str]:
     why = openssl.obstacle or "OpenSSL was told otherwise"
     others = [group for group in found.groups if group not in groups]
     costly = any(group.startswith("ffdhe") for group in others)
@@ -95,7 +95,7 @@ def _library() -> str:
 
 
 def _choice(context: ssl.SSLContext, groups: Sequence[int], suites: Sequence[int]) -> int | None:
-    """The suite that `context` takes of `suites` for a key exchange with one of `groups`; None if it takes none."""
+    """The suite that `context` chooses of `suites` for a key exchange with one of `groups`; None: it refuses all."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     server = context.wrap_bio(incoming, outgoing, server_side=True)
     incoming.write(_client_hello(groups, suites))

@@ -9,13 +9,13 @@ from collections.abc import Callable
 import pytest
 
 from gateway.errors import UserError
-from gateway.tls import in_force, openssl
+from gateway.tls import effective, openssl
 from gateway.tls.context import CertificatePair, server_context
 from tests.support.tls_client import TlsClient
 
 MakePair = Callable[..., CertificatePair]
 CURVES = {"P-256": "prime256v1", "P-384": "secp384r1", "P-521": "secp521r1", "X25519": "X25519", "X448": "X448"}
-FFDHE = [name for name in in_force.GROUPS if name.startswith("ffdhe")]
+FFDHE = [name for name in effective.GROUPS if name.startswith("ffdhe")]
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def agreed(server: ssl.SSLContext, group: str) -> bool:
 def test_it_is_what_clients_meet(server: ssl.SSLContext, only: str | None) -> None:
     if only is not None:
         server.set_ecdh_curve(CURVES[only])
-    found = in_force.measure(server)
+    found = effective.measure(server)
     if only is not None:
         assert found.groups == (only,)
     for group in (*CURVES, "ffdhe2048"):
@@ -59,22 +59,22 @@ def test_it_is_what_clients_meet(server: ssl.SSLContext, only: str | None) -> No
 
 
 def test_the_suite_is_the_one_chosen(server: ssl.SSLContext) -> None:
-    assert in_force.measure(server).suite == "AES-256-GCM", "the client's choice, since OpenSSL's order is the dearest"
-    assert in_force.measure(server).chacha_first
+    assert effective.measure(server).suite == "AES-256-GCM", "the client's choice, since OpenSSL's order is the dearest"
+    assert effective.measure(server).chacha_first
     server.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
-    assert in_force.measure(server).suite == "AES-256-GCM"
-    assert not in_force.measure(server).chacha_first
+    assert effective.measure(server).suite == "AES-256-GCM"
+    assert not effective.measure(server).chacha_first
 
 
 def test_what_differs_is_reported_with_its_cause(server: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
-    agreed, differences = in_force.report(server, ["X25519", "P-256"])
+    agreed, differences = effective.report(server, ["X25519", "P-256"])
     assert agreed.startswith("TLS: groups ") and ssl.OPENSSL_VERSION.split()[1] in agreed
     assert all(name in differences[0] for name in FFDHE)
     assert "0.1 s of CPU" in differences[0] and openssl.obstacle in differences[0]
     server.set_ecdh_curve("prime256v1")
-    assert in_force.report(server, ["P-256"])[1] == [f"TLS: {openssl.obstacle}, not tls.groups"]
+    assert effective.report(server, ["P-256"])[1] == [f"TLS: {openssl.obstacle}, not tls.groups"]
     monkeypatch.setattr(openssl, "obstacle", "")
-    assert in_force.report(server, ["P-256", "X25519MLKEM768"])[1] == []
+    assert effective.report(server, ["P-256", "X25519MLKEM768"])[1] == []
 
 
 def test_nothing_of_what_is_set_is_an_error(server: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,4 +82,4 @@ def test_nothing_of_what_is_set_is_an_error(server: ssl.SSLContext, monkeypatch:
     server.set_ecdh_curve("prime256v1")
     monkeypatch.setattr(openssl, "obstacle", "")
     with pytest.raises(UserError, match=r"^tls\.groups: OpenSSL [0-9.]+ knows none of X25519MLKEM768$"):
-        in_force.report(server, ["X25519MLKEM768"])
+        effective.report(server, ["X25519MLKEM768"])
