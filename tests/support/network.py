@@ -4,9 +4,9 @@ As a program it runs a command in one:
 
     python tests/support/network.py {with-ipv6,without-ipv6,without-inet6} COMMAND …
 
-The first two make a network namespace of their own with nothing but loopback, which takes root or a kernel that lets
-everybody make user namespaces; `prefix` says whether that is so. The third is a filter on socket(2) and works anywhere
-on Linux. Uses the standard library only: it runs before anything is installed.
+The first two make a network namespace of their own with nothing but loopback and, with IPv6, a link that leads nowhere.
+That takes root or a kernel that lets everybody make user namespaces; `prefix` says whether that is so. The third is a
+filter on socket(2) and works anywhere on Linux. Uses the standard library only: it runs before anything is installed.
 """
 
 from __future__ import annotations
@@ -27,6 +27,11 @@ from pathlib import Path
 WITH_IPV6, WITHOUT_IPV6, WITHOUT_INET6 = "with-ipv6", "without-ipv6", "without-inet6"
 
 _SWITCHES = Path("/proc/sys/net/ipv6/conf")
+_LINK = """
+link add link0 type veth peer name link1
+link set link0 up
+link set link1 up
+"""
 # linux/sockios.h, linux/if.h
 _GET_FLAGS, _SET_FLAGS, _UP = 0x8913, 0x8914, 0x1
 _IFREQ = struct.Struct("16sh14x")
@@ -85,6 +90,12 @@ def _loopback_up() -> None:
         fcntl.ioctl(sock, _SET_FLAGS, _IFREQ.pack(name, flags | _UP))
 
 
+def _link_up() -> None:
+    """A link beside loopback, both of its ends here: without one a browser says that it is offline."""
+    if ip := shutil.which("ip"):
+        subprocess.run([ip, "-batch", "-"], input=_LINK, text=True, capture_output=True, check=False)
+
+
 def _switch(value: str) -> None:
     """disable_ipv6 of the namespace; left alone where it is so already: /proc/sys may be read-only in a container."""
     for interface in ("all", "default", "lo"):
@@ -98,6 +109,7 @@ def _with_ipv6() -> None:
     _loopback_up()
     if not has_ipv6():
         sys.exit("no ::1 even in a network namespace of its own")
+    _link_up()
 
 
 def _without_ipv6() -> None:

@@ -38,6 +38,15 @@ def test_such_a_network_has_ipv6() -> None:
     subprocess.run([*(prefix(WITH_IPV6) or ()), sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.ipv6
+def test_to_a_browser_such_a_network_is_online() -> None:
+    """One that finds no link beside loopback says that it is offline."""
+    require("namespaces")
+    command = [*(prefix(WITH_IPV6) or ()), "ip", "-brief", "link", "show", "up"]
+    links = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert [line.split()[1] for line in links if "LOOPBACK" not in line] == ["UP", "UP"]
+
+
 def without_inet6(*arguments: str, ci: str = "") -> subprocess.CompletedProcess[str]:
     """pytest on a machine that has no IPv6 and cannot make any."""
     require("socket filter")
