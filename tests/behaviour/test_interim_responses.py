@@ -221,10 +221,10 @@ async def test_a_flood_waits_for_a_slow_reader(open_gateway: OpenGateway, tls: b
         upstream.send(hint * 1000)
         sent += 1000
     assert upstream.handed_over(sent * len(hint)) < 1024 * 1024
-    waiting.look()
     upstream.send(OK)
     clock, begin = gateway.edge.clock, gateway.edge.clock()
     await until(lambda: clock() > begin + 1.0, "longer than an answer may take")
+    waiting.look()
     browser.read_on()
     await until(lambda: browser.received.endswith(b"\r\n\r\nok"), "the answer", 30.0)
     assert browser.received.count(b" 103 ") == sent
