@@ -55,7 +55,7 @@ class DownstreamConnection(ReadingConnection):
         """The deadline has passed."""
         raise NotImplementedError
 
-    def end_if_silent(self, patience: float) -> None:
+    def end_if_dead(self, patience: float) -> None:
         """Ends the connection if nothing of what was sent has been acknowledged for `patience` seconds, or if the
         kernel has ended it while we were not reading, because an app took no more.
         """

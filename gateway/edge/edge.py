@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Protocol
 
@@ -20,7 +20,8 @@ from gateway.directory.shared import Shared
 from gateway.edge.connector import Connector
 from gateway.edge.handshakes import HandshakeQueue
 from gateway.edge.limits import Limits
-from gateway.edge.sweeper import Connection, Sweeper
+from gateway.edge.revalidation import Revalidation
+from gateway.edge.sweeper import SweepableConnection, Sweeper
 from gateway.edge.tls_buffers import Buffers
 from gateway.errors import GatewayError, Reason
 from gateway.hostname import HostnameParser, Target
@@ -35,13 +36,11 @@ from gateway.upstream.pool import Pool
 
 log = logging.getLogger("gateway.edge")
 
-DOUBTS = "whose is what is open?"
-"""The task that asks about what may have become another's."""
 ROUTES_REMEMBERED = 8192
 """Authorities whose parsed form is kept (about 400 octets each)."""
 
 
-class Downstream(Connection, Protocol):
+class Downstream(SweepableConnection, Protocol):
     """What the edge needs of a downstream connection besides its stream."""
 
     def drain(self) -> None:
@@ -83,7 +82,9 @@ class Edge:
         )
         self.head_limits = self.pool.context.head_limits
         self.directory.told = lambda name, sandbox: self.pool.keep_only(name, sandbox.origin if sandbox else None)
-        self.directory.forgot = lambda: self._doubt(self.pool.sandboxes())
+        self.revalidation = Revalidation(self.pool, self.directory, self.tasks)
+        self.directory.forgot = self.revalidation.all
+        self.records_changed = self.revalidation.changed
         self._parser = parser = HostnameParser(settings.edge.domains)
         self.example_domain = parser.domains[-1]
         denied_ports = frozenset(settings.upstream.deny_ports)
@@ -120,7 +121,6 @@ class Edge:
         """Whether a page of another site is told that its request failed and nothing else: for a gateway that only this
         machine's browsers reach, so that not every page they show sees what runs here."""
         self._drained = asyncio.Event()
-        self._doubted: dict[str, None] = {}  # ids that may have become another's, in that order
         self.downstreams: set[Downstream] = set()
         self.sweeper = Sweeper(
             loop, settings, (self.downstreams, self.pool.connections), self.error_answers.waiting, self._swept
@@ -167,42 +167,19 @@ class Edge:
             self._drained.set()
 
     def give_up(self, most: int) -> bool:
-        """There is no descriptor to accept with: closes idle connections to apps, half of those that are more than the
-        visitors, since a newcomer will need one, too; whether there were any. While draining nobody asks again.
+        """There is no descriptor to accept with: closes idle upstream connections, half of those that are more than the
+        downstream ones, since a new one will need another upstream; whether there were any. While draining nobody asks
+        again.
         """
         surplus = (len(self.pool.connections) - self.limits.connections) // descriptors.PER_CONNECTION
         return self.pool.give_up(most if self.draining else max(min(surplus, most), 0))
-
-    # --- whose is what is open -----------------------------------------------------------------------------------
-
-    def records_changed(self, sandbox_ids: Iterable[str]) -> None:
-        """The backend says that these records differ: what was opened to a machine that is replaced is given up."""
-        changed = list(sandbox_ids)
-        self.directory.invalidate(changed)
-        self._doubt([name for name in changed if self.pool.serves(name)])
-
-    def _doubt(self, sandbox_ids: Iterable[str]) -> None:
-        """Whose these are is asked about, a few at a time: a whole fleet may be written anew."""
-        self._doubted.update(dict.fromkeys(sandbox_ids))
-        if self._doubted:
-            self.tasks.keep(self._settle_doubts, DOUBTS)
-
-    async def _settle_doubts(self) -> None:
-        while self._doubted:
-            doubted, self._doubted = self._doubted, {}
-            try:
-                await self.directory.ask_again(list(doubted))
-            except Exception:
-                self._doubted = doubted | self._doubted
-                raise
 
     # --- the sweeper ---------------------------------------------------------------------------------------------
 
     def _swept(self, now: float) -> None:
         for upstream in self.pool.past_grace(now):
             self.sweeper.end(upstream, upstream.end)
-        if not self.tasks.keeps(DOUBTS):
-            self._doubt(self.directory.due(self.limits.exchanges))
+        self.revalidation.due(self.limits.exchanges)
         self.limits.accept_again()
 
     # --- ending --------------------------------------------------------------------------------------------------

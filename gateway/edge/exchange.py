@@ -77,9 +77,10 @@ class Exchange(RequestSink, ResponseSink):
         "_edge",
         "_endpoint",
         "_examined",
+        "_forwarded_client",
         "_full",
         "_head",
-        "_last_try",
+        "_no_retry",
         "_received",
         "_request_complete",
         "_request_id",
@@ -92,7 +93,6 @@ class Exchange(RequestSink, ResponseSink):
         "_status",
         "_target",
         "_upstream",
-        "_visitor",
         "phase",
     )
 
@@ -109,11 +109,11 @@ class Exchange(RequestSink, ResponseSink):
         self._rewritten_host = b""  # the Host field that was sent instead of downstream's
         self._upstream: UpstreamStream | None = None  # ours alone from acquire or dial until _end
         self._connecting: asyncio.Task[None] | None = None
-        self._visitor: Address | None = None  # counted as its sender, by the word of a trusted proxy
+        self._forwarded_client: Address | None = None  # counted as its sender, by the word of a trusted proxy
         self._admitted = ""  # sandbox id counted in, to be dismissed in _end
         self._request_complete = False
         self._response_complete = False
-        self._last_try = False  # no other connection is tried after this one
+        self._no_retry = False  # no other connection is tried after this one
         self._full = False  # downstream takes no more of the response for now
         self._examined = False  # the head of the answer is, or was, withheld for a look
         self._reused = False
@@ -132,9 +132,9 @@ class Exchange(RequestSink, ResponseSink):
         self._request_id = (head.forwarding and peer.request_id(head)) or edge.ids.new()
         try:
             if peer.trusted:
-                self._visitor = visitor = peer.client(head)
-                if visitor is not None:
-                    edge.limits.admit_client(visitor)
+                self._forwarded_client = client = peer.client(head)
+                if client is not None:
+                    edge.limits.admit_client(client)
             self._target = target = edge.route(head.authority)
             if head.ends_here:
                 self._answer(options())
@@ -179,7 +179,7 @@ class Exchange(RequestSink, ResponseSink):
             bound.owner = None
             bound.close()
             return self._edge.pool.open(endpoint, self._replayable())
-        self._last_try = True  # no other is logged in, or knows half of the handshake
+        self._no_retry = True  # no other is logged in, or knows half of the handshake
         if not bound.is_alive():
             bound.close()
             detail = "the app closed the connection that a login had bound"
@@ -217,7 +217,7 @@ class Exchange(RequestSink, ResponseSink):
         """A connection to the target. Raises GatewayError saying as much as could be found out."""
         edge, target = self._edge, self._target
         assert target is not None  # CONNECTING comes after routing
-        fresh = self._head.section.probes or self._last_try  # only a new connection will do
+        fresh = self._head.section.probes or self._no_retry  # only a new connection will do
         for _ in range(MAX_DIALS):  # each time round the record has changed while its address was dialed
             sandbox = await edge.directory.fetch(target.sandbox_id)
             endpoint = self._admit(sandbox, target)
@@ -291,12 +291,12 @@ class Exchange(RequestSink, ResponseSink):
     # --- from upstream (ResponseSink) ----------------------------------------------------------------------------
 
     def informational(self, head: ResponseHead) -> None:
-        self._last_try = True  # the app has begun to answer
+        self._no_retry = True  # the app has begun to answer
         if head.binds:
             self._bind(head)
         if head.status != 100 or self._head.section.expects_continue:
             if head.section.set_cookies or self._rewritten_host:
-                head = self._made_public(head)
+                head = self._rewritten(head)
             self._downstream.send_informational(head, self._request_id)
 
     def response_head(self, head: ResponseHead) -> None:
@@ -308,7 +308,7 @@ class Exchange(RequestSink, ResponseSink):
                 return
         self._status = head.status
         if head.section.set_cookies or self._rewritten_host:
-            head = self._made_public(head)
+            head = self._rewritten(head)
         if head.binds or self._head.section.binds:
             self._bind(head)
         if head.framing is AS_TUNNEL:
@@ -316,7 +316,7 @@ class Exchange(RequestSink, ResponseSink):
             self._request_complete = False
         self._downstream.send_head(head, self._request_id)
 
-    def _made_public(self, head: ResponseHead) -> ResponseHead:
+    def _rewritten(self, head: ResponseHead) -> ResponseHead:
         """What the app says of itself, as it is to be understood outside."""
         section, target = head.section, self._target
         assert target is not None  # whoever answers has been found by it
@@ -368,10 +368,10 @@ class Exchange(RequestSink, ResponseSink):
             self._downstream.abort(failure.error)
             self._end(str(failure.error.reason), failure.error.detail)
         elif self._may_retry(failure):
-            self._last_try = True
+            self._no_retry = True
             self._reused = False
             self._connect_cold()
-        elif not self._last_try and symptom_of(failure) is not None:
+        elif not self._no_retry and symptom_of(failure) is not None:
             self._connecting = self._edge.tasks.spawn(self._explain(failure), f"explain {self._target}")
         else:
             self.fail(hints.explain(self._head, failure))
@@ -383,7 +383,7 @@ class Exchange(RequestSink, ResponseSink):
         Only on a connection that had served before: that one may simply have grown stale while it was idle, or hold
         more octets than the last answer should have.
         """
-        if self._last_try or self.phase is not OPEN or self._status or self._head.framing is not NO_BODY:
+        if self._no_retry or self.phase is not OPEN or self._status or self._head.framing is not NO_BODY:
             return False
         return failure.unprocessed or (failure.is_stale and self._replayable())
 
@@ -466,15 +466,15 @@ class Exchange(RequestSink, ResponseSink):
         edge = self._edge
         if self._admitted:
             edge.limits.dismiss_exchange(self._admitted)
-        visitor = self._visitor
-        if visitor is not None:
-            edge.limits.dismiss_client(visitor)
+        client = self._forwarded_client
+        if client is not None:
+            edge.limits.dismiss_client(client)
         head, target, sandbox, downstream = self._head, self._target, self._sandbox, self._downstream
         # By position: with keywords this line costs four times as much.
         record = AccessRecord(
             int(time.time() * 1e3) / 1e3,
             self._request_id.decode(),
-            downstream.peer.text if visitor is None else str(visitor),
+            downstream.peer.text if client is None else str(client),
             head.method.decode(),
             head.section.host,
             head.target[:MAX_TEXT].partition(b"?")[0].decode(),

@@ -38,7 +38,7 @@ def rewrite_request(head: RequestHead, mask: bytes, added: FieldSection) -> Requ
 
 
 def rewrite_response(fields: Fields, mask: bytes, target: Target, added: FieldSection) -> Fields:
-    """The fields of an answer of `target`, which was sent `mask` as Host, as they go to the visitor."""
+    """The fields of an answer of `target`, which was sent `mask` as Host, as they go downstream."""
     hosts = (_host(mask), _host(b"%b:%d" % (_PORT.sub(b"", mask), target.port)))  # some apps add the one they listen on
     public = _public(added)
     shown: Fields = []

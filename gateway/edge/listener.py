@@ -263,7 +263,7 @@ class _TlsHandshake(_AcceptedConnection):
     def expire(self, now: float) -> None:
         self.transport.abort()
 
-    def end_if_silent(self, patience: float) -> None:
+    def end_if_dead(self, patience: float) -> None:
         """A handshake has a deadline of its own."""
 
     def drain(self) -> None:

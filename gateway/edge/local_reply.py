@@ -30,7 +30,7 @@ def reply(
     be read: it is in `received`.
     """
     request_id = edge.ids.new()
-    visitor = peer.client(request) if request is not None else None
+    client = peer.client(request) if request is not None else None
     if isinstance(answer, GatewayError):
         reason, detail = str(answer.reason), answer.detail
         domain = edge.example_domain if request is None else edge.domain_near(request.authority)
@@ -42,7 +42,7 @@ def reply(
     access = AccessRecord(
         time=int(time.time() * 1e3) / 1e3,
         request_id=request_id.decode(),
-        remote=peer.text if visitor is None else str(visitor),
+        remote=peer.text if client is None else str(client),
         method=request.method.decode() if request else "-",
         host=request.section.host if request else "-",
         path=request.target[:MAX_TEXT].partition(b"?")[0].decode() if request else "-",

@@ -1,6 +1,6 @@
 """Deadlines are numbers on connections and streams, looked at by one timer per worker, so that a request costs none.
 
-The same timer asks the kernel who is gone without a word (`silence`).
+The same timer asks the kernel who is gone without a word (`dead_peers`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import partial
 from typing import Protocol
 
 from gateway.config import Settings
-from gateway.edge.silence import Silence
+from gateway.edge.dead_peers import Connection, DeadPeerDetector
 
 log = logging.getLogger("gateway.edge")
 
@@ -30,11 +30,8 @@ class Sweepable(Protocol):
         """The deadline has passed."""
 
 
-class Connection(Sweepable, Protocol):
+class SweepableConnection(Sweepable, Connection, Protocol):
     """Of either side."""
-
-    def end_if_silent(self, patience: float) -> None:
-        """Ends it if nothing of what was sent has been acknowledged for `patience` seconds."""
 
 
 class Sweeper:
@@ -46,7 +43,7 @@ class Sweeper:
         self,
         loop: asyncio.AbstractEventLoop,
         settings: Settings,
-        connections: tuple[Collection[Connection], ...],
+        connections: tuple[Collection[SweepableConnection], ...],
         others: Collection[Sweepable],
         and_then: Callable[[float], None],
     ) -> None:
@@ -55,7 +52,7 @@ class Sweeper:
         self._groups: tuple[Collection[Sweepable], ...] = (*connections, others)
         self._and_then = and_then
         self._interval = _interval(settings)
-        self._silence = Silence(settings.timeouts.tcp_keepalive, self._interval)
+        self._dead_peers = DeadPeerDetector(settings.timeouts.tcp_keepalive, self._interval)
         self._timer = loop.call_later(self._interval, self.sweep)
 
     def sweep(self) -> None:
@@ -66,7 +63,7 @@ class Sweeper:
             for each in [each for each in group if each.deadline <= now]:
                 self.end(each, partial(each.expire, now))
         self._and_then(now)
-        self._silence.look(*self._connections)
+        self._dead_peers.look(*self._connections)
 
     def end(self, who: object, end: Callable[[], None]) -> None:
         """Calls `end`. One connection's bug must not stop the clock of all others."""

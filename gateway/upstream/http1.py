@@ -272,7 +272,7 @@ class Http1Upstream(ReadingConnection, UpstreamConnection, UpstreamStream):
     def awaits_first_octet(self) -> bool:
         return not self._heard and not self.reused and (self.state is HEAD or self.state is IDLE)
 
-    def end_if_silent(self, patience: float) -> None:  # see `edge.silence`
+    def end_if_dead(self, patience: float) -> None:  # see `edge.dead_peers`
         if unanswered(self._socket) > patience:
             self._lost(SILENCE)
 

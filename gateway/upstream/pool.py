@@ -230,7 +230,7 @@ class Pool:
             self.give_up()
 
     def _set_apart(self, connection: UpstreamConnection) -> None:
-        """Leaves a connection to its owner, unless it is claimed: a word of a visitor does not keep others out."""
+        """Leaves a connection to its owner, unless it is claimed: what downstream says does not keep others out."""
         if self._claimed[connection.mark.place] and self._is_claimed(connection):
             connection.close()
             return

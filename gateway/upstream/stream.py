@@ -224,7 +224,7 @@ class UpstreamConnection(ABC):
         """The deadline has passed."""
 
     @abstractmethod
-    def end_if_silent(self, patience: float) -> None:
+    def end_if_dead(self, patience: float) -> None:
         """Ends it if nothing of what was sent has been acknowledged for `patience` seconds."""
 
     @abstractmethod

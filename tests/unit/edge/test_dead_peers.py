@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.edge.silence import Silence
+from gateway.edge.dead_peers import DeadPeerDetector
 
 
 class Connection:
     def __init__(self) -> None:
         self.patiences: list[float] = []
 
-    def end_if_silent(self, patience: float) -> None:
+    def end_if_dead(self, patience: float) -> None:
         self.patiences.append(patience)
 
 
 class Broken(Connection):
-    def end_if_silent(self, patience: float) -> None:
-        super().end_if_silent(patience)
+    def end_if_dead(self, patience: float) -> None:
+        super().end_if_dead(patience)
         raise RuntimeError("a bug")
 
 
 def test_all_are_looked_at_once_in_a_third_of_the_time() -> None:
-    silence = Silence(45.0, 1.0)
+    silence = DeadPeerDetector(45.0, 1.0)
     connections = [Connection() for _ in range(300)]
     looked = 0
     for turn in range(1, 16):
@@ -38,7 +38,7 @@ def test_all_are_looked_at_once_in_a_third_of_the_time() -> None:
 
 
 def test_with_a_short_setting_all_are_looked_at_in_every_turn() -> None:
-    silence = Silence(1.0, 1.0)
+    silence = DeadPeerDetector(1.0, 1.0)
     connections = [Connection() for _ in range(10)]
     silence.look(connections)
     assert all(each.patiences == [2.0] for each in connections)
@@ -46,12 +46,12 @@ def test_with_a_short_setting_all_are_looked_at_in_every_turn() -> None:
 
 def test_nobody_is_looked_at_if_nobody_is_asked() -> None:
     connection = Connection()
-    Silence(0.0, 1.0).look([connection])
+    DeadPeerDetector(0.0, 1.0).look([connection])
     assert not connection.patiences
 
 
 def test_one_connections_bug_does_not_save_the_others(caplog: pytest.LogCaptureFixture) -> None:
     connections = [Broken(), Connection(), Broken()]
-    Silence(1.0, 1.0).look(connections)
+    DeadPeerDetector(1.0, 1.0).look(connections)
     assert all(each.patiences for each in connections)
     assert caplog.text.count("RuntimeError: a bug") == 2

@@ -1,4 +1,4 @@
-"""Who is gone without a word while octets are on their way to them, of all connections of a worker.
+"""Dead peers: who is gone without a word while octets are on their way to them, of all connections of a worker.
 
 The kernel is asked (`socket_options.unanswered`), which takes a microsecond or two; so a few connections are looked at
 in each turn of the sweeper, and all of them within a third of `timeouts.tcp_keepalive`.
@@ -16,11 +16,11 @@ log = logging.getLogger("gateway.edge")
 class Connection(Protocol):
     """Either side's."""
 
-    def end_if_silent(self, patience: float) -> None:
+    def end_if_dead(self, patience: float) -> None:
         """Ends it if nothing of what was sent has been acknowledged for `patience` seconds."""
 
 
-class Silence:
+class DeadPeerDetector:
     """`keepalive` and `interval`, between two calls of `look`, are seconds; a keepalive of 0 is for never."""
 
     __slots__ = ("_patience", "_round", "_share", "_step")
@@ -41,6 +41,6 @@ class Silence:
         self._round, now = self._round[: -self._step], self._round[-self._step :]
         for connection in now:
             try:
-                connection.end_if_silent(self._patience)
+                connection.end_if_dead(self._patience)
             except Exception:  # one connection's bug must not save all others
                 log.exception("looking at %r failed", connection)
