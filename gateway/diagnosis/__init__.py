@@ -1,6 +1,6 @@
 """What is the cause? Everything that dials, or looks at this machine's sockets, to find out.
 
-`probe` looks what listens after a dial that failed, `findings` say what that means, `own_sockets` asks the kernel.
+`port_probe` looks what listens after a dial that failed, `findings` say what that means, `own_sockets` asks the kernel.
 `explain` examines one URL, step by step: `url` parses what was typed, `app_request` asks the app, `answer_text` words
 its answer, `report` is what comes out, `terminal` shows it.
 

@@ -26,7 +26,7 @@ from gateway.diagnosis.answer_text import MAX_TEXT, advice, status, summary
 from gateway.diagnosis.app_request import AppRequest, page_request, send, websocket_request
 from gateway.diagnosis.error_answer import ErrorAnswers
 from gateway.diagnosis.findings import RefusalFindings
-from gateway.diagnosis.probe import Probe, is_probed
+from gateway.diagnosis.port_probe import PortProbe, is_probed
 from gateway.diagnosis.report import ROAD, Report, Step, Verdict
 from gateway.diagnosis.url import ParsedUrl, parse_url
 from gateway.directory.sandbox import Directory, DirectoryError, Sandbox
@@ -68,7 +68,7 @@ class Context:
     settings: Settings
     directory: Directory
     policy: AddressPolicy
-    probe: Probe
+    probe: PortProbe
     tasks: Tasks
     """Owns what is looked into on behalf of several examinations at once."""
     added: Callable[[RequestHead], FieldSection]

@@ -67,7 +67,7 @@ MOST_CONNECTIONS = 4096
 """Of one sandbox that are looked at; as many tell as much as all."""
 
 
-class Allowance:
+class CpuBudget:
     """CPU time for searches, one at a time, whichever threads they run in. `clock` counts seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -89,7 +89,7 @@ class Allowance:
                 self._left -= time.thread_time() - began
 
 
-_allowance = Allowance()
+_cpu_budget = CpuBudget()
 """Of this process."""
 
 
@@ -161,7 +161,7 @@ def holder(inode: int) -> int:
 
     Of this thread's own time: on a busy machine it stands still for long.
     """
-    with _allowance.spend() as seconds:
+    with _cpu_budget.spend() as seconds:
         return _search(f"socket:[{inode}]", time.thread_time() + seconds) if seconds > 0 else 0
 
 
@@ -218,7 +218,7 @@ def _target(link: Path) -> str:
 
 def _ask_kernel(family: int, states: int = _IN_LISTEN) -> Iterator[Listening]:
     """Sockets of `family` in one of the kernel's `states`. Raises OSError where there are no socket diagnostics."""
-    return map(_told, _dump(family, states))
+    return map(_listening, _dump(family, states))
 
 
 def _dump(family: int, states: int, extensions: int = 0, attributes: bytes = b"") -> Generator[bytes]:
@@ -249,7 +249,7 @@ def _messages(answer: bytes) -> Iterator[tuple[int, bytes]]:
         start += (length + 3) & ~3
 
 
-def _told(message: bytes) -> Listening:
+def _listening(message: bytes) -> Listening:
     family, port, _, packed, _, waiting, room, inode = _SOCKET.unpack_from(message)
     address = ip_address(packed[:4] if family == socket.AF_INET else packed)
     return Listening(_unmapped(address), int.from_bytes(port, "big"), inode, waiting, room)

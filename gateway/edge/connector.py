@@ -15,12 +15,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.diagnosis.probe import is_probed
+from gateway.diagnosis.port_probe import is_probed
 from gateway.errors import Failure, GatewayError, Reason
 from gateway.wordings import ACCEPT_QUEUE_FULL, PORT_NOT_ANSWERING, QUEUE_SEEMS_FULL
 
 if TYPE_CHECKING:
-    from gateway.diagnosis.probe import Probe
+    from gateway.diagnosis.port_probe import PortProbe
     from gateway.diagnosis.protocol_probe import ProtocolProbe
     from gateway.directory.cache import DirectoryCache
     from gateway.directory.sandbox import Sandbox
@@ -37,7 +37,7 @@ _UP = (ACCEPT_QUEUE_FULL, QUEUE_SEEMS_FULL, PORT_NOT_ANSWERING)
 class Connector:
     """One per worker."""
 
-    def __init__(self, pool: Pool, directory: DirectoryCache, probe: Probe, protocols: ProtocolProbe) -> None:
+    def __init__(self, pool: Pool, directory: DirectoryCache, probe: PortProbe, protocols: ProtocolProbe) -> None:
         self._pool = pool
         self._directory = directory
         self._probe = probe

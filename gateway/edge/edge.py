@@ -12,7 +12,7 @@ from gateway import descriptors
 from gateway.addresses import Bound
 from gateway.config import Settings
 from gateway.diagnosis.error_answer import ErrorAnswers
-from gateway.diagnosis.probe import Probe
+from gateway.diagnosis.port_probe import PortProbe
 from gateway.diagnosis.protocol_probe import ProtocolProbe
 from gateway.directory.cache import DirectoryCache
 from gateway.directory.sandbox import Directory
@@ -98,7 +98,7 @@ class Edge:
 
         self.route: Callable[[bytes], Target] = route
         """The target an authority names; raises GatewayError as `HostnameParser.parse` does, or `port_denied`."""
-        self.probe = Probe(
+        self.probe = PortProbe(
             self.clock,
             self.tasks,
             allow_ipv4=settings.upstream.allow_ipv4,

@@ -11,7 +11,7 @@ import uvloop
 from gateway.addresses import Bound, bound_to
 from gateway.config import Settings
 from gateway.diagnosis.explain import Context, explain
-from gateway.diagnosis.probe import Probe
+from gateway.diagnosis.port_probe import PortProbe
 from gateway.diagnosis.report import Report
 from gateway.directory.backends import open_directory
 from gateway.directory.sandbox import Directory
@@ -29,7 +29,7 @@ def make_context(settings: Settings, directory: Directory, own: Own, tasks: Task
         settings,
         directory,
         AddressPolicy(settings.upstream.allow, own),
-        Probe(
+        PortProbe(
             asyncio.get_running_loop().time,
             tasks,
             allow_ipv4=settings.upstream.allow_ipv4,

@@ -6,8 +6,8 @@ prefix that lies wholly inside the special range itself: `fd00::/8` does not ope
 `::1/128` opens loopback, as `gateway dev` does.
 
 Sandboxes are reached over IPv6 only, so `upstream.allow` cannot list an IPv4 prefix; `gateway dev` on a machine without
-IPv6 lists 127.0.0.1/32 itself. A sandbox's IPv4 address is only looked at (`diagnosis.probe`), by the same rule and
-`upstream.allow_ipv4`.
+IPv6 lists 127.0.0.1/32 itself. A sandbox's IPv4 address is only looked at (`diagnosis.port_probe`), by the same rule
+and `upstream.allow_ipv4`.
 """
 
 from __future__ import annotations

@@ -42,8 +42,8 @@ def silent_port() -> Iterator[int]:
 
 def switch_off(monkeypatch: MonkeyPatch) -> None:
     """Lets a `silent_port` be another machine's that answers nowhere: nothing else is known of it."""
-    monkeypatch.setattr("gateway.diagnosis.probe.is_own", lambda address: False)
-    monkeypatch.setattr("gateway.diagnosis.probe.PLAUSIBLE_PORTS", ())
+    monkeypatch.setattr("gateway.diagnosis.port_probe.is_own", lambda address: False)
+    monkeypatch.setattr("gateway.diagnosis.port_probe.PLAUSIBLE_PORTS", ())
     monkeypatch.setattr("gateway.diagnosis.own_sockets.connections", lambda address: [])
 
 

@@ -13,7 +13,7 @@ import msgspec
 from gateway.config import Settings
 from gateway.diagnosis.explain import Context
 from gateway.diagnosis.findings import RefusalFindings, TimeoutFindings
-from gateway.diagnosis.probe import Probe
+from gateway.diagnosis.port_probe import PortProbe
 from gateway.directory.sandbox import Directory, Sandbox, TableDirectory
 from gateway.errors import Failure
 from gateway.http.message import FieldSection
@@ -74,7 +74,7 @@ class App:
 
 @dataclass
 class Looking:
-    """Stands for a `Probe`: finds what it was told to."""
+    """Stands for a `PortProbe`: finds what it was told to."""
 
     findings: RefusalFindings = field(default_factory=RefusalFindings)
     timeout: TimeoutFindings = field(default_factory=TimeoutFindings)
@@ -93,7 +93,7 @@ class Looking:
         return self.timeout if timed_out else self.findings
 
     async def explain(self, failure: Failure, address: IPv6Address, port: int, *more: Any, **whose: Any) -> Failure:
-        return await Probe.explain(cast("Probe", self), failure, address, port, *more, **whose)
+        return await PortProbe.explain(cast("PortProbe", self), failure, address, port, *more, **whose)
 
 
 def configured(**sections: dict[str, Any]) -> Settings:
@@ -130,7 +130,7 @@ def make_context(
         settings,
         directory or TableDirectory({sandbox.id: sandbox}),
         AddressPolicy(settings.upstream.allow, own),
-        cast("Probe", looking),
+        cast("PortProbe", looking),
         Tasks(),
         lambda head: FORWARDED,
     )

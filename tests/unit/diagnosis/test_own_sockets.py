@@ -271,15 +271,15 @@ def test_all_searches_together_have_a_share_of_a_core(monkeypatch: pytest.Monkey
     monkeypatch.setattr(own_sockets, "_target", slowly)
     monkeypatch.setattr(own_sockets, "NAMING_TIME", 0.03)
     monkeypatch.setattr(own_sockets, "NAMING_MOST", 0.06)
-    monkeypatch.setattr(own_sockets, "_allowance", own_sockets.Allowance(clock))
+    monkeypatch.setattr(own_sockets, "_cpu_budget", own_sockets.CpuBudget(clock))
     with ThreadPoolExecutor(8) as threads:
         spent = sum(threads.map(search, range(24)))
     assert spent < 0.3, "each would have had 0.03 s"
     monkeypatch.undo()
-    monkeypatch.setattr(own_sockets, "_allowance", allowance := own_sockets.Allowance(clock))
+    monkeypatch.setattr(own_sockets, "_cpu_budget", budget := own_sockets.CpuBudget(clock))
     with ExitStack() as stack:
         sock = server(stack, "127.0.0.1")
-        allowance._left = 0.0
+        budget._left = 0.0
         assert own_sockets.holder(inode(sock)) == 0
         clock.now += own_sockets.NAMING_TIME / own_sockets.NAMING_SHARE
         assert own_sockets.holder(inode(sock)) == os.getpid()

@@ -19,9 +19,9 @@ import pytest
 
 from gateway.addresses import Bound
 from gateway.diagnosis import own_sockets
-from gateway.diagnosis import probe as probe_module
+from gateway.diagnosis import port_probe as probe_module
 from gateway.diagnosis.findings import AppSocket, RefusalFindings, TimeoutFindings
-from gateway.diagnosis.probe import (
+from gateway.diagnosis.port_probe import (
     IPV4_TIMEOUT,
     PER_SANDBOX_AT_ONCE,
     PER_SANDBOX_PER_SECOND,
@@ -29,7 +29,7 @@ from gateway.diagnosis.probe import (
     PROBES_AT_ONCE,
     PROBES_PER_SECOND,
     REMEMBERED,
-    Probe,
+    PortProbe,
 )
 from gateway.errors import Failure, Reason
 from gateway.hostname import Target
@@ -72,8 +72,8 @@ async def askers() -> AsyncIterator[Tasks]:
 
 
 @pytest.fixture
-def probe(clock: Clock, tasks: Tasks) -> Probe:
-    return Probe(clock, tasks)
+def probe(clock: Clock, tasks: Tasks) -> PortProbe:
+    return PortProbe(clock, tasks)
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def silent(host: str) -> Iterator[int]:
         yield port
 
 
-async def test_what_was_dialed_over_ipv4_is_not_looked_for_over_ipv4(probe: Probe, ports: tuple[int, ...]) -> None:
+async def test_what_was_dialed_over_ipv4_is_not_looked_for_over_ipv4(probe: PortProbe, ports: tuple[int, ...]) -> None:
     """`gateway dev` without IPv6: a neighbour's port is offered if it takes IPv4, and nothing is "IPv4 only"."""
     on_ipv4, on_ipv6, on_both = ports
     with listening("127.0.0.1", on_ipv4), listening("::1", on_ipv6), listening("0.0.0.0", on_both):
@@ -193,7 +193,9 @@ class App(Child):
 
 @on_linux
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "127.8.9.10"])
-async def test_an_app_on_ipv4_only_is_found_with_its_process(probe: Probe, ports: tuple[int, ...], host: str) -> None:
+async def test_an_app_on_ipv4_only_is_found_with_its_process(
+    probe: PortProbe, ports: tuple[int, ...], host: str
+) -> None:
     with App(host) as app:
         findings = await probe.find(HERE, app.port)
         assert findings.ipv4 is not None
@@ -203,7 +205,7 @@ async def test_an_app_on_ipv4_only_is_found_with_its_process(probe: Probe, ports
 
 @on_linux
 async def test_a_forwarder_publishes_and_no_framework_is_blamed(
-    probe: Probe, ports: tuple[int, ...], tmp_path: Path
+    probe: PortProbe, ports: tuple[int, ...], tmp_path: Path
 ) -> None:
     program = tmp_path / "docker-proxy"
     program.symlink_to(Path(sys.executable).resolve())
@@ -243,7 +245,7 @@ def test_an_app_at_another_address_is_named_and_not_called_the_only_one() -> Non
 
 
 @on_linux
-async def test_who_listens_where_the_connection_was_refused_is_told(probe: Probe, ports: tuple[int, ...]) -> None:
+async def test_who_listens_where_the_connection_was_refused_is_told(probe: PortProbe, ports: tuple[int, ...]) -> None:
     with listening("::1", ports[0]), listening("127.0.0.1", ports[0]):
         told = (await probe.find(HERE, ports[0])).explain(refused(), "::1", ports[0])
     assert told.reason is Reason.CONNECTION_REFUSED
@@ -255,31 +257,33 @@ async def test_who_listens_where_the_connection_was_refused_is_told(probe: Probe
 
 
 @on_linux
-async def test_an_ipv4_address_in_a_socket_of_both_families_is_ipv4(probe: Probe, ports: tuple[int, ...]) -> None:
+async def test_an_ipv4_address_in_a_socket_of_both_families_is_ipv4(probe: PortProbe, ports: tuple[int, ...]) -> None:
     with listening("::ffff:127.0.0.1") as port:  # what Java does
         findings = await probe.find(HERE, port)
     assert findings.ipv4 is not None
     assert (findings.ipv4.address, findings.ipv4.pid) == ("127.0.0.1", os.getpid())
 
 
-async def test_where_nothing_listens_nothing_is_found(probe: Probe, ports: tuple[int, ...]) -> None:
+async def test_where_nothing_listens_nothing_is_found(probe: PortProbe, ports: tuple[int, ...]) -> None:
     assert await probe.find(HERE, free_port()) == NOTHING
 
 
 @on_linux
-async def test_an_app_that_has_started_meanwhile_is_not_called_ipv4_only(probe: Probe, ports: tuple[int, ...]) -> None:
+async def test_an_app_that_has_started_meanwhile_is_not_called_ipv4_only(
+    probe: PortProbe, ports: tuple[int, ...]
+) -> None:
     port = ports[0]
     with listening("127.0.0.1", port), listening("::1", port):
         assert (await probe.find(HERE, port)).ipv4 is None
 
 
 @pytest.mark.parametrize("host", ["::", "::1"])
-async def test_other_ports_are_found(probe: Probe, ports: tuple[int, ...], host: str) -> None:
+async def test_other_ports_are_found(probe: PortProbe, ports: tuple[int, ...], host: str) -> None:
     with listening(host, ports[0]), listening(host, ports[2]):
         assert await probe.find(HERE, free_port()) == RefusalFindings(None, (ports[0], ports[2]))
 
 
-async def test_the_asked_port_and_ports_on_ipv4_are_no_other_ports(probe: Probe, ports: tuple[int, ...]) -> None:
+async def test_the_asked_port_and_ports_on_ipv4_are_no_other_ports(probe: PortProbe, ports: tuple[int, ...]) -> None:
     with listening("::1", ports[0]), listening("127.0.0.1", ports[1]):
         assert (await probe.find(HERE, ports[0])).open_ports == ()
 
@@ -289,13 +293,13 @@ async def test_our_own_ports_are_never_offered(
     clock: Clock, tasks: Tasks, ports: tuple[int, ...], mine: str | None
 ) -> None:
     host = mine or "::"
-    probe = Probe(clock, tasks, own=((IPv6Address(mine) if mine else None, ports[0]),))
+    probe = PortProbe(clock, tasks, own=((IPv6Address(mine) if mine else None, ports[0]),))
     with listening(host, ports[0]), listening("::1", ports[1]):
         assert (await probe.find(HERE, free_port())).open_ports == (ports[1],)
 
 
 async def test_denied_ports_are_never_offered(clock: Clock, tasks: Tasks, ports: tuple[int, ...]) -> None:
-    probe = Probe(clock, tasks, denied_ports=(ports[0],))
+    probe = PortProbe(clock, tasks, denied_ports=(ports[0],))
     with listening("::1", ports[0]), listening("::1", ports[1]):
         assert (await probe.find(HERE, free_port())).open_ports == (ports[1],)
 
@@ -304,21 +308,21 @@ async def test_denied_ports_are_never_offered(clock: Clock, tasks: Tasks, ports:
 @pytest.mark.usefixtures("ports")
 async def test_the_gateways_own_listener_is_no_app(clock: Clock, tasks: Tasks, host: str) -> None:
     with listening(host) as port:
-        assert await Probe(clock, tasks, own=((IPv4Address(host), port),)).find(HERE, port) == NOTHING
+        assert await PortProbe(clock, tasks, own=((IPv4Address(host), port),)).find(HERE, port) == NOTHING
 
 
 @on_linux
 async def test_an_app_beside_our_own_listener_is_one(clock: Clock, tasks: Tasks) -> None:
     """The same port at another address of this machine."""
     with listening("127.0.0.1") as port, listening("127.0.0.2", port):
-        found = await Probe(clock, tasks, own=((HERE_IPV4, port),)).find(HERE, port)
+        found = await PortProbe(clock, tasks, own=((HERE_IPV4, port),)).find(HERE, port)
         assert found.ipv4 is not None
         assert found.ipv4.address == "127.0.0.2"
 
 
 @on_linux
 @pytest.mark.usefixtures("ports")
-async def test_another_gateways_listener_is_no_app(probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_another_gateways_listener_is_no_app(probe: PortProbe, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor is that of one that is about to end: whoever runs this program is none."""
     listener = (
         "import socket, time; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1]); time.sleep(99)"
@@ -329,11 +333,11 @@ async def test_another_gateways_listener_is_no_app(probe: Probe, monkeypatch: py
         assert found.ipv4 is not None and found.ipv4.pid == other.pid
         monkeypatch.setattr(sys, "orig_argv", [sys.executable, "-c", listener, "own", "ones"])
         monkeypatch.setattr(sys, "argv", ["-c", "own", "ones"])
-        assert await Probe(Clock(), probe._tasks).find(HERE, port) == NOTHING
+        assert await PortProbe(Clock(), probe._tasks).find(HERE, port) == NOTHING
 
 
 @on_linux
-async def test_on_this_machine_nothing_is_dialed(probe: Probe, dials: Dials) -> None:
+async def test_on_this_machine_nothing_is_dialed(probe: PortProbe, dials: Dials) -> None:
     with listening("127.0.0.1") as port:
         assert (await probe.find(HERE, port, HERE_IPV4)).ipv4 is not None
     assert dials.seen == []
@@ -347,14 +351,14 @@ async def test_where_the_machine_does_not_tell_loopback_is_dialed(
 
     monkeypatch.setattr(own_sockets, "listening", unable)
     with listening("127.0.0.1") as port, listening("::1", ports[1]):
-        found = await Probe(clock, tasks).find(HERE, port)
+        found = await PortProbe(clock, tasks).find(HERE, port)
         assert found == RefusalFindings(AppSocket("127.0.0.1", port), (ports[1],))
-        own = await Probe(clock, tasks, own=((HERE_IPV4, port),)).find(HERE, port)
+        own = await PortProbe(clock, tasks, own=((HERE_IPV4, port),)).find(HERE, port)
         assert own == RefusalFindings(None, (ports[1],))
 
 
 async def test_reading_does_not_hold_the_loop(
-    probe: Probe, ports: tuple[int, ...], monkeypatch: pytest.MonkeyPatch, askers: Tasks
+    probe: PortProbe, ports: tuple[int, ...], monkeypatch: pytest.MonkeyPatch, askers: Tasks
 ) -> None:
     reading, go_on = threading.Event(), threading.Event()
     real = probe_module._read
@@ -381,7 +385,7 @@ async def test_the_records_ipv4_address_is_dialed_where_allowed(
     clock: Clock, tasks: Tasks, ports: tuple[int, ...]
 ) -> None:
     with listening("127.0.0.1") as port, listening("::1", ports[1]):
-        probe = Probe(clock, tasks, allow_ipv4=(LOOPBACK,))
+        probe = PortProbe(clock, tasks, allow_ipv4=(LOOPBACK,))
         assert await probe.find(HERE, port, HERE_IPV4) == RefusalFindings(AppSocket("127.0.0.1", port), (ports[1],))
         assert await probe.find(HERE, port) == RefusalFindings(None, (ports[1],))
     assert len(tasks) == 0
@@ -393,7 +397,7 @@ async def test_ports_are_dialed_and_closed_ones_are_not(
 ) -> None:
     asked = free_port()
     with listening("::1", ports[0]), listening("::1", ports[1]):
-        found = await Probe(clock, tasks, denied_ports=(ports[0],)).find(HERE, asked)
+        found = await PortProbe(clock, tasks, denied_ports=(ports[0],)).find(HERE, asked)
     assert found.open_ports == (ports[1],)
     assert sorted(dials.seen) == [("::1", ports[1]), ("::1", ports[2])]
 
@@ -402,7 +406,7 @@ async def test_ports_are_dialed_and_closed_ones_are_not(
 async def test_a_sandbox_elsewhere_may_use_our_own_ports(clock: Clock, tasks: Tasks, ports: tuple[int, ...]) -> None:
     """It has its own: what this gateway listens on says nothing about another machine."""
     with listening("127.0.0.1") as port, listening("::1", ports[0]):
-        probe = Probe(clock, tasks, allow_ipv4=(LOOPBACK,), own=((None, port), (None, ports[0])))
+        probe = PortProbe(clock, tasks, allow_ipv4=(LOOPBACK,), own=((None, port), (None, ports[0])))
         assert await probe.find(HERE, port, HERE_IPV4) == RefusalFindings(AppSocket("127.0.0.1", port), (ports[0],))
 
 
@@ -413,7 +417,7 @@ async def test_silence_is_waited_for_once_and_not_for_long(
     with silent("127.0.0.1") as port, listening("::1") as open_port, ExitStack() as stack:
         quiet = [stack.enter_context(silent("::1")) for _ in range(5)]
         monkeypatch.setattr(probe_module, "PLAUSIBLE_PORTS", (*quiet, open_port))
-        probe = Probe(clock, tasks, allow_ipv4=(LOOPBACK,))
+        probe = PortProbe(clock, tasks, allow_ipv4=(LOOPBACK,))
         started = time.monotonic()
         assert await probe.find(HERE, port, HERE_IPV4) == RefusalFindings(None, (open_port,))
         elapsed = time.monotonic() - started
@@ -439,11 +443,11 @@ async def test_silence_is_waited_for_once_and_not_for_long(
         ("255.255.255.255", False),
     ],
 )
-def test_what_may_be_dialed_over_ipv4(probe: Probe, clock: Clock, tasks: Tasks, ipv4: str, allowed: bool) -> None:
+def test_what_may_be_dialed_over_ipv4(probe: PortProbe, clock: Clock, tasks: Tasks, ipv4: str, allowed: bool) -> None:
     address = IPv4Address(ipv4)
-    narrow = Probe(clock, tasks, allow_ipv4=(IPv4Network("172.16.0.0/12"),))
-    everything = Probe(clock, tasks, allow_ipv4=(IPv4Network("0.0.0.0/0"),))
-    itself = Probe(clock, tasks, allow_ipv4=(IPv4Network("0.0.0.0/0"), IPv4Network(ipv4)))
+    narrow = PortProbe(clock, tasks, allow_ipv4=(IPv4Network("172.16.0.0/12"),))
+    everything = PortProbe(clock, tasks, allow_ipv4=(IPv4Network("0.0.0.0/0"),))
+    itself = PortProbe(clock, tasks, allow_ipv4=(IPv4Network("0.0.0.0/0"), IPv4Network(ipv4)))
     assert not probe._may_dial(address, 5000)
     assert narrow._may_dial(address, 5000) is allowed
     special = any(address in network for network, _ in SPECIAL_RANGES)
@@ -452,20 +456,20 @@ def test_what_may_be_dialed_over_ipv4(probe: Probe, clock: Clock, tasks: Tasks, 
 
 
 def test_link_local_does_not_open_metadata(clock: Clock, tasks: Tasks) -> None:
-    probe = Probe(clock, tasks, allow_ipv4=(IPv4Network("169.254.0.0/16"),))
+    probe = PortProbe(clock, tasks, allow_ipv4=(IPv4Network("169.254.0.0/16"),))
     assert probe._may_dial(IPv4Address("169.254.1.1"), 80)
     assert not probe._may_dial(IPv4Address("169.254.169.254"), 80)
 
 
 def test_a_record_cannot_lead_to_the_gateways_own_door(clock: Clock, tasks: Tasks) -> None:
-    probe = Probe(clock, tasks, allow_ipv4=(LOOPBACK,), own=((None, 443),))
+    probe = PortProbe(clock, tasks, allow_ipv4=(LOOPBACK,), own=((None, 443),))
     assert probe._may_dial(HERE_IPV4, 80)
     assert not probe._may_dial(HERE_IPV4, 443)
 
 
 @pytest.mark.usefixtures("elsewhere")
 async def test_an_ipv4_address_that_is_not_allowed_is_not_dialed(
-    probe: Probe, ports: tuple[int, ...], dials: Dials
+    probe: PortProbe, ports: tuple[int, ...], dials: Dials
 ) -> None:
     with listening("127.0.0.1") as port:
         assert (await probe.find(HERE, port, HERE_IPV4)).ipv4 is None
@@ -479,7 +483,7 @@ async def test_an_ipv4_address_that_is_not_allowed_is_not_dialed(
 async def test_the_same_look_within_a_second_is_answered_from_memory(
     clock: Clock, tasks: Tasks, ports: tuple[int, ...], dials: Dials
 ) -> None:
-    probe = Probe(clock, tasks)
+    probe = PortProbe(clock, tasks)
     asked = free_port()
     with listening("::1", ports[0]):
         found = await probe.find(HERE, asked)
@@ -495,7 +499,7 @@ async def test_the_same_look_within_a_second_is_answered_from_memory(
 
 
 async def test_no_more_than_so_many_looks_are_started_in_a_second(
-    probe: Probe, clock: Clock, ports: tuple[int, ...]
+    probe: PortProbe, clock: Clock, ports: tuple[int, ...]
 ) -> None:
     with listening("127.0.0.1") as port:
         for offset in range(PROBES_PER_SECOND):
@@ -508,7 +512,7 @@ async def test_no_more_than_so_many_looks_are_started_in_a_second(
         assert (await probe.find(HERE, port)).ipv4 is not None
 
 
-async def test_what_is_remembered_is_bounded(probe: Probe, clock: Clock, ports: tuple[int, ...]) -> None:
+async def test_what_is_remembered_is_bounded(probe: PortProbe, clock: Clock, ports: tuple[int, ...]) -> None:
     for port in range(1, 4 * PROBES_PER_SECOND):
         await probe.find(HERE, port, whose=port)
         clock.now += 1 / PROBES_PER_SECOND
@@ -519,7 +523,7 @@ async def test_what_is_remembered_is_bounded(probe: Probe, clock: Clock, ports: 
 async def test_one_look_for_all_who_ask_and_not_too_many_at_once(
     clock: Clock, tasks: Tasks, askers: Tasks, ports: tuple[int, ...], dials: Dials
 ) -> None:
-    probe = Probe(clock, tasks, allow_ipv4=(LOOPBACK,))
+    probe = PortProbe(clock, tasks, allow_ipv4=(LOOPBACK,))
     with silent("127.0.0.1") as port, ExitStack() as stack:
         asked = [port, *(stack.enter_context(silent("127.0.0.1")) for _ in range(PROBES_AT_ONCE - 1))]
         asking = [askers.spawn(probe.find(HERE, each, HERE_IPV4, whose=each), "ask") for each in asked]
@@ -540,7 +544,7 @@ async def test_one_look_for_all_who_ask_and_not_too_many_at_once(
 
 @on_linux
 @pytest.mark.parametrize("host", ["::1", "127.0.0.1"])
-async def test_a_full_queue_here_is_found_with_its_process(probe: Probe, ports: tuple[int, ...], host: str) -> None:
+async def test_a_full_queue_here_is_found_with_its_process(probe: PortProbe, ports: tuple[int, ...], host: str) -> None:
     with silent(host) as port, listening(host, ports[1]):
         found = await probe.find(ip_address(host), port, timed_out=True)
     assert isinstance(found, TimeoutFindings)
@@ -552,7 +556,7 @@ async def test_a_full_queue_here_is_found_with_its_process(probe: Probe, ports: 
 
 
 @on_linux
-async def test_who_has_room_here_is_told_as_that(probe: Probe, ports: tuple[int, ...]) -> None:
+async def test_who_has_room_here_is_told_as_that(probe: PortProbe, ports: tuple[int, ...]) -> None:
     with listening("::", backlog=5) as port:
         found = await probe.find(HERE, port, timed_out=True)
     assert isinstance(found, TimeoutFindings)
@@ -563,7 +567,7 @@ async def test_who_has_room_here_is_told_as_that(probe: Probe, ports: tuple[int,
 
 
 @on_linux
-async def test_of_those_who_share_a_port_the_stuck_one_is_told(probe: Probe, ports: tuple[int, ...]) -> None:
+async def test_of_those_who_share_a_port_the_stuck_one_is_told(probe: PortProbe, ports: tuple[int, ...]) -> None:
     with ExitStack() as stack:
         stuck, idle = (stack.enter_context(socket.socket(socket.AF_INET6)) for _ in range(2))
         for sock in (stuck, idle):
@@ -581,7 +585,7 @@ async def test_of_those_who_share_a_port_the_stuck_one_is_told(probe: Probe, por
 @on_linux
 @pytest.mark.usefixtures("elsewhere")
 async def test_elsewhere_other_ports_tell_whether_it_runs(
-    clock: Clock, tasks: Tasks, probe: Probe, ports: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+    clock: Clock, tasks: Tasks, probe: PortProbe, ports: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with silent("::1") as port, listening("::1", ports[1]):
         found = await probe.find(HERE, port, timed_out=True)
@@ -593,11 +597,11 @@ async def test_elsewhere_other_ports_tell_whether_it_runs(
         # Whose other ports are as silent may be off.
         monkeypatch.setattr(probe_module, "PLAUSIBLE_PORTS", (port,))
         monkeypatch.setattr(own_sockets, "connections", lambda address: [])
-        assert await Probe(clock, tasks).find(HERE, 1, timed_out=True) == TimeoutFindings()
+        assert await PortProbe(clock, tasks).find(HERE, 1, timed_out=True) == TimeoutFindings()
 
 
 @pytest.mark.usefixtures("elsewhere", "ports")
-async def test_silence_keeps_nobody_from_being_told_of_a_refusal(probe: Probe, clock: Clock) -> None:
+async def test_silence_keeps_nobody_from_being_told_of_a_refusal(probe: PortProbe, clock: Clock) -> None:
     for port in range(1, PROBES_PER_SECOND + 1):
         await probe.find(HERE, port, timed_out=True, whose=port)
     assert await probe.find(HERE, PROBES_PER_SECOND + 1, timed_out=True) == TimeoutFindings(), "there have been enough"
@@ -620,7 +624,7 @@ async def test_a_sandbox_asked_for_many_ports_leaves_its_neighbour_a_look(
         await ended.wait()
         return TimeoutFindings() if is_silent else RefusalFindings()
 
-    probe = Probe(clock, tasks)
+    probe = PortProbe(clock, tasks)
     monkeypatch.setattr(probe, "_after_timeout" if is_silent else "_after_refusal", find)
     neighbour = IPv6Address("fd00::2")
     for port in range(1, 1000):
@@ -647,14 +651,14 @@ async def turns_until(condition: Callable[[], bool]) -> None:
     raise AssertionError("not within 10 turns")
 
 
-async def test_what_is_not_looked_into_is_told_as_it_is(probe: Probe) -> None:
+async def test_what_is_not_looked_into_is_told_as_it_is(probe: PortProbe) -> None:
     unroutable = Failure(Reason.DESTINATION_IP_UNROUTABLE, DETAIL)
     assert await probe.explain(unroutable, HERE, 5000) is unroutable
 
 
 @pytest.mark.parametrize("is_silent", [True, False])
 async def test_without_a_descriptor_nothing_is_found_and_nothing_dialed(
-    probe: Probe, dials: Dials, monkeypatch: pytest.MonkeyPatch, is_silent: bool
+    probe: PortProbe, dials: Dials, monkeypatch: pytest.MonkeyPatch, is_silent: bool
 ) -> None:
     def is_own(address: object) -> bool:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
@@ -674,7 +678,7 @@ async def test_every_socket_is_closed_when_all_is_cancelled(
 ) -> None:
     with silent("::1") as first, silent("::1") as second, silent("127.0.0.1") as port:
         monkeypatch.setattr(probe_module, "PLAUSIBLE_PORTS", (first, second))
-        probe = Probe(clock, tasks, allow_ipv4=(LOOPBACK,))
+        probe = PortProbe(clock, tasks, allow_ipv4=(LOOPBACK,))
         before = descriptors()
         asking = askers.spawn(probe.find(HERE, port, HERE_IPV4), "ask")
         await dials.begun(3)
@@ -691,7 +695,7 @@ async def test_every_socket_is_closed_when_all_is_cancelled(
 async def test_an_asker_who_goes_away_leaves_the_look_to_the_others(
     clock: Clock, tasks: Tasks, ports: tuple[int, ...], dials: Dials, askers: Tasks
 ) -> None:
-    probe = Probe(clock, tasks)
+    probe = PortProbe(clock, tasks)
     before = descriptors()
     asked = free_port()
     with listening("::1", ports[0]):
@@ -710,7 +714,7 @@ async def test_an_asker_who_goes_away_leaves_the_look_to_the_others(
 async def test_a_look_that_is_cancelled_takes_its_dials_with_it(
     clock: Clock, tasks: Tasks, askers: Tasks, dials: Dials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    probe = Probe(clock, tasks)
+    probe = PortProbe(clock, tasks)
     with silent("::1") as first, silent("::1") as second:
         monkeypatch.setattr(probe_module, "PLAUSIBLE_PORTS", (first, second))
         monkeypatch.setattr(probe_module, "PORT_TIMEOUT", 3600.0)
@@ -726,7 +730,7 @@ async def test_a_look_that_is_cancelled_takes_its_dials_with_it(
             await asking
 
 
-async def test_a_look_cancelled_before_it_began_is_forgotten(probe: Probe, tasks: Tasks, askers: Tasks) -> None:
+async def test_a_look_cancelled_before_it_began_is_forgotten(probe: PortProbe, tasks: Tasks, askers: Tasks) -> None:
     asking = askers.spawn(probe.find(HERE, 1), "ask")
     await asyncio.sleep(0)
     [look] = probe._running.values()

@@ -72,7 +72,7 @@ class _Quota:
         return True
 
 
-class Probe:
+class PortProbe:
     """Probes, for one worker.
 
     `clock` is the event loop's time. `allow_ipv4` is `upstream.allow_ipv4`. `denied_ports` are closed for every sandbox
