@@ -1,4 +1,4 @@
-"""The memory that all TLS connections of an event loop work in: a connection of its own has none."""
+"""The memory that all TLS connections of an event loop share."""
 
 from __future__ import annotations
 
@@ -8,19 +8,17 @@ from gateway.turns import RECORD, Intake
 
 
 class Buffers:
-    """One for each event loop: where every read lands, what OpenSSL reads from and writes to, whose turn it is.
+    """One per event loop: where every read lands, and the BIOs that OpenSSL reads from and writes to.
 
-    The BIOs are shared by all connections, because each call leaves both empty: OpenSSL gets whole records, and keeps
-    what it has of a handshake to itself. With BIOs of their own, connections would hold on to the largest read they
-    ever had. Should octets ever be left behind, they are another connection's ciphertext: nobody else could read them.
+    The BIOs can be shared because each call leaves both empty: OpenSSL gets whole records, and buffers what it has of a
+    handshake itself. BIOs of their own would keep the largest read that a connection ever had. Should octets ever be
+    left behind, they are ciphertext that only their own connection could decrypt.
     """
 
-    __slots__ = ("incoming", "intake", "outgoing", "read", "record", "turns")
+    __slots__ = ("incoming", "intake", "outgoing", "record")
 
     def __init__(self, intake: Intake) -> None:
         self.intake = intake
-        self.read = intake.view
-        self.record = intake.view[:RECORD]  # as much as is read of a handshake at a time, and so kept while it waits
-        self.turns = intake.turns
+        self.record = intake.view[:RECORD]  # for handshakes, whose reads are kept while they wait
         self.incoming = ssl.MemoryBIO()
         self.outgoing = ssl.MemoryBIO()

@@ -189,7 +189,7 @@ class TlsTransport(WideReading, asyncio.Transport):
 
     def _begin(self, nbytes: int) -> None:
         """The first octets decide what this connection speaks; only TLS is worth an SSL object."""
-        first = self._buffers.read[:nbytes]
+        first = self._view[:nbytes]
         if first[0] == HANDSHAKE_RECORD and not self._flight:
             self._state = HANDSHAKE
             self._receive_handshake(nbytes)
@@ -210,7 +210,7 @@ class TlsTransport(WideReading, asyncio.Transport):
             self._handshake_failed(explained(octets, GatewayError(Reason.BAD_REQUEST, greeting.value)))
 
     def _receive_handshake(self, nbytes: int) -> None:
-        self._flight += self._buffers.read[:nbytes]
+        self._flight += self._view[:nbytes]
         handler = self._handler
         assert handler is not None  # the handshake has not ended
         if len(self._flight) >= RECORD:
@@ -375,7 +375,7 @@ class TlsTransport(WideReading, asyncio.Transport):
     def _wait_turn(self) -> None:
         if not self._queued:
             self._queued = True
-            self._buffers.turns.wait(self)
+            self._intake.turns.wait(self)
         self._set_reading()
 
     def take_turn(self) -> None:

@@ -310,7 +310,7 @@ def test_a_handshake_is_read_a_record_at_a_time(lines: Lines) -> None:
     line = lines.line()
     assert len(line.transport.get_buffer(-1)) == RECORD
     line.shake_hands()
-    assert len(line.transport.get_buffer(-1)) == len(lines.buffers.read)
+    assert len(line.transport.get_buffer(-1)) == len(lines.buffers.intake.view)
 
 
 def test_without_room_it_is_refused_with_an_alert(lines: Lines) -> None:
