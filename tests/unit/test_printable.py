@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from gateway.printable import printable, printable_json, printable_lines
+from gateway.printable import printable, printable_ascii, printable_json, printable_lines, shorten
 
 OBEYED = [
     *map(chr, range(0x20)),
@@ -42,3 +42,12 @@ def test_lines_that_are_meant_stay() -> None:
 
 def test_json_beyond_the_basic_plane() -> None:
     assert printable_json('"\U000e0001"') == r'"\udb40\udc01"'
+
+
+@pytest.mark.parametrize(("text", "shown"), [("plain", "plain"), ("caf\u00e9\t", "caf??"), ("\x7f~ ", "?~ ")])
+def test_nothing_but_ascii(text: str, shown: str) -> None:
+    assert printable_ascii(text, "?") == shown
+
+
+def test_what_is_long_is_cut_where_it_shows() -> None:
+    assert (shorten("12345", 5), shorten("123456", 5)) == ("12345", "1234…")

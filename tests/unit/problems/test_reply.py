@@ -16,7 +16,6 @@ from gateway.http import serialize
 from gateway.http.head_parser import HeadLimits, parse_request_head
 from gateway.http.message import Framing, RequestHead, RequestSection, ResponseHead
 from gateway.problems import reply as reply_module
-from gateway.problems.frameworks import fixes
 from gateway.problems.negotiation import Form
 from gateway.problems.page import LIKELY
 from gateway.problems.problem import TYPE_BASE, RequestContext, describe
@@ -79,13 +78,6 @@ def test_a_refusal_over_ipv4_says_nothing_of_ipv6(form: Form) -> None:
     problem = describe(error, known)
     assert problem.detail.endswith("nothing accepts connections on 127.0.0.1:5000.")
     assert problem.fix[0].startswith("Is the process running?")
-
-
-def test_the_first_check_of_a_refusal_is_how_to_bind() -> None:
-    """Over IPv4 it is left out."""
-    for reason in (Reason.CONNECTION_REFUSED, Reason.IPV4_ONLY_LISTENER):
-        assert reason.row.checks[0].startswith("Bind to `::`")
-        assert not any("`::`" in check for check in reason.row.checks[1:])
 
 
 # --- every reason, every form -------------------------------------------------------------------------------------
@@ -156,31 +148,6 @@ def test_the_text_is_neither_a_script_nor_a_style_sheet(reason: Reason) -> None:
     _, body = sent(reason, Form.TEXT)
     assert re.match(rb"[45][0-9]{2} [A-Z]", body)
     assert b"{" not in body and b"*/" not in body
-
-
-@every_reason
-def test_a_line_to_paste_is_offered_where_it_cures(reason: Reason) -> None:
-    problem = describe(GatewayError(reason, DETAIL, process="node"), circumstances(Form.JSON))
-    lines = problem.fix[len(reason.row.checks) :]
-    if reason in (Reason.CONNECTION_REFUSED, Reason.IPV4_ONLY_LISTENER):
-        assert lines == [f"{fix.framework}: {fix.line}" for fix in fixes(5000, "node")]
-        assert len(lines) > LIKELY
-    else:
-        assert lines == []
-
-
-@pytest.mark.parametrize(
-    ("ports", "said"),
-    [
-        ((), []),
-        ((3000,), ["port 3000 of this sandbox accepts connections"]),
-        ((3000, 8000), ["ports 3000 and 8000 of this sandbox accept connections"]),
-        ((80, 3000, 8000), ["ports 80, 3000 and 8000 of this sandbox accept connections"]),
-    ],
-)
-def test_open_ports_are_an_observation(ports: tuple[int, ...], said: list[str]) -> None:
-    error = GatewayError(Reason.CONNECTION_REFUSED, DETAIL, open_ports=ports)
-    assert describe(error, circumstances(Form.JSON)).observed == [DETAIL, *said]
 
 
 @every_reason
@@ -358,12 +325,6 @@ def test_a_request_without_target_still_gets_an_answer(reason: Reason, form: For
         document = json.loads(body)
         assert (document["sandbox"], document["port"], document["observed"]) == (None, None, [])
         assert len(document["fix"]) == len(reason.row.checks)
-
-
-def test_texts_show_what_a_hostname_looks_like_here() -> None:
-    problem = describe(GatewayError(Reason.INVALID_HOSTNAME), RequestContext("r", asked(Form.TEXT), domain="a.example"))
-    assert "5000-abc123.a.example" in problem.detail
-    assert TARGET.host in problem.detail
 
 
 # --- foreign text -------------------------------------------------------------------------------------------------
