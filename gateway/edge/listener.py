@@ -54,9 +54,9 @@ class Listener:
         no_delay(sock)
         keep_alive(sock, edge.timeouts.tcp_keepalive)
         edge.loop.add_reader(sock, self._accept)
-        self._accepting = True
-        self._out_of_descriptors = False  # when something was queued last
-        self._paused = False
+        self._accepting = True  # until closed
+        self._paused = False  # for want of descriptors; resumes by itself
+        self._out_of_descriptors = False  # connections are queued that could not be accepted
         self._logged = -LOG_INTERVAL  # when it was logged last that new connections wait
         self.port: int = sock.getsockname()[1]
 

@@ -30,10 +30,9 @@ _BEATS, _STAGE, _STOPPING = struct.Struct("=Q"), 8, 9
 class Stage(IntEnum):
     """How far a process has come."""
 
-    STARTING = 0
+    STARTING = 0  # its event loop does not run yet
     SERVING = 1
-    LISTENERS_CLOSED = 2
-    """It accepts no more connections; another process does."""
+    LISTENERS_CLOSED = 2  # it accepts no more connections; another process does
 
 
 class Heartbeat:
