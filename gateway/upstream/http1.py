@@ -23,24 +23,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from enum import Enum, auto
 from math import inf
 from typing import TYPE_CHECKING, cast
 
-from gateway.errnos import SILENCE, ended, is_by_the_app
-from gateway.errors import Failure, GatewayError, Reason
+from gateway.errors import GatewayError, Reason
 from gateway.http import serialize
-from gateway.http.body import BodyError, BodyReader, ChunkedReader, CloseReader, LengthReader
+from gateway.http.body import BodyError, ChunkedReader, CloseReader, LengthReader
 from gateway.http.head_parser import HEAD_END, check_partial_response, parse_answer_fields, parse_response_head, quote
 from gateway.http.message import AS_STREAM, BY_LENGTH, NO_BODY, Fields, FieldSection, RequestHead, ResponseHead
 from gateway.http.validate import check_switch
-from gateway.socket_options import unanswered
 from gateway.transport import CLOSED_TRANSPORT, GatheringTransport
-from gateway.turns import HEAD_WORK, LAST_WORK, LOOK, SHARE, SMALL_HEAD, ReadingConnection
+from gateway.turns import HEAD_WORK, LAST_WORK, LOOK, SHARE, SMALL_HEAD
 from gateway.upstream import evidence, peek
 from gateway.upstream.claims import Mark
-from gateway.upstream.stream import Owner, ResponseSink, UpstreamConnection, UpstreamFailure, UpstreamStream
-from gateway.wordings import HUNG_UP_IN_HEAD, HUNG_UP_UNASKED, LOST, REPLACED
+from gateway.upstream.deadlines import BODY, CLOSED, DONE, HEAD, IDLE, TUNNEL, TimedUpstream
+from gateway.upstream.stream import ResponseSink, UpstreamStream
 
 if TYPE_CHECKING:
     from gateway.endpoint import Endpoint
@@ -49,103 +46,40 @@ if TYPE_CHECKING:
 log = logging.getLogger("gateway.upstream")
 
 
-class State(Enum):
-    """See the drawing above."""
-
-    IDLE = auto()
-    HEAD = auto()
-    BODY = auto()
-    TUNNEL = auto()
-    DONE = auto()
-    CLOSED = auto()
-
-
-IDLE, HEAD, BODY, TUNNEL, DONE, CLOSED = State
-"""By themselves: through its class, CPython 3.11 takes 0.1 µs to find a member, thirty times a request."""
-
-_CUT_OFF = {
-    HEAD: Reason.HTTP_RESPONSE_TIMEOUT,
-    BODY: Reason.HTTP_RESPONSE_INCOMPLETE,
-    TUNNEL: Reason.CONNECTION_TERMINATED,
-}
-"""What is told of an exchange that outlasts the grace of its sandbox. None of these repeats the request."""
-
-
-class Http1Upstream(ReadingConnection, UpstreamConnection, UpstreamStream):
+class Http1Upstream(TimedUpstream):
     """A connection that is its own only stream; made by a pool."""
 
     __slots__ = (
         "_awaits_request",
         "_chunked",
-        "_clock",
-        "_context",
         "_had_body",
-        "_heard",
         "_out",
-        "_paused",
-        "_reader",
         "_request",
         "_request_done",
-        "_socket",
         "challenged",
-        "deadline",
-        "endpoint",
-        "ends",
         "is_available",
         "mark",
-        "owner",
-        "persists",
-        "reused",
         "since",
-        "sink",
-        "state",
     )
 
     def __init__(self, context: ConnectionContext, endpoint: Endpoint, sock: socket.socket) -> None:
-        super().__init__(context.intake)
-        self._context = context
-        self._clock = context.clock
-        self.endpoint = endpoint
+        super().__init__(context, endpoint, sock)
         self.mark = Mark(endpoint)
-        self._socket = sock  # ours to look at (`is_alive`), the transport's to read, write and close
-        self.state = IDLE
-        self.sink: ResponseSink | None = None
         self._request: RequestHead | None = None
         self._request_done = True
-        self.persists = True
         self._had_body = False  # the last answer had one, so its end has been seen
-        self._reader: BodyReader | None = None  # in BODY, unless the whole body came with the head
         # `_held` is an unfinished head, or a 101 that waits (see the next line), or what is for the next turn.
         self._awaits_request = False  # a 101 is here, the end of the request is not
         self._out: list[bytes] = []  # written at the next flush
         self._chunked = False  # the request body goes out chunked
-        self._paused = False
-        self.owner: Owner | None = None
         self.challenged = False
-        self.reused = False
         self.is_available = True
-        self._heard = False  # octets of an answer to this request have come, or of what cannot be one
         self.since = 0.0  # when it became idle
-        self.deadline = inf  # loop time at which `expire` is due; the sweeper looks
-        self.ends = inf  # loop time at which `end` is due, whatever is under way; until `retire` there is none
 
     def __repr__(self) -> str:
         return f"<Upstream http1 {self.state.name} {self.endpoint} held={len(self._held)}>"
 
     # --- UpstreamStream ------------------------------------------------------------------------------------------
-
-    @property
-    def is_retired(self) -> bool:
-        return self.ends != inf
-
-    def early_failure(self) -> Failure | None:
-        if self.state is not CLOSED:
-            return None
-        if self._heard:  # SSH, SMTP and databases greet whoever connects
-            detail = f"the app spoke before it was asked, beginning with {quote(self._held)}"
-            return evidence.judged(GatewayError(Reason.HTTP_PROTOCOL_ERROR, detail), self._held).failure()
-        detail = "the app closed the connection before it was asked"
-        return Failure(Reason.CONNECTION_TERMINATED, detail, wording=HUNG_UP_UNASKED)
 
     def send_request(
         self, sink: ResponseSink, head: RequestHead, host: bytes, added: FieldSection, request_id: bytes
@@ -207,11 +141,6 @@ class Http1Upstream(ReadingConnection, UpstreamConnection, UpstreamStream):
                 else:
                     self._set_reading()
 
-    def _await_body(self) -> None:
-        """Begins a body's time anew, of which there is no end while downstream is the slow one; no other state's."""
-        if self.state is BODY:
-            self.deadline = inf if self._paused else self._clock() + self._context.timeouts.response_idle
-
     def release(self) -> None:
         self.sink = None
         if self.state is not DONE or not self.persists or not self._request_done or self.ends != inf:
@@ -231,30 +160,10 @@ class Http1Upstream(ReadingConnection, UpstreamConnection, UpstreamStream):
             self.is_available = True
             self._context.released(self, self._had_body)
 
-    def close(self) -> None:
-        """Ends the connection without a word to the sink.
-
-        A request that was not sent yet is not wanted any more; the last octets of a tunnel (a WebSocket's Close) are.
-        """
-        if self.state is CLOSED:
-            return
-        tunnel = self.state is TUNNEL
-        self.state = CLOSED
+    def _clear(self) -> None:
         self.is_available = False
-        self.sink = None
-        self._reader = None
         self._awaits_request = False
-        self._held = b""
         self._out = []
-        if tunnel and self._transport.get_write_buffer_size():
-            self.deadline = self._clock() + self._context.timeouts.linger
-            self._transport.close()
-        else:
-            self._transport.abort()
-            self._context.closed(self)
-        owner, self.owner = self.owner, None
-        if owner is not None:
-            owner.bound_lost()
 
     # --- UpstreamConnection --------------------------------------------------------------------------------------
 
@@ -262,47 +171,11 @@ class Http1Upstream(ReadingConnection, UpstreamConnection, UpstreamStream):
         self.is_available = False
         return self
 
-    def is_alive(self) -> bool:
-        """Whether an idle connection still is what it seems: no FIN, no reset, no stray octet waiting to be read."""
-        return not self._transport.is_closing() and peek.is_quiet(self._socket)
-
     def is_claimable(self) -> bool:
         return self.state is IDLE and not self.challenged
 
     def awaits_first_octet(self) -> bool:
         return not self._heard and not self.reused and (self.state is HEAD or self.state is IDLE)
-
-    def end_if_dead(self, patience: float) -> None:  # see `edge.dead_peers`
-        if unanswered(self._socket) > patience:
-            self._lost(SILENCE)
-
-    def retire(self, ends: float) -> None:
-        self.ends = ends
-        if self.state is IDLE:
-            self.close()
-
-    def end(self) -> None:
-        reason = _CUT_OFF.get(self.state)
-        if reason is not None:
-            wording = REPLACED if self.state is HEAD else None
-            detail = "the sandbox was replaced or removed, or its lifetime has ended"
-            self._fail(GatewayError(reason, detail, wording=wording))
-
-    def expire(self, now: float) -> None:
-        timeouts = self._context.timeouts
-        if self.state is HEAD and self._paused and (self._held or not self.is_alive()):
-            self.deadline = inf  # it did answer, and downstream has yet to make room before that can be read
-        elif self.state is HEAD:
-            detail = f"no answer within {timeouts.response_header:g} s"
-            self._fail(GatewayError(Reason.HTTP_RESPONSE_TIMEOUT, detail))
-        elif self.state is BODY:
-            detail = f"the answer stood still for {timeouts.response_idle:g} s"
-            self._fail(GatewayError(Reason.HTTP_RESPONSE_INCOMPLETE, detail))
-        elif self.state is CLOSED:
-            self._transport.abort()  # the sandbox did not take a tunnel's last octets
-            self._context.closed(self)
-        else:
-            self.close()
 
     # --- asyncio.Protocol ----------------------------------------------------------------------------------------
 
@@ -517,33 +390,3 @@ class Http1Upstream(ReadingConnection, UpstreamConnection, UpstreamStream):
             self.data_received(held + data)
             if self._work >= SHARE or self.sink is None:
                 break  # all that its last words may cost, or all that they say
-
-    # --- endings -------------------------------------------------------------------------------------------------
-
-    def _lost(self, exc: Exception | None) -> None:
-        """The sandbox closed, cleanly or not."""
-        state = self.state
-        how = ended(exc)
-        if state is HEAD:
-            when = "in the middle of its answer's head" if self._held else "before answering"
-            hung_up = HUNG_UP_IN_HEAD if self._held else None
-            wording = hung_up if is_by_the_app(exc) else LOST
-            self._fail(GatewayError(Reason.CONNECTION_TERMINATED, f"the app {how} {when}", wording=wording))
-        elif state is BODY:
-            reader = self._reader
-            assert reader is not None
-            if exc is None and reader.ends_at_eof():
-                self.persists = False
-                self._complete(b"")
-            else:
-                self._fail(GatewayError(Reason.HTTP_RESPONSE_INCOMPLETE, f"the app {how} inside the body"))
-        elif state is TUNNEL:
-            self._fail(GatewayError(Reason.CONNECTION_TERMINATED, f"the app {how}"))
-        else:
-            self.close()
-
-    def _fail(self, error: GatewayError, received: bytes = b"") -> None:
-        sink = self.sink
-        self.close()
-        if sink is not None:
-            sink.upstream_failed(UpstreamFailure(error, self.reused, self._heard, received=received))
