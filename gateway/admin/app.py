@@ -16,7 +16,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.admin.auth import guard
-from gateway.admin.explain import Explaining
+from gateway.admin.explain import ExplainHandler
 from gateway.admin.listener import Listener, timed
 from gateway.admin.malformed import complaints
 from gateway.admin.problem import NO_STORE, as_problems
@@ -82,7 +82,7 @@ def make_app(health: Health, context: Context, token: str = "") -> web.Applicati
     app = web.Application(middlewares=[timed, as_problems, guard(token)], client_max_size=MAX_BODY)
     app.router.add_get("/livez", health.live)
     app.router.add_get("/readyz", health.ready)
-    app.router.add_get("/v1/explain", Explaining(context).explain)
+    app.router.add_get("/v1/explain", ExplainHandler(context).explain)
     Sandboxes(context).add_routes(app.router)
     return app
 

@@ -13,7 +13,7 @@ AT_ONCE = 4
 """Examinations at the same time: each may hold a connection to a sandbox for seconds, and people ask one by one."""
 
 
-class Explaining:
+class ExplainHandler:
     """One per admin listener."""
 
     def __init__(self, context: Context) -> None:

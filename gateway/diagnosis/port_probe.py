@@ -185,7 +185,7 @@ class PortProbe:
     def _may_dial(self, ipv4: IPv4Address, port: int) -> bool:
         if leads_to(self._own, ipv4, port, is_own):
             return False  # a record that leads to the gateway's own door
-        return self._ipv4_policy.objection(ipv4) is None
+        return self._ipv4_policy.why_prohibited(ipv4) is None
 
     def _dial(self, address: Address, ports: tuple[int, ...]) -> dict[int, asyncio.Task[bool | None]]:
         """To be cancelled by whoever has them."""

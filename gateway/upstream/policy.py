@@ -63,8 +63,9 @@ def special_range(address: Address, allow: Sequence[Network]) -> str | None:
     """The special range of `address` that no prefix of `allow` opens; None: it is ordinary, or opened."""
     for special, what in SPECIAL_RANGES:
         if address in special:
-            # Only a prefix of the same family contains it, so the two can be compared.
-            return None if any(net.subnet_of(special) for net in allow if address in net) else what  # type: ignore[arg-type]
+            # Of two prefixes that contain one address, the longer lies inside the other.
+            opened = any(net.prefixlen >= special.prefixlen for net in allow if address in net)
+            return None if opened else what
     return None
 
 
@@ -86,10 +87,10 @@ class AddressPolicy:
 
     def check_address(self, address: Address) -> None:
         """As `check`, where there is no port yet: of a record that is about to be written."""
-        if why := self.objection(address):
+        if why := self.why_prohibited(address):
             raise GatewayError(Reason.DESTINATION_IP_PROHIBITED, f"{literal(address)} is {why}")
 
-    def objection(self, address: Address) -> str | None:
+    def why_prohibited(self, address: Address) -> str | None:
         """What `address` is, so that it must not be dialed; None: it may be."""
         is_allowed = any(address in network for network in self._allow)
         if isinstance(address, IPv4Address):
