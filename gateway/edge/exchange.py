@@ -31,7 +31,7 @@ from gateway.http.message import AS_TUNNEL, NO_BODY, Fields, RequestHead, Respon
 from gateway.http.validate import IDEMPOTENT
 from gateway.observe.access_log import MAX_TEXT, AccessRecord, shown
 from gateway.problems import websocket
-from gateway.problems.negotiation import asked_by_another_site
+from gateway.problems.negotiation import is_cross_site
 from gateway.problems.problem import RequestContext
 from gateway.problems.reply import render
 from gateway.upstream.stream import ResponseSink, UpstreamFailure
@@ -411,7 +411,7 @@ class Exchange(RequestSink, ResponseSink):
 
     def _send_problem(self, error: GatewayError) -> None:
         edge, head, downstream = self._edge, self._head, self._downstream
-        if edge.discreet and asked_by_another_site(head, edge.example_domain):
+        if edge.discreet and is_cross_site(head, edge.example_domain):
             self._send_without_body(withheld())
             return
         circumstances = RequestContext(

@@ -79,7 +79,7 @@ _NOBODY_ELSE = b"*"
 """The reply to a probe. A service worker's cache heeds no Cache-Control, and would hold it for the app's page."""
 
 
-def understand(head: RequestHead | None, received: bytes = b"") -> Intent:
+def negotiate(head: RequestHead | None, received: bytes = b"") -> Intent:
     """What the sender of `head` wants.
 
     None is a head that is not valid, and `received` what came of it: a navigation gets a page, everything else text.
@@ -104,7 +104,7 @@ def _navigates(received: bytes) -> bool:
     return accept is not None and len(accept[1]) <= MAX_OCTETS and _from_accept(accept[1]) is Form.HTML
 
 
-def asked_by_another_site(head: RequestHead, domain: str) -> bool:
+def is_cross_site(head: RequestHead, domain: str) -> bool:
     """Whether what answers `head` goes to a page outside `domain`, as far as its browser tells.
 
     A navigation is shown to who sits there; no page can read it.

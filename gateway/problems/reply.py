@@ -19,7 +19,7 @@ from gateway.errors import GatewayError, GrpcStatus, Reason
 from gateway.http.message import BY_LENGTH, Fields, FieldSection, ResponseHead
 from gateway.http.validate import COMMON_METHODS
 from gateway.printable import printable, printable_ascii, shorten
-from gateway.problems.negotiation import Form, Intent, understand
+from gateway.problems.negotiation import Form, Intent, negotiate
 from gateway.problems.page import CONTENT_SECURITY_POLICY, LIKELY, compose_page
 from gateway.problems.problem import Case, Problem, RequestContext, case_of
 
@@ -47,7 +47,7 @@ class _Reply:
 
 def render(error: GatewayError, context: RequestContext) -> tuple[ResponseHead, bytes]:
     """The reply: a head whose Content-Length fits the body, and the body (not to be sent in answer to HEAD)."""
-    intent = understand(context.head, context.received)
+    intent = negotiate(context.head, context.received)
     reply = _compose(intent.form, case_of(error, context, for_page=intent.form is Form.HTML))
     request_id = context.request_id
     quote = reply.quote

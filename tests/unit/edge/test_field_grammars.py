@@ -24,7 +24,7 @@ from gateway.hostname import HostnameParser, Target
 from gateway.http.fields import _ROLES_BY_NAME, Role
 from gateway.http.head_parser import HeadLimits, parse_request_head, parse_response_head
 from gateway.http.message import FieldSection, RequestHead, ResponseHead, ResponseSection
-from gateway.problems.negotiation import Form, asked_by_another_site, understand
+from gateway.problems.negotiation import Form, is_cross_site, negotiate
 from gateway.problems.websocket import asks_for_close
 
 LIMITS = HeadLimits()
@@ -121,12 +121,12 @@ def _request_id(name: str, lines: Lines) -> bytes | None:
 
 
 def _form(name: str, lines: Lines) -> Form:
-    return understand(_request(name, lines)).form
+    return negotiate(_request(name, lines)).form
 
 
 def _script_form(name: str, lines: Lines) -> Form:
     """As JSON if it is a page script's, not a style or image."""
-    return understand(_request(name, lines, b"Sec-Fetch-Mode: cors\r\n")).form
+    return negotiate(_request(name, lines, b"Sec-Fetch-Mode: cors\r\n")).form
 
 
 def _allowed(name: str, lines: Lines) -> dict[str, str]:
@@ -136,7 +136,7 @@ def _allowed(name: str, lines: Lines) -> dict[str, str]:
         "Access-Control-Request-Headers": b"x-gateway-probe",
     }
     more = b"".join(b"%b: %b\r\n" % (other.encode(), value) for other, value in given.items() if other != name)
-    intent = understand(_request(name, lines, more, b"OPTIONS / HTTP/1.1"))
+    intent = negotiate(_request(name, lines, more, b"OPTIONS / HTTP/1.1"))
     return {key.decode().removeprefix("Access-Control-Allow-"): value.decode() for key, value in intent.cors}
 
 
@@ -371,7 +371,7 @@ REQUESTS = [
     Field(
         "Sec-Fetch-Site",
         "a structured token, parameters ignored (Fetch Metadata, 2.3; 9651, 3.3.4)",
-        lambda name, lines: asked_by_another_site(_request(name, lines), "a.test"),
+        lambda name, lines: is_cross_site(_request(name, lines), "a.test"),
         (
             *(((value,), False) for value in (b"same-origin", b"same-site;a=1", b"none")),
             *(((value,), True) for value in (b"cross-site", b"Same-Origin", b"")),

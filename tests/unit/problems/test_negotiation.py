@@ -6,7 +6,7 @@ import pytest
 
 from gateway.http.head_parser import HeadLimits, parse_request_head
 from gateway.http.message import RequestHead
-from gateway.problems.negotiation import MAX_OCTETS, Form, Intent, understand
+from gateway.problems.negotiation import MAX_OCTETS, Form, Intent, negotiate
 
 CHROMIUM = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 CHROMIUM_IMAGE = "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8"
@@ -72,11 +72,11 @@ BY_ACCEPT = [
 
 @pytest.mark.parametrize(("accept", "form"), BY_ACCEPT)
 def test_accept_decides(accept: str | None, form: Form) -> None:
-    assert understand(asked(accept)).form is form
+    assert negotiate(asked(accept)).form is form
 
 
 def test_the_first_of_two_fields_counts() -> None:
-    assert understand(asked("application/json", None, None, "Accept: text/html")).form is Form.JSON
+    assert negotiate(asked("application/json", None, None, "Accept: text/html")).form is Form.JSON
 
 
 # --- by what the answer is for ------------------------------------------------------------------------------------
@@ -118,11 +118,11 @@ BY_INTENT = [
 def test_what_the_answer_is_for_decides(
     accept: str | None, mode: str | None, destination: str | None, form: Form
 ) -> None:
-    assert understand(asked(accept, mode, destination)).form is form
+    assert negotiate(asked(accept, mode, destination)).form is form
 
 
 def test_a_request_that_could_not_be_read_gets_text() -> None:
-    intent = understand(None)
+    intent = negotiate(None)
     assert (intent.form, intent.media_type) == (Form.TEXT, b"text/plain; charset=utf-8")
 
 
@@ -144,23 +144,23 @@ def test_a_request_that_could_not_be_read_gets_text() -> None:
     ],
 )
 def test_of_what_could_not_be_read_a_navigation_gets_a_page(received: bytes, form: Form) -> None:
-    assert understand(None, received).form is form
+    assert negotiate(None, received).form is form
 
 
 def test_a_header_section_of_any_length_is_understood() -> None:
     long = [f"X-Long-{number}: {'x' * 1000}" for number in range(8)]
-    assert understand(asked("application/json", None, None, *long)).form is Form.JSON
+    assert negotiate(asked("application/json", None, None, *long)).form is Form.JSON
 
 
 def test_user_agent_says_nothing() -> None:
     for agent in ("curl/8.5.0", "Mozilla/5.0 (X11; Linux x86_64) Chrome/130.0.0.0", "grpc-go/1.60"):
-        assert understand(asked("*/*", None, None, f"User-Agent: {agent}")).form is Form.TEXT
+        assert negotiate(asked("*/*", None, None, f"User-Agent: {agent}")).form is Form.TEXT
 
 
 def test_the_same_request_is_understood_once() -> None:
-    first = understand(asked(CHROMIUM, "navigate", "document"))
-    assert understand(asked(CHROMIUM, "navigate", "document")) is first
-    assert understand(asked(CHROMIUM, "navigate", "document", "Cookie: another section")) is first
+    first = negotiate(asked(CHROMIUM, "navigate", "document"))
+    assert negotiate(asked(CHROMIUM, "navigate", "document")) is first
+    assert negotiate(asked(CHROMIUM, "navigate", "document", "Cookie: another section")) is first
 
 
 # --- gRPC ---------------------------------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ def test_the_same_request_is_understood_once() -> None:
     ],
 )
 def test_grpc_is_answered_as_it_is_spoken(content_type: str, sent: bytes) -> None:
-    intent = understand(asked("*/*", "cors", "empty", f"Content-Type: {content_type}", method="POST"))
+    intent = negotiate(asked("*/*", "cors", "empty", f"Content-Type: {content_type}", method="POST"))
     assert (intent.form, intent.media_type) == (Form.GRPC, sent)
     exposed = told(intent, "access-control-expose-headers")
     assert exposed is not None
@@ -189,7 +189,7 @@ def test_grpc_is_answered_as_it_is_spoken(content_type: str, sent: bytes) -> Non
     "content_type", ["application/grpcx", "application/grpc+", "text/application/grpc", 'application/grpc+"<b>"']
 )
 def test_what_only_resembles_grpc_is_not(content_type: str) -> None:
-    assert understand(asked(None, None, None, f"Content-Type: {content_type}", method="POST")).form is Form.TEXT
+    assert negotiate(asked(None, None, None, f"Content-Type: {content_type}", method="POST")).form is Form.TEXT
 
 
 # --- CORS ---------------------------------------------------------------------------------------------------------
@@ -200,14 +200,14 @@ PREFLIGHT = (ORIGIN, "Access-Control-Request-Method: GET", "Access-Control-Reque
 
 @pytest.mark.parametrize("origin", ["https://shop.example", "http://localhost:3000", "null", "vscode-webview://x"])
 def test_an_origin_is_mirrored_with_credentials(origin: str) -> None:
-    intent = understand(asked("*/*", "cors", "empty", f"Origin: {origin}"))
+    intent = negotiate(asked("*/*", "cors", "empty", f"Origin: {origin}"))
     assert told(intent, "access-control-allow-origin") == origin
     assert told(intent, "access-control-allow-credentials") == "true"
 
 
 @pytest.mark.parametrize("origin", ["", "https://a.example https://b.example", "x" * (MAX_OCTETS + 1)])
 def test_what_is_no_origin_is_not_mirrored(origin: str) -> None:
-    intent = understand(asked("*/*", None, None, f"Origin: {origin}"))
+    intent = negotiate(asked("*/*", None, None, f"Origin: {origin}"))
     assert told(intent, "access-control-allow-origin") == "*"
     assert told(intent, "access-control-allow-credentials") is None
 
@@ -216,7 +216,7 @@ def test_what_is_no_origin_is_not_mirrored(origin: str) -> None:
 @pytest.mark.parametrize("names", ["x-gateway-probe", "X-Gateway-Probe , x-gateway-probe"])
 def test_a_preflight_for_a_probe_is_granted(method: str, names: str) -> None:
     lines = (ORIGIN, f"Access-Control-Request-Method: {method}", f"Access-Control-Request-Headers: {names}")
-    intent = understand(asked("*/*", "cors", "empty", *lines, method="OPTIONS"))
+    intent = negotiate(asked("*/*", "cors", "empty", *lines, method="OPTIONS"))
     assert (intent.form, intent.media_type) == (Form.PREFLIGHT, b"")
     assert dict(intent.cors) == {
         b"Access-Control-Allow-Origin": b"https://shop.example",
@@ -244,7 +244,7 @@ def test_any_other_preflight_is_allowed_nothing(
     lines = [ORIGIN, f"Access-Control-Request-Method: {method}", content_type, private]
     if names is not None:
         lines.append(f"Access-Control-Request-Headers: {names}")
-    intent = understand(asked("*/*", "cors", "empty", *filter(None, lines), method="OPTIONS"))
+    intent = negotiate(asked("*/*", "cors", "empty", *filter(None, lines), method="OPTIONS"))
     assert intent.form is Form.JSON, "the problem, with its own status"
     assert {name for name, _ in intent.cors} == {
         *(b"Access-Control-Allow-Origin", b"Access-Control-Allow-Credentials", b"Access-Control-Expose-Headers")
@@ -254,7 +254,7 @@ def test_any_other_preflight_is_allowed_nothing(
 def test_a_private_network_is_opened_for_no_probe() -> None:
     lines = (ORIGIN, "Access-Control-Request-Method: GET", "Access-Control-Request-Headers: x-gateway-probe")
     private = "Access-Control-Request-Private-Network: true"
-    intent = understand(asked("*/*", "cors", "empty", *lines, private, method="OPTIONS"))
+    intent = negotiate(asked("*/*", "cors", "empty", *lines, private, method="OPTIONS"))
     assert intent.form is Form.PREFLIGHT
     assert told(intent, "access-control-allow-private-network") is None
 
@@ -268,6 +268,6 @@ def test_a_private_network_is_opened_for_no_probe() -> None:
     ],
 )
 def test_what_is_no_preflight_is_answered_as_any_request(method: str, lines: tuple[str, ...]) -> None:
-    intent = understand(asked("application/json", None, None, *lines, method=method))
+    intent = negotiate(asked("application/json", None, None, *lines, method=method))
     assert intent.form is Form.JSON
     assert told(intent, "access-control-max-age") is None
