@@ -102,7 +102,7 @@ class TimedUpstream(ReadingConnection, UpstreamConnection, UpstreamStream):
             return None
         if self._heard:  # SSH, SMTP and databases greet whoever connects
             detail = f"the app spoke before it was asked, beginning with {quote(self._held)}"
-            return evidence.judged(GatewayError(Reason.HTTP_PROTOCOL_ERROR, detail), self._held).failure()
+            return evidence.recognize(GatewayError(Reason.HTTP_PROTOCOL_ERROR, detail), self._held).failure()
         detail = "the app closed the connection before it was asked"
         return Failure(Reason.CONNECTION_TERMINATED, detail, wording=HUNG_UP_UNASKED)
 

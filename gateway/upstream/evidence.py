@@ -80,7 +80,7 @@ def named(octets: bytes) -> tuple[str, Reason, Wording | None] | None:
     return None
 
 
-def judged(error: GatewayError, octets: bytes) -> GatewayError:
+def recognize(error: GatewayError, octets: bytes) -> GatewayError:
     """`error`, raised because `octets` do not begin an HTTP response, with the name of what they do begin."""
     if error.reason is not Reason.HTTP_PROTOCOL_ERROR:
         return error

@@ -285,7 +285,7 @@ class Http1Upstream(TimedUpstream):
                 self._heard = False  # what cannot be read may belong to the answer before
             is_switch = head is not None and head.status == 101  # whose head was read
             received = whole if is_switch else data
-            self._fail(evidence.judged(error, received), received)
+            self._fail(evidence.recognize(error, received), received)
             return
         framing = head.framing
         self.persists = head.hop.keep_alive and (head.hop.chunked or framing is not AS_STREAM)

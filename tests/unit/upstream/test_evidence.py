@@ -37,7 +37,7 @@ GREETINGS = {
 
 @pytest.mark.parametrize(("octets", "name"), GREETINGS.values(), ids=GREETINGS.keys())
 def test_a_certain_signature_is_named(octets: bytes, name: str) -> None:
-    judged = evidence.judged(ERROR, octets)
+    judged = evidence.recognize(ERROR, octets)
     assert judged.reason is (Reason.UPSTREAM_SPEAKS_HTTP2 if name == "HTTP/2" else Reason.HTTP_PROTOCOL_ERROR)
     assert judged.detail.startswith("the app began with an " if name == "HTTP/2" else f"{ERROR.detail}: ")
     assert name in judged.detail
@@ -71,7 +71,7 @@ def test_a_certain_signature_is_named(octets: bytes, name: str) -> None:
     ],
 )
 def test_what_is_not_certain_is_left_as_it_was(octets: bytes) -> None:
-    assert evidence.judged(ERROR, octets) is ERROR
+    assert evidence.recognize(ERROR, octets) is ERROR
 
 
 @pytest.mark.parametrize(
@@ -80,14 +80,14 @@ def test_what_is_not_certain_is_left_as_it_was(octets: bytes) -> None:
     ids=["alert", "handshake"],
 )
 def test_tls_records(octets: bytes, kind: str) -> None:
-    judged = evidence.judged(ERROR, octets)
+    judged = evidence.recognize(ERROR, octets)
     assert judged.reason is Reason.UPSTREAM_SPEAKS_TLS
     assert kind in judged.detail
 
 
 def test_other_failures_are_nobodys_protocol() -> None:
     too_large = GatewayError(Reason.HTTP_RESPONSE_HEADER_SECTION_SIZE, "the answer's head is too large")
-    assert evidence.judged(too_large, b"SSH-2.0-OpenSSH_9.2") is too_large
+    assert evidence.recognize(too_large, b"SSH-2.0-OpenSSH_9.2") is too_large
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
