@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Hashable, Iterator
+from functools import partial
 from math import inf
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds before a kept task that has failed begins anew; they double from the one to the other. One that has run for
@@ -19,6 +20,7 @@ the longest has recovered: the next failure is a first one."""
 
 log = logging.getLogger("gateway.tasks")
 
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 
@@ -102,3 +104,52 @@ class Tasks:
             task.cancel()
         if self._running:
             await asyncio.wait(list(self._running))
+
+
+class SingleFlight(Generic[K, T]):
+    """At most one task per key at a time; whoever wants its result meanwhile waits for the same one.
+
+    Wait with `asyncio.shield` or `asyncio.wait`: a waiter that is cancelled must not cancel it for the others.
+    """
+
+    __slots__ = ("_flights", "_tasks")
+
+    def __init__(self, tasks: Tasks) -> None:
+        """`tasks` owns what is started."""
+        self._tasks = tasks
+        self._flights: dict[K, asyncio.Task[T]] = {}
+
+    def __iter__(self) -> Iterator[K]:
+        """The keys under way."""
+        return iter(self._flights)
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    def get(self, key: K) -> asyncio.Task[T] | None:
+        """The task under way for `key`."""
+        task = self._flights.get(key)
+        return None if task is None or task.done() else task
+
+    def start(self, key: K, coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+        """Starts `coroutine` as the task for `key`, for which there is none."""
+        task = self._flights[key] = self._tasks.spawn(coroutine, name)
+        # A callback, because a task that is cancelled before its first step runs no `finally`.
+        task.add_done_callback(partial(self._ended, key))
+        return task
+
+    def is_current(self, key: K) -> bool:
+        """Whether the running task is the one for `key`, and has not been forgotten."""
+        return self._flights.get(key) is asyncio.current_task()
+
+    def forget(self, key: K) -> None:
+        """Nobody else joins the task for `key`; it runs on for those who wait."""
+        self._flights.pop(key, None)
+
+    def forget_all(self) -> None:
+        """As `forget`, for every key."""
+        self._flights.clear()
+
+    def _ended(self, key: K, task: asyncio.Task[T]) -> None:
+        if self._flights.get(key) is task:
+            del self._flights[key]

@@ -28,7 +28,7 @@ from gateway.directory.prober import Prober
 from gateway.directory.sandbox import Directory, DirectoryError, Sandbox
 from gateway.directory.shared import Shared
 from gateway.errors import GatewayError, Reason
-from gateway.tasks import Tasks
+from gateway.tasks import SingleFlight, Tasks
 
 MAX_ENTRIES = 100_000
 """Entries kept (about 300 octets each); the oldest goes first."""
@@ -96,13 +96,13 @@ class DirectoryCache:
         # The oldest first. A plain dict would look for it past all that were deleted before it.
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._missing: OrderedDict[str, None] = OrderedDict()  # the same, of those without a record
-        self._asking: dict[str, asyncio.Task[Sandbox | _Unanswered | None]] = {}
         self._ends: dict[str, float] = {}  # of lifetimes, from entries that went since `due` looked, or are in use
         self._served_stale: dict[str, None] = {}  # not yet asked for again; in the order in which they were served
         self._pace = 0.0  # seconds that answers take, smoothed as RFC 6298 does it
         self._slow_limit = math.inf if backend.reports_changes else SLOW_LIMIT
         self._turns = asyncio.Semaphore(backend.at_once)
         self._tasks = Tasks()
+        self._fetches: SingleFlight[str, Sandbox | _Unanswered | None] = SingleFlight(self._tasks)
         self._prober = Prober(self.availability, self._question, clock)
         self.availability.went = self._went
         self.availability.came_back = self._came_back
@@ -159,11 +159,9 @@ class DirectoryCache:
 
     def _question(self, sandbox_id: str, *, probe: bool = False) -> asyncio.Task[Sandbox | _Unanswered | None]:
         """The question under way about this id; with `probe` it is asked although the backend is away."""
-        asking = self._asking.get(sandbox_id)
-        if asking is None:
-            asking = self._tasks.spawn(self._ask(sandbox_id, probe), f"directory fetch {sandbox_id}")
-            self._asking[sandbox_id] = asking
-        return asking
+        return self._fetches.get(sandbox_id) or self._fetches.start(
+            sandbox_id, self._ask(sandbox_id, probe), f"directory fetch {sandbox_id}"
+        )
 
     async def _ask(self, sandbox_id: str, probe: bool) -> Sandbox | _Unanswered | None:
         """The backend's answer, remembered; its failure is an answer too, for everybody who waits."""
@@ -177,16 +175,12 @@ class DirectoryCache:
             self._prober.wanted = sandbox_id
             self.availability.failed(error)
             return _Unanswered(str(error))
-        finally:
-            current = self._asking.get(sandbox_id) is asyncio.current_task()
-            if current:
-                del self._asking[sandbox_id]
         took = self._clock() - began
         if sandbox is not None and sandbox.lifetime is not None and sandbox.lifetime < took:
             sandbox = None  # its lifetime has ended while it was asked for
         self._pace = self._pace + (took - self._pace) / 8 if self._pace else took
         self.availability.answered()
-        if current:
+        if self._fetches.is_current(sandbox_id):
             self._remember(sandbox_id, sandbox, asked, began)
             return sandbox
         # The record changed while the backend was asked, so that its answer may be from before: a later one counts.
@@ -216,13 +210,14 @@ class DirectoryCache:
             if self._known is not None:
                 self._known.mark_gone(sandbox_id, now)
             self._drop(sandbox_id)
-            self._asking.pop(sandbox_id, None)  # its answer may be from before: who waits for it waits for the next
+            self._fetches.forget(sandbox_id)  # its answer may be from before: who waits for it waits for the next
 
     def _has_missed(self) -> None:
         for sandbox_id, entry in self._entries.items():
             self._keep_end(sandbox_id, entry)
-        for cleared in (self._entries, self._missing, self._served_stale, self._asking):
+        for cleared in (self._entries, self._missing, self._served_stale):
             cleared.clear()
+        self._fetches.forget_all()
         self.forgot()
 
     @property

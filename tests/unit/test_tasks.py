@@ -1,4 +1,4 @@
-"""What is kept lives as long as its owner, whatever it dies of."""
+"""What is kept lives as long as its owner, whatever it dies of; what is shared runs once per key."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway import tasks as tasks_module
-from gateway.tasks import Tasks
+from gateway.tasks import SingleFlight, Tasks
 
 
 class Work:
@@ -158,3 +158,90 @@ async def test_there_are_no_two_of_one_name(tasks: Tasks) -> None:
     tasks.keep(work, "a job")
     await asyncio.sleep(0)
     assert work.begun == 2
+
+
+# --- single-flight ------------------------------------------------------------------------------------------------
+
+
+async def answer(event: asyncio.Event, text: str) -> str:
+    await event.wait()
+    return text
+
+
+@pytest.fixture
+def flights(tasks: Tasks) -> SingleFlight[str, str]:
+    return SingleFlight(tasks)
+
+
+async def test_one_task_per_key_is_forgotten_when_it_ends(flights: SingleFlight[str, str]) -> None:
+    event = asyncio.Event()
+    first = flights.start("a", answer(event, "of a"), "a")
+    other = flights.start("b", answer(event, "of b"), "b")
+    assert flights.get("a") is first
+    assert list(flights) == ["a", "b"]
+    event.set()
+    assert (await first, await other) == ("of a", "of b")
+    assert flights.get("a") is None
+    assert not len(flights)
+
+
+async def test_a_task_that_has_ended_is_joined_by_nobody(flights: SingleFlight[str, str]) -> None:
+    joined: list[object] = []
+    event = asyncio.Event()
+    event.set()
+    task = flights.start("a", answer(event, ""), "a")
+    asyncio.get_running_loop().call_soon(lambda: joined.append((task.done(), flights.get("a"))))
+    await task
+    assert joined == [(True, None)]
+
+
+async def test_a_waiter_that_is_cancelled_takes_the_answer_from_nobody(
+    flights: SingleFlight[str, str], tasks: Tasks
+) -> None:
+    event = asyncio.Event()
+    shared = flights.start("a", answer(event, "of a"), "a")
+
+    async def wait() -> str:
+        return await asyncio.shield(shared)
+
+    one, two = tasks.spawn(wait(), "one"), tasks.spawn(wait(), "two")
+    await asyncio.sleep(0)
+    one.cancel()
+    await asyncio.wait([one])
+    event.set()
+    assert await two == "of a"
+    assert one.cancelled()
+
+
+@pytest.mark.parametrize("forget_all", [False, True])
+async def test_what_is_forgotten_runs_on_beside_its_successor(
+    flights: SingleFlight[str, str], forget_all: bool
+) -> None:
+    current: list[bool] = []
+
+    async def work(event: asyncio.Event) -> str:
+        await event.wait()
+        current.append(flights.is_current("a"))
+        return ""
+
+    events = asyncio.Event(), asyncio.Event()
+    first = flights.start("a", work(events[0]), "first")
+    if forget_all:
+        flights.forget_all()
+    else:
+        flights.forget("a")
+    second = flights.start("a", work(events[1]), "second")
+    events[0].set()
+    await first
+    assert flights.get("a") is second
+    events[1].set()
+    await second
+    assert current == [False, True]
+    flights.forget("a")  # nothing is under way
+
+
+async def test_a_task_that_never_began_is_forgotten(flights: SingleFlight[str, str]) -> None:
+    task = flights.start("a", answer(asyncio.Event(), ""), "a")
+    task.cancel()
+    await asyncio.wait([task])
+    assert not len(flights)

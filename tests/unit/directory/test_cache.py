@@ -293,7 +293,7 @@ async def test_while_the_backend_is_away_it_gets_one_question_at_a_time_whatever
         assert (await cache.fetch(name)).stale
     await until(lambda: backend.asked, "the prober asks")
     assert len(backend.asked) == 1
-    assert len(cache._asking) == 1
+    assert len(cache._fetches) == 1
 
 
 async def test_a_backend_that_fails_is_asked_ever_more_seldom(
@@ -536,7 +536,7 @@ async def test_what_a_second_outage_serves_stale_is_asked_for_by_who_still_asks(
     backend.away = None
     backend.open.clear()
     cache.availability.answered()
-    await until(lambda: len(cache._asking) >= cache_module.REFRESHED_AT_ONCE, "they are being asked for")
+    await until(lambda: len(cache._fetches) >= cache_module.REFRESHED_AT_ONCE, "they are being asked for")
     cache.availability.failed(DOWN)
     for name in ("late", "latest"):  # the second, because the prober asks for the last one of itself
         assert (await cache.fetch(name)).stale
