@@ -184,7 +184,7 @@ async def test_nothing_is_repeated_elsewhere(gateway: Gateway) -> None:
 async def test_an_end_that_was_not_noticed_yet(gateway: Gateway) -> None:
     app = await gateway.app()
     browser, upstream = await half_way(gateway, app)
-    unnoticed(gateway)
+    unnoticed(upstream)
     upstream.close()
     await until(lambda: upstream.closed, "the app's end is closed")
     browser.send(asking(app, b"NTLM 3"))
