@@ -180,7 +180,8 @@ async def test_one_task_per_key_is_forgotten_when_it_ends(flights: SingleFlight[
     assert flights.get("a") is first
     assert list(flights) == ["a", "b"]
     event.set()
-    assert (await first, await other) == ("of a", "of b")
+    await asyncio.wait([first, other])
+    assert (first.result(), other.result()) == ("of a", "of b")
     assert flights.get("a") is None
     assert not len(flights)
 
