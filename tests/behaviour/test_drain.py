@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -179,10 +180,10 @@ async def test_a_handshake_that_is_never_completed_keeps_no_door_open(
     left = iter(range(looks, 0, -1))
     monkeypatch.setattr(listener_drain, "shaking_hands", lambda ports: next(left, 0) > 0)
     monkeypatch.setattr(listener_drain, "HANDSHAKE_GRACE", 0.3 if looks > 3 else 60.0)
-    begun = gateway.edge.clock()
+    begun = time.monotonic()
     async with asyncio.timeout(30):
         await drain_listeners([gateway.plain, gateway.secure])
-    assert gateway.edge.clock() - begun >= (0.29 if looks > 3 else looks * listener_drain.CHECK_INTERVAL)
+    assert time.monotonic() - begun >= (0.29 if looks > 3 else looks * listener_drain.CHECK_INTERVAL)
     assert next(left, 0) == 0 or looks > 3, "it was waited for"
 
 
