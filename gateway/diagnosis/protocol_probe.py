@@ -28,13 +28,13 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
-from functools import cache, partial
+from functools import cache
 from typing import TYPE_CHECKING
 
 from gateway.addresses import family
 from gateway.errors import GatewayError, Reason, Wording
 from gateway.http.head_parser import quote
-from gateway.tasks import Tasks
+from gateway.tasks import SingleFlight, Tasks
 from gateway.upstream import evidence
 from gateway.wordings import ANOTHER_PROTOCOL
 
@@ -84,7 +84,7 @@ class DetectedProtocol:
 
 TLS = DetectedProtocol(Reason.UPSTREAM_SPEAKS_TLS, "answers when TLS is spoken to it")
 
-_Asking = asyncio.Task[DetectedProtocol | None]
+_Look = asyncio.Task[DetectedProtocol | None]
 
 
 @dataclass(slots=True)
@@ -99,10 +99,9 @@ class ProtocolProbe:
     """One per pool. `tasks` owns those who ask; `clock` counts seconds."""
 
     def __init__(self, tasks: Tasks, clock: Callable[[], float] = time.monotonic) -> None:
-        self._tasks = tasks
         self._clock = clock
         self._started: deque[tuple[float, str]] = deque(maxlen=PER_SECOND)  # when the latest began, for which sandbox
-        self._asking: dict[Endpoint, _Asking] = {}
+        self._looks: SingleFlight[Endpoint, DetectedProtocol | None] = SingleFlight(tasks)
         self._known: dict[Endpoint, _Known] = {}  # the oldest first
 
     async def look(self, endpoint: Endpoint, symptom: Symptom) -> DetectedProtocol | None:
@@ -112,7 +111,7 @@ class ProtocolProbe:
         return await asyncio.shield(answer) if isinstance(answer, asyncio.Task) else answer
 
     def look_then(self, endpoint: Endpoint, symptom: Symptom, then: Callable[[DetectedProtocol | None], None]) -> None:
-        """As `ask`, for who is no task: calls `then`, always later, after `LONGEST` at the latest."""
+        """As `look`, for who is no task: calls `then`, always later, after `LONGEST` at the latest."""
         answer = self._begin(endpoint, symptom)
         if isinstance(answer, asyncio.Task):
             answer.add_done_callback(lambda task: then(_result(task)))
@@ -127,31 +126,26 @@ class ProtocolProbe:
             return error
         return GatewayError(protocol.reason, f"{error.detail}, and {protocol.how}", wording=protocol.wording)
 
-    def _begin(self, endpoint: Endpoint, symptom: Symptom) -> _Asking | DetectedProtocol | None:
+    def _begin(self, endpoint: Endpoint, symptom: Symptom) -> _Look | DetectedProtocol | None:
         now = self._clock()
         known = self._known.get(endpoint)
         if known is not None and now < known.until:
             return known.protocol
-        asking = self._asking.get(endpoint)
-        if asking is None:
+        look = self._looks.get(endpoint)
+        if look is None:
             if not self._may_start(now, endpoint.sandbox_id):
                 return None
             self._started.append((now, endpoint.sandbox_id))
-            asking = self._tasks.spawn(_detect(endpoint.address, endpoint.port, symptom), f"protocol of {endpoint}")
-            self._asking[endpoint] = asking
-            asking.add_done_callback(partial(self._asked, endpoint))
-        return asking
+            look = self._looks.start(endpoint, self._look(endpoint, symptom), f"protocol of {endpoint}")
+        return look
 
     def _may_start(self, now: float, sandbox_id: str) -> bool:
         lately = [whose for began, whose in self._started if now - began < 1.0]
         return len(lately) < PER_SECOND and lately.count(sandbox_id) < PER_SANDBOX
 
-    def _asked(self, endpoint: Endpoint, task: _Asking) -> None:
-        # A callback of the task, because a task that is cancelled before its first step runs no `finally`.
-        del self._asking[endpoint]
-        if task.cancelled() or task.exception() is not None:
-            return
-        now, protocol = self._clock(), task.result()
+    async def _look(self, endpoint: Endpoint, symptom: Symptom) -> DetectedProtocol | None:
+        protocol = await _detect(endpoint.address, endpoint.port, symptom)
+        now = self._clock()
         # How often one was asked in vain is of interest as long again.
         for old in [old for old, known in self._known.items() if known.until + known.pause <= now]:
             del self._known[old]
@@ -162,6 +156,7 @@ class ProtocolProbe:
         self._known[endpoint] = _Known(now + pause, protocol, pause)
         if len(self._known) > MAX_REMEMBERED:
             del self._known[next(iter(self._known))]
+        return protocol
 
 
 def symptom_of(failure: UpstreamFailure) -> Symptom | None:
@@ -173,7 +168,7 @@ def symptom_of(failure: UpstreamFailure) -> Symptom | None:
     return Symptom.SILENCE if failure.is_silent else None
 
 
-def _result(task: _Asking) -> DetectedProtocol | None:
+def _result(task: _Look) -> DetectedProtocol | None:
     return None if task.cancelled() or task.exception() is not None else task.result()
 
 
