@@ -177,9 +177,8 @@ async def test_a_flood_is_bounded(gateway: Gateway, tls: bool) -> None:
     while browser.writable and sent < 64 * 1024 * 1024:
         browser.send(flood)
         sent += len(flood)
-        await gateway.settled()
-    for _ in range(3):
-        await gateway.settled()
+        for _ in range(5):  # the kernel may take more a moment later
+            await gateway.settled()
     assert not browser.writable, f"the gateway took {sent} octets"
     held = octets_read(browser.peer) - before
     assert 0 < held <= gateway.settings.limits.buffer_bytes + (RECORD if tls else 0)
