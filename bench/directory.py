@@ -90,11 +90,11 @@ async def measure(title: str, store: Registry, count: int, questions: int) -> No
         await cache.fetch(name(number))
         times.append((time.perf_counter() - began) * 1e6)
     known = name(chosen[-1])
-    hit = timeit(lambda: cache.peek(known), number=100_000) / 100_000 * 1e6
+    hit = timeit(lambda: cache.get_cached(known), number=100_000) / 100_000 * 1e6
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     full = min(count, MAX_ENTRIES)
     for number in range(full):
-        if cache.peek(name(number)) is None:
+        if cache.get_cached(name(number)) is None:
             await cache.fetch(name(number))
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     cuts = quantiles(times, n=1000)

@@ -99,9 +99,9 @@ class Availability:
     def __init__(self, where: str, herald: Herald | None = None, known: Known | None = None) -> None:
         self.away = ""
         """What the latest failure said; empty: the backend is there."""
-        self.went: Callable[[], None] = lambda: None
-        self.came_back: Callable[[], None] = lambda: None
-        self.has_missed: Callable[[], None] = lambda: None
+        self.on_outage: Callable[[], None] = lambda: None
+        self.on_recovery: Callable[[], None] = lambda: None
+        self.on_missed: Callable[[], None] = lambda: None
         self.deaf = False
         self.floor = EVER
         """Of `Known.now`: changes have been missed until then, and what was asked before is not believed."""
@@ -121,7 +121,7 @@ class Availability:
         duration = self._herald.returns()
         if duration is not None:
             log.info("%s: back after %.1f s", self._where, duration)
-        self.came_back()
+        self.on_recovery()
 
     def failed(self, error: DirectoryError) -> None:
         """A question was not answered."""
@@ -135,14 +135,14 @@ class Availability:
         if self._herald.goes(self._since):
             log.error("%s; what was looked up lately is served on until it is back", self.away)
         if began:
-            self.went()
+            self.on_outage()
 
     def missed(self) -> None:
         """As `Witness.missed`."""
         self.floor = Known.now()
         if self._known is not None:
             self._known.forget()
-        self.has_missed()
+        self.on_missed()
 
     @property
     def bookmark(self) -> str:

@@ -1,7 +1,7 @@
 """The one cache in front of every backend.
 
-`peek` is the hot path: synchronous, one dict look-up. `fetch` is the cold one: one shared question per id, whoever
-asks. An entry lives `ttl`, or less if the record says so; a "no such sandbox" lives `negative_ttl`.
+`get_cached` is the hot path: synchronous, one dict look-up. `fetch` is the cold one: one shared question per id,
+whoever asks. An entry lives `ttl`, or less if the record says so; a "no such sandbox" lives `negative_ttl`.
 
 An outage of the registry is no reason to take down what was reachable a minute ago. An entry that has expired is
 served on for `stale` (RFC 5861, RFC 8767), but never beyond the end of its lifetime, whatever is away,
@@ -88,10 +88,10 @@ class DirectoryCache:
         self._stale = settings.stale
         self.availability = Availability(backend.where) if shared is None else shared.availability(backend)
         self._known = None if shared is None else shared.known
-        self.told: Callable[[str, Sandbox | None], None] = lambda sandbox_id, sandbox: None
+        self.on_answer: Callable[[str, Sandbox | None], None] = lambda sandbox_id, sandbox: None
         """Called with each answer, whoever asked: whose the id is now, None for nobody's. Who knows what is open
         compares; what is kept here says nothing of that."""
-        self.forgot: Callable[[], None] = lambda: None
+        self.on_flush: Callable[[], None] = lambda: None
         """Called when changes have been missed: whatever was told may be wrong."""
         # The oldest first. A plain dict would look for it past all that were deleted before it.
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
@@ -103,12 +103,12 @@ class DirectoryCache:
         self._turns = asyncio.Semaphore(backend.at_once)
         self._tasks = Tasks()
         self._fetches: SingleFlight[str, Sandbox | _Unanswered | None] = SingleFlight(self._tasks)
-        self._prober = Prober(self.availability, self._question, clock)
-        self.availability.went = self._went
-        self.availability.came_back = self._came_back
-        self.availability.has_missed = self._has_missed
+        self._prober = Prober(self.availability, self._join_fetch, clock)
+        self.availability.on_outage = self._start_prober
+        self.availability.on_recovery = self._start_refresh
+        self.availability.on_missed = self._flush
 
-    def peek(self, sandbox_id: str) -> Sandbox | None:
+    def get_cached(self, sandbox_id: str) -> Sandbox | None:
         """The record if it is cached and fresh; None means: ask `fetch`.
 
         Raises GatewayError(destination_not_found) if it is fresh knowledge that there is none.
@@ -121,12 +121,12 @@ class DirectoryCache:
         return entry.sandbox
 
     async def fetch(self, sandbox_id: str) -> Sandbox:
-        """The record: from the backend, unless `peek` has it by now, or an old one if the backend does not answer.
+        """The record: a fresh one from the cache, else from the backend, or an old one if that does not answer.
 
         Raises GatewayError: `destination_not_found`, or `directory_unavailable` if the backend fails and nothing
         usable is known.
         """
-        known = self.peek(sandbox_id)
+        known = self.get_cached(sandbox_id)
         if known is not None:
             return known
         if self.availability.away:
@@ -135,7 +135,7 @@ class DirectoryCache:
                 return self._serve_old(sandbox_id, old)
             if not await self._prober.is_back(sandbox_id, PATIENCE):
                 raise GatewayError(Reason.DIRECTORY_UNAVAILABLE, self.availability.away)
-        asking = self._question(sandbox_id)
+        asking = self._join_fetch(sandbox_id)
         entry = self._entries.get(sandbox_id)
         late = entry is not None and entry.sandbox is not None and entry.sandbox.stale
         # Without shield or wait_for: one asker going away must not take the answer from the others.
@@ -157,7 +157,7 @@ class DirectoryCache:
 
     # --- asking --------------------------------------------------------------------------------------------------
 
-    def _question(self, sandbox_id: str, *, probe: bool = False) -> asyncio.Task[Sandbox | _Unanswered | None]:
+    def _join_fetch(self, sandbox_id: str, *, probe: bool = False) -> asyncio.Task[Sandbox | _Unanswered | None]:
         """The question under way about this id; with `probe` it is asked although the backend is away."""
         return self._fetches.get(sandbox_id) or self._fetches.start(
             sandbox_id, self._ask(sandbox_id, probe), f"directory fetch {sandbox_id}"
@@ -187,7 +187,7 @@ class DirectoryCache:
         entry = self._entries.get(sandbox_id)
         if entry is not None and entry.asked > asked:
             return entry.sandbox
-        later = self._question(sandbox_id)
+        later = self._join_fetch(sandbox_id)
         await asyncio.wait([later])
         return later.result()
 
@@ -212,13 +212,13 @@ class DirectoryCache:
             self._drop(sandbox_id)
             self._fetches.forget(sandbox_id)  # its answer may be from before: who waits for it waits for the next
 
-    def _has_missed(self) -> None:
+    def _flush(self) -> None:
         for sandbox_id, entry in self._entries.items():
             self._keep_end(sandbox_id, entry)
         for cleared in (self._entries, self._missing, self._served_stale):
             cleared.clear()
         self._fetches.forget_all()
-        self.forgot()
+        self.on_flush()
 
     @property
     def failing(self) -> list[str]:
@@ -256,7 +256,7 @@ class DirectoryCache:
         return [sandbox_id for sandbox_id in sandbox_ids if not vouched(self._entries.get(sandbox_id))]
 
     async def ask_again(self, sandbox_ids: Sequence[str]) -> None:
-        """Asks about each of these ids, a few at a time; what comes of it is `told`.
+        """Asks about each of these ids, a few at a time; `on_answer` gets what comes of it.
 
         While there is no answer all stays as it is, but for a lifetime that ends: that much was known.
         """
@@ -264,7 +264,7 @@ class DirectoryCache:
         for sandbox_id in sandbox_ids:
             if self.availability.away:
                 break
-            asking.add(self._question(sandbox_id))
+            asking.add(self._join_fetch(sandbox_id))
             if len(asking) >= REFRESHED_AT_ONCE:
                 _, asking = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
         if asking:
@@ -274,7 +274,7 @@ class DirectoryCache:
             entry = self._entries.get(sandbox_id)
             ends = self._ends.get(sandbox_id, math.inf) if entry is None else entry.ends
             if ends <= now:
-                self.told(sandbox_id, None)
+                self.on_answer(sandbox_id, None)
 
     # --- remembering ---------------------------------------------------------------------------------------------
 
@@ -307,7 +307,7 @@ class DirectoryCache:
             self._drop(next(iter(entries)))
         entries[sandbox_id] = entry
         self._ends.pop(sandbox_id, None)
-        self.told(sandbox_id, entry.sandbox)
+        self.on_answer(sandbox_id, entry.sandbox)
 
     def _drop(self, sandbox_id: str) -> None:
         self._served_stale.pop(sandbox_id, None)
@@ -357,10 +357,10 @@ class DirectoryCache:
         self._prober.wanted = sandbox_id
         return sandbox
 
-    def _went(self) -> None:
+    def _start_prober(self) -> None:
         self._tasks.keep(self._prober.run, "directory prober")
 
-    def _came_back(self) -> None:
+    def _start_refresh(self) -> None:
         if self._served_stale:
             self._tasks.keep(self._refresh, "directory refresh")
 

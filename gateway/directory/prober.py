@@ -15,7 +15,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
 """Seconds between two questions; they double from the one to the other."""
 
 
-class Question(Protocol):
+class Fetch(Protocol):
     """Asks the backend about an id, or joins who does."""
 
     def __call__(self, sandbox_id: str, *, probe: bool) -> asyncio.Task[Any]: ...
@@ -24,10 +24,10 @@ class Question(Protocol):
 class Prober:
     """Of one worker. `wanted` is the id to ask about next: the last one that somebody asked for."""
 
-    def __init__(self, availability: Availability, question: Question, clock: Callable[[], float]) -> None:
+    def __init__(self, availability: Availability, fetch: Fetch, clock: Callable[[], float]) -> None:
         self.wanted = ""
         self._availability = availability
-        self._question = question
+        self._fetch = fetch
         self._clock = clock
         self._asking: asyncio.Task[Any] | None = None
         self._asked = float("-inf")  # when that one was asked, or when the last one was answered
@@ -61,11 +61,11 @@ class Prober:
     def _ask(self, sandbox_id: str) -> asyncio.Task[Any]:
         if self._asking is None:
             self._asked = self._clock()
-            self._asking = self._question(sandbox_id, probe=True)
-            self._asking.add_done_callback(self._told)
+            self._asking = self._fetch(sandbox_id, probe=True)
+            self._asking.add_done_callback(self._ended)
         return self._asking
 
-    def _told(self, _: object) -> None:
+    def _ended(self, _: object) -> None:
         self._asking = None
         self._asked = self._clock()
 

@@ -51,10 +51,10 @@ from gateway.directory.sqlite_companions import (
 from gateway.directory.sqlite_file import (
     WRITE_TIMEOUT,
     alone,
+    error_text,
     is_full,
     obstacle,
     open_file,
-    told,
     transaction,
 )
 from gateway.directory.stored import read_sandbox
@@ -142,7 +142,7 @@ class SqliteRegistry:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        with _errors_told(self.path):
+        with _translated_errors(self.path):
             if self._reader is None:
                 self._open_reader()
                 assert self._reader is not None
@@ -206,7 +206,7 @@ class SqliteRegistry:
 
     def _news(self, witness: Witness) -> list[str]:
         """At most `BATCH` ids that may differ from what was read before; fewer: that is all for now."""
-        with _errors_told(self.path):
+        with _translated_errors(self.path):
             if self._reader is not None:
                 self._look_at_file()
         with self._reading() as db:
@@ -284,7 +284,7 @@ class SqliteRegistry:
 
     async def obstacle(self) -> str:
         """As `Registry.obstacle`."""
-        with _errors_told(self.path):
+        with _translated_errors(self.path):
             why = obstacle(self.path)
         return f"{self.path}: {why}" if why else ""
 
@@ -295,7 +295,7 @@ class SqliteRegistry:
 
     def _transact(self, job: Callable[[sqlite3.Connection], T]) -> T:
         """Runs `job` in one transaction; when this returns, it is on the disk, in the file that `path` names."""
-        with _errors_told(self.path, writing=True):
+        with _translated_errors(self.path, writing=True):
             try:
                 while True:
                     db = self._open_writer()
@@ -441,12 +441,12 @@ def _remove_expired(db: sqlite3.Connection, now: float) -> None:
 
 
 @contextmanager
-def _errors_told(path: Path, *, writing: bool = False) -> Iterator[None]:
+def _translated_errors(path: Path, *, writing: bool = False) -> Iterator[None]:
     try:
         yield
     except (OSError, sqlite3.Error) as error:
         if writing:
-            raise WriteError(told(path, error), full=is_full(path, error)) from error
-        raise DirectoryError(told(path, error)) from error
+            raise WriteError(error_text(path, error), full=is_full(path, error)) from error
+        raise DirectoryError(error_text(path, error)) from error
     except UserError as error:
         raise DirectoryError(str(error)) from error

@@ -105,7 +105,7 @@ def inspect(path: Path) -> int | None:
                 return count
         folder = next(parent for parent in real(path).parents if parent.exists())
     except (OSError, sqlite3.Error) as error:
-        raise UserError(told(path, error)) from None
+        raise UserError(error_text(path, error)) from None
     if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
         raise UserError(f"{path}: cannot be made: {folder} is no folder that this user may write to")
     return None
@@ -152,7 +152,7 @@ def _bring_up(path: Path) -> None:
     try:
         open_file(path, timeout=WRITE_TIMEOUT)[0].close()
     except (OSError, sqlite3.Error) as error:
-        raise UserError(told(path, error)) from None
+        raise UserError(error_text(path, error)) from None
 
 
 def _take(source: Path, target: Path) -> int:
@@ -168,7 +168,7 @@ def _take(source: Path, target: Path) -> int:
                 new.unlink(missing_ok=True)
     except (OSError, sqlite3.Error) as error:
         ours = isinstance(error, OSError) or is_full(target, error)
-        raise UserError(told(target if ours else source, error)) from None
+        raise UserError(error_text(target if ours else source, error)) from None
     return count
 
 
@@ -205,7 +205,7 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def told(path: Path, error: OSError | sqlite3.Error) -> str:
+def error_text(path: Path, error: OSError | sqlite3.Error) -> str:
     """`error` as a sentence that names the file, and what stands in the way where SQLite does not know it."""
     said = (error.strerror if isinstance(error, OSError) else None) or str(error)
     code = getattr(error, "sqlite_errorcode", None)

@@ -81,9 +81,9 @@ class Edge:
             claims,
         )
         self.head_limits = self.pool.context.head_limits
-        self.directory.told = lambda name, sandbox: self.pool.keep_only(name, sandbox.origin if sandbox else None)
+        self.directory.on_answer = lambda name, sandbox: self.pool.keep_only(name, sandbox.origin if sandbox else None)
         self.revalidation = Revalidation(self.pool, self.directory, self.tasks)
-        self.directory.forgot = self.revalidation.all
+        self.directory.on_flush = self.revalidation.all
         self.records_changed = self.revalidation.changed
         self._parser = parser = HostnameParser(settings.edge.domains)
         self.example_domain = parser.domains[-1]

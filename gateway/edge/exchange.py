@@ -139,7 +139,7 @@ class Exchange(RequestSink, ResponseSink):
             if head.ends_here:
                 self._answer(options())
                 return
-            sandbox = edge.directory.peek(target.sandbox_id)
+            sandbox = edge.directory.get_cached(target.sandbox_id)
             if sandbox is not None:
                 endpoint = self._admit(sandbox, target)
                 if head.section.probes:

@@ -353,7 +353,7 @@ async def proxy_internal_error(scene: Scene) -> Wire:
     def broken(*_: object) -> None:
         raise RuntimeError(HOSTILE.decode())
 
-    scene.monkeypatch.setattr(gateway.edge.directory, "peek", broken)
+    scene.monkeypatch.setattr(gateway.edge.directory, "get_cached", broken)
     scene.complaint = "failed inside the gateway"
     return await scene.send(b"5000-box." + DOMAIN)
 

@@ -163,4 +163,4 @@ async def test_what_the_ttl_brings_to_light_counts_too(open_gateway: OpenGateway
 
 
 def _expired(gateway: Gateway) -> bool:
-    return gateway.edge.directory.peek(SANDBOX) is None
+    return gateway.edge.directory.get_cached(SANDBOX) is None

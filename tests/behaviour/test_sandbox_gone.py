@@ -213,7 +213,7 @@ async def test_a_dial_that_fails_is_not_held_against_who_has_the_name_or_the_add
         )
     assert not looks
     if change is replace:
-        assert gateway.edge.directory.peek(SANDBOX) is not None, "nobody doubts the new record"
+        assert gateway.edge.directory.get_cached(SANDBOX) is not None, "nobody doubts the new record"
     gateway.table.table[SANDBOX] = machine("1")
     gateway.edge.records_changed([SANDBOX])
     browser = await gateway.connect()
@@ -258,7 +258,7 @@ async def test_a_dial_that_fails_while_nobody_can_tell_is_just_that(
     browser = await gateway.connect()
     browser.send(get(app))
     await until(lambda: failing.waiting, "a dial is under way")
-    await until(lambda: gateway.edge.directory.peek(SANDBOX) is None, "the record is old")
+    await until(lambda: gateway.edge.directory.get_cached(SANDBOX) is None, "the record is old")
 
     async def find(*arguments: object, **whose: object) -> RefusalFindings:
         raise AssertionError("nobody knows whose address it is")
@@ -299,7 +299,7 @@ async def test_without_a_word_from_the_directory(open_gateway: OpenGateway, dial
     browser.send(POST % app.host)
     await until(lambda: dials.waiting, "a dial is under way")
     remove(gateway)
-    await until(lambda: gateway.edge.directory.peek(SANDBOX) is None, "the record is old")
+    await until(lambda: gateway.edge.directory.get_cached(SANDBOX) is None, "the record is old")
     dials.gate.set()
     assert (await browser.answer()).reason == b"destination_not_found"
     assert await (await app.accept()).ended() == b""
@@ -428,7 +428,7 @@ async def test_a_lifetime_is_renewed(open_gateway: OpenGateway) -> None:
     gateway.table.table[SANDBOX] = machine("1", lifetime=3600.0)
 
     def renewed() -> bool:
-        known = gateway.edge.directory.peek(SANDBOX)
+        known = gateway.edge.directory.get_cached(SANDBOX)
         return known is not None and known.lifetime == 3600.0
 
     await until(renewed, "it was asked for again")

@@ -36,8 +36,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
 def test_an_outage_is_two_lines_however_many_questions_fail(clock: Time, caplog: pytest.LogCaptureFixture) -> None:
     backend = Availability("Redis at 10.0.0.2:6379")
     seen: list[str] = []
-    backend.went = lambda: seen.append("went")
-    backend.came_back = lambda: seen.append("came back")
+    backend.on_outage = lambda: seen.append("went")
+    backend.on_recovery = lambda: seen.append("came back")
     backend.answered()
     for _ in range(5):
         backend.failed(DOWN)

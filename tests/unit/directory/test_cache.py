@@ -78,7 +78,7 @@ class Told(list[tuple[str, str | None]]):
 
     def __init__(self, cache: DirectoryCache) -> None:
         super().__init__()
-        cache.told = lambda name, record: self.append((name, record and record.generation))
+        cache.on_answer = lambda name, record: self.append((name, record and record.generation))
 
 
 @pytest.fixture
@@ -122,9 +122,9 @@ async def reason_of(cache: DirectoryCache, sandbox_id: str = "abc") -> Reason:
 
 async def test_a_record_is_asked_for_once_and_then_known(cache: DirectoryCache, backend: Backend) -> None:
     backend.answers["abc"] = known = sandbox()
-    assert cache.peek("abc") is None
+    assert cache.get_cached("abc") is None
     assert await cache.fetch("abc") is known
-    assert cache.peek("abc") is known
+    assert cache.get_cached("abc") is known
     assert await cache.fetch("abc") is known
     assert backend.asked == ["abc"]
     assert len(cache) == 1
@@ -135,11 +135,11 @@ async def test_a_record_lives_its_ttl(cache: DirectoryCache, backend: Backend, c
     await cache.fetch("abc")
     backend.answers["abc"] = after = sandbox(generation="2")
     clock.now += TTL
-    assert cache.peek("abc") is before
+    assert cache.get_cached("abc") is before
     clock.now += TICK
-    assert cache.peek("abc") is None
+    assert cache.get_cached("abc") is None
     assert await cache.fetch("abc") is after
-    assert cache.peek("abc") is after
+    assert cache.get_cached("abc") is after
 
 
 @pytest.mark.parametrize(("own", "lives"), [(2.0, 2.0), (TTL + 1, TTL), (0.0, MIN_RECORD_TTL), (-3.0, MIN_RECORD_TTL)])
@@ -150,16 +150,16 @@ async def test_a_records_own_ttl_counts_within_bounds(
     backend.answers["abc"] = Sandbox("abc", IPv6Address("fd00::5"), "1", ttl=own)
     await cache.fetch("abc")
     clock.now += lives
-    assert cache.peek("abc") is not None
+    assert cache.get_cached("abc") is not None
     clock.now += TICK
-    assert cache.peek("abc") is None
+    assert cache.get_cached("abc") is None
 
 
 async def test_no_such_sandbox_is_knowledge_too(cache: DirectoryCache, backend: Backend, clock: Clock) -> None:
     assert await reason_of(cache) is Reason.DESTINATION_NOT_FOUND
     clock.now += NEGATIVE_TTL
     with pytest.raises(GatewayError) as error:
-        cache.peek("abc")
+        cache.get_cached("abc")
     assert error.value.reason is Reason.DESTINATION_NOT_FOUND
     assert await reason_of(cache) is Reason.DESTINATION_NOT_FOUND
     assert backend.asked == ["abc"]
@@ -171,7 +171,7 @@ async def test_a_new_sandbox_is_found_after_the_negative_ttl(
     assert await reason_of(cache) is Reason.DESTINATION_NOT_FOUND
     backend.answers["abc"] = known = sandbox()
     clock.now += NEGATIVE_TTL + TICK
-    assert cache.peek("abc") is None
+    assert cache.get_cached("abc") is None
     assert await cache.fetch("abc") is known
 
 
@@ -275,7 +275,7 @@ async def test_an_outage_takes_down_nothing_that_was_known(
     served = await cache.fetch("abc")
     assert served == sandbox()
     assert served.stale
-    assert cache.peek("abc") is served, "the hot path serves it without a question"
+    assert cache.get_cached("abc") is served, "the hot path serves it without a question"
 
 
 async def test_while_the_backend_is_away_it_gets_one_question_at_a_time_whatever_is_served(
@@ -334,7 +334,7 @@ async def test_an_old_record_is_served_only_so_long(
     if served:
         assert await cache.fetch("abc") == known
         clock.now += 2 * TICK
-        assert cache.peek("abc") is None, "not even for the pause between two questions"
+        assert cache.get_cached("abc") is None, "not even for the pause between two questions"
     assert await reason_of(cache) is Reason.DIRECTORY_UNAVAILABLE
 
 
@@ -361,9 +361,9 @@ async def test_nothing_is_served_beyond_the_end_of_its_lifetime(
         backend.open.clear()
     clock.now += LIFE + beyond
     if served:
-        assert cache.peek("abc") or await cache.fetch("abc") == known
+        assert cache.get_cached("abc") or await cache.fetch("abc") == known
         clock.now += 2 * TICK
-    assert cache.peek("abc") is None
+    assert cache.get_cached("abc") is None
     if how == "silent":
         asking = Tasks().spawn(cache.fetch("abc"), "asks")
         await asyncio.wait([asking], timeout=2 * PATIENCE)
@@ -382,7 +382,7 @@ async def test_a_lifetime_shorter_than_any_records_ttl_counts(
     backend.answers["abc"] = sandbox(lifetime=MIN_RECORD_TTL / 10)
     await cache.fetch("abc")
     clock.now += MIN_RECORD_TTL / 10 + TICK
-    assert cache.peek("abc") is None
+    assert cache.get_cached("abc") is None
 
 
 async def test_a_lifetime_that_ends_while_the_backend_is_asked_has_ended(
@@ -393,7 +393,7 @@ async def test_a_lifetime_that_ends_while_the_backend_is_asked_has_ended(
     backend.clock, backend.takes = clock, LIFE - TICK
     assert await cache.fetch("abc") == sandbox()
     clock.now += 2 * TICK
-    assert cache.peek("abc") is None
+    assert cache.get_cached("abc") is None
     backend.takes = LIFE + TICK
     assert await reason_of(cache) is Reason.DESTINATION_NOT_FOUND
 
@@ -463,8 +463,8 @@ async def test_what_was_served_stale_is_asked_for_as_soon_as_the_backend_is_back
     assert dict(told) == dict.fromkeys(names, "1") | {"box7": None, "box8": "2"}
     assert max(backend.together) <= cache_module.REFRESHED_AT_ONCE + 1
     with pytest.raises(GatewayError):
-        cache.peek("box7")
-    fresh = cache.peek("box8")
+        cache.get_cached("box7")
+    fresh = cache.get_cached("box8")
     assert fresh is not None and fresh.generation == "2" and not fresh.stale
 
 
@@ -509,7 +509,7 @@ async def test_a_fault_while_asking_again_is_no_reason_not_to(
     monkeypatch.setattr(cache, "ask_again", fail)
     backend.away = None
     await until(
-        lambda: all((known := cache.peek(name)) is not None and known.generation == "2" for name in names),
+        lambda: all((known := cache.get_cached(name)) is not None and known.generation == "2" for name in names),
         "every one of them is asked for",
     )
     assert not faults
@@ -542,7 +542,7 @@ async def test_what_a_second_outage_serves_stale_is_asked_for_by_who_still_asks(
         assert (await cache.fetch(name)).stale
     cache.availability.answered()
     backend.open.set()
-    await until(lambda: (known := cache.peek("late")) is not None and not known.stale, "it is asked for, too")
+    await until(lambda: (known := cache.get_cached("late")) is not None and not known.stale, "it is asked for, too")
 
 
 async def test_one_record_that_cannot_be_understood_is_no_outage(
@@ -564,7 +564,7 @@ async def test_after_an_outage_the_new_answer_counts(cache: DirectoryCache, back
     await cache.fetch("abc")
     backend.away, backend.answers["abc"] = None, sandbox(generation="2")
     await until(lambda: not cache.availability.away, "it is found to be back")
-    await until(lambda: (known := cache.peek("abc")) is not None and known.generation == "2", "it is asked for")
+    await until(lambda: (known := cache.get_cached("abc")) is not None and known.generation == "2", "it is asked for")
 
 
 async def test_what_the_backend_knows_to_be_gone_is_not_served_on(
@@ -594,7 +594,7 @@ async def test_an_expired_record_waits_for_a_slow_backend_only_briefly(
     assert waits == [PATIENCE, 0], "once, not every second"
     assert backend.asked == ["abc"]
     backend.open.set()
-    await until(lambda: (known := cache.peek("abc")) is not None and not known.stale, "the answer is kept")
+    await until(lambda: (known := cache.get_cached("abc")) is not None and not known.stale, "the answer is kept")
 
 
 async def test_a_backend_that_is_always_slow_is_given_its_time(
@@ -640,7 +640,7 @@ async def test_an_asker_that_leaves_while_the_backend_is_slow_breaks_nothing(
     asker.cancel()
     await asyncio.wait([asker])
     backend.open.set()
-    await until(lambda: cache.peek("abc") is not None, "the answer is kept")
+    await until(lambda: cache.get_cached("abc") is not None, "the answer is kept")
 
 
 async def test_questions_wait_their_turn(cache: DirectoryCache, backend: Backend) -> None:
@@ -817,7 +817,7 @@ async def test_an_evicted_record_is_asked_for_again(cache: DirectoryCache, backe
     await cache.fetch("abc")
     cache.evict("abc")
     cache.evict("unknown")
-    assert cache.peek("abc") is None
+    assert cache.get_cached("abc") is None
     backend.answers["abc"] = after = sandbox(generation="2")
     assert await cache.fetch("abc") is after
 
@@ -866,10 +866,10 @@ async def test_changed_records_are_forgotten_and_no_others(cache: DirectoryCache
         await cache.fetch(name)
     assert await reason_of(cache, "new") is Reason.DESTINATION_NOT_FOUND
     cache.invalidate(iter(["abc", "new", "unknown"]))
-    assert cache.peek("abc") is None
-    assert cache.peek("new") is None
-    assert cache.peek("def") is not None
-    assert cache.peek("xyz") is not None
+    assert cache.get_cached("abc") is None
+    assert cache.get_cached("new") is None
+    assert cache.get_cached("def") is not None
+    assert cache.get_cached("xyz") is not None
 
 
 async def test_an_answer_from_before_a_change_is_no_answer(cache: DirectoryCache, backend: Backend) -> None:
@@ -886,7 +886,7 @@ async def test_an_answer_from_before_a_change_is_no_answer(cache: DirectoryCache
     backend.open.set()
     assert await early is after
     assert await late is after
-    assert cache.peek("abc") is after
+    assert cache.get_cached("abc") is after
     assert backend.asked == ["abc", "abc"]
 
 
@@ -918,7 +918,7 @@ async def test_the_oldest_record_goes_when_there_is_no_room(
     assert len(cache) == 4
     cache.invalidate(["c"])  # too old to be seen, young enough to be kept
     assert len(cache) == 3
-    assert [name for name in "abcde" if cache.peek(name)] == ["a", "d", "e"]
+    assert [name for name in "abcde" if cache.get_cached(name)] == ["a", "d", "e"]
 
 
 async def test_names_nobody_has_cannot_grow_the_cache(cache: DirectoryCache, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -947,4 +947,4 @@ async def test_names_nobody_has_push_out_each_other_and_no_record(
     for number in range(3):
         await cache.fetch(f"random-{number}")
     assert len(cache) == 7
-    assert cache.peek("abc") is not None
+    assert cache.get_cached("abc") is not None

@@ -93,7 +93,7 @@ class Watch:
         self.tasks = Tasks()
         self.witness = Availability(store.where)
         self.gaps = 0
-        self.witness.has_missed = self._missed
+        self.witness.on_missed = self._missed
         self._changes: asyncio.Queue[str] = asyncio.Queue()
         self.tasks.spawn(store.watch(self._changed, self.witness), "watch")
 
