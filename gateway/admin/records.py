@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from gateway.admin.refusal import FieldError, Refusal, invalid
+from gateway.admin.errors import ApiError, FieldError, invalid
 from gateway.config import Settings
 from gateway.config.values import MAX_DURATION, parse_host_mask, quote
 from gateway.directory.sandbox import Sandbox
@@ -90,7 +90,7 @@ def read_registration(
 
     `allow_ipv4` is `upstream.allow_ipv4`.
 
-    Raises Refusal: 400 if it is no object, 422 with everything that is wrong with it.
+    Raises ApiError: 400 if it is no object, 422 with everything that is wrong with it.
     """
     members = _read_object(body)
     errors = [] if is_sandbox_id(sandbox_id) else [FieldError("id", NOT_AN_ID)]
@@ -122,9 +122,9 @@ def _read_object(body: bytes) -> Mapping[str, object]:
     try:
         members = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Refusal(400, f"the body is not JSON: {error}") from None
+        raise ApiError(400, f"the body is not JSON: {error}") from None
     if not isinstance(members, dict):
-        raise Refusal(400, 'the body is not a JSON object such as {"address": "fd00::5"}')
+        raise ApiError(400, 'the body is not a JSON object such as {"address": "fd00::5"}')
     return members
 
 
@@ -195,7 +195,7 @@ def entity_tag(generation: str) -> str:
 def read_if_match(values: list[str]) -> frozenset[str] | None:
     """The generations that the If-Match fields name, `ANY` for `*`, None without a field.
 
-    Weak tags never match (RFC 9110 section 13.1.1). Raises Refusal(400): a condition that cannot be read must not be
+    Weak tags never match (RFC 9110 section 13.1.1). Raises ApiError(400): a condition that cannot be read must not be
     taken for none.
     """
     if not values:
@@ -204,5 +204,5 @@ def read_if_match(values: list[str]) -> frozenset[str] | None:
     if text == "*":
         return ANY
     if not _TAGS.fullmatch(text):
-        raise Refusal(400, 'If-Match is not a generation in double quotes, such as "7", and not *')
+        raise ApiError(400, 'If-Match is not a generation in double quotes, such as "7", and not *')
     return frozenset(unquote(tag) for weak, tag in _STRONG_TAG.findall(text) if not weak)

@@ -26,6 +26,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from msgspec.structs import replace
 
+from gateway.admin.errors import RETRY_AFTER, ApiError, FieldError, invalid, with_errors
 from gateway.admin.port_checks import PortChecks
 from gateway.admin.ports import PortState, check_port, make_pool
 from gateway.admin.problem import NO_STORE
@@ -42,7 +43,6 @@ from gateway.admin.records import (
     read_registration,
     url_template,
 )
-from gateway.admin.refusal import RETRY_AFTER, FieldError, Refusal, invalid, refusing
 from gateway.diagnosis.explain import Context
 from gateway.directory.sandbox import (
     Broken,
@@ -109,10 +109,10 @@ class Sandboxes:
             wait = bucket.take()
             if wait:
                 seconds = {"Retry-After": str(max(1, math.ceil(wait)))}
-                raise Refusal(429, f"more than {bucket.rate:.0f} requests per second", headers=seconds)
+                raise ApiError(429, f"more than {bucket.rate:.0f} requests per second", headers=seconds)
             return await handler(request)
 
-        return refusing(limited)
+        return with_errors(limited)
 
     async def describe(self, request: web.Request) -> web.Response:
         """The API as an OpenAPI document."""
@@ -187,7 +187,7 @@ class Sandboxes:
             try:
                 state = await self._port_checks.at(sandbox, number)
             except GatewayError as error:
-                raise Refusal(503, f"the gateway could not look: {error}", headers=RETRY_AFTER) from error
+                raise ApiError(503, f"the gateway could not look: {error}", headers=RETRY_AFTER) from error
             # Meanwhile the address may have become somebody else's, of whom nothing is said under this name.
             try:
                 met, sandbox = sandbox, await self._fetch(request)
@@ -196,7 +196,7 @@ class Sandboxes:
             if sandbox.origin == met.origin:
                 break
         else:
-            raise Refusal(503, "the sandbox was replaced during each look", headers=RETRY_AFTER)
+            raise ApiError(503, "the sandbox was replaced during each look", headers=RETRY_AFTER)
         template = url_template(sandbox.id, self._context.settings)
         state = replace(state, url=template and template.replace("{port}", str(number)))
         return web.Response(body=msgspec.json.encode(state), content_type="application/json", headers=NO_STORE)
@@ -240,7 +240,7 @@ class Sandboxes:
         if isinstance(directory, TableDirectory) or _is_registry(directory):
             return await directory.page(after, limit)
         backend = self._context.settings.directory.backend
-        raise Refusal(501, f"the {backend} backend (directory.backend) answers for one id at a time, it has no list")
+        raise ApiError(501, f"the {backend} backend (directory.backend) answers for one id at a time, it has no list")
 
     def _lock(self, sandbox_id: str) -> asyncio.Lock:
         return self._locks.setdefault(sandbox_id, asyncio.Lock())
@@ -290,7 +290,7 @@ def _expected(request: web.Request, before: Sandbox | Broken | None) -> Expected
     """
     absent = request.headers.getall("If-None-Match", [])
     if absent and absent != ["*"]:
-        raise Refusal(400, "the only If-None-Match understood here is *: write only if there is no such record")
+        raise ApiError(400, "the only If-None-Match understood here is *: write only if there is no such record")
     wanted = read_if_match(request.headers.getall("If-Match", []))
     current = before.generation if isinstance(before, Sandbox) else None if before is None else ""
     if wanted is None:
@@ -304,22 +304,22 @@ def _expected(request: web.Request, before: Sandbox | Broken | None) -> Expected
     return current
 
 
-def _mismatch(sandbox_id: str, current: str | None) -> Refusal:
+def _mismatch(sandbox_id: str, current: str | None) -> ApiError:
     if current is None:
-        return Refusal(412, f"there is no sandbox {sandbox_id}")
+        return ApiError(412, f"there is no sandbox {sandbox_id}")
     if not current:
-        return Refusal(412, f"the record of sandbox {sandbox_id} is broken, and has no generation")
+        return ApiError(412, f"the record of sandbox {sandbox_id} is broken, and has no generation")
     detail = f"there is a sandbox {sandbox_id}, and its generation is {current}"
-    return Refusal(412, detail, headers={"ETag": entity_tag(current)})
+    return ApiError(412, detail, headers={"ETag": entity_tag(current)})
 
 
-def _not_found(sandbox_id: str) -> Refusal:
+def _not_found(sandbox_id: str) -> ApiError:
     shown = sandbox_id if len(sandbox_id) <= 63 else f"{sandbox_id[:62]}…"
-    return Refusal(404, f"there is no sandbox {shown}")
+    return ApiError(404, f"there is no sandbox {shown}")
 
 
 def _read_page(request: web.Request) -> tuple[str, int]:
-    """The query of a list: where it begins, how long it may be. Raises Refusal(422)."""
+    """The query of a list: where it begins, how long it may be. Raises ApiError(422)."""
     query, errors = request.query, []
     for name in sorted(set(query)):
         if name not in ("after", "limit"):
@@ -342,7 +342,7 @@ def _refuse_encoded(request: web.Request) -> None:
     coding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if coding != "identity":
         detail = "the body has a Content-Encoding: send the JSON as it is"
-        raise Refusal(415, detail, headers={"Accept-Encoding": "identity"})
+        raise ApiError(415, detail, headers={"Accept-Encoding": "identity"})
 
 
 def _read_integer(text: str, lowest: int, highest: int) -> int | None:

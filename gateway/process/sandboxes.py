@@ -15,8 +15,8 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from gateway.admin.errors import ApiError
 from gateway.admin.records import BrokenRecord, Record, as_record, entity_tag, read_registration
-from gateway.admin.refusal import Refusal
 from gateway.config import Settings
 from gateway.directory import backends, sqlite_file
 from gateway.directory.sandbox import Broken, Conflict, Directory, DirectoryError, Registry, Sandbox, TableDirectory
@@ -76,8 +76,8 @@ class Local:
         try:
             body, allow_ipv4 = msgspec.json.encode(registration), self._settings.upstream.allow_ipv4
             asked = read_registration(sandbox_id, body, policy, allow_ipv4)
-        except Refusal as refusal:
-            raise UserError(refusal.detail) from None
+        except ApiError as error:
+            raise UserError(error.detail) from None
         return self._record(
             self._run(
                 lambda directory: self._registry(directory).put(

@@ -1,4 +1,4 @@
-"""Refusals of the registration API that say more than aiohttp's exceptions can: which field and why, what a record's
+"""Errors of the registration API that say more than aiohttp's exceptions can: which field and why, what a record's
 generation is, that the directory is away.
 """
 
@@ -36,8 +36,8 @@ class InvalidFields(Problem, frozen=True, kw_only=True):
     errors: Sequence[FieldError]
 
 
-class Refusal(Exception):
-    """An answer other than the one that was hoped for; `detail` is a sentence without its full stop."""
+class ApiError(Exception):
+    """An error answer; `detail` is a sentence without its full stop."""
 
     def __init__(
         self, status: int, detail: str, *, errors: Sequence[FieldError] = (), headers: Mapping[str, str] | None = None
@@ -63,33 +63,33 @@ class Refusal(Exception):
         )
 
 
-def invalid(errors: Sequence[FieldError]) -> Refusal:
+def invalid(errors: Sequence[FieldError]) -> ApiError:
     """422 with all of `errors`."""
-    return Refusal(422, "; ".join(f"{error.field}: {error.message}" for error in errors), errors=errors)
+    return ApiError(422, "; ".join(f"{error.field}: {error.message}" for error in errors), errors=errors)
 
 
-def refusing(handler: Handler) -> Handler:
-    """`handler` with its refusals, those of the directory, and faults of ours turned into problem documents."""
+def with_errors(handler: Handler) -> Handler:
+    """`handler` with its errors, those of the directory, and faults of ours turned into problem documents."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         try:
             return await handler(request)
-        except Refusal as refusal:
-            return refusal.response()
+        except ApiError as error:
+            return error.response()
         except WriteError as error:
             log.error("%s %s failed: %s", request.method, shown(request.path), error, extra=OFTEN)
             # RFC 4918 section 11.5: unable to store what is needed to complete the request, for the time being.
             status = 507 if error.full else 503
-            return Refusal(status, f"the record could not be written: {error}", headers=RETRY_AFTER).response()
+            return ApiError(status, f"the record could not be written: {error}", headers=RETRY_AFTER).response()
         except DirectoryError as error:
             detail = f"the directory of sandboxes cannot be asked: {error}"
-            return Refusal(503, detail, headers=RETRY_AFTER).response()
+            return ApiError(503, detail, headers=RETRY_AFTER).response()
         except (web.HTTPException, ConnectionError):  # the latter: nobody is there any more to be answered
             raise
         except web.RequestPayloadError as error:
-            return Refusal(400, f"the body cannot be read: {reason(error)}").response()
+            return ApiError(400, f"the body cannot be read: {reason(error)}").response()
         except Exception:
             log.exception("%s %s failed", request.method, shown(request.path))
-            return Refusal(500, "this is a fault of the gateway, and its log says more").response()
+            return ApiError(500, "this is a fault of the gateway, and its log says more").response()
 
     return answer
