@@ -16,7 +16,6 @@ import socket
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 from gateway import icmp
@@ -25,7 +24,7 @@ from gateway.diagnosis import own_sockets
 from gateway.diagnosis.findings import AppSocket, Findings, RefusalFindings, TimeoutFindings, awaiting
 from gateway.errors import Failure, Reason
 from gateway.problems.frameworks import PLAUSIBLE_PORTS
-from gateway.tasks import Tasks
+from gateway.tasks import SingleFlight, Tasks
 from gateway.upstream.policy import AddressPolicy
 from gateway.wordings import REJECTED
 
@@ -95,7 +94,7 @@ class PortProbe:
         self._denied_ports = frozenset(denied_ports)
         self._own = tuple(own)
         self._quotas = {False: _Quota(), True: _Quota()}
-        self._running: dict[_Key, asyncio.Task[Findings]] = {}
+        self._running: SingleFlight[_Key, Findings] = SingleFlight(tasks)
         self._known: dict[_Key, tuple[float, Findings]] = {}  # until when, what; oldest first
 
     async def explain(
@@ -130,31 +129,26 @@ class PortProbe:
             return known[1]
         task = self._running.get(key)
         if task is None:
-            if not self._quotas[timed_out].take(
-                now, whose, [each[1] for each in self._running if each[0] is timed_out]
-            ):
+            under_way = [each[1] for each in self._running if each[0] is timed_out]
+            if not self._quotas[timed_out].take(now, whose, under_way):
                 return TimeoutFindings() if timed_out else RefusalFindings()
-            probe = self._probe(address, port, ipv4, timed_out)
-            task = self._tasks.spawn(probe, f"probe {authority(address, port)}")
-            self._running[key] = task
-            task.add_done_callback(partial(self._done, key))
+            task = self._running.start(key, self._probe(key), f"probe {authority(address, port)}")
         # shield: one asker going away must not take the answer from the others.
         return await asyncio.shield(task)
 
-    def _done(self, key: _Key, task: asyncio.Task[Findings]) -> None:
-        # A callback of the task, because a task that is cancelled before its first step runs no `finally`.
-        del self._running[key]
+    async def _probe(self, key: _Key) -> Findings:
+        timed_out, _, address, port, ipv4 = key
+        try:
+            found = await (
+                self._after_timeout(address, port) if timed_out else self._after_refusal(address, port, ipv4)
+            )
+        except OSError:  # no descriptor is left to find out whose the address is
+            found = TimeoutFindings() if timed_out else RefusalFindings()
         now = self._clock()
         for old in [old for old, (until, _) in self._known.items() if until <= now]:
             del self._known[old]
-        if not task.cancelled() and task.exception() is None:
-            self._known[key] = (now + REMEMBERED, task.result())
-
-    async def _probe(self, address: Address, port: int, ipv4: IPv4Address | None, timed_out: bool) -> Findings:
-        try:
-            return await (self._after_timeout(address, port) if timed_out else self._after_refusal(address, port, ipv4))
-        except OSError:  # no descriptor is left to find out whose the address is
-            return TimeoutFindings() if timed_out else RefusalFindings()
+        self._known[key] = (now + REMEMBERED, found)
+        return found
 
     # --- after a refusal -----------------------------------------------------------------------------------------
 

@@ -534,7 +534,7 @@ async def test_one_look_for_all_who_ask_and_not_too_many_at_once(
             assert await probe.find(HERE, other, HERE_IPV4) == NOTHING
             for ask in (*asking, *again):
                 assert await ask == NOTHING
-            assert probe._running == {}
+            assert not len(probe._running)
             assert (await probe.find(HERE, other, HERE_IPV4)).ipv4 is not None
     assert dials.seen.count(("127.0.0.1", port)) == 1
 
@@ -687,7 +687,7 @@ async def test_every_socket_is_closed_when_all_is_cancelled(
         with pytest.raises(asyncio.CancelledError):
             await asking
         assert descriptors() == before
-    assert (len(tasks), probe._running, probe._known) == (0, {}, {})
+    assert (len(tasks), len(probe._running), probe._known) == (0, 0, {})
 
 
 @on_linux
@@ -720,7 +720,8 @@ async def test_a_look_that_is_cancelled_takes_its_dials_with_it(
         monkeypatch.setattr(probe_module, "PORT_TIMEOUT", 3600.0)
         asking = askers.spawn(probe.find(HERE, 1), "ask")
         await dials.begun(2)
-        [look] = probe._running.values()
+        [look] = map(probe._running.get, probe._running)
+        assert look is not None
         dialing = asyncio.all_tasks() - {look, asking, asyncio.current_task()}
         assert len(dialing) == 2
         look.cancel()
@@ -733,11 +734,12 @@ async def test_a_look_that_is_cancelled_takes_its_dials_with_it(
 async def test_a_look_cancelled_before_it_began_is_forgotten(probe: PortProbe, tasks: Tasks, askers: Tasks) -> None:
     asking = askers.spawn(probe.find(HERE, 1), "ask")
     await asyncio.sleep(0)
-    [look] = probe._running.values()
+    [look] = map(probe._running.get, probe._running)
+    assert look is not None
     look.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
-    assert probe._running == {}
+    assert not len(probe._running)
 
 
 # --- the explanation -----------------------------------------------------------------------------------------------
