@@ -54,7 +54,7 @@ def method_of(kind: str) -> bytes:
 @pytest.mark.parametrize("kind", NO_CONTENT)
 async def test_it_is_seen_before_the_connection_is_used(gateway: Gateway, app: App, kind: str, stray: bytes) -> None:
     _, upstream = await answered(gateway, app, NO_CONTENT[kind], method_of(kind))
-    unnoticed(gateway)
+    unnoticed(upstream)
     upstream.send(stray)
     await upstream.drained()
     stranger = await gateway.connect()
