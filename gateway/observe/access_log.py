@@ -2,7 +2,7 @@
 
 `record` only appends; lines are made and written together a moment later (`FLUSH_DELAY`), so that a busy worker
 spends a microsecond and a fraction of a system call per line. A reader that stands still stops no
-request: see `outlet`.
+request: see `sink`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.observe.outlet import Outlet
+from gateway.observe.sink import LogSink
 from gateway.printable import printable
 
 FLUSH_DELAY = 0.1
@@ -72,7 +72,7 @@ class AccessLog(Protocol):
         """Writes what is gathered, now."""
 
     def close(self) -> None:
-        """The last words: what still waits has `outlet.LAST_WORDS` seconds to be taken."""
+        """The last words: what still waits has `sink.LAST_WORDS` seconds to be taken."""
 
 
 class NoLog:
@@ -86,7 +86,7 @@ class NoLog:
 
 
 class LineLog:
-    """Renders records with `lines` and hands them to an `Outlet`, in batches.
+    """Renders records with `lines` and hands them to a `LogSink`, in batches.
 
     `later(delay, callback)` is the event loop's `call_later`.
     """
@@ -95,11 +95,11 @@ class LineLog:
         self,
         lines: Callable[[list[AccessRecord]], bytes],
         later: Callable[[float, Callable[[], None]], object],
-        outlet: Outlet,
+        sink: LogSink,
     ) -> None:
         self._lines = lines
         self._later = later
-        self._outlet = outlet
+        self._sink = sink
         self._gathered: list[AccessRecord] = []
         self._said = 0  # of `dropped`, how many somebody was told about
         self._silent_until = 0.0
@@ -108,7 +108,7 @@ class LineLog:
     @property
     def dropped(self) -> int:
         """Lines lost since the start, because nobody took them. Requests go on."""
-        return self._outlet.dropped
+        return self._sink.dropped
 
     def record(self, record: AccessRecord) -> None:
         gathered = self._gathered
@@ -122,19 +122,19 @@ class LineLog:
         gathered, self._gathered = self._gathered, []
         if not gathered:
             return
-        outlet = self._outlet
-        if outlet.is_full:
-            outlet.pump()
-        if outlet.is_full:
-            outlet.drop(len(gathered))
+        sink = self._sink
+        if sink.is_full:
+            sink.pump()
+        if sink.is_full:
+            sink.drop(len(gathered))
         else:
-            outlet.write(self._lines(gathered))
-        if outlet.dropped > self._said:
+            sink.write(self._lines(gathered))
+        if sink.dropped > self._said:
             self._say_in_time()
 
     def close(self) -> None:
         self.flush()
-        self._outlet.finish()
+        self._sink.finish()
         self._say()
 
     # --- what was lost -----------------------------------------------------------------------------------------------
@@ -150,11 +150,11 @@ class LineLog:
 
     def _say_again(self) -> None:
         self._saying = False
-        self._outlet.pump()
+        self._sink.pump()
         self._say_in_time()
 
     def _say(self) -> None:
-        dropped, trouble = self.dropped, self._outlet.trouble
+        dropped, trouble = self.dropped, self._sink.trouble
         if dropped > self._said:
             now = trouble or "written again"
             log.error("access log: %d lines dropped, %d since the start: %s", dropped - self._said, dropped, now)

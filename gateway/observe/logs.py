@@ -1,6 +1,6 @@
 """The operational log: what the gateway says about itself, on stderr; one line per event, JSON or text.
 
-Whoever reads stderr may stand still as the access log's reader may: see `outlet`. So nothing else may write there once
+Whoever reads stderr may stand still as the access log's reader may: see `sink`. So nothing else may write there once
 a process serves, and what Python would print by itself (warnings, exceptions nobody can catch) is logged as well.
 """
 
@@ -17,7 +17,7 @@ from types import TracebackType
 
 import msgspec
 
-from gateway.observe.outlet import PIECE, Outlet
+from gateway.observe.sink import PIECE, LogSink
 from gateway.printable import printable_json, printable_lines
 
 TRACEBACKS = 10
@@ -35,7 +35,7 @@ log = logging.getLogger("gateway.process")
 
 def configure(form: str, level: str) -> None:
     """Sets up the process's logging; `form` is "json" or "text", `level` a name such as "info"."""
-    handler = LogHandler(Outlet(2))
+    handler = LogHandler(LogSink(2))
     handler.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter())
     handler.addFilter(_Storms())
     root = logging.getLogger()
@@ -63,45 +63,45 @@ def pump() -> bool:
 
 
 class LogHandler(logging.Handler):
-    """To an `Outlet`. Its lock, which `logging` holds while it emits, guards the outlet."""
+    """To a `LogSink`. Its lock, which `logging` holds while it emits, guards the sink."""
 
-    def __init__(self, outlet: Outlet) -> None:
+    def __init__(self, sink: LogSink) -> None:
         super().__init__()
-        self._outlet = outlet
-        self._told = 0  # of the outlet's dropped lines
+        self._sink = sink
+        self._told = 0  # of the sink's dropped lines
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = self.format(record)
         except Exception as error:  # a mistake in the call that logs must not end what it reports
             line = f"{record.name}: a line could not be made: {error!r}"
-        self._outlet.write(f"{line}\n".encode(errors="backslashreplace"))
+        self._sink.write(f"{line}\n".encode(errors="backslashreplace"))
         self._tell_dropped()
 
     def open_in(self, loop: AbstractEventLoop) -> None:
         with self._guard():
-            self._outlet.attach(loop, self.pump)
+            self._sink.attach(loop, self.pump)
 
     def close(self) -> None:
         with self._guard():
-            self._outlet.finish()
+            self._sink.finish()
         super().close()
 
     def pump(self) -> bool:
         """Hands over what waits; whether something still does."""
         with self._guard():
-            self._outlet.pump()
+            self._sink.pump()
             self._tell_dropped()
-            return bool(self._outlet.trouble)
+            return bool(self._sink.trouble)
 
     def _tell_dropped(self) -> None:
-        outlet = self._outlet
-        if outlet.trouble or outlet.dropped == self._told:
+        sink = self._sink
+        if sink.trouble or sink.dropped == self._told:
             return
-        count, self._told = outlet.dropped - self._told, outlet.dropped
+        count, self._told = sink.dropped - self._told, sink.dropped
         text = f"{count} lines of this log were dropped: nobody read it"
         record = logging.LogRecord(log.name, logging.ERROR, __file__, 0, text, None, None)
-        self._outlet.write(f"{self.format(record)}\n".encode())
+        self._sink.write(f"{self.format(record)}\n".encode())
 
     @contextlib.contextmanager
     def _guard(self) -> Iterator[None]:
@@ -113,7 +113,7 @@ class LogHandler(logging.Handler):
 
 
 class _JsonFormatter(logging.Formatter):
-    """Lines that fit an outlet's piece: cut there, they would not be JSON any more."""
+    """Lines that fit a sink's piece: cut there, they would not be JSON any more."""
 
     def format(self, record: logging.LogRecord) -> str:
         message, traceback = record.getMessage(), record.exc_info and self.formatException(record.exc_info)

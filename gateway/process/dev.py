@@ -39,7 +39,7 @@ from gateway.edge.listener import Listener, own_listeners
 from gateway.errors import UserError
 from gateway.observe import logs
 from gateway.observe.access_log import LineLog, text_lines
-from gateway.observe.outlet import Outlet
+from gateway.observe.sink import LogSink
 from gateway.process import demo, memory
 from gateway.process.drain import Shutdown, drain
 from gateway.process.explain import make_context
@@ -165,9 +165,9 @@ async def _serve(prepared: _Prepared, banner: str, colour: bool) -> None:
     table = {each.sandbox_id: Sandbox(each.sandbox_id, prepared.loopback, "dev") for each in prepared.exposed}
     directory: Registry = MemoryRegistry(table)
     logs.open_in(loop)
-    outlet = Outlet(1)
-    outlet.attach(loop, outlet.pump)
-    access_log = LineLog(partial(text_lines, colour=colour), loop.call_later, outlet)
+    sink = LogSink(1)
+    sink.attach(loop, sink.pump)
+    access_log = LineLog(partial(text_lines, colour=colour), loop.call_later, sink)
     own = own_listeners([*prepared.listen_sockets, *([prepared.admin] if prepared.admin else [])])
     edge = Edge(prepared.settings, directory, access_log, own)
     edge.drain_grace = DRAIN_GRACE
@@ -189,7 +189,7 @@ async def _serve(prepared: _Prepared, banner: str, colour: bool) -> None:
     listeners = [Listener(edge, sock, prepared.tls) for sock in prepared.listen_sockets]
     memory.settle()
     collector = memory.Collector(loop, lambda: edge.connections)
-    outlet.write(f"{banner}\n".encode())
+    sink.write(f"{banner}\n".encode())
     await shutdown.begun.wait()
     await drain(edge, listeners, DRAIN_TIMEOUT, shutdown)
     collector.close()

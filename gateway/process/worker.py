@@ -30,7 +30,7 @@ from gateway.edge.local_reply import LocalReply
 from gateway.errors import UserError
 from gateway.observe import logs
 from gateway.observe.access_log import AccessLog, LineLog, NoLog, json_lines, text_lines
-from gateway.observe.outlet import Outlet
+from gateway.observe.sink import LogSink
 from gateway.process import memory
 from gateway.process.drain import Shutdown, drain
 from gateway.process.heartbeat import Heartbeat, Stage, notify_supervisor, start_heartbeat, unblock_signals
@@ -142,9 +142,9 @@ def make_access_log(settings: Settings, loop: asyncio.AbstractEventLoop) -> Acce
     """The access log that `[log]` asks for, on stdout."""
     if not settings.log.access:
         return NoLog()
-    outlet = Outlet(1)
-    outlet.attach(loop, outlet.pump)
-    return LineLog(json_lines if settings.log.format == "json" else text_lines, loop.call_later, outlet)
+    sink = LogSink(1)
+    sink.attach(loop, sink.pump)
+    return LineLog(json_lines if settings.log.format == "json" else text_lines, loop.call_later, sink)
 
 
 def _answer(slot: Slot, edge: Edge) -> None:

@@ -29,7 +29,7 @@ from gateway.edge.http1 import Http1Downstream
 from gateway.edge.tls_transport import TlsTransport
 from gateway.endpoint import Endpoint, Origin
 from gateway.observe.access_log import LineLog, json_lines
-from gateway.observe.outlet import Outlet
+from gateway.observe.sink import LogSink
 from gateway.tls import local_ca
 from gateway.tls.context import CertificatePair, server_context
 from gateway.transport import WriteBatcher
@@ -150,7 +150,7 @@ async def road(tmp_path: Path) -> AsyncIterator[Road]:
         upstream=replace(settings.upstream, allow=(IPv6Network("fd00::/8"),)),
     )
     with Path(os.devnull).open("wb") as nowhere:
-        log = LineLog(json_lines, lambda delay, callback: None, Outlet(nowhere.fileno()))
+        log = LineLog(json_lines, lambda delay, callback: None, LogSink(nowhere.fileno()))
         table = {"demo": Sandbox("demo", IPv6Address("fd00::5"), "1")}
         edge = Edge(settings, TableDirectory(table), log)
         await edge.directory.fetch("demo")

@@ -25,7 +25,7 @@ from gateway.observe.access_log import (
     text_line,
     text_lines,
 )
-from gateway.observe.outlet import PIECE, Outlet
+from gateway.observe.sink import PIECE, LogSink
 
 
 def record(**known: Any) -> AccessRecord:
@@ -176,7 +176,7 @@ def test_a_detail_is_bounded() -> None:
     assert shown("d" * 10_000) == "d" * MAX_TEXT
 
 
-# --- handing over: what an outlet does with it is told in test_outlet.py --------------------------------------------
+# --- handing over: what a sink does with it is told in test_sink.py --------------------------------------------
 
 
 class Reader:
@@ -243,9 +243,9 @@ def later() -> Later:
 
 @pytest.fixture
 def log(later: Later, reader: Reader) -> Iterator[LineLog]:
-    outlet = Outlet(reader.writing, limit=8192)
-    yield LineLog(name_lines, later, outlet)
-    outlet.finish(0)
+    sink = LogSink(reader.writing, limit=8192)
+    yield LineLog(name_lines, later, sink)
+    sink.finish(0)
 
 
 def named(first: int, last: int) -> list[bytes]:
@@ -318,14 +318,14 @@ def test_lines_that_would_be_dropped_are_not_even_made(later: Later, reader: Rea
         made.append(len(records))
         return name_lines(records)
 
-    outlet = Outlet(reader.writing, limit=8192)
-    log = LineLog(lines, later, outlet)
+    sink = LogSink(reader.writing, limit=8192)
+    log = LineLog(lines, later, sink)
     fill(log)
     before = len(made)
     put(log, 0, 4 * MAX_BATCH)
     assert len(made) == before
     assert log.dropped >= 4 * MAX_BATCH
-    outlet.finish(0)
+    sink.finish(0)
 
 
 def test_lost_lines_are_told_at_once_and_then_once_a_minute(
@@ -363,13 +363,13 @@ def test_the_end_tells_of_every_lost_line(log: LineLog, caplog: pytest.LogCaptur
 
 
 def test_lines_reach_a_descriptor(later: Later, reader: Reader) -> None:
-    outlet = Outlet(reader.writing)
-    log = LineLog(json_lines, later, outlet)
+    sink = LogSink(reader.writing)
+    log = LineLog(json_lines, later, sink)
     log.record(record(request_id="a"))
     log.record(record(request_id="b"))
     log.flush()
     assert [json.loads(line)["request_id"] for line in reader.lines()] == ["a", "b"]
-    outlet.finish(0)
+    sink.finish(0)
 
 
 def test_the_longest_line_fits_a_piece() -> None:

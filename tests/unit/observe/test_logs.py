@@ -15,7 +15,7 @@ import pytest
 
 from gateway.observe import logs
 from gateway.observe.logs import TRACEBACKS, TRACEBACKS_WITHIN
-from gateway.observe.outlet import PIECE, Outlet
+from gateway.observe.sink import PIECE, LogSink
 
 
 class Stderr:
@@ -43,7 +43,7 @@ def stderr(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stderr]:
     handlers, level, hooks = root.handlers[:], root.level, (sys.excepthook, sys.unraisablehook)
     asyncio_level = logging.getLogger("asyncio").level
     stderr = Stderr()
-    monkeypatch.setattr(logs, "Outlet", lambda descriptor: Outlet({2: stderr.writing}[descriptor]))
+    monkeypatch.setattr(logs, "LogSink", lambda descriptor: LogSink({2: stderr.writing}[descriptor]))
     yield stderr
     for handler in root.handlers[:]:
         root.removeHandler(handler)
@@ -149,7 +149,7 @@ def test_a_storm_of_tracebacks_is_bounded(stderr: Stderr, monkeypatch: pytest.Mo
 def test_what_nobody_reads_is_dropped_counted_and_told(stderr: Stderr) -> None:
     logs.configure("json", "info")
     written = 0
-    while not (lost := _outlet().dropped):
+    while not (lost := _sink().dropped):
         log.info("%d %s", written, "x" * 3000)
         written += 1
     lines: list[str] = []
@@ -163,9 +163,9 @@ def test_what_nobody_reads_is_dropped_counted_and_told(stderr: Stderr) -> None:
     assert [json.loads(line)["message"] for line in stderr.lines()] == ["on"]
 
 
-def _outlet() -> Outlet:
+def _sink() -> LogSink:
     (handler,) = [each for each in logging.getLogger().handlers if isinstance(each, logs.LogHandler)]
-    return handler._outlet
+    return handler._sink
 
 
 def _warn() -> None:

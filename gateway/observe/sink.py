@@ -2,11 +2,11 @@
 
 A pipe whose reader stands still, a terminal stopped with Ctrl-S: a process that waited for them would serve nobody.
 O_NONBLOCK is no way out, because it is a flag of the *open file description*, which is shared with the shell that
-started us and with whoever else writes there; so every kind of file is written to in a way of its own (`_way_to`).
+started us and with whoever else writes there; so every kind of file has a writer of its own (`_writer_for`).
 
 Only whole lines are handed over, at most `select.PIPE_BUF` octets of them at once: so much a pipe takes in one piece or
 not at all (pipe(7)), and the lines of several processes never tear each other; where a part of a line may be taken,
-the others wait for the rest (`_InTurn`). What is not taken waits, within bounds, and goes on as soon as there is room
+the others wait for the rest (`_Locked`). What is not taken waits, within bounds, and goes on as soon as there is room
 (`attach`); what has no room to wait is dropped and counted.
 """
 
@@ -42,7 +42,7 @@ _NO_SPLICE = (errno.EINVAL, errno.ENOSYS, errno.EPERM)
 """Of a system that has the call and not for such pipes, or forbids it."""
 
 
-class Outlet:
+class LogSink:
     """Lines to one descriptor, which stays its owner's. Not for several threads at once.
 
     After a fork the child starts anew: what waited is the parent's to write.
@@ -53,16 +53,16 @@ class Outlet:
         self._limit = max(limit, PIECE)
         self._waiting: deque[bytes] = deque()  # pieces, oldest first
         self._octets = 0  # of them
-        self._room: _Room | None = None  # who tells us that there is some
+        self._watcher: _WritableWatcher | None = None  # while attached
         self._pid = os.getpid()
-        self._way = _way_to(descriptor)
+        self._writer = _writer_for(descriptor)
         self.dropped = 0
         """Lines never handed over, ever."""
         self.trouble = ""
         """Why what waits is not taken; empty: nothing waits."""
 
     def __repr__(self) -> str:
-        return f"<Outlet {self._descriptor} waiting={self._octets} dropped={self.dropped} {self.trouble}>"
+        return f"<LogSink {self._descriptor} waiting={self._octets} dropped={self.dropped} {self.trouble}>"
 
     @property
     def is_full(self) -> bool:
@@ -83,13 +83,13 @@ class Outlet:
     def pump(self) -> None:
         """Hands over what waits, as far as it is taken."""
         while self._waiting:
-            pieces = list(islice(self._waiting, self._way.at_once))
+            pieces = list(islice(self._waiting, self._writer.at_once))
             try:
-                taken = self._way.write(pieces)
+                taken = self._writer.write(pieces)
             except _Busy:
                 self.trouble = _UNREAD
-                if self._room is not None:
-                    self._room.await_it(_OTHERS_REST)
+                if self._watcher is not None:
+                    self._watcher.await_it(_OTHERS_REST)
                 return
             except BlockingIOError:
                 taken = 0
@@ -99,8 +99,8 @@ class Outlet:
             self._advance(taken)
             if taken < sum(map(len, pieces)):
                 self.trouble = _UNREAD
-                if self._room is not None:
-                    self._room.await_it()
+                if self._watcher is not None:
+                    self._watcher.await_it()
                 return
         self.trouble = ""
 
@@ -118,11 +118,11 @@ class Outlet:
             self.pump()
         while self._waiting:
             self._forget_last()
-        if self._room is not None:
-            self._room.close()
-            self._room = None
-        self._way.close()
-        self._way = _Closed(self._descriptor)
+        if self._watcher is not None:
+            self._watcher.close()
+            self._watcher = None
+        self._writer.close()
+        self._writer = _Closed(self._descriptor)
 
     def attach(self, loop: AbstractEventLoop, room: Callable[[], object]) -> None:
         """Has `room` called in `loop` when something waits and there is room; it is to call `pump`.
@@ -133,7 +133,7 @@ class Outlet:
             self._begin_anew()
         if hasattr(select, "epoll"):
             with contextlib.suppress(PermissionError):  # what a file is that cannot be waited for
-                self._room = _Room(self._descriptor, loop, room)
+                self._watcher = _WritableWatcher(self._descriptor, loop, room)
         self.pump()
 
     # --- what waits ------------------------------------------------------------------------------------------------
@@ -162,21 +162,21 @@ class Outlet:
         self._pid = os.getpid()
         self._waiting.clear()
         self._octets = 0
-        self._room = None
-        self._way.close()
-        self._way = _way_to(self._descriptor)
+        self._watcher = None
+        self._writer.close()
+        self._writer = _writer_for(self._descriptor)
 
 
-class _Room:
+class _WritableWatcher:
     """Tells of room in a descriptor, once for each `await_it`.
 
     An epoll of our own inside the event loop's, because libuv sets O_NONBLOCK on what it watches itself.
     """
 
-    def __init__(self, descriptor: int, loop: AbstractEventLoop, told: Callable[[], object]) -> None:
+    def __init__(self, descriptor: int, loop: AbstractEventLoop, writable: Callable[[], object]) -> None:
         self._descriptor = descriptor
         self._loop = loop
-        self._told = told
+        self._writable = writable
         self._epoll = select.epoll()
         try:
             self._epoll.register(descriptor, select.EPOLLONESHOT)  # asleep
@@ -194,7 +194,7 @@ class _Room:
 
     def _wake(self) -> None:
         if self._epoll.poll(0):
-            self._told()
+            self._writable()
 
     def close(self) -> None:
         if not self._loop.is_closed():
@@ -222,11 +222,11 @@ def _pieces(lines: bytes) -> list[bytes]:
     return pieces
 
 
-# --- ways -----------------------------------------------------------------------------------------------------------
+# --- writers --------------------------------------------------------------------------------------------------------
 
 
-class _Way:
-    """How to write to a kind of file without waiting: this one for files that never make anybody wait (/dev/null)."""
+class _Writer:
+    """Writes to a kind of file without waiting: this one for files that never make anybody wait (/dev/null)."""
 
     at_once = 16
     """Pieces handed over by one call: what an ordinary pipe holds."""
@@ -242,7 +242,7 @@ class _Way:
         """Closes what was opened for it. The descriptor itself is somebody else's."""
 
 
-class _Polled(_Way):
+class _Polled(_Writer):
     """Asks first, then writes one piece. Somebody else may be faster and fill what room there was: the last resort."""
 
     def write(self, pieces: Sequence[bytes]) -> int:
@@ -254,7 +254,7 @@ class _Polled(_Way):
         return taken
 
 
-class _Pipe(_Way):
+class _Pipe(_Writer):
     """Through a pipe of our own, from which the kernel moves pages into the other one, or refuses at once.
 
     splice(2) takes the wish not to wait as an argument, and needs no permission to open the pipe again, which a
@@ -290,7 +290,7 @@ class _Pipe(_Way):
         os.close(self._in)
 
 
-class _Terminal(_Way):
+class _Terminal(_Writer):
     """Opened again, it is a description of our own. Raises OSError: through `su` a terminal keeps its owner."""
 
     def __init__(self, descriptor: int) -> None:
@@ -302,7 +302,7 @@ class _Terminal(_Way):
         os.close(self.own)
 
 
-class _Socket(_Way):
+class _Socket(_Writer):
     """systemd's journal is one. A piece at a time: a stream may take less than all of it."""
 
     def __init__(self, descriptor: int) -> None:
@@ -329,16 +329,16 @@ class _Busy(BlockingIOError):
     """Another process has begun a line and not ended it."""
 
 
-class _InTurn(_Way):
-    """Another way that may take a line in part: then nobody else writes until the rest of it is taken, too.
+class _Locked(_Writer):
+    """Another writer that may take a line in part: then nobody else writes until the rest of it is taken, too.
 
     `lock` is flock(2) for a description of our own, or lockf(3) for one that all processes share. It ends with the
     process that has it.
     """
 
-    def __init__(self, descriptor: int, way: _Way, lock: Callable[[int, int], object]) -> None:
+    def __init__(self, descriptor: int, writer: _Writer, lock: Callable[[int, int], object]) -> None:
         super().__init__(descriptor)
-        self._way = way
+        self._writer = writer
         self._lock = lock
         self._begun = False  # a line, whose rest the caller will bring first; the lock is ours until then
 
@@ -349,7 +349,7 @@ class _InTurn(_Way):
             except (BlockingIOError, PermissionError):  # lockf(3) may say either
                 raise _Busy from None
         try:
-            taken = self._way.write(pieces)
+            taken = self._writer.write(pieces)
             if taken:
                 self._begun = b"".join(pieces)[taken - 1 : taken] != b"\n"
         finally:
@@ -358,10 +358,10 @@ class _InTurn(_Way):
         return taken
 
     def close(self) -> None:
-        self._way.close()
+        self._writer.close()
 
 
-class _File(_Way):
+class _File(_Writer):
     """A disk does not wait for a reader. What it does is be full."""
 
     at_once = 4
@@ -375,14 +375,14 @@ class _File(_Way):
         return super().write(pieces)
 
 
-class _Closed(_Way):
+class _Closed(_Writer):
     """After the end."""
 
     def write(self, pieces: Sequence[bytes]) -> int:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
 
-def _way_to(descriptor: int) -> _Way:
+def _writer_for(descriptor: int) -> _Writer:
     try:
         mode = os.fstat(descriptor).st_mode
     except OSError:
@@ -390,28 +390,28 @@ def _way_to(descriptor: int) -> _Way:
     if stat.S_ISREG(mode):
         return _File(descriptor)
     if stat.S_ISSOCK(mode):
-        return _in_turn(descriptor, _Socket(descriptor), fcntl.lockf)
+        return _locked(descriptor, _Socket(descriptor), fcntl.lockf)
     if stat.S_ISFIFO(mode):
         return _Pipe(descriptor) if hasattr(os, "splice") else _Polled(descriptor)
     if os.isatty(descriptor):
         try:
             terminal = _Terminal(descriptor)
-            return _in_turn(terminal.own, terminal, fcntl.flock)
+            return _locked(terminal.own, terminal, fcntl.flock)
         except OSError:
             return _Polled(descriptor)
-    return _Way(descriptor)
+    return _Writer(descriptor)
 
 
-def _in_turn(descriptor: int, way: _Way, lock: Callable[[int, int], object]) -> _Way:
-    """`way`, in turn with other processes where the system has such locks for such files."""
+def _locked(descriptor: int, writer: _Writer, lock: Callable[[int, int], object]) -> _Writer:
+    """`writer` behind a lock that other processes respect, where the system has such locks for such files."""
     try:
         lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         lock(descriptor, fcntl.LOCK_UN)
     except (BlockingIOError, PermissionError):
         pass  # somebody has it just now
     except OSError:
-        return way
-    return _InTurn(descriptor, way, lock)
+        return writer
+    return _Locked(descriptor, writer, lock)
 
 
 def _has_room(descriptor: int, milliseconds: float) -> bool:
