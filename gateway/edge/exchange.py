@@ -243,6 +243,8 @@ class Exchange(RequestSink, ResponseSink):
             if head.upgrade is not None:
                 head = host_rewrite.rewrite_request(head, host, added)
         upstream.send_request(self, head, host, added, self._request_id)
+        if self._full:
+            upstream.pause()
         self._request_complete = head.framing is NO_BODY
 
     # --- from downstream -----------------------------------------------------------------------------------------
