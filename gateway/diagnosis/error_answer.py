@@ -122,7 +122,9 @@ class ErrorAnswerFilter(ResponseSink):
 
     def upstream_failed(self, failure: UpstreamFailure) -> None:
         self._pass()
-        self._sink.upstream_failed(failure)
+        if self._stream.sink is self._sink:
+            self._stream.sink = None
+            self._sink.upstream_failed(failure)
 
     # --- the look ------------------------------------------------------------------------------------------------
 
@@ -173,18 +175,19 @@ class ErrorAnswerFilter(ResponseSink):
         self._shared.waiting.discard(self)
 
     def _pass(self) -> None:
-        """Gives the exchange its place back, and what was withheld."""
+        """Gives the exchange its place back, and what was withheld, unless that ends it: downstream may be gone."""
         self._leave()
         stream, sink = self._stream, self._sink
-        if stream.sink is self:  # else it has failed
-            stream.sink = sink
+        stream.sink = sink
         sink.response_head(self._head)
         for data in self._body:
-            sink.response_body(data)
-        if self._trailers is not None:
+            if stream.sink is sink:
+                sink.response_body(data)
+        if self._trailers is not None and stream.sink is sink:
             sink.response_end(self._trailers)
-        sink.flush_response()
-        self._released()
+        if stream.sink is sink:
+            sink.flush_response()
+            self._released()
 
 
 def _suspicion(status: int, begins: bytes) -> GatewayError | None:

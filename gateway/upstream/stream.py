@@ -93,7 +93,7 @@ class ResponseSink(ABC):
 
     @abstractmethod
     def upstream_failed(self, failure: UpstreamFailure) -> None:
-        """The stream has failed; it has closed itself."""
+        """The stream has failed; it has closed itself, and calls to it do nothing any more."""
 
 
 class Owner(ABC):
