@@ -104,6 +104,8 @@ class Pool:
             latest = self._clock() - self.context.timeouts.proven
             while available:
                 connection, _ = available.popitem()
+                if not connection.is_available:
+                    continue  # it was retired, or takes no more requests, and finishes what is under way
                 if connection in idle:
                     del idle[connection]
                 if (replayable and connection.since > latest) or connection.is_alive():

@@ -201,7 +201,7 @@ class UpstreamConnection(ABC):
 
     @abstractmethod
     def is_alive(self) -> bool:
-        """Whether it still is what it seems, if it is idle."""
+        """Whether it still is what it seems; while it carries streams, it is."""
 
     @abstractmethod
     def is_claimable(self) -> bool:
@@ -217,7 +217,7 @@ class UpstreamConnection(ABC):
 
     @abstractmethod
     def end(self) -> None:
-        """What was under way when it was retired is not over in time."""
+        """What was under way when it was retired is not over in time: it fails, in a way that repeats no request."""
 
     @abstractmethod
     def expire(self, now: float) -> None:
