@@ -337,7 +337,7 @@ class Connection(UpstreamConnection):
 
     def end(self) -> None:
         for stream in list(self.streams):
-            stream.fails(Reason.CONNECTION_TERMINATED)
+            stream.fails(Reason.HTTP_RESPONSE_INCOMPLETE)
 
     def expire(self, now: float) -> None:
         self.close()
