@@ -25,7 +25,7 @@ from gateway.diagnosis.protocol_probe import symptom_of
 from gateway.edge import cookies, host_rewrite
 from gateway.edge.local_reply import options, ready, withheld
 from gateway.edge.stream import RequestSink
-from gateway.endpoint import Endpoint
+from gateway.endpoint import Endpoint, Origin
 from gateway.errors import GatewayError, Reason
 from gateway.http.message import AS_TUNNEL, NO_BODY, Fields, RequestHead, ResponseHead
 from gateway.http.validate import IDEMPOTENT
@@ -75,7 +75,6 @@ class Exchange(RequestSink, ResponseSink):
         "_connecting",
         "_downstream",
         "_edge",
-        "_endpoint",
         "_examined",
         "_forwarded_client",
         "_full",
@@ -104,8 +103,7 @@ class Exchange(RequestSink, ResponseSink):
         self.phase = ROUTING
         self._request_id = b""
         self._target: Target | None = None
-        self._endpoint: Endpoint | None = None  # set once the sandbox is known and admitted
-        self._sandbox: Sandbox | None = None  # set with it
+        self._sandbox: Sandbox | None = None  # set once it is known and admitted
         self._rewritten_host = b""  # the Host field that was sent instead of downstream's
         self._upstream: UpstreamStream | None = None  # ours alone from acquire or dial until _end
         self._connecting: asyncio.Task[None] | None = None
@@ -141,10 +139,10 @@ class Exchange(RequestSink, ResponseSink):
                 return
             sandbox = edge.directory.get_cached(target.sandbox_id)
             if sandbox is not None:
-                endpoint = self._admit(sandbox, target)
+                self._admit(sandbox)
                 if head.section.probes:
-                    edge.pool.check_refusal(endpoint)
-                elif (upstream := self._open(endpoint)) is not None:
+                    edge.pool.check_refusal(Endpoint(sandbox.origin, target.port))
+                elif (upstream := self._open(sandbox.origin, target.port)) is not None:
                     self._reused = True
                     self._send(upstream)
                     return
@@ -158,27 +156,24 @@ class Exchange(RequestSink, ResponseSink):
             return
         self._connect_cold()
 
-    def _admit(self, sandbox: Sandbox, target: Target) -> Endpoint:
+    def _admit(self, sandbox: Sandbox) -> None:
         """Counts the exchange in; raises GatewayError(connection_limit_reached)."""
         if not self._admitted:
             self._edge.limits.admit_exchange(sandbox.id)
             self._admitted = sandbox.id
         self._sandbox = sandbox
-        # By tuple, because a NamedTuple's own constructor is a function of Python's.
-        self._endpoint = endpoint = tuple.__new__(Endpoint, (sandbox.origin, target.port))
-        return endpoint
 
-    def _open(self, endpoint: Endpoint) -> UpstreamStream | None:
+    def _open(self, origin: Origin, port: int) -> UpstreamStream | None:
         """A stream for this request that needs no waiting: by the connection that a login has bound to downstream's,
         or by any.
         """
         if (bound := self._downstream.bound) is None:
-            return self._edge.pool.open(endpoint, self._replayable())
+            return self._edge.pool.open(origin, port, self._replayable())
         self._downstream.bound = None
-        if bound.endpoint != endpoint:  # there is one at most: that one connection asks several apps is rare
+        if bound.endpoint != (origin, port):  # there is one at most: that one connection asks several apps is rare
             bound.owner = None
             bound.close()
-            return self._edge.pool.open(endpoint, self._replayable())
+            return self._edge.pool.open(origin, port, self._replayable())
         self._no_retry = True  # no other is logged in, or knows half of the handshake
         if not bound.is_alive():
             bound.close()
@@ -220,12 +215,12 @@ class Exchange(RequestSink, ResponseSink):
         fresh = self._head.section.probes or self._no_retry  # only a new connection will do
         for _ in range(MAX_DIALS):  # each time round the record has changed while its address was dialed
             sandbox = await edge.directory.fetch(target.sandbox_id)
-            endpoint = self._admit(sandbox, target)
-            upstream = None if fresh else self._open(endpoint)
+            self._admit(sandbox)
+            upstream = None if fresh else self._open(sandbox.origin, target.port)
             if upstream is not None:
                 self._reused = True
                 return upstream
-            upstream = await edge.connector.connect(endpoint, sandbox)
+            upstream = await edge.connector.connect(Endpoint(sandbox.origin, target.port), sandbox)
             if upstream is not None:
                 return upstream
         detail = f"the record of {target.sandbox_id} has changed {MAX_DIALS} times while its address was dialed"
@@ -392,8 +387,9 @@ class Exchange(RequestSink, ResponseSink):
     async def _explain(self, failure: UpstreamFailure) -> None:
         """Fails with the failure's error or its cause: a TLS server may have hung up on plain HTTP without a word."""
         try:
-            assert self._endpoint is not None and self._sandbox is not None  # there was a connection
-            error = await self._edge.connector.explain(failure, self._endpoint, self._sandbox)
+            sandbox, target = self._sandbox, self._target
+            assert sandbox is not None and target is not None  # there was a connection
+            error = await self._edge.connector.explain(failure, Endpoint(sandbox.origin, target.port), sandbox)
             self._connecting = None
             self.fail(error)
         except Exception:
@@ -420,7 +416,7 @@ class Exchange(RequestSink, ResponseSink):
             request_id=self._request_id.decode(),
             head=head,
             target=self._target,
-            address=self._endpoint.address if self._endpoint else "",
+            address=self._sandbox.origin.address if self._sandbox else "",
             domain="" if self._target else edge.domain_near(head.authority),
             public_port=edge.settings.edge.public_port,
             passed_on=self.phase is OPEN,

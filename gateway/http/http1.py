@@ -5,12 +5,18 @@ Streams of HTTP/1.1 make and read these; an exchange between them sees a `Reques
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from gateway.http.message import NO_BODY, FieldSection, Framing, RequestHead, ResponseHead
 
 HTTP_1_0, HTTP_1_1 = PROTOCOLS = ("HTTP/1.0", "HTTP/1.1")
 """By minor version."""
+
+
+@lru_cache(maxsize=256)
+def status_line(status: int, phrase: bytes) -> bytes:
+    return b"HTTP/1.1 %d %b\r\n" % (status, phrase)
 
 
 class HopByHop(NamedTuple):
@@ -36,7 +42,7 @@ class Http1RequestHead(RequestHead):
 class Http1ResponseHead(ResponseHead):
     """An app's answer over HTTP/1.0 or 1.1, with its reason phrase."""
 
-    __slots__ = ("hop", "phrase")
+    __slots__ = ("hop", "phrase", "status_line")
 
     def __init__(
         self,
@@ -50,4 +56,5 @@ class Http1ResponseHead(ResponseHead):
     ) -> None:
         super().__init__(status, section, framing, content_length, upgrade)
         self.phrase = phrase
+        self.status_line = status_line(status, phrase)  # as it goes downstream over HTTP/1.1
         self.hop = hop

@@ -8,7 +8,7 @@ from __future__ import annotations
 from email.utils import formatdate
 from functools import lru_cache
 
-from gateway.http.http1 import Http1ResponseHead
+from gateway.http.http1 import Http1ResponseHead, status_line
 from gateway.http.message import AS_STREAM, Fields, FieldSection, RequestHead, ResponseHead
 from gateway.http.phrases import phrase_for
 
@@ -42,11 +42,6 @@ def request_head(head: RequestHead, host: bytes, added: FieldSection, request_id
     )
 
 
-@lru_cache(maxsize=256)
-def _status_line(status: int, phrase: bytes) -> bytes:
-    return b"HTTP/1.1 %d %b\r\n" % (status, phrase)
-
-
 @lru_cache(maxsize=1)
 def date(now: int) -> bytes:
     """The Date field's value for a Unix time (RFC 9110 section 5.6.7): one a second, whoever asks."""
@@ -62,9 +57,8 @@ def response_head(
     in Unix time, is when it was made, if it has yet to say so. Returned in parts, so that the first piece of the body
     joins the same write.
     """
-    status = head.status
-    phrase = head.phrase if type(head) is Http1ResponseHead else phrase_for(status)
-    parts = [_status_line(status, phrase), head.section.lines, b"X-Request-Id: ", request_id]
+    line = head.status_line if type(head) is Http1ResponseHead else status_line(head.status, phrase_for(head.status))
+    parts = [line, head.section.lines, b"X-Request-Id: ", request_id]
     if now is not None:
         parts += (b"\r\nDate: ", date(int(now)))
     if chunked:

@@ -74,7 +74,7 @@ class Pool:
         self._others = others
         self._dialing = 0  # sockets that are not connections yet
         # Those that can open a stream, by endpoint, the oldest first; perhaps none is left.
-        self._available: dict[Endpoint, dict[UpstreamConnection, None]] = {}
+        self._available: dict[tuple[Origin, int], dict[UpstreamConnection, None]] = {}
         # Of these all that carry no stream. A plain dict would look for its first entry past all that were deleted.
         self._idle: OrderedDict[UpstreamConnection, None] = OrderedDict()
         self._apart: set[UpstreamConnection] = set()  # their owners', but for whoever claims them
@@ -88,17 +88,22 @@ class Pool:
         self._looking: asyncio.TimerHandle | None = None  # while there is something to give or to claim
 
     @property
+    def dialing(self) -> int:
+        """Dials under way."""
+        return self._dialing
+
+    @property
     def idle_count(self) -> int:
         """Connections waiting for work."""
         return len(self._idle)
 
-    def open(self, endpoint: Endpoint, replayable: bool) -> UpstreamStream | None:
-        """A stream that a connection to `endpoint` can open at once, or None: then `connect`.
+    def open(self, origin: Origin, port: int, replayable: bool) -> UpstreamStream | None:
+        """A stream that a connection to `port` of `origin` can open at once, or None: then `connect`.
 
         A request that cannot be replayed, and any request after a long silence or an answer without content, gets only
         a connection that has just been proven alive. Raises GatewayError: the endpoint refuses, as is known.
         """
-        available = self._available.get(endpoint)
+        available = self._available.get((origin, port))  # which equals an Endpoint, and costs half of one
         if available:
             idle = self._idle
             latest = self._clock() - self.context.timeouts.proven
@@ -114,7 +119,7 @@ class Pool:
                         available[connection] = None
                     return stream
                 connection.close()
-        self.check_refusal(endpoint)
+        self.check_refusal(Endpoint(origin, port))
         return None
 
     def check_refusal(self, endpoint: Endpoint) -> None:
