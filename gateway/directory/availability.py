@@ -25,8 +25,8 @@ and a backend that flutters is no reason for a flood of lines."""
 log = logging.getLogger("gateway.directory")
 
 
-class Herald:
-    """Decides which of the processes that share it speaks about an outage: one, and the same about its end.
+class OutageReporter:
+    """Decides which of the processes that share it reports an outage in the log: one, and the same its end.
 
     The right to speak is a lock on a file in memory, made before the fork. A process that dies loses it to the next one
     whose question fails or is answered. Made without `shared`, it is this process's own.
@@ -40,7 +40,7 @@ class Herald:
         self._note = 0.0, -QUIET  # without a file, or while nothing is in it
         self._speaking = False
 
-    def goes(self, since: float) -> bool:
+    def reports_outage(self, since: float) -> bool:
         """Whether this process shall say that the backend is away, `since` that time; asked for each failure."""
         if self._speaking or not self._take():
             return False
@@ -55,7 +55,7 @@ class Herald:
         self._write(since, ended)
         return True
 
-    def returns(self) -> float | None:
+    def reports_recovery(self) -> float | None:
         """For how long the backend was away, in seconds, if this process shall say that it is back."""
         if not self._speaking and not self._take():
             return None
@@ -96,7 +96,7 @@ class Herald:
 class Availability:
     """A `Witness` of one process. `where` names the backend in a line; `known` is what outlives this process."""
 
-    def __init__(self, where: str, herald: Herald | None = None, known: Known | None = None) -> None:
+    def __init__(self, where: str, reporter: OutageReporter | None = None, known: Known | None = None) -> None:
         self.away = ""
         """What the latest failure said; empty: the backend is there."""
         self.on_outage: Callable[[], None] = lambda: None
@@ -107,7 +107,7 @@ class Availability:
         """Of `Known.now`: changes have been missed until then, and what was asked before is not believed."""
         self._known = known
         self._where = where
-        self._herald = Herald() if herald is None else herald
+        self._reporter = OutageReporter() if reporter is None else reporter
         self._since = 0.0
 
     def __repr__(self) -> str:
@@ -118,7 +118,7 @@ class Availability:
         if not self.away:
             return
         self.away = ""
-        duration = self._herald.returns()
+        duration = self._reporter.reports_recovery()
         if duration is not None:
             log.info("%s: back after %.1f s", self._where, duration)
         self.on_recovery()
@@ -132,7 +132,7 @@ class Availability:
         self.away = str(error) or "no answer"
         if began:
             self._since = _now()
-        if self._herald.goes(self._since):
+        if self._reporter.reports_outage(self._since):
             log.error("%s; what was looked up lately is served on until it is back", self.away)
         if began:
             self.on_outage()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.config import Directory as DirectorySettings
-from gateway.directory.availability import Availability, Herald
+from gateway.directory.availability import Availability, OutageReporter
 from gateway.directory.backends import open_directory
 from gateway.directory.known import Known
 from gateway.directory.sandbox import Directory
@@ -25,7 +25,7 @@ log = logging.getLogger("gateway.directory")
 class Shared:
     """`known` is None where there is nothing to remember: the backend is a file, or nothing is served stale."""
 
-    herald: Herald
+    reporter: OutageReporter
     known: Known | None = None
     keeper: Keeper | None = None
     """Of the admin process; None: nothing is kept for the next start."""
@@ -38,7 +38,7 @@ class Shared:
 
     def availability(self, directory: Directory) -> Availability:
         """What one process sees of the backend it has opened."""
-        return Availability(directory.where, self.herald, self.known)
+        return Availability(directory.where, self.reporter, self.known)
 
     def changed(self, sandbox_ids: Iterable[str]) -> None:
         """The backend says that these records differ from before."""
@@ -50,22 +50,22 @@ class Shared:
 
 def share(settings: DirectorySettings) -> Shared:
     """What is known from the last start included. Raises UserError as `open_directory` does."""
-    herald = Herald(shared=True)
+    reporter = OutageReporter(shared=True)
     if settings.backend == "file":
-        return Shared(herald, last_good=_last_good())
+        return Shared(reporter, last_good=_last_good())
     if not settings.stale:
-        return Shared(herald)
+        return Shared(reporter)
     where = settings.path.absolute() if settings.backend == "sqlite" else open_directory(settings).where
     registry = f"{settings.backend}: {where}"
     try:
         known = Known.make(registry)
     except OSError as error:
         log.warning("what one worker looks up is not known to the others: %s", os.strerror(error.errno or 0))
-        return Shared(herald)
+        return Shared(reporter)
     if settings.known_file is None:
-        return Shared(herald, known)
+        return Shared(reporter, known)
     load(settings.known_file, registry, known)
-    return Shared(herald, known, Keeper(settings.known_file, registry, known, settings.ttl + settings.stale))
+    return Shared(reporter, known, Keeper(settings.known_file, registry, known, settings.ttl + settings.stale))
 
 
 def _last_good() -> LastGood | None:

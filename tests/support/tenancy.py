@@ -33,7 +33,7 @@ from gateway.config import Settings
 from gateway.directory import cache as cache_module
 from gateway.directory import known as known_module
 from gateway.directory import sqlite as sqlite_module
-from gateway.directory.availability import Herald
+from gateway.directory.availability import OutageReporter
 from gateway.directory.known import Known
 from gateway.directory.sandbox import Directory, Registry, Sandbox
 from gateway.directory.shared import Shared
@@ -420,7 +420,7 @@ class World:
             ),
         )
         backend = self.stage.open()
-        edge = Edge(settings, backend, NoLog(), shared=Shared(Herald(), self.known))
+        edge = Edge(settings, backend, NoLog(), shared=Shared(OutageReporter(), self.known))
         sock = socket.create_server(("::1", 0), family=socket.AF_INET6)
         self.worker = worker = Worker(edge, backend, Listener(edge, sock, None), sock, Tasks())
         availability = edge.directory.availability

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from gateway.directory import availability as module
-from gateway.directory.availability import Availability, Herald
+from gateway.directory.availability import Availability, OutageReporter
 from gateway.directory.sandbox import DirectoryError, RecordError
 
 DOWN = DirectoryError("Redis at 10.0.0.2:6379: refused")
@@ -80,19 +80,19 @@ def test_a_backend_that_flutters_is_no_flood_and_an_outage_that_lasts_is_told(
 class Worker:
     """A process of its own that does what it is told, and tells how many lines it wrote."""
 
-    def __init__(self, herald: Herald) -> None:
+    def __init__(self, reporter: OutageReporter) -> None:
         self._commands, self._answers = os.pipe(), os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
             try:
-                self._live(herald)
+                self._live(reporter)
             finally:
                 os._exit(0)
 
-    def _live(self, herald: Herald) -> None:
+    def _live(self, reporter: OutageReporter) -> None:
         lines: list[str] = []
         module.log.handlers = [_Lines(lines)]
-        backend = Availability("Redis", herald)
+        backend = Availability("Redis", reporter)
         while command := os.read(self._commands[0], 1):
             lines.clear()
             backend.failed(DOWN) if command == b"f" else backend.answered()
@@ -124,8 +124,8 @@ class _Lines(logging.Handler):
 
 @pytest.mark.parametrize("noticed", [True, False])
 def test_one_process_speaks_for_all_and_another_when_it_is_killed(noticed: bool) -> None:
-    herald = Herald(shared=True)
-    workers = [Worker(herald) for _ in range(4)]
+    reporter = OutageReporter(shared=True)
+    workers = [Worker(reporter) for _ in range(4)]
     try:
         assert [worker.fails() for worker in workers] == [1, 0, 0, 0]
         assert [worker.fails() for worker in workers] == [0, 0, 0, 0]

@@ -15,7 +15,7 @@ from gateway import tasks as tasks_module
 from gateway.config import Directory as Settings
 from gateway.directory import cache as cache_module
 from gateway.directory import prober as prober_module
-from gateway.directory.availability import Herald
+from gateway.directory.availability import OutageReporter
 from gateway.directory.cache import MIN_RECORD_TTL, PATIENCE, RETRY_AFTER_ERROR, SLOW_LIMIT, DirectoryCache
 from gateway.directory.known import Known
 from gateway.directory.sandbox import DirectoryError, RecordError, Sandbox
@@ -672,7 +672,7 @@ class Fleet:
         self._caches: list[DirectoryCache] = []
 
     def worker(self) -> DirectoryCache:
-        cache = DirectoryCache(self._backend, self._clock, SETTINGS, Shared(Herald(), self.known))
+        cache = DirectoryCache(self._backend, self._clock, SETTINGS, Shared(OutageReporter(), self.known))
         self._caches.append(cache)
         return cache
 
