@@ -21,6 +21,7 @@ from gateway.errors import GatewayError, Reason
 from gateway.http import validate
 from gateway.http.http1 import PROTOCOLS, Http1RequestHead, Http1ResponseHead
 from gateway.http.message import Fields, RequestSection
+from gateway.printable import printable_ascii
 
 HEAD_END = b"\r\n\r\n"
 _HEAD_OCTETS = bytes([0x09, 0x0A, 0x0D, *range(0x20, 0x7F), *range(0x80, 0x100)])
@@ -266,6 +267,5 @@ def quote(octets: bytes) -> str:
     """
     line = _TEXT_LINE.match(octets)
     octets = line[0] if line else octets
-    text = octets[:48].decode("latin-1")
-    shown = "".join(char if char.isascii() and char.isprintable() else "·" for char in text)
+    shown = printable_ascii(octets[:48].decode("latin-1"), "·")
     return f"“{shown}{'…' if len(octets) > 48 else ''}”"
