@@ -189,6 +189,8 @@ class TimedUpstream(ReadingConnection, UpstreamConnection, UpstreamStream):
                 self._fail(GatewayError(Reason.HTTP_RESPONSE_INCOMPLETE, f"the app {how} inside the body"))
         elif state is TUNNEL:
             self._fail(GatewayError(Reason.CONNECTION_TERMINATED, f"the app {how}"))
+        elif state is DONE and self.sink is not None:
+            self.persists = False  # the answer is withheld, and complete: its exchange has yet to let go
         else:
             self.close()
 

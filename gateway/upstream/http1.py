@@ -194,6 +194,8 @@ class Http1Upstream(TimedUpstream):
                 self._read_body(data)
             elif state is TUNNEL:
                 self._deliver_tunnel(data)
+            elif state is DONE and self.sink is not None:
+                self.persists = False  # its exchange has yet to let go
             else:
                 # Nothing was asked (IDLE), or everything was said (DONE): a response smuggled for the next request.
                 self._heard = True
