@@ -320,6 +320,14 @@ class Connection(UpstreamConnection):
         if not self.streams:
             self.close()
 
+    def lost(self) -> None:
+        """The app has gone."""
+        self.alive = self.is_available = False
+        for stream in [each for each in self.streams if not each.complete]:
+            stream.fails(Reason.CONNECTION_TERMINATED)
+        if not self.streams:
+            self.close()
+
     def is_alive(self) -> bool:
         return self.alive or bool(self.streams)
 
