@@ -339,7 +339,7 @@ async def test_a_clean_end_keeps_the_connection(app: Driver) -> None:
         assert sink.told == [200, b"body", "end"]
         assert app.g.pool.idle_count == 1
         assert app.connection.is_available
-        opened = app.g.pool.open(ENDPOINT, replayable=True)
+        opened = app.g.pool.open(ENDPOINT.origin, ENDPOINT.port, replayable=True)
         assert opened is not None
         opened.release()  # which was given no request
         if not app.connection.is_available:
