@@ -389,6 +389,18 @@ async def test_who_leaves_is_told_once(browser: Driver, when: str) -> None:
     assert sink.told == ["begin", "lost"]
 
 
+async def test_who_leaves_has_no_more_requests() -> None:
+    async with gateway() as g:
+        browser = Http1(g)
+        sink = browser.asks()
+        browser.asks()  # pipelined: it waits
+        with patch.object(edge_http1, "Exchange", browser.make_sink):
+            browser.leaves()
+        assert sink.told == ["begin", "lost"]
+        assert browser.sinks == [sink]
+        assert g.contract.broken == []
+
+
 async def test_who_takes_no_more_is_told(browser: Driver) -> None:
     sink = browser.asks()
     sink.downstream.send_head(answer(), b"id")

@@ -262,6 +262,7 @@ RETRIES: dict[str, tuple[RequestHead, bool, str, bool]] = {
     "unprocessed on a fresh connection": (request(), False, "u refuses", True),
     "unprocessed and not idempotent": (request(b"POST"), False, "u refuses", True),
     "unprocessed, with a body": (upload(), False, "d body, u refuses", False),
+    "unprocessed after a head": (request(), False, "u head, u refuses", False),
     "unprocessed after an interim answer": (request(), False, "u interim, u refuses", False),
 }  # fmt: skip
 
@@ -396,6 +397,17 @@ async def test_downstream_may_be_gone_when_it_is_sent_the_head(head: ResponseHea
         await settle()
         g.stream.says(head, b"body", ends)
         assert d.said == [head.status]
+        assert d.body == b""
+        g.check_over()
+
+
+async def test_downstream_may_be_gone_when_it_is_sent_a_head_that_was_looked_into() -> None:
+    async with gateway() as g:
+        d = g.ask(on=LostAtHead(g.contract, g.peer))
+        await settle()
+        g.stream.says(REFUSES_PLAIN, WANTS_TLS, ends=True)
+        await settle()
+        assert d.said == [400]
         assert d.body == b""
         g.check_over()
 

@@ -24,6 +24,7 @@ from gateway.upstream.stream import ResponseSink, UpstreamConnection, UpstreamFa
 from tests.support.seam import HOST, Connection, Contract, Downstream, Gateway, Stream, answer, gateway, settle, upload
 
 WANTS_TLS = b"<title>400 The plain HTTP request was sent to HTTPS port</title>"
+COMPLETE = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"
 REFUSES_PLAIN_HTTP = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n" % len(WANTS_TLS) + WANTS_TLS
 )
@@ -138,6 +139,10 @@ class Driver(ABC):
         """Head, body and end in one read."""
 
     @abstractmethod
+    def all_after_interim(self) -> None:
+        """The same after an interim answer, in one read."""
+
+    @abstractmethod
     def refuses_plain_http(self) -> None:
         """The same, by an app that seems to want TLS."""
 
@@ -225,7 +230,10 @@ class Http1(Driver):
             self._feed(b"0\r\n\r\n")
 
     def all_at_once(self) -> None:
-        self._feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n")
+        self._feed(COMPLETE)
+
+    def all_after_interim(self) -> None:
+        self._feed(b"HTTP/1.1 103 Early Hints\r\n\r\n" + COMPLETE)
 
     def refuses_plain_http(self) -> None:
         self._feed(REFUSES_PLAIN_HTTP)
@@ -286,6 +294,11 @@ class Many(Driver):
 
     def all_at_once(self) -> None:
         self._stream.says(answer(), b"body", ends=True)
+
+    def all_after_interim(self) -> None:
+        self.interim()
+        if self.stream.sink is not None:
+            self.all_at_once()
 
     def refuses_plain_http(self) -> None:
         self._stream.says(answer(400, fields=[(b"Content-Type", b"text/html")]), WANTS_TLS, ends=True)
@@ -361,7 +374,7 @@ async def test_nothing_more_is_told_once_the_exchange_has_let_go(app: Driver, wh
     sink = app.ask()
     sink.at[when] = getattr(app.stream, how)
     if when == "informational":
-        app.interim()
+        app.all_after_interim()
         assert sink.told == [103]
     else:
         app.all_at_once()
