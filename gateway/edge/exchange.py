@@ -200,7 +200,8 @@ class Exchange(RequestSink, ResponseSink):
                 self._answer(ready())
             else:
                 self._send(upstream)
-                self._downstream.resume()
+                if self.phase is OPEN:  # else the stream has failed at once
+                    self._downstream.resume()
         except GatewayError as error:
             self._connecting = None
             self.fail(error)

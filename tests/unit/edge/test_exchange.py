@@ -227,6 +227,21 @@ async def test_a_dial_that_fails_is_told() -> None:
         g.check_over()
 
 
+async def test_a_stream_may_fail_when_it_is_sent_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    send_request = Stream.send_request
+
+    def failing(stream: Stream, *arguments: Any) -> None:
+        send_request(stream, *arguments)
+        stream.fails()
+
+    monkeypatch.setattr(Stream, "send_request", failing)
+    async with gateway() as g:
+        d = g.ask(upload())
+        await settle()
+        assert d.said == [502, "end"]
+        g.check_over()
+
+
 async def test_a_bug_on_the_way_is_a_problem_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     async with gateway() as g:
         g.pool.refuses = cast("Any", RuntimeError("a bug"))
