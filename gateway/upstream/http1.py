@@ -387,8 +387,9 @@ class Http1Upstream(TimedUpstream):
         gives up without reading. The kernel still holds the answer, and during connection_lost the socket is open.
         """
         self._work = -LAST_WORK
+        begun = self.state is BODY
         for data in peek.left_in(self._socket):
             held, self._held = self._held, b""
             self.data_received(held + data)
-            if self._work >= SHARE or self.sink is None:
-                break  # all that its last words may cost, or all that they say
+            if self._work >= SHARE or self.sink is None or (begun and self._paused):
+                break  # all that its last words may cost, all that they say, or all that a slow reader may hold

@@ -91,6 +91,29 @@ async def test_what_waits_is_bounded(
     assert 0 < waiting.most() <= buffer_bytes + RECORD + FRAMING
 
 
+async def test_what_a_dead_app_leaves_behind_is_bounded(open_gateway: OpenGateway) -> None:
+    """Its last octets are in the kernel when writing to it fails: no more of them is taken than may wait."""
+    gateway = await open_gateway(kernel_buffer=SMALL)
+    app = await gateway.app()
+    browser = await gateway.connect(kernel_buffer=SMALL)
+    browser.stop_reading()
+    browser.send(b"POST / HTTP/1.1\r\nHost: %b\r\nContent-Length: 100000\r\n\r\n" % app.host)
+    upstream = await app.accept()
+    await upstream.head()
+    peer, from_app = browser.peer, upstream.peer
+    from_app.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SIZE)
+    upstream.send(b"HTTP/1.1 200 OK\r\n%b\r\n" % LENGTH + bytes(SIZE))
+    await until(lambda: peer.get_write_buffer_size() and octets_unread(from_app) > SIZE // 4, "both kernels are full")
+    await gateway.settled()
+    waited = peer.get_write_buffer_size()
+    upstream.reset()
+    await until(lambda: upstream.closed, "the app is gone")
+    browser.send(bytes(1000))
+    await until(lambda: gateway.log, "a write has failed")
+    assert peer.get_write_buffer_size() <= waited + SMALL
+    assert [record.reason for record in gateway.log] == ["http_response_incomplete"]
+
+
 @both
 async def test_what_is_pipelined_is_bounded(open_gateway: OpenGateway, tls: bool) -> None:
     gateway = await open_gateway(kernel_buffer=SMALL)
