@@ -2,8 +2,9 @@
 
 Most refusals have one cause, an app bound to 127.0.0.1 or 0.0.0.0 while sandboxes are reached over IPv6, and most of
 the rest are another port than asked. What happened is told by the kernel where the sandbox is this machine, and by
-dialing where it is another. Only facts come out (`findings`); nothing is ever forwarded to what was found. A probe
-costs dials, so there are few at once and few per second, and asking the same again within a second repeats the answer.
+dialing where it is another. What that means for the failure is decided in `findings`; nothing is ever forwarded to what
+was found. A probe costs dials, so there are few at once and few per second, and asking the same again within a second
+repeats the answer.
 
 Runs after a connection that failed and must not be asked before one. Knows no HTTP, no directory and no pool: address
 and port come as values, and the policy for the IPv6 address has been applied by whoever was turned away there.

@@ -5,7 +5,8 @@
         `---------> (still silence, no route) the record is doubted, if so
 
 A dial may take seconds, in which its address may become somebody else's: before that was asked no octet is sent, and
-nothing that was met there is said of the name, or held against it.
+nothing that was met there is said of the name, or held against it. Where the name leads elsewhere by then, the exchange
+asks again (`Exchange._reach`).
 
 Failures are values here: what is remembered, or told to a crowd that waited for one dial, is never an exception that
 was raised. Knows endpoints and failures; no heads, and nobody who asks.

@@ -18,10 +18,10 @@ from gateway.directory.cache import DirectoryCache
 from gateway.directory.sandbox import Directory
 from gateway.directory.shared import Shared
 from gateway.edge.connector import Connector
+from gateway.edge.deadline_sweeper import SweepableConnection, Sweeper
 from gateway.edge.handshakes import HandshakeQueue
 from gateway.edge.limits import Limits
 from gateway.edge.revalidation import Revalidation
-from gateway.edge.sweeper import SweepableConnection, Sweeper
 from gateway.edge.tls_buffers import Buffers
 from gateway.errors import GatewayError, Reason
 from gateway.hostname import HostnameParser, Target
@@ -81,7 +81,9 @@ class Edge:
             claims,
         )
         self.head_limits = self.pool.context.head_limits
-        self.directory.on_answer = lambda name, sandbox: self.pool.keep_only(name, sandbox.origin if sandbox else None)
+        self.directory.on_answer = lambda name, sandbox: self.pool.retire_replaced(
+            name, sandbox.origin if sandbox else None
+        )
         self.revalidation = Revalidation(self.pool, self.directory, self.tasks)
         self.directory.on_flush = self.revalidation.all
         self.records_changed = self.revalidation.changed
@@ -117,7 +119,7 @@ class Edge:
         self.drain_grace = settings.timeouts.linger
         """Seconds that a new connection has to ask or to say hello while draining: its octets may be on their way. One
         that has asked before is closed at once, which browsers are prepared for (RFC 9112 section 9.6)."""
-        self.discreet = False
+        self.withholds_from_other_sites = False
         """Whether a page of another site is told that its request failed and nothing else: for a gateway that only this
         machine's browsers reach, so that not every page they show sees what runs here."""
         self._drained = asyncio.Event()
@@ -177,8 +179,8 @@ class Edge:
     # --- the sweeper ---------------------------------------------------------------------------------------------
 
     def _swept(self, now: float) -> None:
-        for upstream in self.pool.past_grace(now):
-            self.sweeper.end(upstream, upstream.end)
+        for upstream in self.pool.retired_past_grace(now):
+            self.sweeper.end(upstream, upstream.cut_off)
         self.revalidation.due(self.limits.exchanges)
         self.limits.accept_again()
 

@@ -1,7 +1,8 @@
 """One request and its response: the road from a head to its end.
 
     ROUTING --connection idle--> OPEN --------response complete--> ENDED
-       |                          ^ `---101--> TUNNEL --both sides done--> ENDED
+       |                         ^  | `--tunnel granted--> TUNNEL --both sides done--> ENDED
+       |                         |  v sent a second time, once (`_may_retry`)
        `--directory miss, dial--> CONNECTING
 
 Every arrow to ENDED passes through `_end`, once: the upstream connection is released, the exchange recorded, the
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING
 from gateway.diagnosis import hints
 from gateway.diagnosis.protocol_probe import symptom_of
 from gateway.edge import cookies, host_rewrite
-from gateway.edge.local_reply import options, ready, withheld
+from gateway.edge.local_reply import options, ready
 from gateway.edge.stream import RequestSink
 from gateway.endpoint import Endpoint, Origin
 from gateway.errors import GatewayError, Reason
@@ -31,7 +32,7 @@ from gateway.http.message import AS_TUNNEL, NO_BODY, Fields, RequestHead, Respon
 from gateway.http.validate import IDEMPOTENT
 from gateway.observe.access_log import MAX_TEXT, AccessRecord, shown
 from gateway.problems import websocket
-from gateway.problems.negotiation import is_cross_site
+from gateway.problems.cross_site import is_cross_site, withheld
 from gateway.problems.problem import RequestContext
 from gateway.problems.reply import render
 from gateway.upstream.stream import ResponseSink, UpstreamFailure
@@ -410,7 +411,7 @@ class Exchange(RequestSink, ResponseSink):
 
     def _send_problem(self, error: GatewayError) -> None:
         edge, head, downstream = self._edge, self._head, self._downstream
-        if edge.discreet and is_cross_site(head, edge.example_domain):
+        if edge.withholds_from_other_sites and is_cross_site(head, edge.example_domain):
             self._send_without_body(withheld())
             return
         circumstances = RequestContext(

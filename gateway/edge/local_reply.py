@@ -1,5 +1,5 @@
 """Replies of the gateway's own that are no failure of an exchange: to heads that cannot be read, on listeners that
-forward nothing, to probes, to an OPTIONS that goes no further.
+forward nothing, to probes, to an OPTIONS that goes no further. How a failure is shown, problems/ decides.
 """
 
 from __future__ import annotations
@@ -66,12 +66,6 @@ def ready() -> ResponseHead:
         (b"Vary", b"*"),  # a service worker's cache heeds no Cache-Control, and would hold this for the app's page
     ]
     return ResponseHead(204, FieldSection(fields))
-
-
-def withheld() -> ResponseHead:
-    """The answer to a page of another site in place of any problem. Without CORS its scripts cannot read even this."""
-    fields = [(b"X-Gateway-Error", b"withheld"), (b"Proxy-Status", b"gateway"), (b"Cache-Control", b"no-store")]
-    return ResponseHead(502, FieldSection([*fields, (b"Content-Length", b"0")]))
 
 
 def options() -> ResponseHead:

@@ -62,8 +62,6 @@ _SENT_AS = {
     Form.TEXT: b"text/plain; charset=utf-8",
     Form.PREFLIGHT: b"",
 }
-_OWN_SITES = (b"same-origin", b"same-site", b"none")
-"""What Sec-Fetch-Site says if no other site is involved (Fetch Metadata); `none`: somebody has typed the URL."""
 _LISTS = (b"accept", b"access-control-request-headers")
 _PROBE = b"x-gateway-probe"
 _PROBED_BY = (b"GET", b"HEAD")
@@ -99,30 +97,9 @@ def _navigates(received: bytes) -> bool:
     """
     mode = _MODE_LINE.search(received)
     if mode is not None:
-        return _item(mode[1].strip(b" \t")) == b"navigate"
+        return sf_item(mode[1].strip(b" \t")) == b"navigate"
     accept = _ACCEPT_LINE.search(received)
     return accept is not None and len(accept[1]) <= MAX_OCTETS and _from_accept(accept[1]) is Form.HTML
-
-
-def is_cross_site(head: RequestHead, domain: str) -> bool:
-    """Whether what answers `head` goes to a page outside `domain`, as far as its browser tells.
-
-    A navigation is shown to who sits there; no page can read it.
-    """
-    if _item(head.get(b"sec-fetch-mode")) == b"navigate":
-        return False
-    site = _item(head.get(b"sec-fetch-site"))
-    if site is not None:
-        return site not in _OWN_SITES
-    # A browser that does not tell names the origin where a script could read the answer.
-    origin = head.get(b"origin")
-    return origin is not None and not _lies_below(origin, domain.encode())
-
-
-def _lies_below(origin: bytes, domain: bytes) -> bool:
-    scheme, _, authority = origin.lower().partition(b"://")
-    name = authority.partition(b":")[0]
-    return scheme == b"https" and (name == domain or name.endswith(b"." + domain))
 
 
 def _read(section: RequestSection, is_options: bool) -> Intent:
@@ -143,8 +120,8 @@ def _read(section: RequestSection, is_options: bool) -> Intent:
         is_options,
         _NOBODY_ELSE if section.probes else _VARY,
         said(b"accept"),
-        _item(said(b"sec-fetch-mode")),
-        _item(said(b"sec-fetch-dest")),
+        sf_item(said(b"sec-fetch-mode")),
+        sf_item(said(b"sec-fetch-dest")),
         said(b"content-type"),
         said(b"origin"),
         said(b"access-control-request-method"),
@@ -152,7 +129,7 @@ def _read(section: RequestSection, is_options: bool) -> Intent:
     )
 
 
-def _item(value: bytes | None) -> bytes | None:
+def sf_item(value: bytes | None) -> bytes | None:
     """A structured field's item without its parameters (RFC 9651 section 4.2.3): unknown ones are ignored."""
     return value and value.partition(b";")[0].strip(b" ")
 

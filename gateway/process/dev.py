@@ -171,7 +171,7 @@ async def _serve(prepared: _Prepared, banner: str, colour: bool) -> None:
     own = own_listeners([*prepared.listen_sockets, *([prepared.admin] if prepared.admin else [])])
     edge = Edge(prepared.settings, directory, access_log, own)
     edge.drain_grace = DRAIN_GRACE
-    edge.discreet = True
+    edge.withholds_from_other_sites = True
     tasks = Tasks()
     tasks.keep(partial(watch, directory, edge.records_changed, edge.directory.availability), "directory watch")
     tasks.keep(partial(_reload_certificate, prepared.tls, prepared.certificates), "certificate watch")

@@ -21,7 +21,7 @@ PATIENCE = 0.1
 """Seconds: a person does not notice less, and to an app that needs more for its answers a dial is cheap."""
 AGAIN = 0.25
 """Seconds. Whoever was closed for it may have been followed by others, which were there before."""
-LOOK = 0.1
+INTERVAL = 0.1
 """Seconds between two looks at what is claimed, by a worker that has anything to give or to wait for."""
 
 PLACES = 4096

@@ -16,6 +16,8 @@ What comes from a sandbox is hostile. Octets while IDLE, octets after the body, 
 breaks its framing: the connection is closed and never reused, and the exchange hears why. Octets after an answer may
 also come when the next request is under way here. Then they are no answer to it if they cannot be read as one, or come
 before it has left: the request is not answered, and may be repeated elsewhere.
+
+What it awaits in each state, and what its end means there, is http1_lifecycle.py's.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ from gateway.transport import CLOSED_TRANSPORT, GatheringTransport
 from gateway.turns import HEAD_WORK, LAST_WORK, LOOK, SHARE, SMALL_HEAD
 from gateway.upstream import evidence, peek
 from gateway.upstream.claims import Mark
-from gateway.upstream.deadlines import BODY, CLOSED, DONE, HEAD, IDLE, TUNNEL, TimedUpstream
+from gateway.upstream.http1_lifecycle import BODY, CLOSED, DONE, HEAD, IDLE, TUNNEL, Http1Lifecycle
 from gateway.upstream.stream import ResponseSink, UpstreamStream
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("gateway.upstream")
 
 
-class Http1Upstream(TimedUpstream):
+class Http1Upstream(Http1Lifecycle):
     """A connection that is its own only stream; made by a pool."""
 
     __slots__ = (
@@ -213,13 +215,13 @@ class Http1Upstream(TimedUpstream):
         if self.state is TUNNEL and self.sink is not None:
             self.sink.response_end([])
             return self.state is TUNNEL  # half-closed: the other direction may go on
-        self._lost(None)
+        self._app_closed(None)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         if exc is not None and (self.state is HEAD or self.state is BODY):
             self._read_what_is_left()
-        self._lost(exc)
+        self._app_closed(exc)
         self._context.closed(self)
         self._transport = CLOSED_TRANSPORT
 

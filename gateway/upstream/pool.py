@@ -11,7 +11,7 @@ dialed, refusals.py and dial_limiter.py say.
 
 The pool only keeps books: it asks a connection what it is, and the connection acts. `connections` holds every live one,
 so that the sweeper can look at deadlines and a test can prove that nothing is left behind. Whose each of them is stands
-here too, by name, and in no cache: `keep_only` ends what a name no longer leads to.
+here too, by name, and in no cache: `retire_replaced` ends what a name no longer leads to.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from gateway.http.head_parser import HeadLimits
 from gateway.socket_options import keep_alive
 from gateway.transport import WriteBatcher
 from gateway.turns import Intake
-from gateway.upstream.claims import LOOK, Claimants, Claims
+from gateway.upstream.claims import INTERVAL, Claimants, Claims
 from gateway.upstream.context import ConnectionContext, Timeouts
 from gateway.upstream.dial import connected_socket
 from gateway.upstream.dial_limiter import DialLimiter
@@ -85,7 +85,7 @@ class Pool:
         self._claimed = self._claims.table
         self._claims_seen = self._claims.made
         self._claimants = Claimants(self._claims)
-        self._looking: asyncio.TimerHandle | None = None  # while there is something to give or to claim
+        self._claims_timer: asyncio.TimerHandle | None = None  # while there is something to give or to claim
 
     @property
     def dialing(self) -> int:
@@ -179,8 +179,8 @@ class Pool:
             connection = await self._connect(endpoint)
             self.add(connection)
             self._claimants.add(connection, self._clock())
-            if self._looking is None:
-                self._look_later()
+            if self._claims_timer is None:
+                self._serve_claims_later()
         finally:
             self._dialing -= 1
         stream = connection.open_stream()
@@ -221,8 +221,8 @@ class Pool:
         if self._claimed[connection.mark.place] and self._is_claimed(connection):
             connection.close()
             return
-        if self._looking is None:
-            self._look_later()
+        if self._claims_timer is None:
+            self._serve_claims_later()
         now = self._clock()
         connection.since = now if proven else -inf
         connection.deadline = now + self.context.timeouts.idle
@@ -242,8 +242,8 @@ class Pool:
             connection.close()
             return
         self._apart.add(connection)
-        if self._looking is None:
-            self._look_later()
+        if self._claims_timer is None:
+            self._serve_claims_later()
 
     def _is_claimed(self, connection: UpstreamConnection) -> bool:
         """Whether somebody waits for it, who then has it; its own claims, from when it was fresh, are none."""
@@ -253,12 +253,12 @@ class Pool:
             self._claims.settle(connection.mark)
         return claimed
 
-    def _look_later(self) -> None:
-        self._looking = self._loop.call_later(LOOK, self._look)
+    def _serve_claims_later(self) -> None:
+        self._claims_timer = self._loop.call_later(INTERVAL, self._serve_claims)
 
-    def _look(self) -> None:
+    def _serve_claims(self) -> None:
         """Claims for those who wait here, and gives what is claimed, here or by another worker."""
-        self._looking = None
+        self._claims_timer = None
         self._claimants.look(self._clock())
         if self._claims_seen != self._claims.made:
             self._claims_seen = self._claims.made
@@ -274,7 +274,7 @@ class Pool:
                     self._claims.settle(connection.mark)
                     connection.close()
         if self._claimants or self._idle or self._apart:
-            self._look_later()
+            self._serve_claims_later()
 
     def _closed(self, connection: UpstreamConnection) -> None:
         if connection in self.connections:  # else it has closed before it was added
@@ -317,22 +317,22 @@ class Pool:
         """Whether there is a connection to whoever has, or had, that id."""
         return sandbox_id in self._of
 
-    def keep_only(self, sandbox_id: str, origin: Origin | None) -> None:
+    def retire_replaced(self, sandbox_id: str, origin: Origin | None) -> None:
         """The id leads to `origin`, or nowhere: its other connections close when idle, else after a grace at most."""
         for connection in list(self._of.get(sandbox_id, ())):
             if connection.endpoint.origin != origin and connection not in self._retired:
                 self._retired.add(connection)
                 connection.retire(self._clock() + self.context.timeouts.tunnel_grace)
 
-    def past_grace(self, now: float) -> list[UpstreamConnection]:
+    def retired_past_grace(self, now: float) -> list[UpstreamConnection]:
         """What was retired and should have ended."""
         return [each for each in self._retired if each.ends <= now]
 
     def close(self) -> None:
         """Closes every connection; exchanges under way hear nothing, they were ended before."""
-        if self._looking is not None:
-            self._looking.cancel()
-            self._looking = None
+        if self._claims_timer is not None:
+            self._claims_timer.cancel()
+            self._claims_timer = None
         self._claimants.leave()
         for connection in list(self.connections):
             connection.close()

@@ -193,7 +193,7 @@ class UpstreamConnection(ABC):
     deadline: float
     """Loop time at which `expire` is due."""
     ends: float
-    """Loop time at which `end` is due, whatever is under way; without end until `retire`."""
+    """Loop time at which `cut_off` is due, whatever is under way; without end until `retire`."""
 
     @abstractmethod
     def open_stream(self) -> UpstreamStream:
@@ -216,7 +216,7 @@ class UpstreamConnection(ABC):
         """The sandbox behind it is no longer what its name means: no more requests, and an end to what is under way."""
 
     @abstractmethod
-    def end(self) -> None:
+    def cut_off(self) -> None:
         """What was under way when it was retired is not over in time: it fails, in a way that repeats no request."""
 
     @abstractmethod

@@ -574,7 +574,7 @@ class Gateway:
             edge.pool.close()
             await until(lambda: not edge.pool.connections, f"no upstream connection: {edge.pool.connections}")
             assert edge.pool.idle_count == edge.pool.dialing == 0
-            assert not edge.pool.sandboxes() and not edge.pool.past_grace(inf)
+            assert not edge.pool.sandboxes() and not edge.pool.retired_past_grace(inf)
             for app in self.apps:
                 await app.finish()
             await until(lambda: all(wire.closed for wire in self.browsers), "the browsers' connections close")

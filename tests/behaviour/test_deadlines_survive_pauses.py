@@ -7,8 +7,8 @@ from math import inf
 import pytest
 
 from gateway.edge.http1 import Http1Downstream
-from gateway.upstream.deadlines import State
 from gateway.upstream.http1 import Http1Upstream
+from gateway.upstream.http1_lifecycle import State
 from tests.behaviour.harness import App, Gateway, OpenGateway, Wire, get, post, until
 from tests.behaviour.test_deadlines import LATE, SHORT, Watch
 

@@ -381,7 +381,7 @@ async def test_the_record_changes_while_the_port_is_looked_at(gateway: Gateway, 
     browser, asked = await looked_at(gateway, app)
     gateway.table.table[SANDBOX] = Sandbox(SANDBOX, IPv6Address(LOOPBACK), "2")
     gateway.edge.records_changed([SANDBOX])
-    await until(lambda: gateway.edge.pool.past_grace(inf), "the connection is known to lead to the old one")
+    await until(lambda: gateway.edge.pool.retired_past_grace(inf), "the connection is known to lead to the old one")
     asked.send(SERVER_HELLO)
     answer = await browser.answer()
     assert (answer.status, answer.reason, answer.body) == (400, None, NGINX_BODY)

@@ -1,4 +1,4 @@
-"""`Edge.discreet`, as in `gateway dev`: a page of another site is told that its request failed, and nothing else."""
+"""`Edge.withholds_from_other_sites`, as in `gateway dev`: a page of another site is told that its request failed, and nothing else."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ OWN = {
 
 @pytest.fixture
 async def dead(gateway: Gateway) -> App:
-    gateway.edge.discreet = True
+    gateway.edge.withholds_from_other_sites = True
     app = await gateway.app()
     app.stop()
     return app
@@ -69,7 +69,7 @@ async def test_everybody_else_learns_why(gateway: Gateway, dead: App, fields: by
 
 
 async def test_for_other_gateways_any_site_may_read_why(gateway: Gateway, dead: App) -> None:
-    gateway.edge.discreet = False
+    gateway.edge.withholds_from_other_sites = False
     answer = await answer_to(gateway, dead, OTHERS["fetch"])
     assert answer.reason == b"connection_refused"
     assert answer.get(b"Access-Control-Allow-Origin") == b"https://other.example"
@@ -77,7 +77,7 @@ async def test_for_other_gateways_any_site_may_read_why(gateway: Gateway, dead: 
 
 async def test_whatever_the_failure_and_whatever_is_there(gateway: Gateway) -> None:
     """What fails before an app is looked for, and what a live port answers garbage to, read the same."""
-    gateway.edge.discreet = True
+    gateway.edge.withholds_from_other_sites = True
     garbage = await gateway.app()
     unknown = b"5000-nobody.sandbox.localhost"
     seen = []

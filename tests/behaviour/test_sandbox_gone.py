@@ -435,7 +435,7 @@ async def test_a_lifetime_is_renewed(open_gateway: OpenGateway) -> None:
     assert not gateway.edge.directory.due([SANDBOX])
     upstream.send(b"still here")
     assert await browser.read(10) == b"still here"
-    assert not gateway.edge.pool.past_grace(inf)
+    assert not gateway.edge.pool.retired_past_grace(inf)
 
 
 async def test_a_lifetime_ends_during_an_outage(open_gateway: OpenGateway, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -499,7 +499,7 @@ async def test_an_answer_without_end_has_a_grace(open_gateway: OpenGateway, answ
     await browser.read_until(b"abc")
     remove(gateway)
     gateway.edge.records_changed([SANDBOX])
-    await until(lambda: gateway.edge.pool.past_grace(inf), "the gateway has looked")
+    await until(lambda: gateway.edge.pool.retired_past_grace(inf), "the gateway has looked")
     upstream.send(b"3\r\ndef\r\n")
     assert await browser.read_until(b"def"), "there is a grace"
     await upstream.ended()

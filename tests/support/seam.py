@@ -343,7 +343,7 @@ class Connection(UpstreamConnection):
         if not self.streams:
             self.close()
 
-    def end(self) -> None:
+    def cut_off(self) -> None:
         for stream in list(self.streams):
             stream.fails(Reason.HTTP_RESPONSE_INCOMPLETE)
 

@@ -24,7 +24,8 @@ from gateway.hostname import HostnameParser, Target
 from gateway.http.fields import _ROLES_BY_NAME, Role
 from gateway.http.head_parser import HeadLimits, parse_request_head, parse_response_head
 from gateway.http.message import FieldSection, RequestHead, ResponseHead, ResponseSection
-from gateway.problems.negotiation import Form, is_cross_site, negotiate
+from gateway.problems.cross_site import is_cross_site
+from gateway.problems.negotiation import Form, negotiate
 from gateway.problems.websocket import asks_for_close
 
 LIMITS = HeadLimits()

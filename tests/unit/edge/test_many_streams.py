@@ -168,7 +168,7 @@ async def test_a_retired_connection_gets_no_more_even_if_its_record_comes_back()
     async with gateway(capacity=4) as g:
         connection = await g.warm()
         g.ask()
-        g.pool.keep_only("demo", None)
+        g.pool.retire_replaced("demo", None)
         assert connection in g.pool.connections
         g.ask()
         await settle()
@@ -185,9 +185,9 @@ async def test_a_retired_connection_ends_all_that_outlasts_its_grace() -> None:
         connection = await g.warm()
         asked = [g.ask(), g.ask(handshake())]
         connection.streams[1].says(answer(101, AS_TUNNEL))
-        g.pool.keep_only("demo", None)
-        (late,) = g.pool.past_grace(connection.ends)
-        late.end()
+        g.pool.retire_replaced("demo", None)
+        (late,) = g.pool.retired_past_grace(connection.ends)
+        late.cut_off()
         await settle()
         assert [each.said for each in asked] == [[502, "end"], [101, "abort"]]
         assert connection.is_closed
@@ -197,7 +197,7 @@ async def test_a_retired_connection_ends_all_that_outlasts_its_grace() -> None:
 async def test_an_idle_connection_is_retired_at_once() -> None:
     async with gateway(capacity=4) as g:
         connection = await g.warm()
-        g.pool.keep_only("demo", None)
+        g.pool.retire_replaced("demo", None)
         assert connection.is_closed
         assert not g.pool.connections
         g.check_over()

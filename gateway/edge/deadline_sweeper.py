@@ -1,6 +1,8 @@
 """Deadlines are numbers on connections and streams, looked at by one timer per worker, so that a request costs none.
 
 The same timer asks the kernel who is gone without a word (`dead_peers`).
+
+What a replaced sandbox leaves open is not its business: `Pool.retire_replaced` and `retired_past_grace`.
 """
 
 from __future__ import annotations

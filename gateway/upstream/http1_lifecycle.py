@@ -1,7 +1,8 @@
-"""What an HTTP/1.1 connection to a sandbox awaits, for how long, and what its end means in each state.
+"""What an HTTP/1.1 connection to a sandbox awaits, for how long, and what its end means in each state: when the app
+closes early, says nothing in time, or is replaced.
 
-A connection has one deadline, whose meaning is the state's, and one more for the end of what is under way when its
-sandbox is replaced; the sweeper looks at both.
+A connection has one deadline, whose meaning is the state's (`expire`), for the sweeper; when its sandbox is replaced it
+gets another for the end of what is under way (`cut_off`), which the pool looks at.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ _CUT_OFF = {
 """What is told of an exchange that outlasts the grace of its sandbox. None of these repeats the request."""
 
 
-class TimedUpstream(ReadingConnection, UpstreamConnection, UpstreamStream):
+class Http1Lifecycle(ReadingConnection, UpstreamConnection, UpstreamStream):
     """The base of `Http1Upstream`, which reads and writes."""
 
     __slots__ = (
@@ -83,7 +84,7 @@ class TimedUpstream(ReadingConnection, UpstreamConnection, UpstreamStream):
         self._paused = False
         self._heard = False  # octets of an answer to this request have come, or of what cannot be one
         self.deadline = inf  # loop time at which `expire` is due
-        self.ends = inf  # loop time at which `end` is due, whatever is under way; until `retire` there is none
+        self.ends = inf  # loop time at which `cut_off` is due, whatever is under way; until `retire` there is none
 
     def _clear(self) -> None:
         """What is not written yet, and what waits to be read, is of no use any more."""
@@ -117,14 +118,14 @@ class TimedUpstream(ReadingConnection, UpstreamConnection, UpstreamStream):
 
     def end_if_dead(self, patience: float) -> None:  # see `edge.dead_peers`
         if unanswered(self._socket) > patience:
-            self._lost(SILENCE)
+            self._app_closed(SILENCE)
 
     def retire(self, ends: float) -> None:
         self.ends = ends
         if self.state is IDLE:
             self.close()
 
-    def end(self) -> None:
+    def cut_off(self) -> None:
         reason = _CUT_OFF.get(self.state)
         if reason is not None:
             wording = REPLACED if self.state is HEAD else None
@@ -170,7 +171,7 @@ class TimedUpstream(ReadingConnection, UpstreamConnection, UpstreamStream):
         if owner is not None:
             owner.bound_lost()
 
-    def _lost(self, exc: Exception | None) -> None:
+    def _app_closed(self, exc: Exception | None) -> None:
         """The sandbox closed, cleanly or not."""
         state = self.state
         how = ended(exc)
