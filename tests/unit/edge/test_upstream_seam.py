@@ -534,7 +534,7 @@ async def test_a_tunnel_is_closed_one_side_after_the_other(app: Driver, first: s
 async def test_a_tunnel_that_is_lost_fails(app: Driver) -> None:
     sink = app.ask(UPGRADE)
     app.switch()
-    app.connection.end()
+    app.connection.cut_off()
     assert sink.failure is not None
     assert not sink.failure.is_stale
 
@@ -560,7 +560,7 @@ async def test_what_outlasts_the_grace_is_never_sent_again(app: Driver, answered
     if answered:
         app.head()
     app.connection.retire(app.g.edge.clock())
-    app.connection.end()
+    app.connection.cut_off()
     assert sink.failure is not None
     assert not sink.failure.is_stale
     assert not sink.failure.unprocessed
