@@ -34,7 +34,7 @@ class ErrorAnswers:
     def __init__(self, protocols: ProtocolProbe, clock: Callable[[], float]) -> None:
         self.protocols = protocols
         self.clock = clock
-        self.told = hints.Told()
+        self.log_limiter = hints.LogLimiter()
         self.waiting: set[ErrorAnswerFilter] = set()
         """Those that have a deadline, for a sweeper."""
 
@@ -141,7 +141,7 @@ class ErrorAnswerFilter(ResponseSink):
         hint = hints.find(request, head, begins)
         if hint is not None:
             self._head = head.with_section(hints.with_hint(head.section, hint))
-            if shared.told.is_news(stream.endpoint, hint, shared.clock()):
+            if shared.log_limiter.should_log(stream.endpoint, hint, shared.clock()):
                 log.warning("the app behind %s lacks a setting: %s", request.authority.decode(), hint)
         self._pass()
 

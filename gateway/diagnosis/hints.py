@@ -29,12 +29,12 @@ FIELD = b"X-Gateway-Hint"
 LOOKED_AT = 16 * 1024
 """Octets of a body in which phrases are looked for; Rails writes 6 KiB of style first."""
 REPEATED_AFTER = 60.0
-"""Seconds until the same hint for the same port is news again."""
-MOST_NEWS = 8
-"""Hints of one sandbox that are logged in that time: it chooses what it answers on which of its ports, and a visitor by
+"""Seconds until the same hint for the same port is logged again."""
+MOST_LOGGED = 8
+"""Hints of one sandbox that are logged in that time: it chooses what it answers on which of its ports, and a client by
 which of its names."""
 MAX_REMEMBERED = 1024
-"""Sandboxes of which hints were told lately; of more than these the oldest are forgotten."""
+"""Sandboxes of which hints were logged lately; of more than these the oldest are forgotten."""
 
 _TEXTUAL = frozenset((b"application/json", b"application/xhtml+xml"))
 _STREAM = b"text/event-stream"
@@ -310,7 +310,7 @@ def with_hint(section: FieldSection, hint: str) -> FieldSection:
     return marked
 
 
-class Told:
+class LogLimiter:
     """Which hints were logged lately, for which ports of which sandboxes."""
 
     __slots__ = ("_until",)
@@ -321,14 +321,14 @@ class Told:
     def __len__(self) -> int:
         return len(self._until)
 
-    def is_news(self, endpoint: Endpoint, hint: str, now: float) -> bool:
+    def should_log(self, endpoint: Endpoint, hint: str, now: float) -> bool:
         """Whether `hint` should be logged; if so, not again for a minute."""
         sandbox, port = endpoint
-        lately = {told: until for told, until in self._until.pop(sandbox, {}).items() if now < until}
-        is_news = (port, hint) not in lately and len(lately) < MOST_NEWS
-        if is_news:
+        lately = {logged: until for logged, until in self._until.pop(sandbox, {}).items() if now < until}
+        is_new = (port, hint) not in lately and len(lately) < MOST_LOGGED
+        if is_new:
             lately[port, hint] = now + REPEATED_AFTER
         self._until[sandbox] = lately
         if len(self._until) > MAX_REMEMBERED:
             del self._until[next(iter(self._until))]
-        return is_news
+        return is_new

@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from gateway.diagnosis import hints
-from gateway.diagnosis.hints import FIELD, LOOKED_AT, MAX_REMEMBERED, MOST_NEWS, REPEATED_AFTER, TABLE, Told
+from gateway.diagnosis.hints import FIELD, LOOKED_AT, MAX_REMEMBERED, MOST_LOGGED, REPEATED_AFTER, TABLE, LogLimiter
 from gateway.errors import GatewayError, Reason
 from gateway.http import validate
 from gateway.http.head_parser import HeadLimits, parse_request_head, parse_response_head
@@ -383,36 +383,36 @@ def test_the_field_is_added_and_nothing_is_lost() -> None:
 KEY = (("abc", "1", "fd00::5"), 5173)
 
 
-def test_a_hint_is_news_once_a_minute() -> None:
-    told = Told()
-    assert told.is_news(KEY, "Vite: …", 100.0)
-    assert not told.is_news(KEY, "Vite: …", 100.0 + REPEATED_AFTER - 1)
-    assert not told.is_news(KEY, "Vite: …", 100.0 + REPEATED_AFTER - 0.5), "asking does not put it off"
-    assert told.is_news(KEY, "Vite: …", 100.0 + REPEATED_AFTER)
+def test_a_hint_is_logged_once_a_minute() -> None:
+    limiter = LogLimiter()
+    assert limiter.should_log(KEY, "Vite: …", 100.0)
+    assert not limiter.should_log(KEY, "Vite: …", 100.0 + REPEATED_AFTER - 1)
+    assert not limiter.should_log(KEY, "Vite: …", 100.0 + REPEATED_AFTER - 0.5), "asking does not put it off"
+    assert limiter.should_log(KEY, "Vite: …", 100.0 + REPEATED_AFTER)
 
 
-def test_another_port_machine_or_hint_is_news() -> None:
-    told = Told()
-    assert told.is_news(KEY, "Vite: …", 100.0)
-    assert told.is_news((KEY[0], 5174), "Vite: …", 100.0)
-    assert told.is_news((("abc", "2", "fd00::5"), 5173), "Vite: …", 100.0)
-    assert told.is_news(KEY, "Rails: …", 100.0)
+def test_another_port_machine_or_hint_is_logged() -> None:
+    limiter = LogLimiter()
+    assert limiter.should_log(KEY, "Vite: …", 100.0)
+    assert limiter.should_log((KEY[0], 5174), "Vite: …", 100.0)
+    assert limiter.should_log((("abc", "2", "fd00::5"), 5173), "Vite: …", 100.0)
+    assert limiter.should_log(KEY, "Rails: …", 100.0)
 
 
 def test_one_sandbox_does_not_fill_the_log() -> None:
     """However many ports it answers on, and however a visitor spells its name (with a port, in capitals)."""
-    told = Told()
+    limiter = LogLimiter()
     asked = [((KEY[0], port), f"Vite: {name}") for name in ("A", "a", "a:8443") for port in range(1, 1000)]
-    assert sum(told.is_news(key, hint, 100.0) for key, hint in asked) == MOST_NEWS
-    assert told.is_news((("neighbour", "1", "fd00::6"), 5173), "Vite: a", 100.0)
+    assert sum(limiter.should_log(key, hint, 100.0) for key, hint in asked) == MOST_LOGGED
+    assert limiter.should_log((("neighbour", "1", "fd00::6"), 5173), "Vite: a", 100.0)
     later = 100.0 + REPEATED_AFTER
-    assert sum(told.is_news(key, hint, later) for key, hint in asked) == MOST_NEWS
+    assert sum(limiter.should_log(key, hint, later) for key, hint in asked) == MOST_LOGGED
 
 
 def test_memory_is_bounded() -> None:
-    told = Told()
+    limiter = LogLimiter()
     for number in range(MAX_REMEMBERED + 10):
-        assert told.is_news(((str(number), "1", "fd00::5"), 5173), "Vite: …", 100.0)
-    assert len(told) == MAX_REMEMBERED
-    assert told.is_news((("0", "1", "fd00::5"), 5173), "Vite: …", 100.0), "the oldest is forgotten"
-    assert not told.is_news(((str(MAX_REMEMBERED), "1", "fd00::5"), 5173), "Vite: …", 100.0)
+        assert limiter.should_log(((str(number), "1", "fd00::5"), 5173), "Vite: …", 100.0)
+    assert len(limiter) == MAX_REMEMBERED
+    assert limiter.should_log((("0", "1", "fd00::5"), 5173), "Vite: …", 100.0), "the oldest is forgotten"
+    assert not limiter.should_log(((str(MAX_REMEMBERED), "1", "fd00::5"), 5173), "Vite: …", 100.0)
