@@ -1,7 +1,7 @@
 """The admin's listening socket: how many may be connected, and how long each may take.
 
 aiohttp reads and answers; here is what it leaves open. Whose turn it is decides. While it is ours (an examination, a
-write) a connection is left alone: handlers have time limits of their own. While it is the visitor's (a head or a body
+write) a connection is left alone: handlers have time limits of their own. While it is the client's (a head or a body
 that is not complete, an answer that is not taken, silence) it has a deadline, and before it a connection ends when
 somebody else needs its place: who has been awaited longest goes first. So no number of unfinished heads keeps a health
 check out, and none of this asks for a token.
@@ -82,8 +82,8 @@ class Connection(asyncio.Protocol):
         self.deadline = self.since + seconds
 
     @property
-    def awaits_visitor(self) -> bool:
-        """Whether it is the visitor's turn."""
+    def awaits_client(self) -> bool:
+        """Whether it is the client's turn."""
         return self._transport is not None and (self._request is None or not self._request.content.is_eof())
 
     def begin(self, request: web.Request) -> None:
@@ -244,7 +244,7 @@ class Listener(web.BaseSite):
             self._welcome(sock)
 
     def _make_room(self) -> None:
-        awaited = [connection for connection in self._connections if connection.awaits_visitor]
+        awaited = [connection for connection in self._connections if connection.awaits_client]
         count = max(1, len(self._connections) // EVICTED)
         for connection in heapq.nsmallest(count, awaited, key=lambda connection: connection.since):
             connection.abort()
