@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 class Phase(Enum):
     """See the drawing in http1.py."""
 
-    IDLE = auto()
-    HEAD = auto()
-    EXCHANGE = auto()
-    TUNNEL = auto()
-    LINGER = auto()
-    CLOSED = auto()
+    IDLE = auto()  # no octet of a request has come
+    HEAD = auto()  # part of a head has
+    EXCHANGE = auto()  # a request is under way
+    TUNNEL = auto()  # opaque octets both ways
+    LINGER = auto()  # the last answer is written; what still comes is thrown away
+    CLOSED = auto()  # the transport is lost, or about to be
 
 
 IDLE, HEAD, EXCHANGE, TUNNEL, LINGER, CLOSED = Phase
-"""By themselves: through its class, CPython 3.11 takes 0.1 µs to find a member, thirty times a request."""
+"""By themselves: see `message.NO_BODY`."""
 
 
 class TimedConnection(DownstreamConnection):

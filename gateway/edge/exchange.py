@@ -1,6 +1,6 @@
 """One request and its response: the road from a head to its end.
 
-    ROUTING --connection idle--> OPEN --------response complete--> ENDED
+    ROUTING --stream at hand---> OPEN --------response complete--> ENDED
        |                         ^  | `--tunnel granted--> TUNNEL --both sides done--> ENDED
        |                         |  v sent a second time, once (`_may_retry`)
        `--directory miss, dial--> CONNECTING
@@ -9,8 +9,8 @@ Every arrow to ENDED passes through `_end`, once: the upstream connection is rel
 downstream stream told. There are three ways to end: completed, failed (a Reason; told to downstream as a problem, or
 by a visible truncation if the head was already sent), and downstream gone.
 
-When the sandbox is cached and a connection idle, everything here is plain function calls. CONNECTING is the only
-phase with a task. Knows nothing of HTTP versions; the streams on both sides do.
+When the sandbox is cached and a connection can open a stream, everything here is plain function calls. Only CONNECTING
+has a task, and OPEN while a failure is looked into. Knows nothing of HTTP versions; the streams on both sides do.
 """
 
 from __future__ import annotations
@@ -57,15 +57,15 @@ DOWNSTREAM_CLOSED = 499
 class Phase(Enum):
     """See the drawing above."""
 
-    ROUTING = auto()
-    CONNECTING = auto()
-    OPEN = auto()
-    TUNNEL = auto()
-    ENDED = auto()
+    ROUTING = auto()  # from the head to a stream, without waiting
+    CONNECTING = auto()  # a task asks the directory or dials; downstream is paused
+    OPEN = auto()  # the request has begun to go upstream
+    TUNNEL = auto()  # granted: opaque octets both ways
+    ENDED = auto()  # recorded; nothing more is said
 
 
 ROUTING, CONNECTING, OPEN, TUNNEL, ENDED = Phase
-"""By themselves: through its class, CPython 3.11 takes 0.1 µs to find a member, thirty times a request."""
+"""By themselves: see `message.NO_BODY`."""
 
 
 class Exchange(RequestSink, ResponseSink):
@@ -379,8 +379,8 @@ class Exchange(RequestSink, ResponseSink):
         """RFC 9110 section 9.2.2 allows to retry what is idempotent when the connection closed before any response, and
         whatever was certainly not acted on.
 
-        Only on a connection that had served before: that one may simply have grown stale while it was idle, or hold
-        more octets than the last answer should have.
+        What may have been acted on, only if the connection had served before: that one may simply have grown stale
+        while it was idle, or hold more octets than the last answer should have.
         """
         if self._no_retry or self.phase is not OPEN or self._status or self._head.framing is not NO_BODY:
             return False

@@ -324,10 +324,8 @@ class Http1Downstream(TimedConnection, DownstreamStream):
             and (chunked or framing is not AS_STREAM)
             and not self._edge.draining
         )
-        if not self._keep_alive:
-            connection: bytes | None = b"close"
-        else:
-            connection = b"keep-alive" if is_old else None
+        persistent = b"keep-alive" if is_old else None
+        connection = persistent if self._keep_alive else b"close"
         if head.upgrade is not None:  # a 426
             connection = b"Upgrade" if connection is None else connection + b", Upgrade"
         # RFC 9110 section 6.6.1: an origin server with a clock MUST generate Date in 2xx, 3xx and 4xx responses, and
@@ -457,7 +455,6 @@ class Http1Downstream(TimedConnection, DownstreamStream):
     # --- replies without an exchange -----------------------------------------------------------------------------
 
     def _refuse_unread(self, error: GatewayError, received: bytes = b"") -> None:
-        """Answers a head that could not be read, or never came whole; nothing on this connection is read again."""
         head, body, request_id = reply(self._edge, self.peer, None, error, received or self._held)
         self._out = [*serialize.response_head(head, request_id, False, b"close", time()), body]
         self.flush()

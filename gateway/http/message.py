@@ -1,4 +1,4 @@
-"""Requests and responses after parsing and validation: what every other room handles.
+"""Requests and responses after parsing and validation: what everything above a codec handles.
 
 Field lists are lists of `(name, value)` byte pairs in the order they came, names in the letter case they came in
 (some WebSocket stacks care). They hold end-to-end fields only: hop-by-hop fields have been taken out by `validate`
@@ -33,7 +33,8 @@ class Framing(Enum):
 
 
 NO_BODY, BY_LENGTH, AS_STREAM, AS_TUNNEL = Framing
-"""By themselves: through its class, CPython 3.11 takes 0.1 µs to find a member, and a request asks often."""
+"""By themselves: through its class, CPython 3.11 takes 0.1 µs to find a member, thirty times a request.
+So it is with every enum that the hot path compares."""
 
 
 class FieldSection:

@@ -186,7 +186,6 @@ class Http1Upstream(Http1Lifecycle):
         self._transport.set_write_buffer_limits(high=self._context.intake.may_wait)
 
     def data_received(self, data: bytes) -> None:
-        """Takes what one read brought."""
         state = self.state
         try:
             if state is HEAD:

@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 class State(Enum):
     """See the drawing in http1.py."""
 
-    IDLE = auto()
-    HEAD = auto()
-    BODY = auto()
-    TUNNEL = auto()
-    DONE = auto()
-    CLOSED = auto()
+    IDLE = auto()  # new, or in the pool, or its owner's: nothing is asked
+    HEAD = auto()  # a request goes out; its final head is awaited
+    BODY = auto()  # of the answer
+    TUNNEL = auto()  # opaque octets both ways
+    DONE = auto()  # the answer is complete, `release` is to come
+    CLOSED = auto()  # nothing more is said; a tunnel's last octets may still leave
 
 
 IDLE, HEAD, BODY, TUNNEL, DONE, CLOSED = State
-"""By themselves: through its class, CPython 3.11 takes 0.1 µs to find a member, thirty times a request."""
+"""By themselves: see `message.NO_BODY`."""
 
 _CUT_OFF = {
     HEAD: Reason.HTTP_RESPONSE_TIMEOUT,
