@@ -179,7 +179,7 @@ class PortProbe:
 
     def _may_dial(self, ipv4: IPv4Address, port: int) -> bool:
         if leads_to(self._own, ipv4, port, is_own):
-            return False  # a record that leads to the gateway's own door
+            return False  # a record that leads to the gateway's own listener
         return self._ipv4_policy.why_prohibited(ipv4) is None
 
     def _dial(self, address: Address, ports: tuple[int, ...]) -> dict[int, asyncio.Task[bool | None]]:
@@ -269,7 +269,7 @@ def _app_socket(found: own_sockets.Listening) -> AppSocket | None:
 
 
 def _read_queue(address: Address, port: int, others: tuple[int, ...], own: Sequence[Bound]) -> TimeoutFindings:
-    """What this machine's books tell of who listens. Raises OSError where they do not."""
+    """What this machine's kernel tells of who listens. Raises OSError where it does not."""
     listening = _listening(port, others, own)
     addresses = (address, EVERYWHERE, EVERYWHERE4) if address.version == 4 else (address, EVERYWHERE)
     reachable = [each for each in listening if each.address in addresses]

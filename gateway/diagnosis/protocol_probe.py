@@ -96,7 +96,7 @@ class _Known:
 
 
 class ProtocolProbe:
-    """One per pool. `tasks` owns those who ask; `clock` counts seconds."""
+    """One per worker, and per examination of a URL. `tasks` owns those who ask; `clock` counts seconds."""
 
     def __init__(self, tasks: Tasks, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -185,12 +185,12 @@ async def _detect(address: str, port: int, symptom: Symptom) -> DetectedProtocol
             return await _is_redis(address, port)
         if not heard or evidence.refuses_http_in_tls(heard):
             return await _is_postgresql(address, port)
-        return _recognised(heard, "a ClientHello")  # HTTP, more often than not: its answer to what it cannot read
+        return _recognized(heard, "a ClientHello")  # HTTP, more often than not: its answer to what it cannot read
     except OSError:  # it is not there any more, or no descriptor is left: nothing is found
         return None
 
 
-def _recognised(heard: bytes | None, question: str) -> DetectedProtocol | None:
+def _recognized(heard: bytes | None, question: str) -> DetectedProtocol | None:
     """What begins so, whatever was asked: some send it to everybody, and hang up before it is read (Go's HTTP/2)."""
     named = evidence.named(heard) if heard else None
     if named is None:
@@ -202,7 +202,7 @@ def _recognised(heard: bytes | None, question: str) -> DetectedProtocol | None:
 async def _is_redis(address: str, port: int) -> DetectedProtocol | None:
     heard = await _say(_PING, address, port)
     if not heard or not _REDIS.match(heard):
-        return _recognised(heard, "a PING")
+        return _recognized(heard, "a PING")
     line, _, _ = heard.partition(b"\r\n")
     how = f"answers {quote(line)} to a PING, as Redis does"
     return DetectedProtocol(Reason.HTTP_PROTOCOL_ERROR, how, ANOTHER_PROTOCOL)
@@ -211,7 +211,7 @@ async def _is_redis(address: str, port: int) -> DetectedProtocol | None:
 async def _is_postgresql(address: str, port: int) -> DetectedProtocol | None:
     heard = await _say(_SSL_REQUEST, address, port)
     if heard is None or heard not in (b"S", b"N"):
-        return _recognised(heard, "an SSLRequest")
+        return _recognized(heard, "an SSLRequest")
     how = f"answers {quote(heard)} to an SSLRequest, as PostgreSQL does"
     return DetectedProtocol(Reason.HTTP_PROTOCOL_ERROR, how, ANOTHER_PROTOCOL)
 

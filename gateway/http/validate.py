@@ -1,7 +1,7 @@
 """The one gate for heads: whatever codec parsed it, a head becomes a value only here.
 
 Parsers accept more than they should, and differ in what; request smuggling lives in the difference. So the rules are
-ours, stated once, and the codecs only deliver start-line parts and field pairs. A section is judged apart from its
+ours, stated once, and the codecs only deliver start-line parts and field pairs. A section is validated apart from its
 start line, because sections repeat and start lines do not. Request faults are raised as
 `bad_request` and its neighbours; response faults as `http_protocol_error`.
 """
@@ -209,7 +209,7 @@ def request_section(minor: int, pairs: Fields) -> tuple[RequestSection, bool]:
 def protocols(upgrade: bytes) -> list[bytes]:
     """The protocols that an Upgrade field names (RFC 9110 section 7.8), without h2c and its drafts.
 
-    That one is HTTP: it would carry requests past us that nobody has judged (RFC 9113 deprecates it, too). Raises
+    That one is HTTP: it would carry requests past this validator (RFC 9113 deprecates it, too). Raises
     GatewayError(bad_request) if they are too many.
     """
     return [name for name in _tokens(upgrade, "Upgrade") if _PROTOCOL.fullmatch(name) and not _H2C.fullmatch(name)]

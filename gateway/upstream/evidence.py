@@ -1,8 +1,8 @@
 """What an app speaks when it does not speak HTTP: read from its first octets.
 
 Owns the signatures of other protocols and the words with which TLS servers refuse plain HTTP. Only what is certain is
-named; everything else is quoted as it came, and what others could have said too needs a look, by a protocol probe
-asking. Judges octets; must not know requests or who made them.
+named; everything else is quoted as it came, and what others could have said too is for a protocol probe to find out.
+Must not know requests or who made them.
 """
 
 from __future__ import annotations

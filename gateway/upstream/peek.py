@@ -1,4 +1,4 @@
-"""What the kernel holds of a connection, read behind its transport's back."""
+"""What the kernel holds of a connection, read past its transport."""
 
 from __future__ import annotations
 
