@@ -48,7 +48,7 @@ _NUMBER = struct.Struct("=i")
 _TCP, _IN_LISTEN, _IN_SYN_RECV, _ESTABLISHED = 6, 1 << 10, 1 << 3, 1 << 1
 _MESSAGE = struct.Struct("=IHHII")
 """nlmsghdr: length, type, flags, sequence, port; its body follows, and the next one at a multiple of four."""
-_QUESTION = struct.Struct("=BBBxI48x")
+_REQUEST = struct.Struct("=BBBxI48x")
 """inet_diag_req_v2: family, protocol, extensions, states; no socket in particular."""
 _SOCKET = struct.Struct("=Bxxx2s2s16s16s16xIIxxxxI")
 """inet_diag_msg: family; of the socket's id, both ports and the local address in network order; both queues; inode.
@@ -56,7 +56,7 @@ Of a socket that listens the queues are how many wait to be accepted, and how ma
 _ATTRIBUTE = struct.Struct("=HH")
 """nlattr: length, type; its value follows, and the next one at a multiple of four."""
 _FILTER, _INFO, _WITH_INFO = 1, 2, 1 << 1
-"""INET_DIAG_REQ_BYTECODE of a question, INET_DIAG_INFO of an answer, and how the latter is asked for."""
+"""INET_DIAG_REQ_BYTECODE of a request, INET_DIAG_INFO of an answer, and how the latter is asked for."""
 _CONDITION = struct.Struct("=BBHBBxxi")
 """One instruction of the filter, inet_diag_bc_op and inet_diag_hostcond: code, where to go on if it holds and if not;
 family, prefix length, port. An address follows."""
@@ -225,10 +225,10 @@ def _dump(family: int, states: int, extensions: int = 0, attributes: bytes = b""
     """An inet_diag_msg for each. Raises OSError."""
     if sys.platform != "linux":
         raise OSError(errno.EPROTONOSUPPORT, os.strerror(errno.EPROTONOSUPPORT))
-    question = _QUESTION.pack(family, _TCP, extensions, states) + attributes
+    request = _REQUEST.pack(family, _TCP, extensions, states) + attributes
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _SOCK_DIAG) as kernel:
         kernel.settimeout(KERNEL_TIMEOUT)
-        kernel.send(_MESSAGE.pack(_MESSAGE.size + len(question), _BY_FAMILY, _ALL_OF_THEM, 1, 0) + question)
+        kernel.send(_MESSAGE.pack(_MESSAGE.size + len(request), _BY_FAMILY, _ALL_OF_THEM, 1, 0) + request)
         while True:
             for kind, body in _messages(kernel.recv(65536)):
                 if kind not in _ENDINGS:

@@ -32,7 +32,7 @@ from gateway.edge.tls_buffers import Buffers
 from gateway.edge.tls_callbacks import HandshakeHandler, SecureProtocol
 from gateway.edge.tls_records import HANDSHAKE_RECORD, HEADER, LARGEST_RECORD, NO_ROOM, NO_TLS, length_of
 from gateway.errors import GatewayError, Reason
-from gateway.http.greeting import Greeting, explained, judge
+from gateway.http.greeting import Greeting, detect, explained
 from gateway.transport import CLOSED_TRANSPORT, LINGER_OCTETS
 from gateway.turns import READ, RECORD, SHARE, WideReading
 
@@ -195,7 +195,7 @@ class TlsTransport(WideReading, asyncio.Transport):
             self._receive_handshake(nbytes)
             return
         self._flight += first
-        octets, greeting = self._flight, judge(self._flight)
+        octets, greeting = self._flight, detect(self._flight)
         if greeting is Greeting.UNDECIDED:
             return
         if greeting is Greeting.HTTP:

@@ -31,7 +31,7 @@ class Greeting(Enum):
     UNDECIDED = "not enough to tell"
 
 
-def judge(octets: bytes) -> Greeting:
+def detect(octets: bytes) -> Greeting:
     """What a connection that begins with `octets` speaks; no TLS record is among them."""
     if proxy_version(octets):
         return Greeting.PROXY

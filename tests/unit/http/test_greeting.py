@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.errors import GatewayError, Reason
-from gateway.http.greeting import MAX_LINE, PROXY_V2, Greeting, explained, judge, proxy_version
+from gateway.http.greeting import MAX_LINE, PROXY_V2, Greeting, detect, explained, proxy_version
 
 HTTP = [
     b"GET / HTTP/1.1\r\n",
@@ -27,16 +27,16 @@ OTHER = [b"SSH-2.0-x\r\n", b"PING\r\n", b"EHLO a.example\r\n", b"GET /\r\n", b"\
     ],
 )
 def test_it_is_told_as_soon_as_it_can_be_and_not_before(octets: bytes, greeting: Greeting) -> None:
-    judged = [judge(octets[:end]) for end in range(1, len(octets) + 1)]
-    assert judged[-1] is greeting
-    assert set(judged) <= {Greeting.UNDECIDED, greeting}
+    detected = [detect(octets[:end]) for end in range(1, len(octets) + 1)]
+    assert detected[-1] is greeting
+    assert set(detected) <= {Greeting.UNDECIDED, greeting}
 
 
 def test_a_line_has_an_end_or_is_none() -> None:
     longest = b"GET /" + b"a" * (8 * 1024 - 1) + b" HTTP/1.1\r\n"
-    assert judge(longest) is Greeting.HTTP
-    assert judge(b"a" * (MAX_LINE - 1)) is Greeting.UNDECIDED
-    assert judge(b"a" * MAX_LINE) is Greeting.OTHER
+    assert detect(longest) is Greeting.HTTP
+    assert detect(b"a" * (MAX_LINE - 1)) is Greeting.UNDECIDED
+    assert detect(b"a" * MAX_LINE) is Greeting.OTHER
 
 
 @pytest.mark.parametrize(
