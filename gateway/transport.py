@@ -24,7 +24,7 @@ LINGER_OCTETS = 4 * 1024 * 1024
 
 
 class WriteBatcher:
-    """The transports of one event loop that have something to write.
+    """The transports of one side, downstream or upstream, of an event loop that have something to write.
 
     All writes of one turn of the loop happen together at its end: reads and writes then run in long series, and each
     peer is woken once. Under load that saves a fifth of a request; without load a turn is one read long.

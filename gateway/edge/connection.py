@@ -78,7 +78,7 @@ class DownstreamConnection(ReadingConnection):
         raise NotImplementedError
 
     def _forget(self) -> None:
-        """The connection is lost: takes it off the worker's books."""
+        """The connection is lost: the worker forgets it."""
         self.deadline = inf
         self._edge.downstreams.discard(self)
         self._on_close()

@@ -9,7 +9,7 @@ Whoever needs a file descriptor goes before them, so nothing is refused while co
 `give_up`); and so does whoever waits at an app that they keep busy (claims.py). How often and how many at once are
 dialed, refusals.py and dial_limiter.py say.
 
-The pool only keeps books: it asks a connection what it is, and the connection acts. `connections` holds every live one,
+The pool only keeps track: it asks a connection what it is, and the connection acts. `connections` holds every live one,
 so that the sweeper can look at deadlines and a test can prove that nothing is left behind. Whose each of them is stands
 here too, by name, and in no cache: `retire_replaced` ends what a name no longer leads to.
 """
