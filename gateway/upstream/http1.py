@@ -273,6 +273,7 @@ class Http1Upstream(Http1Lifecycle):
                         self._awaits_request = True
                         self._set_reading()
                     return
+                self.persists = head.hop.keep_alive
                 sink.informational(head)
                 if self.sink is None:
                     return  # downstream is gone
@@ -388,9 +389,8 @@ class Http1Upstream(Http1Lifecycle):
         gives up without reading. The kernel still holds the answer, and during connection_lost the socket is open.
         """
         self._work = -LAST_WORK
-        begun = self.state is BODY
         for data in peek.left_in(self._socket):
             held, self._held = self._held, b""
             self.data_received(held + data)
-            if self._work >= SHARE or self.sink is None or (begun and self._paused):
+            if self._work >= SHARE or self.sink is None or self._paused:
                 break  # all that its last words may cost, all that they say, or all that a slow reader may hold
