@@ -46,6 +46,7 @@ class Http1Downstream(TimedConnection, DownstreamStream):
         "_chunked",
         "_eof",
         "_head",
+        "_is_last",
         "_keep_alive",
         "_local_reply",
         "_out",
@@ -66,6 +67,7 @@ class Http1Downstream(TimedConnection, DownstreamStream):
         self._chunked = False  # the response body goes out chunked
         self._keep_alive = False  # decided with each response head; before the first one nothing is
         self.bound: UpstreamStream | None = None
+        self._is_last = False  # no other request is served: a login bound to this connection has ended
         self._eof = False  # downstream's is; what came before waits in `_held` if it could not be read yet
 
     def __repr__(self) -> str:
@@ -320,6 +322,7 @@ class Http1Downstream(TimedConnection, DownstreamStream):
         # A request body still on its way when the answer begins would have to be read to its end for nothing.
         self._keep_alive = (
             request.keep_alive
+            and not self._is_last
             and self._reader is None
             and (chunked or framing is not AS_STREAM)
             and not self._edge.draining
@@ -438,7 +441,7 @@ class Http1Downstream(TimedConnection, DownstreamStream):
             return  # a proxy's connection carries the requests of many
         self._keep_alive = False
         if self._head is not None:
-            self._head.keep_alive = False
+            self._is_last = True
         elif self.phase is IDLE or self.phase is HEAD:
             self._close()
 
