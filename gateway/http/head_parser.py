@@ -223,8 +223,7 @@ def _response_head(block: bytes, limits: HeadLimits, request_method: bytes) -> H
         raise GatewayError(Reason.HTTP_RESPONSE_HEADER_SECTION_SIZE, f"the answer {error}") from None
     except FieldSectionError as error:
         raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"the answer {error}") from None
-    section, hop = validate.response_section(minor, pairs)
-    return validate.response_head(status, phrase, section, hop, request_method)
+    return validate.response_head(status, phrase, validate.response_section(minor, pairs), request_method)
 
 
 _remembered_response = lru_cache(maxsize=REMEMBERED_SECTIONS)(_response_head)

@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from gateway.errors import GatewayError, Reason
 from gateway.http.fields import TOKEN, Role, classify, known_role
-from gateway.http.http1 import HopByHop, Http1ResponseHead
+from gateway.http.http1 import Http1ResponseHead, Http1ResponseSection
 from gateway.http.lists import members
 from gateway.http.message import (
     AS_STREAM,
@@ -25,7 +25,6 @@ from gateway.http.message import (
     FieldSection,
     RequestHead,
     RequestSection,
-    ResponseSection,
 )
 
 # The loops below run for every field of every message: a global costs half of an enum member's look-up.
@@ -327,8 +326,8 @@ def _remove_nominated(fields: Fields, options: Sequence[bytes]) -> None:
         fields[:] = [pair for pair in fields if pair[0].lower() not in nominated]
 
 
-def response_section(minor: int, pairs: Fields) -> tuple[ResponseSection, HopByHop]:
-    """What the field pairs of an HTTP/1.`minor` response say, and what of it ends with the connection.
+def response_section(minor: int, pairs: Fields) -> Http1ResponseSection:
+    """What the field pairs of an HTTP/1.`minor` response say.
 
     Raises GatewayError(http_protocol_error) for everything a careful recipient must not guess about.
     """
@@ -383,13 +382,17 @@ def response_section(minor: int, pairs: Fields) -> tuple[ResponseSection, HopByH
     except GatewayError as error:
         raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"the answer has a bad head: {error.detail}") from None
     _remove_nominated(fields, options)
-    section = ResponseSection(fields)
+    section = Http1ResponseSection(fields)
+    section.keep_alive = _persistent(options, minor)
     section.set_cookies = set_cookies
     section.locates = locates
     section.dated = dated and b"date" not in options
     section.binds = binds
     section.content_length = int(length) if length is not None else None
-    return section, HopByHop(_persistent(options, minor), coding is not None, upgrade, b"upgrade" in options)
+    section.chunked = coding is not None
+    section.upgrade = upgrade
+    section.switches = b"upgrade" in options
+    return section
 
 
 def check_switch(request: RequestHead, answer: Http1ResponseHead) -> None:
@@ -414,7 +417,7 @@ def check_switch(request: RequestHead, answer: Http1ResponseHead) -> None:
 
 
 def response_head(
-    status: int, phrase: bytes, section: ResponseSection, hop: HopByHop, request_method: bytes
+    status: int, phrase: bytes, section: Http1ResponseSection, request_method: bytes
 ) -> Http1ResponseHead:
     """A response head from its status line's parts and its section, in answer to a `request_method` request.
 
@@ -423,25 +426,22 @@ def response_head(
     if not 100 <= status <= 599:
         raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"the answer has status {status}")
     framing, content_length, upgrade = NO_BODY, 0, None
-    if hop.upgrade is not None and status == 426:
+    if section.upgrade is not None and status == 426:
         # RFC 9110 section 15.5.22: it MUST name what is required. In any other answer that is a mere offer, to us.
-        upgrade = b", ".join(protocols(hop.upgrade)) or None
+        upgrade = b", ".join(protocols(section.upgrade)) or None
     shown: FieldSection = section
     # RFC 9112 section 6.3, steps in its order. 1: HEAD, 1xx, 204 and 304 end with the head, whatever the fields say.
     if status < 200 or status == 204:
         if status == 101:
             framing = AS_TUNNEL
-            upgrade = b", ".join(members(hop.upgrade or b"")) or None if hop.switches else None
+            upgrade = b", ".join(members(section.upgrade or b"")) or None if section.switches else None
         if section.content_length is not None:  # RFC 9110 section 8.6: MUST NOT be sent in 1xx and 204
             shown = section.with_fields([pair for pair in section.fields if pair[0].lower() != b"content-length"])
     elif request_method == b"HEAD" or status == 304:
         pass
     # 4: chunked decides. 6: then Content-Length. 8: else everything until the connection closes.
-    elif hop.chunked or section.content_length is None:
+    elif section.chunked or section.content_length is None:
         framing = AS_STREAM
     elif section.content_length:
         framing, content_length = BY_LENGTH, section.content_length
-    head = Http1ResponseHead(status, phrase, shown, hop, framing, content_length, upgrade)
-    head.dated = section.dated
-    head.binds = section.binds
-    return head
+    return Http1ResponseHead(status, phrase, shown, section, framing, content_length, upgrade)

@@ -30,8 +30,7 @@ def request(
 def response(
     *pairs: tuple[bytes, bytes], status: int = 200, minor: int = 1, request_method: bytes = b"GET"
 ) -> Http1ResponseHead:
-    section, hop = validate.response_section(minor, list(pairs))
-    return validate.response_head(status, b"", section, hop, request_method)
+    return validate.response_head(status, b"", validate.response_section(minor, list(pairs)), request_method)
 
 
 def reason_of(make: Callable[..., object], *pairs: tuple[bytes, bytes], **start: object) -> Reason:
@@ -825,7 +824,7 @@ def test_an_answer_that_loses_its_length_still_sets_cookies() -> None:
     ("pairs", "has_some"), [([], False), ([(b"sEt-Cookie", b"a=b")], True), ([(b"Cookie", b"a=b")], False)]
 )
 def test_a_response_knows_whether_it_sets_cookies(pairs: Fields, has_some: bool) -> None:
-    section, _ = validate.response_section(1, pairs)
+    section = validate.response_section(1, pairs)
     assert section.set_cookies is has_some
     assert section.fields == pairs
 
