@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
@@ -23,6 +22,7 @@ from gateway import icmp
 from gateway.addresses import LOOPBACK, LOOPBACK4, Address, Bound, authority, family, is_own, leads_to
 from gateway.diagnosis import own_sockets
 from gateway.diagnosis.findings import AppSocket, Findings, RefusalFindings, TimeoutFindings, awaiting
+from gateway.diagnosis.rate_limit import RateLimit
 from gateway.errors import Failure, Reason
 from gateway.problems.frameworks import PLAUSIBLE_PORTS
 from gateway.tasks import SingleFlight, Tasks
@@ -55,23 +55,6 @@ def is_probed(failure: Failure) -> bool:
     return probed and failure.wording is not REJECTED
 
 
-class _Quota:
-    """When the latest probes of a kind began, and on whose behalf."""
-
-    def __init__(self) -> None:
-        self._started: deque[tuple[float, object]] = deque(maxlen=PROBES_PER_SECOND)
-
-    def take(self, now: float, whose: object, under_way: Sequence[object]) -> bool:
-        """Whether another may begin on behalf of `whose`, which counts it; `under_way` has one entry for each."""
-        if len(under_way) >= PROBES_AT_ONCE or under_way.count(whose) >= PER_SANDBOX_AT_ONCE:
-            return False
-        lately = [who for began, who in self._started if now - began < 1.0]
-        if len(lately) == PROBES_PER_SECOND or lately.count(whose) >= PER_SANDBOX_PER_SECOND:
-            return False
-        self._started.append((now, whose))
-        return True
-
-
 class PortProbe:
     """Probes, for one worker.
 
@@ -94,7 +77,8 @@ class PortProbe:
         self._ipv4_policy = AddressPolicy(allow_ipv4)
         self._denied_ports = frozenset(denied_ports)
         self._own = tuple(own)
-        self._quotas = {False: _Quota(), True: _Quota()}
+        # Of refusals and of silence, each.
+        self._rates = {kind: RateLimit(PROBES_PER_SECOND, PER_SANDBOX_PER_SECOND) for kind in (False, True)}
         self._running: SingleFlight[_Key, Findings] = SingleFlight(tasks)
         self._known: dict[_Key, tuple[float, Findings]] = {}  # until when, what; oldest first
 
@@ -131,7 +115,8 @@ class PortProbe:
         task = self._running.get(key)
         if task is None:
             under_way = [each[1] for each in self._running if each[0] is timed_out]
-            if not self._quotas[timed_out].take(now, whose, under_way):
+            may_begin = len(under_way) < PROBES_AT_ONCE and under_way.count(whose) < PER_SANDBOX_AT_ONCE
+            if not may_begin or not self._rates[timed_out].take(now, whose):
                 return TimeoutFindings() if timed_out else RefusalFindings()
             task = self._running.start(key, self._probe(key), f"probe {authority(address, port)}")
         # shield: one asker going away must not take the answer from the others.

@@ -24,7 +24,6 @@ import re
 import socket
 import ssl
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -32,6 +31,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from gateway.addresses import family
+from gateway.diagnosis.rate_limit import RateLimit
 from gateway.errors import GatewayError, Reason, Wording
 from gateway.http.head_parser import quote
 from gateway.tasks import SingleFlight, Tasks
@@ -100,7 +100,7 @@ class ProtocolProbe:
 
     def __init__(self, tasks: Tasks, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._started: deque[tuple[float, str]] = deque(maxlen=PER_SECOND)  # when the latest began, for which sandbox
+        self._rate = RateLimit(PER_SECOND, PER_SANDBOX)
         self._looks: SingleFlight[Endpoint, DetectedProtocol | None] = SingleFlight(tasks)
         self._known: dict[Endpoint, _Known] = {}  # the oldest first
 
@@ -133,15 +133,10 @@ class ProtocolProbe:
             return known.protocol
         look = self._looks.get(endpoint)
         if look is None:
-            if not self._may_start(now, endpoint.sandbox_id):
+            if not self._rate.take(now, endpoint.sandbox_id):
                 return None
-            self._started.append((now, endpoint.sandbox_id))
             look = self._looks.start(endpoint, self._look(endpoint, symptom), f"protocol of {endpoint}")
         return look
-
-    def _may_start(self, now: float, sandbox_id: str) -> bool:
-        lately = [whose for began, whose in self._started if now - began < 1.0]
-        return len(lately) < PER_SECOND and lately.count(sandbox_id) < PER_SANDBOX
 
     async def _look(self, endpoint: Endpoint, symptom: Symptom) -> DetectedProtocol | None:
         protocol = await _detect(endpoint.address, endpoint.port, symptom)

@@ -605,10 +605,10 @@ async def test_silence_keeps_nobody_from_being_told_of_a_refusal(probe: PortProb
     for port in range(1, PROBES_PER_SECOND + 1):
         await probe.find(HERE, port, timed_out=True, whose=port)
     assert await probe.find(HERE, PROBES_PER_SECOND + 1, timed_out=True) == TimeoutFindings(), "there have been enough"
-    assert not probe._quotas[True].take(clock(), None, [])
-    assert probe._quotas[False].take(clock(), None, [])
+    assert not probe._rates[True].take(clock(), None)
+    assert probe._rates[False].take(clock(), None)
     clock.now += 1.0
-    assert probe._quotas[True].take(clock(), None, [])
+    assert probe._rates[True].take(clock(), None)
 
 
 @pytest.mark.parametrize("is_silent", [True, False])
