@@ -30,7 +30,9 @@ def test_proxies_take_turns_and_each_turn_has_its_cost() -> None:
     assert [len(sample.turns) for sample in samples] == [20, 20]
     for sample in samples:
         assert sample.count > 8
-        assert min(sample.turns) > 1.0  # microseconds: an echo takes four calls of the kernel at least
+        costs = [turn for turn in sample.turns if turn]  # others may have had the core for the whole of a turn
+        assert len(costs) > 10
+        assert min(costs) > 1.0  # microseconds: an echo takes four calls of the kernel at least
         assert 0.0 < sample.busy < 1.2
         assert sample.p99_us >= sample.p50_us > 0
     _, aiohttp = summarize(samples)
