@@ -17,7 +17,7 @@ from aiohttp import web
 
 from gateway.admin.auth import guard
 from gateway.admin.explain import ExplainHandler
-from gateway.admin.listener import Listener, timed
+from gateway.admin.listener import AdminSite, timed
 from gateway.admin.malformed import complaints
 from gateway.admin.problem import NO_STORE, as_problems
 from gateway.admin.sandboxes import MAX_BODY, Sandboxes
@@ -99,5 +99,5 @@ async def start(app: web.Application, sock: socket.socket) -> web.AppRunner:
         max_line_size=LONGEST_LINE,
     )
     await runner.setup()
-    await Listener(runner, sock).start()
+    await AdminSite(runner, sock).start()
     return runner

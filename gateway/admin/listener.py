@@ -66,7 +66,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = ("_http", "_listener", "_request", "_transport", "deadline", "since", "state")
 
-    def __init__(self, listener: Listener, http: asyncio.Protocol) -> None:
+    def __init__(self, listener: AdminSite, http: asyncio.Protocol) -> None:
         self._listener = listener
         self._http = http
         self._transport: asyncio.Transport | None = None
@@ -168,7 +168,7 @@ async def timed(request: web.Request, handler: Handler) -> web.StreamResponse:
         connection.end()
 
 
-class Listener(web.BaseSite):
+class AdminSite(web.BaseSite):
     """One listening socket of a runner; accepts between `start` and `stop`."""
 
     def __init__(self, runner: web.AppRunner, sock: socket.socket) -> None:

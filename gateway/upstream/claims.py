@@ -145,7 +145,7 @@ class Claimants:
         if not due:
             self._withdraw(crowd)
 
-    def leave(self) -> None:
+    def withdraw_all(self) -> None:
         """Nobody waits here any more."""
         for crowd in list(self._crowds.values()):
             self._withdraw(crowd)

@@ -333,6 +333,6 @@ class Pool:
         if self._claims_timer is not None:
             self._claims_timer.cancel()
             self._claims_timer = None
-        self._claimants.leave()
+        self._claimants.withdraw_all()
         for connection in list(self.connections):
             connection.close()

@@ -99,7 +99,7 @@ class Admin:
         self.port = sock.getsockname()[1]
         self.runner = await start(self.app, sock)
         [site] = self.runner.sites
-        assert isinstance(site, module.Listener)
+        assert isinstance(site, module.AdminSite)
         self.listener = site
 
     def come(self, sends: bytes = b"") -> Visitor:

@@ -49,7 +49,7 @@ def test_who_leaves_withdraws_everything() -> None:
     for key in ("a", "a", "b"):
         claimants.add(Connection(key), 0.0)
     claimants.look(PATIENCE)
-    claimants.leave()
+    claimants.withdraw_all()
     assert not any(claims.table[:PLACES])
 
 
