@@ -5,7 +5,8 @@ compare a URL that a client sent with the plain HTTP that reaches them. Their an
 added that names the fix. Owns the table of such answers and the memory of what was logged lately. Knows the beginning
 of a body and the request; never changes either, and never guesses: a row fits the whole of what a program writes, and
 the request to which it writes that. Who quotes it, or says something like it, gets no hint, nor does an answer that
-another cause could have made too (Django's bare "Bad Request (400)").
+another cause could have made too (Django's bare "Bad Request (400)"). Who withholds an answer for a look and adds the
+field is error_answer.py.
 """
 
 from __future__ import annotations

@@ -14,6 +14,9 @@ must not be able to make many: an answer is given to all who ask within a second
 again after 1 s, then 2, 4, … 15, and neither a sandbox nor a worker asks more than so many per second. Who cannot
 be told is told what was met, without more.
 
+What gives itself away in its first octets never comes here: upstream/evidence.py knows it. A 400 in words of a TLS
+server comes from error_answer.py.
+
 Dials the address it is given, which the policy has let pass just before; must not know requests or who made them.
 """
 

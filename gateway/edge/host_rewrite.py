@@ -5,6 +5,8 @@
 - An upgrade whose Origin is the public URL itself gets `http://` and the mask for it, what the app's developer has in
   the address bar: Tornado, Jupyter, gorilla and dev servers compare it with Host. Any other origin stays.
 
+Host itself is chosen by `Target.rewritten`, in `Exchange._send`.
+
 Origin and Referer of ordinary requests stay as they are, as behind nginx, Apache and Vite's proxy. Rails, Next and
 React Router compare Origin with X-Forwarded-Host, which tells the truth; and apps build links of it (where a payment or
 a login is to return), which nobody could put right.

@@ -1,7 +1,7 @@
 """Are the records still the same of which something is open or under way?
 
 What a change, a loss of the backend or the end of a lifetime has put in doubt is fetched anew; what that says reaches
-the pool by way of the directory's cache, which ends what was opened to a machine that has been replaced.
+the pool by way of the directory's cache, and `Pool.retire_replaced` ends what was opened to another machine.
 """
 
 from __future__ import annotations

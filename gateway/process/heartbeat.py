@@ -1,8 +1,8 @@
 """What the supervisor and its processes share: control signals, and a page of memory with a heartbeat.
 
 A timer of each process's event loop bumps a counter; the supervisor checks now and then whether it has moved, and has
-children.py show the stack of one that is stuck, kill it and replace it. Checks
-are counted, not seconds: after the supervisor was stopped, or the machine asleep, all of them are made anew.
+children.py show the stack of one that is stuck, kill it and replace it. Checks are counted, not seconds: after the
+supervisor was stopped, or the machine asleep, all of them are made anew.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The supervisor: plain synchronous code that owns the sockets, starts and watches the processes, passes signals on.
+"""The supervisor: plain synchronous code that owns the sockets, has children.py start, watch and replace the processes,
+and passes signals on.
 
 It runs no event loop and starts no thread, so it can fork at any time. Every worker slot has its own SO_REUSEPORT
 sockets, bound here and inherited: when a worker dies, its replacement takes over the accept queue and nothing is lost.
