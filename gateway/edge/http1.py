@@ -313,20 +313,16 @@ class Http1Downstream(TimedConnection, DownstreamStream):
         if framing is AS_TUNNEL:
             self._begin_tunnel(head, request_id)
             return
-        is_old = request.protocol is HTTP_1_0  # and knows no chunks: there the connection's end is the stream's
+        is_old = request.protocol is HTTP_1_0
         self._chunked = chunked = framing is AS_STREAM and not is_old
+        until_close = framing is AS_STREAM and is_old  # it knows no chunks: the connection's end is the stream's
         if self._reader is not None:
             self._conversing = True
             self._expecting = False
             self._set_deadline()
         # A request body still on its way when the answer begins would have to be read to its end for nothing.
-        self._keep_alive = (
-            request.keep_alive
-            and not self._is_last
-            and self._reader is None
-            and (chunked or framing is not AS_STREAM)
-            and not self._edge.draining
-        )
+        is_last = self._is_last or self._reader is not None or until_close or self._edge.draining
+        self._keep_alive = request.keep_alive and not is_last
         persistent = b"keep-alive" if is_old else None
         connection = persistent if self._keep_alive else b"close"
         if head.upgrade is not None:  # a 426

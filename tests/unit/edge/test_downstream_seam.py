@@ -6,7 +6,6 @@ one needs a driver, which says what a browser says in the octets of its protocol
 
 from __future__ import annotations
 
-import asyncio
 import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
@@ -22,6 +21,7 @@ from gateway.edge.stream import DownstreamStream, RequestSink
 from gateway.errors import GatewayError, Reason
 from gateway.http.message import AS_TUNNEL, NO_BODY, Fields, RequestHead
 from tests.support.seam import HOST, Contract, Downstream, Gateway, answer, gateway, handshake, request, upload
+from tests.support.wire import Wire
 
 _HEADS = {"plain": request, "upload": upload, "upgrade": handshake}
 _FIELDS = {
@@ -147,39 +147,6 @@ class Driver(ABC):
     @abstractmethod
     def got(self) -> tuple[list[int], bytes, str]:
         """Statuses, content, and "end", "cut" or "" for what is under way."""
-
-
-class Wire(asyncio.Transport):
-    def __init__(self) -> None:
-        super().__init__()
-        self.written = b""
-        self.ended = self.closing = False
-
-    def write(self, data: Any) -> None:
-        self.written += data
-
-    def write_eof(self) -> None:
-        self.ended = True
-
-    def can_write_eof(self) -> bool:
-        return True
-
-    def is_closing(self) -> bool:
-        return self.closing
-
-    def pause_reading(self) -> None: ...
-    def resume_reading(self) -> None: ...
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return default
-
-    def close(self) -> None:
-        self.closing = True
-
-    abort = close
 
 
 class Http1(Driver):

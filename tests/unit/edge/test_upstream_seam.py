@@ -6,7 +6,6 @@ one needs a driver, which says what an app says in the octets of its protocol.
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
@@ -22,6 +21,7 @@ from gateway.http.message import AS_TUNNEL, NO_BODY, Fields, FieldSection, Reque
 from gateway.upstream.http1 import Http1Upstream
 from gateway.upstream.stream import ResponseSink, UpstreamConnection, UpstreamFailure, UpstreamStream
 from tests.support.seam import HOST, Connection, Contract, Downstream, Gateway, Stream, answer, gateway, settle, upload
+from tests.support.wire import Wire
 
 WANTS_TLS = b"<title>400 The plain HTTP request was sent to HTTPS port</title>"
 COMPLETE = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"
@@ -157,33 +157,6 @@ class Driver(ABC):
     @abstractmethod
     def delivers(self) -> bool:
         """Whether the stream is not paused."""
-
-
-class Wire(asyncio.Transport):
-    def __init__(self) -> None:
-        super().__init__()
-        self.reads = True
-        self.closing = False
-
-    def write(self, data: Any) -> None: ...
-    def write_eof(self) -> None: ...
-    def is_closing(self) -> bool:
-        return self.closing
-
-    def pause_reading(self) -> None:
-        self.reads = False
-
-    def resume_reading(self) -> None:
-        self.reads = True
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
-    def close(self) -> None:
-        self.closing = True
-
-    abort = close
 
 
 class Http1(Driver):
