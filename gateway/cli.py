@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -314,14 +315,19 @@ def _check(options: argparse.Namespace) -> int:
     openssl.configure(tls.groups)
     from gateway.directory import backends
     from gateway.tls import effective
-    from gateway.tls.context import CertificatePair, costly_key, describe_served, server_context
+    from gateway.tls.choice import describe_served
+    from gateway.tls.context import CertificatePair, server_context
+    from gateway.tls.inspect import costly_key
+    from gateway.tls.pair import read_pair
 
     pairs = [CertificatePair(pair.cert, pair.key) for pair in tls.certificates]
     notes: list[str] = []
     if pairs:
         context = server_context(pairs, minimum_version=tls.minimum_version, groups=tls.groups)
         agreed, differences = effective.report(context, tls.groups)
-        notes = [agreed, *differences, *describe_served(pairs), *filter(None, map(costly_key, pairs))]
+        certificates = [read_pair(pair) for pair in pairs]
+        served = describe_served(certificates, datetime.now(UTC))
+        notes = [agreed, *differences, *served, *filter(None, map(costly_key, certificates))]
     descriptors.raise_limit()  # as `serve` does
     notes += filter(None, [descriptors.shortage(loaded.settings.limits.connections)])
     directory = backends.check(loaded.settings.directory)

@@ -16,16 +16,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from gateway.tls import context as module
 from gateway.tls import local_ca
-from gateway.tls.context import (
-    CertificateError,
-    CertificatePair,
-    check_pair,
-    costly_key,
-    describe_served,
-    server_context,
-)
+from gateway.tls.choice import describe_served
+from gateway.tls.context import CertificateError, CertificatePair, check_pair, server_context
+from gateway.tls.pair import read_pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,23 +140,6 @@ def test_the_browser_chooses_among_good_ciphers(make_pair: MakePair) -> None:
         assert cipher is not None
         chosen.append((first, cipher[0]))
     assert [first for first, _ in chosen] == [got for _, got in chosen]
-
-
-@pytest.mark.parametrize(("bits", "costly"), [(2048, False), (3072, False), (3584, True)])
-def test_a_key_that_costs_much_cpu_is_told(tmp_path: Path, openssl: str, bits: int, costly: bool) -> None:
-    pair = CertificatePair(tmp_path / "cert.pem", tmp_path / "cert.key")
-    options = ["-x509", "-nodes", "-newkey", f"rsa:{bits}", "-subj", "/CN=x", "-days", "1"]
-    files = ["-out", str(pair.cert), "-keyout", str(pair.key)]
-    subprocess.run([openssl, "req", *options, *files], check=True, capture_output=True)
-    assert costly_key(pair) == (
-        f"{pair.cert}: with RSA of {bits} bits a new connection takes ten times the CPU it takes with P-256"
-        if costly
-        else ""
-    )
-
-
-def test_a_key_of_an_elliptic_curve_costs_little(make_pair: MakePair) -> None:
-    assert costly_key(make_pair("a.example")) == ""
 
 
 def test_what_is_off(make_pair: MakePair) -> None:
@@ -408,7 +385,8 @@ def test_what_is_served_is_told(make_pair: MakePair) -> None:
     third = make_pair("*.a.example", "b.example")
     fourth = rsa_pair(make_pair, "*.a.example")
     fifth = make_pair("b.example", key=ed25519.Ed25519PrivateKey.generate())
-    assert describe_served([first, second, third, fourth, fifth]) == [
+    certificates = [read_pair(pair) for pair in (first, second, third, fourth, fifth)]
+    assert describe_served(certificates, datetime.now(UTC)) == [
         f"{first.cert}: ECDSA, served for a.example, *.a.example, any other name",
         f"{second.cert}: RSA, served for *.a.example, any other name",
         f"{third.cert}: ECDSA, served for b.example",
@@ -458,14 +436,14 @@ class TestFiles:
         assert str(refusal(pair)) == f"{path} cannot be read (is a directory)."
 
     def test_not_permitted(self, pair: CertificatePair, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        read_bytes = Path.read_bytes
+        really_open = os.open
 
-        def refuse(self: Path) -> bytes:  # patched in, as nothing is unreadable for root
-            if self == path:
-                raise PermissionError(13, "Permission denied", str(self))
-            return read_bytes(self)
+        def refuse(which: Path | str, flags: int) -> int:  # patched in, as nothing is unreadable for root
+            if which == path:
+                raise PermissionError(13, "Permission denied", str(which))
+            return really_open(which, flags)
 
-        monkeypatch.setattr(Path, "read_bytes", refuse)
+        monkeypatch.setattr(os, "open", refuse)
         assert str(refusal(pair)) == f"{path} cannot be read (permission denied)."
 
     def test_der(self, pair: CertificatePair, path: Path, role: str) -> None:
@@ -548,20 +526,29 @@ def test_what_openssl_refuses(tmp_path: Path, openssl: str) -> None:
     assert str(refusal(pair)) == f"{pair.cert} with key {pair.key} is refused by OpenSSL (ee key too small)."
 
 
-def test_a_pair_exchanged_between_check_and_use(make_pair: MakePair, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_exchanged_after_the_check_change_nothing(make_pair: MakePair) -> None:
+    """What is loaded are the octets that were checked."""
     pair, other = make_pair("a.example"), make_pair("b.example")
-    check, checked = module._checked, module._checked(pair)
+    certificate, der = read_pair(pair), der_of(pair)
+    shutil.copy(other.key, pair.key)
+    pair.cert.unlink()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.load_into(context)
+    assert shown(handshake(context, anybody())[0]) == der
 
-    def check_then_exchange(pair: CertificatePair) -> object:
-        certificate = check(pair)
-        shutil.copy(other.key, pair.key)
-        return certificate
 
-    monkeypatch.setattr(module, "_checked", check_then_exchange)
-    assert "refused by OpenSSL (key values mismatch)" in str(refusal(pair))
-    pair.key.unlink()
-    monkeypatch.setattr(module, "_checked", lambda pair: checked)
-    assert "cannot be read (no such file or directory)" in str(refusal(pair))
+@pytest.mark.parametrize("missing", ["/proc", "memfd_create"])
+def test_without_files_of_memory(make_pair: MakePair, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    pair = make_pair("a.example")
+    if missing == "/proc":
+        monkeypatch.setattr(os, "access", lambda path, mode: False)
+    else:
+        monkeypatch.delattr(os, missing)
+    assert shown(handshake(server_context([pair]), anybody())[0]) == der_of(pair)
+
+
+def test_no_key_is_told(make_pair: MakePair) -> None:
+    assert "PRIVATE KEY" not in repr(read_pair(make_pair("a.example")))
 
 
 def test_every_pair_is_checked(make_pair: MakePair) -> None:
