@@ -1,7 +1,7 @@
 """A configured pair of files, read: what it is for, until when, and whether OpenSSL takes it.
 
 Owns reading and checking. What has been checked is kept as octets, and those are loaded: files that change meanwhile
-change nothing. The octets of a key are on no disk but the operator's. It must not know which certificate is served for
+change nothing. No key is ever written to a disk. It must not know which certificate is served for
 which name (`choice`), nor what is loaded where (`context`, `store`).
 """
 
@@ -11,7 +11,6 @@ import contextlib
 import os
 import ssl
 import stat
-import tempfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -96,7 +95,7 @@ class Certificate:
         any more: try it on another context first.
         """
         try:
-            with _as_file(self.chain) as chain, _as_file(self.key) as key:
+            with _as_file(self.chain, self.pair.cert) as chain, _as_file(self.key, self.pair.key) as key:
                 # A password that is never right: without one OpenSSL would stop and ask the terminal for it.
                 context.load_cert_chain(chain, key, password="")
         except ssl.SSLError as error:
@@ -236,10 +235,8 @@ def _dns_names(certificate: x509.Certificate) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def _as_file(content: bytes) -> Iterator[str]:
-    """A path under which OpenSSL can read `content` meanwhile: of memory, or where there is no /proc, of a file that
-    only we can open.
-    """
+def _as_file(content: bytes, otherwise: Path) -> Iterator[str]:
+    """A path under which OpenSSL can read `content` meanwhile: of memory, or where there is no /proc, `otherwise`."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("pem", os.MFD_CLOEXEC)
         try:
@@ -250,8 +247,6 @@ def _as_file(content: bytes) -> Iterator[str]:
                 return
         finally:
             os.close(descriptor)
-    shared_memory = Path("/dev/shm")  # noqa: S108 - named by nobody but us, and gone at once
-    with tempfile.NamedTemporaryFile("wb", dir=shared_memory if shared_memory.is_dir() else None) as file:
-        file.write(content)
-        file.flush()
-        yield file.name
+    yield str(otherwise)
+    if _read(otherwise) != content:
+        raise CertificateError(otherwise, "has changed while it was loaded")
