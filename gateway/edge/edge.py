@@ -115,6 +115,8 @@ class Edge:
         self.write_batcher = WriteBatcher(loop.call_soon)
         self.tls_buffers = Buffers(self.intake)
         self.handshakes = HandshakeQueue(loop.call_soon, limits.handshake_bytes)
+        self.announces_close = False
+        """Whether every answer is the last of its connection, and says so."""
         self.draining = False
         self.drain_grace = settings.timeouts.linger
         """Seconds that a new connection has to ask or to say hello while draining: its octets may be on their way. One
@@ -186,8 +188,13 @@ class Edge:
 
     # --- ending --------------------------------------------------------------------------------------------------
 
+    def announce_drain(self) -> None:
+        """Answers say `Connection: close` from here on; idle connections stay open, and are served."""
+        self.announces_close = True
+
     def drain(self) -> None:
         """Every connection finishes what is under way and closes; idle ones close now."""
+        self.announce_drain()
         self.draining = True
         self.sweeper.hurry()
         for connection in list(self.downstreams):

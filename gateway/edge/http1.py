@@ -321,7 +321,7 @@ class Http1Downstream(TimedConnection, DownstreamStream):
             self._expecting = False
             self._set_deadline()
         # A request body still on its way when the answer begins would have to be read to its end for nothing.
-        is_last = self._is_last or self._reader is not None or until_close or self._edge.draining
+        is_last = self._is_last or self._reader is not None or until_close or self._edge.announces_close
         self._keep_alive = request.keep_alive and not is_last
         persistent = b"keep-alive" if is_old else None
         connection = persistent if self._keep_alive else b"close"

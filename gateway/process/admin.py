@@ -140,11 +140,11 @@ async def _serve(slot: AdminSlot, heartbeat: Heartbeat) -> None:
         tasks.keep(shared.keeper.run, "keeping what is known")
     finish = asyncio.Event()
 
-    def drain() -> None:
-        health.draining = True
+    def flags_changed() -> None:
+        health.draining = heartbeat.stopping
 
     loop.add_signal_handler(signal.SIGTERM, finish.set)
-    loop.add_signal_handler(signal.SIGUSR1, drain)
+    loop.add_signal_handler(signal.SIGUSR1, flags_changed)
     loop.add_reader(slot.lifeline, finish.set)
     heartbeat.stage = Stage.SERVING
     unblock_signals()

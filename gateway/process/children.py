@@ -91,12 +91,15 @@ class Child:
         self.stopping = True
         for process in self.processes:
             process.heartbeat.stopping = True
+        self.send_signal(signal.SIGUSR1)
 
     def stop_now(self, deadline: float) -> None:
-        """Sends SIGTERM again; kills at `deadline` at the latest."""
+        """`Children.stop` waits for nothing any more; kills at `deadline` at the latest."""
         self.stop_deadline = min(self.stop_deadline, deadline)
+        self.replacements, self.due, self.replacement_due = 0, inf, inf  # nor for what is queued
         for process in self.processes:
             process.deadline = min(process.deadline, deadline)
+            process.heartbeat.hurried = True
         self.send_signal(signal.SIGTERM)
 
     def send_signal(self, number: signal.Signals) -> None:
@@ -156,6 +159,8 @@ class Children:
         child.announce_stop()
         for process in child.processes:
             process.deadline = min(process.deadline, deadline)
+        if child.process is not None:
+            child.process.heartbeat.is_last = True
         child.send_signal(signal.SIGTERM)
         self.poll()
 
@@ -164,6 +169,7 @@ class Children:
     def _start(self, child: Child) -> None:
         heartbeat = Heartbeat()
         heartbeat.stopping = child.stopping
+        heartbeat.is_last = child.stop_deadline < inf
         pid = os.fork()
         if pid == 0:
             self._run_child(child, heartbeat)

@@ -45,7 +45,8 @@ async def drain(
     if not finishing.done():
         finishing.cancel()
         when = "as told" if hurried.done() else f"that did not finish within {drain_timeout:g} s"
-        log.warning("closing %d connections %s", edge.connections, when)
+        if edge.connections:
+            log.warning("closing %d connections %s", edge.connections, when)
     for listener in listeners:
         listener.close()
     await edge.close()

@@ -24,7 +24,7 @@ MAX_INTERVAL = 1.0
 CONTROL_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 """Sent to children. Blocked over the fork, so that they stay pending until the child handles them."""
 
-_BEATS, _STAGE, _STOPPING = struct.Struct("=Q"), 8, 9
+_BEATS, _STAGE, _STOPPING, _LAST, _HURRIED = struct.Struct("=Q"), 8, 9, 10, 11
 """The page: the counter at its beginning, then one octet each."""
 
 
@@ -45,7 +45,8 @@ class Heartbeat:
         self._page = mmap.mmap(-1, mmap.PAGESIZE)
 
     def __repr__(self) -> str:
-        return f"<Heartbeat {self.stage.name} beats={self.beats}{' stopping' if self.stopping else ''}>"
+        flags = [name for name in ("stopping", "is_last", "hurried") if getattr(self, name)]
+        return f"<Heartbeat {' '.join([self.stage.name, f'beats={self.beats}', *flags])}>"
 
     @property
     def beats(self) -> int:
@@ -66,12 +67,31 @@ class Heartbeat:
 
     @property
     def stopping(self) -> bool:
-        """Set by the supervisor: the gateway is about to end, and no process succeeds this one."""
+        """Set by the supervisor, which then sends SIGUSR1: the gateway is about to end."""
         return self._page[_STOPPING] != 0
 
     @stopping.setter
     def stopping(self, stopping: bool) -> None:
         self._page[_STOPPING] = stopping
+
+    @property
+    def is_last(self) -> bool:
+        """Set by the supervisor before SIGTERM: no process succeeds this one, so what is queued is this one's."""
+        return self._page[_LAST] != 0
+
+    @is_last.setter
+    def is_last(self, is_last: bool) -> None:
+        self._page[_LAST] = is_last
+
+    @property
+    def hurried(self) -> bool:
+        """Set by the supervisor before SIGTERM: nothing is waited for. A second SIGTERM says the same, unless it comes
+        so soon that the kernel makes one of the two."""
+        return self._page[_HURRIED] != 0
+
+    @hurried.setter
+    def hurried(self, hurried: bool) -> None:
+        self._page[_HURRIED] = hurried
 
     def close(self) -> None:
         self._page.close()
@@ -129,6 +149,11 @@ def _ticks(pid: int) -> int:
 def unblock_signals() -> None:
     """From here on control signals, pending ones first, reach their handlers."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, CONTROL_SIGNALS)
+
+
+def block_signals() -> None:
+    """The loop is about to end, and its handlers with it: a late control signal must not end the process by default."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, CONTROL_SIGNALS)
 
 
 def notify_supervisor() -> None:

@@ -6,8 +6,9 @@ sockets, bound here and inherited: when a worker dies, its replacement takes ove
 Only the supervisor holds all sockets, so no process keeps another one's open.
 TLS contexts are made before the first fork, so a session ticket from one worker is good at all of them.
 
-SIGTERM: readiness fails, the balancer gets `drain_delay` to notice, then new connections are refused and the workers
-drain. SIGINT does the same without the delay. Each further signal ends the current wait: the delay, then the drain.
+SIGTERM: readiness fails and answers say `Connection: close`, the balancer gets `drain_delay` to notice, then new
+connections are refused and the workers drain. SIGINT does the same without the delay. A second one of either means now,
+at any time: what is under way is cut off.
 """
 
 from __future__ import annotations
@@ -108,8 +109,8 @@ class Supervisor:
         while (received := self._wait()) not in ENDS:
             if received == signal.SIGHUP:
                 log.warning("this version does not reload its configuration: restart it")
-        self._announce_stop(self._settings.process.drain_delay if received == signal.SIGTERM else 0.0)
-        self._drain()
+        now = self._announce_stop(self._settings.process.drain_delay if received == signal.SIGTERM else 0.0)
+        self._drain(now=now)
         log.info("stopped")
         return 1 if self._children.lost else 0
 
@@ -122,34 +123,42 @@ class Supervisor:
 
     # --- stopping ------------------------------------------------------------------------------------------------
 
-    def _announce_stop(self, delay: float) -> None:
-        """Readiness fails; for `delay` seconds, in which balancers notice, everything is served as before."""
-        self._admin.announce_stop()
-        self._admin.send_signal(signal.SIGUSR1)
+    def _announce_stop(self, delay: float) -> bool:
+        """Readiness fails and answers say `Connection: close`; everything is served for `delay` seconds, in which
+        balancers notice. Whether a second signal has ended the wait.
+        """
+        for child in (self._admin, *self._workers):
+            child.announce_stop()
         if not delay:
-            return
+            return False
         log.info("stopping in %g s: readiness fails from now on", delay)
         end = time.monotonic() + delay
         while (left := end - time.monotonic()) > 0:
             if self._wait(left) in ENDS:
-                return  # a second signal
+                return True
+        return False
 
-    def _drain(self) -> None:
-        """Refuses new connections, drains the workers, then ends the admin process."""
+    def _drain(self, *, now: bool) -> None:
+        """Refuses new connections, drains the workers (`now`: cuts them off), then ends the admin process."""
         for sockets in self._sockets:
             for sock in sockets:
                 refuse_new(sock)
         deadline = time.monotonic() + self._settings.process.drain_timeout + KILL_GRACE
         for child in self._workers:
             self._children.stop(child, deadline)
+        if now:
+            self._hurry()
         while self._close_listeners() or any(child.processes for child in self._workers):
             if self._wait() in ENDS:
-                log.warning("told to stop again: closing what has not finished")
-                for child in self._workers:
-                    child.stop_now(time.monotonic() + KILL_GRACE)
+                self._hurry()
         self._children.stop(self._admin, time.monotonic() + KILL_GRACE)
         while self._admin.processes:
             self._wait()
+
+    def _hurry(self) -> None:
+        log.warning("told to stop again: closing what has not finished")
+        for child in self._workers:
+            child.stop_now(time.monotonic() + KILL_GRACE)
 
     def _close_listeners(self) -> bool:
         """Closes the listening sockets of slots that accept no more; whether there are others.

@@ -1,8 +1,8 @@
 """A worker: one event loop that serves its slot's sockets until told to finish.
 
-SIGTERM drains: what is under way is finished, then the worker exits 0. If the gateway ends, and so no other process
-replaces it, it also accepts what is queued. A second SIGTERM cuts off what has not finished. A worker also drains when
-its supervisor has died, which closes a pipe.
+SIGTERM drains: what is under way is finished, then the worker exits 0. If no other process succeeds it, it also accepts
+what is queued. A second SIGTERM cuts off what has not finished. A worker also drains when its supervisor has died, which
+closes a pipe. SIGUSR1 says to look whether the gateway is about to end: then answers say `Connection: close`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,14 @@ from gateway.observe.access_log import AccessLog, LineLog, NoLog, json_lines, te
 from gateway.observe.sink import LogSink
 from gateway.process import memory
 from gateway.process.drain import Shutdown, drain
-from gateway.process.heartbeat import Heartbeat, Stage, notify_supervisor, start_heartbeat, unblock_signals
+from gateway.process.heartbeat import (
+    Heartbeat,
+    Stage,
+    block_signals,
+    notify_supervisor,
+    start_heartbeat,
+    unblock_signals,
+)
 from gateway.upstream.claims import Claims
 
 log = logging.getLogger("gateway.process")
@@ -118,7 +125,18 @@ async def _serve(settings: Settings, slot: Slot, heartbeat: Heartbeat) -> None:
         heartbeat.stage = Stage.LISTENERS_CLOSED
         notify_supervisor()
 
-    loop.add_signal_handler(signal.SIGTERM, shutdown.signal)
+    def told_to_end() -> None:
+        shutdown.signal()
+        if heartbeat.hurried:
+            shutdown.hurried.set()
+
+    def flags_changed() -> None:
+        if heartbeat.stopping:
+            edge.announce_drain()
+
+    loop.add_signal_handler(signal.SIGTERM, told_to_end)
+    loop.add_signal_handler(signal.SIGUSR1, flags_changed)
+    flags_changed()  # it may take the place of one that died meanwhile
     loop.add_reader(slot.lifeline, orphan)
     loop.add_reader(slot.channel, _answer, slot, edge)
     collector = memory.Collector(loop, lambda: edge.connections)
@@ -128,14 +146,15 @@ async def _serve(settings: Settings, slot: Slot, heartbeat: Heartbeat) -> None:
     unblock_signals()
     log.debug("worker %d ready", slot.number)
     await shutdown.begun.wait()
-    if not (heartbeat.stopping or orphaned.is_set()):
+    if not (heartbeat.is_last or orphaned.is_set()):
         for listener in listeners:
-            listener.close()  # what is queued is for the replacement
+            listener.close()  # what is queued is for the successor
         listeners = []
     await drain(edge, listeners, process.drain_timeout, shutdown, listeners_closed)
     collector.close()
     await directory.close()
     access_log.close()
+    block_signals()
 
 
 def make_access_log(settings: Settings, loop: asyncio.AbstractEventLoop) -> AccessLog:

@@ -41,6 +41,24 @@ async def asked(gateway: Gateway, app: App, tls: bool) -> tuple[Wire, Wire]:
 
 
 @both
+async def test_announced_before_each_answer_is_the_last(gateway: Gateway, tls: bool) -> None:
+    """Idle connections stay, and are served: their next answer says so."""
+    app = await gateway.app(answering(OK))
+    idle, new = await gateway.connect(tls=tls), await gateway.connect(tls=tls)
+    idle.send(get(app))
+    assert (await idle.answer()).get(b"Connection") is None
+    gateway.edge.announce_drain()
+    for browser in (new, idle):
+        browser.send(get(app))
+        answer = await browser.answer()
+        assert (answer.body, answer.get(b"Connection")) == (b"ok", b"close")
+        assert await browser.eof() == b""
+    late = await gateway.connect(tls=tls)
+    late.send(get(app))
+    assert (await late.answer()).body == b"ok", "nobody is turned away yet"
+
+
+@both
 async def test_what_is_under_way_is_finished(gateway: Gateway, app: App, tls: bool) -> None:
     browser, upstream = await asked(gateway, app, tls)
     drain(gateway)

@@ -140,9 +140,58 @@ def test_readiness_fails_first_and_traffic_is_served_for_the_delay(tmp_path: Pat
             os.kill(pid, signal.SIGKILL)
         gateway.wait_until(lambda: gateway.health()[1].get("status") == "draining", "still")
         assert serves(gateway)
-        # A second signal means: now.
         gateway.tell(signal.SIGTERM)
         assert gateway.wait() == 0
+
+
+def test_in_the_delay_answers_say_close_and_idle_connections_are_served(tmp_path: Path, app: App) -> None:
+    with Serving(tmp_path, app, workers=1, drain_delay="1h") as gateway:
+        connection = gateway.connect()
+        gateway.ask(connection, last=False)
+        first = b""
+        while not first.endswith(b"ok"):
+            first += connection.recv(4096)
+        assert b"\r\nConnection: " not in first
+        gateway.tell(signal.SIGTERM)
+        gateway.says("stopping in 3600 s")
+
+        def says_close() -> bool:
+            another = gateway.connect()
+            gateway.ask(another, last=False)
+            another.settimeout(0.5)
+            try:
+                return b"\r\nConnection: close\r\n" in gateway.answer(another)
+            except TimeoutError:
+                return False
+
+        gateway.wait_until(says_close, "the worker has heard of it")
+        gateway.ask(connection, last=False)
+        assert b"\r\nConnection: close\r\n" in gateway.answer(connection)
+        # So does a worker that takes the place of one that has died.
+        [before] = gateway.workers()
+        os.kill(before, signal.SIGKILL)
+        gateway.wait_until(lambda: gateway.workers() != [before], "it is replaced")
+        assert says_close()
+        gateway.tell(signal.SIGTERM)
+        assert gateway.wait() == 0
+
+
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_means_now(tmp_path: Path, app: App, first: signal.Signals, second: signal.Signals) -> None:
+    """In the delay and in the drain alike."""
+    with Serving(tmp_path, app, drain_delay="1h", drain_timeout="1h") as gateway:
+        held = gateway.hold(app)
+        gateway.tell(first)
+        if first == signal.SIGTERM:
+            gateway.says("stopping in 3600 s")
+        else:
+            poll(lambda: gateway.listens() == 0, "it drains")
+        gateway.tell(second)
+        assert gateway.wait() == 0
+        assert b"ok" not in gateway.answer(held)
+        assert "closing 1 connections as told" in gateway.log
+        assert "killed" not in gateway.log
 
 
 def test_ctrl_c_waits_for_no_balancer(tmp_path: Path, app: App) -> None:
@@ -173,19 +222,6 @@ def test_a_whole_group_told_to_end_still_serves_for_the_delay(tmp_path: Path, ap
         gateway.family += descendants(gateway.pid)
         os.kill(gateway.pid, signal.SIGTERM)
         assert gateway.wait() == 0
-
-
-def test_told_again_it_waits_no_longer(tmp_path: Path, app: App) -> None:
-    with Serving(tmp_path, app, drain_timeout="1h") as gateway:
-        held = gateway.hold(app)
-        gateway.tell(signal.SIGTERM)
-        poll(lambda: gateway.listens() == 0, "it drains")
-        assert gateway.process is not None
-        assert gateway.process.poll() is None
-        gateway.tell(signal.SIGTERM)
-        assert gateway.wait() == 0
-        assert "closing 1 connections as told" in gateway.log
-        assert b"ok" not in gateway.answer(held)
 
 
 def test_what_does_not_finish_is_cut_off(tmp_path: Path, app: App) -> None:

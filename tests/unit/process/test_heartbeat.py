@@ -21,7 +21,12 @@ def test_what_one_side_says_the_other_reads() -> None:
     heartbeat.stage = Stage.LISTENERS_CLOSED
     heartbeat.stopping = True
     assert (heartbeat.beats, heartbeat.stage, heartbeat.stopping) == (1, Stage.LISTENERS_CLOSED, True)
-    assert repr(heartbeat) == "<Heartbeat LISTENERS_CLOSED beats=1 stopping>"
+    assert (heartbeat.is_last, heartbeat.hurried) == (False, False)
+    heartbeat.is_last = True
+    assert (heartbeat.is_last, heartbeat.hurried) == (True, False)
+    assert repr(heartbeat) == "<Heartbeat LISTENERS_CLOSED beats=1 stopping is_last>"
+    heartbeat.hurried = True
+    assert heartbeat.hurried
     child = os.fork()
     if child == 0:
         heartbeat.beat()
