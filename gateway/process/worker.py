@@ -1,8 +1,8 @@
 """A worker: one event loop that serves its slot's sockets until told to finish.
 
 SIGTERM drains: what is under way is finished, then the worker exits 0. If no other process succeeds it, it also accepts
-what is queued. A second SIGTERM cuts off what has not finished. A worker also drains when its supervisor has died, which
-closes a pipe. SIGUSR1 says to look whether the gateway is about to end: then answers say `Connection: close`.
+what is queued. A second SIGTERM cuts off what has not finished. A worker also drains when its supervisor has died,
+which closes a pipe. SIGUSR1 says to look whether the gateway is about to end: then answers say `Connection: close`.
 """
 
 from __future__ import annotations
