@@ -1,7 +1,8 @@
 """The admin's HTTP application (aiohttp.web: comfort matters here, microseconds do not).
 
-`/livez` says that this process runs. `/readyz` says whether every worker answers and none is draining: 200 or 503,
-with the workers' own words as JSON, and who did not answer by the name that the log has for it. What is `failing` in a
+`/livez` says that this process runs. `/readyz` says whether every worker answers, none is draining, and every domain
+has a valid certificate left: 200 or 503, with the workers' own words as JSON, and who did not answer by the name that
+the log has for it. What is `failing` in a
 process that serves nevertheless is named, and is no reason to send its visitors elsewhere: a fault that all gateways
 meet would leave nowhere. `/v1/` is the operator's API and the platform's, behind `auth.guard`.
 """
@@ -46,21 +47,26 @@ class Health:
         self._ask = ask
         self._tasks = Tasks() if tasks is None else tasks
         self.draining = False
+        self.unserved: Callable[[], list[str]] = list
+        """Sentences about domains for which no valid certificate is left: visitors had better be sent elsewhere."""
 
     async def live(self, request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
     async def ready(self, request: web.Request) -> web.Response:
         workers = await self._ask()
+        unserved = self.unserved()
         if self.draining:
             status = "draining"
-        elif workers and all(worker is not None and worker["state"] == "ready" for worker in workers):
+        elif not unserved and workers and all(worker is not None and worker["state"] == "ready" for worker in workers):
             status = "ready"
         else:
             status = "not ready"
         told: dict[str, object] = {"status": status, "workers": workers}
         if None in workers:
             told["unanswered"] = [f"worker {slot}" for slot, worker in enumerate(workers) if worker is None]
+        if unserved:
+            told["certificates"] = unserved
         failing = [f"{who}: {task}" for who, task in self._failing(workers)]
         if failing:
             told["failing"] = failing
@@ -77,8 +83,12 @@ class Health:
             yield "admin", task
 
 
-def make_app(health: Health, context: Context, token: str = "") -> web.Application:
-    """The application; it holds no socket. `token` is what the API asks for; empty: nothing."""
+def _no_token() -> str:
+    return ""
+
+
+def make_app(health: Health, context: Context, token: Callable[[], str] = _no_token) -> web.Application:
+    """The application; it holds no socket. `token()` is what the API asks for now; empty: nothing."""
     app = web.Application(middlewares=[timed, as_problems, guard(token)], client_max_size=MAX_BODY)
     app.router.add_get("/livez", health.live)
     app.router.add_get("/readyz", health.ready)

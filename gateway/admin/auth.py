@@ -1,12 +1,17 @@
 """Who may use the API: the holder of a token where there is one, else whoever is on this machine.
 
+The file of the token is read again when it changes: one that cannot be read, or is empty, leaves the token as it was,
+because neither nobody nor everybody is what its owner meant.
+
 Health stays open: a balancer has no token. Without a token the listener is on loopback (the configuration sees to
 that), and there a page in the operator's own browser is the stranger to keep out: see `_from_this_machine`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hmac
+import logging
 import re
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -16,9 +21,15 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from gateway.errors import UserError
+from gateway.file_changes import INTERVAL, FileChanges
 
 API = "/v1/"
 """Prefix of the paths that are guarded."""
+
+LONGEST_TOKEN = 4096
+"""Characters."""
+
+log = logging.getLogger("gateway.admin")
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
@@ -31,7 +42,8 @@ def read_token(path: Path | None) -> str:
     if path is None:
         return ""
     try:
-        token = path.read_text(encoding="utf-8").strip()
+        with path.open(encoding="utf-8") as file:
+            token = file.read(LONGEST_TOKEN + 1).strip()
     except (OSError, UnicodeDecodeError) as error:
         said = getattr(error, "strerror", None) or "it is not text"
         raise UserError(f"admin.token_file: {path} cannot be read: {said}") from None
@@ -42,12 +54,58 @@ def read_token(path: Path | None) -> str:
     return token
 
 
-def guard(token: str) -> Middleware:
+class TokenFile:
+    """The token in the file of `admin.token_file`; empty if none is configured."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Raises UserError, as `read_token`."""
+        self._path = path
+        self._files = FileChanges(*([path] if path is not None else []))
+        self._said: object = None  # the state of the file that was complained of last
+        self.token = read_token(path)
+        self.speaks = True
+        """Whether this process tells of the file; all others log at debug."""
+
+    def look(self) -> None:
+        """Looks at the file, and reads it if it has changed. Never fails."""
+        if self._path is None or not self._files.look() or (self._path.exists() and not self._path.is_file()):
+            return  # a pipe, from which a token can be read once
+        try:
+            token = read_token(self._path)
+        except UserError as error:  # not marked as read: rights may change without a trace in the file
+            if self._files.at_rest and self._said != self._files.state:
+                self._said = self._files.state
+                self._say(logging.ERROR, "%s; the token from before is asked for", error)
+            return
+        if self._files.have_moved_on():
+            return
+        self._files.mark_read()
+        if token != self.token or self._said is not None:
+            self._say(logging.INFO, "admin.token_file: %s has changed, its token is asked for now", self._path)
+        self.token, self._said = token, None
+
+    async def watch(self) -> None:
+        """Looks again and again until cancelled. In a thread: a network file system may hang."""
+        loop = asyncio.get_running_loop()
+        while self._path is not None:
+            await asyncio.sleep(INTERVAL)
+            await loop.run_in_executor(None, self.look)
+
+    def _say(self, level: int, message: str, *arguments: object) -> None:
+        log.log(level if self.speaks else logging.DEBUG, message, *arguments)
+
+
+def guard(token: Callable[[], str]) -> Middleware:
     """A middleware that lets a request to the API pass with `Authorization: Bearer <token>` only.
 
-    With an empty `token`, whoever reaches the listener passes, unless it is a web page.
+    While `token()` is empty, whoever reaches the listener passes, unless it is a web page.
     """
-    allowed = _bearer(token.encode()) if token else _from_this_machine
+
+    def allowed(request: web.Request) -> None:
+        if current := token():
+            _check_bearer(request, current.encode())
+        else:
+            _from_this_machine(request)
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -65,17 +123,14 @@ def _is_api(request: web.Request) -> bool:
     return (resource.canonical if resource is not None else request.path).startswith(API)
 
 
-def _bearer(token: bytes) -> Callable[[web.Request], None]:
-    def check(request: web.Request) -> None:
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        right = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), token)
-        if scheme.lower() != "bearer" or not right:
-            raise web.HTTPUnauthorized(
-                text="the API asks for the token of admin.token_file: Authorization: Bearer <token>",
-                headers={"WWW-Authenticate": 'Bearer realm="gateway"'},
-            )
-
-    return check
+def _check_bearer(request: web.Request, token: bytes) -> None:
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    right = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), token)
+    if scheme.lower() != "bearer" or not right:
+        raise web.HTTPUnauthorized(
+            text="the API asks for the token of admin.token_file: Authorization: Bearer <token>",
+            headers={"WWW-Authenticate": 'Bearer realm="gateway"'},
+        )
 
 
 def _from_this_machine(request: web.Request) -> None:

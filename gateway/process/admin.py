@@ -16,6 +16,7 @@ import msgspec
 import uvloop
 
 from gateway.admin.app import Answer, Health, make_app, start
+from gateway.admin.auth import TokenFile
 from gateway.config import Settings
 from gateway.directory.backends import as_registry
 from gateway.directory.sandbox import DirectoryError, Registry
@@ -27,6 +28,7 @@ from gateway.process.explain import Own, make_context
 from gateway.process.heartbeat import Heartbeat, Stage, start_heartbeat, unblock_signals
 from gateway.process.worker import Status, StatusRequest
 from gateway.tasks import Tasks
+from gateway.tls.store import CertificateStore
 
 log = logging.getLogger("gateway.process")
 
@@ -100,8 +102,8 @@ class AdminSlot:
     settings: Settings
     own: Own
     """As `Slot.own`."""
-    token: str
-    """Required by the API; empty: none."""
+    token: TokenFile
+    """Required by the API."""
     listen_socket: socket.socket
     channels: Sequence[socket.socket]
     """The admin's ends of the workers' channels."""
@@ -109,6 +111,8 @@ class AdminSlot:
     """As `Slot.lifeline`."""
     shared: Shared
     """As `Slot.shared`."""
+    certificates: CertificateStore | None = None
+    """As `Slot.certificates`."""
 
 
 def run(slot: AdminSlot, heartbeat: Heartbeat) -> int:
@@ -129,7 +133,7 @@ async def _serve(slot: AdminSlot, heartbeat: Heartbeat) -> None:
     health.draining = heartbeat.stopping  # it replaces one that died while the gateway stops
     directory = shared.open(slot.settings.directory)
     context = make_context(slot.settings, directory, slot.own, tasks)
-    runner = await start(make_app(health, context, slot.token), slot.listen_socket)
+    runner = await start(make_app(health, context, lambda: slot.token.token), slot.listen_socket)
     # Whoever asks here asks the backend itself: only what the workers know together is to be told of changes.
     tasks.keep(partial(watch, directory, shared.changed, shared.availability(directory)), "directory watch")
     registry = as_registry(slot.settings.directory, directory)
@@ -138,6 +142,12 @@ async def _serve(slot: AdminSlot, heartbeat: Heartbeat) -> None:
         tasks.keep(partial(tend, registry), "what has ended leaves the registry")
     if shared.keeper is not None:
         tasks.keep(shared.keeper.run, "keeping what is known")
+    slot.token.speaks = False  # the supervisor does
+    tasks.keep(slot.token.watch, "token file watch")
+    if slot.certificates is not None:
+        slot.certificates.listen_only()
+        health.unserved = partial(slot.certificates.unserved, slot.settings.edge.domains)
+        tasks.keep(slot.certificates.watch, "certificate watch")
     finish = asyncio.Event()
 
     def flags_changed() -> None:

@@ -29,7 +29,7 @@ from aiohttp import web
 from gateway import __version__, descriptors
 from gateway.addresses import LOOPBACK, LOOPBACK4, Address, authority, is_own, lack_of_ipv6, literal
 from gateway.admin.app import Answer, Health, make_app, start
-from gateway.admin.auth import read_token
+from gateway.admin.auth import TokenFile
 from gateway.config import Listen, Settings
 from gateway.directory.memory import MemoryRegistry
 from gateway.directory.sandbox import Registry, Sandbox
@@ -95,7 +95,7 @@ class _Prepared:
     """None: the apps are the user's own."""
     admin: socket.socket | None
     """None: its port is taken."""
-    token: str
+    token: TokenFile
 
 
 def run(settings: Settings, options: DevOptions) -> int:
@@ -106,7 +106,7 @@ def run(settings: Settings, options: DevOptions) -> int:
     tls = server_context([CertificatePair(certificates.certificate, certificates.key)], groups=groups)
     for difference in effective.report(tls, groups)[1]:
         log.warning(difference)
-    token = read_token(settings.admin.token_file)
+    token = TokenFile(settings.admin.token_file)
     loopback = LOOPBACK if is_own(LOOPBACK) else LOOPBACK4
     try:
         sockets = bind(Listen(str(loopback), options.listen_port))
@@ -175,13 +175,16 @@ async def _serve(prepared: _Prepared, banner: str, colour: bool) -> None:
     tasks = Tasks()
     tasks.keep(partial(watch, directory, edge.records_changed, edge.directory.availability), "directory watch")
     tasks.keep(partial(_reload_certificate, prepared.tls, prepared.certificates), "certificate watch")
+    tasks.keep(prepared.token.watch, "token file watch")
     runners: list[web.AppRunner] = []
     if prepared.demo is not None:
         runners.append(await demo.start(prepared.demo))
     if prepared.admin is not None:
         context = make_context(prepared.settings, directory, own, tasks)
         runners.append(
-            await start(make_app(Health(partial(_status, edge), tasks), context, prepared.token), prepared.admin)
+            await start(
+                make_app(Health(partial(_status, edge), tasks), context, lambda: prepared.token.token), prepared.admin
+            )
         )
     shutdown = Shutdown()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -22,7 +22,7 @@ from functools import partial
 from math import inf
 
 from gateway import descriptors
-from gateway.admin.auth import read_token
+from gateway.admin.auth import TokenFile
 from gateway.config import Settings
 from gateway.directory import backends
 from gateway.directory.shared import share
@@ -31,12 +31,14 @@ from gateway.edge.local_reply import redirect_to_https
 from gateway.observe import logs
 from gateway.process import admin, memory, worker
 from gateway.process.children import KILL_GRACE, Child, Children
+from gateway.process.file_watch import FileWatch
 from gateway.process.heartbeat import CONTROL_SIGNALS
 from gateway.process.sockets import bind, for_this_machine
 from gateway.process.worker import ListenSocket, Slot
 from gateway.socket_options import refuse_new
 from gateway.tls import effective
-from gateway.tls.context import CertificatePair, server_context
+from gateway.tls.context import CertificatePair, ContextOptions
+from gateway.tls.store import CertificateStore
 from gateway.upstream.claims import Claims
 
 log = logging.getLogger("gateway.process")
@@ -56,12 +58,14 @@ class Supervisor:
         descriptors.raise_limit()
         backends.check(settings.directory)  # opened by the children, each for itself
         shared, claims = share(settings.directory), Claims()
-        token = read_token(settings.admin.token_file)
+        self._token = TokenFile(settings.admin.token_file)
         count = settings.process.workers or len(os.sched_getaffinity(0))
-        tls = None
+        tls, self._certificates = None, None
         if settings.edge.listen:
             pairs = [CertificatePair(pair.cert, pair.key) for pair in settings.tls.certificates]
-            tls = server_context(pairs, minimum_version=settings.tls.minimum_version, groups=settings.tls.groups)
+            options = ContextOptions(settings.tls.minimum_version, settings.tls.groups)
+            self._certificates = CertificateStore(pairs, options)
+            tls = self._certificates.context
             agreed, differences = effective.report(tls, settings.tls.groups)
             log.info(agreed)
             for difference in differences:
@@ -82,18 +86,24 @@ class Supervisor:
         self._sockets = [[each.socket for each in slot] for slot in slots]
         own = own_listeners([admin_socket, *(sock for slot in self._sockets for sock in slot)])
         ours = [end for end, _ in channels]
-        admin_slot = admin.AdminSlot(settings, own, token, admin_socket, ours, alive, shared)
+        admin_slot = admin.AdminSlot(settings, own, self._token, admin_socket, ours, alive, shared, self._certificates)
         self._admin = Child("admin", partial(admin.run, admin_slot), frozenset([admin_socket, *ours]))
         self._workers = [
             Child(
                 f"worker {number}",
-                partial(worker.run, settings, Slot(number, tuple(slot), own, theirs, alive, shared, claims)),
+                partial(
+                    worker.run,
+                    settings,
+                    Slot(number, tuple(slot), own, theirs, alive, shared, claims, self._certificates),
+                ),
                 frozenset([theirs, *(each.socket for each in slot)]),
                 replacements=1,
             )
             for number, (slot, (_, theirs)) in enumerate(zip(slots, channels, strict=True))
         ]
         process = settings.process
+        looks = [self._token.look, *([self._certificates.look] if self._certificates else [])]
+        self._file_watch = FileWatch(looks)
         self._children = Children([*self._workers, self._admin], process.stuck_timeout, process.drain_timeout, lifeline)
 
     def run(self) -> int:
@@ -116,8 +126,9 @@ class Supervisor:
 
     def _wait(self, longest: float = inf) -> int:
         """The next signal, or 0 if something else was due; polls the children."""
-        timeout = min(self._children.timeout(), longest, LOG_PAUSE if logs.pump() else inf)
+        timeout = min(self._children.timeout(), longest, LOG_PAUSE if logs.pump() else inf, self._file_watch.timeout())
         received = signal.sigtimedwait(SIGNALS, max(0.0, timeout))
+        self._file_watch.poll()  # before the children, so that those to be started have what is new
         self._children.poll()
         return received.si_signo if received is not None else 0
 

@@ -41,6 +41,7 @@ from gateway.process.heartbeat import (
     start_heartbeat,
     unblock_signals,
 )
+from gateway.tls.store import CertificateStore
 from gateway.upstream.claims import Claims
 
 log = logging.getLogger("gateway.process")
@@ -71,6 +72,8 @@ class Slot:
     """What all workers know of the directory."""
     claims: Claims
     """What all workers claim of each other's idle connections."""
+    certificates: CertificateStore | None = None
+    """What TLS listeners serve, as far as the supervisor had loaded it; None: there are none."""
 
 
 class Status(msgspec.Struct):
@@ -141,6 +144,9 @@ async def _serve(settings: Settings, slot: Slot, heartbeat: Heartbeat) -> None:
     loop.add_reader(slot.channel, _answer, slot, edge)
     collector = memory.Collector(loop, lambda: edge.connections)
     edge.tasks.keep(partial(watch, directory, edge.records_changed, edge.directory.availability), "directory watch")
+    if slot.certificates is not None:
+        slot.certificates.listen_only()  # the supervisor tells what becomes of the files
+        edge.tasks.keep(slot.certificates.watch, "certificate watch")
     listeners = [Listener(edge, each.socket, each.tls, each.local_reply) for each in slot.listen_sockets]
     heartbeat.stage = Stage.SERVING
     unblock_signals()

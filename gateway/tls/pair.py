@@ -80,7 +80,7 @@ class Certificate:
         """Why no browser takes it now, if so."""
         if now < self.not_before:
             when = f"is not valid before {self.not_before:%Y-%m-%d at %H:%M UTC}"
-            return CertificateError(self.pair.cert, when, "is this machine's clock right?")
+            return CertificateError(self.pair.cert, when, "wait, or set this machine's clock")
         if now > self.not_after:
             when = f"expired on {self.not_after:%Y-%m-%d at %H:%M UTC}"
             return CertificateError(self.pair.cert, when, "renew the certificate")

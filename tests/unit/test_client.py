@@ -58,7 +58,7 @@ async def serve() -> AsyncIterator[Serve]:
         if app is None:
             limited = configured(edge=edge, upstream={"deny_ports": (22,)})
             context = make_context(Looking(), limited, directory=MemoryRegistry({}))
-            app = make_app(Health(one_ready_worker), context, token)
+            app = make_app(Health(one_ready_worker), context, lambda: token)
         server = TestServer(app)
         await server.start_server()
         servers.append(server)

@@ -26,7 +26,7 @@ async def client_of() -> AsyncIterator[MakeClient]:
     clients: list[Client] = []
 
     async def make(token: str = "", health: Health | None = None) -> Client:
-        app = make_app(health or Health(one_ready_worker), cast("Context", None), token)
+        app = make_app(health or Health(one_ready_worker), cast("Context", None), lambda: token)
         client = TestClient(TestServer(app))
         await client.start_server()
         clients.append(client)

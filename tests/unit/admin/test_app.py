@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 
 import pytest
 
@@ -39,6 +40,21 @@ async def test_ready_when_every_worker_is(
         assert answer.status == status
         assert await answer.json() == {**told, "workers": workers}
         assert answer.headers["Cache-Control"] == "no-store"
+
+
+async def test_not_ready_while_a_domain_has_no_valid_certificate(client_of: MakeClient) -> None:
+    async def ask() -> list[Answer]:
+        return [READY]
+
+    health = Health(ask)
+    sentences = ["no valid certificate for *.a.example: cert.pem expired on 2026-01-01 at 00:00 UTC."]
+    client = await client_of(health=health)
+    for unserved, status, said in ((sentences, 503, "not ready"), ([], 200, "ready")):
+        health.unserved = partial(list, unserved)
+        async with client.get("/readyz") as answer:
+            told = await answer.json()
+            assert (answer.status, told["status"], told.get("certificates", [])) == (status, said, unserved)
+            DOCUMENT.check_reply("GET", "/readyz", answer.status, answer.headers, told)
 
 
 async def test_what_fails_is_named_and_visitors_stay(client_of: MakeClient) -> None:

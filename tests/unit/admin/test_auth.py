@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from pathlib import Path
 
 import pytest
 
-from gateway.admin.auth import read_token
+from gateway.admin.auth import TokenFile, read_token
 from gateway.errors import UserError
 from tests.unit.admin.conftest import MakeClient
 
@@ -50,6 +52,102 @@ def test_a_file_without_a_token(tmp_path: Path, content: bytes, said: str) -> No
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No such file"):
         read_token(tmp_path / "missing")
+
+
+# --- the file, followed ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    file = tmp_path / "token"
+    file.write_text(TOKEN)
+    return file
+
+
+def follow(file: Path) -> TokenFile:
+    followed = TokenFile(file)
+    rest(followed)
+    return followed
+
+
+def rest(followed: TokenFile) -> None:
+    followed.look()
+    followed.look()
+
+
+def test_a_new_token_is_asked_for(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    followed = follow(file)
+    file.write_text("another\n")
+    rest(followed)
+    assert followed.token == "another"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"admin.token_file: {file} has changed, its token is asked for now"
+    ]
+    assert "another" not in caplog.text.replace("another token", "")
+
+
+def test_a_file_that_is_touched_changes_nothing(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    followed = follow(file)
+    file.write_text(f"{TOKEN}\n")
+    rest(followed)
+    assert followed.token == TOKEN
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("content", [None, b"", b"two words", b"\xff"])
+def test_without_a_token_the_one_from_before_is_asked_for(
+    file: Path, caplog: pytest.LogCaptureFixture, content: bytes | None
+) -> None:
+    """Neither nobody nor everybody; and it is said once."""
+    caplog.set_level(logging.INFO)
+    followed = follow(file)
+    if content is None:
+        file.unlink()
+    else:
+        file.write_bytes(content)
+    for _ in range(5):
+        followed.look()
+    assert followed.token == TOKEN
+    [record] = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.getMessage().endswith("; the token from before is asked for")
+    file.write_text("another")
+    rest(followed)
+    assert followed.token == "another"
+
+
+def test_half_a_token_is_none(file: Path) -> None:
+    """What is written in place is seen in the middle."""
+    followed = follow(file)
+    file.write_text("ano")
+    followed.look()
+    file.write_text("another")
+    followed.look()
+    assert followed.token == TOKEN
+    followed.look()
+    assert followed.token == "another"
+
+
+def test_a_pipe_is_read_once(tmp_path: Path) -> None:
+    """`--token <(pass show gateway)` of a shell."""
+    near, far = os.pipe()
+    os.write(far, TOKEN.encode())
+    os.close(far)
+    try:
+        followed = follow(Path(f"/dev/fd/{near}"))
+        assert followed.token == TOKEN
+    finally:
+        os.close(near)
+
+
+def test_another_process_tells(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    followed = follow(file)
+    followed.speaks = False
+    file.write_text("")
+    rest(followed)
+    assert not [record for record in caplog.records if record.levelno > logging.DEBUG]
 
 
 # --- with a token ---------------------------------------------------------------------------------------------------
