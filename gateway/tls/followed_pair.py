@@ -84,7 +84,7 @@ class FollowedPair:
             return
         self._said = saying
         if loaded is None:
-            self._say(logging.ERROR, "%s Nothing is served of this pair until then.", error)
+            self._say(logging.ERROR, "%s Nothing is served of this pair until that is put right.", error)
         else:
             until = f"{loaded.not_after:%Y-%m-%d}"
             self._say(logging.ERROR, "%s The one from before, valid until %s, is served on.", error, until)
