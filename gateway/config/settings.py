@@ -98,6 +98,7 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ] = ()
     """`[{ cert = "…", key = "…" }]`; a wildcard per domain covers every sandbox below it. Of two for one name with keys
     of different kinds (ECDSA, RSA) each is served to whom it fits; `gateway check` says what is served for which name.
+    The files are followed: a renewal is served within three seconds, see [operate.md](operate.md#certificates).
     As with nginx -p, relative paths start at the working directory, so `certs/` and `config/` stay side by side
     whichever file is read."""
 
@@ -278,7 +279,8 @@ class Admin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Where health and the API answer."""
 
     token_file: OptionalPath = None
-    """A file holding the bearer token; `""` is none. Required when `listen` is not on loopback."""
+    """A file holding the bearer token; `""` is none. Required when `listen` is not on loopback. A new token in it is asked
+    for within three seconds."""
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
