@@ -279,8 +279,8 @@ class Admin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Where health and the API answer."""
 
     token_file: OptionalPath = None
-    """A file holding the bearer token; `""` is none. Required when `listen` is not on loopback. A new token in it is asked
-    for within three seconds."""
+    """A file holding the bearer token; `""` is none. Required when `listen` is not on loopback. The file
+    is followed: a new token is asked for within three seconds."""
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
