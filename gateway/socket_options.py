@@ -33,7 +33,7 @@ _UNANSWERED = 3
 """Retransmissions of the same octets, or probes of a closed window, at least: one lost segment is no silence."""
 
 # linux/filter.h and asm-generic/socket.h; Python's socket module has none of these.
-_SO_ATTACH_FILTER = 26
+_SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27
 _INSTRUCTION = struct.Struct("=HBBI")
 _SYN, _ACK, _FLAGS = 0x02, 0x10, 13
 """Of the TCP header (RFC 9293 section 3.1), which the filter sees."""
@@ -108,3 +108,9 @@ def refuse_new(sock: socket.socket) -> None:
     described = struct.pack("HP", len(_DROP_SYN) // _INSTRUCTION.size, ctypes.addressof(program))
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, described)
+
+
+def accept_new(sock: socket.socket) -> None:
+    """Undoes `refuse_new`, whichever process has called that."""
+    with contextlib.suppress(OSError):  # it has no filter, or the kernel none
+        sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
