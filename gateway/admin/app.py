@@ -24,6 +24,7 @@ from gateway.admin.problem import NO_STORE, as_problems
 from gateway.admin.sandboxes import MAX_BODY, Sandboxes
 from gateway.diagnosis.explain import Context
 from gateway.diagnosis.url import MAX_URL
+from gateway.observe.counters import summed
 from gateway.tasks import Tasks
 
 Answer = dict[str, Any] | None
@@ -62,7 +63,8 @@ class Health:
             status = "ready"
         else:
             status = "not ready"
-        told: dict[str, object] = {"status": status, "workers": workers}
+        told: dict[str, object] = {"status": status, "workers": [_without_counters(worker) for worker in workers]}
+        told["counters"] = summed(worker.get("counters", {}) for worker in workers if worker is not None)
         if None in workers:
             told["unanswered"] = [f"worker {slot}" for slot, worker in enumerate(workers) if worker is None]
         if unserved:
@@ -81,6 +83,11 @@ class Health:
                 yield f"worker {slot}", task
         for task in self._tasks.failing:
             yield "admin", task
+
+
+def _without_counters(worker: Answer) -> Answer:
+    """Probes come every few seconds, and read the sum at most."""
+    return worker and {key: value for key, value in worker.items() if key != "counters"}
 
 
 def _no_token() -> str:

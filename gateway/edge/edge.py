@@ -27,6 +27,7 @@ from gateway.errors import GatewayError, Reason
 from gateway.hostname import HostnameParser, Target
 from gateway.http.forwarding import Address
 from gateway.observe.access_log import AccessLog
+from gateway.observe.counters import Counters
 from gateway.observe.ids import RequestIds
 from gateway.tasks import Tasks
 from gateway.transport import WriteBatcher
@@ -68,6 +69,7 @@ class Edge:
         self.timeouts = settings.timeouts
         self.clock: Callable[[], float] = loop.time
         self.access_log = access_log
+        self.counters = Counters()
         self.ids = RequestIds()
         self.tasks = Tasks()
         limits = settings.limits

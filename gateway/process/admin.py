@@ -32,6 +32,8 @@ from gateway.tls.store import CertificateStore
 
 log = logging.getLogger("gateway.process")
 
+LARGEST_ANSWER = 16 * 1024
+"""Octets of a status."""
 ANSWER_TIMEOUT = 0.8
 """Seconds that all workers together have to answer: Kubernetes' probes wait for 1 s by default."""
 
@@ -88,7 +90,7 @@ def _answer(channel: socket.socket, request: StatusRequest) -> Answer:
     """What the worker has answered to `request`, None if nothing yet; skips late answers to earlier ones."""
     while True:
         try:
-            status = msgspec.json.decode(channel.recv(4096), type=Status)
+            status = msgspec.json.decode(channel.recv(LARGEST_ANSWER), type=Status)
         except BlockingIOError:
             return None
         if status.request == request.number:

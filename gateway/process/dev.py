@@ -243,6 +243,7 @@ async def _status(edge: Edge) -> list[Answer]:
             "state": state,
             "connections": edge.connections,
             "failing": edge.failing,
+            "counters": msgspec.to_builtins(edge.counters),
         }
     ]
 

@@ -30,6 +30,7 @@ from gateway.edge.local_reply import LocalReply
 from gateway.errors import UserError
 from gateway.observe import logs
 from gateway.observe.access_log import AccessLog, LineLog, NoLog, json_lines, text_lines
+from gateway.observe.counters import Counters
 from gateway.observe.sink import LogSink
 from gateway.process import memory
 from gateway.process.drain import Shutdown, drain
@@ -91,6 +92,7 @@ class Status(msgspec.Struct):
     """Upstream connections, idle ones included."""
     failing: list[str]
     """See `Tasks.failing`."""
+    counters: Counters = msgspec.field(default_factory=Counters)
 
 
 class StatusRequest(msgspec.Struct):
@@ -184,6 +186,7 @@ def _answer(slot: Slot, edge: Edge) -> None:
             exchanges=sum(edge.exchanges.values()),
             upstream=len(edge.pool.connections),
             failing=edge.failing,
+            counters=edge.counters,
         )
         slot.channel.send(msgspec.json.encode(status))
     except (OSError, msgspec.MsgspecError) as error:
