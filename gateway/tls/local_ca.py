@@ -31,9 +31,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.tls import trust
-from gateway.tls.context import CertificatePair, check_pair
 from gateway.tls.errors import LocalAuthorityError, cause_of
 from gateway.tls.issue import Issued, deviation, is_ours, leaf_names, make_authority, make_leaf
+from gateway.tls.pair import CertificatePair, read_current
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -121,9 +121,10 @@ def reload_leaf(context: ssl.SSLContext, certs: LocalCertificates) -> None:
     """
     pair = CertificatePair(certs.certificate, certs.key)
     with _locked(certs.certificate.parent / ".lock"):  # both files of one moment
-        if leaf_names(certs.domain)[0] not in check_pair(pair):
-            raise LocalAuthorityError(certs.certificate, f"is not for {certs.domain} any more")
-        context.load_cert_chain(certs.certificate, certs.key)
+        certificate = read_current(pair)
+    if leaf_names(certs.domain)[0] not in certificate.names:
+        raise LocalAuthorityError(certs.certificate, f"is not for {certs.domain} any more")
+    certificate.load_into(context)
 
 
 def describe(

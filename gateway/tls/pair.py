@@ -236,17 +236,21 @@ def _dns_names(certificate: x509.Certificate) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def _as_file(content: bytes, otherwise: Path) -> Iterator[str]:
-    """A path under which OpenSSL can read `content` meanwhile: of memory, or where there is no /proc, `otherwise`."""
-    if hasattr(os, "memfd_create"):
+    """A path under which OpenSSL can read `content` meanwhile: of memory, or where that cannot be had (macOS, no /proc,
+    a sandbox's filter), `otherwise`, which must hold it all the time.
+    """
+    descriptor = -1
+    with contextlib.suppress(AttributeError, OSError):
         descriptor = os.memfd_create("pem", os.MFD_CLOEXEC)
-        try:
+    try:
+        path = f"/proc/self/fd/{descriptor}"
+        if descriptor >= 0 and os.access(path, os.R_OK):
             os.write(descriptor, content)
-            path = f"/proc/self/fd/{descriptor}"
-            if os.access(path, os.R_OK):
-                yield path
-                return
-        finally:
+            yield path
+        else:
+            yield str(otherwise)
+            if _read(otherwise) != content:
+                raise CertificateError(otherwise, "has changed while it was loaded")
+    finally:
+        if descriptor >= 0:
             os.close(descriptor)
-    yield str(otherwise)
-    if _read(otherwise) != content:
-        raise CertificateError(otherwise, "has changed while it was loaded")

@@ -461,6 +461,21 @@ def test_an_encrypted_key(make_pair: MakePair, form: serialization.PrivateFormat
     )
 
 
+def test_a_key_that_does_not_sign(make_pair: MakePair) -> None:
+    """Its primes are not looked into (0.35 s for RSA 4096), so it has to prove itself."""
+    pair = make_pair("a.example", key=rsa.generate_private_key(65537, 2048))
+    key = serialization.load_pem_private_key(pair.key.read_bytes(), None)
+    assert isinstance(key, rsa.RSAPrivateKey)
+    good = key.private_numbers()
+    numbers = rsa.RSAPrivateNumbers(
+        good.p, good.q, good.d + 2, good.dmp1 + 2, good.dmq1 + 2, good.iqmp, good.public_numbers
+    )
+    bad = numbers.private_key(unsafe_skip_rsa_key_validation=True)
+    pair.key.write_bytes(bad.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    problem = "holds a broken private key: what it signs cannot be verified"
+    assert str(refusal(pair)) == f"{pair.key} {problem}."
+
+
 def test_what_openssl_refuses(tmp_path: Path, openssl: str) -> None:
     pair = CertificatePair(tmp_path / "cert.pem", tmp_path / "cert.key")
     command = [
@@ -491,14 +506,25 @@ def test_files_exchanged_after_the_check_change_nothing(make_pair: MakePair) -> 
     assert shown(handshake(context, anybody())[0]) == der
 
 
-@pytest.mark.parametrize("missing", ["/proc", "memfd_create"])
+@pytest.mark.parametrize("missing", ["/proc", "memfd_create", "permission"])
 def test_without_files_of_memory(make_pair: MakePair, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    def refuse(name: str, flags: int) -> int:
+        raise PermissionError(1, "Operation not permitted")
+
     pair = make_pair("a.example")
     if missing == "/proc":
         monkeypatch.setattr(os, "access", lambda path, mode: False)
+    elif missing == "permission":
+        monkeypatch.setattr(os, "memfd_create", refuse)
     else:
         monkeypatch.delattr(os, missing)
+    certificate = read_pair(pair)
     assert shown(handshake(server_context([pair]), anybody())[0]) == der_of(pair)
+    other = make_pair("a.example")
+    shutil.copy(other.cert, pair.cert)
+    shutil.copy(other.key, pair.key)
+    with pytest.raises(CertificateError, match="has changed while it was loaded"):
+        certificate.load_into(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
 
 
 def test_no_key_is_told(make_pair: MakePair) -> None:

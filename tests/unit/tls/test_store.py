@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
@@ -15,10 +16,11 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from gateway.tls import followed_pair
 from gateway.tls import pair as pair_module
 from gateway.tls.context import ContextOptions
 from gateway.tls.errors import CertificateError
-from gateway.tls.pair import Certificate, CertificatePair
+from gateway.tls.pair import Certificate, CertificatePair, read_pair
 from gateway.tls.store import CertificateStore
 from tests.support.certificates import DAY, replace_pair, rsa_key, write_pair
 from tests.support.handshakes import anybody, der_of, handshake, shown
@@ -298,6 +300,59 @@ def test_a_load_that_fails_breaks_nothing(
     rest(store)
     assert served(store) == der_of(pair)
     assert store.context.sni_callback is None, "the entry is whole again"
+
+
+def test_what_a_failed_load_left_broken_is_not_trusted(
+    make_pair: MakePair, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if what comes next is what the entry held before it."""
+    pair, other = make_pair("*.a.example"), make_pair("*.a.example")
+    kept = make_pair("*.a.example")
+    for source, to in ((pair.cert, kept.cert), (pair.key, kept.key)):
+        shutil.copy(source, to)
+    store = make(clock, pair)
+    load_into = Certificate.load_into
+
+    def fail(self: Certificate, context: ssl.SSLContext) -> None:
+        if context is store.context:
+            with contextlib.suppress(ssl.SSLError):
+                context.load_cert_chain(pair.cert, kept.key)
+            raise CertificateError(self.pair.cert, "cannot be loaded")
+        load_into(self, context)
+
+    replace_pair(pair, other)
+    monkeypatch.setattr(Certificate, "load_into", fail)
+    rest(store)
+    monkeypatch.undo()
+    replace_pair(pair, kept)
+    rest(store)
+    assert served(store) == der_of(pair)
+    assert store.context.sni_callback is None
+
+
+def test_what_is_written_while_it_is_read_waits_for_the_next_look(
+    make_pair: MakePair, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Half a chain may be a good one."""
+    pair, new = make_pair("*.a.example"), make_pair("*.a.example")
+    store = make(clock, pair)
+    before = served(store)
+    replace_pair(pair, new)
+    store.look()
+    half = [b"", pair.cert.read_bytes()]
+
+    def read_half(pair: CertificatePair) -> Certificate:
+        pair.cert.write_bytes(half.pop())
+        return read_pair(pair)
+
+    for _ in range(2):
+        monkeypatch.setattr(followed_pair, "read_pair", read_half)
+        pair.cert.write_bytes(b"changed")
+        store.look()
+        store.look()
+        assert served(store) == before
+        monkeypatch.undo()
+    assert not errors(caplog)
 
 
 def test_only_a_live_context_that_was_loaded_is_ever_left_broken(make_pair: MakePair) -> None:
