@@ -29,6 +29,7 @@ from gateway.http.forwarding import Address
 from gateway.observe.access_log import AccessLog
 from gateway.observe.counters import Counters
 from gateway.observe.ids import RequestIds
+from gateway.observe.notices import Notices
 from gateway.tasks import Tasks
 from gateway.transport import WriteBatcher
 from gateway.upstream.claims import Claims
@@ -70,10 +71,11 @@ class Edge:
         self.clock: Callable[[], float] = loop.time
         self.access_log = access_log
         self.counters = Counters()
+        self.notices = notices = Notices()
         self.ids = RequestIds()
         self.tasks = Tasks()
         limits = settings.limits
-        self.limits = Limits(settings, loop.call_soon)
+        self.limits = Limits(settings, loop.call_soon, self.counters, notices)
         self.directory = DirectoryCache(backend, self.clock, settings.directory, shared)
         self.pool = Pool(
             settings,
@@ -117,6 +119,13 @@ class Edge:
         self.write_batcher = WriteBatcher(loop.call_soon)
         self.tls_buffers = Buffers(self.intake)
         self.handshakes = HandshakeQueue(loop.call_soon, limits.handshake_bytes)
+        self.proxy_headers_unexpected = notices.add(
+            logging.INFO,
+            "PROXY protocol headers that nothing reads: %d, the last from %s (edge.proxy_protocol is not set for them)",
+        )
+        self.plain_http_on_tls = notices.add(
+            logging.INFO, "requests in plain HTTP to a TLS listener (edge.listen): %d, the last from %s"
+        )
         self.announces_close = False
         """Whether every answer is the last of its connection, and says so."""
         self.draining = False
@@ -187,6 +196,7 @@ class Edge:
             self.sweeper.end(upstream, upstream.cut_off)
         self.revalidation.due(self.limits.exchanges)
         self.limits.accept_again()
+        self.notices.tell(now)
 
     # --- ending --------------------------------------------------------------------------------------------------
 
@@ -216,4 +226,5 @@ class Edge:
         await self.directory.close()
         self.pool.close()
         self.sweeper.stop()
+        self.notices.tell_rest()
         self.access_log.flush()

@@ -243,7 +243,7 @@ class Http1Downstream(TimedConnection, DownstreamStream):
                 return None
             head = parse_request_head(data[:end], limits)
         except GatewayError as error:
-            self._refuse_unread(explained(data, error), data[: limits.head])
+            self._refuse_head(data, error)
             return b""
         if end > SMALL_HEAD:
             self._work += end // LOOK
@@ -452,6 +452,14 @@ class Http1Downstream(TimedConnection, DownstreamStream):
         return self._processing or bool(self._held)
 
     # --- replies without an exchange -----------------------------------------------------------------------------
+
+    def _refuse_head(self, data: bytes, error: GatewayError) -> None:
+        """`data` does not begin with a head; `error` says why."""
+        edge, error = self._edge, explained(data, error)
+        if error.reason is Reason.UNEXPECTED_PROXY_HEADER:
+            edge.counters.proxy_headers_unexpected += 1
+            edge.proxy_headers_unexpected.happened(self.peer.text)
+        self._refuse_unread(error, data[: edge.head_limits.head])
 
     def _refuse_unread(self, error: GatewayError, received: bytes = b"") -> None:
         head, body, request_id = reply(self._edge, self.peer, None, error, received or self._held)

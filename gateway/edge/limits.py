@@ -1,18 +1,22 @@
 """Limits: connections of a worker and of one source, exchanges of one client behind a trusted proxy and of one sandbox.
 
-Every `admit` that has counted is followed by its `dismiss`, once.
+Every `admit` that has counted is followed by its `dismiss`, once. Every refusal is counted and told of (`notices`).
 """
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
 from gateway import descriptors
 from gateway.config import Settings
+from gateway.config.values import format_size
 from gateway.errors import GatewayError, Reason
 from gateway.http.forwarding import Address
+from gateway.observe.counters import Counters
+from gateway.observe.notices import Notice, Notices
 
 
 class Acceptor(Protocol):
@@ -25,8 +29,17 @@ class Acceptor(Protocol):
 class Limits:
     """One per worker; `call_soon` is its event loop's."""
 
-    def __init__(self, settings: Settings, call_soon: Callable[[Callable[[], None]], object]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        call_soon: Callable[[Callable[[], None]], object],
+        counters: Counters,
+        notices: Notices,
+    ) -> None:
         self._limits = settings.limits
+        self._connections_refused = counters.connections_refused
+        self._exchanges_refused = counters.exchanges_refused
+        self._notices = _RefusalNotices(settings, notices)
         self._exchanges_per_sandbox = settings.limits.exchanges_per_sandbox
         self._trusted_proxies = settings.edge.trusted_proxies
         self._call_soon = call_soon
@@ -40,10 +53,15 @@ class Limits:
     def admit(self, address: Address) -> bool:
         """Whether one more connection from `address` is within the limits; if so it is counted in."""
         limits = self._limits
+        if self.connections >= limits.connections:
+            self._connections_refused.connections += 1
+            self._notices.connections.happened(address)
+            return False
         source = _source(address)
         count = self.per_source.get(source, 0)
-        alone = self.source(address) is not None
-        if self.connections >= limits.connections or (count >= limits.connections_per_address and alone):
+        if count >= limits.connections_per_address and self.source(address) is not None:
+            self._connections_refused.connections_per_address += 1
+            self._notices.connections_per_address.happened(address)
             return False
         self.per_source[source] = count + 1
         self.connections += 1
@@ -55,6 +73,11 @@ class Limits:
         self._count_out(address)
         if self._awaiting_room:
             self._call_soon(self.accept_again)
+
+    def no_handshake_room(self, address: Address) -> None:
+        """A ClientHello of `address` could not be kept until its turn."""
+        self._connections_refused.handshake_bytes += 1
+        self._notices.handshake_bytes.happened(address)
 
     def source(self, address: Address) -> int | None:
         """The source that `address` counts for; None for a trusted proxy, which is not limited."""
@@ -69,6 +92,8 @@ class Limits:
         source = _source(client)
         self.per_source[source] = count = self.per_source.get(source, 0) + 1
         if count > self._limits.connections_per_address:
+            self._exchanges_refused.connections_per_address += 1
+            self._notices.exchanges_per_client.happened(client)
             raise GatewayError(Reason.CONNECTION_LIMIT_REACHED, f"{count - 1} exchanges of {client} under way")
 
     def dismiss_client(self, client: Address) -> None:
@@ -78,6 +103,8 @@ class Limits:
         """Raises GatewayError(connection_limit_reached), counting nothing."""
         count = self.exchanges.get(sandbox_id, 0)
         if count >= self._exchanges_per_sandbox:
+            self._exchanges_refused.exchanges_per_sandbox += 1
+            self._notices.exchanges_per_sandbox.happened(sandbox_id)
             raise GatewayError(Reason.CONNECTION_LIMIT_REACHED, f"{count} exchanges under way")
         self.exchanges[sandbox_id] = count + 1
 
@@ -120,6 +147,40 @@ class Limits:
         """Calls waiting acceptors while there is room: a connection has closed, or the descriptor limit was raised."""
         while self._awaiting_room and self.has_room:
             self._awaiting_room.popleft().accept_again()
+
+
+class _RefusalNotices:
+    """What is said of refusals: by which setting, and whom the last one met."""
+
+    __slots__ = (
+        "connections",
+        "connections_per_address",
+        "exchanges_per_client",
+        "exchanges_per_sandbox",
+        "handshake_bytes",
+    )
+
+    def __init__(self, settings: Settings, notices: Notices) -> None:
+        limits = settings.limits
+
+        def notice(text: str) -> Notice:
+            return notices.add(logging.WARNING, text)
+
+        self.connections = notice(
+            f"connections refused: %d, the last from %s (limits.connections = {limits.connections} for each worker)"
+        )
+        per_address = f"limits.connections_per_address = {limits.connections_per_address}"
+        self.connections_per_address = notice(
+            f"connections refused: %d, the last from %s ({per_address}; a balancer belongs into edge.trusted_proxies)"
+        )
+        self.exchanges_per_client = notice(f"requests refused: %d, the last from %s ({per_address})")
+        self.exchanges_per_sandbox = notice(
+            "requests refused: %d, the last to sandbox %s"
+            f" (limits.exchanges_per_sandbox = {limits.exchanges_per_sandbox} for each worker)"
+        )
+        self.handshake_bytes = notice(
+            f"handshakes refused: %d, the last from %s (limits.handshake_bytes = {format_size(limits.handshake_bytes)})"
+        )
 
 
 def _source(address: Address) -> int:

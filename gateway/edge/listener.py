@@ -113,6 +113,7 @@ class Listener:
     def _await_room(self) -> None:
         """New connections wait in the kernel's queue until there is room."""
         edge = self.edge
+        edge.counters.waits_for_descriptors += 1
         if edge.clock() >= self._logged + LOG_INTERVAL:
             self._logged = edge.clock()
             inside, limit = edge.connections, descriptors.limit()
@@ -129,6 +130,7 @@ class Listener:
             self._accept()
 
     def _pause(self, error: OSError) -> None:
+        self.edge.counters.waits_for_descriptors += 1
         log.error("not accepting for %g s: %s", EXHAUSTED_PAUSE, error.strerror)
         loop = self.edge.loop
         loop.remove_reader(self._socket)
@@ -233,25 +235,35 @@ class _TlsHandshake(_AcceptedConnection):
     # --- HandshakeHandler ----------------------------------------------------------------------------------------
 
     def handshake_received(self, octets: int) -> bool:
-        return self.edge.handshakes.submit(self, octets)
+        edge = self.edge
+        if edge.handshakes.submit(self, octets):
+            return True
+        edge.limits.no_handshake_room(self._address)
+        return False
 
     def handshake_completed(self) -> Http1Downstream:
         self.edge.downstreams.discard(self)
         return self.downstream(b"https", self._local_reply)
 
     def plain_http_received(self, tcp: asyncio.Transport, octets: bytes) -> None:
-        self.edge.downstreams.discard(self)
+        edge = self.edge
+        edge.downstreams.discard(self)
+        edge.counters.plain_http_on_tls += 1
+        edge.plain_http_on_tls.happened(self._address)
         downstream = self.downstream(b"http", plain_on_tls)
         tcp.set_protocol(downstream)
         downstream.connection_made(tcp)
         downstream.data_received(octets)
 
     def handshake_failed(self, error: Exception | None) -> None:
+        edge = self.edge
         # The daily noise of a public port: scanners, old TLS, a certificate the other side does not trust.
         log.debug("handshake with %s failed: %s", self._address, error or "the connection was closed")
         if isinstance(error, GatewayError) and error.reason is Reason.UNEXPECTED_PROXY_HEADER:
             # A balancer that is configured to send it: nothing gets through, so it has to be found.
-            reply(self.edge, Peer(self._address, b"https"), None, error)
+            reply(edge, Peer(self._address, b"https"), None, error)
+            edge.counters.proxy_headers_unexpected += 1
+            edge.proxy_headers_unexpected.happened(self._address)
         self.release()
 
     def release(self) -> None:

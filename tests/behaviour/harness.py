@@ -405,17 +405,22 @@ class Records(list[AccessRecord]):
 
 
 LOGGERS = ("gateway", "asyncio")
+NOTICES = "gateway.notices"
 
 
 class _Complaints(logging.Handler):
-    """Warnings and errors that were logged: nothing a peer does may cause one."""
+    """Warnings and errors that were logged: nothing a peer does may cause one, but a notice, which is bounded."""
 
     def __init__(self) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__(logging.INFO)
         self.lines: list[str] = []
+        self.notices: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(logging.Formatter().format(record))
+        if record.name == NOTICES:
+            self.notices.append(f"{record.levelname.lower()}: {record.getMessage()}")
+        elif record.levelno >= logging.WARNING:
+            self.lines.append(logging.Formatter().format(record))
 
 
 @dataclass(frozen=True, slots=True)
@@ -481,6 +486,7 @@ class Gateway:
         self._complaints = _Complaints()
         for name in LOGGERS:
             logging.getLogger(name).addHandler(self._complaints)
+        logging.getLogger(NOTICES).setLevel(logging.INFO)
 
     async def app(self, script: Script | None = None, *, kernel_buffer: int = 0) -> App:
         """An app on a port of the sandbox's own."""
@@ -522,6 +528,16 @@ class Gateway:
         """The logged warnings since this was last asked, which `finish` does not mind then."""
         lines, self._complaints.lines = self._complaints.lines, []
         return lines
+
+    @property
+    def notices(self) -> list[str]:
+        """The lines of `gateway.observe.notices`, with their levels."""
+        return self._complaints.notices
+
+    def told(self) -> list[str]:
+        """The same, and what would be told within a second."""
+        self.edge.notices.tell_rest()
+        return self.notices
 
     async def blocking_socket(
         self, *, tls: bool = False, kernel_buffer: int = 0, context: ssl.SSLContext | None = None, **wrap: Any
@@ -588,6 +604,7 @@ class Gateway:
                 app.abandon()
             for name in LOGGERS:
                 logging.getLogger(name).removeHandler(self._complaints)
+            logging.getLogger(NOTICES).setLevel(logging.NOTSET)
             self._loop.set_exception_handler(None)
         assert not self._faults, "\n".join(map(_describe, self._faults))
         assert not self._complaints.lines, "\n".join(self._complaints.lines)

@@ -170,6 +170,8 @@ async def test_one_source_takes_half_the_room(
     held()
     await until(lambda: answers(neighbours) == 2, "neighbours are served")
     await until(lambda: answers(flood) + answers(flood, ALERT) == FLOOD, "and the others, too")
+    assert gateway.edge.counters.connections_refused.handshake_bytes == gateway.edge.handshakes.refused > 0
+    assert any("handshakes refused: " in line and "the last from 127.0.0.2" in line for line in gateway.told())
 
 
 async def test_a_balancer_is_not_one_source(open_gateway: OpenGateway, open_port: Callable[[Gateway], TlsPort]) -> None:
