@@ -306,7 +306,7 @@ def _serve(options: argparse.Namespace) -> int:
     from gateway.process.supervisor import Supervisor
 
     logs.configure(settings.log.format, settings.log.level)
-    return Supervisor(settings).run()
+    return Supervisor(lambda: _load(options, serve=True).settings).run()
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ meet would leave nowhere. `/v1/` is the operator's API and the platform's, behin
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -41,11 +41,12 @@ LONGEST_LINE = 12 * MAX_URL + 1024
 class Health:
     """`draining` is set when the gateway is about to stop: readiness fails first, so that balancers look away.
 
-    `tasks` are this process's own.
+    `tasks` are this process's own; `facts` of the gateway are told along, whatever the status is.
     """
 
-    def __init__(self, ask: Ask, tasks: Tasks | None = None) -> None:
+    def __init__(self, ask: Ask, tasks: Tasks | None = None, facts: Callable[[], Mapping[str, object]] = dict) -> None:
         self._ask = ask
+        self._facts = facts
         self._tasks = Tasks() if tasks is None else tasks
         self.draining = False
         self.unserved: Callable[[], list[str]] = list
@@ -64,6 +65,7 @@ class Health:
         else:
             status = "not ready"
         told: dict[str, object] = {"status": status, "workers": [_without_counters(worker) for worker in workers]}
+        told |= self._facts()
         told["counters"] = summed(worker.get("counters", {}) for worker in workers if worker is not None)
         if None in workers:
             told["unanswered"] = [f"worker {slot}" for slot, worker in enumerate(workers) if worker is None]

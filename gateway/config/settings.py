@@ -295,6 +295,9 @@ class Process(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     drain_timeout: Seconds = 60.0
     """From closing the listeners to closing what is still open (ours; Envoy's default drain time is 10 min)."""
 
+    max_draining: Annotated[int, integer(1, 64)] = 2
+    """Generations of processes that may finish what they have beside the one that serves (ours); the next reload waits
+    for the oldest. Each holds memory of its own, for `drain_timeout` at most."""
     stuck_timeout: SecondsOrZero = 30.0
     """A process whose event loop has not turned for so long writes its stack and is replaced (gunicorn's timeout): far
     more than a busy machine needs. `"0s"` is never, as for a process that is to be stopped in a debugger."""

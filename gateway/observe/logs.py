@@ -36,18 +36,25 @@ log = logging.getLogger("gateway.process")
 def configure(form: str, level: str) -> None:
     """Sets up the process's logging; `form` is "json" or "text", `level` a name such as "info"."""
     handler = LogHandler(LogSink(2))
-    handler.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter())
     handler.addFilter(_Storms())
     root = logging.getLogger()
     for former in root.handlers[:]:
         root.removeHandler(former)
     root.addHandler(handler)
-    root.setLevel(level.upper())
-    logging.getLogger("asyncio").setLevel(max(logging.WARNING, root.level))
+    reconfigure(form, level)
     logging.captureWarnings(True)
     sys.excepthook = _uncaught
     sys.unraisablehook = _unraisable
     threading.excepthook = _uncaught_in_thread
+
+
+def reconfigure(form: str, level: str) -> None:
+    """Changes what `configure` was told; lines that wait for their reader stay as they are."""
+    root = logging.getLogger()
+    for handler in root.handlers:
+        handler.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter())
+    root.setLevel(level.upper())
+    logging.getLogger("asyncio").setLevel(max(logging.WARNING, root.level))
 
 
 def open_in(loop: AbstractEventLoop) -> None:

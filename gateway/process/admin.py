@@ -25,7 +25,8 @@ from gateway.directory.watching import tend, watch
 from gateway.errors import UserError
 from gateway.observe import logs
 from gateway.process.explain import Own, make_context
-from gateway.process.heartbeat import Heartbeat, Stage, start_heartbeat, unblock_signals
+from gateway.process.heartbeat import Heartbeat, Stage, notify_supervisor, start_heartbeat, unblock_signals
+from gateway.process.reload_state import ReloadState
 from gateway.process.worker import Status, StatusRequest
 from gateway.tasks import Tasks
 from gateway.tls.store import CertificateStore
@@ -113,6 +114,7 @@ class AdminSlot:
     """As `Slot.lifeline`."""
     shared: Shared
     """As `Slot.shared`."""
+    reload: ReloadState
     certificates: CertificateStore | None = None
     """As `Slot.certificates`."""
 
@@ -131,7 +133,7 @@ async def _serve(slot: AdminSlot, heartbeat: Heartbeat) -> None:
     loop, tasks, shared = asyncio.get_running_loop(), Tasks(), slot.shared
     start_heartbeat(heartbeat, slot.settings.process.stuck_timeout)
     logs.open_in(loop)
-    health = Health(Workers(slot.channels, tasks).ask, tasks)
+    health = Health(Workers(slot.channels, tasks).ask, tasks, partial(_facts, slot.reload))
     health.draining = heartbeat.stopping  # it replaces one that died while the gateway stops
     directory = shared.open(slot.settings.directory)
     context = make_context(slot.settings, directory, slot.own, tasks)
@@ -159,6 +161,7 @@ async def _serve(slot: AdminSlot, heartbeat: Heartbeat) -> None:
     loop.add_signal_handler(signal.SIGUSR1, flags_changed)
     loop.add_reader(slot.lifeline, finish.set)
     heartbeat.stage = Stage.SERVING
+    notify_supervisor()
     unblock_signals()
     await finish.wait()
     loop.remove_reader(slot.lifeline)
@@ -167,6 +170,11 @@ async def _serve(slot: AdminSlot, heartbeat: Heartbeat) -> None:
     if shared.keeper is not None:
         await loop.run_in_executor(None, partial(shared.keeper.look, last=True))  # the workers have ended
     await directory.close()
+
+
+def _facts(reload: ReloadState) -> dict[str, object]:
+    """For readiness."""
+    return {"config_last_reload_successful": reload.read().successful}
 
 
 async def _look_for_obstacle(registry: Registry) -> None:

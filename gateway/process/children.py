@@ -1,8 +1,9 @@
 """The supervisor's children: started, watched, replaced and ended.
 
 A `Child` is a slot (a worker's, the admin process's), kept filled by a running `Process`. It may have more: a process
-that drains, or is stuck, is replaced at once and ends beside its replacement. Plain synchronous code: `poll` does what
-is due, `timeout` says when to call it again.
+that drains, or is stuck, is replaced at once and ends beside its replacement, and a successor that runs another
+`Program` is started before its predecessor is told to end (`roll.py` says when). Plain synchronous code: `poll` does
+what is due, `timeout` says when to call it again.
 """
 
 from __future__ import annotations
@@ -40,11 +41,23 @@ _PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that the parent's death sends."""
 
 
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What the processes of a slot run, as one generation of settings has it."""
+
+    run: Callable[[Heartbeat], int]
+    """In the forked process; returns its exit status."""
+    generation: int = 1
+    drain_timeout: float = 60.0
+    """Seconds from SIGTERM to the end; it is killed `KILL_GRACE` later."""
+
+
 @dataclass(slots=True)
 class Process:
     """One running process."""
 
     pid: int
+    program: Program
     heartbeat: Heartbeat
     started: float
     watchdog: Watchdog
@@ -59,12 +72,15 @@ class Child:
     """A slot, its process, and former ones that have not ended yet."""
 
     name: str
-    run: Callable[[Heartbeat], int]
+    program: Program
+    """What the next process runs, if this one ends."""
     sockets: frozenset[socket.socket]
     """Its own sockets; a process closes all others of the supervisor's as soon as it is forked."""
     replacements: int = 0
     """How many more processes may be started while the gateway ends, for what is queued."""
     process: Process | None = None
+    successor: Process | None = None
+    """Runs another program and does not serve yet; `process` does until then."""
     retiring: list[Process] = field(default_factory=list)
     failures: int = 0
     """Processes in a row that ended within `SHORT_LIFETIME`."""
@@ -79,7 +95,7 @@ class Child:
 
     @property
     def processes(self) -> list[Process]:
-        return self.retiring if self.process is None else [*self.retiring, self.process]
+        return [*self.retiring, *(each for each in (self.process, self.successor) if each is not None)]
 
     @property
     def listeners_closed(self) -> bool:
@@ -111,12 +127,11 @@ class Child:
 class Children:
     """All of them, in the order they are started."""
 
-    def __init__(self, children: Sequence[Child], stuck_timeout: float, drain_timeout: float, lifeline: int) -> None:
+    def __init__(self, children: Sequence[Child], stuck_timeout: float, lifeline: int) -> None:
         """`lifeline` is the write end of the pipe by which children notice that the supervisor is gone."""
         self._children = children
         self._sockets = frozenset[socket.socket]().union(*(child.sockets for child in children))
-        self._stuck_timeout = stuck_timeout
-        self._drain_timeout = drain_timeout
+        self.stuck_timeout = stuck_timeout
         self._lifeline = lifeline
         self._checked = time.monotonic()
         self.lost = 0
@@ -144,8 +159,8 @@ class Children:
         """Seconds until something is due."""
         dues = [child.replacement_due if child.process else child.due for child in self._children]
         dues += [process.deadline for _, process in self._all()]
-        if self._stuck_timeout:
-            dues.append(self._checked + self._stuck_timeout / CHECKS)
+        if self.stuck_timeout:
+            dues.append(self._checked + self.stuck_timeout / CHECKS)
         return max(0.0, min(min(dues) - time.monotonic(), 3600.0))
 
     def stop(self, child: Child, deadline: float) -> None:
@@ -164,29 +179,64 @@ class Children:
         child.send_signal(signal.SIGTERM)
         self.poll()
 
+    # --- succession ----------------------------------------------------------------------------------------------
+
+    def start_successor(self, child: Child, program: Program) -> None:
+        """Starts a process that runs `program` beside the one there is, on the same sockets."""
+        child.successor = self._fork(child, program)
+
+    def install_successor(self, child: Child) -> None:
+        """The successor serves: it takes the place, and its predecessor, if there is one, finishes what it has."""
+        assert child.successor is not None  # see start_successor
+        predecessor, child.process, child.successor = child.process, child.successor, None
+        child.program = child.process.program
+        child.failures, child.due = 0, 0.0
+        if predecessor is not None:
+            self._retire(child, predecessor)
+            os.kill(predecessor.pid, signal.SIGTERM)
+
+    def retire_successor(self, child: Child) -> None:
+        """It is not wanted any more, or does not come up: it ends beside the process there is."""
+        successor, child.successor = child.successor, None
+        if successor is not None:
+            self._retire(child, successor)
+            os.kill(successor.pid, signal.SIGTERM)
+
+    def draining_generations(self) -> set[int]:
+        """Those of which processes still finish what they have, beside their successors."""
+        current = {child.process.program.generation for child in self._children if child.process is not None}
+        return {process.program.generation for child in self._children for process in child.retiring} - current
+
     # --- starting ------------------------------------------------------------------------------------------------
 
     def _start(self, child: Child) -> None:
+        process = child.process = self._fork(child, child.program)
+        if child.stop_deadline < inf:
+            child.replacements -= 1
+            child.replacement_due = inf
+            os.kill(process.pid, signal.SIGTERM)
+
+    def _fork(self, child: Child, program: Program) -> Process:
         heartbeat = Heartbeat()
         heartbeat.stopping = child.stopping
         heartbeat.is_last = child.stop_deadline < inf
         pid = os.fork()
         if pid == 0:
-            self._run_child(child, heartbeat)
-        child.process = Process(pid, heartbeat, time.monotonic(), Watchdog(pid, heartbeat), child.stop_deadline)
-        if child.stop_deadline < inf:
-            child.replacements -= 1
-            child.replacement_due = inf
-            os.kill(pid, signal.SIGTERM)
+            self._run_child(child, program, heartbeat)
+        return Process(pid, program, heartbeat, time.monotonic(), Watchdog(pid, heartbeat), child.stop_deadline)
 
     def _replace(self, child: Child, process: Process, now: float) -> None:
         """`process` may end by itself; the next `poll` starts another."""
-        process.deadline = min(process.deadline, child.stop_deadline, now + self._drain_timeout + KILL_GRACE)
-        child.retiring.append(process)
+        self._retire(child, process)
         child.process, child.due = None, now
         log.info("another process takes the place of %s while that finishes", child.name)
 
-    def _run_child(self, child: Child, heartbeat: Heartbeat) -> None:
+    def _retire(self, child: Child, process: Process) -> None:
+        end = time.monotonic() + process.program.drain_timeout + KILL_GRACE
+        process.deadline = min(process.deadline, child.stop_deadline, end)
+        child.retiring.append(process)
+
+    def _run_child(self, child: Child, program: Program, heartbeat: Heartbeat) -> None:
         """In the forked process; never returns."""
         status = 1
         try:
@@ -205,7 +255,7 @@ class Children:
             # Chained to the default, which ends the process: if it came unstuck while it writes its stack, it would
             # accept connections that die with it a moment later.
             faulthandler.register(DUMP_STACK, chain=True)
-            status = child.run(heartbeat)
+            status = program.run(heartbeat)
         except BaseException:
             log.exception("%s ended by a bug of its own", child.name)
         finally:
@@ -236,7 +286,12 @@ class Children:
         closed = process.heartbeat.stage is Stage.LISTENERS_CLOSED
         process.heartbeat.close()
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with status {code}"
-        now, retiring = time.monotonic(), process is not child.process
+        now, retiring = time.monotonic(), process in child.retiring
+        if process is child.successor:
+            child.successor = None  # see roll.py
+            if not process.stuck:
+                log.error("the successor of %s %s before it served", child.name, how)
+            return
         if retiring:
             child.retiring.remove(process)
         else:
@@ -255,7 +310,7 @@ class Children:
             log.log(level, "%s %s; starting it again%s", child.name, how, f" in {pause:g} s" if pause else "")
 
     def _check(self, now: float) -> None:
-        interval = self._stuck_timeout / CHECKS
+        interval = self.stuck_timeout / CHECKS
         if not interval or now - self._checked < interval:
             return
         asleep = now - self._checked > 2 * interval
@@ -271,7 +326,7 @@ class Children:
             "%s (pid %d) has not turned its loop for %g s (process.stuck_timeout): it is replaced; its stack follows",
             child.name,
             process.pid,
-            self._stuck_timeout,
+            self.stuck_timeout,
         )
         process.stuck = True
         process.deadline = now + DUMP_TIME

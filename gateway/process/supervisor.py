@@ -18,28 +18,22 @@ import os
 import signal
 import socket
 import time
-from functools import partial
+from collections.abc import Callable
 from math import inf
 
 from gateway import descriptors
-from gateway.admin.auth import TokenFile
 from gateway.config import Settings
-from gateway.directory import backends
-from gateway.directory.shared import share
-from gateway.edge.listener import own_listeners
-from gateway.edge.local_reply import redirect_to_https
 from gateway.observe import logs
-from gateway.process import admin, memory, worker
+from gateway.process import memory
 from gateway.process.children import KILL_GRACE, Child, Children
 from gateway.process.file_watch import FileWatch
+from gateway.process.generation import Generation, Wiring, worker_count
 from gateway.process.heartbeat import CONTROL_SIGNALS
-from gateway.process.sockets import bind, for_this_machine
-from gateway.process.worker import ListenSocket, Slot
+from gateway.process.listening import ListeningSockets
+from gateway.process.reload import Reloads
+from gateway.process.reload_state import ReloadState
+from gateway.process.sockets import for_this_machine
 from gateway.socket_options import refuse_new
-from gateway.tls import effective
-from gateway.tls.context import CertificatePair, ContextOptions
-from gateway.tls.store import CertificateStore
-from gateway.upstream.claims import Claims
 
 log = logging.getLogger("gateway.process")
 
@@ -52,59 +46,40 @@ LOG_PAUSE = 1.0
 class Supervisor:
     """Once made, everything that can fail is done: settings checked, files read, sockets bound."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Raises UserError, or CertificateError, with one sentence."""
-        self._settings = settings = for_this_machine(settings)
+    def __init__(self, read: Callable[[], Settings]) -> None:
+        """`read` reads the configuration, now and at every reload. Raises UserError, CertificateError among them, with
+        one sentence.
+        """
+        settings = for_this_machine(read())
         descriptors.raise_limit()
-        backends.check(settings.directory)  # opened by the children, each for itself
-        shared, claims = share(settings.directory), Claims()
-        self._token = TokenFile(settings.admin.token_file)
-        count = settings.process.workers or len(os.sched_getaffinity(0))
-        tls, self._certificates = None, None
-        if settings.edge.listen:
-            pairs = [CertificatePair(pair.cert, pair.key) for pair in settings.tls.certificates]
-            options = ContextOptions(settings.tls.minimum_version, settings.tls.groups)
-            self._certificates = CertificateStore(pairs, options)
-            tls = self._certificates.context
-            agreed, differences = effective.report(tls, settings.tls.groups)
-            log.info(agreed)
-            for difference in differences:
-                log.warning(difference)
-        edge = settings.edge
-        plain = redirect_to_https(edge.domains, edge.public_port) if edge.plain == "redirect" else None
-        slots: list[list[ListenSocket]] = [[] for _ in range(count)]
-        for listen in settings.edge.listen:
-            for slot, sock in zip(slots, bind(listen, slots=count), strict=True):
-                slot.append(ListenSocket(sock, tls))
-        for listen in settings.edge.listen_plain:
-            for slot, sock in zip(slots, bind(listen, slots=count), strict=True):
-                slot.append(ListenSocket(sock, None, plain))
-        [admin_socket] = bind(settings.admin.listen)
-        channels = [_channel() for _ in range(count)]
-        self._kept_open = [admin_socket, *(end for pair in channels for end in pair)]
+        generation = Generation(settings)
+        count = worker_count(settings)
+        listening = ListeningSockets.bind(settings, count)
         alive, lifeline = os.pipe()  # closed by the kernel when this process ends
-        self._sockets = [[each.socket for each in slot] for slot in slots]
-        own = own_listeners([admin_socket, *(sock for slot in self._sockets for sock in slot)])
-        ours = [end for end, _ in channels]
-        admin_slot = admin.AdminSlot(settings, own, self._token, admin_socket, ours, alive, shared, self._certificates)
-        self._admin = Child("admin", partial(admin.run, admin_slot), frozenset([admin_socket, *ours]))
+        self._wiring = wiring = Wiring(listening, [_channel() for _ in range(count)], alive, ReloadState())
+        self._open = [[each.socket for each in slot] for slot in listening.slots]  # those that still listen
         self._workers = [
             Child(
                 f"worker {number}",
-                partial(
-                    worker.run,
-                    settings,
-                    Slot(number, tuple(slot), own, theirs, alive, shared, claims, self._certificates),
-                ),
-                frozenset([theirs, *(each.socket for each in slot)]),
+                generation.worker(number, wiring),
+                frozenset([theirs, *(each.socket for each in listening.slots[number])]),
                 replacements=1,
             )
-            for number, (slot, (_, theirs)) in enumerate(zip(slots, channels, strict=True))
+            for number, (_, theirs) in enumerate(wiring.channels)
         ]
-        process = settings.process
-        looks = [self._token.look, *([self._certificates.look] if self._certificates else [])]
-        self._file_watch = FileWatch(looks)
-        self._children = Children([*self._workers, self._admin], process.stuck_timeout, process.drain_timeout, lifeline)
+        ours = [end for end, _ in wiring.channels]
+        self._admin = Child("admin", generation.admin(wiring), frozenset([listening.admin.socket, *ours]))
+        slots = [*self._workers, self._admin]
+        self._children = Children(slots, settings.process.stuck_timeout, lifeline)
+        self._reloads = Reloads(read, generation, wiring, self._children, slots)
+
+    @property
+    def _settings(self) -> Settings:
+        return self._reloads.generation.settings
+
+    @property
+    def _file_watch(self) -> FileWatch:
+        return self._reloads.generation.file_watch
 
     def run(self) -> int:
         """Supervises until told to stop; returns the exit status."""
@@ -118,18 +93,21 @@ class Supervisor:
         log.info("%d workers serve %s; health on http://%s/readyz", len(self._workers), where, listen)
         while (received := self._wait()) not in ENDS:
             if received == signal.SIGHUP:
-                log.warning("this version does not reload its configuration: restart it")
+                self._reloads.request()
+        self._reloads.abandon("the gateway stops")
         now = self._announce_stop(self._settings.process.drain_delay if received == signal.SIGTERM else 0.0)
         self._drain(now=now)
         log.info("stopped")
         return 1 if self._children.lost else 0
 
     def _wait(self, longest: float = inf) -> int:
-        """The next signal, or 0 if something else was due; polls the children."""
-        timeout = min(self._children.timeout(), longest, LOG_PAUSE if logs.pump() else inf, self._file_watch.timeout())
+        """The next signal, or 0 if something else was due; does what is due of files, children and reloads."""
+        dues = (self._children.timeout(), self._file_watch.timeout(), self._reloads.timeout(), longest)
+        timeout = min(*dues, LOG_PAUSE if logs.pump() else inf)
         received = signal.sigtimedwait(SIGNALS, max(0.0, timeout))
         self._file_watch.poll()  # before the children, so that those to be started have what is new
         self._children.poll()
+        self._reloads.poll()
         return received.si_signo if received is not None else 0
 
     # --- stopping ------------------------------------------------------------------------------------------------
@@ -151,7 +129,7 @@ class Supervisor:
 
     def _drain(self, *, now: bool) -> None:
         """Refuses new connections, drains the workers (`now`: cuts them off), then ends the admin process."""
-        for sockets in self._sockets:
+        for sockets in self._open:
             for sock in sockets:
                 refuse_new(sock)
         deadline = time.monotonic() + self._settings.process.drain_timeout + KILL_GRACE
@@ -176,13 +154,13 @@ class Supervisor:
 
         Shut down, not only closed: a stuck process would keep them open.
         """
-        for child, sockets in zip(self._workers, self._sockets, strict=True):
+        for child, sockets in zip(self._workers, self._open, strict=True):
             if sockets and child.listeners_closed:
                 for sock in sockets:
                     sock.shutdown(socket.SHUT_RDWR)
                     sock.close()
                 sockets.clear()
-        return any(self._sockets)
+        return any(self._open)
 
 
 def _channel() -> tuple[socket.socket, socket.socket]:

@@ -151,10 +151,12 @@ async def _serve(settings: Settings, slot: Slot, heartbeat: Heartbeat) -> None:
         edge.tasks.keep(slot.certificates.watch, "certificate watch")
     listeners = [Listener(edge, each.socket, each.tls, each.local_reply) for each in slot.listen_sockets]
     heartbeat.stage = Stage.SERVING
+    notify_supervisor()
     unblock_signals()
     log.debug("worker %d ready", slot.number)
     await shutdown.begun.wait()
     if not (heartbeat.is_last or orphaned.is_set()):
+        loop.remove_reader(slot.channel)  # the successor answers for this slot
         for listener in listeners:
             listener.close()  # what is queued is for the successor
         listeners = []

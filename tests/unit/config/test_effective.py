@@ -73,6 +73,7 @@ token_file = "token"
 workers = 3
 drain_delay = "0s"
 drain_timeout = "1s"
+max_draining = 1
 stuck_timeout = "0s"
 [log]
 format = "text"

@@ -8,7 +8,7 @@ import sys
 PROGRAM = """
 import ctypes, logging, os, signal, sys, time
 from gateway.process import children
-from gateway.process.children import Child, Children
+from gateway.process.children import Child, Children, Program
 from gateway.process.heartbeat import CONTROL_SIGNALS, Stage
 
 logging.basicConfig(format="%(message)s")
@@ -42,8 +42,8 @@ def poll(condition, timeout=30.0):
 def keep(*runs, stuck=0.6):
     global children
     read, lifeline = os.pipe()
-    table = [Child(run.__name__, run, frozenset()) for run in runs]
-    children = Children(table, stuck, 1.0, lifeline)
+    table = [Child(run.__name__, Program(run, drain_timeout=1.0), frozenset()) for run in runs]
+    children = Children(table, stuck, lifeline)
     children.poll()
     return table
 

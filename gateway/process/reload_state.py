@@ -1,0 +1,65 @@
+"""What the supervisor tells the admin process of reloads: a page of memory that both share.
+
+The supervisor writes, and never waits for a reader; a reader that finds a page half written looks again.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+
+import msgspec
+
+_HEADER = struct.Struct("=QI")
+"""A number that is odd while the page is written and another one afterwards; the octets of JSON behind it."""
+SIZE = 16 * 1024
+MAX_ERROR = 4096
+"""Characters of a reason; a configuration can be wrong in many places."""
+
+
+class Reload(msgspec.Struct, frozen=True):
+    """How the last reload went."""
+
+    requested: int = 0
+    """Reloads asked for (SIGHUP) since the start, of which this is the last."""
+    state: str = "none"
+    """`none` yet, `refused`, `waiting` for a draining generation to end, `rolling`, `done` or `failed` in the roll."""
+    generation: int = 1
+    """Of the newest processes."""
+    successful: bool = True
+    """Whether the last one that has ended was; true before the first."""
+    ended: float = 0.0
+    """When it was, in seconds since 1970; 0: none has."""
+    error: str = ""
+    """Why it was not successful."""
+    needs_restart: tuple[str, ...] = ()
+    """Settings of the file that a reload does not apply, by name."""
+
+
+class ReloadState:
+    """Made before the fork."""
+
+    __slots__ = ("_page", "last")
+
+    def __init__(self) -> None:
+        self._page = mmap.mmap(-1, SIZE)
+        self.last = Reload()
+        """As written by this process."""
+
+    def __repr__(self) -> str:
+        return f"<ReloadState {self.last.state} generation={self.last.generation}>"
+
+    def write(self, reload: Reload) -> None:
+        self.last = reload
+        content = msgspec.json.encode(msgspec.structs.replace(reload, error=reload.error[:MAX_ERROR]))
+        number, _ = _HEADER.unpack_from(self._page)
+        _HEADER.pack_into(self._page, 0, number + 1, len(content))
+        self._page[_HEADER.size : _HEADER.size + len(content)] = content
+        _HEADER.pack_into(self._page, 0, number + 2, len(content))
+
+    def read(self) -> Reload:
+        while True:
+            number, length = _HEADER.unpack_from(self._page)
+            content = self._page[_HEADER.size : _HEADER.size + length]
+            if number % 2 == 0 and number == _HEADER.unpack_from(self._page)[0]:
+                return msgspec.json.decode(content, type=Reload) if number else Reload()

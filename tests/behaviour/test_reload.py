@@ -1,0 +1,161 @@
+"""Reloading (SIGHUP): new settings, without one connection refused or cut; or, if they are invalid, nothing at all."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.process import poll
+from tests.support.serving import App, Serving, Visitors, descriptors, ended, kill, stop
+
+ALLOW = 'allow = ["::1/128"]'
+
+
+@pytest.fixture
+def app() -> Iterator[App]:
+    with App() as app:
+        yield app
+
+
+def change(directory: Path, *changes: tuple[str, str]) -> None:
+    """Replaces pieces of the configuration."""
+    file = directory / "gateway.toml"
+    text = file.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    file.write_text(text)
+
+
+def deny(directory: Path, app: App) -> None:
+    """From the next reload on the app's port is denied: what everybody can see."""
+    change(directory, (ALLOW, f"{ALLOW}\ndeny_ports = [{app.port}]"))
+
+
+def denied(gateway: Serving) -> bool:
+    return all(b"port_denied" in gateway.get(host, port) for host, port, _ in gateway.doors for _ in range(4))
+
+
+def reload(gateway: Serving, generation: int) -> None:
+    os.kill(gateway.pid, signal.SIGHUP)
+    gateway.says(f"reloaded: generation {generation} serves")
+
+
+def test_every_worker_and_the_admin_process_get_the_new_settings(tmp_path: Path, app: App) -> None:
+    with Serving(tmp_path, app) as gateway:
+        before = [*gateway.workers(), gateway.admin()]
+        deny(tmp_path, app)
+        reload(gateway, 2)
+        assert denied(gateway)
+        poll(lambda: all(map(ended, before)), "the former processes end: they had nothing to finish")
+        assert len({*gateway.workers(), gateway.admin()}) == 3
+        assert gateway.health()[0] == 200
+        kill(gateway.workers()[0])
+        gateway.says("was killed by SIGKILL; starting it again")
+        assert denied(gateway), "whoever takes a place later has them, too"
+
+
+def test_what_is_under_way_is_finished(tmp_path: Path, app: App) -> None:
+    with Serving(tmp_path, app) as gateway:
+        held = gateway.hold(app)
+        deny(tmp_path, app)
+        reload(gateway, 2)
+        app.released.set()
+        answer = gateway.answer(held)
+        assert answer.endswith(b"ok")
+        assert b"\r\nConnection: close\r\n" in answer
+
+
+def test_what_is_queued_is_served_by_the_successor(tmp_path: Path, app: App) -> None:
+    with Serving(tmp_path, app) as gateway:
+        for worker in gateway.workers():
+            stop(worker)
+        queued = Visitors(gateway)
+        reload(gateway, 2)
+        assert queued.answers() == queued.served
+
+
+@pytest.mark.parametrize(
+    ("change_to", "why"),
+    [
+        (("[edge]", "[edge"), "gateway.toml"),
+        (("[limits]", "[limits]\nconnexions = 5"), "limits.connexions"),
+        ((ALLOW, 'allow = ["10.0.0.0/8"]'), "upstream.allow"),
+        (('key = "', 'key = "/none'), "/none"),
+    ],
+    ids=["TOML", "name", "value", "certificate"],
+)
+def test_an_invalid_file_changes_nothing_and_says_why(
+    tmp_path: Path, app: App, change_to: tuple[str, str], why: str
+) -> None:
+    with Serving(tmp_path, app) as gateway:
+        before = [*gateway.workers(), gateway.admin()]
+        sound = (tmp_path / "gateway.toml").read_text()
+        change(tmp_path, change_to)
+        os.kill(gateway.pid, signal.SIGHUP)
+        gateway.says("not reloaded, nothing has changed: ")
+        [line] = [line for line in gateway.log.splitlines() if "not reloaded" in line]
+        assert why in line
+        assert [*gateway.workers(), gateway.admin()] == before
+        assert gateway.health()[1]["config_last_reload_successful"] is False
+        (tmp_path / "gateway.toml").write_text(sound)
+        reload(gateway, 2)
+        assert gateway.health()[1]["config_last_reload_successful"] is True
+
+
+def test_what_needs_a_restart_is_named(tmp_path: Path, app: App) -> None:
+    """The rest is applied."""
+    with Serving(tmp_path, app) as gateway:
+        change(tmp_path, ("workers = 2", "workers = 3"))
+        deny(tmp_path, app)
+        reload(gateway, 2)
+        gateway.says("not before a restart: process.workers")
+        assert len(gateway.workers()) == 2
+        assert denied(gateway)
+
+
+def test_generations_that_drain_are_bounded(tmp_path: Path, app: App) -> None:
+    """Nothing is cut off for a reload: it waits, and what waits is one, with the newest settings."""
+    gateway = Serving(tmp_path, app)
+    change(tmp_path, ("workers = 2", "workers = 2\nmax_draining = 1"))
+    with gateway:
+        held = gateway.hold(app)
+        reload(gateway, 2)
+        os.kill(gateway.pid, signal.SIGHUP)
+        gateway.says("waits for processes to finish")
+        deny(tmp_path, app)
+        os.kill(gateway.pid, signal.SIGHUP)
+        poll(
+            lambda: gateway.log.count("waits for processes to finish") == 2, "the second waits in the first one's place"
+        )
+        assert not denied(gateway)
+        app.released.set()
+        assert gateway.answer(held).endswith(b"ok")
+        gateway.says("reloaded: generation 3 serves")
+        assert denied(gateway)
+        assert "generation 4" not in gateway.log
+
+
+def test_told_to_stop_in_the_midst_of_a_roll_it_stops(tmp_path: Path, app: App) -> None:
+    with Serving(tmp_path, app) as gateway:
+        held = gateway.hold(app)
+        gateway.tell(signal.SIGHUP)
+        gateway.says("reloading: generation 2")
+        os.kill(gateway.pid, signal.SIGTERM)
+        app.released.set()
+        assert gateway.answer(held).endswith(b"ok")
+        assert gateway.wait() == 0
+
+
+def test_many_reloads_leave_nothing_behind(tmp_path: Path, app: App) -> None:
+    with Serving(tmp_path, app) as gateway:
+        reload(gateway, 2)
+        before = descriptors(gateway.pid)
+        for generation in range(3, 11):
+            reload(gateway, generation)
+            gateway.wait_until(lambda: gateway.health()[0] == 200, "it is ready")
+        assert descriptors(gateway.pid) == before
