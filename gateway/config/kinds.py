@@ -237,6 +237,7 @@ _OPTIONAL_DOMAIN = Scalar(
 _NAMESERVER = Scalar('an address such as "10.0.0.53" or "[fd00::53]:5353"', str, values.parse_nameserver, str)
 _REDIS_URL = Scalar('a URL such as "redis://127.0.0.1:6379/0"', str, values.parse_redis_url, str)
 _HOST_MASK = Scalar('"preserve" or a host such as "localhost:{port}"', str, values.parse_host_mask, str)
+_HEALTH_PATH = Scalar('a path such as "/healthz"', str, values.parse_health_path, str)
 _OPTIONAL_PATH = Scalar(
     "the path of a file, as text", str, _optional_path, lambda path: "" if path is None else str(path)
 )
@@ -255,6 +256,7 @@ Count = Annotated[int, integer(1, 2**31 - 1)]
 FilePath = Annotated[Path, _PATH]
 OptionalPath = Annotated[Path | None, _OPTIONAL_PATH]
 HostMask = Annotated[str, _HOST_MASK]
+HealthPath = Annotated[str, _HEALTH_PATH]
 Domains = Annotated[tuple[str, ...], ListOf(_DOMAIN, unique=True)]
 OptionalDomain = Annotated[str, _OPTIONAL_DOMAIN]
 RedisUrl = Annotated[str, _REDIS_URL]

@@ -21,6 +21,7 @@ from gateway.config.kinds import (
     Domains,
     FilePath,
     Flag,
+    HealthPath,
     HostMask,
     Ipv4Prefixes,
     Keepalive,
@@ -73,6 +74,11 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     public_port: Port = 443
     """The port in public URLs: what the browser connects to, which behind a balancer is not a port of ours."""
+
+    health_path: HealthPath = ""
+    """Where balancers ask whether this gateway is ready, e.g. `/healthz`: `200` or `503`, on every public listener, for
+    a Host that is none of ours (an address, any name, over HTTP/1.0 none at all). On a name below `domains` the path
+    is the app's. Checks are counted, and not in the access log. Empty: none is answered."""
 
     websocket_errors: Annotated[Literal["status", "close"], choice("status", "close")] = "status"
     """How a WebSocket handshake that cannot be forwarded is refused: with its HTTP status, which browsers hide from

@@ -40,6 +40,8 @@ _PORT_DIGITS = re.compile(r"0|[1-9][0-9]{0,4}")
 _REDIS_DATABASE = re.compile(r"/?|/[0-9]{1,5}")
 _MASK_PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 _MASK_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?")
+_PATH = re.compile(r"/[!\"$->@-~]*")
+"""Of a request target: visible ASCII, without a query or a fragment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +195,13 @@ def parse_domain(text: str) -> str:
     if len(domain) > MAX_DOMAIN:
         raise ValueError(f"a domain is at most {MAX_DOMAIN} characters long, so that a full label fits before it")
     return domain
+
+
+def parse_health_path(text: str) -> str:
+    """`"/healthz"`: the path of a request target as it comes, or empty for none."""
+    if text and not (text.startswith("/") and _PATH.fullmatch(text)):
+        raise ValueError(f'expected a path such as "/healthz", without a query, got {quote(text)}')
+    return text
 
 
 def parse_host_mask(text: str) -> str:

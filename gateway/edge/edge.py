@@ -20,6 +20,7 @@ from gateway.directory.shared import Shared
 from gateway.edge.connector import Connector
 from gateway.edge.deadline_sweeper import SweepableConnection, Sweeper
 from gateway.edge.handshakes import HandshakeQueue
+from gateway.edge.health import HealthChecks
 from gateway.edge.limits import Limits
 from gateway.edge.revalidation import Revalidation
 from gateway.edge.tls_buffers import Buffers
@@ -74,6 +75,7 @@ class Edge:
         self.notices = notices = Notices()
         self.ids = RequestIds()
         self.tasks = Tasks()
+        self.health = HealthChecks(settings.edge.health_path, self.counters, self.clock)
         limits = settings.limits
         self.limits = Limits(settings, loop.call_soon, self.counters, notices)
         self.directory = DirectoryCache(backend, self.clock, settings.directory, shared)

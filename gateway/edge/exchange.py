@@ -150,6 +150,9 @@ class Exchange(RequestSink, ResponseSink):
         except GatewayError as error:
             if error.reason is Reason.PORT_DENIED:
                 self._target = edge.named(head.authority)  # which its texts speak of
+            elif (answer := edge.health.answer(head, error)) is not None:
+                self._answer_check(*answer)
+                return
             self.fail(error)
             return
         except Exception:
@@ -434,6 +437,20 @@ class Exchange(RequestSink, ResponseSink):
             downstream.flush()
         else:
             downstream.finish([])
+
+    def _answer_check(self, head: ResponseHead, body: bytes) -> None:
+        """Ends the exchange with the answer to a health check. It is not recorded, balancers ask every few seconds; and
+        nothing but its client was counted in so far.
+        """
+        self.phase = ENDED
+        downstream, client = self._downstream, self._forwarded_client
+        downstream.send_head(head, self._request_id)
+        if body:
+            downstream.send_body(body)
+        downstream.finish([])
+        if client is not None:
+            self._edge.limits.dismiss_client(client)
+        downstream.exchange_ended()
 
     def _answer(self, head: ResponseHead) -> None:
         """Ends the exchange with an answer of ours that has no body."""

@@ -21,7 +21,7 @@ from gateway import errnos
 from gateway.edge.deadlines import CLOSED, EXCHANGE, HEAD, IDLE, LINGER, TUNNEL, TimedConnection
 from gateway.edge.exchange import Exchange
 from gateway.edge.forwarded import Peer
-from gateway.edge.local_reply import LocalReply, reply
+from gateway.edge.local_reply import LocalReply, plain_on_tls, reply
 from gateway.edge.stream import DownstreamStream
 from gateway.errors import GatewayError, Reason
 from gateway.http import serialize
@@ -243,8 +243,11 @@ class Http1Downstream(TimedConnection, DownstreamStream):
                 return None
             head = parse_request_head(data[:end], limits)
         except GatewayError as error:
-            self._refuse_head(data, error)
-            return b""
+            check = edge.health.without_host(data[:end], limits) if 4 <= end <= limits.head else None
+            if check is None or self._local_reply is plain_on_tls:
+                self._refuse_head(data, error)
+                return b""
+            head = check
         if end > SMALL_HEAD:
             self._work += end // LOOK
         self._head = head
@@ -469,7 +472,13 @@ class Http1Downstream(TimedConnection, DownstreamStream):
 
     def _refuse(self, request: Http1RequestHead, answer: GatewayError | ResponseHead) -> None:
         """Answers a request on a listener that forwards nothing."""
-        head, body, request_id = reply(self._edge, self.peer, request, answer)
+        edge, check = self._edge, None
+        if isinstance(answer, GatewayError):
+            check = edge.health.answer(request, answer)
+        if check is not None:
+            (head, body), request_id = check, edge.ids.new()
+        else:
+            head, body, request_id = reply(edge, self.peer, request, answer)
         self.send_head(head, request_id)
         self._out.append(body)
         self.finish([])

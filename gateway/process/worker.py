@@ -123,6 +123,7 @@ async def _serve(settings: Settings, slot: Slot, heartbeat: Heartbeat) -> None:
 
     def orphan() -> None:
         loop.remove_reader(slot.lifeline)
+        edge.health.stopping = True
         orphaned.set()
         shutdown.begun.set()
 
@@ -137,6 +138,7 @@ async def _serve(settings: Settings, slot: Slot, heartbeat: Heartbeat) -> None:
 
     def flags_changed() -> None:
         if heartbeat.stopping:
+            edge.health.stopping = True
             edge.announce_drain()
 
     loop.add_signal_handler(signal.SIGTERM, told_to_end)
@@ -149,6 +151,7 @@ async def _serve(settings: Settings, slot: Slot, heartbeat: Heartbeat) -> None:
     if slot.certificates is not None:
         slot.certificates.listen_only()  # the supervisor tells what becomes of the files
         edge.tasks.keep(slot.certificates.watch, "certificate watch")
+        edge.health.unserved = partial(slot.certificates.unserved, settings.edge.domains)
     listeners = [Listener(edge, each.socket, each.tls, each.local_reply) for each in slot.listen_sockets]
     heartbeat.stage = Stage.SERVING
     notify_supervisor()

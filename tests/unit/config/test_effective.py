@@ -20,6 +20,7 @@ listen_plain = ["[::1]:8080"]
 plain = "redirect"
 trusted_proxies = ["10.0.0.0/8", "fd00::1"]
 public_port = 8443
+health_path = "/.well-known/health"
 websocket_errors = "close"
 [tls]
 certificates = [{ cert = "c\\"1.pem", key = "k\\\\1.key" }, { cert = "ü.pem", key = "tab\\t.key" }]

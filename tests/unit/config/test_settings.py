@@ -23,6 +23,7 @@ plain = "forward"
 proxy_protocol = "off"
 trusted_proxies = []
 public_port = 443
+health_path = ""
 websocket_errors = "status"
 
 [tls]

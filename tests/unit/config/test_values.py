@@ -384,3 +384,14 @@ def test_any_text_is_a_value_or_a_sentence(parse: Callable[[str], object], text:
     except ValueError as error:
         assert "\n" not in str(error)
         assert str(error)
+
+
+@pytest.mark.parametrize("text", ["", "/", "/healthz", "/-/ready", "/.well-known/x~y", "/a%20b;c=d"])
+def test_health_path_accepted(text: str) -> None:
+    assert values.parse_health_path(text) == text
+
+
+@pytest.mark.parametrize("text", ["healthz", "/a b", "/a?b", "/a#b", "*", "/ä", "/a\n", "/\x7f", "http://x/"])
+def test_health_path_refused(text: str) -> None:
+    with pytest.raises(ValueError, match='expected a path such as "/healthz"'):
+        values.parse_health_path(text)
