@@ -65,7 +65,7 @@ class Generation:
         if before is not None and before.settings.tls == settings.tls:
             self._certificates: CertificateStore | None = before._certificates
         else:
-            self._certificates = _certificates(settings)
+            self._certificates = _certificates(settings, before._certificates if before is not None else None)
         self._shared: Shared
         if before is not None and before.settings.directory == settings.directory:
             self._shared = before._shared
@@ -119,12 +119,14 @@ class Generation:
         return Program(run, self.number, self.settings.process.drain_timeout)
 
 
-def _certificates(settings: Settings) -> CertificateStore | None:
-    """None: nobody speaks TLS here."""
+def _certificates(settings: Settings, before: CertificateStore | None) -> CertificateStore | None:
+    """None: nobody speaks TLS here. Raises CertificateError; `before` as in `CertificateStore`."""
     if not settings.edge.listen:
         return None
     pairs = [CertificatePair(pair.cert, pair.key) for pair in settings.tls.certificates]
-    store = CertificateStore(pairs, ContextOptions(settings.tls.minimum_version, settings.tls.groups))
+    options = ContextOptions(settings.tls.minimum_version, settings.tls.groups)
+    store = CertificateStore(pairs, options, before=before)
+    store.look()  # tells what is wrong with some of them
     agreed, differences = effective.report(store.context, settings.tls.groups)
     log.info(agreed)
     for difference in differences:

@@ -23,10 +23,12 @@ class FollowedPair:
 
     __slots__ = ("_again", "_files", "_said", "certificate", "pair", "speaks", "trouble")
 
-    def __init__(self, pair: CertificatePair) -> None:
-        """Reads it; never fails, see `trouble`, and says nothing yet."""
+    def __init__(self, pair: CertificatePair, earlier: Certificate | None = None) -> None:
+        """Reads it; never fails, see `trouble`, and says nothing before the first look. `earlier` is what was loaded of
+        it before, and stays if the files are broken now.
+        """
         self.pair = pair
-        self.certificate: Certificate | None = None
+        self.certificate = earlier
         """What was read last and is to be served; None: nothing yet."""
         self.trouble: CertificateError | None = None
         """What is wrong with the files as they are now."""
@@ -56,7 +58,7 @@ class FollowedPair:
                 if not isinstance(error.__cause__, OSError):  # that may pass and leave no trace in the file
                     files.mark_read()
                 self.trouble = error
-                self.complain()
+                self._complain()
             return False
         if files.have_moved_on():
             return False
@@ -66,7 +68,7 @@ class FollowedPair:
         if found != loaded and loaded is not None and loaded.is_valid(now) and (why := found.invalidity(now)):
             self._again = min(loaded.not_after, found.not_before if now < found.not_before else _NEVER)
             self.trouble = why
-            self.complain()
+            self._complain()
             return False
         self.certificate = found
         if found != loaded:
@@ -77,7 +79,7 @@ class FollowedPair:
         self.trouble, self._said = None, None
         return found != loaded
 
-    def complain(self) -> None:
+    def _complain(self) -> None:
         """Says what is wrong, if anything is: once for each state of the files."""
         error, loaded = self.trouble, self.certificate
         if error is None or self._said == (saying := (self._files.state, str(error))):

@@ -45,23 +45,31 @@ class CertificateStore:
     """Serves whatever can be served of `pairs`, through one context that stays."""
 
     def __init__(
-        self, pairs: Sequence[CertificatePair], options: ContextOptions, clock: Callable[[], datetime] = _now
+        self,
+        pairs: Sequence[CertificatePair],
+        options: ContextOptions,
+        clock: Callable[[], datetime] = _now,
+        before: CertificateStore | None = None,
     ) -> None:
-        """Logs what cannot be served, or not any more. Raises CertificateError if there is nothing at all; `pairs` are
-        not none.
+        """Raises CertificateError if nothing can be loaded at all; what is wrong with some of `pairs`, which are not
+        none, the first look tells.
+
+        Is there a store `before`, its settings are about to be replaced: what it has of the same pairs stays if their
+        files are broken now, and a pair that it does not know must be whole (CertificateError).
         """
         self._clock = clock
-        self._pairs = [FollowedPair(pair) for pair in pairs]
+        earlier = {each.pair: each.certificate for each in before._pairs} if before is not None else {}
+        self._pairs: list[FollowedPair] = [FollowedPair(pair, earlier.get(pair)) for pair in pairs]
         self._expiry = ExpiryNotices()
         now, loaded = clock(), self.certificates
         if not loaded:
             raise next(each.trouble for each in self._pairs if each.trouble is not None)
         for each in self._pairs:
-            each.complain()
+            if before is not None and each.pair not in earlier and each.trouble is not None:
+                raise each.trouble
         self._live = LiveContexts(choose(loaded, now), options)
         self._served = self._state(now)
         self._trouble = ""  # what the last preparation failed of
-        self._expiry.look(loaded, now)
 
     def __repr__(self) -> str:
         return f"<CertificateStore {self._pairs!r} {self._live!r}>"

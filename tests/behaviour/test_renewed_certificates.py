@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import signal
 import ssl
 import time
 from collections.abc import Iterator
@@ -112,9 +113,14 @@ def test_a_broken_pair_is_told_once_and_keeps_what_was(tmp_path: Path, app: App)
             kill(process)
         gateway.wait_until(lambda: gateway.health()[0] == 200, "others have taken their places")
         assert gateway.shown() == renewed, "what was good last, not what there was at the start"
+        config = tmp_path / "gateway.toml"
+        config.write_text(config.read_text().replace("[tls]", '[tls]\nminimum_version = "1.3"'))
+        gateway.tell(signal.SIGHUP)
+        gateway.says("reloaded: generation 2 serves")
+        assert gateway.shown() == renewed, "nor does a reload take it away"
         write_pair(pair.cert.parent, WILDCARD, key=rsa_key())
         poll(lambda: gateway.shown() == {der_of(pair)}, "both workers show the next one, of another kind")
-        assert gateway.log.count("is not in PEM form") == 1
+        assert gateway.log.count("is not in PEM form") == 2, "once, and once again for the new generation"
 
 
 def test_one_expired_certificate_of_several(tmp_path: Path, app: App) -> None:

@@ -609,6 +609,40 @@ def test_an_expired_renewal_replaces_no_valid_one(make_pair: MakePair, clock: Cl
     assert served(store) == before
 
 
+# --- other settings -------------------------------------------------------------------------------------------------
+
+
+def test_a_store_for_other_settings_keeps_what_the_one_before_had(
+    make_pair: MakePair, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    pair, added = make_pair("*.a.example"), make_pair("*.b.example")
+    before = make(clock, pair)
+    der = served(before)
+    truncate(pair)
+    rest(before)
+    caplog.clear()
+    store = CertificateStore([pair, added], ContextOptions("1.3"), clock, before)
+    assert not caplog.records, "not before it is in force"
+    rest(store)
+    assert len(errors(caplog)) == 1
+    assert served(store) == der
+    assert served(store, "x.b.example") == der_of(added)
+
+
+def test_a_new_pair_must_be_whole_where_others_serve_already(
+    make_pair: MakePair, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At the start the rest is better than nothing; at a reload nothing is better than less."""
+    pair, added = make_pair("*.a.example"), make_pair("*.b.example")
+    before = make(clock, pair)
+    truncate(added)
+    with pytest.raises(CertificateError, match="holds no certificate"):
+        CertificateStore([pair, added], ContextOptions(), clock, before)
+    assert not errors(caplog)
+    known = make(clock, pair, added)
+    assert served(CertificateStore([added, pair], ContextOptions(), clock, known)) == der_of(pair)
+
+
 # --- what is told ---------------------------------------------------------------------------------------------------
 
 
