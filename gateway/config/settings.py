@@ -293,7 +293,8 @@ class Process(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """`[process]`: workers and their end."""
 
     workers: Annotated[int, integer(0, 1024)] = 0
-    """Worker processes, one event loop each; 0 is one per core (nginx: worker_processes auto)."""
+    """Worker processes, one event loop each; 0 is one per core (nginx: worker_processes auto), or as many as a
+    container's CPU quota is worth, rounded up (Go 1.25, the JVM)."""
 
     drain_delay: SecondsOrZero = 5.0
     """Between failing readiness and closing the listeners (ours): one round of a balancer's health checks."""

@@ -10,7 +10,6 @@ Sockets, channels and the lifeline are not its own: see `Wiring`.
 from __future__ import annotations
 
 import logging
-import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from functools import partial
 
 import msgspec
 
+from gateway import cpus
 from gateway.admin.auth import TokenFile
 from gateway.config import Settings
 from gateway.directory import backends
@@ -155,4 +155,4 @@ def _value(settings: Settings, name: str) -> object:
 
 
 def worker_count(settings: Settings) -> int:
-    return settings.process.workers or len(os.sched_getaffinity(0))
+    return settings.process.workers or cpus.usable()
