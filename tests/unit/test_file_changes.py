@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.file_changes import RESTLESS_LOOKS, FileChanges
+from gateway.file_changes import INTERVAL, RESTLESS_LOOKS, FileChanges
 
 
 @pytest.fixture
@@ -108,3 +108,12 @@ def test_a_change_while_it_is_read(files: FileChanges, paths: tuple[Path, Path])
     state = files.state
     files.look()
     assert files.state != state
+
+
+def test_it_takes_less_than_three_seconds(files: FileChanges, paths: tuple[Path, Path]) -> None:
+    """What docs/operate.md promises, for what was changed right after a look."""
+    replace(paths[0], "b")
+    looks = 1
+    while not files.look():
+        looks += 1
+    assert looks * INTERVAL < 3
