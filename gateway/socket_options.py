@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import socket
 import struct
 import sys
+import termios
 
 PROBES = 4
 """Unanswered probes after which the connection is gone; a second apart at least, so fewer where there is no time."""
@@ -81,6 +83,13 @@ def broken(sock: socket.socket | None) -> OSError | None:
         return None
     number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # which clears it: the caller ends the connection
     return OSError(number, os.strerror(number)) if number else None
+
+
+def has_unread(sock: socket.socket) -> bool:
+    """Whether octets wait to be read; an end is none."""
+    if sock.fileno() < 0:
+        return False
+    return fcntl.ioctl(sock.fileno(), termios.FIONREAD, b"\0\0\0\0") != b"\0\0\0\0"
 
 
 def unanswered(sock: socket.socket | None) -> float:

@@ -297,10 +297,16 @@ class Process(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     container's CPU quota is worth, rounded up (Go 1.25, the JVM)."""
 
     drain_delay: SecondsOrZero = 5.0
-    """Between failing readiness and closing the listeners (ours): one round of a balancer's health checks."""
+    """Between failing readiness and closing the listeners (ours): one round of a balancer's health checks. Answers say
+    `Connection: close` from its first second on."""
 
     drain_timeout: Seconds = 60.0
-    """From closing the listeners to closing what is still open (ours; Envoy's default drain time is 10 min)."""
+    """From closing the listeners to closing what is still open (ours; Envoy's default drain time is 10 min). Event
+    streams end, and WebSockets are told to go (close code 1001), 5 s before, or after half of it if that is less."""
+
+    drain_spread: SecondsOrZero = 10.0
+    """Idle connections are closed each at a random moment within so long after the listeners, so that not all of them
+    are made anew, somewhere else, at once (ours; HAProxy's close-spread-time has no default). At once with `"0s"`."""
 
     max_draining: Annotated[int, integer(1, 64)] = 2
     """Generations of processes that may finish what they have beside the one that serves (ours); the next reload waits

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import inf
 from typing import TYPE_CHECKING, cast
 
 from gateway.errnos import SILENCE, lost
-from gateway.socket_options import broken, unanswered
+from gateway.socket_options import broken, has_unread, unanswered
 from gateway.transport import CLOSED_TRANSPORT, LINGER_OCTETS, GatheringTransport, undelivered
 from gateway.turns import ReadingConnection
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from gateway.edge.edge import Edge
     from gateway.edge.forwarded import Peer
+    from gateway.edge.stream import RequestSink
 
 
 class DownstreamConnection(ReadingConnection):
@@ -48,8 +49,9 @@ class DownstreamConnection(ReadingConnection):
             # It came before the listener closed, and its request may be here already: there is a moment to ask.
             self._await_first()
 
-    def _await_first(self) -> None:
-        self.deadline = min(self.deadline, self._edge.clock() + self._edge.drain_grace)
+    def _await_first(self, patience: float = 0.0) -> None:
+        edge = self._edge
+        self.deadline = min(self.deadline, edge.clock() + max(edge.drain_grace, patience))
 
     def expire(self, now: float) -> None:
         """The deadline has passed."""
@@ -69,8 +71,20 @@ class DownstreamConnection(ReadingConnection):
         """Whoever works for downstream hears that it is gone."""
         raise NotImplementedError
 
-    def drain(self) -> None:
-        """Finish what is under way, then close."""
+    def is_quiet(self) -> bool:
+        """Whether nothing has come that was not delivered, as far as can be seen from here."""
+        transport = self._transport
+        sock = transport.get_extra_info("socket")
+        if self._held or self._queued or transport.get_extra_info("ahead") or sock is None:
+            return False
+        return not has_unread(sock)
+
+    def sinks(self) -> Iterable[RequestSink]:
+        """Who is told of the requests under way."""
+        raise NotImplementedError
+
+    def drain(self, spread: float) -> None:
+        """Finish what is under way, then close; an idle one closes within `spread` seconds."""
         raise NotImplementedError
 
     def close(self) -> None:

@@ -16,9 +16,14 @@ from gateway.errors import GatewayError, Reason
 
 if TYPE_CHECKING:
     from gateway.edge.edge import Edge
-    from gateway.edge.exchange import Exchange
     from gateway.edge.forwarded import Peer
+    from gateway.edge.stream import RequestSink
     from gateway.http.body import BodyReader
+
+
+READ_GRACE = 1.0
+"""Seconds past its deadline in which an idle connection is not closed while something waits to be read: a read is a
+matter of milliseconds, unless the one who sends is cut off in the middle of a TLS record."""
 
 
 class Phase(Enum):
@@ -44,7 +49,7 @@ class TimedConnection(DownstreamConnection):
     def __init__(self, edge: Edge, peer: Peer, on_close: Callable[[], None]) -> None:
         super().__init__(edge, peer, on_close)
         self.phase = IDLE
-        self._exchange: Exchange | None = None  # set exactly in EXCHANGE and TUNNEL
+        self._exchange: RequestSink | None = None  # set exactly in EXCHANGE and TUNNEL
         self._reader: BodyReader | None = None  # None: the request's body is complete (or there is none)
         self._paused = False  # upstream takes no request body for now
         self._conversing = False  # the answer has begun while the request's body was still on its way
@@ -104,6 +109,8 @@ class TimedConnection(DownstreamConnection):
             detail = f"the body stood still for {self._body_idle():g} s"
             self._exchange.fail(GatewayError(Reason.REQUEST_TIMEOUT, detail))
         elif phase is IDLE and not self._write_full:
+            if not self.is_quiet() and now < self.deadline + READ_GRACE:
+                return  # what has just come will be read, and is its next request if anything
             self._close()
         else:
             self._transport.abort()

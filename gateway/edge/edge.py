@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Protocol
 
@@ -23,6 +23,7 @@ from gateway.edge.handshakes import HandshakeQueue
 from gateway.edge.health import HealthChecks
 from gateway.edge.limits import Limits
 from gateway.edge.revalidation import Revalidation
+from gateway.edge.stream import RequestSink
 from gateway.edge.tls_buffers import Buffers
 from gateway.errors import GatewayError, Reason
 from gateway.hostname import HostnameParser, Target
@@ -46,8 +47,11 @@ ROUTES_REMEMBERED = 8192
 class Downstream(SweepableConnection, Protocol):
     """What the edge needs of a downstream connection besides its stream."""
 
-    def drain(self) -> None:
-        """Finish what is under way, then close."""
+    def sinks(self) -> Iterable[RequestSink]:
+        """Who is told of the requests under way on it."""
+
+    def drain(self, spread: float) -> None:
+        """Finish what is under way, then close; idle, close at a random moment within `spread` seconds."""
 
     def close(self) -> None:
         """Close now."""
@@ -206,13 +210,15 @@ class Edge:
         """Answers say `Connection: close` from here on; idle connections stay open, and are served."""
         self.announces_close = True
 
-    def drain(self) -> None:
-        """Every connection finishes what is under way and closes; idle ones close now."""
+    def drain(self, spread: float = 0.0) -> None:
+        """Every connection finishes what is under way and closes; each that is idle at a random moment within `spread`
+        seconds. What has no end of its own `edge.drain` ends.
+        """
         self.announce_drain()
         self.draining = True
         self.sweeper.hurry()
         for connection in list(self.downstreams):
-            connection.drain()
+            connection.drain(spread)
 
     async def drained(self) -> None:
         """Returns when, after `drain`, the last connection has closed."""

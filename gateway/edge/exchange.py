@@ -90,9 +90,9 @@ class Exchange(RequestSink, ResponseSink):
         "_sandbox",
         "_sent",
         "_started",
-        "_status",
         "_target",
         "_upstream",
+        "answer",
         "phase",
     )
 
@@ -116,7 +116,7 @@ class Exchange(RequestSink, ResponseSink):
         self._full = False  # downstream takes no more of the response for now
         self._examined = False  # the head of the answer is, or was, withheld for a look
         self._reused = False
-        self._status = 0  # of the head sent downstream; 0: none yet
+        self.answer: ResponseHead | None = None  # the head that has gone downstream
         self._received = 0  # octets of request content
         self._sent = 0  # octets of response content
 
@@ -287,7 +287,6 @@ class Exchange(RequestSink, ResponseSink):
         if self.phase is TUNNEL:
             self._end()  # how tunnels end; who closed first says nothing
         else:
-            self._status = self._status or DOWNSTREAM_CLOSED
             self._end("downstream_closed", detail)
 
     # --- from upstream (ResponseSink) ----------------------------------------------------------------------------
@@ -308,7 +307,7 @@ class Exchange(RequestSink, ResponseSink):
             assert upstream is not None  # which has brought it
             if answers.withhold(self._head, head, upstream, self._resume_response):
                 return
-        self._status = head.status
+        self.answer = head
         if head.section.set_cookies or self._rewritten_host:
             head = self._rewritten(head)
         if head.binds or self._head.section.binds:
@@ -385,7 +384,7 @@ class Exchange(RequestSink, ResponseSink):
         What may have been acted on, only if the connection had served before: that one may simply have grown stale
         while it was idle, or hold more octets than the last answer should have.
         """
-        if self._no_retry or self.phase is not OPEN or self._status or self._head.framing is not NO_BODY:
+        if self._no_retry or self.phase is not OPEN or self.answer or self._head.framing is not NO_BODY:
             return False
         return failure.unprocessed or (failure.is_stale and self._replayable())
 
@@ -401,12 +400,30 @@ class Exchange(RequestSink, ResponseSink):
             self._connecting = None
             self._fault()
 
+    # --- draining ------------------------------------------------------------------------------------------------
+
+    @property
+    def streams(self) -> tuple[DownstreamStream, UpstreamStream] | None:
+        """The two that it stands between; None: no answer is under way."""
+        upstream = self._upstream
+        return None if upstream is None or upstream.sink is not self else (self._downstream, upstream)
+
+    @property
+    def ended_ways(self) -> tuple[bool, bool]:
+        """Whether downstream, and upstream, will send no more in this tunnel."""
+        return self._request_complete, self._response_complete
+
+    def end_answer(self) -> None:
+        """Ends an event stream between two events, whose reader takes it for an end and asks anew."""
+        self._downstream.finish([])
+        self._end()
+
     # --- endings -------------------------------------------------------------------------------------------------
 
     def fail(self, error: GatewayError) -> None:
         if self.phase is ENDED:
             return
-        if self._status:
+        if self.answer is not None:
             self._downstream.abort(error)
         else:
             self._send_problem(error)
@@ -428,7 +445,7 @@ class Exchange(RequestSink, ResponseSink):
         )
         closes = websocket.asks_for_close(head, always=edge.settings.edge.websocket_errors == "close")
         answer, body = websocket.accept_and_close(error, circumstances) if closes else render(error, circumstances)
-        self._status = answer.status
+        self.answer = answer
         self._sent = len(body)
         downstream.send_head(answer, self._request_id)
         if body:
@@ -458,7 +475,7 @@ class Exchange(RequestSink, ResponseSink):
         self._end()
 
     def _send_without_body(self, head: ResponseHead) -> None:
-        self._status = head.status
+        self.answer = head
         self._downstream.send_head(head, self._request_id)
         self._downstream.finish([])
 
@@ -487,6 +504,7 @@ class Exchange(RequestSink, ResponseSink):
         if client is not None:
             edge.limits.dismiss_client(client)
         head, target, sandbox, downstream = self._head, self._target, self._sandbox, self._downstream
+        answer = self.answer
         # By position: with keywords this line costs four times as much.
         record = AccessRecord(
             int(time.time() * 1e3) / 1e3,
@@ -495,7 +513,7 @@ class Exchange(RequestSink, ResponseSink):
             head.method.decode(),
             head.section.host,
             head.target[:MAX_TEXT].partition(b"?")[0].decode(),
-            self._status,
+            DOWNSTREAM_CLOSED if answer is None else answer.status,
             int((time.monotonic() - self._started) * 1e5) / 1e2,
             self._received,
             self._sent,

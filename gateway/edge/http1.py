@@ -12,8 +12,9 @@ transport is paused. What each phase waits for, and for how long, is in deadline
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import inf
+from random import random
 from time import time
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from gateway.edge.deadlines import CLOSED, EXCHANGE, HEAD, IDLE, LINGER, TUNNEL,
 from gateway.edge.exchange import Exchange
 from gateway.edge.forwarded import Peer
 from gateway.edge.local_reply import LocalReply, plain_on_tls, reply
-from gateway.edge.stream import DownstreamStream
+from gateway.edge.stream import DownstreamStream, RequestSink
 from gateway.errors import GatewayError, Reason
 from gateway.http import serialize
 from gateway.http.body import BodyError, ChunkedReader, CloseReader, LengthReader
@@ -399,6 +400,9 @@ class Http1Downstream(TimedConnection, DownstreamStream):
                 self._exchange.flush_request()
             self._set_reading()
 
+    def redirect(self, sink: RequestSink) -> None:
+        self._exchange = sink
+
     def exchange_ended(self) -> None:
         phase, head, unread = self.phase, self._head, self._reader
         self._exchange = self._reader = self._head = None
@@ -407,8 +411,10 @@ class Http1Downstream(TimedConnection, DownstreamStream):
         if phase is CLOSED:
             return
         if phase is TUNNEL:
-            if not self._transport.is_closing():  # else it was reset
-                self._close()
+            if self._transport.is_closing():
+                return  # it was reset
+            # Draining, a Close frame is on its way to somebody who may still send: no reset must overtake it.
+            self._linger() if self._edge.draining else self._close()
         elif not self._keep_alive or unread is not None or (head is not None and head.upgrade and self._has_more()):
             self._linger()
         else:
@@ -505,9 +511,21 @@ class Http1Downstream(TimedConnection, DownstreamStream):
         self._waiting = 0
         self._set_reading()
 
-    def drain(self) -> None:
+    def sinks(self) -> Iterable[RequestSink]:
+        return () if self._exchange is None else (self._exchange,)
+
+    def drain(self, spread: float) -> None:
         if self.phase is IDLE and not self._write_full:
-            self._close() if self._keep_alive else self._await_first()
+            # Not all at once: each will connect anew, and shake hands.
+            patience = random() * spread  # noqa: S311 - nothing to guess
+            if not self._keep_alive:
+                self._await_first(patience)
+            elif patience:
+                self.deadline = min(self.deadline, self._edge.clock() + patience)
+            elif self.is_quiet():
+                self._close()
+            else:
+                self.deadline = self._edge.clock()
         self._keep_alive = False  # also after an answer whose head has left already and said nothing about it
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ import logging
 import select
 import socket
 import ssl
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from gateway import descriptors, errnos
@@ -19,6 +19,7 @@ from gateway.addresses import Bound, bound_to
 from gateway.edge.forwarded import Peer
 from gateway.edge.http1 import Http1Downstream
 from gateway.edge.local_reply import LocalReply, plain_on_tls, reply
+from gateway.edge.stream import RequestSink
 from gateway.edge.tls_transport import TlsTransport
 from gateway.errors import GatewayError, Reason
 from gateway.http.forwarding import Address, normalized
@@ -278,7 +279,10 @@ class _TlsHandshake(_AcceptedConnection):
     def end_if_dead(self, patience: float) -> None:
         """A handshake has a deadline of its own."""
 
-    def drain(self) -> None:
+    def sinks(self) -> Iterable[RequestSink]:
+        return ()
+
+    def drain(self, spread: float) -> None:
         # A ClientHello may be on its way.
         if self.transport.is_silent:
             self.deadline = min(self.deadline, self.edge.clock() + self.edge.drain_grace)

@@ -107,5 +107,13 @@ class DownstreamStream(Owner):
     def resume(self) -> None: ...
 
     @abstractmethod
+    def redirect(self, sink: RequestSink) -> None:
+        """`sink` takes the place of who is told of this request."""
+
+    @abstractmethod
+    def is_quiet(self) -> bool:
+        """Whether nothing has come that was not delivered, as far as can be seen from here."""
+
+    @abstractmethod
     def exchange_ended(self) -> None:
         """The exchange is over and recorded; the stream may serve the next one."""

@@ -486,7 +486,9 @@ class TlsTransport(WideReading, asyncio.Transport):
         return self._tcp.get_write_buffer_size()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """`ssl_object`, and whatever the TCP transport knows."""
+        """`ssl_object`, `ahead` (whether ciphertext has come that was not decrypted), and whatever TCP's knows."""
+        if name == "ahead":
+            return bool(self._ahead)
         return self._ssl if name == "ssl_object" else self._tcp.get_extra_info(name, default)
 
 

@@ -34,6 +34,7 @@ from gateway.config import Listen, Settings
 from gateway.directory.memory import MemoryRegistry
 from gateway.directory.sandbox import Registry, Sandbox
 from gateway.directory.watching import watch
+from gateway.edge.drain import Drain
 from gateway.edge.edge import Edge
 from gateway.edge.listener import Listener, own_listeners
 from gateway.errors import UserError
@@ -194,7 +195,7 @@ async def _serve(prepared: _Prepared, banner: str, colour: bool) -> None:
     collector = memory.Collector(loop, lambda: edge.connections)
     sink.write(f"{banner}\n".encode())
     await shutdown.begun.wait()
-    await drain(edge, listeners, DRAIN_TIMEOUT, shutdown)
+    await drain(Drain(edge, DRAIN_TIMEOUT), listeners, shutdown)
     collector.close()
     for runner in runners:
         await runner.cleanup()

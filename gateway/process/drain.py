@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from gateway.edge.edge import Edge
+from gateway.edge.drain import Drain
 from gateway.edge.listener import Listener
 from gateway.edge.listener_drain import drain_listeners
 
@@ -25,28 +25,31 @@ class Shutdown:
 
 
 async def drain(
-    edge: Edge,
+    plan: Drain,
     listeners: Sequence[Listener],
-    drain_timeout: float,
     shutdown: Shutdown,
     listeners_closed: Callable[[], None] = lambda: None,
 ) -> None:
-    """Drains and closes `edge`; cuts off what is not finished after `drain_timeout` seconds or at the second signal."""
+    """Drains and closes the plan's edge; cuts off what is not finished in its time, or at the second signal."""
+    edge = plan.edge
 
     async def finish() -> None:
         await drain_listeners(listeners)
         listeners_closed()
         await edge.drained()
 
-    edge.drain()
+    plan.begin()
     finishing = edge.tasks.spawn(finish(), "drain")
     hurried = edge.tasks.spawn(shutdown.hurried.wait(), "told to hurry")
-    await asyncio.wait((finishing, hurried), timeout=drain_timeout, return_when=asyncio.FIRST_COMPLETED)
+    goodbyes = edge.tasks.spawn(plan.run(), "goodbyes")
+    await asyncio.wait((finishing, hurried), timeout=plan.timeout, return_when=asyncio.FIRST_COMPLETED)
+    goodbyes.cancel()
     if not finishing.done():
         finishing.cancel()
-        when = "as told" if hurried.done() else f"that did not finish within {drain_timeout:g} s"
+        when = "as told" if hurried.done() else f"that did not finish within {plan.timeout:g} s"
         if edge.connections:
             log.warning("closing %d connections %s", edge.connections, when)
+    plan.end()
     for listener in listeners:
         listener.close()
     await edge.close()

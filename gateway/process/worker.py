@@ -24,6 +24,7 @@ from gateway.addresses import Bound
 from gateway.config import Settings
 from gateway.directory.shared import Shared
 from gateway.directory.watching import watch
+from gateway.edge.drain import Drain
 from gateway.edge.edge import Edge
 from gateway.edge.listener import Listener
 from gateway.edge.local_reply import LocalReply
@@ -163,7 +164,8 @@ async def _serve(settings: Settings, slot: Slot, heartbeat: Heartbeat) -> None:
         for listener in listeners:
             listener.close()  # what is queued is for the successor
         listeners = []
-    await drain(edge, listeners, process.drain_timeout, shutdown, listeners_closed)
+    plan = Drain(edge, process.drain_timeout, process.drain_spread, f"worker {slot.number}")
+    await drain(plan, listeners, shutdown, listeners_closed)
     collector.close()
     await directory.close()
     access_log.close()

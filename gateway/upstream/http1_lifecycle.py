@@ -111,6 +111,9 @@ class Http1Lifecycle(ReadingConnection, UpstreamConnection, UpstreamStream):
         """Whether an idle connection still is what it seems: no FIN, no reset, no stray octet waiting to be read."""
         return not self._transport.is_closing() and peek.is_quiet(self._socket)
 
+    def is_quiet(self) -> bool:
+        return not self._held and self.is_alive()
+
     def _await_body(self) -> None:
         """Begins a body's time anew, of which there is no end while downstream is the slow one; no other state's."""
         if self.state is BODY:

@@ -171,6 +171,10 @@ class UpstreamStream(ABC):
         """Whether an idle connection still is what it seems."""
 
     @abstractmethod
+    def is_quiet(self) -> bool:
+        """Whether nothing has come that was not delivered, as far as can be seen from here."""
+
+    @abstractmethod
     def release(self) -> None:
         """The exchange is over: to its owner or back to the pool if everything was complete and clean, else closed."""
 

@@ -24,7 +24,7 @@ from gateway.edge import edge as edge_module
 from gateway.edge.edge import Edge
 from gateway.edge.exchange import Exchange
 from gateway.edge.forwarded import Peer
-from gateway.edge.stream import DownstreamStream
+from gateway.edge.stream import DownstreamStream, RequestSink
 from gateway.endpoint import Endpoint
 from gateway.errors import Failure, GatewayError, Reason
 from gateway.http.message import AS_TUNNEL, NO_BODY, Fields, FieldSection, Framing, RequestHead, ResponseHead
@@ -85,6 +85,8 @@ class Downstream(DownstreamStream):
         self.lost_login = 0
         self.head: RequestHead
         self.exchange: Exchange
+        self.sink: RequestSink
+        self.quiet = True
         self._contract = contract
         self._head: ResponseHead | None = None
         self._over = ""  # finished or aborted
@@ -138,6 +140,13 @@ class Downstream(DownstreamStream):
         self._contract.check(not self.ended, "resume after the exchange has ended")
         self.paused = False
 
+    def redirect(self, sink: RequestSink) -> None:
+        self._contract.check(not self.ended, "redirect after the exchange has ended")
+        self.sink = sink
+
+    def is_quiet(self) -> bool:
+        return self.quiet
+
     def exchange_ended(self) -> None:
         self.ended += 1
         self._contract.check(self.ended == 1, "an exchange ended twice")
@@ -164,6 +173,7 @@ class Stream(UpstreamStream):
         self.head: RequestHead | None = None
         self.sent: list[object] = []
         self.paused = False
+        self.quiet = True
         self.over = ""  # released, closed or failed
         self.complete = False  # the answer is
         self._finished = False  # the request is
@@ -218,6 +228,9 @@ class Stream(UpstreamStream):
 
     def is_alive(self) -> bool:
         return self.connection.alive
+
+    def is_quiet(self) -> bool:
+        return self.quiet
 
     def release(self) -> None:
         self._leave("released", clean=self.complete and self._finished)
@@ -416,7 +429,7 @@ class Gateway:
         """A request that has not begun yet."""
         downstream = on or Downstream(self.contract, self.peer)
         downstream.head = head or request()
-        downstream.exchange = Exchange(self.edge, downstream, downstream.head)
+        downstream.exchange = downstream.sink = Exchange(self.edge, downstream, downstream.head)
         self.downstreams.append(downstream)
         return downstream
 

@@ -75,6 +75,7 @@ workers = 3
 drain_delay = "0s"
 drain_timeout = "1s"
 max_draining = 1
+drain_spread = "3s"
 stuck_timeout = "0s"
 [log]
 format = "text"

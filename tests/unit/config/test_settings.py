@@ -84,6 +84,7 @@ token_file = ""
 workers = 0
 drain_delay = "5s"
 drain_timeout = "60s"
+drain_spread = "10s"
 max_draining = 2
 stuck_timeout = "30s"
 

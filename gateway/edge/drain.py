@@ -1,0 +1,149 @@
+"""The schedule of a drain: when who is ended, and what is said of it.
+
+    begin --------------------------------------> goodbye --------------> ends
+    idle connections close, each at a random        event streams end,      what is left is cut off
+    moment of `drain_spread`; requests, streams     WebSockets are closed   (whoever runs the drain does it)
+    and tunnels go on
+
+Requests have all the time there is: no answer is shortened before the end. Whoever has no end of its own is told a few
+seconds before, so that there is time to say goodbye. Of what is no HTTP and no WebSocket nobody knows how to end it.
+
+Whatever looks at every connection does so in slices, and lets the event loop turn between them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import TypeVar
+
+from gateway.edge.drained import Drained, DrainedEventStream, Kind, kind_of
+from gateway.edge.edge import Downstream, Edge
+from gateway.edge.exchange import Exchange
+from gateway.edge.stream import RequestSink
+from gateway.edge.websocket_drain import WebSocketDrain
+
+log = logging.getLogger("gateway.process")
+
+T = TypeVar("T")
+
+GOODBYE = 5.0
+"""Seconds before the end at which event streams and WebSockets are ended; of a short drain, half of it."""
+SILENCE = 1.0
+"""Seconds without an octet that stand between two frames, or events: longer than most networks hold back a part."""
+REPORT_INTERVAL = 5.0
+LOOK_INTERVAL, LOOKS = 0.1, 5
+"""Seconds between two looks at what is being ended, and how many of them before the next look around."""
+SLICE = 256
+"""Connections looked at in one turn of the event loop; saying goodbye to one takes 20 µs."""
+IDLE = "idle"
+
+
+class Drain:
+    """One drain of one worker."""
+
+    def __init__(self, edge: Edge, timeout: float, spread: float = 0.0, name: str = "") -> None:
+        """`timeout` and `spread` in seconds, from `begin` on; `name`: the process's, for the log."""
+        self.edge = edge
+        self._who = f"{name} is draining" if name else "draining"
+        self.timeout = timeout
+        grace = min(GOODBYE, timeout / 2)
+        self._spread = min(spread, timeout - grace)
+        self._grace = grace
+        self._silence = min(SILENCE, grace / 2)
+        self._drained: list[Drained] = []
+        self._begun = self._goodbye = self._ends = 0.0
+
+    def begin(self) -> None:
+        """Every connection finishes what is under way."""
+        edge = self.edge
+        self._begun = edge.clock()
+        self._ends = self._begun + self.timeout
+        self._goodbye = self._ends - self._grace
+        edge.drain(self._spread)
+
+    async def run(self) -> None:
+        """Does what is due, for ever: its caller knows when everybody has gone, and when time is up."""
+        clock, report_due = self.edge.clock, self._begun
+        told: set[Drained] = set()
+        while True:
+            count = await self._look_around()
+            if clock() >= report_due:
+                report_due = clock() + REPORT_INTERVAL
+                self._report(count)
+            left = self._goodbye - clock()
+            if left > 0:
+                await asyncio.sleep(min(left, REPORT_INTERVAL))
+                continue
+            async for each in sliced([each for each in self._drained if each not in told]):
+                told.add(each)
+                each.say_goodbye()
+            for _ in range(LOOKS):
+                await asyncio.sleep(LOOK_INTERVAL)
+                async for each in sliced(self._drained):
+                    each.look()
+
+    def end(self) -> None:
+        """What is left is cut off now: counts it."""
+        self._forget_ended()
+        counters = self.edge.counters
+        for connection in self.edge.downstreams:
+            for sink in connection.sinks():
+                if isinstance(sink, Drained) and sink.was_closed:
+                    counters.websockets_closed += 1
+                elif kind_of_sink(sink) in (Kind.WEBSOCKET, Kind.TUNNEL):
+                    counters.tunnels_cut += 1
+
+    # --- who is there --------------------------------------------------------------------------------------------
+
+    async def _look_around(self) -> Counter[str]:
+        """How many connections of each kind there are; from now on whatever has no end of its own is followed."""
+        count: Counter[str] = Counter()
+        async for connection in sliced(list(self.edge.downstreams)):
+            count.update(self._look_at(connection))
+        self._forget_ended()
+        return count
+
+    def _look_at(self, connection: Downstream) -> Iterable[str]:
+        kinds = []
+        for sink in connection.sinks():
+            kind = kind_of_sink(sink)
+            kinds.append(kind.value)
+            if isinstance(sink, Exchange) and sink.streams is not None:
+                self._follow(sink, kind)
+        return kinds or (IDLE,)
+
+    def _follow(self, exchange: Exchange, kind: Kind) -> None:
+        clock = self.edge.clock
+        if kind is Kind.WEBSOCKET:
+            self._drained.append(WebSocketDrain(exchange, clock, self._silence))
+        elif kind is Kind.EVENT_STREAM:
+            self._drained.append(DrainedEventStream(exchange, clock, self._silence))
+
+    def _forget_ended(self) -> None:
+        self.edge.counters.websockets_closed += sum(each.is_over and each.was_closed for each in self._drained)
+        self._drained = [each for each in self._drained if not each.is_over]
+
+    def _report(self, count: Counter[str]) -> None:
+        if not count:
+            return
+        kinds = [*(kind.value for kind in Kind), IDLE]
+        left = ", ".join(f"{count[kind]} {kind}" for kind in kinds if count[kind])
+        now = self.edge.clock()
+        log.info("%s: %s; what is left is cut off in %.0f s", self._who, left, self._ends - now)
+
+
+def kind_of_sink(sink: RequestSink) -> Kind:
+    if isinstance(sink, Drained):
+        return sink.kind
+    return kind_of(sink) if isinstance(sink, Exchange) else Kind.REQUEST
+
+
+async def sliced(items: Sequence[T]) -> AsyncIterator[T]:
+    """`items`, with a turn of the event loop after each `SLICE` of them."""
+    for number, item in enumerate(items, 1):
+        yield item
+        if not number % SLICE:
+            await asyncio.sleep(0)
