@@ -136,6 +136,10 @@ class Children:
         self._checked = time.monotonic()
         self.lost = 0
         """Processes that did not end when they were killed."""
+        self.strangers: dict[int, int] = {}
+        """Exit codes, by id, of processes that ended and are none of these: a new version's."""
+        self.close_own: Callable[[], None] = lambda: None
+        """Called in a forked process: closes what is the supervisor's alone."""
 
     def poll(self) -> None:
         """Does what is due: reaps, checks, kills, starts."""
@@ -163,19 +167,22 @@ class Children:
             dues.append(self._checked + self.stuck_timeout / CHECKS)
         return max(0.0, min(min(dues) - time.monotonic(), 3600.0))
 
-    def stop(self, child: Child, deadline: float) -> None:
+    def stop(self, child: Child, deadline: float, *, is_last: bool = True) -> None:
         """Drains `child`, because the gateway ends; kills what has not ended at `deadline`.
 
-        As long as something may be queued, a process that is missing, dies or is stuck is replaced (`replacements`).
+        As long as something may be queued, a process that is missing, dies or is stuck is replaced (`replacements`);
+        not so if it `is_last` not: then what is queued is for another gateway.
         """
         now = time.monotonic()
+        if not is_last:
+            child.replacements = 0
         child.stop_deadline = deadline
         child.due, child.replacement_due = (now, now + LISTENERS_TIME) if child.replacements else (inf, inf)
         child.announce_stop()
         for process in child.processes:
             process.deadline = min(process.deadline, deadline)
         if child.process is not None:
-            child.process.heartbeat.is_last = True
+            child.process.heartbeat.is_last = is_last
         child.send_signal(signal.SIGTERM)
         self.poll()
 
@@ -242,6 +249,7 @@ class Children:
         try:
             _wake_when_orphaned()
             os.close(self._lifeline)
+            self.close_own()
             for sock in self._sockets - child.sockets:
                 sock.close()
             for _, process in self._all():
@@ -277,9 +285,13 @@ class Children:
                 return
             if pid == 0:
                 return
-            for child, process in self._all():
+            code = os.waitstatus_to_exitcode(status)
+            for child, process in list(self._all()):
                 if process.pid == pid:
-                    self._process_ended(child, process, os.waitstatus_to_exitcode(status))
+                    self._process_ended(child, process, code)
+                    break
+            else:
+                self.strangers[pid] = code
 
     def _process_ended(self, child: Child, process: Process, code: int) -> None:
         """`code` is the exit status, or a signal's number made negative."""

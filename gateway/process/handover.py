@@ -7,6 +7,7 @@
     (binds what else it needs, starts its processes: both accept now)
     ready                    ─────────────▶
                              ◀─────────────  released: accepts no more, and drains
+                                             or, at any time, withdrawn: goes on; the taker ends
 
 The end of either process is the end of the connection, which the other one notices. A socket is known by what it is
 bound to, which nobody can state wrongly. The offerer answers only, and never waits; the taker waits at its start,
@@ -54,6 +55,7 @@ class State(StrEnum):
     UNKNOWN_VERSION = "unknown version"  # it does not understand the request
     OFFERED = "offered"
     RELEASED = "released"
+    WITHDRAWN = "withdrawn"  # it has waited too long, or was told to
 
 
 class Request(msgspec.Struct):
@@ -138,6 +140,12 @@ class Offer:
         self.stage, self.deadline = Stage.RELEASED, inf
         self._send(State.RELEASED)
 
+    def withdraw(self, why: str) -> None:
+        """The taker is to end, and leave the sockets as they are."""
+        if self.stage in (Stage.OPEN, Stage.OFFERED, Stage.READY):
+            self._send(State.WITHDRAWN)
+            self._fail(why)
+
     def close(self) -> None:
         self._connection.close()
         self.deadline = inf
@@ -206,6 +214,8 @@ class Takeover:
         self.pid = pid  # of the offerer
         self.alone = False
         """Whether the offerer accepts no more: until then the sockets are its own as well."""
+        self.withdrawn = False
+        """Whether the offerer goes on, so that this process has to end."""
         self._settled = inf  # when nobody touches the sockets any more
         self._said_ready = False
         connection.settimeout(0)
@@ -221,7 +231,7 @@ class Takeover:
 
     def ready(self) -> None:
         """Everything serves here: the offerer may drain. Call again as long as `alone` is not set."""
-        if self._said_ready or self.alone:
+        if self._said_ready or self.alone or self.withdrawn:
             return
         self._said_ready = True
         try:
@@ -229,19 +239,25 @@ class Takeover:
         except OSError:
             self._left_alone()
 
+    def close(self) -> None:
+        """In a forked process: the connection is its parent's."""
+        self._connection.close()
+
     def poll(self) -> None:
         """Hears what the offerer says, or that it has ended."""
         while self._connection.fileno() >= 0:
             try:
                 octets = self._connection.recv(MAX_MESSAGE)
-                released = bool(octets) and msgspec.json.decode(octets, type=Reply).state is State.RELEASED
+                state = msgspec.json.decode(octets, type=Reply).state if octets else None
             except BlockingIOError:
                 break
             except (OSError, msgspec.MsgspecError):
-                octets = b""
-            if not octets:
+                state = None
+            if state is State.WITHDRAWN:
+                self.withdrawn = True
+            if state is not State.RELEASED:
                 self._connection.close()
-            if not octets or released:
+            if not self.withdrawn:
                 self._left_alone()
         if time.monotonic() >= self._settled:
             self._settled = inf

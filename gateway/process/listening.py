@@ -14,7 +14,7 @@ from enum import StrEnum
 from gateway.addresses import Bound
 from gateway.config import Listen, Settings
 from gateway.edge.listener import own_listeners
-from gateway.process.sockets import bind
+from gateway.process.inherited import Inherited
 
 
 class Role(StrEnum):
@@ -53,13 +53,15 @@ class ListeningSockets:
         return own_listeners([each.socket for each in self])
 
     @classmethod
-    def bind(cls, settings: Settings, count: int) -> ListeningSockets:
-        """Binds what `settings` ask for, for `count` workers. Raises UserError as `sockets.bind` does."""
+    def bind(cls, settings: Settings, count: int, inherited: Inherited) -> ListeningSockets:
+        """What `settings` ask for, for `count` workers: inherited or bound. Raises UserError as `sockets.bind` does."""
         slots: list[list[BoundSocket]] = [[] for _ in range(count)]
         wanted = [(Role.TLS, listen) for listen in settings.edge.listen]
         wanted += [(Role.PLAIN, listen) for listen in settings.edge.listen_plain]
         for role, listen in wanted:
-            for slot, sock in zip(slots, bind(listen, slots=count), strict=True):
-                slot.append(BoundSocket(role, listen, sock))
-        [admin] = bind(settings.admin.listen)
+            for slot, sockets in zip(slots, inherited.bind(listen, slots=count), strict=True):
+                slot += [BoundSocket(role, listen, sock) for sock in sockets]
+        [[admin, *more]] = inherited.bind(settings.admin.listen)
+        for sock in more:  # only whoever has passed them on knows why
+            sock.close()
         return cls(slots, BoundSocket(Role.ADMIN, settings.admin.listen, admin))

@@ -49,6 +49,8 @@ class Reloads:
         self._slots = slots
         self._next: Generation | None = None  # valid, and waits
         self._roll: Roll | None = None
+        self.has_ended = False
+        """Set when one was refused or has ended, well or not; cleared by whoever is interested."""
 
     def request(self) -> None:
         """Reads and judges the configuration; what is valid is rolled out as soon as it can be."""
@@ -72,6 +74,7 @@ class Reloads:
             log.info("the new configuration is valid and waits for processes to finish (process.max_draining)")
 
     def _refused(self, requested: int, why: str) -> None:
+        self.has_ended = True
         log.error("not reloaded, nothing has changed: %s", why)
         self._tell(requested=requested, state="refused", successful=False, ended=time.time(), error=why)
 
@@ -105,7 +108,7 @@ class Reloads:
         self._tell(state="rolling", generation=generation.number)
 
     def _end(self, roll: Roll) -> None:
-        self._roll = None
+        self._roll, self.has_ended = None, True
         if roll.failure:
             log.error("the reload ended early: %s; what was not replaced goes on as before", roll.failure)
         else:

@@ -16,6 +16,15 @@ from gateway.errors import UserError
 
 log = logging.getLogger("gateway.process")
 
+
+class AddressInUse(UserError):
+    """Another process listens there."""
+
+    def __init__(self, listen: Listen, why: str) -> None:
+        super().__init__(f"cannot listen on {listen}: {why}")
+        self.listen = listen
+
+
 BACKLOG = 4096
 """Connections queued per socket while a worker is busy or being replaced; the kernel caps it at net.core.somaxconn."""
 
@@ -85,11 +94,23 @@ def bind(listen: Listen, *, slots: int = 1) -> list[socket.socket]:
     return sockets
 
 
+def bind_beside(listen: Listen, there: Sequence[socket.socket]) -> socket.socket:
+    """One more listening socket on the address of those that are `there`.
+
+    Raises UserError: the kernel lets nobody but their user do that.
+    """
+    for each in there:  # one that was alone does not share yet
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock = _bind(listen, shared=True)
+    _listen(sock, listen)
+    return sock
+
+
 def _bind(listen: Listen, *, shared: bool) -> socket.socket:
     try:
         sock = socket.socket(family(listen.host), socket.SOCK_STREAM)
     except OSError as error:
-        raise UserError(f"cannot listen on {listen}: {_explain(error, listen)}") from None
+        raise _refused(error, listen) from None
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
@@ -99,7 +120,7 @@ def _bind(listen: Listen, *, shared: bool) -> socket.socket:
         sock.bind((listen.host, listen.port))
     except OSError as error:
         sock.close()
-        raise UserError(f"cannot listen on {listen}: {_explain(error, listen)}") from None
+        raise _refused(error, listen) from None
     return sock
 
 
@@ -108,12 +129,17 @@ def _listen(sock: socket.socket, listen: Listen) -> None:
         sock.listen(BACKLOG)
     except OSError as error:  # two may be bound to one port, but only one of them listens
         sock.close()
-        raise UserError(f"cannot listen on {listen}: {_explain(error, listen)}") from None
+        raise _refused(error, listen) from None
+
+
+def _refused(error: OSError, listen: Listen) -> UserError:
+    if error.errno == errno.EADDRINUSE:
+        who = f"port {listen.port} is in use by another program (see: ss -ltnp | grep {listen.port})"
+        return AddressInUse(listen, who)
+    return UserError(f"cannot listen on {listen}: {_explain(error, listen)}")
 
 
 def _explain(error: OSError, listen: Listen) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"port {listen.port} is in use by another program (see: ss -ltnp | grep {listen.port})"
     if error.errno == errno.EACCES:
         return f"port {listen.port} needs root or CAP_NET_BIND_SERVICE; ports from 1024 on do not"
     if error.errno == errno.EADDRNOTAVAIL:

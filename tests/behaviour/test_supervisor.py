@@ -255,6 +255,6 @@ def test_a_taken_port_is_one_sentence_and_status_1(tmp_path: Path, app: App) -> 
         assert second.process is not None
         assert second.process.wait(PATIENCE) == 1
         second.stop()
-        assert "is in use by another program" in second.log
+        assert f"a gateway runs there (pid {gateway.pid})" in second.log
         assert "Traceback" not in second.log
         assert serves(gateway)

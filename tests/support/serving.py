@@ -6,6 +6,7 @@ listening sockets.
 
 from __future__ import annotations
 
+import copy
 import http.client
 import json
 import os
@@ -19,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 from tests.support.process import Child, descendants, free_port, poll
 
@@ -129,12 +130,17 @@ class App:
         self._thread.join()
 
 
+class HasPort(Protocol):
+    port: int
+
+
 class Serving(Child):
     """`gateway serve`; `settings` are lines of TOML by section, added to what stands here."""
 
-    def __init__(self, directory: Path, app: App, workers: int = 2, **process: str) -> None:
+    def __init__(self, directory: Path, app: HasPort, workers: int = 2, **process: str) -> None:
         from gateway.tls import local_ca
 
+        self._directory = directory
         self.plain_port, self.tls_port, self.admin_port = free_port(), free_port(), free_port()
         self.host = f"{app.port}-box.{DOMAIN}"
         self.family: list[int] = []
@@ -179,6 +185,13 @@ access = false
 """
         )
         super().__init__([sys.executable, "-m", "gateway", "serve", "--config", str(config)], cwd=directory)
+
+    def again(self) -> Serving:
+        """Another gateway with the same configuration, not started yet."""
+        other = copy.copy(self)
+        Child.__init__(other, self.command, cwd=self._directory)
+        other.family, other.expected = [], 0
+        return other
 
     @property
     def doors(self) -> list[tuple[str, int, bool]]:

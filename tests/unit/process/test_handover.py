@@ -202,6 +202,24 @@ def test_a_taker_that_ends_is_noticed(pair: tuple[socket.socket, socket.socket])
     assert offer.why == "it has ended"
 
 
+@pytest.mark.parametrize("ready", [False, True])
+def test_an_offer_is_withdrawn_at_any_time(pair: tuple[socket.socket, socket.socket], ready: bool) -> None:
+    """The taker knows that the offerer goes on, and not that it has ended."""
+    offer = Offer(pair[0], list)
+    takeover = taken(offer, pair[1])
+    assert isinstance(takeover, Takeover)
+    if ready:
+        takeover.ready()
+        offer.poll()
+    offer.withdraw("the gateway stops")
+    assert (offer.stage, offer.why) == (Stage.FAILED, "the gateway stops")
+    takeover.poll()
+    takeover.poll()
+    takeover.ready()
+    assert takeover.withdrawn
+    assert not takeover.alone
+
+
 def test_an_offerer_that_ends_leaves_the_taker_alone(pair: tuple[socket.socket, socket.socket]) -> None:
     """And what its workers did to the sockets at their end is undone."""
     with ExitStack() as stack:
