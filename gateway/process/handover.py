@@ -36,6 +36,8 @@ PER_MESSAGE = 64
 """Sockets in a reply; the kernel allows 253."""
 MAX_SOCKETS = 16_384
 """In all: 1,024 workers with as many addresses as anybody has."""
+MAX_REQUESTS = MAX_SOCKETS // PER_MESSAGE + 2
+"""Of one taker: all that it needs, and an end for one that asks without end."""
 MAX_MESSAGE = 4096
 REPLY_TIME = 5.0
 """Seconds a taker waits for a reply."""
@@ -76,6 +78,8 @@ class Reply(msgspec.Struct):
     pid: int
     total: int = 0
     """How many sockets there are."""
+    kept: bool = False
+    """Whether the service manager holds them as well: they are not to be shut down, nor bound beside."""
 
 
 class Stage(StrEnum):
@@ -96,10 +100,13 @@ Sockets = Callable[[], Sequence[socket.socket] | State]
 class Offer:
     """One connection, on the offerer's side. `poll` never waits; call it on SIGIO, and at `deadline`."""
 
-    def __init__(self, connection: socket.socket, sockets: Sockets) -> None:
+    def __init__(self, connection: socket.socket, sockets: Sockets, *, kept: bool = False) -> None:
+        """`kept` as in `Reply`."""
         self._connection = connection
+        self._kept = kept
         self._available = sockets
         self._sockets: Sequence[socket.socket] = ()
+        self._requests = 0
         self.stage = Stage.OPEN
         self.pid = 0  # as the taker says
         self.why = ""
@@ -151,6 +158,10 @@ class Offer:
         self.deadline = inf
 
     def _answer(self, octets: bytes) -> None:
+        self._requests += 1
+        if self._requests > MAX_REQUESTS:
+            self.withdraw("it asks without end")
+            return
         try:
             request = msgspec.json.decode(octets, type=Request)
         except msgspec.MsgspecError as error:
@@ -183,7 +194,7 @@ class Offer:
             self.close()
 
     def _send(self, state: State, sockets: Sequence[socket.socket] = ()) -> bool:
-        reply = Reply(VERSION, state, os.getpid(), len(self._sockets))
+        reply = Reply(VERSION, state, os.getpid(), len(self._sockets), self._kept)
         try:
             # A reply is small, and the taker asks for one at a time: there is room, or it does not read.
             socket.send_fds(self._connection, [msgspec.json.encode(reply)], [each.fileno() for each in sockets])
@@ -208,10 +219,11 @@ class Refusal(msgspec.Struct):
 class Takeover:
     """The taker's side, once it has the sockets."""
 
-    def __init__(self, connection: socket.socket, sockets: list[socket.socket], pid: int) -> None:
+    def __init__(self, connection: socket.socket, sockets: list[socket.socket], reply: Reply) -> None:
         self._connection = connection
         self.sockets = sockets
-        self.pid = pid  # of the offerer
+        self.pid = reply.pid  # of the offerer
+        self.kept = reply.kept
         self.alone = False
         """Whether the offerer accepts no more: until then the sockets are its own as well."""
         self.withdrawn = False
@@ -296,7 +308,7 @@ def take(connection: socket.socket) -> Takeover | Refusal:
                 return Refusal(reply.state, reply.pid)
             taken += len(descriptors)
             if taken >= min(reply.total, MAX_SOCKETS):
-                return Takeover(connection, found, reply.pid)
+                return Takeover(connection, found, reply)
             if not descriptors or time.monotonic() >= deadline:
                 raise TimeoutError("it does not give what it has offered")
     except BaseException as error:

@@ -2,8 +2,8 @@
 are shared out among the workers.
 
 With fewer workers than sockets some get two: each socket has a queue of its own (SO_REUSEPORT), and closing it would
-reset what waits there. With more, the others get sockets of their own beside those; or the same ones, where the kernel
-refuses that because another user has opened them, as systemd does.
+reset what waits there. With more, the others get sockets of their own beside those. Of sockets that the service manager
+keeps they get the same ones again: what is beside those nobody would keep, and the kernel allows it to their user only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ log = logging.getLogger("gateway.process")
 class Inherited:
     """By what they are bound to, in the order in which they came."""
 
-    def __init__(self, sockets: Iterable[socket.socket] = ()) -> None:
+    def __init__(self, sockets: Iterable[socket.socket] = (), *, kept: bool = False) -> None:
+        """`kept`: the service manager holds them as well."""
+        self._kept = kept
         self._sockets: dict[Bound, list[socket.socket]] = {}
         for sock in sockets:
             self._sockets.setdefault(bound_to(*sock.getsockname()[:2]), []).append(sock)
@@ -38,7 +40,7 @@ class Inherited:
             return [[sock] for sock in bind(listen, slots=slots)]
         by_slot = [there[number::slots] for number in range(slots)]
         for number in range(len(there), slots):
-            by_slot[number] = [_another(listen, there, number)]
+            by_slot[number] = [self._another(listen, there, number)]
         return by_slot
 
     def close(self) -> None:
@@ -54,9 +56,10 @@ class Inherited:
     def _counts(self) -> list[tuple[Bound, int]]:
         return [(bound, len(sockets)) for bound, sockets in self._sockets.items()]
 
-
-def _another(listen: Listen, there: Sequence[socket.socket], number: int) -> socket.socket:
-    try:
-        return bind_beside(listen, there)
-    except UserError:
+    def _another(self, listen: Listen, there: Sequence[socket.socket], number: int) -> socket.socket:
+        if not self._kept:
+            try:
+                return bind_beside(listen, there)
+            except UserError as error:
+                log.warning("workers share sockets: %s", error)
         return there[number % len(there)].dup()

@@ -56,6 +56,8 @@ class Succession:
         self._own: Offer | None = None  # the offer to it
         self._kill_at = inf
         self._settle_at = inf  # when a taker that failed has surely left the sockets
+        self.kept = False
+        """Set when the service manager holds the sockets as well."""
         self.stopping = False
         """Set when the gateway is told to stop: who asks from then on is offered the sockets."""
         self.refusing = False
@@ -98,7 +100,7 @@ class Succession:
             log.error("no new version is started: %s", error.strerror)
             return
         log.info("a new version is started (pid %d), which takes over when it is ready", self._started)
-        self._own = Offer(connection, lambda: self._sockets())
+        self._own = Offer(connection, self._sockets, kept=self.kept)
         self._offers.append(self._own)
 
     def _obstacle(self) -> str:
@@ -119,7 +121,7 @@ class Succession:
         now = time.monotonic()
         for connection in self._rendezvous.accept():
             if len(self._offers) < MAX_OFFERS:
-                self._offers.append(Offer(connection, self._available))
+                self._offers.append(Offer(connection, self._available, kept=self.kept))
             else:
                 connection.close()
         for offer in self._offers:

@@ -70,7 +70,10 @@ class Supervisor:
         self._takeover = predecessor if isinstance(predecessor, Takeover) else None
         for sock in passed_on:
             accept_new(sock)  # processes of the one before may have ended as orphans, who refuse
-        inherited = Inherited([*passed_on, *(self._takeover.sockets if self._takeover else ())])
+        self._manager_keeps = bool(passed_on) or (self._takeover is not None and self._takeover.kept)
+        inherited = Inherited(
+            [*passed_on, *(self._takeover.sockets if self._takeover else ())], kept=self._manager_keeps
+        )
         try:
             listening = ListeningSockets.bind(settings, count, inherited)
         except AddressInUse as error:
@@ -78,7 +81,6 @@ class Supervisor:
                 raise
             raise in_use(error.listen, predecessor) from None
         inherited.close()
-        self._manager_keeps = bool(passed_on)  # it holds the sockets as well
         alive, lifeline = os.pipe()  # closed by the kernel when this process ends
         self._wiring = wiring = Wiring(listening, [_channel() for _ in range(count)], alive, ReloadState())
         self._open = [[each.socket for each in slot] for slot in listening.slots]  # those that still listen
@@ -177,6 +179,7 @@ class Supervisor:
                 self._rendezvous.open()
             self._manager.forget()
             self._manager_keeps |= self._manager.keep(self._listening())
+            self._succession.kept = self._manager_keeps
             self._manager.ready(self._status)
         elif self._reloads.has_ended:
             self._reloads.has_ended = False

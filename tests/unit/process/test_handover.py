@@ -71,9 +71,10 @@ def taken(offer: Offer, connection: socket.socket) -> Takeover | Refusal:
 def test_all_sockets_arrive_in_order(pair: tuple[socket.socket, socket.socket], count: int) -> None:
     with ExitStack() as stack:
         sockets = listening(stack, count)
-        offer = Offer(pair[0], lambda: sockets)
+        offer = Offer(pair[0], lambda: sockets, kept=count == 1)
         takeover = taken(offer, pair[1])
         assert isinstance(takeover, Takeover)
+        assert takeover.kept is (count == 1)
         for sock in takeover.sockets:
             stack.enter_context(sock)
         assert ports(takeover.sockets) == ports(sockets)
@@ -169,7 +170,20 @@ def test_who_asks_without_reading_holds_nobody_up(pair: tuple[socket.socket, soc
         offer.poll()
         if offer.stage is Stage.FAILED:
             break
-    assert "nothing can be sent to it" in offer.why
+    assert offer.stage is Stage.FAILED
+
+
+def test_who_asks_without_end_gets_an_end(pair: tuple[socket.socket, socket.socket]) -> None:
+    offer = Offer(pair[0], list)
+    request = b'{"version": 1, "want": "sockets"}'
+    for _ in range(handover.MAX_REQUESTS):
+        pair[1].send(request)
+        offer.poll()
+        pair[1].recv(MAX_MESSAGE)
+    assert offer.stage is Stage.OFFERED
+    pair[1].send(request)
+    offer.poll()
+    assert offer.why == "it asks without end"
 
 
 @pytest.mark.parametrize("asks", [False, True])

@@ -75,15 +75,16 @@ def test_more_workers_get_sockets_of_their_own_beside(stack: ExitStack, there: i
     assert all(accepted), "the kernel has spread them over all"
 
 
-def test_where_the_kernel_refuses_that_workers_share(stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """systemd's sockets are root's."""
+@pytest.mark.parametrize("why", ["systemd keeps them", "the kernel refuses that"])
+def test_where_that_cannot_be_workers_share(stack: ExitStack, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
     listen, sockets = opened(stack, 2)
 
     def refuse(listen: Listen, there: object) -> socket.socket:
         raise UserError("in use")
 
-    monkeypatch.setattr(inherited, "bind_beside", refuse)
-    by_slot = Inherited(sockets).bind(listen, slots=5)
+    if why == "the kernel refuses that":
+        monkeypatch.setattr(inherited, "bind_beside", refuse)
+    by_slot = Inherited(sockets, kept=why == "systemd keeps them").bind(listen, slots=5)
     for number in (2, 3, 4):
         [sock] = by_slot[number]
         assert same(stack.enter_context(sock), sockets[number % 2])
