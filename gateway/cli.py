@@ -26,6 +26,7 @@ from gateway.printable import printable
 from gateway.tls import openssl
 
 if TYPE_CHECKING:
+    from gateway.process.admin_client import AdminClient
     from gateway.process.sandboxes import Records
 
 DEFAULT_DOMAIN = "sandbox.localhost"
@@ -113,6 +114,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(check, required=True)
     check.set_defaults(run=_check)
 
+    reload = verbs.add_parser("reload", help="roll out the configuration of a running gateway anew, as SIGHUP does")
+    _add_running(reload, _reload)
+
+    status = verbs.add_parser("status", help="how a running gateway is: workers, the last reload, what was counted")
+    _add_running(status, _status)
+    status.add_argument("--json", action="store_true", help="print what /v1/status answers")
+
     explain = verbs.add_parser("explain", help="why does this URL (not) work? Each step of a request, with its time")
     explain.add_argument("url", type=_url, metavar="URL", help="e.g. https://5000-abc123.sandbox.example.dev/")
     where = explain.add_mutually_exclusive_group()
@@ -177,6 +185,18 @@ def _add_certs(parser: argparse.ArgumentParser) -> None:
 
 def _add_config(parser: argparse.ArgumentParser, *, required: bool) -> None:
     parser.add_argument("--config", type=Path, required=required, metavar="FILE", help="TOML; see config/ for examples")
+
+
+def _add_running(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> None:
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="the gateway's own configuration, which names its admin listener and token; it is validated here first",
+    )
+    _add_admin(where)
+    parser.set_defaults(run=run)
 
 
 def _add_records(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> None:
@@ -343,6 +363,37 @@ def _without_password(path: str, value: str) -> str:
     from gateway.directory.backends import without_password
 
     return f'"{without_password(value[1:-1])}"' if path == "directory.url" else value
+
+
+def _reload(options: argparse.Namespace) -> int:
+    from gateway.process import operate
+
+    print("\n".join(map(printable, operate.reload(_running(options)))))
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    from gateway.process import operate
+
+    client = _running(options)
+    if options.json:
+        standard_streams.print_json(client.send("GET", "/v1/status")[1])
+    else:
+        print("\n".join(map(printable, operate.render_status(operate.fetch_status(client)))))
+    return 0
+
+
+def _running(options: argparse.Namespace) -> AdminClient:
+    """The gateway that `_add_running` names."""
+    from gateway.admin.auth import read_token
+    from gateway.process.admin_client import AdminClient
+    from gateway.process.operate import admin_of
+
+    url, token = options.admin, os.environ.get(ADMIN_TOKEN, "")
+    if options.config is not None:
+        settings = _load(options, serve=True).settings
+        url, token = admin_of(settings), read_token(settings.admin.token_file) or token
+    return AdminClient(url, token, "name its configuration")
 
 
 def _explain(options: argparse.Namespace) -> int:

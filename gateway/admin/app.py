@@ -2,25 +2,27 @@
 
 `/livez` says that this process runs. `/readyz` says whether every worker answers, none is draining, and every domain
 has a valid certificate left: 200 or 503, with the workers' own words as JSON, and who did not answer by the name that
-the log has for it. What is `failing` in a
-process that serves nevertheless is named, and is no reason to send its visitors elsewhere: a fault that all gateways
-meet would leave nowhere. `/v1/` is the operator's API and the platform's, behind `auth.guard`.
+the log has for it. What is `failing` in a process that serves nevertheless is named, and is no reason to send its
+visitors elsewhere: a fault that all gateways meet would leave nowhere. `/v1/` is the operator's API and the platform's,
+behind `auth.guard`; `/v1/status` says more than readiness does, and always 200.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
+from gateway import __version__
 from gateway.admin.auth import guard
 from gateway.admin.explain import ExplainHandler
 from gateway.admin.listener import AdminSite, timed
 from gateway.admin.malformed import complaints
 from gateway.admin.problem import NO_STORE, as_problems
+from gateway.admin.reload import ReloadHandler, Reloads
 from gateway.admin.sandboxes import MAX_BODY, Sandboxes
 from gateway.diagnosis.explain import Context
 from gateway.diagnosis.url import MAX_URL
@@ -41,12 +43,12 @@ LONGEST_LINE = 12 * MAX_URL + 1024
 class Health:
     """`draining` is set when the gateway is about to stop: readiness fails first, so that balancers look away.
 
-    `tasks` are this process's own; `facts` of the gateway are told along, whatever the status is.
+    `tasks` are this process's own; `reloads` is None for a gateway that cannot reload.
     """
 
-    def __init__(self, ask: Ask, tasks: Tasks | None = None, facts: Callable[[], Mapping[str, object]] = dict) -> None:
+    def __init__(self, ask: Ask, tasks: Tasks | None = None, reloads: Reloads | None = None) -> None:
         self._ask = ask
-        self._facts = facts
+        self.reloads = reloads
         self._tasks = Tasks() if tasks is None else tasks
         self.draining = False
         self.unserved: Callable[[], list[str]] = list
@@ -65,7 +67,8 @@ class Health:
         else:
             status = "not ready"
         told: dict[str, object] = {"status": status, "workers": [_without_counters(worker) for worker in workers]}
-        told |= self._facts()
+        if self.reloads is not None:
+            told["config_last_reload_successful"] = self.reloads.read().successful
         told["counters"] = summed(worker.get("counters", {}) for worker in workers if worker is not None)
         if None in workers:
             told["unanswered"] = [f"worker {slot}" for slot, worker in enumerate(workers) if worker is None]
@@ -78,6 +81,21 @@ class Health:
         return web.Response(
             status=200 if status == "ready" else 503, body=body, content_type="application/json", headers=NO_STORE
         )
+
+    async def status(self, request: web.Request) -> web.Response:
+        """What an operator wants to know at a glance; always 200."""
+        workers = await self._ask()
+        told: dict[str, object] = {
+            "version": __version__,
+            "draining": self.draining,
+            "certificates": self.unserved(),
+            "workers": workers,
+            "failing": [f"{who}: {task}" for who, task in self._failing(workers)],
+            "counters": summed(worker.get("counters", {}) for worker in workers if worker is not None),
+        }
+        if self.reloads is not None:
+            told["reload"] = msgspec.to_builtins(self.reloads.read())
+        return web.Response(body=msgspec.json.encode(told), content_type="application/json", headers=NO_STORE)
 
     def _failing(self, workers: list[Answer]) -> Iterator[tuple[str, str]]:
         for slot, worker in enumerate(workers):
@@ -102,6 +120,8 @@ def make_app(health: Health, context: Context, token: Callable[[], str] = _no_to
     app.router.add_get("/livez", health.live)
     app.router.add_get("/readyz", health.ready)
     app.router.add_get("/v1/explain", ExplainHandler(context).explain)
+    app.router.add_get("/v1/status", health.status)
+    app.router.add_post("/v1/reload", ReloadHandler(health.reloads).reload)
     Sandboxes(context).add_routes(app.router)
     return app
 

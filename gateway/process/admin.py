@@ -133,7 +133,7 @@ async def _serve(slot: AdminSlot, heartbeat: Heartbeat) -> None:
     loop, tasks, shared = asyncio.get_running_loop(), Tasks(), slot.shared
     start_heartbeat(heartbeat, slot.settings.process.stuck_timeout)
     logs.open_in(loop)
-    health = Health(Workers(slot.channels, tasks).ask, tasks, partial(_facts, slot.reload))
+    health = Health(Workers(slot.channels, tasks).ask, tasks, slot.reload)
     health.draining = heartbeat.stopping  # it replaces one that died while the gateway stops
     directory = shared.open(slot.settings.directory)
     context = make_context(slot.settings, directory, slot.own, tasks)
@@ -170,11 +170,6 @@ async def _serve(slot: AdminSlot, heartbeat: Heartbeat) -> None:
     if shared.keeper is not None:
         await loop.run_in_executor(None, partial(shared.keeper.look, last=True))  # the workers have ended
     await directory.close()
-
-
-def _facts(reload: ReloadState) -> dict[str, object]:
-    """For readiness."""
-    return {"config_last_reload_successful": reload.read().successful}
 
 
 async def _look_for_obstacle(registry: Registry) -> None:

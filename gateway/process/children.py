@@ -35,8 +35,9 @@ KILL_TIME = 1.0
 """Seconds a killed process has to end. One in an uninterruptible sleep does not, and is not waited for."""
 LISTENERS_TIME = 2.0
 """Seconds a worker has, while the gateway ends, to accept what is queued; then a replacement does."""
-DUMP_STACK = signal.SIGUSR2
-"""The process writes its stack to stderr and ends."""
+DUMP_STACK = signal.SIGABRT
+"""The process writes its stack to stderr and ends (faulthandler): were it to come unstuck meanwhile, it would accept
+connections that die with it a moment later."""
 _PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that the parent's death sends."""
 
@@ -254,15 +255,13 @@ class Children:
                 sock.close()
             for _, process in self._all():
                 process.heartbeat.close()
-            # A terminal's SIGINT and SIGHUP reach the whole process group; the supervisor alone acts on them. Control
-            # signals stay blocked until the child handles them (`heartbeat.unblock_signals`).
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            # A terminal's SIGINT and SIGHUP reach the whole process group, and pkill(1) every process of the name; the
+            # supervisor alone acts on them. Control signals stay blocked until the child handles them
+            # (`heartbeat.unblock_signals`).
+            for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
+                signal.signal(ignored, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_SETMASK, CONTROL_SIGNALS)
             faulthandler.enable()
-            # Chained to the default, which ends the process: if it came unstuck while it writes its stack, it would
-            # accept connections that die with it a moment later.
-            faulthandler.register(DUMP_STACK, chain=True)
             status = program.run(heartbeat)
         except BaseException:
             log.exception("%s ended by a bug of its own", child.name)

@@ -97,6 +97,7 @@ class Generation:
             self._shared,
             self._claims,
             self._certificates,
+            self.number,
         )
         return self._program(partial(worker.run, settings, slot))
 

@@ -87,6 +87,9 @@ class Reloads:
 
     def poll(self) -> None:
         """Does what is due."""
+        draining = tuple(sorted(self._children.draining_generations()))
+        if draining != self._wiring.reload.last.draining:
+            self._tell(draining=draining)
         if self._roll is None and self._next is not None and self._may_roll():
             self._begin(self._next)
         if self._roll is not None:

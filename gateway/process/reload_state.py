@@ -6,34 +6,19 @@ The supervisor writes, and never waits for a reader; a reader that finds a page 
 from __future__ import annotations
 
 import mmap
+import os
+import signal
 import struct
 
 import msgspec
+
+from gateway.admin.reload import Reload
 
 _HEADER = struct.Struct("=QI")
 """A number that is odd while the page is written and another one afterwards; the octets of JSON behind it."""
 SIZE = 16 * 1024
 MAX_ERROR = 4096
 """Characters of a reason; a configuration can be wrong in many places."""
-
-
-class Reload(msgspec.Struct, frozen=True):
-    """How the last reload went."""
-
-    requested: int = 0
-    """Reloads asked for (SIGHUP) since the start, of which this is the last."""
-    state: str = "none"
-    """`none` yet, `refused`, `waiting` for a draining generation to end, `rolling`, `done` or `failed` in the roll."""
-    generation: int = 1
-    """Of the newest processes."""
-    successful: bool = True
-    """Whether the last one that has ended was; true before the first."""
-    ended: float = 0.0
-    """When it was, in seconds since 1970; 0: none has."""
-    error: str = ""
-    """Why it was not successful."""
-    needs_restart: tuple[str, ...] = ()
-    """Settings of the file that a reload does not apply, by name."""
 
 
 class ReloadState:
@@ -57,7 +42,12 @@ class ReloadState:
         self._page[_HEADER.size : _HEADER.size + len(content)] = content
         _HEADER.pack_into(self._page, 0, number + 2, len(content))
 
+    def request(self) -> None:
+        """In the admin process: asks the supervisor for a reload."""
+        os.kill(os.getppid(), signal.SIGHUP)
+
     def read(self) -> Reload:
+        """In any process."""
         while True:
             number, length = _HEADER.unpack_from(self._page)
             content = self._page[_HEADER.size : _HEADER.size + length]

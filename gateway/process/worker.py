@@ -76,6 +76,8 @@ class Slot:
     """What all workers claim of each other's idle connections."""
     certificates: CertificateStore | None = None
     """What TLS listeners serve, as far as the supervisor had loaded it; None: there are none."""
+    generation: int = 1
+    """Of the settings."""
 
 
 class Status(msgspec.Struct):
@@ -94,6 +96,8 @@ class Status(msgspec.Struct):
     failing: list[str]
     """See `Tasks.failing`."""
     counters: Counters = msgspec.field(default_factory=Counters)
+    generation: int = 1
+    """Of its settings."""
 
 
 class StatusRequest(msgspec.Struct):
@@ -188,6 +192,7 @@ def _answer(slot: Slot, edge: Edge) -> None:
             request=request.number,
             worker=slot.number,
             pid=os.getpid(),
+            generation=slot.generation,
             state="draining" if edge.draining else "ready",
             connections=edge.connections,
             exchanges=sum(edge.exchanges.values()),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.process import poll
-from tests.support.serving import App, Serving, Visitors, descriptors, ended, kill, stop
+from tests.support.process import descendants, poll
+from tests.support.serving import PATIENCE, App, Serving, Visitors, descriptors, ended, kill, stop
 
 ALLOW = 'allow = ["::1/128"]'
 
@@ -159,3 +161,59 @@ def test_many_reloads_leave_nothing_behind(tmp_path: Path, app: App) -> None:
             reload(gateway, generation)
             gateway.wait_until(lambda: gateway.health()[0] == 200, "it is ready")
         assert descriptors(gateway.pid) == before
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+def command(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "gateway", *arguments, "--config", "gateway.toml"],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+
+
+def test_the_command_says_when_it_is_done_and_what_it_left(tmp_path: Path, app: App) -> None:
+    with Serving(tmp_path, app) as gateway:
+        deny(tmp_path, app)
+        change(tmp_path, ("workers = 2", "workers = 3"))
+        done = command(tmp_path, "reload")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.splitlines() == [
+            "reloaded: generation 2 serves",
+            "not before a restart: process.workers",
+        ]
+        assert denied(gateway)
+        status = command(tmp_path, "status").stdout
+        assert "worker 1: ready, pid" in status
+        assert "generation 2" in status
+
+
+def test_the_command_fails_with_the_reason(tmp_path: Path, app: App) -> None:
+    """One that this machine can tell by itself, and one that only the gateway knows."""
+    with Serving(tmp_path, app) as gateway:
+        change(tmp_path, ("[limits]", "[limits]\nconnexions = 5"))
+        done = command(tmp_path, "reload")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "limits.connexions" in done.stderr
+        change(tmp_path, ("connexions = 5", ""), ('key = "', 'key = "/none'))
+        done = command(tmp_path, "reload")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "not reloaded, nothing has changed: " in done.stderr
+        assert "/none" in done.stderr
+        assert gateway.health()[0] == 200
+
+
+def test_readiness_does_not_flap(tmp_path: Path, app: App) -> None:
+    with Serving(tmp_path, app) as gateway:
+        os.kill(gateway.pid, signal.SIGHUP)
+        answers = set()
+        while "reloaded: generation 2 serves" not in gateway.log:
+            answers.add(gateway.health()[0])
+        poll(lambda: len(descendants(gateway.pid)) == 4, "the former processes have ended")
+        answers.add(gateway.health()[0])
+        assert answers == {200}

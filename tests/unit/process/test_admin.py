@@ -80,6 +80,7 @@ async def test_every_worker_says_how_it_is(workers: Workers, slots: list[Slot]) 
         "upstream": 0,
         "failing": ["watch"],
         "counters": msgspec.to_builtins(Counters()),
+        "generation": 1,
     }
     assert pids(answers) == [100, 101, 102, 103]
 

@@ -45,9 +45,11 @@ def test_slot_by_slot_a_successor_serves_before_its_predecessor_ends() -> None:
         + """
 roll = Roll(children, [(each, Program(serves, 2)) for each in table])
 roll.poll()
-assert table[0].successor and not table[1].successor, "one at a time"
-assert [each.process.pid for each in table] == before
-poll(lambda: rolled(roll))
+assert not any(each.process.pid in before and each.retiring for each in table), "who has no successor goes on"
+def one_at_a_time():
+    assert sum(each.successor is not None for each in table) <= 1
+    return rolled(roll)
+poll(one_at_a_time)
 assert not roll.failure
 assert all(serve(each) and each.process.program.generation == 2 for each in table)
 poll(lambda: not any(each.retiring for each in table))
@@ -92,7 +94,7 @@ def test_abandoned_it_leaves_what_serves() -> None:
     run(
         ROLL
         + """
-roll = Roll(children, [(each, Program(serves, 2)) for each in table])
+roll = Roll(children, [(each, Program(starts, 2)) for each in table])
 roll.poll()
 roll.abandon("told to stop")
 assert roll.done and roll.failure == "told to stop"
@@ -107,9 +109,9 @@ def test_a_predecessor_that_dies_meanwhile_is_no_obstacle() -> None:
     run(
         ROLL
         + """
+os.kill(before[0], signal.SIGKILL)
 roll = Roll(children, [(table[0], Program(serves, 2))])
 roll.poll()
-os.kill(before[0], signal.SIGKILL)
 poll(lambda: rolled(roll))
 assert table[0].process.program.generation == 2 and not roll.failure
 end()
