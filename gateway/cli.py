@@ -6,12 +6,12 @@ Exit statuses: 0 ok, 1 the user's input or state (one sentence on stderr), 2 usa
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -110,8 +110,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(serve, required=True)
     serve.set_defaults(run=_serve)
 
-    check = verbs.add_parser("check", help="validate a configuration and print what is in force, and why")
+    check = verbs.add_parser(
+        "check",
+        help="validate a configuration, print what is in force, and why, and what will be an outage all the same",
+    )
     _add_config(check, required=True)
+    check.add_argument("--strict", action="store_true", help="exit 1 for warnings, too")
+    check.add_argument("--json", action="store_true", help="print findings and settings as JSON")
     check.set_defaults(run=_check)
 
     reload = verbs.add_parser("reload", help="roll out the configuration of a running gateway anew, as SIGHUP does")
@@ -323,40 +328,39 @@ def _serve(options: argparse.Namespace) -> int:
     settings = _load(options, serve=True).settings
     openssl.configure(settings.tls.groups)
     from gateway.observe import logs
+    from gateway.process import preflight
     from gateway.process.supervisor import Supervisor
 
     logs.configure(settings.log.format, settings.log.level)
-    return Supervisor(lambda: _load(options, serve=True).settings).run()
+    supervisor = Supervisor(lambda: _load(options, serve=True).settings)
+    preflight.say_at_start(settings)
+    return supervisor.run()
 
 
 def _check(options: argparse.Namespace) -> int:
     loaded = _load(options, serve=True)
-    tls = loaded.settings.tls
-    openssl.configure(tls.groups)
-    from gateway.directory import backends
-    from gateway.tls import effective
-    from gateway.tls.choice import describe_served
-    from gateway.tls.context import CertificatePair, server_context
-    from gateway.tls.inspect import costly_key
-    from gateway.tls.pair import read_pair
+    openssl.configure(loaded.settings.tls.groups)
+    from gateway.process import preflight
+    from gateway.process.preflight import report
 
-    pairs = [CertificatePair(pair.cert, pair.key) for pair in tls.certificates]
-    notes: list[str] = []
-    if pairs:
-        context = server_context(pairs, minimum_version=tls.minimum_version, groups=tls.groups)
-        agreed, differences = effective.report(context, tls.groups)
-        certificates = [read_pair(pair) for pair in pairs]
-        served = describe_served(certificates, datetime.now(UTC))
-        notes = [agreed, *differences, *served, *filter(None, map(costly_key, certificates))]
     descriptors.raise_limit()  # as `serve` does
-    notes += filter(None, [descriptors.shortage(loaded.settings.limits.connections)])
-    directory = backends.check(loaded.settings.directory)
+    subject = preflight.look(loaded.settings)
+    findings = preflight.examine(subject)
+    fails = any(each.level is preflight.Level.ERROR or options.strict for each in findings)
     rows = [(path, _without_password(path, value), origin) for path, value, origin in render_effective(loaded)]
+    if options.json:
+        settings = {path: {"value": value, "from": origin} for path, value, origin in rows}
+        told = {"ok": not fails, "findings": report.as_json(findings), "settings": settings}
+        standard_streams.print_json(json.dumps(told, indent=2).encode())
+        return 1 if fails else 0
     width = max(len(f"{path} = {value}") for path, value, _ in rows if len(value) <= 40)
     for path, value, origin in rows:
         print(printable(f"{f'{path} = {value}':<{width}}  # {origin}"))
-    print("\n".join(["", *map(printable, notes), printable(f"{options.config}: ok; {directory}")]))
-    return 0
+    print("\n".join(["", *map(printable, report.notes(subject)), ""]))
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    print("\n".join([*report.as_lines(findings, colour=bool(colour)), ""]).rstrip("\n"), end="\n\n" if findings else "")
+    print(printable(f"{options.config}: {report.summary(findings)}"))
+    return 1 if fails else 0
 
 
 def _without_password(path: str, value: str) -> str:

@@ -1,0 +1,129 @@
+"""Checks of what the gateway works with: sandboxes and where they may live, descriptors, processors."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from ipaddress import IPv6Address
+from itertools import islice
+
+from gateway import cpus, descriptors
+from gateway.addresses import Address
+from gateway.config import Settings
+from gateway.directory import sqlite_file
+from gateway.directory.file import read_table
+from gateway.process.preflight.finding import Check, Found, Level, Subject
+from gateway.upstream.policy import AddressPolicy
+
+LOOKED_AT = 100_000
+"""Records of a registry that are looked at; as many take a tenth of a second."""
+NAMED = 3
+"""Of the prohibited ones, so many are named."""
+WIDEST_PREFIX = 3
+"""Bits of 2000::/3, which is the whole internet."""
+
+
+def prohibited(settings: Settings) -> tuple[str, ...]:
+    """Records of the directory that no request can reach, each with its reason, as far as no network has to be asked.
+
+    Raises UserError for a table that cannot be read.
+    """
+    policy = AddressPolicy(settings.upstream.allow)
+    return tuple(
+        f"{name} at {address} ({why})"
+        for name, address in _records(settings)
+        if (why := policy.why_prohibited(address)) is not None
+    )
+
+
+def _records(settings: Settings) -> Iterator[tuple[str, Address]]:
+    path = settings.directory.path
+    if settings.directory.backend == "file":
+        for sandbox in read_table(path).values():
+            yield sandbox.id, sandbox.address
+    elif settings.directory.backend == "sqlite" and path.is_file():
+        try:
+            with closing(sqlite_file.connect(path, timeout=1.0, mode="ro")) as db:
+                for name, text in islice(db.execute("SELECT id, address FROM sandboxes"), LOOKED_AT):
+                    try:
+                        yield name, IPv6Address(text)
+                    except ValueError:
+                        continue  # a broken record, told where it is asked for
+        except sqlite3.Error:
+            return  # an empty file, or one that `backends.check` has something to say about
+
+
+def _outside_allow(subject: Subject) -> Iterator[Found]:
+    directory, allow, found = subject.settings.directory, subject.settings.upstream.allow, subject.prohibited
+    if found and allow:
+        more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+        text = f"{directory.path} has sandboxes that are never dialed: {', '.join(found[:NAMED])}{more}"
+        listed = ", ".join(f'"{network}"' for network in allow)
+        yield Found(text, f'upstream.allow = [{listed}, "<their prefix>"], or other addresses in the records')
+
+
+def _file_outside_allow(subject: Subject) -> Iterator[Found]:
+    if subject.settings.directory.backend == "file":
+        yield from _outside_allow(subject)
+
+
+def _registered_outside_allow(subject: Subject) -> Iterator[Found]:
+    if subject.settings.directory.backend != "file":
+        yield from _outside_allow(subject)
+
+
+def _nothing_allowed(subject: Subject) -> Iterator[Found]:
+    if not subject.settings.upstream.allow:
+        yield Found("upstream.allow is empty: no sandbox is ever dialed", 'upstream.allow = ["fd00::/8"]')
+
+
+def _everything_allowed(subject: Subject) -> Iterator[Found]:
+    for network in subject.settings.upstream.allow:
+        if network.prefixlen <= WIDEST_PREFIX:
+            text = (
+                f"upstream.allow has {network}: who can write a record reaches the whole internet through the gateway"
+            )
+            yield Found(text, "name the prefixes that sandboxes live in")
+
+
+def _directory(subject: Subject) -> Iterator[Found]:
+    if subject.directory is not None:
+        yield Found(str(subject.directory), "see directory.path in the configuration")
+
+
+def _unwritable(subject: Subject) -> Iterator[Found]:
+    settings = subject.settings.directory
+    if settings.backend != "sqlite" or subject.directory is not None:
+        return
+    try:
+        why = sqlite_file.obstacle(settings.path)
+    except OSError:
+        return
+    if why:
+        yield Found(f"{settings.path}: no sandbox can be registered or removed: {why}", "run it as the file's owner")
+
+
+def _descriptors(subject: Subject) -> Iterator[Found]:
+    if shortage := descriptors.shortage(subject.settings.limits.connections):
+        text, _, mend = shortage.partition(": ")
+        yield Found(text, mend)
+
+
+def _quota(subject: Subject) -> Iterator[Found]:
+    workers, limit = subject.settings.process.workers, cpus.quota()
+    if limit is not None and workers > (worth := cpus.whole(limit)):
+        text = f"process.workers = {workers} share a CPU quota of {limit:g}: all of them stand still when it is used up"
+        yield Found(text, f"process.workers = {worth}, or 0, which counts the quota")
+
+
+CHECKS = (
+    Check("directory-broken", Level.ERROR, _directory, at_start=False),
+    Check("registry-unwritable", Level.WARNING, _unwritable, at_start=False),
+    Check("sandbox-outside-allow", Level.ERROR, _file_outside_allow),
+    Check("registered-sandbox-outside-allow", Level.WARNING, _registered_outside_allow),
+    Check("nothing-allowed", Level.ERROR, _nothing_allowed),
+    Check("everything-allowed", Level.WARNING, _everything_allowed),
+    Check("descriptors", Level.WARNING, _descriptors, at_start=False),
+    Check("workers-above-quota", Level.WARNING, _quota),
+)
