@@ -178,6 +178,25 @@ def test_a_second_one_is_not_started_meanwhile(tmp_path: Path, app: App, version
         poll(lambda: ended(new), "it has ended as well")
 
 
+@pytest.mark.parametrize("remains", ["the new one", "the old one"])
+def test_a_reload_meanwhile_is_for_whoever_remains(
+    tmp_path: Path, app: App, versions: NewVersions, remains: str
+) -> None:
+    with Serving(tmp_path, app) as gateway:
+        new = versions.next(gateway)
+        os.kill(new, signal.SIGSTOP)
+        gateway.tell(signal.SIGHUP)
+        gateway.says("the configuration is read again when the new version has taken over")
+        assert "generation 2" not in gateway.log
+        os.kill(new, signal.SIGCONT if remains == "the new one" else signal.SIGKILL)
+        poll(lambda: "reloaded: generation 2 serves" in gateway.log, "it is read again", PATIENCE)
+        if remains == "the new one":
+            assert f"the gateway with pid {new} has taken over" in gateway.log
+            gateway.family = []
+            assert gateway.wait() == 0
+            versions.end()
+
+
 # --- stop, then start -----------------------------------------------------------------------------------------------
 
 
@@ -195,6 +214,11 @@ def test_who_is_started_while_another_stops_takes_over(tmp_path: Path, app: App)
                 assert tunnels.alive() == 500, "nobody is cut off"
                 assert not ended(old.pid)
                 assert new.health()[1]["status"] == "ready"
+                third = again(old)
+                third.start()
+                assert third.wait() == 1
+                third.stop()
+                assert f"a gateway runs there (pid {new.pid})" in third.log
                 tunnels.close()
                 assert old.wait() == 0
                 knocking.some_more()
