@@ -67,38 +67,45 @@ class Drain:
     async def run(self) -> None:
         """Does what is due, for ever: its caller knows when everybody has gone, and when time is up."""
         clock, report_due = self.edge.clock, self._begun
-        told: set[Drained] = set()
         while True:
-            count = await self._look_around()
+            count = await self.look_around()
             if clock() >= report_due:
                 report_due = clock() + REPORT_INTERVAL
                 self._report(count)
             left = self._goodbye - clock()
             if left > 0:
                 await asyncio.sleep(min(left, REPORT_INTERVAL))
-                continue
-            async for each in sliced([each for each in self._drained if each not in told]):
-                told.add(each)
-                each.say_goodbye()
-            for _ in range(LOOKS):
-                await asyncio.sleep(LOOK_INTERVAL)
-                async for each in sliced(self._drained):
-                    each.look()
+            else:
+                await self.say_goodbye()
+
+    async def say_goodbye(self) -> None:
+        """Everybody who has no end of its own is told, and seen off for a moment."""
+        for look in range(LOOKS):
+            async for each in sliced(self._drained):
+                try:
+                    each.look() if look else each.say_goodbye()
+                except Exception:  # one connection's bug must not keep all others from being told
+                    log.exception("ending %r failed", each)
+            await asyncio.sleep(LOOK_INTERVAL)
 
     def end(self) -> None:
         """What is left is cut off now: counts it."""
         self._forget_ended()
         counters = self.edge.counters
+        cut = counters.tunnels_cut
         for connection in self.edge.downstreams:
             for sink in connection.sinks():
                 if isinstance(sink, Drained) and sink.was_closed:
                     counters.websockets_closed += 1
                 elif kind_of_sink(sink) in (Kind.WEBSOCKET, Kind.TUNNEL):
                     counters.tunnels_cut += 1
+        if counters.websockets_closed or counters.tunnels_cut > cut:
+            closed, cut = counters.websockets_closed, counters.tunnels_cut - cut
+            log.info("%s: %d WebSockets were closed (1001), %d tunnels cut off", self._who, closed, cut)
 
     # --- who is there --------------------------------------------------------------------------------------------
 
-    async def _look_around(self) -> Counter[str]:
+    async def look_around(self) -> Counter[str]:
         """How many connections of each kind there are; from now on whatever has no end of its own is followed."""
         count: Counter[str] = Counter()
         async for connection in sliced(list(self.edge.downstreams)):

@@ -83,7 +83,7 @@ class Drained(RequestSink, ResponseSink):
         return False
 
     def say_goodbye(self) -> None:
-        """The end is near: ends the exchange as soon as that can be done well."""
+        """The end is near: ends the exchange as soon as that can be done well. May be said again."""
 
     def look(self) -> None:
         """Time has passed since the goodbye."""
@@ -165,7 +165,7 @@ class DrainedEventStream(Drained):
         self.look()
 
     def look(self) -> None:
-        if self._ending and self._is_between_events():
+        if self._ending and not self.is_over and self._is_between_events():
             self._end()
 
     def response_body(self, data: bytes) -> None:

@@ -49,17 +49,34 @@ async def tunnel(gateway: Gateway, app: App, *, tls: bool = False, protocol: byt
     return browser, wire
 
 
+async def begun(gateway: Gateway) -> Drain:
+    """A drain whose time never comes by itself, and which takes every pause for a silence."""
+    plan = Drain(gateway.edge, 3600.0)
+    plan._silence = 0.0
+    plan.begin()
+    await plan.look_around()
+    return plan
+
+
+async def said_goodbye(plan: Drain) -> None:
+    """Sees them off until they have gone."""
+    async with asyncio.timeout(PATIENCE):
+        while not all(each.is_over for each in plan._drained):
+            await plan.say_goodbye()
+
+
 class Draining:
     """A worker's drain, in the background."""
 
     def __init__(self, gateway: Gateway, timeout: float, spread: float = 0.0) -> None:
         self.gateway = gateway
         self.plan = Drain(gateway.edge, timeout, spread)
-        self.plan.begin()
-        self.run = gateway.edge.tasks.spawn(self.plan.run(), "drain")
+        self.run: asyncio.Task[None]
 
     async def __aenter__(self) -> Draining:
-        await asyncio.sleep(0.02)  # it has looked at everybody
+        self.plan.begin()
+        await self.plan.look_around()
+        self.run = self.gateway.edge.tasks.spawn(self.plan.run(), "drain")
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -93,21 +110,23 @@ async def test_between_two_frames_and_nothing_behind_it(gateway: Gateway, app: A
     """Both ways busy, one in the middle of a frame when the time comes: that one is completed."""
     browser, wire = await tunnel(gateway, app, tls=tls)
     half = b"\x82\x7e\x01\x00" + bytes(100)
-    async with Draining(gateway, 2.0) as draining:
-        await asyncio.sleep(0.6)  # a silence
-        wire.send(b"\x81\x02hi" + half)
-        browser.send(masked(b"\x81\x02ho"))
-        assert await browser.read(4 + len(half)) == b"\x81\x02hi" + half
-        assert unmasked(await wire.read(8)) == b"\x81\x02ho"
-        assert unmasked(await wire.read(8)) == CLOSE
-        assert not browser.unread
-        wire.send(bytes(156) + b"\x81\x05late")
-        assert await browser.read(156 + 4) == bytes(156) + CLOSE
-        browser.send(masked(CLOSE))
-        wire.send(CLOSE)
-        assert await browser.eof() == b""
-        assert await wire.ended() == b""
-        await until(lambda: draining.counted == (1, 0), "it is counted")
+    plan = await begun(gateway)
+    wire.send(b"\x81\x02hi" + half)
+    browser.send(masked(b"\x81\x02ho"))
+    assert await browser.read(4 + len(half)) == b"\x81\x02hi" + half
+    assert unmasked(await wire.read(8)) == b"\x81\x02ho"
+    await plan.say_goodbye()
+    assert unmasked(await wire.read(8)) == CLOSE
+    assert not browser.unread
+    wire.send(bytes(156) + b"\x81\x05late")
+    assert await browser.read(156 + 4) == bytes(156) + CLOSE
+    browser.send(masked(CLOSE))
+    wire.send(CLOSE)
+    await said_goodbye(plan)
+    assert await browser.eof() == b""
+    assert await wire.ended() == b""
+    plan.end()
+    assert gateway.edge.counters.websockets_closed == 1
 
 
 async def test_a_stream_that_never_pauses(gateway: Gateway, app: App) -> None:
@@ -142,15 +161,16 @@ async def test_a_stream_that_never_pauses(gateway: Gateway, app: App) -> None:
 
 async def test_who_has_closed_already_gets_the_others_answer(gateway: Gateway, app: App) -> None:
     browser, wire = await tunnel(gateway, app)
-    async with Draining(gateway, 2.0):
-        await asyncio.sleep(0.6)
-        browser.send(masked(b"\x88\x02\x03\xe8"))
-        assert unmasked(await wire.read(8)) == b"\x88\x02\x03\xe8"
-        await asyncio.sleep(0.8)  # the goodbye
-        assert not browser.unread and not wire.unread, "no second Close"
-        wire.send(b"\x88\x02\x03\xe8")
-        assert await browser.eof() == b"\x88\x02\x03\xe8"
-        assert await wire.ended() == b""
+    plan = await begun(gateway)
+    browser.send(masked(b"\x88\x02\x03\xe8"))
+    assert unmasked(await wire.read(8)) == b"\x88\x02\x03\xe8"
+    await plan.say_goodbye()
+    assert not browser.unread and not wire.unread, "no second Close"
+    wire.send(b"\x88\x02\x03\xe8")
+    assert await browser.read(4) == b"\x88\x02\x03\xe8"
+    await said_goodbye(plan)
+    assert await browser.eof() == b""
+    assert await wire.ended() == b""
 
 
 async def test_who_does_not_answer_is_not_waited_for(gateway: Gateway, app: App) -> None:
@@ -355,9 +375,10 @@ async def test_the_log_says_who_is_left(gateway: Gateway, app: App, caplog: pyte
     idle = await gateway.connect()
     await until(lambda: gateway.edge.connections == 5, "all are there")
     async with Draining(gateway, 60.0):
-        pass
+        await until(lambda: caplog.messages, "it is said")
     said = (
         "draining: 1 requests, 1 event streams, 1 WebSockets, 1 other tunnels, 1 idle; what is left is cut off in 60 s"
     )
-    assert caplog.messages == [said]
+    assert caplog.messages[0] == said
+    assert caplog.messages[1:] == ["draining: 0 WebSockets were closed (1001), 2 tunnels cut off"]
     idle.close()
