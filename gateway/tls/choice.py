@@ -47,11 +47,6 @@ def wildcard(name: str) -> str:
     return "*." + name.partition(".")[2]
 
 
-def chosen_for(name: str, sets: Mapping[str, CertificateSet]) -> CertificateSet:
-    """What `sets` has for `name`, lower case."""
-    return sets.get(name) or sets.get(wildcard(name)) or sets[ANY]
-
-
 def describe_served(certificates: Sequence[Certificate], now: datetime) -> list[str]:
     """Sentences that say which of `certificates` are served for what."""
     sets = choose(certificates, now)

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 from gateway.tls import openssl
 from gateway.tls.choice import ANY, choose, wildcard
 from gateway.tls.errors import CertificateError
-from gateway.tls.pair import CertificatePair, check_pair, read_current
+from gateway.tls.pair import CertificatePair, read_current
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from gateway.tls.pair import Certificate
 
-__all__ = ["CertificateError", "CertificatePair", "ContextOptions", "check_pair", "server_context"]
+__all__ = ["CertificateError", "CertificatePair", "ContextOptions", "server_context"]
 
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 

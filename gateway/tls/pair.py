@@ -72,10 +72,6 @@ class Certificate:
     def is_valid(self, now: datetime) -> bool:
         return self.not_before <= now <= self.not_after
 
-    def covers(self, name: str) -> bool:
-        """Whether it is for `name` (lower case), or for all names of that level."""
-        return name in self.names or "*." + name.partition(".")[2] in self.names
-
     def invalidity(self, now: datetime) -> CertificateError | None:
         """Why no browser takes it now, if so."""
         if now < self.not_before:
@@ -131,11 +127,6 @@ def read_pair(pair: CertificatePair) -> Certificate:
     )
     certificate.load_into(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
     return certificate
-
-
-def check_pair(pair: CertificatePair, *, now: datetime | None = None) -> tuple[str, ...]:
-    """The DNS names the pair can be served for; as `read_pair`, and an expired one is refused too."""
-    return read_current(pair, now).names
 
 
 def read_current(pair: CertificatePair, now: datetime | None = None) -> Certificate:

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from gateway.tls import local_ca
 from gateway.tls.choice import describe_served
-from gateway.tls.context import CertificateError, CertificatePair, check_pair, server_context
-from gateway.tls.pair import read_pair
+from gateway.tls.context import CertificateError, CertificatePair, server_context
+from gateway.tls.pair import read_current, read_pair
 from tests.support.handshakes import anybody, der_of, handshake, shown
 
 if TYPE_CHECKING:
@@ -359,7 +359,7 @@ def refusal(pair: CertificatePair) -> CertificateError:
 
 
 def test_names_of_a_pair(make_pair: MakePair) -> None:
-    assert check_pair(make_pair("*.A.example", "a.example")) == ("*.a.example", "a.example")
+    assert read_pair(make_pair("*.A.example", "a.example")).names == ("*.a.example", "a.example")
 
 
 def test_one_file_with_both(make_pair: MakePair) -> None:
@@ -445,9 +445,9 @@ def test_expired(make_pair: MakePair) -> None:
 def test_expiry_is_exact(make_pair: MakePair) -> None:
     end = datetime(2030, 1, 1, tzinfo=UTC)
     pair = make_pair("a.example", not_after=end)
-    check_pair(pair, now=end)
+    read_current(pair, end)
     with pytest.raises(CertificateError):
-        check_pair(pair, now=end + timedelta(seconds=1))
+        read_current(pair, end + timedelta(seconds=1))
 
 
 @pytest.mark.parametrize("form", [serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.TraditionalOpenSSL])
@@ -554,7 +554,7 @@ def test_a_certificate_without_names_is_served_to_everybody(tmp_path: Path, open
     ]
     command += ["-out", str(pair.cert), "-keyout", str(pair.key)]
     subprocess.run(command, check=True, capture_output=True, timeout=30)
-    assert check_pair(pair) == ()
+    assert read_pair(pair).names == ()
     assert shown(handshake(server_context([pair]), anybody(), "b.example")[0]) == der_of(pair)
 
 
