@@ -64,6 +64,8 @@ class Process:
     watchdog: Watchdog
     deadline: float = inf
     """When it is killed."""
+    hurry: float = inf
+    """When it is told to cut off what it still has: it drains for longer than the gateway, which ends, waits."""
     stuck: bool = False
     killed: bool = False
 
@@ -115,7 +117,7 @@ class Child:
         self.stop_deadline = min(self.stop_deadline, deadline)
         self.replacements, self.due, self.replacement_due = 0, inf, inf  # nor for what is queued
         for process in self.processes:
-            process.deadline = min(process.deadline, deadline)
+            process.deadline, process.hurry = min(process.deadline, deadline), inf
             process.heartbeat.hurried = True
         self.send_signal(signal.SIGTERM)
 
@@ -148,6 +150,8 @@ class Children:
         now = time.monotonic()
         self._check(now)
         for child, process in list(self._all()):
+            if process.hurry <= now:
+                self._hurry(process)
             if process.deadline <= now:
                 self._kill(child, process, now)
         for child in self._children:
@@ -158,12 +162,12 @@ class Children:
                 elif closed or child.replacement_due <= now:
                     self._replace(child, child.process, now)
             if child.process is None and child.due <= now:
-                self._start(child)
+                self._start(child, now)
 
     def timeout(self) -> float:
         """Seconds until something is due."""
         dues = [child.replacement_due if child.process else child.due for child in self._children]
-        dues += [process.deadline for _, process in self._all()]
+        dues += [min(process.deadline, process.hurry) for _, process in self._all()]
         if self.stuck_timeout:
             dues.append(self._checked + self.stuck_timeout / CHECKS)
         return max(0.0, min(min(dues) - time.monotonic(), 3600.0))
@@ -181,17 +185,25 @@ class Children:
         child.due, child.replacement_due = (now, now + LISTENERS_TIME) if child.replacements else (inf, inf)
         child.announce_stop()
         for process in child.processes:
+            if process in child.retiring:  # was told already, and a second SIGTERM means now
+                if process.deadline > deadline:
+                    process.hurry = deadline - KILL_GRACE
+            else:
+                process.heartbeat.is_last = is_last and process is child.process
+                os.kill(process.pid, signal.SIGTERM)
             process.deadline = min(process.deadline, deadline)
-        if child.process is not None:
-            child.process.heartbeat.is_last = is_last
-        child.send_signal(signal.SIGTERM)
         self.poll()
 
     # --- succession ----------------------------------------------------------------------------------------------
 
     def start_successor(self, child: Child, program: Program) -> None:
-        """Starts a process that runs `program` beside the one there is, on the same sockets."""
-        child.successor = self._fork(child, program)
+        """Starts a process that runs `program` beside the one there is, on the same sockets. There is none afterwards
+        if the machine has no room for another process.
+        """
+        try:
+            child.successor = self._fork(child, program)
+        except OSError as error:
+            log.error("%s cannot be started: %s", child.name, os.strerror(error.errno or 0))
 
     def install_successor(self, child: Child) -> None:
         """The successor serves: it takes the place, and its predecessor, if there is one, finishes what it has."""
@@ -208,6 +220,8 @@ class Children:
         successor, child.successor = child.successor, None
         if successor is not None:
             self._retire(child, successor)
+            if successor.heartbeat.stage is Stage.STARTING:  # it has nothing to finish
+                successor.deadline = min(successor.deadline, time.monotonic() + KILL_GRACE)
             os.kill(successor.pid, signal.SIGTERM)
 
     def draining_generations(self) -> set[int]:
@@ -217,8 +231,16 @@ class Children:
 
     # --- starting ------------------------------------------------------------------------------------------------
 
-    def _start(self, child: Child) -> None:
-        process = child.process = self._fork(child, child.program)
+    def _start(self, child: Child, now: float) -> None:
+        try:
+            process = child.process = self._fork(child, child.program)
+        except OSError as error:  # no memory, or as many processes as are allowed: the others still serve
+            child.failures += 1
+            pause = _pause(child.failures)
+            child.due = now + pause
+            why = os.strerror(error.errno or 0)
+            log.error("%s cannot be started: %s; trying again in %g s", child.name, why, pause)
+            return
         if child.stop_deadline < inf:
             child.replacements -= 1
             child.replacement_due = inf
@@ -228,7 +250,11 @@ class Children:
         heartbeat = Heartbeat()
         heartbeat.stopping = child.stopping
         heartbeat.is_last = child.stop_deadline < inf
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            heartbeat.close()
+            raise
         if pid == 0:
             self._run_child(child, program, heartbeat)
         return Process(pid, program, heartbeat, time.monotonic(), Watchdog(pid, heartbeat), child.stop_deadline)
@@ -314,7 +340,7 @@ class Children:
                 log.error("%s %s while it finished", child.name, how)
             return
         child.failures = child.failures + 1 if now - process.started < SHORT_LIFETIME else 0
-        pause = min(0.1 * 2**child.failures, MAX_PAUSE) if child.failures else 0.0
+        pause = _pause(child.failures) if child.failures else 0.0
         child.due = now + pause
         if not process.stuck:
             level = logging.ERROR if code else logging.INFO  # 0: it was sent SIGTERM, as timeout(1) does
@@ -346,6 +372,11 @@ class Children:
 
     # --- ending --------------------------------------------------------------------------------------------------
 
+    def _hurry(self, process: Process) -> None:
+        process.hurry = inf
+        process.heartbeat.hurried = True
+        os.kill(process.pid, signal.SIGTERM)
+
     def _kill(self, child: Child, process: Process, now: float) -> None:
         if process.killed:  # a disk or a driver holds it in the kernel
             log.error("%s (pid %d) does not even end when it is killed; it is left behind", child.name, process.pid)
@@ -356,6 +387,11 @@ class Children:
             log.error("%s did not end in time and was killed", child.name)
         process.killed, process.deadline = True, now + KILL_TIME
         os.kill(process.pid, signal.SIGKILL)
+
+
+def _pause(failures: int) -> float:
+    """Seconds until the next try after so many in a row."""
+    return min(0.1 * 2.0 ** min(failures, 10), MAX_PAUSE)
 
 
 def _wake_when_orphaned() -> None:

@@ -20,9 +20,11 @@ import msgspec
 from gateway import cpus
 from gateway.admin.auth import TokenFile
 from gateway.config import Settings
+from gateway.config.checks import check
 from gateway.directory import backends
 from gateway.directory.shared import Shared, share
 from gateway.edge.local_reply import redirect_to_https
+from gateway.errors import UserError
 from gateway.process import admin, worker
 from gateway.process.children import Program
 from gateway.process.file_watch import FileWatch
@@ -140,13 +142,19 @@ RESTART = ("edge.listen", "edge.listen_plain", "admin.listen", "process.workers"
 
 
 def applicable(settings: Settings, running: Settings) -> tuple[Settings, tuple[str, ...]]:
-    """`settings` as far as a running gateway can take them, and the names of those that need a restart."""
+    """`settings` as far as a running gateway can take them, and the names of those that need a restart.
+
+    Raises UserError if the others do not go with what stays: with an admin listener for everybody, no token.
+    """
     names = RESTART if openssl.OWN_CALLS else (*RESTART, "tls.groups")  # else by the environment, at the start
     differing = tuple(name for name in names if _value(settings, name) != _value(running, name))
     for name in differing:
         section, _, key = name.partition(".")
         kept = msgspec.structs.replace(getattr(settings, section), **{key: _value(running, name)})
         settings = msgspec.structs.replace(settings, **{section: kept})
+    if differing and (problems := check(settings, serving=True, wrong=())):
+        why = "; ".join(f"{at}: {message}" for at, message in problems)
+        raise UserError(f"needs a restart, because {', '.join(differing)} cannot change before: {why}")
     return settings, differing
 
 

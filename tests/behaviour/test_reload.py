@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -217,3 +219,56 @@ def test_readiness_does_not_flap(tmp_path: Path, app: App) -> None:
         poll(lambda: len(descendants(gateway.pid)) == 4, "the former processes have ended")
         answers.add(gateway.health()[0])
         assert answers == {200}
+
+
+def test_told_to_stop_after_a_reload_predecessors_finish_too(tmp_path: Path, app: App) -> None:
+    with Serving(tmp_path, app) as gateway:
+        held = gateway.hold(app)
+        reload(gateway, 2)
+        gateway.tell(signal.SIGTERM)
+        poll(lambda: gateway.listens() == 0, "it drains")
+        poll(lambda: len([pid for pid in gateway.family if not ended(pid)]) == 3, "only the one that has something")
+        app.released.set()
+        assert gateway.answer(held).endswith(b"ok")
+        assert gateway.wait() == 0
+        assert "as told" not in gateway.log
+
+
+# --- what stays without a restart, and what would not go with it -----------------------------------------------------
+
+
+def refused(gateway: Serving) -> str:
+    """The line that says why a reload is."""
+    os.kill(gateway.pid, signal.SIGHUP)
+    gateway.says("not reloaded, nothing has changed: ")
+    [line] = [line for line in gateway.log.splitlines() if "not reloaded" in line]
+    return line
+
+
+def test_an_admin_listener_for_everybody_keeps_its_token(tmp_path: Path, app: App) -> None:
+    """Back on loopback it would need none; but it stays where it is until a restart."""
+    gateway = Serving(tmp_path, app)
+    token = tmp_path / "token"
+    token.write_text("0123456789abcdef0123456789abcdef")
+    near, far = f'listen = "127.0.0.1:{gateway.admin_port}"', f'listen = "0.0.0.0:{gateway.admin_port}"'
+    far += f"\ntoken_file = {json.dumps(str(token))}"
+    change(tmp_path, (near, far))
+    with gateway:
+        change(tmp_path, (far, near))
+        line = refused(gateway)
+        assert "needs a restart, because admin.listen cannot change before: admin.token_file: is required" in line
+
+
+def test_tls_listeners_that_stay_keep_their_certificates(tmp_path: Path, app: App) -> None:
+    with Serving(tmp_path, app) as gateway:
+        file = tmp_path / "gateway.toml"
+        text = re.sub("certificates = .*", "", file.read_text())
+        file.write_text(re.sub(r"listen = \[.*", "listen = []", text, count=1))
+        assert "edge.listen cannot change before: tls.certificates" in refused(gateway)
+
+
+def test_a_reason_that_quotes_a_flood_is_cut(tmp_path: Path, app: App) -> None:
+    with Serving(tmp_path, app) as gateway:
+        change(tmp_path, ("[limits]", '[limits]\n"' + "\U0001f600" * 5000 + '" = 5'))
+        assert "limits." in refused(gateway)
+        assert gateway.health()[1]["config_last_reload_successful"] is False

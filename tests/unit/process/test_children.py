@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
+import tempfile
 
 PROGRAM = """
 import ctypes, logging, os, signal, sys, time
@@ -55,12 +59,19 @@ def end():
 
 
 def run(program: str) -> str:
-    """What the program says on stderr; it must end by itself."""
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM + program], capture_output=True, text=True, check=False, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stderr
+    """What the program says on stderr; it must end by itself, and what it leaves behind is killed."""
+    with tempfile.TemporaryFile("w+") as said:
+        done = subprocess.Popen([sys.executable, "-c", PROGRAM + program], stderr=said, start_new_session=True)
+        try:
+            done.wait(60)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(done.pid, signal.SIGKILL)
+            done.wait()
+        said.seek(0)
+        text = said.read()
+    assert done.returncode == 0, text
+    return text
 
 
 def test_one_that_is_stuck_in_c_shows_where_and_is_replaced() -> None:
@@ -184,5 +195,100 @@ def slow(heartbeat):
 table = keep(slow)
 os.kill(table[0].process.pid, signal.SIGTERM)
 poll(lambda: open(proof.name).read() == "heard")
+end()
+""")
+
+
+def test_no_room_for_another_process_is_no_end() -> None:
+    """A fork may fail for want of memory, or of numbers; the supervisor and the others go on."""
+    said = run("""
+import errno
+table = keep(beats, beats)
+fork, sound = os.fork, table[1].process.pid
+def no_room():
+    raise BlockingIOError(errno.EAGAIN, "no")
+os.fork = no_room
+os.kill(table[0].process.pid, signal.SIGKILL)
+poll(lambda: table[0].failures > 2)
+children.start_successor(table[1], Program(beats, 2))
+assert table[1].successor is None and table[1].process.pid == sound
+os.fork = fork
+poll(lambda: table[0].process)
+end()
+""")
+    assert "beats cannot be started: Resource temporarily unavailable; trying again in " in said
+
+
+DRAINS = """
+def drains(heartbeat):
+    told = []
+    signal.signal(signal.SIGTERM, lambda *_: told.append(1))
+    heartbeat.stage = Stage.SERVING
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, CONTROL_SIGNALS)
+    while len(told) < 2:
+        heartbeat.beat()
+        time.sleep(0.02)
+    return 7 if heartbeat.hurried else 8  # told twice without being hurried
+
+def serves(heartbeat):
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, CONTROL_SIGNALS)
+    beats(heartbeat)
+
+def retired(drain_timeout):
+    table = keep(drains, stuck=60)
+    [child] = table
+    child.process.program = Program(drains, 1, drain_timeout)
+    poll(lambda: child.process.heartbeat.stage is Stage.SERVING)
+    children.start_successor(child, Program(serves, 2, 0.1))
+    poll(lambda: child.successor.heartbeat.stage is Stage.SERVING)
+    children.install_successor(child)
+    return table
+"""
+
+
+def test_a_predecessor_is_not_told_twice_when_the_gateway_ends() -> None:
+    """It would cut off what it finishes."""
+    run(
+        DRAINS
+        + """
+table = retired(60.0)
+[child], [predecessor] = table, table[0].retiring
+children.stop(child, time.monotonic() + 60)
+poll(lambda: child.process is None)
+time.sleep(0.3)
+children.poll()
+assert child.retiring == [predecessor]
+assert not predecessor.heartbeat.hurried
+end()
+"""
+    )
+
+
+def test_one_that_would_drain_for_longer_than_the_gateway_is_hurried() -> None:
+    """The settings of its own generation said so; it closes what it has instead of being killed with it."""
+    said = run(
+        DRAINS
+        + """
+table = retired(3600.0)
+[child] = table
+children.stop(child, time.monotonic() + 0.5 + sys.modules[Children.__module__].KILL_GRACE)
+poll(lambda: not child.retiring)
+"""
+    )
+    assert "drains exited with status 7 while it finished" in said
+    assert "killed" not in said
+
+
+def test_a_successor_that_is_not_wanted_does_not_stay_for_long() -> None:
+    """It has nothing to finish, and the next reload waits for what drains."""
+    run("""
+sys.modules[Children.__module__].KILL_GRACE = 0.2
+table = keep(beats, stuck=60)
+children.start_successor(table[0], Program(sleeps, 2, 3600.0))  # never handles a signal
+children.retire_successor(table[0])
+poll(lambda: not table[0].retiring)
 end()
 """)

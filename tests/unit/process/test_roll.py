@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.unit.process.test_children import run
 
 ROLL = """
+import mmap
 from gateway.process.children import Program
 from gateway.process import roll as rolling
 from gateway.process.roll import Roll
@@ -15,6 +16,13 @@ def serves(heartbeat):
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, CONTROL_SIGNALS)
     beats(heartbeat)
+
+gate = mmap.mmap(-1, 1)
+
+def serves_when_let(heartbeat):
+    while not gate[0]:
+        time.sleep(0.01)
+    serves(heartbeat)
 
 def starts(heartbeat):
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
@@ -43,13 +51,12 @@ def test_slot_by_slot_a_successor_serves_before_its_predecessor_ends() -> None:
     run(
         ROLL
         + """
-roll = Roll(children, [(each, Program(serves, 2)) for each in table])
+roll = Roll(children, [(each, Program(serves_when_let, 2)) for each in table])
 roll.poll()
-assert not any(each.process.pid in before and each.retiring for each in table), "who has no successor goes on"
-def one_at_a_time():
-    assert sum(each.successor is not None for each in table) <= 1
-    return rolled(roll)
-poll(one_at_a_time)
+assert table[0].successor and not table[1].successor, "one at a time"
+assert [each.process.pid for each in table] == before
+gate[0] = 1
+poll(lambda: rolled(roll))
 assert not roll.failure
 assert all(serve(each) and each.process.program.generation == 2 for each in table)
 poll(lambda: not any(each.retiring for each in table))
@@ -109,9 +116,11 @@ def test_a_predecessor_that_dies_meanwhile_is_no_obstacle() -> None:
     run(
         ROLL
         + """
-os.kill(before[0], signal.SIGKILL)
-roll = Roll(children, [(table[0], Program(serves, 2))])
+roll = Roll(children, [(table[0], Program(serves_when_let, 2))])
 roll.poll()
+os.kill(before[0], signal.SIGKILL)
+poll(lambda: table[0].process and table[0].process.pid != before[0])
+gate[0] = 1
 poll(lambda: rolled(roll))
 assert table[0].process.program.generation == 2 and not roll.failure
 end()
@@ -134,3 +143,21 @@ poll(lambda: not children.draining_generations())
 end()
 """
     )
+
+
+def test_no_room_for_a_successor_ends_it() -> None:
+    said = run(
+        ROLL
+        + """
+import errno
+def no_room():
+    raise BlockingIOError(errno.EAGAIN, "no")
+os.fork = no_room
+roll = Roll(children, [(each, Program(serves, 2)) for each in table])
+roll.poll()
+assert roll.done and "has not come up" in roll.failure
+assert [each.process.pid for each in table] == before
+end()
+"""
+    )
+    assert "serves cannot be started: Resource temporarily unavailable" in said
