@@ -333,7 +333,7 @@ def _serve(options: argparse.Namespace) -> int:
 
     logs.configure(settings.log.format, settings.log.level)
     supervisor = Supervisor(lambda: _load(options, serve=True).settings)
-    preflight.say_at_start(settings)
+    preflight.warn(settings)
     return supervisor.run()
 
 

@@ -28,7 +28,7 @@ class HealthChecks:
     """One per worker. `clock` is its loop's."""
 
     def __init__(self, path: str, counters: Counters, clock: Callable[[], float]) -> None:
-        self._path = path.encode()  # empty: none is answered
+        self._path = path.encode()  # empty, which no target is: none is answered
         self._counters = counters
         self._clock = clock
         self._asked = -CERTIFICATES_ASKED
@@ -68,8 +68,7 @@ class HealthChecks:
             return None
 
     def _is_check(self, method: bytes, target: bytes) -> bool:
-        path = self._path
-        return path != b"" and method in (b"GET", b"HEAD") and target.partition(b"?")[0] == path
+        return method in (b"GET", b"HEAD") and target.partition(b"?")[0] == self._path
 
     def _readiness(self) -> tuple[int, bytes]:
         """The status, and why: in words that tell a stranger nothing."""

@@ -21,6 +21,7 @@ import msgspec
 from gateway.config import Settings
 from gateway.errors import UserError
 from gateway.observe import logs
+from gateway.process import preflight
 from gateway.process.children import Child, Children
 from gateway.process.generation import Generation, Wiring, applicable
 from gateway.process.roll import Roll
@@ -66,6 +67,7 @@ class Reloads:
             log.exception("the configuration cannot be read anew")
             self._refused(requested, "an unexpected error, logged with a traceback")
             return
+        preflight.warn(settings)
         if needs_restart:
             log.warning("not before a restart: %s (what a reload cannot change)", ", ".join(needs_restart))
         self._tell(requested=requested, state="waiting", needs_restart=needs_restart)

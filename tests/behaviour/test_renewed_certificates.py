@@ -125,11 +125,20 @@ def test_one_expired_certificate_of_several(tmp_path: Path, app: App) -> None:
     good = write_pair(tmp_path / "good", WILDCARD)
     expired = write_pair(tmp_path / "expired", "*.other.example", not_after=datetime.now(UTC) - DAY)
     missing = CertificatePair(tmp_path / "none" / "cert.pem", tmp_path / "none" / "cert.key")
-    with Renewing(tmp_path, app, expired, missing, good, domains=(DOMAIN, "other.example")) as gateway:
+    gateway = Renewing(tmp_path, app, expired, missing, good, domains=(DOMAIN, "other.example"))
+    gateway.env["GATEWAY_EDGE__HEALTH_PATH"] = "/healthz"
+
+    def balancer() -> bytes:
+        connection = gateway.connect()
+        connection.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        return gateway.answer(connection).partition(b" ")[2][:3]
+
+    with gateway:
         assert gateway.shown() == {der_of(good)}
         assert gateway.shown("5000-box.other.example") == {der_of(expired)}
         status, told = gateway.health()
         assert status == 503
+        assert balancer() == b"503"
         assert told["status"] == "not ready"
         [sentence] = told["certificates"]  # type: ignore[misc]
         assert sentence.startswith(f"no valid certificate for *.other.example: {expired.cert} expired on ")
@@ -137,6 +146,7 @@ def test_one_expired_certificate_of_several(tmp_path: Path, app: App) -> None:
         assert f"{missing.cert} cannot be read (no such file or directory)." in gateway.log
         write_pair(expired.cert.parent, "*.other.example")
         gateway.wait_until(lambda: gateway.health()[0] == 200, "it is ready when the files are renewed")
+        poll(lambda: balancer() == b"200", "a balancer hears of it")
         poll(lambda: gateway.shown("5000-box.other.example") == {der_of(expired)}, "and serves them")
 
 

@@ -2,7 +2,8 @@
 
 Settings that contradict each other are no business of this room: `config.checks` refuses them. Here a configuration is
 held against the world: certificates and who they are for, records, descriptors, processors, who stands in front.
-Nothing is changed, no network is asked, and what may be meant is a warning. `gateway serve` says the same at its start.
+Nothing is changed, no network is asked, and what may be meant is a warning. `gateway serve` logs the same at its start
+and at each reload.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from gateway.process.preflight.finding import Check, Finding, Level, Subject
 from gateway.tls.errors import CertificateError
 from gateway.tls.pair import Certificate, CertificatePair, read_pair
 
-__all__ = ["CHECKS", "Finding", "Level", "examine", "look", "say_at_start"]
+__all__ = ["CHECKS", "Finding", "Level", "examine", "look", "warn"]
 
 log = logging.getLogger("gateway.process")
 
@@ -51,7 +52,10 @@ def examine(subject: Subject, checks: tuple[Check, ...] = CHECKS) -> list[Findin
     return sorted(found, key=lambda finding: finding.level is not Level.ERROR)
 
 
-def say_at_start(settings: Settings) -> None:
-    """Logs what is found and nobody else says."""
-    for finding in examine(look(settings), tuple(check for check in CHECKS if check.at_start)):
-        log.warning("%s: %s (%s)", finding.check, finding.text, finding.mend)
+def warn(settings: Settings) -> None:
+    """Logs what is found and nobody else says. Never fails: advice must not end what it is for."""
+    try:
+        for finding in examine(look(settings), tuple(check for check in CHECKS if check.at_start)):
+            log.warning("%s: %s (%s)", finding.check, finding.text, finding.mend)
+    except Exception:
+        log.exception("the configuration could not be looked through for traps")

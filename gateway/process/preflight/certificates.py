@@ -73,7 +73,9 @@ def _unused(subject: Subject) -> Iterator[Found]:
         if not any(_names_of(certificate, domain) for domain in domains):
             names = _listed(list(certificate.names))
             yield Found(f"{path} is for none of edge.domains; {names}", f"take {path} out of tls.certificates")
-        elif not any(each is certificate for chosen in served.values() for each in chosen):
+        elif certificate.is_valid(subject.now) and not any(
+            each is certificate for chosen in served.values() for each in chosen
+        ):
             text = f"{path} is never served: earlier ones of its kind ({certificate.kind}) have all its names"
             yield Found(text, f"take {path} out of tls.certificates, or put it first")
 
@@ -157,8 +159,10 @@ def read_by_everybody(path: Path) -> bool:
 
 
 def _uncovered(subject: Subject) -> Iterator[str]:
-    """Domains that no certificate has a wildcard for, if there is a certificate at all."""
-    for domain in subject.settings.edge.domains if subject.certificates else ():
+    """Domains that no certificate has a wildcard for. None, while one cannot be read that may have it."""
+    if subject.broken or not subject.certificates:
+        return
+    for domain in subject.settings.edge.domains:
         if not any(covers_sandboxes(certificate, domain) for certificate in subject.certificates):
             yield domain
 

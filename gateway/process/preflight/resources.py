@@ -13,6 +13,7 @@ from gateway.addresses import Address
 from gateway.config import Settings
 from gateway.directory import sqlite_file
 from gateway.directory.file import read_table
+from gateway.directory.sqlite_companions import fits
 from gateway.process.preflight.finding import Check, Found, Level, Subject
 from gateway.upstream.policy import AddressPolicy
 
@@ -44,13 +45,15 @@ def _records(settings: Settings) -> Iterator[tuple[str, Address]]:
             yield sandbox.id, sandbox.address
     elif settings.directory.backend == "sqlite" and path.is_file():
         try:
-            with closing(sqlite_file.connect(path, timeout=1.0, mode="ro")) as db:
+            # As `sqlite_file.inspect`: what lies beside it and is another file's is not touched.
+            mode = "ro" if fits(path) else "ro&immutable=1"
+            with closing(sqlite_file.connect(path, timeout=1.0, mode=mode)) as db:
                 for name, text in islice(db.execute("SELECT id, address FROM sandboxes"), LOOKED_AT):
                     try:
                         yield name, IPv6Address(text)
                     except ValueError:
                         continue  # a broken record, told where it is asked for
-        except sqlite3.Error:
+        except (OSError, sqlite3.Error):
             return  # an empty file, or one that `backends.check` has something to say about
 
 

@@ -163,8 +163,7 @@ def _(scene: Scene, trap: bool) -> None:
 @of("certificate-unused")
 def _(scene: Scene, trap: bool) -> None:
     scene.pair(f"*.{DOMAIN}")
-    if trap:
-        scene.pair("*.b.example")
+    scene.pair("*.b.example" if trap else f"*.{DOMAIN}", not_before=NOW + DAY, not_after=NOW + 90 * DAY)
 
 
 @of("certificate-expired")
@@ -221,7 +220,9 @@ def _(scene: Scene, trap: bool) -> None:
 
 @of("domain-of-a-single-label")
 def _(scene: Scene, trap: bool) -> None:
-    scene.set("edge", domains=("localhost" if trap else "sandbox.localhost",))
+    domain = "localhost" if trap else "sandbox.localhost"
+    scene.set("edge", domains=(domain,))
+    scene.pair(f"*.{domain}")
 
 
 @of("redirect-loop")
@@ -350,6 +351,12 @@ def test_the_trap_is_named_with_the_line_that_mends_it(scene: Scene, name: str) 
 
 
 @pytest.mark.parametrize("name", SCENES)
+def test_one_trap_is_one_finding(scene: Scene, name: str) -> None:
+    SCENES[name](scene, True)
+    assert {finding.check for finding in scene.findings()} == {name}
+
+
+@pytest.mark.parametrize("name", SCENES)
 def test_without_the_trap_it_is_not(scene: Scene, name: str) -> None:
     SCENES[name](scene, False)
     assert name not in [finding.check for finding in scene.findings()]
@@ -378,6 +385,14 @@ def test_a_wildcard_stands_for_one_label(scene: Scene) -> None:
     [finding] = scene.findings()
     assert finding.check == "certificate-of-another-domain"
     assert "*.a.example is not for what lies below sandbox.a.example" in finding.text
+
+
+def test_the_second_of_a_kind_is_never_served(scene: Scene) -> None:
+    for _ in range(2):
+        scene.pair(f"*.{DOMAIN}")
+    [finding] = scene.findings()
+    assert finding.check == "certificate-unused"
+    assert f"{scene.pairs[1].cert} is never served" in finding.text
 
 
 def test_nobody_asks_for_certificates_where_no_tls_is_spoken(scene: Scene) -> None:
@@ -427,11 +442,20 @@ def test_a_start_says_what_nobody_else_does(scene: Scene, caplog: pytest.LogCapt
     SCENES["certificate-without-wildcard"](scene, True)
     SCENES["certificate-expired"](scene, True)
     SCENES["descriptors"](scene, True)
-    preflight.say_at_start(scene.settings)
+    preflight.warn(scene.settings)
     assert [record.levelname for record in caplog.records] == ["WARNING"] * len(caplog.records)
     said = [message.partition(":")[0] for message in caplog.messages]
     assert "certificate-expired" not in said
     assert "descriptors" not in said
+
+
+def test_advice_ends_nothing(scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(settings: Settings) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(preflight, "look", fail)
+    preflight.warn(scene.settings)
+    assert "could not be looked through" in caplog.text
 
 
 def test_errors_come_first_and_are_shown_in_three_lines() -> None:
