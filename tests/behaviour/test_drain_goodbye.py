@@ -8,6 +8,7 @@ import struct
 
 import pytest
 
+from gateway.edge import websocket_drain
 from gateway.edge.drain import Drain
 from gateway.process.drain import Shutdown, drain
 from gateway.tasks import Tasks
@@ -173,16 +174,18 @@ async def test_who_has_closed_already_gets_the_others_answer(gateway: Gateway, a
     assert await wire.ended() == b""
 
 
-async def test_who_does_not_answer_is_not_waited_for(gateway: Gateway, app: App) -> None:
+async def test_who_does_not_answer_is_not_waited_for(
+    gateway: Gateway, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(websocket_drain, "CLOSE_WAIT", 0.2)
     browser, wire = await tunnel(gateway, app)
-    async with Draining(gateway, 8.0):  # so its end is not what ends it
-        await asyncio.sleep(0)
-        draining_ends = gateway.edge.clock() + 8.0
-        await until(lambda: browser.received.endswith(CLOSE), "its Close", patience=10)
-        browser.send(masked(b"\x82\x02go") * 100)  # goes on
-        assert await browser.eof() == CLOSE
-        assert unmasked(await wire.ended()) == CLOSE
-        assert gateway.edge.clock() < draining_ends
+    plan = await begun(gateway)
+    await plan.say_goodbye()
+    browser.send(masked(b"\x82\x02go") * 100)  # goes on
+    await said_goodbye(plan)
+    assert await browser.eof() == CLOSE
+    assert [each.phase.name for each in gateway.edge.downstreams] == ["LINGER"], "no reset overtakes the Close"
+    assert unmasked(await wire.ended()) == CLOSE
 
 
 async def test_a_slow_reader_gets_it_when_its_turn_comes(gateway: Gateway, app: App) -> None:
@@ -354,6 +357,27 @@ async def test_what_has_just_come_is_answered(open_gateway: OpenGateway, tls: bo
         first += await asyncio.to_thread(sock.recv, 65536)
     sock.sendall(get(app))  # and the event loop has no turn before
     gateway.edge.drain()
+    received = b""
+    while piece := await asyncio.to_thread(sock.recv, 65536):
+        received += piece
+    assert received.endswith(b"ok") and b"\r\nConnection: close\r\n" in received
+    sock.close()
+
+
+@both
+async def test_nor_does_its_time_overtake_it(gateway: Gateway, tls: bool) -> None:
+    """The same at the end of its share of `drain_spread`, or of `timeouts.idle`."""
+    app = await gateway.app(answering(OK))
+    sock = await gateway.blocking_socket(tls=tls)
+    await asyncio.to_thread(sock.sendall, get(app))
+    first = b""
+    while not first.endswith(b"ok"):
+        first += await asyncio.to_thread(sock.recv, 65536)
+    [connection] = gateway.edge.downstreams
+    gateway.edge.drain(50.0)
+    assert gateway.edge.clock() < connection.deadline <= gateway.edge.clock() + 50.0
+    sock.sendall(get(app))
+    connection.expire(connection.deadline)
     received = b""
     while piece := await asyncio.to_thread(sock.recv, 65536):
         received += piece

@@ -240,6 +240,21 @@ async def test_an_event_stream_ends_once() -> None:
         assert not g.contract.broken, g.contract.broken
 
 
+async def test_one_between_two_events_ends_at_once() -> None:
+    async with gateway(capacity=4) as g:
+        connection = await g.warm()
+        browser = g.ask()
+        [app] = connection.streams
+        app.says(answer(fields=[(b"Content-Type", b"text/event-stream")]))
+        drained = DrainedEventStream(browser.exchange, Clock(), SILENCE)
+        app.says_body(b"data: a\n\n")
+        drained.say_goodbye()
+        drained.look()
+        drained.say_goodbye()
+        assert (browser.said, browser.ended) == ([200, "end"], 1)
+        assert not g.contract.broken, g.contract.broken
+
+
 async def test_a_compressed_one_ends_in_a_silence() -> None:
     async with gateway(capacity=4) as g:
         connection = await g.warm()
