@@ -92,9 +92,10 @@ class Reason(Enum):
         400,
         GrpcStatus.INVALID_ARGUMENT,
         "A load balancer sends a header that this gateway does not expect",
-        "The connection began with a PROXY protocol header, and edge.proxy_protocol is off: it was not read on.",
+        "The connection began with a PROXY protocol header that edge.proxy_protocol does not ask for: it was not read on.",
         (
-            "Operator: switch the PROXY protocol off at the load balancer whose address the access log shows "
+            'Operator: set edge.proxy_protocol = "require" and name the load balancer, whose address the access log '
+            "shows, in edge.trusted_proxies; or switch the PROXY protocol off there "
             "(HAProxy: send-proxy, nginx: proxy_protocol on, AWS: proxy_protocol_v2.enabled).",
             "Operator: a balancer that speaks HTTP can tell the visitor's address in X-Forwarded-For, believed "
             "from edge.trusted_proxies.",

@@ -46,6 +46,13 @@ def _no_group(settings: Settings) -> str | None:
     return None if settings.tls.groups else 'at least one is needed, e.g. ["X25519", "P-256"]'
 
 
+def _proxy_without_proxies(settings: Settings) -> str | None:
+    edge = settings.edge
+    if edge.proxy_protocol == "off" or edge.trusted_proxies:
+        return None
+    return 'is required by edge.proxy_protocol = "require": the balancers, e.g. ["10.0.0.0/8"]'
+
+
 def _same_socket(settings: Settings) -> str | None:
     # Workers bind with SO_REUSEPORT, so the kernel would not object: it would hand connections to either, at random.
     shared = {str(listen) for listen in settings.edge.listen_plain} & {str(listen) for listen in settings.edge.listen}
@@ -104,6 +111,7 @@ _LISTENERS = ("edge.listen", "edge.listen_plain")
 RULES = (
     Rule("edge.domains", (), True, _no_domain),
     Rule("edge.listen", ("edge.listen_plain",), True, _no_listener),
+    Rule("edge.trusted_proxies", ("edge.proxy_protocol",), False, _proxy_without_proxies),
     Rule("tls.certificates", ("edge.listen",), True, _no_certificate),
     Rule("tls.groups", (), False, _no_group),
     Rule("edge.listen_plain", ("edge.listen",), False, _same_socket),

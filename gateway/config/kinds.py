@@ -172,13 +172,11 @@ def integer(low: int, high: int) -> Scalar:
     return Scalar("a whole number", int, parse, int)
 
 
-def choice(*supported: str, later: Sequence[str] = ()) -> Scalar:
-    """One of `supported`; a name in `later` is a promise of the contract that this version does not keep yet."""
+def choice(*supported: str) -> Scalar:
+    """One of `supported`."""
     names = " or ".join(f'"{name}"' for name in supported)
 
     def parse(text: str) -> str:
-        if text in later:
-            raise ValueError(f"{values.quote(text)} is not supported by this version (supported: {names})")
         if text not in supported:
             raise ValueError(f"expected {names}, got {values.quote(text)}")
         return text

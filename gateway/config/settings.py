@@ -63,14 +63,15 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Plain listeners either forward, because an HTTP balancer ended TLS, or answer 308 with the https URL (names under
     `domains` only)."""
 
-    proxy_protocol: Annotated[Literal["off"], choice("off", later=("require",))] = "off"
-    """Whether connections begin with a PROXY header; this version reads none, so they must not. Configured, never
-    guessed: a guess lets anybody forge one."""
+    proxy_protocol: Annotated[Literal["off", "require"], choice("off", "require")] = "off"
+    """Whether every connection, TLS or plain, has to begin with a PROXY header, version 1 or 2, of one of
+    `trusted_proxies`; what has none, or is from elsewhere, is closed. Never guessed: a guess lets anybody forge one."""
 
     trusted_proxies: Networks = ()
-    """Peers whose X-Forwarded-* and Forwarded are believed; from everybody else those fields are deleted. Such a proxy
-    must append to X-Forwarded-For, or write Forwarded and delete X-Forwarded-For: where that comes, it is its word. And
-    it must set or delete X-Forwarded-Host, -Proto and -Port: what it passes on of a visitor's is told to the app."""
+    """Peers whose PROXY header, X-Forwarded-* and Forwarded are believed; from everybody else those fields are deleted.
+    A proxy that forwards HTTP must append to X-Forwarded-For, or write Forwarded and delete X-Forwarded-For: where that
+    comes, it is its word. And it must set or delete X-Forwarded-Host, -Proto and -Port: what it passes on of a
+    visitor's is told to the app."""
 
     public_port: Port = 443
     """The port in public URLs: what the browser connects to, which behind a balancer is not a port of ours."""

@@ -129,6 +129,9 @@ class Edge:
             logging.INFO,
             "PROXY protocol headers that nothing reads: %d, the last from %s (edge.proxy_protocol is not set for them)",
         )
+        self.proxy_headers_refused = notices.add(
+            logging.WARNING, "connections refused for want of a PROXY header (edge.proxy_protocol): %d, the last: %s"
+        )
         self.plain_http_on_tls = notices.add(
             logging.INFO, "requests in plain HTTP to a TLS listener (edge.listen): %d, the last from %s"
         )

@@ -128,7 +128,7 @@ class Exchange(RequestSink, ResponseSink):
 
     def begin(self) -> None:
         edge, head, peer = self._edge, self._head, self._downstream.peer
-        self._request_id = (head.forwarding and peer.request_id(head)) or edge.ids.new()
+        self._request_id = (head.forwarding and peer.request_id(head)) or (peer.ids or edge.ids).new()
         try:
             if peer.trusted:
                 self._forwarded_client = client = peer.client(head)
@@ -524,6 +524,7 @@ class Exchange(RequestSink, ResponseSink):
             reason,
             detail and shown(detail),
             sandbox is not None and sandbox.stale,
+            downstream.peer.proxy,
         )
         edge.access_log.record(record)
         downstream.exchange_ended()

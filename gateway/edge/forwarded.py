@@ -44,7 +44,9 @@ from gateway.http.forwarding import (
     write_element,
 )
 from gateway.http.message import Fields, FieldSection, RequestHead
-from gateway.observe.ids import is_acceptable
+from gateway.http.proxy_protocol import ProxyHeader
+from gateway.observe.access_log import ProxyInfo, shown
+from gateway.observe.ids import ConnectionIds, is_acceptable
 
 Network = IPv4Network | IPv6Network
 
@@ -91,9 +93,19 @@ class ForwardedInfo(NamedTuple):
 class Peer:
     """The other end of one downstream connection. `scheme` is what it spoke to us: b"http" or b"https"."""
 
-    __slots__ = ("_authority", "_proxy", "_usual", "address", "scheme", "text", "trusted")
+    __slots__ = ("_authority", "_proxy", "_usual", "address", "ids", "proxy", "scheme", "text", "trusted")
 
-    def __init__(self, address: Address, scheme: bytes, trusted_proxies: Sequence[Network] = ()) -> None:
+    def __init__(
+        self,
+        address: Address,
+        scheme: bytes,
+        trusted_proxies: Sequence[Network] = (),
+        header: ProxyHeader | None = None,
+    ) -> None:
+        """`address` is what the PROXY protocol's `header` says, if there is one and it says so."""
+        self.proxy = proxy_info(header) if header is not None else None
+        self.ids = ConnectionIds(header.unique_id) if header is not None and is_acceptable(header.unique_id) else None
+        """Makes request ids; None: the worker's own."""
         self.address = address
         self.text = str(address)
         self.scheme = scheme
@@ -135,6 +147,15 @@ class Peer:
         if via:
             fields[-1] = (b"Via", b", ".join([*filter(None, via), VIA]))
         return FieldSection(fields)
+
+
+def proxy_info(header: ProxyHeader) -> ProxyInfo | None:
+    """What the access log has of a header, if it has anything."""
+    authority = shown(header.authority.decode(errors="backslashreplace"))
+    unique_id = "" if is_acceptable(header.unique_id) else header.unique_id.hex()  # else it is in the request's
+    return (
+        ProxyInfo(shown(header.endpoint), authority, unique_id) if header.endpoint or authority or unique_id else None
+    )
 
 
 def _confirmed(head: RequestHead, client: Address | None) -> Fields:

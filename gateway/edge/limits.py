@@ -67,6 +67,20 @@ class Limits:
         self.connections += 1
         return True
 
+    def readmit(self, address: Address, client: Address) -> bool:
+        """A connection counted for a balancer's `address` is `client`'s: from now on it counts for that, if that is
+        within the limits.
+        """
+        source = _source(client)
+        count = self.per_source.get(source, 0)
+        if count >= self._limits.connections_per_address and self.source(client) is not None:
+            self._connections_refused.connections_per_address += 1
+            self._notices.connections_per_address.happened(client)
+            return False
+        self.per_source[source] = count + 1
+        self._count_out(address)
+        return True
+
     def dismiss(self, address: Address) -> None:
         """A connection has closed."""
         self.connections -= 1

@@ -19,10 +19,12 @@ from gateway.addresses import Bound, bound_to
 from gateway.edge.forwarded import Peer
 from gateway.edge.http1 import Http1Downstream
 from gateway.edge.local_reply import LocalReply, plain_on_tls, reply
+from gateway.edge.proxy_header import AwaitedProxyHeader, refuse
 from gateway.edge.stream import RequestSink
 from gateway.edge.tls_transport import TlsTransport
 from gateway.errors import GatewayError, Reason
 from gateway.http.forwarding import Address, normalized
+from gateway.http.proxy_protocol import ProxyHeader
 from gateway.socket_options import keep_alive, no_delay, refuse_new
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ class Listener:
         self._socket = sock
         self._tls = tls
         self._local_reply = local_reply
+        self._awaits_header = edge.settings.edge.proxy_protocol == "require"
+        self._trusted_proxies = edge.settings.edge.trusted_proxies
         sock.setblocking(False)
         # Inherited by every accepted socket.
         no_delay(sock)
@@ -145,17 +149,38 @@ class Listener:
 
     def _accepted(self, connection: socket.socket, address: Address) -> None:
         edge = self.edge
+        if self._awaits_header and not any(address in network for network in self._trusted_proxies):
+            refuse(edge, f"{address} is not in edge.trusted_proxies")
+            connection.close()
+            return
         if not edge.admit(address):
             connection.close()
             return
         connection.setblocking(False)
+        if self._awaits_header:
+            AwaitedProxyHeader(edge, connection, address, self._introduced)
+        else:
+            self._serve(connection, address)
+
+    def _introduced(self, connection: socket.socket, address: Address, header: ProxyHeader) -> None:
+        """A balancer has said by `header` whose connection it is."""
+        edge, client = self.edge, header.source or address
+        if header.source is not None and not edge.limits.readmit(address, client):
+            connection.close()
+            edge.dismiss(address)
+            return
+        self._serve(connection, client, header)
+
+    def _serve(self, connection: socket.socket, address: Address, header: ProxyHeader | None = None) -> None:
+        edge = self.edge
         accepted: _AcceptedConnection
         protocol: asyncio.BaseProtocol
         if self._tls is None:
-            accepted = _AcceptedConnection(edge, address)
-            protocol = accepted.downstream(b"http", self._local_reply)
+            accepted = _AcceptedConnection(edge, address, header)
+            over_tls = header is not None and header.over_tls
+            protocol = accepted.downstream(b"https" if over_tls else b"http", self._local_reply)
         else:
-            accepted = handshake = _TlsHandshake(edge, address, self._tls, self._local_reply)
+            accepted = handshake = _TlsHandshake(edge, address, header, self._tls, self._local_reply)
             protocol = handshake.transport
         edge.tasks.spawn(_attach(accepted, connection, protocol), "accept")
 
@@ -178,13 +203,16 @@ async def _attach(accepted: _AcceptedConnection, connection: socket.socket, prot
 
 
 class _AcceptedConnection:
-    """Counted by `Edge.admit`; `release` counts it out, once."""
+    """Counted by `Edge.admit` for `address`, which is the client's if a PROXY `header` has named one; `release` counts
+    it out, once.
+    """
 
-    __slots__ = ("_address", "_counted", "edge")
+    __slots__ = ("_address", "_counted", "_header", "edge")
 
-    def __init__(self, edge: Edge, address: Address) -> None:
+    def __init__(self, edge: Edge, address: Address, header: ProxyHeader | None) -> None:
         self.edge = edge
         self._address = address
+        self._header = header
         self._counted = True
 
     def release(self) -> None:
@@ -194,10 +222,14 @@ class _AcceptedConnection:
 
     def downstream(self, scheme: bytes, local_reply: LocalReply | None) -> Http1Downstream:
         """What speaks HTTP on this connection, and calls `release` at its end."""
-        edge = self.edge
-        return Http1Downstream(
-            edge, Peer(self._address, scheme, edge.settings.edge.trusted_proxies), self.release, local_reply
-        )
+        return Http1Downstream(self.edge, self.peer(scheme), self.release, local_reply)
+
+    def peer(self, scheme: bytes) -> Peer:
+        """The client, or a proxy that is believed."""
+        header, trusted_proxies = self._header, self.edge.settings.edge.trusted_proxies
+        if header is not None and header.source is None:
+            trusted_proxies = ()  # the balancer does not know its client, who may claim what he likes
+        return Peer(self._address, scheme, trusted_proxies, header)
 
 
 class _TlsHandshake(_AcceptedConnection):
@@ -207,8 +239,15 @@ class _TlsHandshake(_AcceptedConnection):
 
     __slots__ = ("_local_reply", "buffered", "deadline", "queued", "transport")
 
-    def __init__(self, edge: Edge, address: Address, tls: ssl.SSLContext, local_reply: LocalReply | None) -> None:
-        super().__init__(edge, address)
+    def __init__(
+        self,
+        edge: Edge,
+        address: Address,
+        header: ProxyHeader | None,
+        tls: ssl.SSLContext,
+        local_reply: LocalReply | None,
+    ) -> None:
+        super().__init__(edge, address, header)
         self._local_reply = local_reply
         self.transport = TlsTransport(tls, edge.tls_buffers, self)
         self.queued = False  # these two are the `HandshakeQueue`'s
@@ -262,7 +301,7 @@ class _TlsHandshake(_AcceptedConnection):
         log.debug("handshake with %s failed: %s", self._address, error or "the connection was closed")
         if isinstance(error, GatewayError) and error.reason is Reason.UNEXPECTED_PROXY_HEADER:
             # A balancer that is configured to send it: nothing gets through, so it has to be found.
-            reply(edge, Peer(self._address, b"https"), None, error)
+            reply(edge, self.peer(b"https"), None, error)
             edge.counters.proxy_headers_unexpected += 1
             edge.proxy_headers_unexpected.happened(self._address)
         self.release()

@@ -29,7 +29,7 @@ def reply(
     """The head and body of `answer`, recorded, and the id it is recorded under; `request` is None if its head could not
     be read: it is in `received`.
     """
-    request_id = edge.ids.new()
+    request_id = (peer.ids or edge.ids).new()
     client = peer.client(request) if request is not None else None
     if isinstance(answer, GatewayError):
         reason, detail = str(answer.reason), answer.detail
@@ -52,6 +52,7 @@ def reply(
         sent=len(body),
         reason=reason,
         detail=shown(detail),
+        proxy=peer.proxy,
     )
     edge.access_log.record(access)
     return head, body, request_id

@@ -68,9 +68,13 @@ def normalized(address: str) -> Address:
 
     Raises ValueError.
     """
-    parsed = ip_address(address.partition("%")[0])
-    mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
-    return mapped or parsed
+    return as_meant(ip_address(address.partition("%")[0]))
+
+
+def as_meant(address: Address) -> Address:
+    """IPv4 that is written as IPv6 (`::ffff:a.b.c.d`) is IPv4."""
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
 
 
 @lru_cache(maxsize=ADDRESSES_REMEMBERED)

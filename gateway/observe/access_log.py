@@ -29,6 +29,17 @@ SAID_EVERY = 60.0
 log = logging.getLogger("gateway.access")
 
 
+class ProxyInfo(msgspec.Struct, omit_defaults=True, gc=False, frozen=True):
+    """What a connection's PROXY header says besides the client's address."""
+
+    endpoint: str = ""
+    """Of a cloud's private link: see `http.proxy_protocol.ProxyHeader`."""
+    authority: str = ""
+    """The name that the client asked the balancer for. Nothing is routed by it."""
+    unique_id: str = ""
+    """In hexadecimal digits, if it is none that a request id could be."""
+
+
 class AccessRecord(msgspec.Struct, omit_defaults=True, gc=False):
     """One exchange, ended: the keys of a JSON line, in order. Those with a default are left out when they say nothing.
 
@@ -61,6 +72,7 @@ class AccessRecord(msgspec.Struct, omit_defaults=True, gc=False):
     """Of the reason: see `shown`."""
     stale: bool = False
     """Whether the directory did not answer, and the sandbox is where it was last known to be."""
+    proxy: ProxyInfo | None = None
 
 
 class AccessLog(Protocol):

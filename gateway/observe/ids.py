@@ -23,6 +23,21 @@ class RequestIds:
         return b"%b-%06x" % (self._prefix, next(self._counter))
 
 
+class ConnectionIds:
+    """For a connection to which a balancer has given a unique id: its first request has just that."""
+
+    __slots__ = ("_counter", "_unique_id")
+
+    def __init__(self, unique_id: bytes) -> None:
+        self._unique_id = unique_id
+        self._counter = count(1)
+
+    def new(self) -> bytes:
+        """For example `9f86`, `9f86-2`, `9f86-3`."""
+        number = next(self._counter)
+        return self._unique_id if number == 1 else b"%b-%d" % (self._unique_id, number)
+
+
 def is_acceptable(value: bytes) -> bool:
     """Whether a trusted proxy's X-Request-Id may go on into logs and fields as it is."""
     return _ACCEPTABLE.fullmatch(value) is not None

@@ -158,8 +158,8 @@ MISTAKES = [
     ('[edge]\nplain = "drop"', "edge.plain", 'expected "forward" or "redirect", got "drop"'),
     (
         '[edge]\nproxy_protocol = "require"',
-        "edge.proxy_protocol",
-        '"require" is not supported by this version (supported: "off")',
+        "edge.trusted_proxies",
+        'is required by edge.proxy_protocol = "require"',
     ),
     ('[edge]\ntrusted_proxies = ["10.0.0.1/8"]', "edge.trusted_proxies[0]", "bits set behind its prefix"),
     ("[edge]\npublic_port = 0", "edge.public_port", "expected a whole number from 1 to 65535, got 0"),
