@@ -92,7 +92,7 @@ class Reason(Enum):
         400,
         GrpcStatus.INVALID_ARGUMENT,
         "A load balancer sends a header that this gateway does not expect",
-        "The connection began with a PROXY protocol header, for which edge.proxy_protocol does not ask: it was not read.",
+        "The connection began with a PROXY protocol header, which edge.proxy_protocol does not ask for.",
         (
             'Operator: set edge.proxy_protocol = "require" and name the load balancer, whose address the access log '
             "shows, in edge.trusted_proxies; or switch the PROXY protocol off there "
