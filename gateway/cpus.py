@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
+
+_OCTAL = re.compile(r"\\([0-7]{3})")
+"""How /proc/pid/mountinfo writes a space (`\\040`), a tab, a line feed and a backslash."""
 
 
 def seen() -> int:
@@ -35,8 +39,7 @@ def quota(proc: Path = Path("/proc/self"), root: Path = Path("/")) -> float | No
     `root` is where the paths in `proc` begin.
     """
     try:
-        groups = (proc / "cgroup").read_text()
-        mounts = (proc / "mountinfo").read_text()
+        groups, mounts = (os.fsdecode((proc / name).read_bytes()) for name in ("cgroup", "mountinfo"))
     except OSError:  # no Linux, or no /proc
         return None
     paths = list(_groups(groups))
@@ -69,7 +72,7 @@ def _mounts(text: str) -> Iterator[tuple[int, str, str]]:
         fields, kind = left.split(" "), right.split(" ")
         if not found or len(fields) < 5 or len(kind) < 3:
             continue
-        where = fields[4].encode().decode("unicode_escape")  # a space is written \040
+        where = _OCTAL.sub(lambda match: chr(int(match[1], 8)), fields[4])
         if kind[0] == "cgroup2":
             yield 2, fields[3], where
         elif kind[0] == "cgroup" and "cpu" in kind[2].split(","):

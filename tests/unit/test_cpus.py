@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,16 @@ def test_in_version_1(machine: Path, mounted: str, group: str) -> None:
 def test_version_1_without_a_limit(machine: Path) -> None:
     files = {"cpu,cpuacct/cpu.cfs_quota_us": "-1\n", "cpu,cpuacct/cpu.cfs_period_us": "100000\n"}
     assert quota(machine, "4:cpu,cpuacct:/\n", V1.format(mounted="/"), **files) is None
+
+
+def test_a_mount_point_may_be_called_anything(machine: Path) -> None:
+    mounts = "31 23 0:28 / /sys/fs/cgroup/a\\040b\\134x\udcff rw - cgroup2 cgroup2 rw\n"
+    folder = machine / "sys/fs/cgroup/a b\\x\udcff"
+    folder.mkdir(parents=True)
+    (folder / "cpu.max").write_text("300000 100000")
+    (machine / "proc/cgroup").write_text("0::/\n")
+    (machine / "proc/mountinfo").write_bytes(os.fsencode(mounts))
+    assert cpus.quota(machine / "proc", machine) == 3.0
 
 
 @pytest.mark.parametrize(

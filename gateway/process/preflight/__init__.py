@@ -56,6 +56,6 @@ def warn(settings: Settings) -> None:
     """Logs what is found and nobody else says. Never fails: advice must not end what it is for."""
     try:
         for finding in examine(look(settings), tuple(check for check in CHECKS if check.at_start)):
-            log.warning("%s: %s (%s)", finding.check, finding.text, finding.mend)
+            log.warning("%s: %s. Mend: %s", finding.check, finding.text, finding.mend)
     except Exception:
         log.exception("the configuration could not be looked through for traps")
