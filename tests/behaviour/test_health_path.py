@@ -7,6 +7,7 @@ from ipaddress import IPv6Network
 import pytest
 
 from gateway.edge.local_reply import redirect_to_https
+from gateway.http.greeting import PROXY_V2
 from tests.behaviour.harness import DOMAIN, OK, Gateway, OpenGateway, Wire, answering, get
 
 PATH = {"health_path": "/healthz"}
@@ -187,6 +188,19 @@ async def test_behind_a_trusted_proxy_the_client_is_counted_out(open_gateway: Op
         browser.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n")
         assert (await browser.answer()).status == 200
     assert len(gateway.edge.limits.per_source) == 1, "the connection's own"
+
+
+async def test_where_a_proxy_header_is_required_checks_need_one(open_gateway: OpenGateway) -> None:
+    edge = {**PATH, "proxy_protocol": "require", "trusted_proxies": (IPv6Network("::1/128"),)}
+    gateway = await open_gateway(edge=edge)
+    for header in (b"PROXY UNKNOWN\r\n", b"PROXY TCP4 192.0.2.1 192.0.2.2 4711 80\r\n", PROXY_V2 + b"\x20\0\0\0"):
+        balancer = await gateway.connect()
+        balancer.send(header + CHECKS["HAProxy"] + b"\r\n")
+        assert (await balancer.answer()).status == 200
+    probe = await gateway.connect()
+    probe.send(CHECKS["kubernetes"] + b"\r\n")
+    assert await probe.ended() == b""
+    assert gateway.edge.counters.health_checks == 3
 
 
 async def test_limits_go_before(open_gateway: OpenGateway) -> None:

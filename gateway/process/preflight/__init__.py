@@ -27,8 +27,8 @@ CHECKS: tuple[Check, ...] = (*certificates.CHECKS, *listeners.CHECKS, *resources
 """In the order in which they are told."""
 
 
-def look(settings: Settings, now: datetime | None = None) -> Subject:
-    """Reads what the checks ask of."""
+def look(settings: Settings, now: datetime | None = None, *, quickly: bool = False) -> Subject:
+    """Reads what the checks ask of; `quickly`: not what takes seconds, nor what a start has read already."""
     readable: list[Certificate] = []
     broken: list[CertificateError] = []
     for pair in settings.tls.certificates if settings.edge.listen else ():
@@ -37,13 +37,13 @@ def look(settings: Settings, now: datetime | None = None) -> Subject:
         except CertificateError as error:
             broken.append(error)
     prohibited: tuple[str, ...] = ()
-    trouble: UserError | None = None
+    directory: UserError | str = ""
     try:
-        backends.check(settings.directory)
-        prohibited = resources.prohibited(settings)
+        directory = "" if quickly else backends.check(settings.directory)
+        prohibited = resources.prohibited(settings, quickly=quickly)
     except UserError as error:
-        trouble = error
-    return Subject(settings, now or datetime.now(UTC), tuple(readable), tuple(broken), prohibited, trouble)
+        directory = error
+    return Subject(settings, now or datetime.now(UTC), tuple(readable), tuple(broken), prohibited, directory)
 
 
 def examine(subject: Subject, checks: tuple[Check, ...] = CHECKS) -> list[Finding]:
@@ -55,7 +55,7 @@ def examine(subject: Subject, checks: tuple[Check, ...] = CHECKS) -> list[Findin
 def warn(settings: Settings) -> None:
     """Logs what is found and nobody else says. Never fails: advice must not end what it is for."""
     try:
-        for finding in examine(look(settings), tuple(check for check in CHECKS if check.at_start)):
+        for finding in examine(look(settings, quickly=True), tuple(check for check in CHECKS if check.at_start)):
             log.warning("%s: %s. Mend: %s", finding.check, finding.text, finding.mend)
     except Exception:
         log.exception("the configuration could not be looked through for traps")

@@ -34,8 +34,8 @@ class Subject:
     """Why the others cannot."""
     prohibited: tuple[str, ...] = ()
     """Records that no request reaches, each with its reason."""
-    directory: UserError | None = None
-    """Why the directory cannot be opened."""
+    directory: UserError | str = ""
+    """What there is to say of it, or why it cannot be opened."""
 
 
 @dataclass(frozen=True, slots=True)

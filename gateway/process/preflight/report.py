@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway import cpus
-from gateway.directory import backends
 from gateway.printable import printable
 from gateway.process.preflight.finding import Finding, Level, Subject
 from gateway.tls import effective
@@ -61,6 +60,6 @@ def notes(subject: Subject) -> list[str]:
         limit = cpus.quota()
         quota = "" if limit is None else f", CPU quota {limit:g}"
         lines.append(f"workers: {cpus.usable()} ({cpus.seen()} processors{quota})")
-    if subject.directory is None:
-        lines.append(f"directory: {backends.check(settings.directory)}")
+    if isinstance(subject.directory, str):
+        lines.append(f"directory: {subject.directory}")
     return lines

@@ -449,8 +449,18 @@ def test_a_start_says_what_nobody_else_does(scene: Scene, caplog: pytest.LogCapt
     assert "descriptors" not in said
 
 
+@pytest.mark.parametrize(("count", "told"), [(100, True), (3000, False)])
+def test_a_start_does_not_wait_for_a_large_table(
+    scene: Scene, caplog: pytest.LogCaptureFixture, count: int, told: bool
+) -> None:
+    table = "".join(f'[sandboxes.s{number}]\naddress = "fe80::{number}"\n' for number in range(1, count))
+    (scene.folder / "sandboxes.toml").write_text(table)
+    preflight.warn(scene.settings)
+    assert any("sandbox-outside-allow" in message for message in caplog.messages) is told
+
+
 def test_advice_ends_nothing(scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    def fail(settings: Settings) -> None:
+    def fail(settings: Settings, *, quickly: bool) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(preflight, "look", fail)
