@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import signal
 import socket
 from collections.abc import Sequence
@@ -37,6 +38,8 @@ LARGEST_ANSWER = 16 * 1024
 """Octets of a status."""
 ANSWER_TIMEOUT = 0.8
 """Seconds that all workers together have to answer: Kubernetes' probes wait for 1 s by default."""
+TRIES = 2
+"""An answer is lost if, in a reload, the former admin process still asks and reads it; or its worker has ended."""
 
 
 class Workers:
@@ -48,7 +51,7 @@ class Workers:
     def __init__(self, channels: Sequence[socket.socket], tasks: Tasks) -> None:
         self._channels = channels
         self._tasks = tasks
-        self._numbers = count(1)
+        self._numbers = count(secrets.randbits(48))  # while two admin processes ask, none takes the other's answers
         self._asking: asyncio.Task[list[Answer]] | None = None  # the round under way
 
     async def ask(self) -> list[Answer]:
@@ -68,19 +71,24 @@ class Workers:
         complete = asyncio.Event()
 
         def listen(slot: int) -> None:
-            if answers[slot] is None:
-                answers[slot] = _answer(self._channels[slot], request)
+            answers[slot] = _answer(self._channels[slot], request)
+            if answers[slot] is not None:
+                loop.remove_reader(self._channels[slot])
             if None not in answers:
                 complete.set()
 
         try:
             for slot, channel in enumerate(self._channels):
                 loop.add_reader(channel, listen, slot)
-                with suppress(BlockingIOError):  # a stuck worker: its requests pile up
-                    channel.send(msgspec.json.encode(request))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(ANSWER_TIMEOUT):
-                    await complete.wait()
+            for _ in range(TRIES):
+                for answer, channel in zip(answers, self._channels, strict=True):
+                    with suppress(BlockingIOError):  # a stuck worker: its requests pile up
+                        if answer is None:
+                            channel.send(msgspec.json.encode(request))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(ANSWER_TIMEOUT / TRIES):
+                        await complete.wait()
+                        break
         finally:
             for channel in self._channels:
                 loop.remove_reader(channel)
@@ -153,13 +161,18 @@ async def _serve(slot: AdminSlot, heartbeat: Heartbeat) -> None:
         health.unserved = partial(slot.certificates.unserved, slot.settings.edge.domains)
         tasks.keep(slot.certificates.watch, "certificate watch")
     finish = asyncio.Event()
+    orphaned = asyncio.Event()
+
+    def orphan() -> None:
+        orphaned.set()
+        finish.set()
 
     def flags_changed() -> None:
         health.draining = heartbeat.stopping
 
     loop.add_signal_handler(signal.SIGTERM, finish.set)
     loop.add_signal_handler(signal.SIGUSR1, flags_changed)
-    loop.add_reader(slot.lifeline, finish.set)
+    loop.add_reader(slot.lifeline, orphan)
     heartbeat.stage = Stage.SERVING
     notify_supervisor()
     unblock_signals()
@@ -167,7 +180,7 @@ async def _serve(slot: AdminSlot, heartbeat: Heartbeat) -> None:
     loop.remove_reader(slot.lifeline)
     await runner.cleanup()
     await tasks.cancel()
-    if shared.keeper is not None:
+    if shared.keeper is not None and (heartbeat.is_last or orphaned.is_set()):  # else its successor keeps what is known
         await loop.run_in_executor(None, partial(shared.keeper.look, last=True))  # the workers have ended
     await directory.close()
 

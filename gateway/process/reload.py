@@ -29,6 +29,9 @@ from gateway.process.sockets import for_this_machine
 
 log = logging.getLogger("gateway.process")
 
+PAUSE = 0.5
+"""Seconds between two readings of the configuration; reloads asked for meanwhile become one."""
+
 
 class Reloads:
     """Of one supervisor; plain synchronous code, like it."""
@@ -50,16 +53,26 @@ class Reloads:
         self._slots = slots
         self._next: Generation | None = None  # valid, and waits
         self._roll: Roll | None = None
+        self._asked = False  # for a reload that has not been judged yet
+        self._judged = float("-inf")  # when the last one was
+        self._valid = 0  # the number of the request for `_next`, or what was that last
+        self._rolled = 0  # the same of `_roll`
         self.has_ended = False
         """Set when one was refused or has ended, well or not; cleared by whoever is interested."""
 
     def request(self) -> None:
         """Reads and judges the configuration; what is valid is rolled out as soon as it can be."""
+        self._asked = True
+        self.poll()
+
+    def _judge(self) -> None:
+        self._asked, self._judged = False, time.monotonic()
         state, running = self._wiring.reload, self.generation.settings
         requested = state.last.requested + 1
         try:
             settings, needs_restart = applicable(for_this_machine(self._read()), running)
-            self._next = Generation(settings, self.generation)
+            generation = Generation(settings, self.generation)
+            preflight.warn(settings)
         except UserError as error:
             self._refused(requested, str(error))
             return
@@ -67,12 +80,11 @@ class Reloads:
             log.exception("the configuration cannot be read anew")
             self._refused(requested, "an unexpected error, logged with a traceback")
             return
-        preflight.warn(settings)
         if needs_restart:
             log.warning("not before a restart: %s (what a reload cannot change)", ", ".join(needs_restart))
+        self._next, self._valid = generation, requested
         self._tell(requested=requested, state="waiting", needs_restart=needs_restart)
-        self.poll()
-        if self._next is not None:
+        if not self._may_roll():
             log.info("the new configuration is valid and waits for processes to finish (process.max_draining)")
 
     def _refused(self, requested: int, why: str) -> None:
@@ -84,15 +96,18 @@ class Reloads:
         self._wiring.reload.write(msgspec.structs.replace(self._wiring.reload.last, **changes))
 
     def timeout(self) -> float:
-        """As `Roll.timeout`; infinite while nothing rolls."""
-        return self._roll.timeout() if self._roll is not None else float("inf")
+        """As `Roll.timeout`; infinite while nothing rolls, and nothing is to be judged."""
+        judging = max(0.0, self._judged + PAUSE - time.monotonic()) if self._asked else float("inf")
+        return min(judging, self._roll.timeout()) if self._roll is not None else judging
 
     def poll(self) -> None:
         """Does what is due."""
         draining = tuple(sorted(self._children.draining_generations()))
         if draining != self._wiring.reload.last.draining:
             self._tell(draining=draining)
-        if self._roll is None and self._next is not None and self._may_roll():
+        if self._asked and time.monotonic() >= self._judged + PAUSE:
+            self._judge()
+        if self._next is not None and self._may_roll():
             self._begin(self._next)
         if self._roll is not None:
             self._roll.poll()
@@ -100,17 +115,24 @@ class Reloads:
                 self._end(self._roll)
 
     def _may_roll(self) -> bool:
+        if self._roll is not None:
+            return False
         return len(self._children.draining_generations()) < self.generation.settings.process.max_draining
 
     def _begin(self, generation: Generation) -> None:
-        self._next = None
+        self._next, self._rolled = None, self._valid
         self.generation = generation
         logs.reconfigure(generation.settings.log.format, generation.settings.log.level)
         *workers, admin = self._slots
         programs = [(child, generation.worker(number, self._wiring)) for number, child in enumerate(workers)]
         log.info("reloading: generation %d takes the place of the one before, worker by worker", generation.number)
         self._roll = Roll(self._children, [*programs, (admin, generation.admin(self._wiring))])
-        self._tell(state="rolling", generation=generation.number)
+        latest = self._is_latest()
+        self._tell(generation=generation.number, **({"state": "rolling"} if latest else {}))
+
+    def _is_latest(self) -> bool:
+        """Whether nothing has been judged since what rolls was: then it is what is told about."""
+        return self._wiring.reload.last.requested == self._rolled
 
     def _end(self, roll: Roll) -> None:
         self._roll, self.has_ended = None, True
@@ -118,16 +140,20 @@ class Reloads:
             log.error("the reload ended early: %s; what was not replaced goes on as before", roll.failure)
         else:
             log.info("reloaded: generation %d serves", self.generation.number)
-        self._tell(
-            state="failed" if roll.failure else "done",
-            successful=not roll.failure,
-            ended=time.time(),
-            error=roll.failure,
-        )
+        how = {"successful": not roll.failure, "ended": time.time(), "error": roll.failure}
+        if self._is_latest():
+            self._tell(state="failed" if roll.failure else "done", **how)
+        elif self._next is not None:
+            self._tell(**how)
+        # Else a later one was refused, which is what has to be told.
 
     def abandon(self, why: str) -> None:
         """The gateway is about to end: no roll goes on, and none begins."""
-        self._next = None
+        self._asked = False
+        if self._next is not None:
+            self._next = None
+            log.warning("not reloaded: %s", why)
+            self._tell(state="failed", successful=False, ended=time.time(), error=why)
         if self._roll is not None:
             self._roll.abandon(why)
             self._end(self._roll)

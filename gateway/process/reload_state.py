@@ -26,9 +26,10 @@ MAX_LOOKS = 1000
 class ReloadState:
     """Made before the fork."""
 
-    __slots__ = ("_page", "last")
+    __slots__ = ("_owner", "_page", "last")
 
     def __init__(self) -> None:
+        self._owner = os.getpid()
         self._page = mmap.mmap(-1, SIZE)
         self.last = Reload()
         """As this process has written it, or read it last."""
@@ -47,7 +48,8 @@ class ReloadState:
 
     def request(self) -> None:
         """In the admin process: asks the supervisor for a reload."""
-        os.kill(os.getppid(), signal.SIGHUP)
+        if os.getppid() == self._owner:  # else it has died, and the new parent is not ours to signal
+            os.kill(self._owner, signal.SIGHUP)
 
     def read(self) -> Reload:
         """What is on the page, or what was at the last look if the writer does not get on with it."""

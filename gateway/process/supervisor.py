@@ -154,6 +154,8 @@ class Supervisor:
             manager.timeout() if self._serves else inf,
         ]
         received = signal.sigtimedwait(SIGNALS, max(0.0, min(*dues, LOG_PAUSE if logs.pump() else inf)))
+        if received is not None and received.si_signo not in ENDS:  # lower numbers come first: SIGHUP, again and again
+            received = signal.sigtimedwait(ENDS, 0) or received
         self._file_watch.poll()  # before the children, so that those to be started have what is new
         self._children.poll()
         self._reloads.poll()

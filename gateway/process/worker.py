@@ -201,5 +201,7 @@ def _answer(slot: Slot, edge: Edge) -> None:
             counters=edge.counters,
         )
         slot.channel.send(msgspec.json.encode(status))
+    except BlockingIOError:
+        return  # another process of this slot was quicker, or nobody reads the answers
     except (OSError, msgspec.MsgspecError) as error:
         log.warning("the admin's question could not be answered: %s", error)

@@ -107,7 +107,7 @@ async def test_the_time_is_for_all_of_them_together(
     slots[3].answer()  # late
     slots[3].answers()
     assert pids(await workers.ask()) == [None, None, None, 103], "a new round, and the late answer is not taken for it"
-    assert slots[3].asked == [1, 2]
+    assert len(set(slots[3].asked)) == 2
 
 
 async def test_who_stood_still_for_long_is_heard_again(
@@ -144,6 +144,20 @@ async def test_an_answer_counts_although_the_asker_is_late(
             slot.answer()
         time.sleep(0.1)  # the loop is held up
     assert pids(asking.result()) == [100, 101, 102, 103]
+
+
+async def test_an_answer_that_somebody_else_reads_is_asked_for_again(workers: Workers, slots: list[Slot]) -> None:
+    """In a reload, two admin processes ask over the same channels for a moment."""
+    async with asyncio.TaskGroup() as group:
+        asking = group.create_task(workers.ask())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        slots[0].answer()
+        slots[0].ours.recv(4096)
+        for slot in slots:
+            slot.answers()
+    assert pids(asking.result()) == [100, 101, 102, 103]
+    assert [len(slot.asked) for slot in slots] == [2, 1, 1, 1]
 
 
 async def test_one_asker_that_goes_away_takes_nothing_from_the_others(workers: Workers, slots: list[Slot]) -> None:
