@@ -21,7 +21,7 @@ import os
 import socket
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from math import inf
 from typing import Literal
@@ -45,8 +45,8 @@ TAKE_TIME = 10.0
 """Seconds a taker has until it has all sockets: it does nothing else meanwhile."""
 READY_TIME = 60.0
 """Seconds it then has to be ready: to open a large registry and start its processes."""
-SETTLE_TIME = 2.0
-"""Seconds in which processes of an offerer that has died may still refuse connections on the sockets."""
+SETTLE_TIME = 60.0
+"""Seconds in which processes of one that has died may still make the sockets refuse connections."""
 
 
 class State(StrEnum):
@@ -216,6 +216,33 @@ class Refusal(msgspec.Struct):
     pid: int
 
 
+class Settling:
+    """Has sockets accept again that orphans of the other gateway make refuse new connections, before they close them.
+
+    They do as soon as they notice that it has died; on a machine that is short of everything that may take long.
+    """
+
+    def __init__(self) -> None:
+        self._pause, self._due = inf, inf
+
+    def begin(self) -> None:
+        self._pause, self._due = 0.5, 0.0
+
+    def timeout(self) -> float:
+        """Seconds until `poll` is to be called."""
+        return max(0.0, self._due - time.monotonic())
+
+    def poll(self, sockets: Iterable[socket.socket]) -> None:
+        """At growing intervals, for `SETTLE_TIME` in all."""
+        now = time.monotonic()
+        if now >= self._due:
+            for sock in sockets:
+                if sock.fileno() >= 0:
+                    accept_new(sock)
+            self._due = now + self._pause if self._pause < SETTLE_TIME else inf
+            self._pause *= 2
+
+
 class Takeover:
     """The taker's side, once it has the sockets."""
 
@@ -228,18 +255,18 @@ class Takeover:
         """Whether the offerer accepts no more: until then the sockets are its own as well."""
         self.withdrawn = False
         """Whether the offerer goes on, so that this process has to end."""
-        self._settled = inf  # when nobody touches the sockets any more
+        self._settling = Settling()
         self._said_ready = False
         connection.settimeout(0)
         signal_when_readable(connection)
-        self._accept_new()
+        self._accept_again()  # the offerer may have been about to close them
 
     def __repr__(self) -> str:
         return f"<Takeover from {self.pid} sockets={len(self.sockets)}{' alone' * self.alone}>"
 
     def timeout(self) -> float:
         """Seconds until `poll` is to be called again, unless SIGIO comes."""
-        return max(0.0, self._settled - time.monotonic())
+        return self._settling.timeout()
 
     def ready(self) -> None:
         """Everything serves here: the offerer may drain. Call again as long as `alone` is not set."""
@@ -271,21 +298,16 @@ class Takeover:
                 self._connection.close()
             if not self.withdrawn:
                 self._left_alone()
-        if time.monotonic() >= self._settled:
-            self._settled = inf
-            self._accept_new()
+        self._settling.poll(self.sockets)
 
     def _left_alone(self) -> None:
         if not self.alone:
             self.alone = True
-            self._settled = time.monotonic() + SETTLE_TIME
-            self._accept_new()
+            self._accept_again()
 
-    def _accept_new(self) -> None:
-        # The offerer may have been about to close them. So may its workers, which notice its end as late as we do.
-        for sock in self.sockets:
-            if sock.fileno() >= 0:
-                accept_new(sock)
+    def _accept_again(self) -> None:
+        self._settling.begin()
+        self._settling.poll(self.sockets)
 
 
 def take(connection: socket.socket) -> Takeover | Refusal:

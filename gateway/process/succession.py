@@ -21,11 +21,10 @@ from collections.abc import Callable, Sequence
 from math import inf
 
 from gateway.process.children import Children
-from gateway.process.handover import SETTLE_TIME, Offer, Stage, State
+from gateway.process.handover import Offer, Settling, Stage, State
 from gateway.process.new_version import Command, start
 from gateway.process.rendezvous import Rendezvous
 from gateway.process.systemd import ServiceManager
-from gateway.socket_options import accept_new
 
 log = logging.getLogger("gateway.process")
 
@@ -55,7 +54,7 @@ class Succession:
         self._started = 0  # the new version's process id, if we have started one that has not ended
         self._own: Offer | None = None  # the offer to it
         self._kill_at = inf
-        self._settle_at = inf  # when a taker that failed has surely left the sockets
+        self._settling = Settling()  # of what orphans of a taker that failed do to the sockets
         self.kept = False
         """Set when the service manager holds the sockets as well."""
         self.stopping = False
@@ -84,8 +83,8 @@ class Succession:
         return not self.released and any(offer.stage is Stage.READY for offer in self._offers)
 
     def timeout(self) -> float:
-        dues = [self._kill_at, self._settle_at, *(offer.deadline for offer in self._offers)]
-        return max(0.0, min(dues) - time.monotonic())
+        dues = [self._kill_at, *(offer.deadline for offer in self._offers)]
+        return min(max(0.0, min(dues) - time.monotonic()), self._settling.timeout())
 
     def start_new_version(self) -> None:
         """SIGUSR2."""
@@ -136,9 +135,7 @@ class Succession:
         if now >= self._kill_at:
             self._kill_at = inf
             os.kill(self._started, signal.SIGKILL)
-        if now >= self._settle_at:
-            self._settle_at = inf
-            self._accept_new()
+        self._settling.poll(() if self.refusing else self._sockets())
 
     def release(self) -> int:
         """The successor goes on alone; its process id. Our processes have to stop accepting now."""
@@ -187,11 +184,4 @@ class Succession:
         elif offer.pid:
             log.error("the gateway with pid %d does not take over: %s", offer.pid, offer.why)
         if offer.pid:
-            self._accept_new()
-            self._settle_at = time.monotonic() + SETTLE_TIME
-
-    def _accept_new(self) -> None:
-        """Processes of a taker that died refuse new connections before they close the sockets."""
-        if not self.refusing:
-            for sock in self._sockets():
-                accept_new(sock)
+            self._settling.begin()

@@ -10,6 +10,7 @@ import re
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -67,6 +68,36 @@ def versions() -> Iterator[NewVersions]:
     versions = NewVersions()
     yield versions
     versions.clean_up()
+
+
+class HeldBack:
+    """Has gateways that are started from `hold` on get no further than to their processes, until `go`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._go = directory / "go"
+        self._module = directory / "held" / "sitecustomize.py"
+        self._module.parent.mkdir()
+
+    def knows(self, gateway: Serving) -> Serving:
+        gateway.env["PYTHONPATH"] = os.pathsep.join([str(self._module.parent), gateway.env["PYTHONPATH"]])
+        return gateway
+
+    def hold(self) -> None:
+        self._module.write_text(
+            f"""
+import os, sys, time
+fork = os.fork
+def held():
+    pid, ours = fork(), sys._getframe(1).f_code.co_filename.endswith("children.py")
+    while pid == 0 and ours and not os.path.exists({str(self._go)!r}):
+        time.sleep(0.02)
+    return pid
+os.fork = held
+"""
+        )
+
+    def go(self) -> None:
+        self._go.touch()
 
 
 def has_taken_over(gateway: Serving, pid: int) -> None:
@@ -149,14 +180,19 @@ def test_one_that_ends_before_it_is_ready_changes_nothing(
     tmp_path: Path, app: App, versions: NewVersions, number: signal.Signals
 ) -> None:
     """Even if its workers have accepted already, and drain as orphans."""
-    with Serving(tmp_path, app) as gateway, Knocking(gateway) as knocking:
+    held = HeldBack(tmp_path)
+    with held.knows(Serving(tmp_path, app)) as gateway, Knocking(gateway) as knocking:
         before = gateway.workers()
+        held.hold()
         new = versions.next(gateway)
-        poll(lambda: len(descendants(new)) > 1, "it has children")
+        gateway.says("taking over from")
+        poll(lambda: len(descendants(new)) == 4, "it has children")
+        orphans = [pid for pid in descendants(new) if pid != new]
         os.kill(new, number)
+        held.go()
         gateway.says("this one goes on")
-        poll(lambda: ended(new), "it has ended")
-        knocking.some_more(100)
+        poll(lambda: all(map(ended, [new, *orphans])), "they have ended")
+        knocking.some_more(50)
         assert gateway.workers() == before
         assert knocking.failures == []
 
@@ -176,6 +212,24 @@ def test_a_second_one_is_not_started_meanwhile(tmp_path: Path, app: App, version
         assert gateway.wait() == 0
         os.kill(new, signal.SIGCONT)
         poll(lambda: ended(new), "it has ended as well")
+
+
+def test_a_stop_takes_a_new_one_along_that_has_the_sockets(tmp_path: Path, app: App, versions: NewVersions) -> None:
+    """Which leaves them as they are: until the old one's delay is over, it serves."""
+    held = HeldBack(tmp_path)
+    with held.knows(Serving(tmp_path, app, drain_delay="1h")) as gateway, Knocking(gateway) as knocking:
+        held.hold()
+        new = versions.next(gateway)
+        gateway.says("taking over from")
+        gateway.tell(signal.SIGTERM)
+        gateway.says("the new version does not take over: the gateway stops")
+        gateway.says(f"the gateway with pid {gateway.pid} goes on: this one ends")
+        held.go()
+        poll(lambda: ended(new), "it has ended")
+        knocking.some_more(50)
+        assert knocking.failures == []
+        gateway.family = []
+        gateway.stop_signal = signal.SIGINT
 
 
 @pytest.mark.parametrize("remains", ["the new one", "the old one"])
@@ -223,6 +277,28 @@ def test_who_is_started_while_another_stops_takes_over(tmp_path: Path, app: App)
                 assert old.wait() == 0
                 knocking.some_more()
                 assert knocking.failures == []
+
+
+def test_the_delay_lasts_until_the_new_one_serves(tmp_path: Path, app: App) -> None:
+    held = HeldBack(tmp_path)
+    with held.knows(Serving(tmp_path, app, drain_delay="5s")) as old:
+        held.hold()
+        with Knocking(old) as knocking:
+            new = held.knows(again(old))
+            old.tell(signal.SIGTERM)
+            new.start()
+            old.says("stopping in 5 s")
+            over = time.monotonic() + 5
+            new.says("taking over from")
+            while time.monotonic() < over:
+                knocking.some_more()
+            assert old.log.count("taken over") == 0
+            held.go()
+            new.ready()
+            assert old.wait() == 0
+            knocking.some_more()
+        assert new.stop() == 0
+        assert knocking.failures == []
 
 
 def test_while_the_other_drains_the_addresses_are_free(tmp_path: Path, app: App) -> None:

@@ -246,10 +246,27 @@ def test_an_offerer_that_ends_leaves_the_taker_alone(pair: tuple[socket.socket, 
         offer.close()
         takeover.poll()
         assert takeover.alone
-        assert 0 < takeover.timeout() <= handover.SETTLE_TIME
+        assert 0 < takeover.timeout() <= 1
         socket.create_connection(takeover.sockets[0].getsockname(), timeout=10).close()
         takeover.ready()
         takeover.poll()
+
+
+def test_orphans_may_be_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But not for ever: then nobody wakes up for it any more."""
+    now, settling, looks = 1000.0, handover.Settling(), []
+    monkeypatch.setattr(handover.time, "monotonic", lambda: now)
+    assert settling.timeout() == float("inf")
+    settling.begin()
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        while (pause := settling.timeout()) < float("inf"):
+            now += pause
+            refuse_new(sock)
+            settling.poll([sock])
+            looks.append(now - 1000)
+            socket.create_connection(sock.getsockname(), timeout=10).close()
+    assert len(looks) < 10
+    assert looks[-1] >= 60
 
 
 def test_sockets_that_refuse_are_taken_all_the_same(pair: tuple[socket.socket, socket.socket]) -> None:
