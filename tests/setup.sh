@@ -39,6 +39,7 @@ commands=(
     haproxy:haproxy
     nc:netcat-openbsd
     nginx:nginx-light
+    /usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-stream
     initdb:postgresql
     sshd:openssh-server
 )
@@ -52,7 +53,7 @@ listed() {
 missing_packages() {
     local entry
     for entry in "${commands[@]}" $(listed debian); do
-        have "${entry%%:*}" || printf '%s\n' "${entry#*:}"
+        [ -e "${entry%%:*}" ] || have "${entry%%:*}" || printf '%s\n' "${entry#*:}"
     done | sort -u
 }
 

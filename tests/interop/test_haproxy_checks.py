@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.components import program
+from tests.support.components import program, require
 from tests.support.process import Child, free_port, poll
 from tests.support.serving import App, Serving
 
-pytestmark = [pytest.mark.interop, pytest.mark.skipif(program("haproxy") is None, reason="there is no haproxy")]
+pytestmark = pytest.mark.interop
 
 
 class HAProxy(Child):
@@ -23,6 +23,7 @@ class HAProxy(Child):
     without Host), over TLS, and by the name of a machine."""
 
     def __init__(self, folder: Path, gateway: Serving) -> None:
+        require("haproxy")
         self.port = free_port()
         self._stats = folder / "stats"
         config = folder / "haproxy.cfg"

@@ -55,17 +55,22 @@ def makes_namespaces() -> bool:
     )
 
 
+NGINX_STREAM = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+"""What Debian's nginx loads to pass connections on."""
+
 COMPONENTS = {
     "chromium": command("chromium", "chromium"),
     "chromedriver": command("chromedriver", "chromium-driver"),
     "certutil": command("certutil", "libnss3-tools"),
     "curl": command("curl", "curl"),
+    "haproxy": command("haproxy", "haproxy"),
     "IPv6": Component(network.has_ipv6, "sudo sysctl -w net.ipv6.conf.all.disable_ipv6=0"),
     "ip": command("ip", "iproute2"),
     "knotd": command("knotd", "knot"),
     "namespaces": Component(makes_namespaces, "root, or: sudo sysctl kernel.unprivileged_userns_clone=1"),
     "nft": command("nft", "nftables"),
     "nginx": command("nginx", "nginx-light"),
+    "nginx stream": Component(NGINX_STREAM.exists, "sudo apt-get install -y libnginx-mod-stream"),
     "node": command("node", "nodejs"),
     "openssl": command("openssl", "openssl"),
     "postgresql": command("initdb", "postgresql"),

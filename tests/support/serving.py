@@ -142,7 +142,7 @@ class Serving(Child):
 
         self._directory = directory
         self.plain_port, self.tls_port, self.admin_port = free_port(), free_port(), free_port()
-        self.host = f"{app.port}-box.{DOMAIN}"
+        self.host = f"{app if isinstance(app, int) else app.port}-box.{DOMAIN}"
         self.family: list[int] = []
         self.expected = 0  # the exit status
         certificates = local_ca.ensure(directory / "certs", DOMAIN)
