@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from tests.support.certificates import write_pair
 from tests.support.process import clean_environment
+from tests.support.serving import App, Serving
 
 pytestmark = pytest.mark.interop
 
@@ -76,3 +78,15 @@ def test_an_error_fails_and_all_is_told_at_once(folder: Path) -> None:
     assert all(each["finding"] and each["mend"] for each in told["findings"])
     assert told["settings"]["limits.connections"]["value"] == "10"
     assert told["settings"]["limits.connections"]["from"].startswith("environment")
+
+
+def test_serve_says_the_same_at_its_start_and_at_each_reload(tmp_path: Path) -> None:
+    with App() as app:
+        gateway = Serving(tmp_path, app, workers=1)
+        gateway.env.update(WARNING)
+        with gateway:
+            said = "warning everybody-trusted: edge.trusted_proxies has ::/0"
+            gateway.wait_until(lambda: gateway.log.count(said) == 1, "at its start")
+            gateway.tell(signal.SIGHUP)
+            gateway.wait_until(lambda: gateway.log.count(said) == 2, "at a reload")
+            gateway.says("reloaded: generation 2 serves")

@@ -387,6 +387,13 @@ def test_a_wildcard_stands_for_one_label(scene: Scene) -> None:
     assert "*.a.example is not for what lies below sandbox.a.example" in finding.text
 
 
+def test_behind_a_balancer_of_connections_a_redirect_is_no_loop(scene: Scene) -> None:
+    """One that sends a PROXY header does not end TLS; all that can be said is that nobody here speaks it."""
+    SCENES["redirect-loop"](scene, True)
+    scene.set("edge", proxy_protocol="require")
+    assert [finding.check for finding in scene.findings()] == ["redirect-only"]
+
+
 def test_the_second_of_a_kind_is_never_served(scene: Scene) -> None:
     for _ in range(2):
         scene.pair(f"*.{DOMAIN}")
@@ -457,6 +464,7 @@ def test_a_start_does_not_wait_for_a_large_table(
     (scene.folder / "sandboxes.toml").write_text(table)
     preflight.warn(scene.settings)
     assert any("sandbox-outside-allow" in message for message in caplog.messages) is told
+    assert [finding.check for finding in scene.findings()] == ["sandbox-outside-allow"], "the command does"
 
 
 def test_advice_ends_nothing(scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
