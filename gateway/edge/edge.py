@@ -125,6 +125,9 @@ class Edge:
         self.write_batcher = WriteBatcher(loop.call_soon)
         self.tls_buffers = Buffers(self.intake)
         self.handshakes = HandshakeQueue(loop.call_soon, limits.handshake_bytes)
+        self.accepting_paused = notices.add(
+            logging.ERROR, "accepting has paused, new connections wait: %d times, the last for: %s"
+        )
         self.proxy_headers_unexpected = notices.add(
             logging.INFO,
             "PROXY protocol headers that nothing reads: %d, the last from %s (edge.proxy_protocol is not set for them)",

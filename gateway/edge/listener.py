@@ -135,9 +135,9 @@ class Listener:
             self._accept()
 
     def _pause(self, error: OSError) -> None:
-        self.edge.counters.waits_for_descriptors += 1
-        log.error("not accepting for %g s: %s", EXHAUSTED_PAUSE, error.strerror)
-        loop = self.edge.loop
+        edge, loop = self.edge, self.edge.loop
+        edge.counters.waits_for_descriptors += 1
+        edge.accepting_paused.happened(error.strerror)
         loop.remove_reader(self._socket)
         loop.call_later(EXHAUSTED_PAUSE, self._resume)
         self._paused = True
