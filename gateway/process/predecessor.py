@@ -12,8 +12,9 @@ from collections.abc import Iterable, MutableMapping
 
 from gateway.config import Listen
 from gateway.errors import UserError
-from gateway.process.handover import Refusal, State, Takeover, take
+from gateway.process.handover import State
 from gateway.process.rendezvous import find
+from gateway.process.takeover import Refusal, Takeover, take
 
 log = logging.getLogger("gateway.process")
 

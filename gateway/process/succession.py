@@ -21,10 +21,11 @@ from collections.abc import Callable, Sequence
 from math import inf
 
 from gateway.process.children import Children
-from gateway.process.handover import Offer, Settling, Stage, State
+from gateway.process.handover import READY_TIME, Offer, Stage, State
 from gateway.process.new_version import Command, start
 from gateway.process.rendezvous import Rendezvous
 from gateway.process.systemd import ServiceManager
+from gateway.process.takeover import Settling
 
 log = logging.getLogger("gateway.process")
 
@@ -55,6 +56,8 @@ class Succession:
         self._own: Offer | None = None  # the offer to it
         self._kill_at = inf
         self._settling = Settling()  # of what orphans of a taker that failed do to the sockets
+        self.succeeding = False
+        """Set while this one has itself not taken over yet."""
         self.kept = False
         """Set when the service manager holds the sockets as well."""
         self.stopping = False
@@ -99,7 +102,7 @@ class Succession:
             log.error("no new version is started: %s", error.strerror)
             return
         log.info("a new version is started (pid %d), which takes over when it is ready", self._started)
-        self._own = Offer(connection, self._sockets, kept=self.kept)
+        self._own = Offer(connection, self._sockets, kept=self.kept, patience=READY_TIME)  # it has to start first
         self._offers.append(self._own)
 
     def _obstacle(self) -> str:
@@ -107,7 +110,9 @@ class Succession:
             return "this is process 1 of a container, which ends with it: start a new container in its place"
         if sys.platform != "linux":
             return "that needs Linux: start the gateway anew"
-        if self.stopping:
+        if self.succeeding:
+            return "this one has not taken over itself yet"
+        if self.stopping or self.released:
             return "this gateway is stopping: whoever is started now takes over by itself"
         if self.under_way:
             return "one is already about to take over"

@@ -30,7 +30,6 @@ from gateway.process import memory
 from gateway.process.children import KILL_GRACE, Child, Children
 from gateway.process.file_watch import FileWatch
 from gateway.process.generation import Generation, Wiring, worker_count
-from gateway.process.handover import Takeover
 from gateway.process.heartbeat import CONTROL_SIGNALS, Stage
 from gateway.process.inherited import Inherited
 from gateway.process.listening import ListeningSockets
@@ -41,6 +40,7 @@ from gateway.process.rendezvous import Rendezvous
 from gateway.process.sockets import AddressInUse, for_this_machine
 from gateway.process.succession import Succession
 from gateway.process.systemd import ServiceManager, inherited_sockets
+from gateway.process.takeover import Takeover
 from gateway.socket_options import accept_new, refuse_new
 
 log = logging.getLogger("gateway.process")
@@ -100,6 +100,7 @@ class Supervisor:
         self._reloads = Reloads(read, generation, wiring, self._children, slots)
         self._rendezvous = Rendezvous(addresses)
         self._succession = Succession(self._rendezvous, self._listening, self._manager, self._children)
+        self._succession.succeeding = self._takeover is not None
         self._children.close_own = self._close_own
         self._status = ""
         self._serves = False  # all children do, and no predecessor any more
@@ -130,9 +131,7 @@ class Supervisor:
             if self._takeover is not None and self._takeover.withdrawn:
                 log.error("the gateway with pid %d goes on: this one ends", self._takeover.pid)
                 break
-            if received == signal.SIGUSR2:
-                self._succession.start_new_version()
-            elif received == signal.SIGHUP and self._succession.is_upgrade:
+            if received == signal.SIGHUP and self._succession.is_upgrade:
                 log.info("the configuration is read again when the new version has taken over, or has not")
                 self._reload_later = True
             elif received == signal.SIGHUP or (self._reload_later and not self._succession.is_upgrade):
@@ -163,7 +162,10 @@ class Supervisor:
             takeover.poll()
         succession.poll()
         self._look_whether_all_serve()
-        return received.si_signo if received is not None else 0
+        number = received.si_signo if received is not None else 0
+        if number == signal.SIGUSR2:
+            succession.start_new_version()
+        return number
 
     # --- before this one and after it ----------------------------------------------------------------------------
 
@@ -178,6 +180,7 @@ class Supervisor:
                 return
             self._serves = True
             if self._takeover is not None:
+                self._succession.succeeding = False
                 self._rendezvous.open()
             self._manager.forget()
             self._manager_keeps |= self._manager.keep(self._listening())

@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from gateway.process import handover
-from gateway.process.handover import MAX_MESSAGE, PER_MESSAGE, VERSION, Offer, Refusal, Stage, State, Takeover, take
+from gateway.process import takeover as taking
+from gateway.process.handover import MAX_MESSAGE, PER_MESSAGE, VERSION, Offer, Stage, State
+from gateway.process.takeover import Refusal, Settling, Takeover, take
 from gateway.socket_options import refuse_new
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="macOS has no packets on Unix sockets")
@@ -190,7 +192,8 @@ def test_who_asks_without_end_gets_an_end(pair: tuple[socket.socket, socket.sock
 def test_who_does_not_come_so_far_has_a_deadline(
     pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch, asks: bool
 ) -> None:
-    offer = Offer(pair[0], list)
+    offer = Offer(pair[0], list, patience=1000)
+    assert offer.deadline > handover.time.monotonic() + 900
     if asks:
         pair[1].send(b'{"version": 1, "want": "sockets", "pid": 17}')
         offer.poll()
@@ -254,7 +257,7 @@ def test_an_offerer_that_ends_leaves_the_taker_alone(pair: tuple[socket.socket, 
 
 def test_orphans_may_be_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """But not for ever: then nobody wakes up for it any more."""
-    now, settling, looks = 1000.0, handover.Settling(), []
+    now, settling, looks = 1000.0, Settling(), []
     monkeypatch.setattr(handover.time, "monotonic", lambda: now)
     assert settling.timeout() == float("inf")
     settling.begin()
@@ -298,7 +301,7 @@ def reply(total: int, state: str = "offered") -> bytes:
 def test_an_offerer_that_says_nothing(
     pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handover, "REPLY_TIME", 0.05)
+    monkeypatch.setattr(taking, "REPLY_TIME", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as sock:
         assert isinstance(answered(pair, reply(2), [sock.fileno()]), TimeoutError)
 

@@ -122,6 +122,10 @@ def test_what_is_in_the_way_of_a_new_version(
         patch.setattr(succession.os, "getpid", lambda: 1)
         leaving.succession.start_new_version()
     assert "this is process 1 of a container, which ends with it: start a new container in its place" in caplog.text
+    leaving.succession.succeeding = True
+    leaving.succession.start_new_version()
+    assert "no new version is started: this one has not taken over itself yet" in caplog.text
+    leaving.succession.succeeding = False
     leaving.succession.stop()
     leaving.succession.start_new_version()
     assert "this gateway is stopping: whoever is started now takes over by itself" in caplog.text
