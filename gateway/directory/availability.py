@@ -13,6 +13,7 @@ import logging
 import os
 import struct
 import time
+import weakref
 from collections.abc import Callable
 
 from gateway.directory.known import EVER, Known
@@ -37,6 +38,8 @@ class OutageReporter:
 
     def __init__(self, *, shared: bool = False) -> None:
         self._descriptor = os.memfd_create("gateway-outage", os.MFD_CLOEXEC) if shared else None
+        if self._descriptor is not None:
+            weakref.finalize(self, os.close, self._descriptor)
         self._note = 0.0, -QUIET  # without a file, or while nothing is in it
         self._speaking = False
 

@@ -17,6 +17,7 @@ import hashlib
 import logging
 import os
 import tomllib
+import weakref
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -131,6 +132,7 @@ class LastGood:
     def __init__(self) -> None:
         """Raises OSError."""
         self._descriptor = os.memfd_create("gateway-table", os.MFD_CLOEXEC)
+        weakref.finalize(self, os.close, self._descriptor)
 
     def keep(self, text: str) -> None:
         """Raises OSError."""

@@ -19,6 +19,7 @@ import os
 import secrets
 import struct
 import time
+import weakref
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -67,8 +68,9 @@ class Known:
     """The table. Every method is safe in any process at any time, and none raises: what cannot be shared is not."""
 
     def __init__(self, descriptor: int, *, key: bytes, registry: str) -> None:
-        """Records of different registries never meet: `registry` is part of what is hashed."""
+        """Records of different registries never meet: `registry` is part of what is hashed. Owns `descriptor`."""
         self._descriptor = descriptor
+        weakref.finalize(self, os.close, descriptor)
         self._key = key
         self._person = blake2b(registry.encode(), digest_size=16).digest()
         self._trouble = ""  # what the last operation failed of, said once

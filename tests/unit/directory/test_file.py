@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
 from ipaddress import IPv6Address
 from pathlib import Path
 
@@ -175,10 +175,8 @@ def test_what_has_no_end_is_no_file(path: Path, kind: str) -> None:
 
 
 @pytest.fixture
-def last_good() -> Iterator[LastGood]:
-    kept = LastGood()
-    yield kept
-    os.close(kept._descriptor)
+def last_good() -> LastGood:
+    return LastGood()
 
 
 @pytest.mark.parametrize("damage", ["x", "[sandboxes.demo]\n", None])

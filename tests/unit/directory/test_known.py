@@ -121,7 +121,7 @@ def test_the_oldest_goes_when_a_page_is_full(known: Known, monkeypatch: pytest.M
 
 
 def test_registries_never_meet(known: Known) -> None:
-    other = Known(known._descriptor, key=known._key, registry="redis: another")
+    other = Known(os.dup(known._descriptor), key=known._key, registry="redis: another")
     known.note(sandbox(), 1000)
     assert other.find("abc") is None
     other.note(sandbox(generation="other"), 2000)
@@ -265,3 +265,12 @@ def test_what_it_costs(known: Known) -> None:
     for record in records:
         known.note(record, known.now())
     assert (time.process_time() - began) / len(records) < 150e-6
+
+
+def test_a_table_that_nobody_has_any_more_holds_no_memory() -> None:
+    """A reload may make another one."""
+    known = Known.make("redis: one")
+    descriptor = known._descriptor
+    del known
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
