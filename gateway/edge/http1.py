@@ -516,8 +516,9 @@ class Http1Downstream(TimedConnection, DownstreamStream):
 
     def drain(self, spread: float) -> None:
         if self.phase is IDLE and not self._write_full:
-            # Not all at once: each will connect anew, and shake hands.
-            patience = random() * spread  # noqa: S311 - nothing to guess
+            # Not all at once: each will connect anew, and shake hands. And none in the first fifth: who asks often does
+            # so meanwhile, and is told with the answer, so that no request of his crosses a close.
+            patience = (0.2 + 0.8 * random()) * spread  # noqa: S311 - nothing to guess
             if not self._keep_alive:
                 self._await_first(patience)
             elif patience:
