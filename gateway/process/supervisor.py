@@ -261,6 +261,8 @@ class Supervisor:
         is_last = not self._others_listen
         if is_last:
             self._succession.refusing = True
+            if self._takeover is not None:
+                self._takeover.leave_sockets()
             for sockets in self._open:
                 for sock in sockets:
                     refuse_new(sock)

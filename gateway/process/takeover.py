@@ -103,6 +103,10 @@ class Takeover:
         except OSError:
             self._left_alone()
 
+    def leave_sockets(self) -> None:
+        """They refuse new connections from now on, because this gateway drains."""
+        self._settling = Settling()
+
     def close(self) -> None:
         """In a forked process: the connection is its parent's."""
         self._connection.close()

@@ -250,6 +250,8 @@ def test_an_offerer_that_ends_leaves_the_taker_alone(pair: tuple[socket.socket, 
         takeover.poll()
         assert takeover.alone
         assert 0 < takeover.timeout() <= 1
+        takeover.leave_sockets()
+        assert takeover.timeout() == float("inf"), "it drains itself"
         socket.create_connection(takeover.sockets[0].getsockname(), timeout=10).close()
         takeover.ready()
         takeover.poll()
