@@ -7,7 +7,10 @@ leaf, and remembering for every leaf which one it came from. All problems of all
 from __future__ import annotations
 
 import difflib
+import os
 import re
+import select
+import time
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -22,6 +25,11 @@ from gateway.errors import UserError
 _PREFIX = "GATEWAY_"
 _SEPARATOR = "__"
 """Two underscores: Kubernetes gives every pod GATEWAY_PORT and the like once a service is called "gateway"."""
+
+MAX_SIZE = 4 * 1024 * 1024
+"""Octets of a file."""
+PIPE_TIME = 5.0
+"""Seconds for what comes through a pipe."""
 
 _TOML_PLACE = re.compile(r"(.*) \(at (.*)\)", re.DOTALL)
 
@@ -112,9 +120,11 @@ def _from_file(file: Path, problems: Problems) -> _Given:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(_octets(file).decode())
     except OSError as error:
         message = f"cannot be read: {error.strerror or error}"
+    except _Endless as error:
+        message = str(error)
     except UnicodeDecodeError as error:
         message = f"is not UTF-8 text (byte {error.start})"
     except ValueError as error:  # TOMLDecodeError, or a number of thousands of digits
@@ -124,6 +134,27 @@ def _read(file: Path) -> dict[str, Any]:
     except RecursionError:
         message = "is not valid TOML: thousands of lists, each in another"
     raise ConfigError([(str(file), message)])
+
+
+def _octets(file: Path) -> bytes:
+    """What is in `file`, which may be a shell's pipe. Comes to an end whatever it is: a running gateway reads it anew,
+    and does nothing else meanwhile. Raises OSError, _Endless.
+    """
+    with open(file, "rb", buffering=0, opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as opened:
+        found, end = bytearray(), time.monotonic() + PIPE_TIME
+        readable = select.poll()
+        readable.register(opened, select.POLLIN)
+        while (piece := opened.read(1 << 16)) != b"":  # None: nothing yet
+            found += piece or b""
+            if len(found) > MAX_SIZE:
+                raise _Endless(f"has more than {MAX_SIZE >> 20} MiB")
+            if piece is None and not readable.poll(max(0.0, end - time.monotonic()) * 1000):
+                raise _Endless(f"is a pipe whose end has not come within {PIPE_TIME:g} s")
+        return bytes(found)
+
+
+class _Endless(Exception):
+    """There is more, or nothing yet, for longer than anybody waits."""
 
 
 def _from_environment(environ: Mapping[str, str], problems: Problems) -> _Given:

@@ -63,15 +63,15 @@ class Generation:
             self._token: TokenFile = before._token
         else:
             self._token = TokenFile(settings.admin.token_file)
-        backends.check(settings.directory)  # opened by the children, each for itself
         if before is not None and before.settings.tls == settings.tls:
             self._certificates: CertificateStore | None = before._certificates
         else:
             self._certificates = _certificates(settings, before._certificates if before is not None else None)
         self._shared: Shared
         if before is not None and before.settings.directory == settings.directory:
-            self._shared = before._shared
+            self._shared = before._shared  # what is wrong there now, its watch tells, and is no reason not to reload
         else:
+            backends.check(settings.directory)  # opened by the children, each for itself
             self._shared = share(settings.directory)
         self._claims: Claims = before._claims if before is not None else Claims()
         looks = [self._token.look, *([self._certificates.look] if self._certificates is not None else [])]

@@ -111,6 +111,15 @@ def test_an_invalid_file_changes_nothing_and_says_why(
         assert gateway.health()[1]["config_last_reload_successful"] is True
 
 
+def test_a_table_that_is_broken_is_no_reason_not_to_reload(tmp_path: Path, app: App) -> None:
+    """It is followed without a reload; who comes later goes on with what the others have."""
+    with Serving(tmp_path, app) as gateway:
+        deny(tmp_path, app)
+        (tmp_path / "sandboxes.toml").unlink()
+        reload(gateway, 2)
+        assert denied(gateway)
+
+
 def test_what_needs_a_restart_is_named(tmp_path: Path, app: App) -> None:
     """The rest is applied."""
     with Serving(tmp_path, app) as gateway:
@@ -224,6 +233,30 @@ def test_readiness_does_not_flap(tmp_path: Path, app: App) -> None:
         poll(lambda: len(descendants(gateway.pid)) == 4, "the former processes have ended")
         answers.add(gateway.health()[0])
         assert answers == {200}
+
+
+FLOOD = """
+import os, sys
+while True:
+    os.kill(int(sys.argv[1]), 1)
+"""
+
+
+def test_a_flood_of_them_keeps_nobody_from_stopping_it(tmp_path: Path, app: App) -> None:
+    with Serving(tmp_path, app) as gateway:
+        floods = [
+            subprocess.Popen([sys.executable, "-c", FLOOD, str(gateway.pid)], stderr=subprocess.DEVNULL)
+            for _ in range(2)
+        ]
+        try:
+            gateway.says("reloaded: generation 2 serves")
+            assert gateway.get().endswith(b"ok")
+            gateway.tell(signal.SIGTERM)
+            assert gateway.wait() == 0
+        finally:
+            for flood in floods:
+                flood.kill()
+                flood.wait()
 
 
 def test_told_to_stop_after_a_reload_predecessors_finish_too(tmp_path: Path, app: App) -> None:

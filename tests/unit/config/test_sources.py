@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from gateway.config import ConfigError, Listen, Loaded, load
+from gateway.config import ConfigError, Listen, Loaded, Settings, load, sources
 
 
 @pytest.fixture
@@ -273,6 +274,44 @@ def test_lists_without_end_are_one_sentence(file: Path) -> None:
 
 def test_a_missing_file_is_one_sentence(file: Path) -> None:
     assert problems_of(file) == [(str(file), "cannot be read: No such file or directory")]
+
+
+def test_a_shells_pipe_is_read_to_its_end(file: Path) -> None:
+    os.mkfifo(file)
+    reader = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
+    writer = os.open(file, os.O_WRONLY)
+    os.write(writer, b"[limits]\n")
+
+    def rest() -> None:
+        os.write(writer, b"connections = 7\n")
+        os.close(writer)
+
+    later = threading.Timer(0.1, rest)
+    later.start()
+    try:
+        assert load(file=file, environ={}, serve=False).settings.limits.connections == 7
+    finally:
+        later.join()
+        os.close(reader)
+
+
+def test_what_has_no_end_is_one_sentence(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway that serves reads it anew for a reload, and cannot even be told to end meanwhile."""
+    monkeypatch.setattr(sources, "PIPE_TIME", 0.05)
+    assert problems_of(Path("/dev/zero")) == [("/dev/zero", "has more than 4 MiB")]
+    os.mkfifo(file)
+    reader = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
+    writer = os.open(file, os.O_WRONLY)
+    try:
+        assert problems_of(file) == [(str(file), "is a pipe whose end has not come within 0.05 s")]
+    finally:
+        os.close(writer)
+        os.close(reader)
+
+
+def test_a_pipe_that_nobody_writes_to_is_empty(file: Path) -> None:
+    os.mkfifo(file)
+    assert load(file=file, environ={}, serve=False).settings == Settings()
 
 
 def test_a_folder_is_one_sentence(tmp_path: Path) -> None:
