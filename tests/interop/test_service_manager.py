@@ -106,9 +106,9 @@ def test_connections_wait_for_the_next_start(tmp_path: Path, app: App) -> None:
         next_one.command = manager.passing_on(gateway.command)
         next_one.env |= manager.environ
         next_one.start()
-        manager.pass_on()
-        next_one.ready()
         try:
+            manager.pass_on()
+            next_one.ready()
             for connection in waiting:
                 if connection.getpeername()[1] == gateway.tls_port:
                     connection = gateway.secured(connection)
@@ -130,17 +130,19 @@ def test_what_the_manager_keeps_is_left_as_it_is(tmp_path: Path, app: App) -> No
             manager.stored.append(os.dup(mine[-1].fileno()))
         first.command = manager.passing_on(first.command)
         managed(first, manager).start()
-        manager.pass_on()
-        first.ready()
-        first.tell(signal.SIGUSR2)
-        first.says("has taken over")
-        new = int(first.log.partition("a new version is started (pid ")[2].partition(")")[0])
-        assert first.wait() == 0
-        assert first.get().endswith(b"ok")
-        assert first.listens() == len(mine)
-        os.kill(new, signal.SIGTERM)
-        poll(lambda: ended(new), "it ends")
-        first.stop()
+        try:
+            manager.pass_on()
+            first.ready()
+            first.tell(signal.SIGUSR2)
+            first.says("has taken over")
+            new = int(first.log.partition("a new version is started (pid ")[2].partition(")")[0])
+            assert first.wait() == 0
+            assert first.get().endswith(b"ok")
+            assert first.listens() == len(mine)
+            os.kill(new, signal.SIGTERM)
+            poll(lambda: ended(new), "it ends")
+        finally:
+            first.stop()
         for (host, port, _), sock in zip(first.doors, mine, strict=True):
             visitor = first.connect(host, port)
             sock.settimeout(PATIENCE)

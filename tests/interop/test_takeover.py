@@ -12,7 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -100,6 +100,13 @@ os.fork = held
         self._go.touch()
 
 
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[HeldBack]:
+    held = HeldBack(tmp_path)
+    yield held
+    held.go()
+
+
 def has_taken_over(gateway: Serving, pid: int) -> None:
     poll(lambda: f"the gateway with pid {pid} has taken over" in gateway.log, f"{pid} has taken over", PATIENCE)
 
@@ -109,6 +116,17 @@ def again(gateway: Serving) -> Serving:
     other = gateway.again()
     other.stop_signal = signal.SIGINT
     return other
+
+
+@contextmanager
+def started(gateway: Serving) -> Iterator[Serving]:
+    """Not ready yet; ended in the end, whatever has failed."""
+    gateway.start()
+    try:
+        yield gateway
+    finally:
+        code = gateway.stop()
+    gateway.stopped(code)
 
 
 def set_workers(directory: Path, count: int) -> None:
@@ -177,10 +195,9 @@ def test_one_that_cannot_start_changes_nothing(tmp_path: Path, app: App, version
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_one_that_ends_before_it_is_ready_changes_nothing(
-    tmp_path: Path, app: App, versions: NewVersions, number: signal.Signals
+    tmp_path: Path, app: App, versions: NewVersions, held: HeldBack, number: signal.Signals
 ) -> None:
     """Even if its workers have accepted already, and drain as orphans."""
-    held = HeldBack(tmp_path)
     with held.knows(Serving(tmp_path, app)) as gateway, Knocking(gateway) as knocking:
         before = gateway.workers()
         held.hold()
@@ -214,9 +231,10 @@ def test_a_second_one_is_not_started_meanwhile(tmp_path: Path, app: App, version
         poll(lambda: ended(new), "it has ended as well")
 
 
-def test_a_stop_takes_a_new_one_along_that_has_the_sockets(tmp_path: Path, app: App, versions: NewVersions) -> None:
+def test_a_stop_takes_a_new_one_along_that_has_the_sockets(
+    tmp_path: Path, app: App, versions: NewVersions, held: HeldBack
+) -> None:
     """Which leaves them as they are: until the old one's delay is over, it serves."""
-    held = HeldBack(tmp_path)
     with held.knows(Serving(tmp_path, app, drain_delay="1h")) as gateway, Knocking(gateway) as knocking:
         held.hold()
         new = versions.next(gateway)
@@ -279,26 +297,24 @@ def test_who_is_started_while_another_stops_takes_over(tmp_path: Path, app: App)
                 assert knocking.failures == []
 
 
-def test_the_delay_lasts_until_the_new_one_serves(tmp_path: Path, app: App) -> None:
-    held = HeldBack(tmp_path)
+def test_the_delay_lasts_until_the_new_one_serves(tmp_path: Path, app: App, held: HeldBack) -> None:
     with held.knows(Serving(tmp_path, app, drain_delay="5s")) as old:
         held.hold()
         with Knocking(old) as knocking:
-            new = held.knows(again(old))
             old.tell(signal.SIGTERM)
-            new.start()
-            old.says("stopping in 5 s")
-            over = time.monotonic() + 5
-            new.says("taking over from")
-            while time.monotonic() < over:
+            with started(held.knows(again(old))) as new:
+                old.says("stopping in 5 s")
+                over = time.monotonic() + 5
+                new.says("taking over from")
+                while time.monotonic() < over:
+                    knocking.some_more()
+                assert "has taken over" not in old.log
+                held.go()
+                new.ready()
+                assert old.wait() == 0
                 knocking.some_more()
-            assert old.log.count("taken over") == 0
-            held.go()
-            new.ready()
-            assert old.wait() == 0
-            knocking.some_more()
-        assert new.stop() == 0
-        assert knocking.failures == []
+                assert knocking.failures == []
+                knocking.end()
 
 
 def test_while_the_other_drains_the_addresses_are_free(tmp_path: Path, app: App) -> None:
@@ -336,12 +352,10 @@ def test_one_that_dies_while_it_is_succeeded_leaves_nothing_behind(tmp_path: Pat
         old.family, old.expected = descendants(old.pid), -signal.SIGKILL
         old.tell(signal.SIGTERM)
         old.says("stopping in 3600 s")
-        new = again(old)
-        new.start()
-        new.says("taking over from")
-        kill(old.pid)
-        new.ready()
-        with Knocking(new) as knocking:
-            knocking.some_more()
-        assert knocking.failures == []
-        assert new.stop() == 0
+        with started(again(old)) as new:
+            new.says("taking over from")
+            kill(old.pid)
+            new.ready()
+            with Knocking(new) as knocking:
+                knocking.some_more()
+            assert knocking.failures == []

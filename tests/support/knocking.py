@@ -34,6 +34,9 @@ class Knocking:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.end()
+
+    def end(self) -> None:
         self._end.set()
         for thread in self._threads:
             thread.join()
