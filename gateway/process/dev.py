@@ -188,7 +188,12 @@ async def _serve(prepared: _Prepared, banner: str, colour: bool) -> None:
             )
         )
     shutdown = Shutdown()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+        *([] if nohup else [signal.SIGHUP]),
+    ):  # SIGHUP: the terminal is closed
         loop.add_signal_handler(number, shutdown.signal)
     listeners = [Listener(edge, sock, prepared.tls) for sock in prepared.listen_sockets]
     memory.settle()

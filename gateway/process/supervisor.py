@@ -58,7 +58,8 @@ class Supervisor:
         """`read` reads the configuration, now and at every reload. Raises UserError, CertificateError among them, with
         one sentence.
         """
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGIO, signal.SIGUSR1, signal.SIGUSR2})  # they end nobody
+        # They end nobody: a reload that is asked for before there is anything to reload comes right afterwards.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, signal.SIGIO, signal.SIGUSR1, signal.SIGUSR2})
         self._manager = ServiceManager(os.environ)
         passed_on = inherited_sockets(os.environ)
         settings = for_this_machine(read())
