@@ -121,7 +121,7 @@ def make_app(health: Health, context: Context, token: Callable[[], str] = _no_to
     app.router.add_get("/readyz", health.ready)
     app.router.add_get("/v1/explain", ExplainHandler(context).explain)
     app.router.add_get("/v1/status", health.status)
-    app.router.add_post("/v1/reload", ReloadHandler(health.reloads).reload)
+    app.router.add_post("/v1/reload", ReloadHandler(health.reloads, lambda: health.draining).reload)
     Sandboxes(context).add_routes(app.router)
     return app
 

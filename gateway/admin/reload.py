@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -48,10 +49,13 @@ class Reloads(Protocol):
 
 
 class ReloadHandler:
-    """One per admin listener; `reloads` is None where nothing is reloaded."""
+    """One per admin listener; `reloads` is None where nothing is reloaded; `ends` says whether the gateway is about to
+    end, when nothing is judged any more.
+    """
 
-    def __init__(self, reloads: Reloads | None) -> None:
+    def __init__(self, reloads: Reloads | None, ends: Callable[[], bool]) -> None:
         self._reloads = reloads
+        self._ends = ends
 
     async def reload(self, request: web.Request) -> web.Response:
         """202 with a `Reload`: it is valid, and rolled out from now on; 422: it is not, and nothing changes; 409: it
@@ -66,9 +70,11 @@ class ReloadHandler:
             reload = reloads.read()
             if reload.requested != before:
                 break
+            if self._ends():
+                raise web.HTTPConflict(text="the gateway does not reload: it is about to end")
             await asyncio.sleep(INTERVAL)
         else:
-            raise web.HTTPConflict(text="the gateway does not reload: it is about to end, or stuck")
+            raise web.HTTPConflict(text="the gateway does not reload: its supervisor is stuck")
         if reload.state == "refused":
             raise web.HTTPUnprocessableEntity(text=f"not reloaded, nothing has changed: {reload.error}")
         return web.Response(

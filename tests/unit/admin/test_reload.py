@@ -45,12 +45,22 @@ async def test_an_invalid_one_is_refused_with_the_reason(client_of: MakeClient) 
     assert "limits.conexions: unknown" in (await answer.json())["detail"]
 
 
-async def test_a_supervisor_that_is_about_to_end_does_not(
-    client_of: MakeClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_supervisor_that_is_about_to_end_does_not(client_of: MakeClient) -> None:
+    """Told at once."""
+    health = Health(one_ready_worker, None, Supervisor(None))
+    health.draining = True
+    client = await client_of(health=health)
+    answer = await client.post("/v1/reload")
+    assert answer.status == 409
+    assert "about to end" in (await answer.json())["detail"]
+
+
+async def test_nor_does_one_that_is_stuck(client_of: MakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reloading, "JUDGED_WITHIN", 0.1)
     client = await client_of(health=Health(one_ready_worker, None, Supervisor(None)))
-    assert (await client.post("/v1/reload")).status == 409
+    answer = await client.post("/v1/reload")
+    assert answer.status == 409
+    assert "stuck" in (await answer.json())["detail"]
 
 
 async def test_where_nothing_can_be_reloaded_it_says_so(client_of: MakeClient) -> None:
