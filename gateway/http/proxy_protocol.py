@@ -159,11 +159,14 @@ def parse_v2(octets: bytes) -> ProxyHeader:
     else:
         packed, port = struct.unpack_from("!16s16xH", octets, _V2_FIXED)
         address = as_meant(IPv6Address(packed))
-    told = _Told()
+    told, checked = _Told(), False
     for kind, at, value in _tlvs(octets, _V2_FIXED + size):
         told.read(kind, value)
         if kind == _CRC32C:
+            if checked:  # thousands can be right all at once, and each is computed from the whole header
+                raise ProxyHeaderError("a PROXY header has two checksums")
             _check(octets, at, value)
+            checked = True
     return ProxyHeader(2, address, port, told.over_tls, told.unique_id, told.authority, told.endpoint)
 
 

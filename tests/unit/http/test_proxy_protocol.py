@@ -150,6 +150,12 @@ def test_the_checksum_is_castagnolis() -> None:
     assert crc32c(b"123456789") == 0xE3069283
 
 
+def test_a_second_checksum_is_refused_however_right() -> None:
+    """A header of 16 KiB has room for thousands, each of which takes milliseconds. These two are right together."""
+    with pytest.raises(ProxyHeaderError, match="two checksums"):
+        read(v2(0x21, 0x11, TCP4, tlv(3, bytes.fromhex("b9ee3d74")), tlv(3, bytes.fromhex("a652f7b0"))), 1 << 20)
+
+
 def test_a_mapped_address_is_ipv4() -> None:
     mapped = ip_address("::ffff:192.0.2.1").packed + bytes(16) + struct.pack("!HH", 1, 2)
     header, _ = read(v2(0x21, 0x21, mapped), 1 << 20)
