@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import http.server
 import json
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.tls import local_ca
 from tests.support.components import NGINX_STREAM, program, require
 from tests.support.process import Child, free_port
 from tests.support.serving import DOMAIN, Serving
@@ -45,7 +47,8 @@ class Balancer(Child):
         """By our signal."""
 
 
-def haproxy(folder: Path, target: int, options: str, frontend: str = "mode tcp") -> Balancer:
+def haproxy(folder: Path, target: int, options: str, frontend: str = "mode tcp", tls: str = "") -> Balancer:
+    """`tls` is what follows the address it listens on."""
     require("haproxy")
     port, config = free_port(), folder / "haproxy.cfg"
     config.write_text(
@@ -56,7 +59,7 @@ defaults
     timeout server 30s
 frontend f
     {frontend}
-    bind 127.0.0.1:{port}
+    bind 127.0.0.1:{port} {tls}
     unique-id-format %{{+X}}o\\ %ci:%cp_%fi:%fp_%Ts_%rt:%pid
     default_backend b
 backend b
@@ -159,6 +162,19 @@ def test_haproxy_passes_connections_on(tmp_path: Path, port: int, options: str, 
         target = gateway.tls_port if tls else gateway.plain_port
         with haproxy(tmp_path, target, options) as balancer:
             assert_told_the_truth(ask(gateway, balancer.port, tls=tls), "https" if tls else "http")
+
+
+def test_haproxy_ends_tls(tmp_path: Path, port: int) -> None:
+    """What version 2 adds: the visitor came by TLS, and the balancer's unique id is the request's."""
+    pair = local_ca.ensure(tmp_path / "certs", DOMAIN)
+    pem = tmp_path / "haproxy.pem"
+    pem.write_bytes(pair.certificate.read_bytes() + pair.key.read_bytes())
+    with serving(tmp_path, port, proxy_protocol=True) as gateway:
+        options = "send-proxy-v2-ssl proxy-v2-options unique-id,crc32c"
+        with haproxy(tmp_path, gateway.plain_port, options, tls=f"ssl crt {pem}") as balancer:
+            fields = ask(gateway, balancer.port, tls=True)
+    assert_told_the_truth(fields, "https")
+    assert re.fullmatch(r"7F00004D:[0-9A-F_:]+-2", fields["x-request-id"]), "the id of the second request, by HAProxy's"
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])

@@ -137,7 +137,7 @@ class HasPort(Protocol):
 class Serving(Child):
     """`gateway serve`; `settings` are lines of TOML by section, added to what stands here."""
 
-    def __init__(self, directory: Path, app: HasPort, workers: int = 2, **process: str) -> None:
+    def __init__(self, directory: Path, app: HasPort | int, workers: int = 2, **process: str) -> None:
         from gateway.tls import local_ca
 
         self._directory = directory
