@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 
 from gateway.process import reload_state
@@ -31,3 +34,16 @@ def test_a_page_that_stays_half_written_holds_up_nobody() -> None:
     reload_state._HEADER.pack_into(state._page, 0, 3, 7)
     state._page[reload_state._HEADER.size] = 0
     assert state.read() == Reload(1, "done")
+
+
+def test_only_the_supervisor_is_signalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When it has died, the admin process has another parent: in a container, or under systemd, number 1."""
+    told: list[tuple[int, int]] = []
+    state, supervisor = ReloadState(), os.getpid()
+    monkeypatch.setattr(os, "kill", lambda pid, number: told.append((pid, number)))
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    state.request()
+    assert not told
+    monkeypatch.setattr(os, "getppid", lambda: supervisor)
+    state.request()
+    assert told == [(supervisor, signal.SIGHUP)]
