@@ -151,7 +151,7 @@ def test_the_checksum_is_castagnolis() -> None:
 
 
 def test_a_second_checksum_is_refused_however_right() -> None:
-    """A header of 16 KiB has room for thousands, each of which takes milliseconds. These two are right together."""
+    """A header has room for hundreds, each computed from the whole. These two are right together."""
     with pytest.raises(ProxyHeaderError, match="two checksums"):
         read(v2(0x21, 0x11, TCP4, tlv(3, bytes.fromhex("b9ee3d74")), tlv(3, bytes.fromhex("a652f7b0"))), 1 << 20)
 
