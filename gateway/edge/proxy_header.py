@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from gateway.edge.edge import Edge
 
 HEADER_TIME = 3.0
-"""Seconds from accept to the whole header, which balancers send with their first segment (nginx: none; HAProxy's
-`timeout client`, Envoy 15 s by its listener's filters)."""
+"""Seconds from accept to the whole header, which balancers send with their first segment (nginx 30 s in its
+stream module; HAProxy's `timeout client`; Envoy 15 s by its listener's filters)."""
 
 
 class AwaitedProxyHeader:
