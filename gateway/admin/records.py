@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from ipaddress import IPv4Network, IPv6Address
 from typing import Any
 from urllib.parse import quote as percent_encode
 from urllib.parse import unquote
@@ -17,11 +17,11 @@ import msgspec
 
 from gateway.admin.errors import ApiError, FieldError, invalid
 from gateway.config import Settings
-from gateway.config.values import MAX_DURATION, parse_host_mask, quote
+from gateway.config.values import MAX_DURATION
+from gateway.directory.fields import read_address, read_host, read_ipv4, shown
 from gateway.directory.sandbox import Sandbox
 from gateway.errors import GatewayError
 from gateway.hostname import is_sandbox_id
-from gateway.printable import shorten
 from gateway.upstream.policy import AddressPolicy, special_range
 
 ANY = frozenset("*")
@@ -134,54 +134,23 @@ def _read_object(body: bytes) -> Mapping[str, object]:
 def _address(value: object) -> IPv6Address:
     if value is None:
         raise ValueError("is required: the sandbox's IPv6 address, such as fd00::5")
-    try:
-        address = IPv6Address(value) if isinstance(value, str) else None  # a number would be an address, too
-    except ValueError:
-        address = None
-    if address is None or address.scope_id is not None:
-        raise ValueError(f"expected an IPv6 address without zone, such as fd00::5, got {_shown(value)}")
-    return address
-
-
-def _ipv4(value: object) -> IPv4Address | None:
-    if value is None:
-        return None
-    try:
-        if isinstance(value, str):
-            return IPv4Address(value)
-    except ValueError:
-        pass  # told below, as whatever is not even a string
-    raise ValueError(f"expected an IPv4 address such as 10.0.0.5, got {_shown(value)}")
-
-
-def _host(value: object) -> str:
-    if value is None or value == "":
-        return ""
-    if not isinstance(value, str):
-        raise ValueError(f"expected a host such as localhost:{{port}}, got {_shown(value)}")
-    return parse_host_mask(value)
+    return read_address(value)
 
 
 def _lifetime(value: object) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MAX_DURATION:
-        raise ValueError(f"expected seconds, more than 0 and at most {MAX_DURATION:.0f}, got {_shown(value)}")
+        raise ValueError(f"expected seconds, more than 0 and at most {MAX_DURATION:.0f}, got {shown(value)}")
     return float(value)
 
 
 _READERS: dict[str, Callable[[object], object]] = {
     "address": _address,
-    "ipv4": _ipv4,
-    "host": _host,
+    "ipv4": read_ipv4,
+    "host": read_host,
     "lifetime": _lifetime,
 }
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, str):
-        return quote(value)
-    return shorten(msgspec.json.encode(value).decode(), 60)
 
 
 # --- entity tags ----------------------------------------------------------------------------------------------------

@@ -19,10 +19,10 @@ import os
 import tomllib
 import weakref
 from collections.abc import Callable, Iterable
-from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
+from typing import Any
 
-from gateway.config.values import parse_host_mask
+from gateway.directory.fields import read_address, read_host, read_ipv4
 from gateway.directory.sandbox import Sandbox, TableDirectory, Witness
 from gateway.errors import UserError
 from gateway.hostname import is_sandbox_id
@@ -32,6 +32,7 @@ POLL_INTERVAL = 0.5
 
 log = logging.getLogger("gateway.directory")
 
+_READERS: dict[str, Callable[[object], object]] = {"address": read_address, "ipv4": read_ipv4, "host": read_host}
 _KEYS = ("address", "generation", "ipv4", "host")
 
 _DIGEST = hashlib.sha256().digest_size
@@ -86,44 +87,17 @@ def _record(path: Path, name: str, entry: object) -> Sandbox:
     unknown = entry.keys() - set(_KEYS)
     if unknown:
         raise UserError(f"{where}.{min(unknown)}: unknown key (expected {', '.join(_KEYS)})")
-    text, generation = entry.get("address"), entry.get("generation")
-    try:
-        address = IPv6Address(text)
-    except ValueError:
-        raise UserError(f"{where}.address: expected an IPv6 address, got {text!r}") from None
-    if not isinstance(text, str) or address.scope_id is not None:
-        raise UserError(f"{where}.address: expected an IPv6 address without zone, got {text!r}")
+    generation = entry.get("generation")
     if generation is not None and (isinstance(generation, bool) or not isinstance(generation, str | int)):
         raise UserError(f"{where}.generation: expected a string or a number, got {generation!r}")
-    return Sandbox(
-        name,
-        address,
-        str(address if generation is None else generation),
-        _ipv4(where, entry.get("ipv4")),
-        _host(where, entry.get("host", "")),
-    )
-
-
-def _ipv4(where: str, text: object) -> IPv4Address | None:
-    if text is None:
-        return None
-    try:
-        if isinstance(text, str):
-            return IPv4Address(text)
-    except ValueError:
-        pass
-    raise UserError(f"{where}.ipv4: expected an IPv4 address, got {text!r}")
-
-
-def _host(where: str, text: object) -> str:
-    if not isinstance(text, str):
-        raise UserError(f"{where}.host: expected a host such as 'localhost:{{port}}', got {text!r}")
-    if text in ("", "preserve"):
-        return text
-    try:
-        return parse_host_mask(text)
-    except ValueError as error:
-        raise UserError(f"{where}.host: {error}") from None
+    values: dict[str, Any] = {}
+    for key, read in _READERS.items():
+        try:
+            values[key] = read(entry.get(key))
+        except ValueError as error:
+            raise UserError(f"{where}.{key}: {error}") from None
+    address = values["address"]
+    return Sandbox(name, address, str(address if generation is None else generation), values["ipv4"], values["host"])
 
 
 class LastGood:

@@ -6,9 +6,8 @@ Such a record is broken: it leads nowhere, and is nobody else's outage.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address
-
-from gateway.config.values import parse_host_mask, quote
+from gateway.config.values import quote
+from gateway.directory.fields import read_address, read_host, read_ipv4
 from gateway.directory.sandbox import Sandbox
 
 MAX_TEXT = 1024
@@ -20,9 +19,7 @@ def read_sandbox(
 ) -> Sandbox:
     """The record of these values; `left` is in seconds. Raises ValueError: `has the address "x", which is none`."""
     try:
-        where = IPv6Address(_text(address))
-        if where.scope_id is not None:
-            raise ValueError("it has a zone")
+        where = read_address(_text(address))
     except ValueError:
         raise _none("address", address) from None
     try:
@@ -30,11 +27,11 @@ def read_sandbox(
     except ValueError:
         raise _none("generation", generation) from None
     try:
-        sandbox.ipv4 = IPv4Address(_text(ipv4)) if ipv4 not in (None, "") else None
+        sandbox.ipv4 = read_ipv4(_text(ipv4)) if ipv4 not in (None, "") else None
     except ValueError:
         raise _none("ipv4", ipv4) from None
     try:
-        sandbox.host = parse_host_mask(_text(host)) if host not in (None, "") else ""
+        sandbox.host = read_host(_text(host)) if host not in (None, "") else ""
     except ValueError:
         raise _none("host", host) from None
     if left is not None and not isinstance(left, int | float):

@@ -177,9 +177,9 @@ def test_wrong_usage_is_told(arguments: tuple[str, ...]) -> None:
 
 
 def test_check_tells_of_the_backend(config: tuple[str, str], serve: Registering) -> None:
-    assert f"ok; {serve.database} will be made\n" in run(*config, verb="check").stdout
+    assert f"{serve.database} will be made" in run(*config, verb="check").stdout
     records("add", "demo", "::1", *config)
-    assert f"ok; {serve.database} holds 1 sandboxes\n" in run(*config, verb="check").stdout
+    assert f"\ndirectory: {serve.database} holds 1 sandboxes\n" in run(*config, verb="check").stdout
     done = run(
         *config,
         verb="check",
@@ -188,7 +188,8 @@ def test_check_tells_of_the_backend(config: tuple[str, str], serve: Registering)
             "GATEWAY_DIRECTORY__URL": "redis://user:c0ffee@127.0.0.1:1/0",
         },
     )
-    assert "ok; sandboxes are looked up in redis://***@127.0.0.1:1/0\n" in done.stdout
+    assert "\ndirectory: sandboxes are looked up in redis://***@127.0.0.1:1/0\n" in done.stdout
+    assert "gateway.toml: ok" in done.stdout
     assert "c0ffee" not in done.stdout + done.stderr
 
 

@@ -31,13 +31,14 @@ def as_lines(findings: Sequence[Finding], *, colour: bool) -> list[str]:
 
 
 def summary(findings: Sequence[Finding]) -> str:
-    """`ok`, or how many there are."""
+    """How many there are; `ok` first, unless one is an error."""
     counts = [
         f"{count} {level.value}{'s' if count != 1 else ''}"
         for level in Level
         if (count := sum(finding.level is level for finding in findings))
     ]
-    return ", ".join(counts) or "ok"
+    fine = all(finding.level is not Level.ERROR for finding in findings)
+    return ", ".join(["ok", *counts] if fine else counts)
 
 
 def as_json(findings: Sequence[Finding]) -> list[dict[str, str]]:
