@@ -93,8 +93,8 @@ def test_a_crash_is_its_own_connections(tmp_path: Path, app: LoadApp) -> None:
         account = load.leave()
     print(account)
     assert took < 1.0 or not FULL, "with two cores to itself"
-    assert account.not_connected == 0
-    assert account.failed <= RATE // 10 * 2 + 5, account.failures
+    lost = account.failed + account.not_connected  # those that shook hands with it were not connected yet
+    assert lost <= RATE // 10 * 2 + 5, account.failures
     assert set(account.ended) <= {"cut"}
     assert sum(account.ended.values()) < WEBSOCKETS, "those of the other worker live on"
 
