@@ -42,6 +42,7 @@ commands=(
     /usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-stream
     initdb:postgresql
     sshd:openssh-server
+    systemd-analyze:systemd
 )
 
 # What the applications of this run need from one registry.

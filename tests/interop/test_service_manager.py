@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.components import require
 from tests.support.process import descendants, poll
 from tests.support.service_manager import ServiceManager
 from tests.support.serving import HOSTS, PATIENCE, App, Serving, ended, stop
@@ -150,9 +150,9 @@ def test_what_the_manager_keeps_is_left_as_it_is(tmp_path: Path, app: App) -> No
             visitor.close()
 
 
-@pytest.mark.skipif(shutil.which("systemd-socket-activate") is None, reason="needs systemd-socket-activate")
 def test_systemd_opens_the_ports(tmp_path: Path, app: App) -> None:
     """One socket for each address, which all workers share. Stopped, the gateway leaves it as it is."""
+    require("systemd")
     gateway = Serving(tmp_path, app)
     addresses = [f"{f'[{host}]' if ':' in host else host}:{port}" for host, port, _ in gateway.doors]
     gateway.command = ["systemd-socket-activate", *(f"--listen={address}" for address in addresses), *gateway.command]

@@ -78,6 +78,7 @@ COMPONENTS = {
     "socket filter": Component(
         lambda: network.prefix(network.WITHOUT_INET6) is not None, "run on Linux, on x86-64 or ARM64"
     ),
+    "systemd": command("systemd-analyze", "systemd"),
     "tun": Component(Path("/dev/net/tun").exists, "sudo modprobe tun"),
 }
 
