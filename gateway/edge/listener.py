@@ -177,8 +177,10 @@ class Listener:
         protocol: asyncio.BaseProtocol
         if self._tls is None:
             accepted = _AcceptedConnection(edge, address, header)
-            over_tls = header is not None and header.over_tls
-            protocol = accepted.downstream(b"https" if over_tls else b"http", self._local_reply)
+            if header is not None and header.over_tls:  # whoever came by https is not redirected there
+                protocol = accepted.downstream(b"https", None)
+            else:
+                protocol = accepted.downstream(b"http", self._local_reply)
         else:
             accepted = handshake = _TlsHandshake(edge, address, header, self._tls, self._local_reply)
             protocol = handshake.transport

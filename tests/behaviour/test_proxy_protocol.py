@@ -12,7 +12,20 @@ from typing import Any
 import pytest
 
 from gateway.edge import proxy_header
-from tests.behaviour.harness import LOOPBACK, OK, PATIENCE, App, Gateway, OpenGateway, Wire, answering, get, until
+from gateway.edge.local_reply import redirect_to_https
+from tests.behaviour.harness import (
+    DOMAIN,
+    LOOPBACK,
+    OK,
+    PATIENCE,
+    App,
+    Gateway,
+    OpenGateway,
+    Wire,
+    answering,
+    get,
+    until,
+)
 from tests.behaviour.test_drain import drain
 from tests.unit.http.test_proxy_protocol import TCP4, TCP6, tlv, v2
 
@@ -123,6 +136,17 @@ async def test_tls_that_the_balancer_ended_is_https(gateway: Gateway) -> None:
     balancer.send(v2(0x21, 0x11, TCP4, tlv(0x20, b"\x01\0\0\0\0")) + get(app))
     fields = await forwarded(app)
     assert fields[b"x-forwarded-proto"] == b"https"
+
+
+async def test_who_came_by_https_is_not_redirected_there(open_gateway: OpenGateway) -> None:
+    """A balancer ends TLS, and passes on what came without it, too, to be redirected."""
+    gateway = await open_gateway(edge=REQUIRED, local_reply=redirect_to_https((DOMAIN,), 443))
+    app = await gateway.app(answering(OK))
+    plain, secure = await gateway.connect(), await gateway.connect()
+    plain.send(v2() + get(app))
+    assert (await plain.answer()).status == 308
+    secure.send(v2(0x21, 0x11, TCP4, tlv(0x20, b"\x01\0\0\0\0")) + get(app))
+    assert (await secure.answer()).body == b"ok"
 
 
 @pytest.mark.parametrize(
