@@ -73,11 +73,13 @@ class DownstreamConnection(ReadingConnection):
 
     def is_quiet(self) -> bool:
         """Whether nothing has come that was not delivered, as far as can be seen from here."""
+        return not self._held and not self._has_unread()
+
+    def _has_unread(self) -> bool:
+        """Whether anything has come that waits for its turn, or to be read at all."""
         transport = self._transport
         sock = transport.get_extra_info("socket")
-        if self._held or self._queued or transport.get_extra_info("ahead") or sock is None:
-            return False
-        return not has_unread(sock)
+        return bool(self._queued or transport.get_extra_info("ahead") or sock is None or has_unread(sock))
 
     def sinks(self) -> Iterable[RequestSink]:
         """Who is told of the requests under way."""

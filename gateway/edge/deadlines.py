@@ -109,8 +109,8 @@ class TimedConnection(DownstreamConnection):
             detail = f"the body stood still for {self._body_idle():g} s"
             self._exchange.fail(GatewayError(Reason.REQUEST_TIMEOUT, detail))
         elif phase is IDLE and not self._write_full:
-            if not self.is_quiet() and now < self.deadline + READ_GRACE:
-                return  # what has just come will be read, and is its next request if anything
+            if self._has_unread() and now < self.deadline + READ_GRACE:
+                return  # it is the next request, if anything; what is held is an empty line, which is none
             self._close()
         else:
             self._transport.abort()
