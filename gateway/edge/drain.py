@@ -34,8 +34,11 @@ GOODBYE = 5.0
 SILENCE = 1.0
 """Seconds without an octet that stand between two frames, or events: longer than most networks hold back a part."""
 REPORT_INTERVAL = 5.0
-LOOK_INTERVAL, LOOKS = 0.1, 5
-"""Seconds between two looks at what is being ended, and how many of them before the next look around."""
+"""Seconds between two log lines that say who is left."""
+LOOK_INTERVAL = 0.1
+"""Seconds between two looks at what is being ended."""
+LOOKS = 5
+"""So many of them before the next look around."""
 SLICE = 256
 """Connections looked at in one turn of the event loop; saying goodbye to one takes 20 µs."""
 IDLE = "idle"

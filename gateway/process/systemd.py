@@ -1,4 +1,4 @@
-"""What systemd, or who speaks like it, and the supervisor tell each other; libsystemd is not needed.
+"""What the supervisor and systemd, or whoever has its protocol, tell each other; libsystemd is not needed.
 
 To it: READY, RELOADING, STOPPING, MAINPID, STATUS and WATCHDOG, as datagrams to $NOTIFY_SOCKET (sd_notify(3)). From it:
 listening sockets it has opened or kept for us, from descriptor 3 on (sd_listen_fds(3)). Its variables are taken out of

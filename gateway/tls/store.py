@@ -54,8 +54,8 @@ class CertificateStore:
         """Raises CertificateError if nothing can be loaded at all; what is wrong with some of `pairs`, which are not
         none, the first look tells.
 
-        Is there a store `before`, its settings are about to be replaced: what it has of the same pairs stays if their
-        files are broken now, and a pair that it does not know must be whole (CertificateError).
+        If there is a store `before`, its settings are about to be replaced: what it has of the same pairs stays if
+        their files are broken now, and a pair that it does not know must be whole (CertificateError).
         """
         self._clock = clock
         earlier = {each.pair: each.certificate for each in before._pairs} if before is not None else {}
