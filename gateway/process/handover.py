@@ -19,6 +19,8 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import struct
+import threading
 import time
 from collections.abc import Callable, Sequence
 from enum import StrEnum
@@ -84,6 +86,9 @@ class Stage(StrEnum):
     RELEASED = "released"
     FAILED = "failed"  # it has ended, broken the rules, or not come so far in time
 
+
+_F_SETOWN_EX, _F_OWNER_TID = 15, 0
+"""Of fcntl(2); Python has no names for them."""
 
 Sockets = Callable[[], Sequence[socket.socket] | State]
 """What is to be had at this moment, or why nothing is."""
@@ -204,7 +209,11 @@ class Offer:
 
 
 def signal_when_readable(sock: socket.socket) -> None:
-    """Makes it non-blocking; SIGIO from now on when something comes. What came before is the caller's to look for."""
+    """Makes it non-blocking; SIGIO from now on, for this thread, when something comes. What came before is the caller's
+    to look for.
+
+    For this thread alone: one that does not block it would be the end of the process.
+    """
     sock.setblocking(False)
-    fcntl.fcntl(sock, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(sock, _F_SETOWN_EX, struct.pack("ii", _F_OWNER_TID, threading.get_native_id()))
     fcntl.fcntl(sock, fcntl.F_SETFL, fcntl.fcntl(sock, fcntl.F_GETFL) | os.O_ASYNC)

@@ -25,11 +25,17 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="macOS has no pa
 
 @pytest.fixture(autouse=True)
 def no_signals() -> Iterator[None]:
+    """Nobody else may be sent them: there is a thread, as of an executor, in which they would end the process."""
+    over = threading.Event()
+    thread = threading.Thread(target=over.wait)
+    thread.start()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGIO})
     yield
     while signal.sigtimedwait({signal.SIGIO}, 0):
         pass
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    over.set()
+    thread.join()
 
 
 @pytest.fixture
