@@ -38,7 +38,7 @@ WIDE_READ = 256 * 1024
 """Octets of one read at most, if all of them can be passed on at once: saves a third of the CPU of a large body."""
 WIDE_READS = 16
 """How many reads may be as large after two that have filled their buffer."""
-LONGEST = 0.004
+ROUND_LIMIT = 0.004
 """Seconds of turns in one turn of the event loop; the rest continues in the next."""
 
 
@@ -72,7 +72,7 @@ class Turns:
     def _go_round(self) -> None:
         """One turn for each in the queue now, or for as many as there is time for."""
         queue = self._queue
-        until = time.perf_counter() + LONGEST
+        until = time.perf_counter() + ROUND_LIMIT
         for _ in range(len(queue)):
             connection = queue[0]
             try:

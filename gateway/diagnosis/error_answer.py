@@ -134,9 +134,9 @@ class ErrorAnswerFilter(ResponseSink):
         if not stream.reused and not stream.is_retired:
             self._suspicion = _suspicion(head.status, begins)
         if self._suspicion is not None:
-            self.deadline = shared.clock() + protocol_probe.LONGEST
+            self.deadline = shared.clock() + protocol_probe.MAX_DURATION
             stream.pause()
-            shared.protocols.look_then(stream.endpoint, Symptom.TLS, self._hear)
+            shared.protocols.detect_then(stream.endpoint, Symptom.TLS, self._hear)
             return
         hint = hints.find(request, head, begins)
         if hint is not None:

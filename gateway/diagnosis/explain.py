@@ -50,7 +50,7 @@ _MOVED = f"the record has changed {TRIES} times while its address was dialed"
 LONGEST = TRIES * (
     LOOKUP_TIMEOUT
     + DIAL_TIMEOUT
-    + max(PROBE_TIMEOUT, ANSWER_TIMEOUT + max(HANDSHAKE_TIMEOUT, protocol_probe.LONGEST))
+    + max(PROBE_TIMEOUT, ANSWER_TIMEOUT + max(HANDSHAKE_TIMEOUT, protocol_probe.MAX_DURATION))
     + LOOKUP_TIMEOUT
 )
 """Seconds that all of it can take."""

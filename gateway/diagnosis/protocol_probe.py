@@ -45,20 +45,20 @@ if TYPE_CHECKING:
     from gateway.endpoint import Endpoint
     from gateway.upstream.stream import UpstreamFailure
 
-PATIENCE = 0.5
+STEP_TIMEOUT = 0.5
 """Seconds for dialing once more and hearing what answers one question."""
-LONGEST = 2 * PATIENCE
+MAX_DURATION = 2 * STEP_TIMEOUT
 """Seconds that a look takes at most."""
-HEARD = 64
+MAX_ANSWER = 64
 """Octets of an answer that are looked at."""
 PER_SECOND = 10
 PER_SANDBOX = 3
 """Looks begun within a second, by a worker, and on behalf of one sandbox whatever its ports."""
-REMEMBERED = 1.0
+RESULT_TTL = 1.0
 """Seconds an answer is given again."""
-LONGEST_PAUSE = 15.0
+MAX_BACKOFF = 15.0
 """Seconds until a port that was nothing known is asked again, at the most."""
-MAX_REMEMBERED = 1024
+MAX_RESULTS = 1024
 """Ports; of more than these the oldest answers are forgotten."""
 
 _SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
@@ -87,14 +87,14 @@ class DetectedProtocol:
 
 TLS = DetectedProtocol(Reason.UPSTREAM_SPEAKS_TLS, "answers when TLS is spoken to it")
 
-_Look = asyncio.Task[DetectedProtocol | None]
+_Detection = asyncio.Task[DetectedProtocol | None]
 
 
 @dataclass(slots=True)
-class _Known:
+class _Result:
     until: float
     protocol: DetectedProtocol | None
-    pause: float
+    backoff: float
     """How long that was kept."""
 
 
@@ -104,17 +104,19 @@ class ProtocolProbe:
     def __init__(self, tasks: Tasks, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._rate = RateLimit(PER_SECOND, PER_SANDBOX)
-        self._looks: SingleFlight[Endpoint, DetectedProtocol | None] = SingleFlight(tasks)
-        self._known: dict[Endpoint, _Known] = {}  # the oldest first
+        self._detections: SingleFlight[Endpoint, DetectedProtocol | None] = SingleFlight(tasks)
+        self._results: dict[Endpoint, _Result] = {}  # the oldest first
 
-    async def look(self, endpoint: Endpoint, symptom: Symptom) -> DetectedProtocol | None:
+    async def detect(self, endpoint: Endpoint, symptom: Symptom) -> DetectedProtocol | None:
         """What `endpoint`, which has just been dialed, speaks; None: nothing known, or it cannot be asked now."""
         answer = self._begin(endpoint, symptom)
         # shield: one asker going away must not take the answer from the others.
         return await asyncio.shield(answer) if isinstance(answer, asyncio.Task) else answer
 
-    def look_then(self, endpoint: Endpoint, symptom: Symptom, then: Callable[[DetectedProtocol | None], None]) -> None:
-        """As `look`, for who is no task: calls `then`, always later, after `LONGEST` at the latest."""
+    def detect_then(
+        self, endpoint: Endpoint, symptom: Symptom, then: Callable[[DetectedProtocol | None], None]
+    ) -> None:
+        """As `detect`, for who is no task: calls `then`, always later, after `MAX_DURATION` at the latest."""
         answer = self._begin(endpoint, symptom)
         if isinstance(answer, asyncio.Task):
             answer.add_done_callback(lambda task: then(_result(task)))
@@ -124,36 +126,36 @@ class ProtocolProbe:
     async def explain(self, failure: UpstreamFailure, endpoint: Endpoint) -> GatewayError:
         """The error of `failure`, met at `endpoint`, or what it means if the port was seen to speak something else."""
         error, symptom = failure.error, symptom_of(failure)
-        protocol = None if symptom is None else await self.look(endpoint, symptom)
+        protocol = None if symptom is None else await self.detect(endpoint, symptom)
         if protocol is None:
             return error
         return GatewayError(protocol.reason, f"{error.detail}, and {protocol.how}", wording=protocol.wording)
 
-    def _begin(self, endpoint: Endpoint, symptom: Symptom) -> _Look | DetectedProtocol | None:
+    def _begin(self, endpoint: Endpoint, symptom: Symptom) -> _Detection | DetectedProtocol | None:
         now = self._clock()
-        known = self._known.get(endpoint)
+        known = self._results.get(endpoint)
         if known is not None and now < known.until:
             return known.protocol
-        look = self._looks.get(endpoint)
-        if look is None:
+        detection = self._detections.get(endpoint)
+        if detection is None:
             if not self._rate.take(now, endpoint.sandbox_id):
                 return None
-            look = self._looks.start(endpoint, self._look(endpoint, symptom), f"protocol of {endpoint}")
-        return look
+            detection = self._detections.start(endpoint, self._detect(endpoint, symptom), f"protocol of {endpoint}")
+        return detection
 
-    async def _look(self, endpoint: Endpoint, symptom: Symptom) -> DetectedProtocol | None:
-        protocol = await _detect(endpoint.address, endpoint.port, symptom)
+    async def _detect(self, endpoint: Endpoint, symptom: Symptom) -> DetectedProtocol | None:
+        protocol = await _ask_in_turn(endpoint.address, endpoint.port, symptom)
         now = self._clock()
         # How often one was asked in vain is of interest as long again.
-        for old in [old for old, known in self._known.items() if known.until + known.pause <= now]:
-            del self._known[old]
-        last = self._known.pop(endpoint, None)
-        pause = REMEMBERED
+        for old in [old for old, known in self._results.items() if known.until + known.backoff <= now]:
+            del self._results[old]
+        last = self._results.pop(endpoint, None)
+        backoff = RESULT_TTL
         if protocol is None and last is not None and last.protocol is None:
-            pause = min(2 * last.pause, LONGEST_PAUSE)
-        self._known[endpoint] = _Known(now + pause, protocol, pause)
-        if len(self._known) > MAX_REMEMBERED:
-            del self._known[next(iter(self._known))]
+            backoff = min(2 * last.backoff, MAX_BACKOFF)
+        self._results[endpoint] = _Result(now + backoff, protocol, backoff)
+        if len(self._results) > MAX_RESULTS:
+            del self._results[next(iter(self._results))]
         return protocol
 
 
@@ -166,15 +168,15 @@ def symptom_of(failure: UpstreamFailure) -> Symptom | None:
     return Symptom.SILENCE if failure.is_silent else None
 
 
-def _result(task: _Look) -> DetectedProtocol | None:
+def _result(task: _Detection) -> DetectedProtocol | None:
     return None if task.cancelled() or task.exception() is not None else task.result()
 
 
-async def _detect(address: str, port: int, symptom: Symptom) -> DetectedProtocol | None:
+async def _ask_in_turn(address: str, port: int, symptom: Symptom) -> DetectedProtocol | None:
     try:
         if symptom is Symptom.REDIS:
             return await _is_redis(address, port)
-        heard = await _say(_client_hello(), address, port)
+        heard = await _exchange(_client_hello(), address, port)
         if heard and evidence.is_tls(heard):
             return TLS
         if symptom is Symptom.TLS:
@@ -198,7 +200,7 @@ def _recognized(heard: bytes | None, question: str) -> DetectedProtocol | None:
 
 
 async def _is_redis(address: str, port: int) -> DetectedProtocol | None:
-    heard = await _say(_PING, address, port)
+    heard = await _exchange(_PING, address, port)
     if not heard or not _REDIS.match(heard):
         return _recognized(heard, "a PING")
     line, _, _ = heard.partition(b"\r\n")
@@ -207,14 +209,14 @@ async def _is_redis(address: str, port: int) -> DetectedProtocol | None:
 
 
 async def _is_postgresql(address: str, port: int) -> DetectedProtocol | None:
-    heard = await _say(_SSL_REQUEST, address, port)
+    heard = await _exchange(_SSL_REQUEST, address, port)
     if heard is None or heard not in (b"S", b"N"):
         return _recognized(heard, "an SSLRequest")
     how = f"answers {quote(heard)} to an SSLRequest, as PostgreSQL does"
     return DetectedProtocol(Reason.HTTP_PROTOCOL_ERROR, how, ANOTHER_PROTOCOL)
 
 
-async def _say(octets: bytes, address: str, port: int) -> bytes | None:
+async def _exchange(octets: bytes, address: str, port: int) -> bytes | None:
     """The beginning of what a fresh connection answers to `octets`; empty: it hung up; None: it kept silent.
 
     Raises OSError if there is no connection.
@@ -224,11 +226,11 @@ async def _say(octets: bytes, address: str, port: int) -> bytes | None:
         sock.setblocking(False)
         connected = False
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(STEP_TIMEOUT):
                 await loop.sock_connect(sock, (address, port))
                 connected = True
                 await loop.sock_sendall(sock, octets)
-                return await loop.sock_recv(sock, HEARD)
+                return await loop.sock_recv(sock, MAX_ANSWER)
         except TimeoutError:
             if connected:
                 return None

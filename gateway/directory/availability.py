@@ -16,8 +16,8 @@ import time
 import weakref
 from collections.abc import Callable
 
-from gateway.directory.known import EVER, Known
 from gateway.directory.sandbox import DirectoryError, RecordError
+from gateway.directory.shared_cache import EARLIEST, SharedCache
 
 QUIET = 2.5
 """Seconds after an outage in which none is spoken of: questions from before its end may fail that long (2 s at most),
@@ -97,18 +97,18 @@ class OutageReporter:
 
 
 class Availability:
-    """A `Witness` of one process. `where` names the backend in a line; `known` is what outlives this process."""
+    """A `WatchObserver` of one process. `where` names the backend in a line; `cache` is what outlives this process."""
 
-    def __init__(self, where: str, reporter: OutageReporter | None = None, known: Known | None = None) -> None:
+    def __init__(self, where: str, reporter: OutageReporter | None = None, cache: SharedCache | None = None) -> None:
         self.away = ""
         """What the latest failure said; empty: the backend is there."""
         self.on_outage: Callable[[], None] = lambda: None
         self.on_recovery: Callable[[], None] = lambda: None
         self.on_missed: Callable[[], None] = lambda: None
-        self.deaf = False
-        self.floor = EVER
-        """Of `Known.now`: changes have been missed until then, and what was asked before is not believed."""
-        self._known = known
+        self.watch_down = False
+        self.floor = EARLIEST
+        """Of `SharedCache.now`: changes have been missed until then, and what was asked before is not believed."""
+        self._cache = cache
         self._where = where
         self._reporter = OutageReporter() if reporter is None else reporter
         self._since = 0.0
@@ -141,21 +141,21 @@ class Availability:
             self.on_outage()
 
     def missed(self) -> None:
-        """As `Witness.missed`."""
-        self.floor = Known.now()
-        if self._known is not None:
-            self._known.forget()
+        """As `WatchObserver.missed`."""
+        self.floor = SharedCache.now()
+        if self._cache is not None:
+            self._cache.forget()
         self.on_missed()
 
     @property
     def bookmark(self) -> str:
-        """As `Witness.bookmark`."""
-        return "" if self._known is None else self._known.bookmark
+        """As `WatchObserver.bookmark`."""
+        return "" if self._cache is None else self._cache.bookmark
 
     @bookmark.setter
     def bookmark(self, text: str) -> None:
-        if self._known is not None:
-            self._known.bookmark = text
+        if self._cache is not None:
+            self._cache.bookmark = text
 
 
 def _now() -> float:

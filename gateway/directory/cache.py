@@ -23,10 +23,10 @@ from dataclasses import dataclass, replace
 
 from gateway.config import Directory as DirectorySettings
 from gateway.directory.availability import Availability
-from gateway.directory.known import EVER, Known
 from gateway.directory.prober import Prober
 from gateway.directory.sandbox import Directory, DirectoryError, Sandbox
 from gateway.directory.shared import Shared
+from gateway.directory.shared_cache import EARLIEST, SharedCache
 from gateway.errors import GatewayError, Reason
 from gateway.tasks import SingleFlight, Tasks
 
@@ -38,10 +38,10 @@ MIN_RECORD_TTL = 0.5
 """Seconds a record is used at least, whatever its own ttl: zero would ask the backend for every request."""
 RETRY_AFTER_ERROR = 1.0
 """Seconds a stale entry is served before the backend is asked again."""
-PATIENCE = 0.2
+MIN_RESPONSE_TIMER = 0.2
 """Seconds an expired entry waits for the backend: the client response timer of RFC 8767, which resolvers set to 1.8 s
 (ours: a page makes many requests). Twice as long as answers have been taking lately, if that is more."""
-MAX_PATIENCE = 1.0
+MAX_RESPONSE_TIMER = 1.0
 SLOW_LIMIT = 30.0
 """Seconds past its end that a record is served because of slowness alone, if its backend reports no changes: while that
 is away there is nothing better, but an answer that takes 0.3 s is worth more than one from ten minutes ago."""
@@ -60,7 +60,7 @@ class _Entry:
         self.expires = expires
         self.ends = ends  # when its lifetime does
         self.stale_until = stale_until
-        self.asked = asked  # of `Known.now`
+        self.asked = asked  # of `SharedCache.now`
         self.doubted = False  # it led nowhere: served on only if the backend cannot be asked at all
 
 
@@ -87,7 +87,7 @@ class DirectoryCache:
         self._negative_ttl = settings.negative_ttl
         self._stale = settings.stale
         self.availability = Availability(backend.where) if shared is None else shared.availability(backend)
-        self._known = None if shared is None else shared.known
+        self._shared_cache = None if shared is None else shared.cache
         self.on_answer: Callable[[str, Sandbox | None], None] = lambda sandbox_id, sandbox: None
         """Called with each answer, whoever asked: whose the id is now, None for nobody's. Who knows what is open
         compares; what is kept here says nothing of that."""
@@ -98,7 +98,7 @@ class DirectoryCache:
         self._missing: OrderedDict[str, None] = OrderedDict()  # the same, of those without a record
         self._ends: dict[str, float] = {}  # of lifetimes, from entries that went since `due` looked, or are in use
         self._served_stale: dict[str, None] = {}  # not yet asked for again; in the order in which they were served
-        self._pace = 0.0  # seconds that answers take, smoothed as RFC 6298 does it
+        self._srtt = 0.0  # seconds that answers take, smoothed as RFC 6298 does it
         self._slow_limit = math.inf if backend.reports_changes else SLOW_LIMIT
         self._turns = asyncio.Semaphore(backend.at_once)
         self._tasks = Tasks()
@@ -133,13 +133,13 @@ class DirectoryCache:
             old = self._old(sandbox_id)
             if old is not None:
                 return self._serve_old(sandbox_id, old)
-            if not await self._prober.is_back(sandbox_id, PATIENCE):
+            if not await self._prober.is_back(sandbox_id, MIN_RESPONSE_TIMER):
                 raise GatewayError(Reason.DIRECTORY_UNAVAILABLE, self.availability.away)
         asking = self._join_fetch(sandbox_id)
         entry = self._entries.get(sandbox_id)
         late = entry is not None and entry.sandbox is not None and entry.sandbox.stale
         # Without shield or wait_for: one asker going away must not take the answer from the others.
-        done, _ = await asyncio.wait([asking], timeout=0 if late else self._patience())
+        done, _ = await asyncio.wait([asking], timeout=0 if late else self._response_timer())
         if not done:
             old = self._old(sandbox_id, slow=True)
             if old is not None:
@@ -169,7 +169,7 @@ class DirectoryCache:
             async with self._turns:
                 if self.availability.away and not probe:
                     return _Unanswered(self.availability.away)  # found out while this one waited for its turn
-                asked, began = Known.now(), self._clock()
+                asked, began = SharedCache.now(), self._clock()
                 sandbox = await self._backend.fetch(sandbox_id)
         except DirectoryError as error:
             self._prober.wanted = sandbox_id
@@ -178,7 +178,7 @@ class DirectoryCache:
         took = self._clock() - began
         if sandbox is not None and sandbox.lifetime is not None and sandbox.lifetime < took:
             sandbox = None  # its lifetime has ended while it was asked for
-        self._pace = self._pace + (took - self._pace) / 8 if self._pace else took
+        self._srtt = self._srtt + (took - self._srtt) / 8 if self._srtt else took
         self.availability.answered()
         if self._fetches.is_current(sandbox_id):
             self._remember(sandbox_id, sandbox, asked, began)
@@ -191,8 +191,8 @@ class DirectoryCache:
         await asyncio.wait([later])
         return later.result()
 
-    def _patience(self) -> float:
-        return min(max(PATIENCE, 2 * self._pace), MAX_PATIENCE)
+    def _response_timer(self) -> float:
+        return min(max(MIN_RESPONSE_TIMER, 2 * self._srtt), MAX_RESPONSE_TIMER)
 
     # --- forgetting ----------------------------------------------------------------------------------------------
 
@@ -205,10 +205,10 @@ class DirectoryCache:
 
     def invalidate(self, sandbox_ids: Iterable[str]) -> None:
         """Forgets the records that the backend says have changed."""
-        now = Known.now()
+        now = SharedCache.now()
         for sandbox_id in sandbox_ids:
-            if self._known is not None:
-                self._known.mark_gone(sandbox_id, now)
+            if self._shared_cache is not None:
+                self._shared_cache.mark_gone(sandbox_id, now)
             self._drop(sandbox_id)
             self._fetches.forget(sandbox_id)  # its answer may be from before: who waits for it waits for the next
 
@@ -242,18 +242,18 @@ class DirectoryCache:
         that is older than its ttl.
         """
         now = self._clock()
-        told = self._backend.reports_changes and not self.availability.deaf
+        told = self._backend.reports_changes and not self.availability.watch_down
         if self._ends:
             self._ends = {name: end for name, end in self._ends.items() if name in sandbox_ids}
 
-        def vouched(entry: _Entry | None) -> bool:
+        def is_current(entry: _Entry | None) -> bool:
             if entry is None:
                 return False
             if entry.sandbox is None or entry.expires >= now:
                 return True
             return told and not entry.sandbox.stale and entry.ends > now
 
-        return [sandbox_id for sandbox_id in sandbox_ids if not vouched(self._entries.get(sandbox_id))]
+        return [sandbox_id for sandbox_id in sandbox_ids if not is_current(self._entries.get(sandbox_id))]
 
     async def ask_again(self, sandbox_ids: Sequence[str]) -> None:
         """Asks about each of these ids, a few at a time; `on_answer` gets what comes of it.
@@ -281,12 +281,12 @@ class DirectoryCache:
     def _remember(self, sandbox_id: str, sandbox: Sandbox | None, asked: int, began: float) -> None:
         now = self._clock()
         if sandbox is None:
-            if self._known is not None:
-                self._known.mark_gone(sandbox_id, asked)
+            if self._shared_cache is not None:
+                self._shared_cache.mark_gone(sandbox_id, asked)
             self._replace(sandbox_id, _Entry(None, now + self._negative_ttl, now + self._negative_ttl, asked))
             return
-        if self._known is not None:
-            self._known.note(sandbox, asked)
+        if self._shared_cache is not None:
+            self._shared_cache.note(sandbox, asked)
         self._replace(sandbox_id, self._entry(sandbox, asked, began, learned=now))
 
     def _entry(self, sandbox: Sandbox, asked: int, began: float, learned: float) -> _Entry:
@@ -335,14 +335,14 @@ class DirectoryCache:
 
     def _learn_from_others(self, sandbox_id: str) -> None:
         """Takes over what another worker was told later than this one."""
-        if self._known is None:
+        if self._shared_cache is None:
             return
         entry = self._entries.get(sandbox_id)
-        told = self._known.find(sandbox_id)
-        if entry is not None and entry.asked < max(self._known.floor, EVER if told is None else told.asked):
+        told = self._shared_cache.find(sandbox_id)
+        if entry is not None and entry.asked < max(self._shared_cache.floor, EARLIEST if told is None else told.asked):
             entry.stale_until = -math.inf
         if told is not None and told.sandbox is not None and (entry is None or entry.asked < told.asked):
-            age = (Known.now() - told.asked) / 1e9
+            age = (SharedCache.now() - told.asked) / 1e9
             if age >= 0:
                 then = self._clock() - age
                 self._replace(sandbox_id, self._entry(told.sandbox, told.asked, then, learned=then))

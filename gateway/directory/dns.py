@@ -28,7 +28,7 @@ import dns.rdatatype
 import dns.resolver
 
 from gateway.config.values import Listen, parse_nameserver, quote
-from gateway.directory.sandbox import DirectoryError, RecordError, Sandbox, Witness
+from gateway.directory.sandbox import DirectoryError, RecordError, Sandbox, WatchObserver
 from gateway.errors import UserError
 from gateway.hostname import is_sandbox_id
 
@@ -95,7 +95,7 @@ class DnsDirectory:
             return False
         return answer.rcode() in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
 
-    async def watch(self, changed: Callable[[Iterable[str]], None], witness: Witness | None = None) -> None:
+    async def watch(self, changed: Callable[[Iterable[str]], None], observer: WatchObserver | None = None) -> None:
         """Runs until cancelled and reports nothing: a record's TTL is all that DNS says about change."""
         await asyncio.Event().wait()
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.directory.fields import read_address, read_host, read_ipv4
-from gateway.directory.sandbox import Sandbox, TableDirectory, Witness
+from gateway.directory.sandbox import Sandbox, TableDirectory, WatchObserver
 from gateway.errors import UserError
 from gateway.hostname import is_sandbox_id
 
@@ -159,7 +159,7 @@ class FileDirectory(TableDirectory):
             self._said = str(error)
             log.error("%s; keeping the %d sandboxes read before", error, len(self.table))
 
-    async def watch(self, changed: Callable[[Iterable[str]], None], witness: Witness | None = None) -> None:
+    async def watch(self, changed: Callable[[Iterable[str]], None], observer: WatchObserver | None = None) -> None:
         """Runs until cancelled; calls `changed(ids)` after each reload with the ids whose record differs."""
         loop = asyncio.get_running_loop()
         earlier = seen = self._stamp

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from gateway.directory.sandbox import Expected, Sandbox, TableDirectory, Witness, expect
+from gateway.directory.sandbox import Expected, Sandbox, TableDirectory, WatchObserver, expect
 
 _Changed = Callable[[Iterable[str]], None]
 
@@ -61,7 +61,7 @@ class MemoryRegistry(TableDirectory):
         """As `Registry.tend`: a lifetime ends by its timer."""
         return 3600.0
 
-    async def watch(self, changed: Callable[[Iterable[str]], None], witness: Witness | None = None) -> None:
+    async def watch(self, changed: Callable[[Iterable[str]], None], observer: WatchObserver | None = None) -> None:
         """Runs until cancelled; a change is told before the write that made it returns."""
         self._watchers.append(changed)
         try:

@@ -2,7 +2,7 @@
 
 The keys, and the scripts that touch them, are `redis_scripts`'. Changes go through a stream and not through pub/sub,
 because a subscriber that was away has missed its messages, while a reader of a stream goes on where it stopped. Whoever
-finds that the stream no longer reaches back, or is another one, has missed changes, and says so to its witness.
+finds that the stream no longer reaches back, or is another one, has missed changes, and says so to its observer.
 
 The end of a lifetime is reported by nobody: a record carries what is left of it, so that the cache in front drops it in
 time. Knows nothing of the cache, and of settings only the URL.
@@ -47,7 +47,7 @@ from gateway.directory.sandbox import (
     Presence,
     RecordError,
     Sandbox,
-    Witness,
+    WatchObserver,
     WriteError,
 )
 from gateway.directory.stored import read_sandbox
@@ -186,36 +186,36 @@ class RedisRegistry:
 
     # --- changes -------------------------------------------------------------------------------------------------
 
-    async def watch(self, changed: Callable[[Iterable[str]], None], witness: Witness | None = None) -> None:
+    async def watch(self, changed: Callable[[Iterable[str]], None], observer: WatchObserver | None = None) -> None:
         """As `Directory.watch`. What changed while Redis was away is reported when it is back."""
-        witness = Availability(self.where) if witness is None else witness
-        if _ENTRY.fullmatch(witness.bookmark):
-            self._position = min(self._position or witness.bookmark, witness.bookmark, key=_order)
+        observer = Availability(self.where) if observer is None else observer
+        if _ENTRY.fullmatch(observer.bookmark):
+            self._position = min(self._position or observer.bookmark, observer.bookmark, key=_order)
         while True:
             try:
                 await self._begin()
                 while True:
-                    names = await self._news(witness)
+                    names = await self._news(observer)
                     if names:
                         changed([name for name in names if is_sandbox_id(name)])
-                    if witness.bookmark != self._position:
-                        witness.bookmark = self._position or ""
-                    witness.answered()
-                    if witness.deaf:
+                    if observer.bookmark != self._position:
+                        observer.bookmark = self._position or ""
+                    observer.answered()
+                    if observer.watch_down:
                         log.info("%s: changes are heard of again", self.where)
-                        witness.deaf = False
+                        observer.watch_down = False
                     if len(names) < BATCH:
                         await self._wait_for_news()
             except DirectoryError as error:
                 if not _answered(error):
-                    witness.failed(error)
+                    observer.failed(error)
                 else:  # not allowed to read the stream, or it is none: records may be had nevertheless
-                    witness.answered()
-                    if not witness.deaf:
+                    observer.answered()
+                    if not observer.watch_down:
                         log.error(
                             "%s; %s cannot be read, changes are noticed when a record is looked up anew", error, CHANGES
                         )
-                    witness.deaf = True
+                    observer.watch_down = True
                 await asyncio.sleep(RETRY_INTERVAL)
 
     async def _begin(self) -> None:
@@ -225,7 +225,7 @@ class RedisRegistry:
             if self._position is None:
                 self._position = last
 
-    async def _news(self, witness: Witness) -> list[str]:
+    async def _news(self, observer: WatchObserver) -> list[str]:
         """The ids of the next changes, at most BATCH; others may write here, so there may be anything among them.
 
         Asked for where we stand and not where Redis says that something is new: a Redis that was put in the place of
@@ -236,7 +236,7 @@ class RedisRegistry:
         last, unbroken, names = await self._run(NEWS, self._position, str(BATCH))
         if not unbroken:
             log.warning("%s: %s does not reach back far enough, every sandbox is looked up anew", self.where, CHANGES)
-            witness.missed()
+            observer.missed()
         self._position = last
         if not self._odd and not all(map(is_sandbox_id, names)):
             log.warning("%s: %s has entries that name no sandbox; they are passed over", self.where, CHANGES)

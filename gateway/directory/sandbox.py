@@ -54,14 +54,14 @@ class Broken:
     why: str
 
 
-class Witness(Protocol):
+class WatchObserver(Protocol):
     """Hears what comes of each attempt to ask a backend."""
 
     bookmark: str
     """How far, in the backend's own words, changes have been told to whatever outlives this process; "": unknown. A
     watch begins there and moves it on: what changed while nobody watched is told as well."""
 
-    deaf: bool
+    watch_down: bool
     """Whether changes are not heard of although the backend answers: then they are noticed as where none are told."""
 
     def answered(self) -> None: ...
@@ -90,11 +90,11 @@ class Directory(Protocol):
         """
         ...
 
-    async def watch(self, changed: Callable[[Iterable[str]], None], witness: Witness | None = None) -> None:
+    async def watch(self, changed: Callable[[Iterable[str]], None], observer: WatchObserver | None = None) -> None:
         """Runs until cancelled; calls `changed(ids)` with the ids whose record differs from before.
 
         A backend that is away for a while is no reason to end: it goes on when it is back. Each attempt's outcome is
-        told to `witness`.
+        told to `observer`.
         """
         ...
 
@@ -209,7 +209,7 @@ class TableDirectory:
         """As `Registry.page`."""
         return [self.table[name] for name in sorted(name for name in self.table if name > after)[:limit]]
 
-    async def watch(self, changed: Callable[[Iterable[str]], None], witness: Witness | None = None) -> None:
+    async def watch(self, changed: Callable[[Iterable[str]], None], observer: WatchObserver | None = None) -> None:
         await asyncio.Event().wait()  # nothing changes by itself
 
     async def close(self) -> None: ...

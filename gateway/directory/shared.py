@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from gateway.config import Directory as DirectorySettings
 from gateway.directory.availability import Availability, OutageReporter
 from gateway.directory.backends import open_directory
-from gateway.directory.known import Known
 from gateway.directory.sandbox import Directory
-from gateway.directory.snapshot import Keeper, load
+from gateway.directory.shared_cache import SharedCache
+from gateway.directory.snapshot import SnapshotWriter, load
 
 if TYPE_CHECKING:
     from gateway.directory.file import LastGood
@@ -23,11 +23,11 @@ log = logging.getLogger("gateway.directory")
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """`known` is None where there is nothing to remember: the backend is a file, or nothing is served stale."""
+    """`cache` is None where there is nothing to remember: the backend is a file, or nothing is served stale."""
 
     reporter: OutageReporter
-    known: Known | None = None
-    keeper: Keeper | None = None
+    cache: SharedCache | None = None
+    keeper: SnapshotWriter | None = None
     """Of the admin process; None: nothing is kept for the next start."""
     last_good: LastGood | None = None
     """None: the backend is no file, or there is no memory for it."""
@@ -38,14 +38,14 @@ class Shared:
 
     def availability(self, directory: Directory) -> Availability:
         """What one process sees of the backend it has opened."""
-        return Availability(directory.where, self.reporter, self.known)
+        return Availability(directory.where, self.reporter, self.cache)
 
     def changed(self, sandbox_ids: Iterable[str]) -> None:
         """The backend says that these records differ from before."""
-        if self.known is not None:
-            now = self.known.now()
+        if self.cache is not None:
+            now = self.cache.now()
             for sandbox_id in sandbox_ids:
-                self.known.mark_gone(sandbox_id, now)
+                self.cache.mark_gone(sandbox_id, now)
 
 
 def share(settings: DirectorySettings) -> Shared:
@@ -58,14 +58,14 @@ def share(settings: DirectorySettings) -> Shared:
     where = settings.path.absolute() if settings.backend == "sqlite" else open_directory(settings).where
     registry = f"{settings.backend}: {where}"
     try:
-        known = Known.make(registry)
+        cache = SharedCache.make(registry)
     except OSError as error:
         log.warning("what one worker looks up is not known to the others: %s", os.strerror(error.errno or 0))
         return Shared(reporter)
     if settings.known_file is None:
-        return Shared(reporter, known)
-    load(settings.known_file, registry, known)
-    return Shared(reporter, known, Keeper(settings.known_file, registry, known, settings.ttl + settings.stale))
+        return Shared(reporter, cache)
+    load(settings.known_file, registry, cache)
+    return Shared(reporter, cache, SnapshotWriter(settings.known_file, registry, cache, settings.ttl + settings.stale))
 
 
 def _last_good() -> LastGood | None:

@@ -1,4 +1,4 @@
-"""What is `known`, as a file that outlives a restart of all: the admin process writes it, the supervisor reads it.
+"""The shared cache as a file that outlives a restart of all: the admin process writes it, the supervisor reads it.
 
 Written whole and renamed into place, so there is never half a file; and nothing in it is believed because it is there:
 it has to be the user's own and nobody else's to read or write, whole by its checksum, of this version and about this
@@ -20,14 +20,14 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.directory.known import Known, decode, encode
+from gateway.directory.shared_cache import SharedCache, decode, encode
 
 MAGIC = b"gateway known sandboxes 2\n"
 MAX_SIZE = 64 * 1024 * 1024
 """Octets of a file that is read at all; a full table takes half."""
-AFTER_REMOVAL = 1.0
+CHECK_INTERVAL = 1.0
 """Seconds between two looks whether something is gone that the file still has."""
-INTERVAL = 10.0
+WRITE_INTERVAL = 10.0
 """Seconds between two files when nothing is gone and something was learned."""
 
 LEFTOVER_AGE = 60.0
@@ -54,14 +54,14 @@ class Refused(Exception):
     """The file is not believed; the text says why."""
 
 
-def load(path: Path, registry: str, known: Known) -> None:
-    """Makes `known` what was known when `path` was written; one line in the log if there is something to say.
+def load(path: Path, registry: str, cache: SharedCache) -> None:
+    """Fills `cache` with what was known when `path` was written; one line in the log if there is something to say.
 
     A file that is not believed is left where it is until the next one takes its place.
     """
     try:
         snapshot = _read(path, registry)
-        now = known.now()
+        now = cache.now()
         since = _age(snapshot, now)
     except FileNotFoundError:
         return
@@ -69,21 +69,21 @@ def load(path: Path, registry: str, known: Known) -> None:
         why = getattr(error, "strerror", None) or error
         log.warning("%s: %s; what was known before this start is not known now", path, why)
         return
-    known.bookmark = snapshot.bookmark
+    cache.bookmark = snapshot.bookmark
     for asked, octets in snapshot.records:
         sandbox, age = decode(octets), since + max(0, snapshot.written - asked)
         if sandbox is not None:
-            known.note(sandbox, now - age)
+            cache.note(sandbox, now - age)
 
 
-def save(path: Path, registry: str, known: Known, max_age: float) -> None:
+def save(path: Path, registry: str, cache: SharedCache, max_age: float) -> None:
     """Writes what is known, but for what is older than `max_age` seconds. Raises OSError."""
-    bookmark = known.bookmark  # before the records: what changes meanwhile is told again
-    now = known.now()
+    bookmark = cache.bookmark  # before the records: what changes meanwhile is told again
+    now = cache.now()
     oldest = now - int(max_age * 1e9)
     records = [
         (found.asked, encode(found.sandbox))
-        for found in known.records()
+        for found in cache.records()
         if found.sandbox is not None and found.asked >= oldest
     ]
     octets = msgspec.msgpack.encode(_Snapshot(registry, _boot(), now, time.time_ns(), bookmark, records))
@@ -102,13 +102,13 @@ def save(path: Path, registry: str, known: Known, max_age: float) -> None:
         raise
 
 
-class Keeper:
+class SnapshotWriter:
     """Decides when a file is due. Of the admin process."""
 
-    def __init__(self, path: Path, registry: str, known: Known, max_age: float) -> None:
+    def __init__(self, path: Path, registry: str, cache: SharedCache, max_age: float) -> None:
         self.path = path
         self._registry = registry
-        self._known = known
+        self._cache = cache
         self._max_age = max_age
         self._written = (0, 0)  # the table's counts then
         self._at = float("-inf")
@@ -121,7 +121,7 @@ class Keeper:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self._tidy)
         while True:
-            await asyncio.sleep(AFTER_REMOVAL)
+            await asyncio.sleep(CHECK_INTERVAL)
             await loop.run_in_executor(None, self.look)
 
     def look(self, *, last: bool = False) -> None:
@@ -154,14 +154,14 @@ class Keeper:
                     left.unlink()
 
     def _look(self, last: bool) -> None:
-        counts, now = self._known.counts, time.monotonic()
+        counts, now = self._cache.counts, time.monotonic()
         if counts == self._written:
             return
-        if not last and counts[1] == self._written[1] and now - self._at < INTERVAL:
+        if not last and counts[1] == self._written[1] and now - self._at < WRITE_INTERVAL:
             return
         self._at = now
         try:
-            save(self.path, self._registry, self._known, self._max_age)
+            save(self.path, self._registry, self._cache, self._max_age)
         except OSError as error:
             gone = counts[1] != self._written[1]
             if not self._failing:

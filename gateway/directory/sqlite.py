@@ -33,7 +33,7 @@ from gateway.directory.sandbox import (
     Expected,
     RecordError,
     Sandbox,
-    Witness,
+    WatchObserver,
     WriteError,
     expect,
 )
@@ -173,29 +173,29 @@ class SqliteRegistry:
 
     # --- watching ------------------------------------------------------------------------------------------------
 
-    async def watch(self, changed: Callable[[Iterable[str]], None], witness: Witness | None = None) -> None:
+    async def watch(self, changed: Callable[[Iterable[str]], None], observer: WatchObserver | None = None) -> None:
         """As `Directory.watch`; within `POLL_INTERVAL` of the write.
 
         Who has fallen behind `KEPT_CHANGES`, or finds that a backup was restored, is told of every id there is. What
-        cannot be named then, a record removed in the time that nothing is known of, is told to the witness as missed.
+        cannot be named then, a record removed in the time that nothing is known of, is told to the observer as missed.
         """
-        witness = Availability(self.where) if witness is None else witness
+        observer = Availability(self.where) if observer is None else observer
         resumed = False
         while True:
             names: list[str] = []
             try:
                 if not resumed:
-                    self._resume(witness.bookmark)
+                    self._resume(observer.bookmark)
                 resumed = True
-                names = self._news(witness)
+                names = self._news(observer)
             except DirectoryError as error:
-                witness.failed(error)
+                observer.failed(error)
             else:
                 if names:
                     changed([name for name in names if is_sandbox_id(name)])
-                if self._telling_all is None and witness.bookmark != str(self._seen):
-                    witness.bookmark = str(self._seen)
-                witness.answered()
+                if self._telling_all is None and observer.bookmark != str(self._seen):
+                    observer.bookmark = str(self._seen)
+                observer.answered()
             await asyncio.sleep(POLL_INTERVAL if len(names) < BATCH else 0)
 
     def _resume(self, bookmark: str) -> None:
@@ -204,7 +204,7 @@ class SqliteRegistry:
             with self._reading():
                 self._seen, self._version = int(bookmark), None
 
-    def _news(self, witness: Witness) -> list[str]:
+    def _news(self, observer: WatchObserver) -> list[str]:
         """At most `BATCH` ids that may differ from what was read before; fewer: that is all for now."""
         with _translated_errors(self.path):
             if self._reader is not None:
@@ -223,7 +223,7 @@ class SqliteRegistry:
                     return self._next_changes(db, version)
                 self._tell_all(oldest)
             if not self._telling_all:  # it begins
-                witness.missed()  # which records were removed cannot be told
+                observer.missed()  # which records were removed cannot be told
             return self._next_of_all(db)
 
     def _look_at_file(self) -> None:

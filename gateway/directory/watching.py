@@ -1,7 +1,7 @@
 """What a process does about its directory as long as it lives; `Tasks.keep` sees to it.
 
 Who no longer watches serves what was deleted until its time has run out. A watch knows the outages of its backend; what
-it does not know, a fault of ours or of a library, is told to the witness, and the watch begins anew.
+it does not know, a fault of ours or of a library, is told to the observer, and the watch begins anew.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 
-from gateway.directory.sandbox import Directory, DirectoryError, Registry, Witness, WriteError
+from gateway.directory.sandbox import Directory, DirectoryError, Registry, WatchObserver, WriteError
 
 LONGEST_PAUSE = 60.0
 """Seconds between two steps through a registry that cannot be tended."""
@@ -18,14 +18,14 @@ LONGEST_PAUSE = 60.0
 log = logging.getLogger("gateway.directory")
 
 
-async def watch(directory: Directory, changed: Callable[[Iterable[str]], None], witness: Witness) -> None:
-    """Runs `directory.watch` until cancelled; while it does not run, the witness is deaf."""
-    witness.deaf = False
+async def watch(directory: Directory, changed: Callable[[Iterable[str]], None], observer: WatchObserver) -> None:
+    """Runs `directory.watch` until cancelled; while it does not run, `watch_down` is set."""
+    observer.watch_down = False
     try:
-        await directory.watch(changed, witness)
+        await directory.watch(changed, observer)
         raise RuntimeError(f"{directory.where}: watching for changes has ended")
     finally:
-        witness.deaf = True
+        observer.watch_down = True
 
 
 async def tend(registry: Registry) -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _EVICTING = (Reason.CONNECTION_TIMEOUT, Reason.DESTINATION_IP_UNROUTABLE)
 """A refusal proves a live host; silence and no route cast doubt on the record …"""
-_UP = (ACCEPT_QUEUE_FULL, QUEUE_SEEMS_FULL, PORT_NOT_ANSWERING)
+_KNOWN_UP = (ACCEPT_QUEUE_FULL, QUEUE_SEEMS_FULL, PORT_NOT_ANSWERING)
 """… unless the sandbox is known to be up."""
 
 
@@ -69,14 +69,14 @@ class Connector:
         """
         error = failure.error
         try:
-            if not await self._holds(sandbox):
+            if not await self._is_current(sandbox):
                 return error
             explained = await self._protocols.explain(failure, endpoint)
-            return explained if await self._holds(sandbox) else error
+            return explained if await self._is_current(sandbox) else error
         except GatewayError:  # there is no record any more, or nobody can tell
             return error
 
-    async def _holds(self, sandbox: Sandbox) -> bool:
+    async def _is_current(self, sandbox: Sandbox) -> bool:
         """Whether the record is still the same. Raises GatewayError: there is none any more, or nobody can tell."""
         return (await self._directory.fetch(sandbox.id)).origin == sandbox.origin
 
@@ -84,7 +84,7 @@ class Connector:
         """Whether the record is still the same; `stream` is closed if it is not, or if nobody can tell."""
         holds = False
         try:
-            holds = await self._holds(sandbox)
+            holds = await self._is_current(sandbox)
         finally:
             if not holds:
                 stream.close()
@@ -98,17 +98,17 @@ class Connector:
         Raises GatewayError(destination_not_found).
         """
         try:
-            if not await self._holds(sandbox):
+            if not await self._is_current(sandbox):
                 return None
             if is_probed(failure):
                 told = await self._probe.explain(
                     failure, sandbox.address, endpoint.port, sandbox.ipv4, whose=sandbox.origin
                 )
-                if not await self._holds(sandbox):  # who has the address now is nobody's business
+                if not await self._is_current(sandbox):  # who has the address now is nobody's business
                     return None
                 failure = told
                 self._pool.refusals.explain(endpoint, failure)
-            if failure.reason in _EVICTING and failure.wording not in _UP:
+            if failure.reason in _EVICTING and failure.wording not in _KNOWN_UP:
                 self._directory.evict(sandbox.id)
         except GatewayError as error:
             if error.reason is not Reason.DIRECTORY_UNAVAILABLE:

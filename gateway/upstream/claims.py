@@ -2,13 +2,14 @@
 
 Python's HTTPServer, Perl's HTTP::Daemon and small thread pools stay with a connection until it closes. While one of
 ours lies idle there, whoever comes by another is not even accepted. From outside that looks like an app that takes its
-time, so time decides: a fresh connection without an octet for `PATIENCE` claims a connection of the same target, and
-one more every `AGAIN` as long as it waits and no more are owed than there are who wait. Any worker's will do: one that
-lies idle is closed, and if there is none, the next that would. An app that is slow for another reason, or polls long,
-costs so many dials and no more; and so do the claims of a worker that was killed, which nobody withdraws.
+time, so time decides: a fresh connection without an octet for `FIRST_OCTET_TIMEOUT` claims a connection of the same
+target, and one more every `CLAIM_INTERVAL` as long as it waits and no more are owed than there are who wait. Any
+worker's will do: one that lies idle is closed, and if there is none, the next that would. An app that is slow for
+another reason, or polls long, costs so many dials and no more; and so do the claims of a worker that was killed, which
+nobody withdraws.
 
 What is claimed stands in memory that all workers share. Nothing is locked: a claim that is lost is made again, and one
-too many costs a dial. Knows marks and times; no sockets.
+too many costs a dial. Knows keys and times; no sockets.
 """
 
 from __future__ import annotations
@@ -17,26 +18,26 @@ import mmap
 from itertools import takewhile
 from typing import Protocol
 
-PATIENCE = 0.1
+FIRST_OCTET_TIMEOUT = 0.1
 """Seconds: a person does not notice less, and to an app that needs more for its answers a dial is cheap."""
-AGAIN = 0.25
+CLAIM_INTERVAL = 0.25
 """Seconds. Whoever was closed for it may have been followed by others, which were there before."""
-INTERVAL = 0.1
+CHECK_INTERVAL = 0.1
 """Seconds between two looks at what is claimed, by a worker that has anything to give or to wait for."""
 
-PLACES = 4096
-_MARK_BITS, _COUNT = 32, 0xFFFFFFFF
+SLOTS = 4096
+_TAG_SHIFT, _COUNT_MASK = 32, 0xFFFFFFFF
 
 
-class Mark:
+class ClaimKey:
     """A target, as it stands in the table: equal for equal keys in all processes that share a fork."""
 
-    __slots__ = ("digest", "number", "place")
+    __slots__ = ("digest", "slot", "tag")
 
-    def __init__(self, key: object) -> None:
-        self.digest = hash(key)  # keyed by a secret of the process that was forked: nobody aims at another's place
-        self.place = self.digest % PLACES
-        self.number = self.digest >> 12 & _COUNT
+    def __init__(self, target: object) -> None:
+        self.digest = hash(target)  # keyed by a secret of the process that was forked: nobody aims at another's place
+        self.slot = self.digest % SLOTS
+        self.tag = self.digest >> 12 & _COUNT_MASK
 
 
 class Claims:
@@ -48,47 +49,47 @@ class Claims:
     __slots__ = ("table",)
 
     def __init__(self) -> None:
-        self.table = memoryview(mmap.mmap(-1, (PLACES + 1) * 8)).cast("Q")  # the last one counts all claims
+        self.table = memoryview(mmap.mmap(-1, (SLOTS + 1) * 8)).cast("Q")  # the last one counts all claims
 
     @property
     def made(self) -> int:
         """How many, ever: who has seen the same number before has seen all."""
-        return self.table[PLACES]
+        return self.table[SLOTS]
 
-    def owed(self, mark: Mark) -> int:
+    def owed(self, key: ClaimKey) -> int:
         """How many connections of the target are to be closed."""
-        cell = self.table[mark.place]
-        return cell & _COUNT if cell >> _MARK_BITS == mark.number else 0
+        cell = self.table[key.slot]
+        return cell & _COUNT_MASK if cell >> _TAG_SHIFT == key.tag else 0
 
-    def claim(self, mark: Mark, count: int = 1) -> None:
-        self._set(mark, min(self.owed(mark) + count, _COUNT))
-        self.table[PLACES] = (self.made + count) & (1 << 64) - 1
+    def claim(self, key: ClaimKey, count: int = 1) -> None:
+        self._set(key, min(self.owed(key) + count, _COUNT_MASK))
+        self.table[SLOTS] = (self.made + count) & (1 << 64) - 1
 
-    def settle(self, mark: Mark, count: int = 1) -> None:
+    def settle(self, key: ClaimKey, count: int = 1) -> None:
         """So many have been closed, or are not wanted any more."""
-        if owed := self.owed(mark):
-            self._set(mark, max(owed - count, 0))
+        if owed := self.owed(key):
+            self._set(key, max(owed - count, 0))
 
-    def _set(self, mark: Mark, owed: int) -> None:
-        self.table[mark.place] = mark.number << _MARK_BITS | owed if owed else 0
+    def _set(self, key: ClaimKey, owed: int) -> None:
+        self.table[key.slot] = key.tag << _TAG_SHIFT | owed if owed else 0
 
 
 class Claimant(Protocol):
     """A connection that has been dialed."""
 
-    mark: Mark
+    claim_key: ClaimKey
 
     def awaits_first_octet(self) -> bool:
         """Whether nothing has come over it yet, ever."""
 
 
-class _Crowd:
+class _Waiters:
     """One worker's fresh connections to one target."""
 
-    __slots__ = ("due", "made", "mark")
+    __slots__ = ("due", "key", "made")
 
-    def __init__(self, mark: Mark) -> None:
-        self.mark = mark
+    def __init__(self, key: ClaimKey) -> None:
+        self.key = key
         self.due: dict[Claimant, float] = {}  # when each claims next, in the order they came
         self.made = 0  # claims since somebody has waited here
 
@@ -96,60 +97,60 @@ class _Crowd:
 class Claimants:
     """One worker's fresh connections."""
 
-    __slots__ = ("_claims", "_crowds")
+    __slots__ = ("_claims", "_waiters")
 
     def __init__(self, claims: Claims) -> None:
         self._claims = claims
-        self._crowds: dict[int, _Crowd] = {}  # by the digest of the target; no empty ones
+        self._waiters: dict[int, _Waiters] = {}  # by the digest of the target; no empty ones
 
     def __len__(self) -> int:
         """Of how many targets."""
-        return len(self._crowds)
+        return len(self._waiters)
 
     def add(self, connection: Claimant, now: float) -> None:
-        crowd = self._crowds.get(connection.mark.digest)
-        if crowd is None:
-            self._crowds[connection.mark.digest] = crowd = _Crowd(connection.mark)
-        crowd.due[connection] = now + PATIENCE
+        waiters = self._waiters.get(connection.claim_key.digest)
+        if waiters is None:
+            self._waiters[connection.claim_key.digest] = waiters = _Waiters(connection.claim_key)
+        waiters.due[connection] = now + FIRST_OCTET_TIMEOUT
 
-    def look(self, now: float) -> None:
+    def check(self, now: float) -> None:
         """Claims what is due; withdraws what was claimed for targets where nobody waits any more."""
-        for crowd in list(self._crowds.values()):
-            due = crowd.due
+        for waiters in list(self._waiters.values()):
+            due = waiters.due
             for connection in [each for each in due if not each.awaits_first_octet()]:
                 del due[connection]
             if due:
-                self._claim(crowd, now)
+                self._claim(waiters, now)
             else:
-                self._withdraw(crowd)
+                self._withdraw(waiters)
 
-    def _claim(self, crowd: _Crowd, now: float) -> None:
-        due = crowd.due
+    def _claim(self, waiters: _Waiters, now: float) -> None:
+        due = waiters.due
         late = [each for each, when in due.items() if when <= now]
         # What is owed already could not be given yet: more of the same would only be given later, to nobody.
-        late = late[: max(len(due) - self._claims.owed(crowd.mark), 0)]
+        late = late[: max(len(due) - self._claims.owed(waiters.key), 0)]
         if late:
             for connection in late:
-                due[connection] = now + AGAIN
-            crowd.made += len(late)
-            self._claims.claim(crowd.mark, len(late))
+                due[connection] = now + CLAIM_INTERVAL
+            waiters.made += len(late)
+            self._claims.claim(waiters.key, len(late))
 
-    def withdraw_if_over(self, mark: Mark) -> None:
-        """Withdraws what was claimed for `mark` if nobody waits there any more: to find one who does is enough."""
-        crowd = self._crowds.get(mark.digest)
-        if crowd is None:
+    def withdraw_if_over(self, key: ClaimKey) -> None:
+        """Withdraws what was claimed for `key` if nobody waits there any more: to find one who does is enough."""
+        waiters = self._waiters.get(key.digest)
+        if waiters is None:
             return
-        due = crowd.due
+        due = waiters.due
         for connection in list(takewhile(lambda each: not each.awaits_first_octet(), due)):
             del due[connection]
         if not due:
-            self._withdraw(crowd)
+            self._withdraw(waiters)
 
     def withdraw_all(self) -> None:
         """Nobody waits here any more."""
-        for crowd in list(self._crowds.values()):
-            self._withdraw(crowd)
+        for waiters in list(self._waiters.values()):
+            self._withdraw(waiters)
 
-    def _withdraw(self, crowd: _Crowd) -> None:
-        del self._crowds[crowd.mark.digest]
-        self._claims.settle(crowd.mark, crowd.made)
+    def _withdraw(self, waiters: _Waiters) -> None:
+        del self._waiters[waiters.key.digest]
+        self._claims.settle(waiters.key, waiters.made)

@@ -56,6 +56,6 @@ class ConnectionContext:
     """The connection is idle and can open a stream; True: the end of its last answer has been seen."""
     reopened: Callable[[UpstreamConnection], None]
     """It can open a stream beside others."""
-    set_apart: Callable[[UpstreamConnection], None]
+    released_to_owner: Callable[[UpstreamConnection], None]
     """It is idle, and its owner's."""
     closed: Callable[[UpstreamConnection], None]

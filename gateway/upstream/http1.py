@@ -37,7 +37,7 @@ from gateway.http.validate import check_switch
 from gateway.transport import CLOSED_TRANSPORT, GatheringTransport
 from gateway.turns import HEAD_WORK, LAST_WORK, LOOK, SHARE, SMALL_HEAD
 from gateway.upstream import evidence, peek
-from gateway.upstream.claims import Mark
+from gateway.upstream.claims import ClaimKey
 from gateway.upstream.http1_lifecycle import BODY, CLOSED, DONE, HEAD, IDLE, TUNNEL, Http1Lifecycle
 from gateway.upstream.stream import ResponseSink, UpstreamStream
 
@@ -59,14 +59,14 @@ class Http1Upstream(Http1Lifecycle):
         "_request",
         "_request_done",
         "challenged",
+        "claim_key",
         "is_available",
-        "mark",
         "since",
     )
 
     def __init__(self, context: ConnectionContext, endpoint: Endpoint, sock: socket.socket) -> None:
         super().__init__(context, endpoint, sock)
-        self.mark = Mark(endpoint)
+        self.claim_key = ClaimKey(endpoint)
         self._request: RequestHead | None = None
         self._request_done = True
         self._had_body = False  # the last answer had one, so its end has been seen
@@ -157,7 +157,7 @@ class Http1Upstream(Http1Lifecycle):
             if not self.owner.keep(self):
                 self.close()
             elif not self.challenged:
-                self._context.set_apart(self)
+                self._context.released_to_owner(self)
         else:
             self.is_available = True
             self._context.released(self, self._had_body)

@@ -30,7 +30,7 @@ from gateway.http.head_parser import HeadLimits
 from gateway.socket_options import keep_alive
 from gateway.transport import WriteBatcher
 from gateway.turns import Intake
-from gateway.upstream.claims import INTERVAL, Claimants, Claims
+from gateway.upstream.claims import CHECK_INTERVAL, Claimants, Claims
 from gateway.upstream.context import ConnectionContext, Timeouts
 from gateway.upstream.dial import connected_socket
 from gateway.upstream.dial_limiter import DialLimiter
@@ -48,10 +48,10 @@ class Pool:
         settings: Settings,
         policy: AddressPolicy,
         clock: Callable[[], float],
-        others: Callable[[], int] = lambda: 0,
+        downstream_count: Callable[[], int] = lambda: 0,
         claims: Claims | None = None,
     ) -> None:
-        """`others` counts the descriptors that downstream connections have; `claims` are those of all workers."""
+        """`downstream_count`: the descriptors that downstream connections have. `claims` are those of all workers."""
         limits = settings.limits
         self._loop = asyncio.get_running_loop()
         self.context = ConnectionContext(
@@ -62,22 +62,22 @@ class Pool:
             write_batcher=WriteBatcher(self._loop.call_soon),
             released=self._released,
             reopened=self._reopened,
-            set_apart=self._set_apart,
+            released_to_owner=self._released_to_owner,
             closed=self._closed,
         )
         self._clock = clock
         self.refusals = RefusalCache(clock)
         self._dials = DialLimiter()
         self.connections: set[UpstreamConnection] = set()
-        self._of: dict[str, set[UpstreamConnection]] = {}  # the same by sandbox id; no empty sets
+        self._by_sandbox: dict[str, set[UpstreamConnection]] = {}  # the same by sandbox id; no empty sets
         self._retired: set[UpstreamConnection] = set()  # of them those in their grace
-        self._others = others
+        self._downstream_count = downstream_count
         self._dialing = 0  # sockets that are not connections yet
         # Those that can open a stream, by endpoint, the oldest first; perhaps none is left.
         self._available: dict[tuple[Origin, int], dict[UpstreamConnection, None]] = {}
         # Of these all that carry no stream. A plain dict would look for its first entry past all that were deleted.
         self._idle: OrderedDict[UpstreamConnection, None] = OrderedDict()
-        self._apart: set[UpstreamConnection] = set()  # their owners', but for whoever claims them
+        self._idle_owned: set[UpstreamConnection] = set()  # their owners', but for whoever claims them
         self._max_per_target = settings.upstream.max_idle_per_target
         self._max_idle = settings.upstream.max_idle
         self._policy = policy
@@ -207,7 +207,7 @@ class Pool:
     def add(self, connection: UpstreamConnection) -> None:
         """A connection has been made."""
         self.connections.add(connection)
-        self._of.setdefault(connection.endpoint.sandbox_id, set()).add(connection)
+        self._by_sandbox.setdefault(connection.endpoint.sandbox_id, set()).add(connection)
 
     def _reopened(self, connection: UpstreamConnection) -> None:
         """Keeps a connection that can open a stream beside others."""
@@ -218,7 +218,7 @@ class Pool:
 
         One that is not `proven` to be quiet is looked at before it is used again, however soon.
         """
-        if self._claimed[connection.mark.place] and self._is_claimed(connection):
+        if self._claimed[connection.claim_key.slot] and self._is_claimed(connection):
             connection.close()
             return
         if self._claims_timer is None:
@@ -236,55 +236,56 @@ class Pool:
         if len(self._idle) > self._max_idle:
             self.give_up()
 
-    def _set_apart(self, connection: UpstreamConnection) -> None:
+    def _released_to_owner(self, connection: UpstreamConnection) -> None:
         """Leaves a connection to its owner, unless it is claimed: what downstream says does not keep others out."""
-        if self._claimed[connection.mark.place] and self._is_claimed(connection):
+        if self._claimed[connection.claim_key.slot] and self._is_claimed(connection):
             connection.close()
             return
-        self._apart.add(connection)
+        self._idle_owned.add(connection)
         if self._claims_timer is None:
             self._serve_claims_later()
 
     def _is_claimed(self, connection: UpstreamConnection) -> bool:
         """Whether somebody waits for it, who then has it; its own claims, from when it was fresh, are none."""
-        self._claimants.withdraw_if_over(connection.mark)
-        claimed = self._claims.owed(connection.mark) > 0
+        self._claimants.withdraw_if_over(connection.claim_key)
+        claimed = self._claims.owed(connection.claim_key) > 0
         if claimed:
-            self._claims.settle(connection.mark)
+            self._claims.settle(connection.claim_key)
         return claimed
 
     def _serve_claims_later(self) -> None:
-        self._claims_timer = self._loop.call_later(INTERVAL, self._serve_claims)
+        self._claims_timer = self._loop.call_later(CHECK_INTERVAL, self._serve_claims)
 
     def _serve_claims(self) -> None:
         """Claims for those who wait here, and gives what is claimed, here or by another worker."""
         self._claims_timer = None
-        self._claimants.look(self._clock())
+        self._claimants.check(self._clock())
         if self._claims_seen != self._claims.made:
             self._claims_seen = self._claims.made
             claimed = self._claimed
-            marked = [(next(iter(each)).mark, each) for each in self._available.values() if each]
-            for mark, available in [(mark, each) for mark, each in marked if claimed[mark.place]]:
+            keyed = [(next(iter(each)).claim_key, each) for each in self._available.values() if each]
+            for key, available in [(key, each) for key, each in keyed if claimed[key.slot]]:
                 idle = [each for each in available if each in self._idle]
-                for connection in idle[: self._claims.owed(mark)]:
-                    self._claims.settle(mark)
+                for connection in idle[: self._claims.owed(key)]:
+                    self._claims.settle(key)
                     connection.close()
-            for connection in [each for each in self._apart if claimed[each.mark.place] and each.is_claimable()]:
-                if self._claims.owed(connection.mark):
-                    self._claims.settle(connection.mark)
+            owned = [each for each in self._idle_owned if claimed[each.claim_key.slot] and each.is_claimable()]
+            for connection in owned:
+                if self._claims.owed(connection.claim_key):
+                    self._claims.settle(connection.claim_key)
                     connection.close()
-        if self._claimants or self._idle or self._apart:
+        if self._claimants or self._idle or self._idle_owned:
             self._serve_claims_later()
 
     def _closed(self, connection: UpstreamConnection) -> None:
         if connection in self.connections:  # else it has closed before it was added
             self.connections.remove(connection)
             self._retired.discard(connection)
-            self._apart.discard(connection)
+            self._idle_owned.discard(connection)
             sandbox_id = connection.endpoint.sandbox_id
-            self._of[sandbox_id].discard(connection)
-            if not self._of[sandbox_id]:
-                del self._of[sandbox_id]
+            self._by_sandbox[sandbox_id].discard(connection)
+            if not self._by_sandbox[sandbox_id]:
+                del self._by_sandbox[sandbox_id]
         self._idle.pop(connection, None)
         available = self._available.get(connection.endpoint)
         if available is not None:
@@ -306,20 +307,22 @@ class Pool:
 
     def make_room(self) -> None:
         """Called with each new connection, either side: idle ones leave some descriptors for files and looks."""
-        if self._idle and len(self.connections) + self._dialing + self._others() > descriptors.for_connections():
+        if not self._idle:
+            return
+        if len(self.connections) + self._dialing + self._downstream_count() > descriptors.for_connections():
             self.give_up()
 
     def sandboxes(self) -> list[str]:
         """The ids to which there are connections."""
-        return list(self._of)
+        return list(self._by_sandbox)
 
     def serves(self, sandbox_id: str) -> bool:
         """Whether there is a connection to whoever has, or had, that id."""
-        return sandbox_id in self._of
+        return sandbox_id in self._by_sandbox
 
     def retire_replaced(self, sandbox_id: str, origin: Origin | None) -> None:
         """The id leads to `origin`, or nowhere: its other connections close when idle, else after a grace at most."""
-        for connection in list(self._of.get(sandbox_id, ())):
+        for connection in list(self._by_sandbox.get(sandbox_id, ())):
             if connection.endpoint.origin != origin and connection not in self._retired:
                 self._retired.add(connection)
                 connection.retire(self._clock() + self.context.timeouts.tunnel_grace)

@@ -18,7 +18,7 @@ from gateway.wordings import LOST
 if TYPE_CHECKING:
     from gateway.endpoint import Endpoint
     from gateway.http.message import Fields, FieldSection, RequestHead, ResponseHead
-    from gateway.upstream.claims import Mark
+    from gateway.upstream.claims import ClaimKey
 
 _NO_ANSWER = (
     Reason.CONNECTION_TERMINATED,
@@ -189,7 +189,7 @@ class UpstreamConnection(ABC):
     __slots__ = tuple[str, ...]()  # (see turns.WideReading)
 
     endpoint: Endpoint
-    mark: Mark
+    claim_key: ClaimKey
     is_available: bool
     """Whether it can open a stream now."""
     since: float

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from gateway.upstream.claims import AGAIN, PATIENCE, PLACES, Claims
+from gateway.upstream.claims import CLAIM_INTERVAL, FIRST_OCTET_TIMEOUT, SLOTS, Claims
 from tests.behaviour.harness import LOOPBACK, OK, Gateway, OpenGateway, Wire, get, until
 
 LATE = 4.0
@@ -159,7 +159,7 @@ async def test_a_long_poll_costs_one_connection_now_and_then(gateway: Gateway) -
     await poll.request()
     loop = asyncio.get_running_loop()
     begun, asked = loop.time(), 0
-    while loop.time() < begun + PATIENCE + AGAIN:
+    while loop.time() < begun + FIRST_OCTET_TIMEOUT + CLAIM_INTERVAL:
         browser.send(get(app))
         await until(lambda: any(each.unread for each in app.connections), "it asks")
         wire = next(each for each in app.connections if each.unread)
@@ -168,7 +168,7 @@ async def test_a_long_poll_costs_one_connection_now_and_then(gateway: Gateway) -
         assert (await browser.answer()).body == b"ok"
         asked += 1
     dialed = len(app.connections) - 1
-    assert dialed <= 2 + (loop.time() - begun) / AGAIN, f"{dialed} dials for {asked} requests"
+    assert dialed <= 2 + (loop.time() - begun) / CLAIM_INTERVAL, f"{dialed} dials for {asked} requests"
     poll.send(OK)
     assert (await poller.answer()).body == b"ok"
 
@@ -181,9 +181,9 @@ async def test_a_worker_that_ends_leaves_no_claim(open_gateway: OpenGateway) -> 
     browser = await gateway.connect()
     browser.send(get(app))
     await (await app.accept()).request()
-    await until(lambda: any(claims.table[:PLACES]), "it is claimed")
+    await until(lambda: any(claims.table[:SLOTS]), "it is claimed")
     gateway.edge.pool.close()
-    assert not any(claims.table[:PLACES])
+    assert not any(claims.table[:SLOTS])
 
 
 async def test_credentials_that_nobody_asked_for_keep_nobody_out(gateway: Gateway) -> None:
@@ -212,7 +212,7 @@ async def test_a_login_is_not_claimed(gateway: Gateway) -> None:
     other.send(get(app))
     slow = await app.accept()
     await slow.request()
-    await asyncio.sleep(PATIENCE + AGAIN)
+    await asyncio.sleep(FIRST_OCTET_TIMEOUT + CLAIM_INTERVAL)
     assert not bound.end
     slow.send(OK)
     await other.answer()

@@ -11,8 +11,8 @@ from typing import cast
 import pytest
 import redis.asyncio
 
-from gateway.directory.known import EVER
 from gateway.directory.redis import CONNECTIONS, RedisRegistry
+from gateway.directory.shared_cache import EARLIEST
 from gateway.directory.watching import watch
 from gateway.errors import GatewayError, Reason
 from gateway.tasks import Tasks
@@ -219,7 +219,7 @@ async def test_what_the_replica_had_not_heard_of_is_not_in_force(pair: Pair, ope
     assert (await directory.fetch("lost")).id == "lost"
     await pair.second.put(record("other", ELSEWHERE))
     await opened.fail_over(how)
-    await until(lambda: directory.availability.floor > EVER, "it is known that changes were missed", IN_USE)
+    await until(lambda: directory.availability.floor > EARLIEST, "it is known that changes were missed", IN_USE)
     await opened.answers(["lost"])
     assert not any(browser.end for browser in opened.browsers), "what is the same in both is not touched"
     opened.gateway.expect_complaint("does not reach back far enough")

@@ -400,7 +400,7 @@ async def test_where_changes_are_not_noticed(
     if why == "none are told":
         monkeypatch.setattr(gateway.table, "reports_changes", False)
     else:
-        gateway.edge.directory.availability.deaf = True
+        gateway.edge.directory.availability.watch_down = True
     browser, upstream = await tunnel(gateway, await gateway.app())
     replace(gateway)
     await browser.ended()

@@ -30,7 +30,7 @@ from gateway.errors import Failure, GatewayError, Reason
 from gateway.http.message import AS_TUNNEL, NO_BODY, Fields, FieldSection, Framing, RequestHead, ResponseHead
 from gateway.http.validate import check_request, request_section
 from gateway.observe.access_log import AccessRecord
-from gateway.upstream.claims import Mark
+from gateway.upstream.claims import ClaimKey
 from gateway.upstream.context import ConnectionContext
 from gateway.upstream.pool import Pool
 from gateway.upstream.stream import Owner, ResponseSink, UpstreamConnection, UpstreamFailure, UpstreamStream
@@ -293,7 +293,7 @@ class Connection(UpstreamConnection):
 
     def __init__(self, context: ConnectionContext, endpoint: Endpoint, capacity: int, contract: Contract) -> None:
         self.endpoint = endpoint
-        self.mark = Mark(endpoint)
+        self.claim_key = ClaimKey(endpoint)
         self.is_available = True
         self.since = 0.0
         self.deadline = inf
@@ -492,7 +492,7 @@ async def gateway(
 
     records = Records()
     table = {"demo": Sandbox("demo", IPv6Address("fd00::5"), "1")}
-    with patch.object(edge_module, "Pool", FakePool), patch.object(protocol_probe, "_detect", detect):
+    with patch.object(edge_module, "Pool", FakePool), patch.object(protocol_probe, "_ask_in_turn", detect):
         edge = Edge(settings, TableDirectory(table), records)
         pool = edge.pool
         assert isinstance(pool, FakePool)

@@ -31,12 +31,12 @@ import pytest
 
 from gateway.config import Settings
 from gateway.directory import cache as cache_module
-from gateway.directory import known as known_module
+from gateway.directory import shared_cache as shared_cache_module
 from gateway.directory import sqlite as sqlite_module
 from gateway.directory.availability import OutageReporter
-from gateway.directory.known import Known
 from gateway.directory.sandbox import Directory, Registry, Sandbox
 from gateway.directory.shared import Shared
+from gateway.directory.shared_cache import SharedCache
 from gateway.directory.snapshot import load, save
 from gateway.directory.watching import watch
 from gateway.edge.edge import Edge
@@ -363,7 +363,7 @@ class World:
     folder: Path
     ledger: Ledger
     machines: dict[str, Machine]
-    known: Known
+    known: SharedCache
     worker: Worker = field(init=False)
     browsers: list[Browser] = field(default_factory=list)
     tunnels: list[Browser] = field(default_factory=list)
@@ -447,7 +447,7 @@ class World:
         """All of it ends and begins: what is known goes through the snapshot."""
         await self.end_worker()
         save(self.folder / "known", "test", self.known, TTL + STALE)
-        self.known = Known.make("test")
+        self.known = SharedCache.make("test")
         load(self.folder / "known", "test", self.known)
         await self.start_worker()
 
@@ -514,11 +514,11 @@ async def world(
 ) -> AsyncIterator[World]:
     """A world that has just begun."""
     began = time.time()
-    monkeypatch.setattr(Known, "now", staticmethod(lambda: int(loop.now * 1e9)))
+    monkeypatch.setattr(SharedCache, "now", staticmethod(lambda: int(loop.now * 1e9)))
     monkeypatch.setattr(sqlite_module, "time", SimpleNamespace(time=lambda: began + loop.now))
     # Few enough that some names nobody has push out all that is known.
     monkeypatch.setattr(cache_module, "MAX_ENTRIES", 3)
-    monkeypatch.setattr(known_module, "PAGES", 4)
+    monkeypatch.setattr(shared_cache_module, "PAGES", 4)
     stage = make(folder)
     ledger = Ledger(loop.time, stage.bound, generations=stage.writes_lifetimes)
     machines = {address: Machine(address, ledger) for address in ADDRESSES}
@@ -530,7 +530,7 @@ async def world(
     async with AsyncExitStack() as opened:
         for machine in machines.values():
             await machine.start()
-        made = World(loop, stage, folder, ledger, machines, Known.make("test"))
+        made = World(loop, stage, folder, ledger, machines, SharedCache.make("test"))
         loop.set_exception_handler(lambda _, context: made.faults.append(context))
         await made.start_worker()
         opened.push_async_callback(made.close)

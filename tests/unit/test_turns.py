@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from gateway.transport import LARGE, GatheringTransport, WriteBatcher
-from gateway.turns import LONGEST, READ, RECORD, SHARE, WIDE_READ, WIDE_READS, Intake, ReadingConnection, Turns
+from gateway.turns import READ, RECORD, ROUND_LIMIT, SHARE, WIDE_READ, WIDE_READS, Intake, ReadingConnection, Turns
 
 
 class Loop:
@@ -65,7 +65,7 @@ def test_what_takes_long_takes_several_turns_of_the_loop(loop: Loop) -> None:
     order: list[str] = []
     turns = Turns(loop.soon.append)
     for name in "abcdef":
-        turns.wait(Busy(name, turns, order, 1, takes=LONGEST))
+        turns.wait(Busy(name, turns, order, 1, takes=ROUND_LIMIT))
     loop.turn()
     assert order == ["a"]
     while loop.turn():

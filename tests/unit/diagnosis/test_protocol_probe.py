@@ -14,11 +14,11 @@ import pytest
 
 from gateway.diagnosis import protocol_probe
 from gateway.diagnosis.protocol_probe import (
-    LONGEST_PAUSE,
-    MAX_REMEMBERED,
+    MAX_BACKOFF,
+    MAX_RESULTS,
     PER_SANDBOX,
     PER_SECOND,
-    REMEMBERED,
+    RESULT_TTL,
     TLS,
     ProtocolProbe,
     Symptom,
@@ -117,7 +117,7 @@ def answering(answers: dict[bytes, bytes | None]) -> Handler:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who keeps silent is not waited for longer than a test likes."""
-    monkeypatch.setattr(protocol_probe, "PATIENCE", 0.2)
+    monkeypatch.setattr(protocol_probe, "STEP_TIMEOUT", 0.2)
 
 
 # --- what is asked, and what it means ---------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_tls_server(listen: Open, tasks: Tasks, certificate: ssl.SSLContext) -> None:
     server = await listen(until_eof, ssl=certificate)
-    assert await ProtocolProbe(tasks).look(server.endpoint, SILENCE) is TLS
+    assert await ProtocolProbe(tasks).detect(server.endpoint, SILENCE) is TLS
     assert server.dialed == 0, "no handshake is ever completed"
 
 
@@ -188,7 +188,7 @@ async def test_words_of_a_tls_server_are_no_reason_to_ask_for_more(
     listen: Open, tasks: Tasks, quick: None, answers: dict[bytes, bytes | None]
 ) -> None:
     server = await listen(answering(answers))
-    assert await ProtocolProbe(tasks).look(server.endpoint, Symptom.TLS) is None
+    assert await ProtocolProbe(tasks).detect(server.endpoint, Symptom.TLS) is None
     assert server.dialed == 1
 
 
@@ -213,7 +213,7 @@ async def test_nobody_is_there_any_more(tasks: Tasks) -> None:
     with socket.socket(socket.AF_INET6) as unused:
         unused.bind((LOOPBACK, 0))
         assert (
-            await ProtocolProbe(tasks).look(Endpoint(Origin("abc", "1", LOOPBACK), unused.getsockname()[1]), SILENCE)
+            await ProtocolProbe(tasks).detect(Endpoint(Origin("abc", "1", LOOPBACK), unused.getsockname()[1]), SILENCE)
             is None
         )
 
@@ -225,12 +225,12 @@ async def test_an_answer_is_remembered_for_a_moment(listen: Open, tasks: Tasks) 
     clock = Clock()
     asked = ProtocolProbe(tasks, clock)
     server = await listen(saying(SERVER_HELLO))
-    assert await asked.look(server.endpoint, SILENCE)
-    clock.now += REMEMBERED * 0.9
-    assert await asked.look(server.endpoint, SILENCE)
+    assert await asked.detect(server.endpoint, SILENCE)
+    clock.now += RESULT_TTL * 0.9
+    assert await asked.detect(server.endpoint, SILENCE)
     assert server.dialed == 1
-    clock.now += REMEMBERED
-    assert await asked.look(server.endpoint, SILENCE)
+    clock.now += RESULT_TTL
+    assert await asked.detect(server.endpoint, SILENCE)
     assert server.dialed == 2
 
 
@@ -243,17 +243,17 @@ async def test_who_is_nothing_known_is_asked_less_and_less(listen: Open, tasks: 
     began = clock.now
     while clock.now < began + 100:
         dialed = server.dialed
-        assert await asked.look(server.endpoint, SILENCE) is None
+        assert await asked.detect(server.endpoint, SILENCE) is None
         if server.dialed > dialed:
             times.append(clock.now - began)
         clock.now += 0.5
     pauses = [later - earlier for earlier, later in pairwise(times)]
-    assert pauses[:5] == [1.0, 2.0, 4.0, 8.0, LONGEST_PAUSE]
-    assert set(pauses[5:]) == {LONGEST_PAUSE}
-    clock.now += 2 * LONGEST_PAUSE  # for as long as that nobody asked
+    assert pauses[:5] == [1.0, 2.0, 4.0, 8.0, MAX_BACKOFF]
+    assert set(pauses[5:]) == {MAX_BACKOFF}
+    clock.now += 2 * MAX_BACKOFF  # for as long as that nobody asked
     for expected in (1, 0, 1):
         dialed = server.dialed
-        await asked.look(server.endpoint, SILENCE)
+        await asked.detect(server.endpoint, SILENCE)
         assert server.dialed - dialed == expected
         clock.now += 0.5
 
@@ -263,42 +263,42 @@ async def test_old_answers_are_not_kept(listen: Open, tasks: Tasks) -> None:
     asked = ProtocolProbe(tasks, clock)
     for _ in range(3):
         server = await listen(saying(SERVER_HELLO))
-        await asked.look(server.endpoint, SILENCE)
-        assert list(asked._known) == [server.endpoint]
-        clock.now += 2 * REMEMBERED
+        await asked.detect(server.endpoint, SILENCE)
+        assert list(asked._results) == [server.endpoint]
+        clock.now += 2 * RESULT_TTL
 
 
 async def test_memory_is_bounded(listen: Open, tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol_probe, "MAX_REMEMBERED", 2)
+    monkeypatch.setattr(protocol_probe, "MAX_RESULTS", 2)
     asked = ProtocolProbe(tasks, Clock())
-    assert MAX_REMEMBERED > 2
+    assert MAX_RESULTS > 2
     server = await listen(saying(SERVER_HELLO))
     endpoints = [Endpoint(Origin(str(number), "1", LOOPBACK), server.port) for number in range(3)]
     for endpoint in endpoints:
-        await asked.look(endpoint, SILENCE)
-    assert list(asked._known) == endpoints[1:]
+        await asked.detect(endpoint, SILENCE)
+    assert list(asked._results) == endpoints[1:]
 
 
 async def test_it_answers_for_one_generation(listen: Open, tasks: Tasks) -> None:
     asked = ProtocolProbe(tasks, Clock())
     server = await listen(saying(SERVER_HELLO))
-    await asked.look(server.endpoint, SILENCE)
-    await asked.look(Endpoint(Origin("abc", "2", LOOPBACK), server.port), SILENCE)
+    await asked.detect(server.endpoint, SILENCE)
+    await asked.detect(Endpoint(Origin("abc", "2", LOOPBACK), server.port), SILENCE)
     assert server.dialed == 2, "another machine under the same address"
 
 
 async def test_many_ask_once_and_one_may_leave(listen: Open, tasks: Tasks) -> None:
     asked = ProtocolProbe(tasks)
     server = await listen(saying(SERVER_HELLO))
-    asking = [tasks.spawn(asked.look(server.endpoint, SILENCE), f"asker {number}") for number in range(20)]
+    asking = [tasks.spawn(asked.detect(server.endpoint, SILENCE), f"asker {number}") for number in range(20)]
     told: list[object] = []
     await asyncio.sleep(0)
-    asked.look_then(server.endpoint, Symptom.TLS, told.append)
+    asked.detect_then(server.endpoint, Symptom.TLS, told.append)
     asking[0].cancel()
     assert [await each for each in asking[1:]] == [TLS] * 19
     assert asking[0].cancelled()
     assert server.dialed == 1
-    asked.look_then(server.endpoint, Symptom.TLS, told.append)
+    asked.detect_then(server.endpoint, Symptom.TLS, told.append)
     assert told == [TLS], "never before it returns"
     await asyncio.sleep(0)
     assert told == [TLS, TLS]
@@ -309,20 +309,20 @@ async def test_a_few_per_second(listen: Open, tasks: Tasks) -> None:
     asked = ProtocolProbe(tasks, clock)
     server = await listen(saying(SERVER_HELLO))
     endpoints = [Endpoint(Origin(str(number), "1", LOOPBACK), server.port) for number in range(PER_SECOND + 1)]
-    assert [await asked.look(endpoint, SILENCE) for endpoint in endpoints] == [TLS] * PER_SECOND + [None]
+    assert [await asked.detect(endpoint, SILENCE) for endpoint in endpoints] == [TLS] * PER_SECOND + [None]
     assert server.dialed == PER_SECOND
     clock.now += 1.0
-    assert await asked.look(endpoints[-1], SILENCE) is TLS
+    assert await asked.detect(endpoints[-1], SILENCE) is TLS
 
 
 async def test_one_sandbox_leaves_some_for_others(listen: Open, tasks: Tasks) -> None:
     clock = Clock()
     asked = ProtocolProbe(tasks, clock)
     servers = [await listen(saying(SERVER_HELLO)) for _ in range(PER_SANDBOX + 1)]
-    assert [await asked.look(each.endpoint, SILENCE) for each in servers] == [TLS] * PER_SANDBOX + [None]
-    assert await asked.look(Endpoint(Origin("another", "1", LOOPBACK), servers[-1].port), SILENCE) is TLS
+    assert [await asked.detect(each.endpoint, SILENCE) for each in servers] == [TLS] * PER_SANDBOX + [None]
+    assert await asked.detect(Endpoint(Origin("another", "1", LOOPBACK), servers[-1].port), SILENCE) is TLS
     clock.now += 1.0
-    assert await asked.look(servers[-1].endpoint, SILENCE) is TLS
+    assert await asked.detect(servers[-1].endpoint, SILENCE) is TLS
 
 
 async def test_who_is_told_hears_of_an_end(listen: Open, tasks: Tasks) -> None:
@@ -330,7 +330,7 @@ async def test_who_is_told_hears_of_an_end(listen: Open, tasks: Tasks) -> None:
     asked = ProtocolProbe(tasks)
     server = await listen(until_eof)
     told: list[object] = []
-    asked.look_then(server.endpoint, Symptom.TLS, told.append)
+    asked.detect_then(server.endpoint, Symptom.TLS, told.append)
     await tasks.cancel()
     await asyncio.sleep(0)
     assert told == [None]

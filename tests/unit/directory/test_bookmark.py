@@ -12,9 +12,9 @@ import pytest
 
 from gateway.directory import sqlite as sqlite_module
 from gateway.directory.availability import Availability
-from gateway.directory.known import EVER, Known
 from gateway.directory.redis import RedisRegistry
 from gateway.directory.sandbox import Registry
+from gateway.directory.shared_cache import EARLIEST, SharedCache
 from gateway.directory.sqlite import SqliteRegistry
 from gateway.tasks import Tasks
 from tests.support.redis_server import RedisServer
@@ -49,12 +49,12 @@ async def opened(
 
 
 @asynccontextmanager
-async def watching(store: Registry, known: Known) -> AsyncIterator[list[str]]:
-    """What a process hears whose witness writes to `known`; it has begun to watch."""
+async def watching(store: Registry, known: SharedCache) -> AsyncIterator[list[str]]:
+    """What a process hears whose observer writes to `known`; it has begun to watch."""
     heard: list[str] = []
     begun = asyncio.Event()
 
-    class Witness(Availability):
+    class Observer(Availability):
         def answered(self) -> None:
             super().answered()
             begun.set()
@@ -63,7 +63,7 @@ async def watching(store: Registry, known: Known) -> AsyncIterator[list[str]]:
         heard.extend(names)
 
     tasks = Tasks()
-    tasks.spawn(store.watch(changed, Witness(store.where, known=known)), "watch")
+    tasks.spawn(store.watch(changed, Observer(store.where, cache=known)), "watch")
     async with asyncio.timeout(DEADLINE):
         await begun.wait()
     yield heard
@@ -77,7 +77,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 async def test_a_watch_goes_on_where_the_one_before_had_come_to(opened: Open) -> None:
-    known, writer = Known.make("test"), opened()
+    known, writer = SharedCache.make("test"), opened()
     async with watching(opened(), known) as heard:
         await writer.put(sandbox("before"))
         await until(lambda: heard == ["before"])
@@ -90,11 +90,11 @@ async def test_a_watch_goes_on_where_the_one_before_had_come_to(opened: Open) ->
     await reader.fetch("kept")  # a worker may be asked before it watches
     async with watching(reader, known) as heard:
         await until(lambda: heard == ["before", "kept"])
-    assert known.floor == EVER, "nothing was missed"
+    assert known.floor == EARLIEST, "nothing was missed"
 
 
 async def test_a_first_watch_begins_now(opened: Open) -> None:
-    known, writer = Known.make("test"), opened()
+    known, writer = SharedCache.make("test"), opened()
     await writer.put(sandbox("old"))
     async with watching(opened(), known) as heard:
         await until(lambda: known.bookmark)
@@ -105,7 +105,7 @@ async def test_a_first_watch_begins_now(opened: Open) -> None:
 
 @pytest.mark.parametrize("bookmark", ["nonsense", "9" * 60, "-1", "1e3", "٣", "0-0-0"])
 async def test_a_bookmark_that_is_none_is_passed_over(opened: Open, bookmark: str) -> None:
-    known, writer = Known.make("test"), opened()
+    known, writer = SharedCache.make("test"), opened()
     await writer.put(sandbox("old"))
     known.bookmark = bookmark
     async with watching(opened(), known) as heard:
@@ -116,10 +116,10 @@ async def test_a_bookmark_that_is_none_is_passed_over(opened: Open, bookmark: st
 
 async def test_a_bookmark_from_the_future_means_that_changes_were_missed(opened: Open) -> None:
     """The registry has lost its data, or a backup was put in its place."""
-    known, writer = Known.make("test"), opened()
+    known, writer = SharedCache.make("test"), opened()
     await writer.put(sandbox("there"))
     known.note(sandbox("removed"), known.now())
     known.bookmark = "99999999999999-0" if isinstance(writer, RedisRegistry) else "999999"
     async with watching(opened(), known):
-        await until(lambda: known.floor > EVER)
+        await until(lambda: known.floor > EARLIEST)
     assert known.find("removed") is None

@@ -16,10 +16,10 @@ from gateway.config import Directory as Settings
 from gateway.directory import cache as cache_module
 from gateway.directory import prober as prober_module
 from gateway.directory.availability import OutageReporter
-from gateway.directory.cache import MIN_RECORD_TTL, PATIENCE, RETRY_AFTER_ERROR, SLOW_LIMIT, DirectoryCache
-from gateway.directory.known import Known
+from gateway.directory.cache import MIN_RECORD_TTL, MIN_RESPONSE_TIMER, RETRY_AFTER_ERROR, SLOW_LIMIT, DirectoryCache
 from gateway.directory.sandbox import DirectoryError, RecordError, Sandbox
 from gateway.directory.shared import Shared
+from gateway.directory.shared_cache import SharedCache
 from gateway.directory.snapshot import load, save
 from gateway.errors import GatewayError, Reason
 from gateway.tasks import Tasks
@@ -366,7 +366,7 @@ async def test_nothing_is_served_beyond_the_end_of_its_lifetime(
     assert cache.get_cached("abc") is None
     if how == "silent":
         asking = Tasks().spawn(cache.fetch("abc"), "asks")
-        await asyncio.wait([asking], timeout=2 * PATIENCE)
+        await asyncio.wait([asking], timeout=2 * MIN_RESPONSE_TIMER)
         assert not asking.done(), "there is nothing to serve meanwhile"
         backend.open.set()
         await asyncio.wait([asking])
@@ -423,7 +423,7 @@ async def test_what_is_unknown_is_refused_promptly_while_the_backend_hangs(
     await cache.fetch("abc")
     backend.open.clear()
     await until(lambda: len(backend.asked) > 1, "the prober asks, and hangs")
-    clock.now += PATIENCE + TICK
+    clock.now += MIN_RESPONSE_TIMER + TICK
     for number in range(100):
         assert await reason_of(cache, f"unknown-{number}") is Reason.DIRECTORY_UNAVAILABLE
     assert len(backend.asked) == 2
@@ -588,10 +588,10 @@ async def test_an_expired_record_waits_for_a_slow_backend_only_briefly(
     backend.open.clear()
     waits.clear()
     assert (await cache.fetch("abc")).stale
-    assert waits == [PATIENCE]
+    assert waits == [MIN_RESPONSE_TIMER]
     clock.now += RETRY_AFTER_ERROR + TICK
     assert (await cache.fetch("abc")).stale
-    assert waits == [PATIENCE, 0], "once, not every second"
+    assert waits == [MIN_RESPONSE_TIMER, 0], "once, not every second"
     assert backend.asked == ["abc"]
     backend.open.set()
     await until(lambda: (known := cache.get_cached("abc")) is not None and not known.stale, "the answer is kept")
@@ -622,7 +622,7 @@ async def test_slowness_alone_is_no_reason_for_a_very_old_record_where_changes_a
         assert (await asker).stale
     else:
         await until(lambda: len(backend.asked), "it is asked for")
-        await asyncio.sleep(PATIENCE + 0.05)
+        await asyncio.sleep(MIN_RESPONSE_TIMER + 0.05)
         assert not asker.done()
         backend.open.set()
         assert await asker is after
@@ -667,7 +667,7 @@ class Fleet:
     """Several workers' caches in front of one backend."""
 
     def __init__(self, backend: Backend, clock: Clock) -> None:
-        self.known = Known.make("test")
+        self.known = SharedCache.make("test")
         self._backend, self._clock = backend, clock
         self._caches: list[DirectoryCache] = []
 
@@ -771,12 +771,12 @@ async def test_what_others_know_is_not_served_beyond_the_end_of_its_lifetime(
     fleet: Fleet, backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str
 ) -> None:
     backend.answers["abc"] = sandbox(lifetime=2 * LIFE)
-    before = Known.now()
+    before = SharedCache.now()
     await fleet.worker().fetch("abc")
     backend.away = DOWN
     if how == "a snapshot":
         save(tmp_path / "known", "test", fleet.known, TTL + STALE)
-        fleet.known = Known.make("test")
+        fleet.known = SharedCache.make("test")
         load(tmp_path / "known", "test", fleet.known)
     assert (await fleet.worker().fetch("abc")).stale
     found = fleet.known.find("abc")
@@ -784,7 +784,7 @@ async def test_what_others_know_is_not_served_beyond_the_end_of_its_lifetime(
     assert found.asked - before < LIFE * 1e9, "this machine is too slow to tell"
     for left, served in ((-LIFE, True), (TICK, False)):
         moment = found.asked + int((2 * LIFE + left) * 1e9)
-        monkeypatch.setattr(Known, "now", staticmethod(lambda moment=moment: moment))
+        monkeypatch.setattr(SharedCache, "now", staticmethod(lambda moment=moment: moment))
         worker = fleet.worker()
         if served:
             assert (await worker.fetch("abc")).stale
@@ -798,10 +798,10 @@ async def test_what_others_know_is_served_only_so_long(
     backend.answers["abc"] = sandbox()
     await fleet.worker().fetch("abc")
     backend.away = DOWN
-    now = Known.now()
+    now = SharedCache.now()
     for age, served in ((TTL + STALE - 1, True), (TTL + STALE + 1, False), (-5.0, False)):
         moment = now + int(age * 1e9)
-        monkeypatch.setattr(Known, "now", staticmethod(lambda moment=moment: moment))
+        monkeypatch.setattr(SharedCache, "now", staticmethod(lambda moment=moment: moment))
         worker = fleet.worker()
         if served:
             assert (await worker.fetch("abc")).stale
@@ -841,7 +841,7 @@ async def test_an_evicted_record_is_not_served_because_the_backend_is_slow(
     backend.open.clear()
     asker = Tasks().spawn(cache.fetch("abc"), "asker")
     await backend.being_asked.wait()
-    await asyncio.sleep(PATIENCE + 0.05)
+    await asyncio.sleep(MIN_RESPONSE_TIMER + 0.05)
     assert not asker.done()
     backend.open.set()
     assert await asker is after

@@ -91,11 +91,11 @@ class Watch:
 
     def __init__(self, store: RedisRegistry) -> None:
         self.tasks = Tasks()
-        self.witness = Availability(store.where)
+        self.observer = Availability(store.where)
         self.gaps = 0
-        self.witness.on_missed = self._missed
+        self.observer.on_missed = self._missed
         self._changes: asyncio.Queue[str] = asyncio.Queue()
-        self.tasks.spawn(store.watch(self._changed, self.witness), "watch")
+        self.tasks.spawn(store.watch(self._changed, self.observer), "watch")
 
     def _changed(self, names: Iterable[str]) -> None:
         for name in names:
@@ -444,14 +444,14 @@ async def test_a_stream_that_cannot_be_read_is_said_once_and_is_no_outage(
     await store.fetch("demo")
     await platform.rename("gateway:changes", "kept")
     await platform.set("gateway:changes", "no stream")
-    witness = Availability(store.where)
-    witness.failed(DirectoryError("it was away, and is back like this"))
-    tasks.spawn(store.watch(lambda names: None, witness), "watch")
+    observer = Availability(store.where)
+    observer.failed(DirectoryError("it was away, and is back like this"))
+    tasks.spawn(store.watch(lambda names: None, observer), "watch")
     async with asyncio.timeout(DEADLINE):
         while "looked up anew" not in caplog.text:
             await asyncio.sleep(0.01)
         assert await store.fetch("demo") is not None
-        assert not witness.away
+        assert not observer.away
         await platform.rename("kept", "gateway:changes")
         while "heard of again" not in caplog.text:
             await asyncio.sleep(0.01)
@@ -735,20 +735,20 @@ async def test_a_redis_that_refuses_everything_is_away_until_it_does_not(
     """A replica without its primary: neither a record nor the stream is to be had, and both say the same."""
     monkeypatch.setattr(redis_module, "RETRY_INTERVAL", 0.001)
     caplog.set_level(logging.INFO, "gateway.directory")
-    store, witness, tasks = connect(), Availability("Redis"), Tasks()
+    store, observer, tasks = connect(), Availability("Redis"), Tasks()
     await store.put(record("demo"))
-    tasks.spawn(store.watch(lambda names: None, witness), "watch")
+    tasks.spawn(store.watch(lambda names: None, observer), "watch")
     await platform.config_set("replica-serve-stale-data", "no")
     await platform.replicaof("127.0.0.1", free_port())
     async with asyncio.timeout(DEADLINE):
-        while not witness.away:
+        while not observer.away:
             await asyncio.sleep(0.01)
         for _ in range(100):
             with pytest.raises(DirectoryError):
                 await store.fetch("demo")
-            assert witness.away
+            assert observer.away
         await platform.replicaof("NO", "ONE")
-        while witness.away:
+        while observer.away:
             await asyncio.sleep(0.01)
     assert await store.fetch("demo") is not None
     assert not [line for line in caplog.messages if "looked up anew" in line]

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from gateway.directory import snapshot
-from gateway.directory.known import Known, Lookup
 from gateway.directory.sandbox import Sandbox
-from gateway.directory.snapshot import MAGIC, Keeper, load, save
+from gateway.directory.shared_cache import Lookup, SharedCache
+from gateway.directory.snapshot import MAGIC, SnapshotWriter, load, save
 from gateway.tasks import Tasks
 
 REGISTRY = "redis: Redis at 127.0.0.1:6379, database 0"
@@ -31,8 +31,8 @@ def sandbox(sandbox_id: str = "abc") -> Sandbox:
 
 
 @pytest.fixture
-def known() -> Known:
-    known = Known.make(REGISTRY)
+def known() -> SharedCache:
+    known = SharedCache.make(REGISTRY)
     known.note(sandbox(), known.now() - 5 * SECOND)
     known.bookmark = "17-3"
     return known
@@ -43,18 +43,18 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "var" / "known-sandboxes"
 
 
-def loaded(path: Path, registry: str = REGISTRY) -> Known:
-    known = Known.make(registry)
+def loaded(path: Path, registry: str = REGISTRY) -> SharedCache:
+    known = SharedCache.make(registry)
     load(path, registry, known)
     return known
 
 
 def age(found: Lookup | None) -> float:
     assert found is not None
-    return (Known.now() - found.asked) / SECOND
+    return (SharedCache.now() - found.asked) / SECOND
 
 
-def test_what_was_known_is_known_again_and_as_old_as_it_is(known: Known, path: Path) -> None:
+def test_what_was_known_is_known_again_and_as_old_as_it_is(known: SharedCache, path: Path) -> None:
     save(path, REGISTRY, known, MAX_AGE)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
@@ -66,7 +66,7 @@ def test_what_was_known_is_known_again_and_as_old_as_it_is(known: Known, path: P
     assert list(path.parent.iterdir()) == [path], "nothing else is left behind"
 
 
-def test_what_is_gone_or_too_old_is_not_in_it(known: Known, path: Path) -> None:
+def test_what_is_gone_or_too_old_is_not_in_it(known: SharedCache, path: Path) -> None:
     known.note(sandbox("gone"), known.now())
     known.mark_gone("gone", known.now())
     known.note(sandbox("old"), known.now() - int((MAX_AGE + 1) * SECOND))
@@ -77,18 +77,18 @@ def test_what_is_gone_or_too_old_is_not_in_it(known: Known, path: Path) -> None:
 
 
 def test_after_a_restart_of_the_machine_the_clock_on_the_wall_judges(
-    known: Known, path: Path, monkeypatch: pytest.MonkeyPatch
+    known: SharedCache, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save(path, REGISTRY, known, MAX_AGE)
     monkeypatch.setattr(snapshot, "_boot", lambda: "another")
-    monkeypatch.setattr(Known, "now", staticmethod(lambda: 20 * SECOND))  # it has just started
+    monkeypatch.setattr(SharedCache, "now", staticmethod(lambda: 20 * SECOND))  # it has just started
     wall = time.time_ns()
     monkeypatch.setattr(snapshot.time, "time_ns", lambda: wall + 100 * SECOND)
     assert 105 <= age(loaded(path).find("abc")) < 130
 
 
 def test_a_file_from_the_future_is_not_believed(
-    known: Known, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    known: SharedCache, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     save(path, REGISTRY, known, MAX_AGE)
     monkeypatch.setattr(snapshot, "_boot", lambda: "another")
@@ -99,7 +99,7 @@ def test_a_file_from_the_future_is_not_believed(
 
 
 def test_a_jump_of_the_clock_on_the_wall_changes_nothing_while_the_machine_runs(
-    known: Known, path: Path, monkeypatch: pytest.MonkeyPatch
+    known: SharedCache, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save(path, REGISTRY, known, MAX_AGE)
     wall = time.time_ns()
@@ -158,7 +158,7 @@ UNBELIEVABLE: dict[str, Callable[[Path], None]] = {
 
 @pytest.mark.parametrize("change", UNBELIEVABLE.values(), ids=UNBELIEVABLE.keys())
 def test_what_is_not_whole_or_not_ours_is_not_believed_and_said_in_one_line(
-    known: Known, path: Path, caplog: pytest.LogCaptureFixture, change: Callable[[Path], None]
+    known: SharedCache, path: Path, caplog: pytest.LogCaptureFixture, change: Callable[[Path], None]
 ) -> None:
     save(path, REGISTRY, known, MAX_AGE)
     change(path)
@@ -170,14 +170,18 @@ def test_what_is_not_whole_or_not_ours_is_not_believed_and_said_in_one_line(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-def test_a_file_of_somebody_elses_is_not_believed(known: Known, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_of_somebody_elses_is_not_believed(
+    known: SharedCache, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     save(path, REGISTRY, known, MAX_AGE)
     os.chown(path, 12345, 12345)
     assert loaded(path).find("abc") is None
     assert "others" in caplog.text
 
 
-def test_another_registrys_file_is_not_believed(known: Known, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_another_registrys_file_is_not_believed(
+    known: SharedCache, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     save(path, REGISTRY, known, MAX_AGE)
     again = loaded(path, "redis: Redis at 127.0.0.1:6380, database 0")
     assert again.find("abc") is None
@@ -189,7 +193,7 @@ def test_no_file_is_nothing_to_speak_of(path: Path, caplog: pytest.LogCaptureFix
     assert not caplog.records
 
 
-def test_a_record_that_is_none_is_passed_over(known: Known, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_that_is_none_is_passed_over(known: SharedCache, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known.note(sandbox("other"), known.now())
     octets = {"abc": b"\x96\xa3ab\xff\xc4\x00\xa0\xc4\x00\xa0\xc0"}  # an id that is no UTF-8
     encode = snapshot.encode
@@ -204,12 +208,12 @@ def test_a_record_that_is_none_is_passed_over(known: Known, path: Path, monkeypa
 
 
 @pytest.fixture
-def keeper(known: Known, path: Path) -> Keeper:
-    return Keeper(path, REGISTRY, known, MAX_AGE)
+def keeper(known: SharedCache, path: Path) -> SnapshotWriter:
+    return SnapshotWriter(path, REGISTRY, known, MAX_AGE)
 
 
 def test_it_is_written_when_there_is_something_new_and_at_once_when_something_is_gone(
-    known: Known, path: Path, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+    known: SharedCache, path: Path, keeper: SnapshotWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
     monkeypatch.setattr(snapshot.time, "monotonic", lambda: now)
@@ -226,7 +230,7 @@ def test_it_is_written_when_there_is_something_new_and_at_once_when_something_is
     assert written()
     known.note(sandbox("newer"), known.now())
     assert not written(), "not every second"
-    now += snapshot.INTERVAL
+    now += snapshot.WRITE_INTERVAL
     assert written()
     known.mark_gone("new", known.now())
     assert written(), "what is gone must not come back"
@@ -236,7 +240,9 @@ def test_it_is_written_when_there_is_something_new_and_at_once_when_something_is
     assert loaded(path).find("last") is not None
 
 
-def test_it_is_on_the_disk_before_it_has_its_name(known: Known, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_on_the_disk_before_it_has_its_name(
+    known: SharedCache, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Else a loss of power may leave the name, and nothing in the file."""
     steps: list[tuple[str, int]] = []
     fsync, replace = os.fsync, Path.replace
@@ -270,7 +276,7 @@ def full_disk() -> Iterator[None]:
 
 @pytest.mark.parametrize("how", ["full", "no folder", "read-only"])
 def test_what_cannot_be_written_is_said_once(
-    known: Known, tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str
+    known: SharedCache, tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
     path = tmp_path / "known"
     if how == "no folder":
@@ -283,7 +289,7 @@ def test_what_cannot_be_written_is_said_once(
             tmp_path.chmod(0o500)
     else:
         save(path, REGISTRY, known, MAX_AGE)
-    keeper = Keeper(path, REGISTRY, known, MAX_AGE)
+    keeper = SnapshotWriter(path, REGISTRY, known, MAX_AGE)
     for number in range(5):
         known.note(sandbox(f"n{number}"), known.now())
         with full_disk() if how == "full" else nullcontext():
@@ -295,7 +301,7 @@ def test_what_cannot_be_written_is_said_once(
     assert str(path) in caplog.text
 
 
-def test_what_is_gone_is_on_no_full_disk(known: Known, path: Path, keeper: Keeper) -> None:
+def test_what_is_gone_is_on_no_full_disk(known: SharedCache, path: Path, keeper: SnapshotWriter) -> None:
     """Nothing known at the next start is better than a sandbox that was deleted."""
     keeper.look(last=True)
     known.mark_gone("abc", known.now())
@@ -308,7 +314,11 @@ def test_what_is_gone_is_on_no_full_disk(known: Known, path: Path, keeper: Keepe
 
 
 def test_a_file_that_cannot_even_be_removed_is_said_once(
-    known: Known, path: Path, keeper: Keeper, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    known: SharedCache,
+    path: Path,
+    keeper: SnapshotWriter,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     keeper.look(last=True)
     known.mark_gone("abc", known.now())
@@ -324,7 +334,7 @@ def test_a_file_that_cannot_even_be_removed_is_said_once(
     assert "names sandboxes that are gone" in caplog.text
 
 
-async def test_what_a_killed_writer_left_is_taken_away(path: Path, keeper: Keeper) -> None:
+async def test_what_a_killed_writer_left_is_taken_away(path: Path, keeper: SnapshotWriter) -> None:
     path.parent.mkdir()
     left, young = path.with_name(f"{path.name}.0011223344556677.new"), path.with_name(f"{path.name}.8899.new")
     for each in (left, young):
@@ -338,14 +348,14 @@ async def test_what_a_killed_writer_left_is_taken_away(path: Path, keeper: Keepe
     assert young.exists(), "somebody may be writing it"
 
 
-async def test_two_gateways_at_one_file_write_whole_files_in_turn(known: Known, path: Path) -> None:
-    other = Known.make(REGISTRY)
+async def test_two_gateways_at_one_file_write_whole_files_in_turn(known: SharedCache, path: Path) -> None:
+    other = SharedCache.make(REGISTRY)
     other.note(sandbox("other"), other.now())
-    keepers = [Keeper(path, REGISTRY, each, MAX_AGE) for each in (known, other)]
+    keepers = [SnapshotWriter(path, REGISTRY, each, MAX_AGE) for each in (known, other)]
     loop = asyncio.get_running_loop()
     tasks = Tasks()
 
-    async def write(number: int, keeper: Keeper, each: Known) -> None:
+    async def write(number: int, keeper: SnapshotWriter, each: SharedCache) -> None:
         for round_ in range(20):
             each.note(sandbox(f"n{number}-{round_}"), each.now())
             await loop.run_in_executor(None, lambda: keeper.look(last=True))

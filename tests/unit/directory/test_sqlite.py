@@ -20,8 +20,8 @@ import pytest
 from gateway.directory import sqlite as sqlite_module
 from gateway.directory import sqlite_file
 from gateway.directory.availability import Availability
-from gateway.directory.known import Known
-from gateway.directory.sandbox import Broken, Conflict, DirectoryError, Presence, RecordError, Witness
+from gateway.directory.sandbox import Broken, Conflict, DirectoryError, Presence, RecordError, WatchObserver
+from gateway.directory.shared_cache import SharedCache
 from gateway.directory.sqlite import SqliteRegistry
 from gateway.directory.sqlite_file import MIGRATIONS, WRITE_TIMEOUT, inspect, open_file
 from gateway.errors import UserError
@@ -46,7 +46,7 @@ def sql(path: Path, statement: str) -> list[tuple[object, ...]]:
 
 
 @asynccontextmanager
-async def watching(store: SqliteRegistry, witness: Witness | None = None) -> AsyncIterator[asyncio.Queue[str]]:
+async def watching(store: SqliteRegistry, observer: WatchObserver | None = None) -> AsyncIterator[asyncio.Queue[str]]:
     """Every id that `store` reports while the block runs."""
     heard: asyncio.Queue[str] = asyncio.Queue()
 
@@ -55,7 +55,7 @@ async def watching(store: SqliteRegistry, witness: Witness | None = None) -> Asy
             heard.put_nowait(name)
 
     tasks = Tasks()
-    tasks.spawn(store.watch(changed, witness), "watch")
+    tasks.spawn(store.watch(changed, observer), "watch")
     yield heard
     assert len(tasks) == 1, "watching never ends by itself"
     await tasks.cancel()
@@ -432,9 +432,9 @@ async def test_a_restored_backup_is_noticed(make: Make, path: Path, tmp_path: Pa
     store = make()
     await store.put(sandbox("new"))
     assert await store.fetch("old") is None
-    known = Known.make("test")
+    known = SharedCache.make("test")
     known.note(sandbox("new"), known.now())
-    async with watching(store, Availability("the file", known=known)) as heard:
+    async with watching(store, Availability("the file", cache=known)) as heard:
         (tmp_path / "backup.db").replace(path)
         for beside in ("-wal", "-shm"):
             path.with_name(path.name + beside).unlink(missing_ok=True)

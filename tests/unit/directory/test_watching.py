@@ -1,4 +1,4 @@
-"""A watch that fails or ends begins anew, and its witness knows that nothing was heard meanwhile."""
+"""A watch that fails or ends begins anew, and its observer knows that nothing was heard meanwhile."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from gateway import tasks as tasks_module
 from gateway.directory.availability import Availability
-from gateway.directory.sandbox import TableDirectory, Witness
+from gateway.directory.sandbox import TableDirectory, WatchObserver
 from gateway.directory.watching import watch
 from gateway.tasks import Tasks
 
@@ -22,9 +22,9 @@ class Faulty(TableDirectory):
         super().__init__({})
         self.begun = 0
 
-    async def watch(self, changed: Callable[[Iterable[str]], None], witness: Witness | None = None) -> None:
-        assert witness is not None
-        assert not witness.deaf
+    async def watch(self, changed: Callable[[Iterable[str]], None], observer: WatchObserver | None = None) -> None:
+        assert observer is not None
+        assert not observer.watch_down
         self.begun += 1
         if self.begun < 3:
             raise RuntimeError(f"fault {self.begun}")
@@ -51,7 +51,7 @@ async def test_a_watch_that_fails_or_ends_begins_anew(
 
 
 async def test_a_watch_that_has_failed_is_deaf() -> None:
-    witness = Availability("a table")
+    observer = Availability("a table")
     with pytest.raises(RuntimeError, match="fault 1"):
-        await watch(Faulty(), lambda names: None, witness)
-    assert witness.deaf
+        await watch(Faulty(), lambda names: None, observer)
+    assert observer.watch_down

@@ -51,20 +51,21 @@ _NOTED, _MARKED, _FLOOR, _BOOKMARK = 0, 8, 16, 24
 _SLOT = struct.Struct("<16sqIHBx")
 """Hash of the id, when it was asked for (ns), checksum of all else, octets of content, kind."""
 _NOTHING, _RECORD, _GONE = 0, 1, 2
-EVER = -(2**63)  # after a restart of the machine, what was asked before it has times below zero
+EARLIEST = -(2**63)  # after a restart of the machine, what was asked before it has times below zero
 
 log = logging.getLogger("gateway.directory")
 
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """An answer that a backend gave to some worker: the record, None for none, and when it was asked (`Known.now`)."""
+    """An answer that a backend gave to some worker: the record, None for none, and when it was asked
+    (`SharedCache.now`)."""
 
     sandbox: Sandbox | None
     asked: int
 
 
-class Known:
+class SharedCache:
     """The table. Every method is safe in any process at any time, and none raises: what cannot be shared is not."""
 
     def __init__(self, descriptor: int, *, key: bytes, registry: str) -> None:
@@ -76,7 +77,7 @@ class Known:
         self._trouble = ""  # what the last operation failed of, said once
 
     @classmethod
-    def make(cls, registry: str) -> Known:
+    def make(cls, registry: str) -> SharedCache:
         """An empty table. Raises OSError."""
         descriptor = os.memfd_create("gateway-known", os.MFD_CLOEXEC)
         os.truncate(descriptor, _TABLE + PAGES * PAGE)
@@ -135,7 +136,7 @@ class Known:
     @property
     def floor(self) -> int:
         """What was asked before this is not believed."""
-        return self._header()[2] or EVER
+        return self._header()[2] or EARLIEST
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -145,7 +146,7 @@ class Known:
 
     @property
     def bookmark(self) -> str:
-        """How far changes have been marked here; see `Witness.bookmark`."""
+        """How far changes have been marked here; see `WatchObserver.bookmark`."""
         text: bytes = self._header()[3]
         return text.rstrip(b"\0").decode("ascii", "replace")
 
