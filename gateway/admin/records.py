@@ -6,10 +6,9 @@ Also the entity tag of a record, which is its generation. Knows no routes and no
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Address
-from typing import Any
+from ipaddress import IPv4Network
 from urllib.parse import quote as percent_encode
 from urllib.parse import unquote
 
@@ -17,8 +16,7 @@ import msgspec
 
 from gateway.admin.errors import ApiError, FieldError, invalid
 from gateway.config import Settings
-from gateway.config.values import MAX_DURATION
-from gateway.directory.fields import read_address, read_host, read_ipv4, shown
+from gateway.directory.fields import read_fields
 from gateway.directory.sandbox import Sandbox
 from gateway.errors import GatewayError
 from gateway.hostname import is_sandbox_id
@@ -26,6 +24,7 @@ from gateway.upstream.policy import AddressPolicy, special_range
 
 ANY = frozenset("*")
 """`If-Match: *`: whatever generation it has, if there is a record."""
+_FIELDS = ("address", "ipv4", "host", "lifetime")
 NOT_AN_ID = "expected a sandbox id: a-z, 0-9, inner hyphens, at most 57 characters"
 
 _TAG = r'(?:W/)?"[\x21\x23-\x7e]*"'
@@ -94,28 +93,24 @@ def read_registration(
     """
     members = _read_object(body)
     errors = [] if is_sandbox_id(sandbox_id) else [FieldError("id", NOT_AN_ID)]
-    values: dict[str, Any] = dict.fromkeys(_READERS)
-    for name in sorted(members.keys() - values.keys()):
-        errors.append(FieldError(name, f"unknown field (expected {', '.join(values)})"))
-    for name, read in _READERS.items():
-        try:
-            values[name] = read(members.get(name))
-        except ValueError as error:
-            errors.append(FieldError(name, str(error)))
-    address = values["address"]
+    for name in sorted(members.keys() - set(_FIELDS)):
+        errors.append(FieldError(name, f"unknown field (expected {', '.join(_FIELDS)})"))
+    values, wrong = read_fields(members, _FIELDS)
+    errors += [FieldError(name, why) for name, why in wrong.items()]
+    address, ipv4 = values.get("address"), values.get("ipv4")
     if address is not None:
         try:
             policy.check_address(address)
         except GatewayError as error:
             errors.append(FieldError("address", error.detail))
-    ipv4 = values["ipv4"]
     # Where loopback is dialed (a laptop, a test), 127.0.0.1 is that same machine's other address, and nobody asks it.
     same = address is not None and ipv4 is not None and address.is_loopback and ipv4.is_loopback
     if ipv4 is not None and not same and (what := special_range(ipv4, allow_ipv4)):
         errors.append(FieldError("ipv4", f"{ipv4} is {what}"))
     if errors:
         raise invalid(errors)
-    return Registration(Sandbox(sandbox_id, address, "", values["ipv4"], values["host"]), values["lifetime"])
+    lifetime = values.pop("lifetime")
+    return Registration(Sandbox(sandbox_id, generation="", **values), lifetime)
 
 
 def _read_object(body: bytes) -> Mapping[str, object]:
@@ -126,31 +121,6 @@ def _read_object(body: bytes) -> Mapping[str, object]:
     if not isinstance(members, dict):
         raise ApiError(400, 'the body is not a JSON object such as {"address": "fd00::5"}')
     return members
-
-
-# --- fields: from a value of JSON (None: not given), or ValueError with a sentence ---------------------------------
-
-
-def _address(value: object) -> IPv6Address:
-    if value is None:
-        raise ValueError("is required: the sandbox's IPv6 address, such as fd00::5")
-    return read_address(value)
-
-
-def _lifetime(value: object) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MAX_DURATION:
-        raise ValueError(f"expected seconds, more than 0 and at most {MAX_DURATION:.0f}, got {shown(value)}")
-    return float(value)
-
-
-_READERS: dict[str, Callable[[object], object]] = {
-    "address": _address,
-    "ipv4": read_ipv4,
-    "host": read_host,
-    "lifetime": _lifetime,
-}
 
 
 # --- entity tags ----------------------------------------------------------------------------------------------------

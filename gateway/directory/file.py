@@ -20,9 +20,8 @@ import tomllib
 import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
-from gateway.directory.fields import read_address, read_host, read_ipv4
+from gateway.directory.fields import read_fields
 from gateway.directory.sandbox import Sandbox, TableDirectory, WatchObserver
 from gateway.errors import UserError
 from gateway.hostname import is_sandbox_id
@@ -32,7 +31,6 @@ POLL_INTERVAL = 0.5
 
 log = logging.getLogger("gateway.directory")
 
-_READERS: dict[str, Callable[[object], object]] = {"address": read_address, "ipv4": read_ipv4, "host": read_host}
 _KEYS = ("address", "generation", "ipv4", "host")
 
 _DIGEST = hashlib.sha256().digest_size
@@ -72,10 +70,7 @@ def _table(path: Path, text: str) -> dict[str, Sandbox]:
     sandboxes = document.get("sandboxes", {})
     if not isinstance(sandboxes, dict):
         raise UserError(f"{path}: sandboxes: expected a table of [sandboxes.<id>]")
-    try:
-        return {name: _record(path, name, entry) for name, entry in sandboxes.items()}
-    except ValueError:  # hexadecimal is read at any length, and shown at none
-        raise UserError(f"{path}: sandboxes: expected no number of thousands of digits") from None
+    return {name: _record(path, name, entry) for name, entry in sandboxes.items()}
 
 
 def _record(path: Path, name: str, entry: object) -> Sandbox:
@@ -87,17 +82,12 @@ def _record(path: Path, name: str, entry: object) -> Sandbox:
     unknown = entry.keys() - set(_KEYS)
     if unknown:
         raise UserError(f"{where}.{min(unknown)}: unknown key (expected {', '.join(_KEYS)})")
-    generation = entry.get("generation")
-    if generation is not None and (isinstance(generation, bool) or not isinstance(generation, str | int)):
-        raise UserError(f"{where}.generation: expected a string or a number, got {generation!r}")
-    values: dict[str, Any] = {}
-    for key, read in _READERS.items():
-        try:
-            values[key] = read(entry.get(key))
-        except ValueError as error:
-            raise UserError(f"{where}.{key}: {error}") from None
-    address = values["address"]
-    return Sandbox(name, address, str(address if generation is None else generation), values["ipv4"], values["host"])
+    values, wrong = read_fields(entry, _KEYS)
+    for key, why in wrong.items():
+        raise UserError(f"{where}.{key}: {why}")
+    if values["generation"] is None:
+        values["generation"] = str(values["address"])
+    return Sandbox(name, **values)
 
 
 class LastGood:

@@ -175,7 +175,9 @@ class RedisRegistry:
             return Broken(name, f"{RECORD}{name} {values[0]}")
         address, generation, ipv4, host, left = values
         try:
-            return read_sandbox(name, address, generation, ipv4, host, left / 1000 if left >= 0 else None)
+            lifetime = left / 1000 if left >= 0 else None
+            record = {"address": address, "generation": generation, "ipv4": ipv4, "host": host, "lifetime": lifetime}
+            return read_sandbox(name, record)
         except ValueError as error:
             return Broken(name, f"{RECORD}{name} {error}")
 

@@ -367,7 +367,8 @@ def _record(row: _Row, now: float) -> Sandbox | Broken:
     name, address, generation, ipv4, host, expires = row
     left = expires - now if isinstance(expires, int | float) else expires
     try:
-        return read_sandbox(name, address, generation, ipv4, host, left)
+        record = {"address": address, "generation": generation, "ipv4": ipv4, "host": host, "lifetime": left}
+        return read_sandbox(name, record)
     except ValueError as error:
         return Broken(name, f"the record of {name} {error}")
 

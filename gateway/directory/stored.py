@@ -6,45 +6,46 @@ Such a record is broken: it leads nowhere, and is nobody else's outage.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from gateway.config.values import quote
-from gateway.directory.fields import read_address, read_host, read_ipv4
+from gateway.directory.fields import read_fields
 from gateway.directory.sandbox import Sandbox
 
+_TEXTS = ("address", "generation", "ipv4", "host")
+_OPTIONAL = ("ipv4", "host")
+"""Of them those that are empty where there is none."""
 MAX_TEXT = 1024
 """Characters of a field: an address or a host has fewer, and a generation is in every line of the log about it."""
 
 
-def read_sandbox(
-    sandbox_id: str, address: object, generation: object, ipv4: object, host: object, left: object = None
-) -> Sandbox:
-    """The record of these values; `left` is in seconds. Raises ValueError: `has the address "x", which is none`."""
-    try:
-        where = read_address(_text(address))
-    except ValueError:
-        raise _none("address", address) from None
-    try:
-        sandbox = Sandbox(sandbox_id, where, _text(generation))
-    except ValueError:
-        raise _none("generation", generation) from None
-    try:
-        sandbox.ipv4 = read_ipv4(_text(ipv4)) if ipv4 not in (None, "") else None
-    except ValueError:
-        raise _none("ipv4", ipv4) from None
-    try:
-        sandbox.host = read_host(_text(host)) if host not in (None, "") else ""
-    except ValueError:
-        raise _none("host", host) from None
+def read_sandbox(sandbox_id: str, record: Mapping[str, object]) -> Sandbox:
+    """The record of these values; its `lifetime` is what is left of it, in seconds.
+
+    Raises ValueError: `has the address "x", which is none`.
+    """
+    given = {name: record.get(name) for name in _TEXTS}
+    given = {name: value for name, value in given.items() if name not in _OPTIONAL or value not in (None, "")}
+    for name, value in given.items():
+        if not _is_text(value):
+            raise _none(name, value)
+    values, wrong = read_fields(given, _TEXTS)
+    for name in wrong:
+        raise _none(name, given[name])
+    left = record.get("lifetime")
     if left is not None and not isinstance(left, int | float):
         raise _none("lifetime", left)
-    sandbox.lifetime = left
-    return sandbox
+    return Sandbox(sandbox_id, **values, lifetime=left)
 
 
-def _text(value: object) -> str:
+def _is_text(value: object) -> bool:
     if not isinstance(value, str) or len(value) > MAX_TEXT:
-        raise ValueError("it is no text, or too much")
-    value.encode()  # UnicodeEncodeError: octets that were no UTF-8 are kept as surrogates
-    return value
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # octets that were no UTF-8 are kept as surrogates
+        return False
+    return True
 
 
 def _none(field: str, value: object) -> ValueError:
