@@ -24,8 +24,7 @@ def read_sandbox(sandbox_id: str, record: Mapping[str, object]) -> Sandbox:
 
     Raises ValueError: `has the address "x", which is none`.
     """
-    given = {name: record.get(name) for name in _TEXTS}
-    given = {name: value for name, value in given.items() if name not in _OPTIONAL or value not in (None, "")}
+    given = {name: record.get(name) for name in _TEXTS if name not in _OPTIONAL or record.get(name) not in (None, "")}
     for name, value in given.items():
         if not _is_text(value):
             raise _none(name, value)

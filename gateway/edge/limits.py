@@ -46,7 +46,7 @@ class Limits:
         self.connections = 0  # admitted and not yet dismissed, those still shaking hands included
         self.exchanges: dict[str, int] = {}  # sandbox id -> exchanges under way; no entry means none
         self.per_source: dict[int, int] = {}  # the same of connections, and of clients' exchanges, by source
-        self._awaiting_room: deque[Acceptor] = deque()  # FIFO
+        self.awaiting_room: deque[Acceptor] = deque()  # FIFO
 
     # --- connections ---------------------------------------------------------------------------------------------
 
@@ -85,7 +85,7 @@ class Limits:
         """A connection has closed."""
         self.connections -= 1
         self._count_out(address)
-        if self._awaiting_room:
+        if self.awaiting_room:
             self._call_soon(self.accept_again)
 
     def no_handshake_room(self, address: Address) -> None:
@@ -148,19 +148,14 @@ class Limits:
         fits = descriptors.for_downstream()
         return self.connections < fits or fits >= self._limits.connections
 
-    @property
-    def awaits_room(self) -> bool:
-        """Whether any acceptor waits."""
-        return bool(self._awaiting_room)
-
     def await_room(self, acceptor: Acceptor) -> None:
         """`acceptor.accept_again` is called when there is room."""
-        self._awaiting_room.append(acceptor)
+        self.awaiting_room.append(acceptor)
 
     def accept_again(self) -> None:
         """Calls waiting acceptors while there is room: a connection has closed, or the descriptor limit was raised."""
-        while self._awaiting_room and self.has_room:
-            self._awaiting_room.popleft().accept_again()
+        while self.awaiting_room and self.has_room:
+            self.awaiting_room.popleft().accept_again()
 
 
 class _RefusalNotices:

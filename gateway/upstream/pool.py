@@ -72,11 +72,11 @@ class Pool:
         self._by_sandbox: dict[str, set[UpstreamConnection]] = {}  # the same by sandbox id; no empty sets
         self._retired: set[UpstreamConnection] = set()  # of them those in their grace
         self._downstream_count = downstream_count
-        self._dialing = 0  # sockets that are not connections yet
+        self.dialing = 0  # sockets that are not connections yet
         # Those that can open a stream, by endpoint, the oldest first; perhaps none is left.
         self._available: dict[tuple[Origin, int], dict[UpstreamConnection, None]] = {}
         # Of these all that carry no stream. A plain dict would look for its first entry past all that were deleted.
-        self._idle: OrderedDict[UpstreamConnection, None] = OrderedDict()
+        self.idle: OrderedDict[UpstreamConnection, None] = OrderedDict()
         self._idle_owned: set[UpstreamConnection] = set()  # their owners', but for whoever claims them
         self._max_per_target = settings.upstream.max_idle_per_target
         self._max_idle = settings.upstream.max_idle
@@ -87,16 +87,6 @@ class Pool:
         self._claimants = Claimants(self._claims)
         self._claims_timer: asyncio.TimerHandle | None = None  # while there is something to give or to claim
 
-    @property
-    def dialing(self) -> int:
-        """Dials under way."""
-        return self._dialing
-
-    @property
-    def idle_count(self) -> int:
-        """Connections waiting for work."""
-        return len(self._idle)
-
     def open(self, origin: Origin, port: int, replayable: bool) -> UpstreamStream | None:
         """A stream that a connection to `port` of `origin` can open at once, or None: then `connect`.
 
@@ -105,7 +95,7 @@ class Pool:
         """
         available = self._available.get((origin, port))  # which equals an Endpoint, and costs half of one
         if available:
-            idle = self._idle
+            idle = self.idle
             latest = self._clock() - self.context.timeouts.proven
             while available:
                 connection, _ = available.popitem()
@@ -173,7 +163,7 @@ class Pool:
         `destination_ip_prohibited`, or what became of the attempt (refused, timed out, …).
         """
         self._policy.check(ip_address(endpoint.address), endpoint.port)
-        self._dialing += 1
+        self.dialing += 1
         try:
             self.make_room()
             connection = await self._connect(endpoint)
@@ -182,7 +172,7 @@ class Pool:
             if self._claims_timer is None:
                 self._serve_claims_later()
         finally:
-            self._dialing -= 1
+            self.dialing -= 1
         stream = connection.open_stream()
         if connection.is_available:
             self._reopened(connection)
@@ -230,10 +220,10 @@ class Pool:
         if available is None:
             self._available[connection.endpoint] = available = {}
         available[connection] = None
-        self._idle[connection] = None
+        self.idle[connection] = None
         if len(available) > self._max_per_target:
-            next(each for each in available if each in self._idle).close()
-        if len(self._idle) > self._max_idle:
+            next(each for each in available if each in self.idle).close()
+        if len(self.idle) > self._max_idle:
             self.give_up()
 
     def _released_to_owner(self, connection: UpstreamConnection) -> None:
@@ -265,7 +255,7 @@ class Pool:
             claimed = self._claimed
             keyed = [(next(iter(each)).claim_key, each) for each in self._available.values() if each]
             for key, available in [(key, each) for key, each in keyed if claimed[key.slot]]:
-                idle = [each for each in available if each in self._idle]
+                idle = [each for each in available if each in self.idle]
                 for connection in idle[: self._claims.owed(key)]:
                     self._claims.settle(key)
                     connection.close()
@@ -274,7 +264,7 @@ class Pool:
                 if self._claims.owed(connection.claim_key):
                     self._claims.settle(connection.claim_key)
                     connection.close()
-        if self._claimants or self._idle or self._idle_owned:
+        if self._claimants or self.idle or self._idle_owned:
             self._serve_claims_later()
 
     def _closed(self, connection: UpstreamConnection) -> None:
@@ -286,7 +276,7 @@ class Pool:
             self._by_sandbox[sandbox_id].discard(connection)
             if not self._by_sandbox[sandbox_id]:
                 del self._by_sandbox[sandbox_id]
-        self._idle.pop(connection, None)
+        self.idle.pop(connection, None)
         available = self._available.get(connection.endpoint)
         if available is not None:
             available.pop(connection, None)
@@ -299,17 +289,17 @@ class Pool:
         Their descriptors are free when the event loop has had its next turn.
         """
         given = False
-        while count and self._idle:
-            next(iter(self._idle)).close()
+        while count and self.idle:
+            next(iter(self.idle)).close()
             given = True
             count -= 1
         return given
 
     def make_room(self) -> None:
         """Called with each new connection, either side: idle ones leave some descriptors for files and looks."""
-        if not self._idle:
+        if not self.idle:
             return
-        if len(self.connections) + self._dialing + self._downstream_count() > descriptors.for_connections():
+        if len(self.connections) + self.dialing + self._downstream_count() > descriptors.for_connections():
             self.give_up()
 
     def sandboxes(self) -> list[str]:

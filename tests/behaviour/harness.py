@@ -589,7 +589,7 @@ class Gateway:
             await until(lambda: not len(edge.tasks), "no task")
             edge.pool.close()
             await until(lambda: not edge.pool.connections, f"no upstream connection: {edge.pool.connections}")
-            assert edge.pool.idle_count == edge.pool.dialing == 0
+            assert len(edge.pool.idle) == edge.pool.dialing == 0
             assert not edge.pool.sandboxes() and not edge.pool.retired_past_grace(inf)
             for app in self.apps:
                 await app.finish()

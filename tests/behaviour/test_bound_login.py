@@ -63,7 +63,7 @@ async def test_nobody_else_is_logged_in(gateway: Gateway, scheme: bytes) -> None
     app = await gateway.app(logging_in(scheme))
     first, second = await gateway.connect(), await gateway.connect()
     assert await body(first, asking(app, scheme + b" x")) == b"0 %b x" % scheme
-    assert gateway.edge.pool.idle_count == 0
+    assert len(gateway.edge.pool.idle) == 0
     assert await body(second, get(app)) == b"HTTP/1.1 401 Unauthorized"
     assert await body(first, get(app)) == b"0 %b x" % scheme, "and whoever has logged in stays so"
     assert await body(second, asking(app, scheme + b" y")) == b"1 %b y" % scheme
@@ -101,7 +101,7 @@ async def test_a_challenge_binds_too(gateway: Gateway, lines: bytes, status: byt
     fields = b"%b: %b" % (name, lines.replace(b"WWW-Authenticate", name))
     upstream.send(b"HTTP/1.1 %b\r\n%b\r\nContent-Length: 0\r\n\r\n" % (status, fields))
     await browser.answer()
-    assert gateway.edge.pool.idle_count == 0
+    assert len(gateway.edge.pool.idle) == 0
     other.send(get(app))
     elsewhere = await app.accept()
     await elsewhere.request()
@@ -122,7 +122,7 @@ async def test_credentials_alone_bind(gateway: Gateway, name: bytes) -> None:
     await upstream.request()
     upstream.send(OK)
     await browser.answer()
-    assert gateway.edge.pool.idle_count == 0
+    assert len(gateway.edge.pool.idle) == 0
     assert len(gateway.edge.pool.connections) == 1
 
 
@@ -130,7 +130,7 @@ async def test_credentials_alone_bind(gateway: Gateway, name: bytes) -> None:
 async def test_other_schemes_bind_nothing(gateway: Gateway, credentials: bytes) -> None:
     app = await gateway.app(logging_in())
     assert await body(await gateway.connect(), asking(app, credentials)) == b"0 " + credentials
-    assert gateway.edge.pool.idle_count == 1
+    assert len(gateway.edge.pool.idle) == 1
 
 
 async def test_a_connection_that_was_anybodys_becomes_ones_own(gateway: Gateway) -> None:

@@ -266,14 +266,14 @@ async def test_what_makes_room_for_it_is_not_the_end(gateway: Gateway, no_descri
     browser = await gateway.connect()
     browser.send(get(app))
     assert (await browser.answer()).body == b"ok"
-    assert gateway.edge.pool.idle_count == 1
+    assert len(gateway.edge.pool.idle) == 1
     gateway.edge.loop.remove_reader(gateway.plain_socket)
     waiting = await gateway.connect()
     waiting.send(get(app))
     gateway.edge.drain()
     no_descriptor.append(0)
     assert not gateway.plain.finish()
-    assert gateway.edge.pool.idle_count == 0
+    assert len(gateway.edge.pool.idle) == 0
     no_descriptor.clear()
     assert gateway.plain.finish()
     assert (await waiting.answer()).body == b"ok"

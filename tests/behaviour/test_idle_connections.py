@@ -31,7 +31,7 @@ async def idle(gateway: Gateway, count: int) -> list[App]:
 async def test_the_oldest_of_all_targets_goes(open_gateway: OpenGateway) -> None:
     gateway = await open_gateway(upstream={"max_idle": 3})
     apps = await idle(gateway, 8)
-    assert gateway.edge.pool.idle_count == 3
+    assert len(gateway.edge.pool.idle) == 3
     for app in apps[:5]:
         await app.connections[0].ended()
     assert not any(app.connections[0].end for app in apps[5:])
@@ -57,7 +57,7 @@ async def test_the_oldest_of_one_target_goes(open_gateway: OpenGateway) -> None:
     for wire in wires:
         await wire.request()
         wire.send(OK)
-        await until(lambda: gateway.edge.pool.idle_count == 1, "idle")
+        await until(lambda: len(gateway.edge.pool.idle) == 1, "idle")
     for wire in wires[:2]:
         await wire.ended()
     await until(lambda: len(gateway.edge.pool.connections) == 1, "the others are gone")
@@ -95,7 +95,7 @@ async def test_nothing_is_refused_while_connections_lie_idle(gateway: Gateway, m
     assert not apps[-1].connections[0].end
     browsers = [browser, *[await gateway.connect() for _ in range(5)]]
     await until(lambda: gateway.edge.connections == 6, "all are accepted")
-    await until(lambda: pool.idle_count == 6, "one is left for each")
+    await until(lambda: len(pool.idle) == 6, "one is left for each")
     for each in browsers:
         each.send(get(app))
         assert (await each.answer()).status == 200
@@ -143,7 +143,7 @@ async def test_a_raised_limit_lets_newcomers_in(gateway: Gateway, monkeypatch: p
     await gateway.connect()
     newcomer = await gateway.connect()
     newcomer.send(get(app))
-    await until(lambda: gateway.edge.limits.awaits_room, "it accepts no more")
+    await until(lambda: gateway.edge.limits.awaiting_room, "it accepts no more")
     limit = 4
     assert (await newcomer.answer()).status == 200
     gateway.expect_complaint("1 are open, and each may need 2 of")
@@ -164,7 +164,7 @@ async def test_accepting_without_a_descriptor_gives_up_the_oldest(
     real = socket.socket.accept
 
     def exhausted(sock: socket.socket) -> object:
-        if gateway.edge.pool.idle_count > MAX_IDLE_CLOSED:
+        if len(gateway.edge.pool.idle) > MAX_IDLE_CLOSED:
             raise OSError(errno.EMFILE, "Too many open files")
         return real(sock)
 

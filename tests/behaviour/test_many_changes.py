@@ -60,7 +60,7 @@ async def open_one_to_each(gateway: Gateway) -> Callable[[str], Awaitable[None]]
 
     for name in fleet("1"):
         await visit(name)
-    assert gateway.edge.pool.idle_count == BOXES
+    assert len(gateway.edge.pool.idle) == BOXES
     return visit
 
 
@@ -69,7 +69,7 @@ async def test_changes_that_were_missed_may_be_any(gateway: Gateway) -> None:
     gateway.table.table.update({**fleet("1"), "box3": fleet("2")["box3"]})
     del gateway.table.table["box4"]
     gateway.edge.directory.availability.missed()
-    await until(lambda: gateway.edge.pool.idle_count == BOXES - 2, "what has moved and what has gone lose theirs")
+    await until(lambda: len(gateway.edge.pool.idle) == BOXES - 2, "what has moved and what has gone lose theirs")
     assert not gateway.edge.pool.serves("box3")
     assert not gateway.edge.pool.serves("box4")
 
@@ -89,7 +89,7 @@ async def test_a_fleet_that_is_written_anew_is_asked_about_a_few_at_a_time(gatew
     gateway.table.fetch = slow  # type: ignore[method-assign]
     gateway.table.table.update(fleet("2"))
     gateway.edge.records_changed(list(fleet("2")))
-    await until(lambda: not gateway.edge.pool.idle_count, "all have lost their connections")
+    await until(lambda: not len(gateway.edge.pool.idle), "all have lost their connections")
     assert most == REFRESHED_AT_ONCE
 
 
@@ -108,7 +108,7 @@ async def test_what_fails_while_asking_is_asked_again(gateway: Gateway, monkeypa
     gateway.table.table.update(fleet("2"))
     edge.records_changed(list(fleet("2")))
     await until(lambda: edge.failing, "it is named")
-    await until(lambda: not edge.pool.idle_count, "all have lost their connections")
+    await until(lambda: not len(edge.pool.idle), "all have lost their connections")
     await until(lambda: not edge.failing, "it is over")
     gateway.expect_complaint("whose is what is open? failed")
 

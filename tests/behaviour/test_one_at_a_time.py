@@ -137,9 +137,9 @@ async def test_across_workers(open_gateway: OpenGateway) -> None:
     with served(OneAtATime) as host:
         for _ in range(2):
             assert await ask(first, host) < LATE
-            assert one.edge.pool.idle_count == 1, "it is kept"
+            assert len(one.edge.pool.idle) == 1, "it is kept"
             assert await ask(second, host) < LATE
-            assert not one.edge.pool.idle_count, "it was given"
+            assert not len(one.edge.pool.idle), "it was given"
 
 
 async def test_an_app_that_is_slow_keeps_its_connection(gateway: Gateway) -> None:

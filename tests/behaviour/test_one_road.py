@@ -122,7 +122,7 @@ async def test_a_crowd_whose_connections_have_grown_stale(gateway: Gateway, dial
     browsers = await crowd(gateway, get(app), 60)
     for browser in browsers:
         assert (await browser.answer()).status == 200
-    assert gateway.edge.pool.idle_count == len(dials) == 60
+    assert len(gateway.edge.pool.idle) == len(dials) == 60
     dials.clear()
     app.stop()
     for connection in gateway.edge.pool.connections:

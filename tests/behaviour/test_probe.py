@@ -58,11 +58,11 @@ async def test_a_pooled_connection_proves_nothing(gateway: Gateway) -> None:
     await upstream.request()
     upstream.send(OK)
     await browser.answer()
-    assert gateway.edge.pool.idle_count == 1
+    assert len(gateway.edge.pool.idle) == 1
     browser.send(probe(app.host))
     assert (await browser.answer()).status == 204
     assert await (await app.accept()).eof() == b""
-    assert gateway.edge.pool.idle_count == 1
+    assert len(gateway.edge.pool.idle) == 1
 
 
 async def test_a_dead_target_is_the_usual_problem(gateway: Gateway) -> None:

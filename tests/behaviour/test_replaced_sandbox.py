@@ -46,7 +46,7 @@ async def test_idle_connections_close_at_once(gateway: Gateway, app: App) -> Non
     browser, upstream = await served(gateway, app)
     replaced(gateway)
     await upstream.ended()
-    assert gateway.edge.pool.idle_count == 0
+    assert len(gateway.edge.pool.idle) == 0
     browser.send(get(app))
     again = await app.accept()
     await again.request()
@@ -58,7 +58,7 @@ async def test_the_same_record_written_again_closes_nothing(gateway: Gateway, ap
     browser, upstream = await served(gateway, app)
     replaced(gateway, "1")
     await until(lambda: not len(gateway.edge.tasks), "the gateway has looked")
-    assert gateway.edge.pool.idle_count == 1
+    assert len(gateway.edge.pool.idle) == 1
     browser.send(get(app))
     await upstream.request()
     upstream.send(OK)
@@ -75,7 +75,7 @@ async def test_an_exchange_under_way_is_finished_and_its_connection_closed(gatew
     upstream.send(OK)
     assert (await browser.answer()).body == b"ok"
     await upstream.ended()
-    assert gateway.edge.pool.idle_count == 0
+    assert len(gateway.edge.pool.idle) == 0
 
 
 @pytest.mark.parametrize("when", ["before-it-is-asked", "while-it-is-asked"])

@@ -26,7 +26,7 @@ async def pooled(gateway: Gateway, app: App) -> tuple[Wire, Wire]:
     assert (await upstream.request()).start == b"GET /first HTTP/1.1"
     upstream.send(OK)
     assert (await browser.answer()).body == b"ok"
-    assert gateway.edge.pool.idle_count == 1
+    assert len(gateway.edge.pool.idle) == 1
     return browser, upstream
 
 
@@ -68,7 +68,7 @@ async def test_a_request_that_met_the_close_is_sent_again_once(
     getattr(upstream, how)()
     await until(lambda: upstream.closed, "the app's end is closed")
     browser.send(b"%b /second HTTP/1.1\r\nHost: %b\r\n\r\n" % (method, app.host))
-    await until(lambda: not gateway.edge.pool.idle_count, "the stale connection is taken")
+    await until(lambda: not len(gateway.edge.pool.idle), "the stale connection is taken")
     connection.resume_reading()
     again = await app.accept()
     assert (await again.request()).start == method + b" /second HTTP/1.1"
@@ -177,13 +177,13 @@ async def test_the_second_attempt_is_dialed_even_if_others_are_idle(gateway: Gat
         upstream.send(OK)
     for browser in browsers:
         assert (await browser.answer()).body == b"ok"
-    assert gateway.edge.pool.idle_count == 3
+    assert len(gateway.edge.pool.idle) == 3
     connections = [unnoticed(upstream) for upstream in upstreams]
     for upstream in upstreams:
         upstream.close()
     await until(lambda: all(upstream.closed for upstream in upstreams), "the app has closed all")
     browsers[0].send(get(app))
-    await until(lambda: gateway.edge.pool.idle_count == 2, "one is taken")
+    await until(lambda: len(gateway.edge.pool.idle) == 2, "one is taken")
     for connection in connections:
         connection.resume_reading()
     again = await app.accept()
@@ -299,7 +299,7 @@ async def test_http_1_0_with_keep_alive_is_kept(gateway: Gateway, app: App) -> N
     await upstream.request()
     upstream.send(b"HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 2\r\n\r\nok")
     assert (await browser.answer()).head == b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Request-Id: #\r\n\r\n"
-    assert gateway.edge.pool.idle_count == 1
+    assert len(gateway.edge.pool.idle) == 1
 
 
 async def test_an_unused_connection_is_closed_in_time(open_gateway: OpenGateway) -> None:
@@ -323,7 +323,7 @@ async def test_no_more_idle_connections_than_allowed(open_gateway: OpenGateway) 
     for browser in browsers:
         assert (await browser.answer()).body == b"ok"
     await until(lambda: sum(not wire.end for wire in app.connections) == 2, "two are kept")
-    assert gateway.edge.pool.idle_count == len(gateway.edge.pool.connections) == 2
+    assert len(gateway.edge.pool.idle) == len(gateway.edge.pool.connections) == 2
 
 
 async def test_sockets_are_set_up_for_it(gateway: Gateway, app: App) -> None:

@@ -465,7 +465,7 @@ class Gateway:
         for connection in self.pool.connections:
             assert isinstance(connection, Connection)
             assert not connection.streams
-        assert self.pool.idle_count == len(self.pool.connections)
+        assert len(self.pool.idle) == len(self.pool.connections)
 
 
 async def settle() -> None:

@@ -228,5 +228,5 @@ async def test_a_request_makes_no_task_and_one_write_each_way(road: Road) -> Non
     assert len(road.downstream_wire.writes) == 10
     answers = [road.client.read(write) for write in road.downstream_wire.writes]
     assert all(answer.endswith(b"\r\n\r\n" + b"x" * 33) for answer in answers)
-    assert road.edge.pool.idle_count == 1
+    assert len(road.edge.pool.idle) == 1
     assert not road.edge.exchanges

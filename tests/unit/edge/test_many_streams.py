@@ -19,13 +19,13 @@ async def test_exchanges_share_a_connection() -> None:
         connection = await g.warm()
         asked = [g.ask() for _ in range(4)]
         assert [each.over for each in connection.streams] == [""] * 4
-        assert g.pool.idle_count == 0
+        assert len(g.pool.idle) == 0
         assert g.edge.limits.exchanges == {"demo": 4}
         for number, stream in enumerate(reversed(list(connection.streams))):
-            assert g.pool.idle_count == 0, "others are under way"
+            assert len(g.pool.idle) == 0, "others are under way"
             stream.says(answer(), b"%d" % number, ends=True)
         assert [each.body for each in asked] == [b"3", b"2", b"1", b"0"]
-        assert g.pool.idle_count == 1
+        assert len(g.pool.idle) == 1
         assert g.pool.dialed == [connection]
         g.check_over()
 
@@ -59,7 +59,7 @@ async def test_one_more_than_the_limit_dials_another() -> None:
         assert len(g.pool.dialed) == 2
         finish_all(g)
         assert [each.status for each in asked] == [200] * 4
-        assert g.pool.idle_count == 2
+        assert len(g.pool.idle) == 2
         g.check_over()
 
 
@@ -95,14 +95,14 @@ async def test_a_tunnel_stands_beside_others() -> None:
         tunnel.exchange.request_body(b"up")
         stream.says(answer(), b"plain", ends=True)
         assert plain.ended
-        assert g.pool.idle_count == 0
+        assert len(g.pool.idle) == 0
         in_tunnel.says_body(b"down")
         in_tunnel.ends()
         tunnel.exchange.request_end([])
         assert tunnel.body == b"down"
         assert b"up" in in_tunnel.sent
         assert [record.upgraded for record in g.records.all] == [False, True]
-        assert g.pool.idle_count == 1
+        assert len(g.pool.idle) == 1
         g.check_over()
 
 

@@ -323,7 +323,7 @@ async def test_a_clean_end_keeps_the_connection(app: Driver) -> None:
         sink.at["end"] = app.stream.release
         app.all_at_once()
         assert sink.told == [200, b"body", "end"]
-        assert app.g.pool.idle_count == 1
+        assert len(app.g.pool.idle) == 1
         assert app.connection.is_available
         opened = app.g.pool.open(ENDPOINT.origin, ENDPOINT.port, replayable=True)
         assert opened is not None
