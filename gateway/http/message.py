@@ -105,7 +105,24 @@ class RequestSection(FieldSection):
         self.probes = False  # X-Gateway-Probe: asks whether the target accepts connections, and wants nothing of it
 
 
-class RequestHead:
+class _Head:
+    """What both heads have."""
+
+    __slots__ = ("section",)
+
+    section: FieldSection
+
+    @property
+    def fields(self) -> Fields:
+        """The end-to-end fields."""
+        return self.section.fields
+
+    def get(self, name: bytes) -> bytes | None:
+        """The first value of the end-to-end field `name` (lower case), or None."""
+        return self.section.get(name)
+
+
+class RequestHead(_Head):
     """A request head, which is valid once `validate.check_request` has returned; each codec has its own kind.
 
     `target` is origin-form or `*`. What the hot path reads of the section stands here again.
@@ -118,10 +135,11 @@ class RequestHead:
         "framing",
         "method",
         "protocol",
-        "section",
         "target",
         "upgrade",
     )
+
+    section: RequestSection
 
     def __init__(self, method: bytes, target: bytes, protocol: str, section: RequestSection) -> None:
         self.method = method
@@ -133,15 +151,6 @@ class RequestHead:
         self.framing = section.framing
         self.upgrade = section.upgrade  # a switch of protocol is asked for
         self.ends_here = False  # its sender wants the answer of whoever it has come to (Max-Forwards: 0)
-
-    @property
-    def fields(self) -> Fields:
-        """The end-to-end fields."""
-        return self.section.fields
-
-    def get(self, name: bytes) -> bytes | None:
-        """The first value of the end-to-end field `name` (lower case), or None."""
-        return self.section.get(name)
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.method!r} {self.target[:40]!r} at {self.authority!r} {self.framing.value}>"
@@ -161,13 +170,13 @@ class ResponseSection(FieldSection):
         self.binds = False  # asks for, or goes on with, a login of the connection
 
 
-class ResponseHead:
+class ResponseHead(_Head):
     """A valid response head: an app's, of its codec's own kind, or one of the gateway's own.
 
     Not to be changed: answers of the same octets share it.
     """
 
-    __slots__ = ("binds", "content_length", "dated", "framing", "section", "status", "upgrade")
+    __slots__ = ("binds", "content_length", "dated", "framing", "status", "upgrade")
 
     def __init__(
         self,
@@ -190,15 +199,6 @@ class ResponseHead:
         other = copy(self)
         other.section = section
         return other
-
-    @property
-    def fields(self) -> Fields:
-        """The end-to-end fields."""
-        return self.section.fields
-
-    def get(self, name: bytes) -> bytes | None:
-        """The first value of the end-to-end field `name` (lower case), or None."""
-        return self.section.get(name)
 
     def __repr__(self) -> str:
         return f"<ResponseHead {self.status} {self.framing.value}>"

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
+from typing import NamedTuple
 
 from gateway.http.head_parser import REMEMBERED_OCTETS
 from gateway.http.lists import members, parameters
@@ -77,13 +78,27 @@ _NOBODY_ELSE = b"*"
 """The reply to a probe. A service worker's cache heeds no Cache-Control, and would hold it for the app's page."""
 
 
+class _Preferences(NamedTuple):
+    """What of a request decides; of its fields the values, None without one."""
+
+    is_options: bool = False
+    vary: bytes = _VARY
+    accept: bytes | None = None
+    mode: bytes | None = None
+    destination: bytes | None = None
+    content_type: bytes | None = None
+    origin: bytes | None = None
+    next_method: bytes | None = None
+    next_fields: bytes | None = None
+
+
 def negotiate(head: RequestHead | None, received: bytes = b"") -> Intent:
     """What the sender of `head` wants.
 
     None is a head that is not valid, and `received` what came of it: a navigation gets a page, everything else text.
     """
     if head is None:
-        return _intent(False, _VARY, None, b"navigate" if _navigates(received) else None, *[None] * 5)
+        return _intent(_Preferences(mode=b"navigate" if _navigates(received) else None))
     section = head.section
     read = _remembered if len(section.lines) <= REMEMBERED_OCTETS else _read
     return read(section, head.method == b"OPTIONS")
@@ -117,15 +132,17 @@ def _read(section: RequestSection, is_options: bool) -> Intent:
         return value if value is None or len(value) <= MAX_OCTETS else None
 
     return _intent(
-        is_options,
-        _NOBODY_ELSE if section.probes else _VARY,
-        said(b"accept"),
-        sf_item(said(b"sec-fetch-mode")),
-        sf_item(said(b"sec-fetch-dest")),
-        said(b"content-type"),
-        said(b"origin"),
-        said(b"access-control-request-method"),
-        said(b"access-control-request-headers"),
+        _Preferences(
+            is_options,
+            vary=_NOBODY_ELSE if section.probes else _VARY,
+            accept=said(b"accept"),
+            mode=sf_item(said(b"sec-fetch-mode")),
+            destination=sf_item(said(b"sec-fetch-dest")),
+            content_type=said(b"content-type"),
+            origin=said(b"origin"),
+            next_method=said(b"access-control-request-method"),
+            next_fields=said(b"access-control-request-headers"),
+        )
     )
 
 
@@ -139,43 +156,33 @@ _remembered = lru_cache(maxsize=REMEMBERED)(_read)
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _intent(
-    is_options: bool,
-    vary: bytes,
-    accept: bytes | None,
-    mode: bytes | None,
-    destination: bytes | None,
-    content_type: bytes | None,
-    origin: bytes | None,
-    next_method: bytes | None,
-    next_fields: bytes | None,
-) -> Intent:
-    cors = list(_shared_with(origin))
-    if is_options and origin and _is_for_a_probe(next_method, next_fields):
+def _intent(wants: _Preferences) -> Intent:
+    cors = list(_shared_with(wants.origin))
+    if wants.is_options and wants.origin and _is_for_a_probe(wants.next_method, wants.next_fields):
         cors += _PROBE_ALLOWED
         return Intent(Form.PREFLIGHT, b"", tuple(cors), b"")
-    media_type = (content_type or b"").partition(b";")[0].strip().lower()
+    media_type = (wants.content_type or b"").partition(b";")[0].strip().lower()
     # A call is a POST. Its status 200 in answer to a preflight would be what the Fetch standard asks of a permission.
-    if not is_options and _GRPC.fullmatch(media_type):
+    if not wants.is_options and _GRPC.fullmatch(media_type):
         # In a browser, gRPC-Web reads the status of a reply without body from the fields.
         cors.append((b"Access-Control-Expose-Headers", b"Grpc-Status, Grpc-Message, " + _EXPOSED))
-        return Intent(Form.GRPC, media_type, tuple(cors), vary)
+        return Intent(Form.GRPC, media_type, tuple(cors), wants.vary)
     cors.append((b"Access-Control-Expose-Headers", _EXPOSED))
-    form = _form(accept, mode, destination)
-    return Intent(form, _SENT_AS[form], tuple(cors), vary)
+    form = _form(wants)
+    return Intent(form, _SENT_AS[form], tuple(cors), wants.vary)
 
 
-def _form(accept: bytes | None, mode: bytes | None, destination: bytes | None) -> Form:
+def _form(wants: _Preferences) -> Form:
     """A navigation gets a page. What loads a script, a style or an image gets text, which none of them can execute.
 
     Otherwise Accept decides; `*/*` is JSON when a page script asks (Sec-Fetch-Mode is set by browsers and not by
     scripts) and text when curl does.
     """
-    if mode == b"navigate":
+    if wants.mode == b"navigate":
         return Form.HTML
-    if destination is not None and destination not in (b"empty", b"document", b"iframe"):
+    if wants.destination is not None and wants.destination not in (b"empty", b"document", b"iframe"):
         return Form.TEXT
-    return _from_accept(accept) or (Form.JSON if mode in (b"cors", b"same-origin") else Form.TEXT)
+    return _from_accept(wants.accept) or (Form.JSON if wants.mode in (b"cors", b"same-origin") else Form.TEXT)
 
 
 def _from_accept(accept: bytes | None) -> Form | None:
