@@ -50,7 +50,7 @@ from gateway.directory.sandbox import (
     WatchObserver,
     WriteError,
 )
-from gateway.directory.stored import read_sandbox
+from gateway.directory.stored import TEXTS, read_sandbox
 from gateway.errors import UserError
 from gateway.hostname import is_sandbox_id
 
@@ -173,13 +173,9 @@ class RedisRegistry:
         name, *values = row
         if len(values) == 1:
             return Broken(name, f"{RECORD}{name} {values[0]}")
-        address, generation, ipv4, host, left = values
-        try:
-            lifetime = left / 1000 if left >= 0 else None
-            record = {"address": address, "generation": generation, "ipv4": ipv4, "host": host, "lifetime": lifetime}
-            return read_sandbox(name, record)
-        except ValueError as error:
-            return Broken(name, f"{RECORD}{name} {error}")
+        *texts, left = values
+        lifetime = left / 1000 if left >= 0 else None
+        return read_sandbox(name, f"{RECORD}{name}", dict(zip(TEXTS, texts, strict=True), lifetime=lifetime))
 
     async def tend(self) -> float:
         """As `Registry.tend`: Redis deletes records itself, and their ids stay in the index."""

@@ -57,7 +57,7 @@ from gateway.directory.sqlite_file import (
     open_file,
     transaction,
 )
-from gateway.directory.stored import read_sandbox
+from gateway.directory.stored import TEXTS, read_sandbox
 from gateway.errors import UserError
 from gateway.hostname import is_sandbox_id
 
@@ -364,13 +364,9 @@ class SqliteRegistry:
 
 
 def _record(row: _Row, now: float) -> Sandbox | Broken:
-    name, address, generation, ipv4, host, expires = row
+    name, *texts, expires = row
     left = expires - now if isinstance(expires, int | float) else expires
-    try:
-        record = {"address": address, "generation": generation, "ipv4": ipv4, "host": host, "lifetime": left}
-        return read_sandbox(name, record)
-    except ValueError as error:
-        return Broken(name, f"the record of {name} {error}")
+    return read_sandbox(name, f"the record of {name}", dict(zip(TEXTS, texts, strict=True), lifetime=left))
 
 
 def _generation(record: Sandbox | Broken | None) -> str | None:
