@@ -19,26 +19,17 @@ class GatewayError(Exception):
     """A failure on its way to becoming a problem.
 
     `detail` says what was observed in this case ("connect to [fd00::5]:5000: refused after 0.4 ms"), never what it
-    may mean: meaning is the row's, or that of the `wording` which stands in for it. `observed` lists further facts, one
-    sentence each. What a look at the sandbox found comes as data: `process`, the name of the program that listens
-    ("python3", "node"; empty: not known), and `open_ports`, other ports of the sandbox that accept connections.
+    may mean: meaning is the row's, or that of the `wording` which stands in for it. Whoever knows more says it with
+    a `Failure`, of which the further attributes are.
     """
 
-    def __init__(
-        self,
-        reason: Reason,
-        detail: str = "",
-        *,
-        observed: tuple[str, ...] = (),
-        process: str = "",
-        open_ports: tuple[int, ...] = (),
-        wording: Wording | None = None,
-    ) -> None:
+    observed: tuple[str, ...] = ()
+    process: str = ""
+    open_ports: tuple[int, ...] = ()
+
+    def __init__(self, reason: Reason, detail: str = "", *, wording: Wording | None = None) -> None:
         self.reason = reason
         self.detail = detail
-        self.observed = observed
-        self.process = process
-        self.open_ports = open_ports
         self.wording = wording
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
 
@@ -58,20 +49,18 @@ class Failure:
     reason: Reason
     detail: str = ""
     observed: tuple[str, ...] = ()
+    """Further facts, one sentence each."""
     process: str = ""
+    """The name of the program that was seen to listen ("python3", "node"); empty: not known."""
     open_ports: tuple[int, ...] = ()
+    """Other ports of the sandbox that accept connections."""
     wording: Wording | None = None
 
     def error(self) -> GatewayError:
         """A new exception that says it; raise it from where no variable holds it."""
-        return GatewayError(
-            self.reason,
-            self.detail,
-            observed=self.observed,
-            process=self.process,
-            open_ports=self.open_ports,
-            wording=self.wording,
-        )
+        error = GatewayError(self.reason, self.detail, wording=self.wording)
+        error.observed, error.process, error.open_ports = self.observed, self.process, self.open_ports
+        return error
 
 
 class UserError(Exception):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.errors import GatewayError, Reason
+from gateway.errors import Failure, GatewayError, Reason
 from gateway.hostname import Target
 from tests.interop.harness import require
 from tests.support.devtools import DevTools
@@ -605,13 +605,13 @@ LONGEST = Target(65535, "sandbox-" * 7 + "x", "sandbox.localhost")
 
 def everything(reason: Reason) -> GatewayError:
     """A failure of which everything is known, in long words and from right to left."""
-    return GatewayError(
+    return Failure(
         reason,
         "the answer begins with “שלום עולם 220 مرحبا FTP”",
         observed=("connect to [fd00::5]:65535: " + "x" * 200, "the process is /home/משתמש/אפליקציה/שרת (pid 4711)"),
         process="python3",
         open_ports=(3000, 8000),
-    )
+    ).error()
 
 
 @pytest.mark.parametrize(("width", "height", "scheme", "more"), LOOKS)

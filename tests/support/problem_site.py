@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 
 from gateway.edge.local_reply import ready
-from gateway.errors import GatewayError, Reason
+from gateway.errors import Failure, GatewayError, Reason
 from gateway.hostname import Target
 from gateway.http.head_parser import HeadLimits, parse_request_head
 from gateway.http.message import ResponseHead
@@ -37,13 +37,13 @@ def refused(milliseconds: float = 0.4) -> GatewayError:
 
 def ipv4_only() -> GatewayError:
     """The same once the probe has found the app."""
-    return GatewayError(
+    return Failure(
         Reason.IPV4_ONLY_LISTENER,
         f"something listens on 127.0.0.1:5000 but not on [{ADDRESS}]:5000",
         observed=(refused().detail, "the process is python3 (pid 4711)"),
         process="python3",
         open_ports=(3000, 8000),
-    )
+    ).error()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from string import Formatter
 
 import pytest
 
-from gateway.errors import Blame, GatewayError, Reason, UserError
+from gateway.errors import Blame, Failure, GatewayError, Reason, UserError
 from gateway.wordings import WORDINGS
 
 PROMISED = [
@@ -142,7 +142,7 @@ def test_a_refused_connection_names_the_five_things_to_check() -> None:
 
 
 def test_an_error_says_what_was_seen() -> None:
-    error = GatewayError(Reason.CONNECTION_REFUSED, "connect to [fd00::5]:5000: refused", observed=("a", "b"))
+    error = Failure(Reason.CONNECTION_REFUSED, "connect to [fd00::5]:5000: refused", observed=("a", "b")).error()
     assert str(error) == "connection_refused: connect to [fd00::5]:5000: refused"
     assert (error.reason, error.detail, error.observed) == (
         Reason.CONNECTION_REFUSED,

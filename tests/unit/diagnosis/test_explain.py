@@ -20,7 +20,7 @@ from gateway.diagnosis.report import ROAD, Report, Step
 from gateway.diagnosis.url import InvalidUrl
 from gateway.directory.sandbox import DirectoryError, Sandbox, TableDirectory
 from gateway.endpoint import Endpoint
-from gateway.errors import GatewayError, Reason
+from gateway.errors import Failure, GatewayError, Reason
 from gateway.http.message import FieldSection, RequestHead
 from gateway.process.admin_client import EXPLAIN_TIMEOUT
 from gateway.tasks import Tasks
@@ -368,7 +368,7 @@ async def test_the_gateways_own_listener(looking: Looking) -> None:
 
 @pytest.mark.parametrize("reason", list(Reason), ids=str)
 async def test_every_reason_is_told_without_a_page_around_it(looking: Looking, reason: Reason) -> None:
-    context = make_context(looking, directory=Failing(GatewayError(reason, "seen", observed=("more",))))
+    context = make_context(looking, directory=Failing(Failure(reason, "seen", observed=("more",)).error()))
     report = await explain(url(5000), context)
     assert (report.ok, report.reason) == (False, str(reason))
     assert step(report, "directory").detail == "seen; more"

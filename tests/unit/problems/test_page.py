@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from gateway.errors import Blame, GatewayError, Reason
+from gateway.errors import Blame, Failure, GatewayError, Reason
 from gateway.hostname import Target
 from gateway.http.head_parser import HeadLimits, parse_request_head
 from gateway.http.message import RequestHead, RequestSection
@@ -97,7 +97,7 @@ def test_it_says_what_the_document_says(reason: Reason) -> None:
 
 @every_reason
 def test_it_is_a_well_ordered_document(reason: Reason) -> None:
-    shown = page(GatewayError(reason, DETAIL, open_ports=(3000,)))
+    shown = page(Failure(reason, DETAIL, open_ports=(3000,)).error())
     assert shown.one("html")["lang"] == "en"
     for landmark in ("main", "footer", "h1", "title"):
         assert len(shown.all(landmark)) == 1
@@ -112,7 +112,7 @@ def test_it_is_a_well_ordered_document(reason: Reason) -> None:
 
 @pytest.mark.parametrize("reason", [Reason.CONNECTION_REFUSED, Reason.IPV4_ONLY_LISTENER])
 def test_the_likely_lines_are_seen_and_the_others_a_click_away(reason: Reason) -> None:
-    shown = page(GatewayError(reason, DETAIL, process="node"))
+    shown = page(Failure(reason, DETAIL, process="node").error())
     at_once, _, folded = re.sub("</?b>", "", shown.source).partition("<details>")
     folded = folded.partition("</details>")[0]
     offered = fixes(5000, "node")
@@ -148,7 +148,7 @@ def test_what_is_read_from_right_to_left_moves_nothing_around_it(fact: str, told
 
 @pytest.mark.parametrize(("public_port", "suffix"), [(443, ""), (8443, ":8443")])
 def test_open_ports_are_links(public_port: int, suffix: str) -> None:
-    shown = page(GatewayError(Reason.CONNECTION_REFUSED, DETAIL, open_ports=(3000, 8000)), public_port=public_port)
+    shown = page(Failure(Reason.CONNECTION_REFUSED, DETAIL, open_ports=(3000, 8000)).error(), public_port=public_port)
     links = [link["href"] for link in shown.all("a") if link.get("id") is None]
     assert links == [f"https://{port}-abc123.sandbox.example.dev{suffix}/" for port in (3000, 8000)]
 
@@ -257,7 +257,7 @@ HOSTILE = [
 def everywhere(text: str, reason: Reason) -> Page:
     section = RequestSection(asked().fields, [], text.encode())
     head = RequestHead(text.encode("latin-1", "replace"), b"/", "HTTP/1.1", section)
-    error = GatewayError(reason, text, observed=(text,), process=text, open_ports=(3000,))
+    error = Failure(reason, text, observed=(text,), process=text, open_ports=(3000,)).error()
     return Page(render(error, RequestContext(text, head, Target(5000, text, text), text, text))[1])
 
 
@@ -320,13 +320,13 @@ def test_it_needs_nothing_from_elsewhere(reason: Reason) -> None:
 @every_reason
 def test_it_is_small(reason: Reason) -> None:
     longest = Target(65535, "a" * 57, "sandboxes.of-some-region.and-some-customer.example.dev")
-    error = GatewayError(
+    error = Failure(
         reason,
         "x" * 300,
         observed=("y" * 300,),
         process="python3",
         open_ports=(3000, 3001, 4200, 5173, 8000, 8080, 8888),
-    )
+    ).error()
     for method in ("GET", "POST"):
         known = RequestContext("r" * 128, asked(method), longest, "fd00:1111:2222:3333:4444:5555:6666:7777")
         assert len(render(error, known)[1]) < MOST

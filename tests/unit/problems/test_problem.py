@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.errors import GatewayError, Reason
+from gateway.errors import Failure, GatewayError, Reason
 from gateway.hostname import Target
 from gateway.http.head_parser import HeadLimits, parse_request_head
 from gateway.problems.frameworks import fixes
@@ -25,7 +25,7 @@ def test_the_first_check_of_a_refusal_is_how_to_bind() -> None:
 
 @pytest.mark.parametrize("reason", Reason, ids=str)
 def test_a_line_to_paste_is_offered_where_it_cures(reason: Reason) -> None:
-    problem = describe(GatewayError(reason, DETAIL, process="node"), KNOWN)
+    problem = describe(Failure(reason, DETAIL, process="node").error(), KNOWN)
     lines = problem.fix[len(reason.row.checks) :]
     if reason in (Reason.CONNECTION_REFUSED, Reason.IPV4_ONLY_LISTENER):
         assert lines == [f"{fix.framework}: {fix.line}" for fix in fixes(5000, "node")]
@@ -44,7 +44,7 @@ def test_a_line_to_paste_is_offered_where_it_cures(reason: Reason) -> None:
     ],
 )
 def test_open_ports_are_an_observation(ports: tuple[int, ...], said: list[str]) -> None:
-    error = GatewayError(Reason.CONNECTION_REFUSED, DETAIL, open_ports=ports)
+    error = Failure(Reason.CONNECTION_REFUSED, DETAIL, open_ports=ports).error()
     assert describe(error, KNOWN).observed == [DETAIL, *said]
 
 

@@ -10,7 +10,7 @@ from urllib.parse import unquote_to_bytes
 
 import pytest
 
-from gateway.errors import GatewayError, GrpcStatus, Reason
+from gateway.errors import Failure, GatewayError, GrpcStatus, Reason
 from gateway.hostname import Target
 from gateway.http import serialize
 from gateway.http.head_parser import HeadLimits, parse_request_head
@@ -54,7 +54,7 @@ def circumstances(form: Form, fields: str = "", method: str = "", request_id: st
 
 
 def sent(reason: Reason, form: Form, fields: str = "", method: str = "") -> tuple[ResponseHead, bytes]:
-    return render(GatewayError(reason, DETAIL, observed=("a second fact",)), circumstances(form, fields, method))
+    return render(Failure(reason, DETAIL, observed=("a second fact",)).error(), circumstances(form, fields, method))
 
 
 every_reason = pytest.mark.parametrize("reason", Reason, ids=str)
@@ -278,7 +278,7 @@ def test_whatever_is_known_makes_another_reply(form: Form) -> None:
         render(error, known)[1]
         for error, known in [
             (GatewayError(Reason.CONNECTION_REFUSED), base),
-            *((GatewayError(Reason.CONNECTION_REFUSED, **{name: value}), base) for name, value in fields.items()),
+            *((Failure(Reason.CONNECTION_REFUSED, **{name: value}).error(), base) for name, value in fields.items()),
             (GatewayError(Reason.IPV4_ONLY_LISTENER), base),
             (GatewayError(Reason.CONNECTION_REFUSED), RequestContext("r", asked(form), other, "fd00::5", "a.example")),
             (GatewayError(Reason.CONNECTION_REFUSED), RequestContext("r", asked(form), TARGET, "fd00::6", "a.example")),
@@ -351,7 +351,7 @@ def hostile_everywhere(text: str, form: Form) -> RequestContext:
 @hostile
 @every_reason
 def test_foreign_text_stays_text_in_a_document(reason: Reason, text: str) -> None:
-    _, body = render(GatewayError(reason, text, observed=(text,)), hostile_everywhere(text, Form.JSON))
+    _, body = render(Failure(reason, text, observed=(text,)).error(), hostile_everywhere(text, Form.JSON))
     document = json.loads(body)
     assert (document["sandbox"], document["request_id"], document["observed"]) == (text, text, [text, text])
 
@@ -361,7 +361,7 @@ def test_foreign_text_stays_text_in_a_document(reason: Reason, text: str) -> Non
 def test_foreign_text_moves_no_cursor(reason: Reason, text: str) -> None:
     known = hostile_everywhere(text, Form.TEXT)
     plain = RequestContext("r", known.head, known.target, known.address, known.domain)
-    _, body = render(GatewayError(reason, text, observed=(text,)), plain)
+    _, body = render(Failure(reason, text, observed=(text,)).error(), plain)
     assert all(char.isprintable() for line in body.decode().split("\n") for char in line)
 
 
@@ -381,7 +381,9 @@ def test_proxy_status_is_a_structured_field_whatever_was_seen(text: str, form: F
 @hostile
 @every_form
 def test_no_field_has_a_control_character(text: str, form: Form) -> None:
-    head, _ = render(GatewayError(Reason.HTTP_PROTOCOL_ERROR, text, observed=(text,)), hostile_everywhere(text, form))
+    head, _ = render(
+        Failure(Reason.HTTP_PROTOCOL_ERROR, text, observed=(text,)).error(), hostile_everywhere(text, form)
+    )
     for name, value in head.fields:
         assert not re.search(rb"[^!-~]", name)
         assert not re.search(rb"[^ -~]", value)
