@@ -95,7 +95,7 @@ class DnsDirectory:
             return False
         return answer.rcode() in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
 
-    async def watch(self, changed: Callable[[Iterable[str]], None], observer: WatchObserver | None = None) -> None:
+    async def watch(self, changed: Callable[[Iterable[str]], None], observer: WatchObserver) -> None:
         """Runs until cancelled and reports nothing: a record's TTL is all that DNS says about change."""
         await asyncio.Event().wait()
 

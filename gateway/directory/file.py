@@ -149,7 +149,7 @@ class FileDirectory(TableDirectory):
             self._said = str(error)
             log.error("%s; keeping the %d sandboxes read before", error, len(self.table))
 
-    async def watch(self, changed: Callable[[Iterable[str]], None], observer: WatchObserver | None = None) -> None:
+    async def watch(self, changed: Callable[[Iterable[str]], None], observer: WatchObserver) -> None:
         """Runs until cancelled; calls `changed(ids)` after each reload with the ids whose record differs."""
         loop = asyncio.get_running_loop()
         earlier = seen = self._stamp

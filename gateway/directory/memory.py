@@ -61,7 +61,7 @@ class MemoryRegistry(TableDirectory):
         """As `Registry.tend`: a lifetime ends by its timer."""
         return 3600.0
 
-    async def watch(self, changed: Callable[[Iterable[str]], None], observer: WatchObserver | None = None) -> None:
+    async def watch(self, changed: Callable[[Iterable[str]], None], observer: WatchObserver) -> None:
         """Runs until cancelled; a change is told before the write that made it returns."""
         self._watchers.append(changed)
         try:

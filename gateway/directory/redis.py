@@ -26,7 +26,6 @@ from redis.exceptions import ConnectionError as BrokenConnection
 from redis.exceptions import MasterDownError, NoScriptError, OutOfMemoryError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as Silence
 
-from gateway.directory.availability import Availability
 from gateway.directory.redis_scripts import (
     CHANGES,
     FETCH,
@@ -184,9 +183,8 @@ class RedisRegistry:
 
     # --- changes -------------------------------------------------------------------------------------------------
 
-    async def watch(self, changed: Callable[[Iterable[str]], None], observer: WatchObserver | None = None) -> None:
+    async def watch(self, changed: Callable[[Iterable[str]], None], observer: WatchObserver) -> None:
         """As `Directory.watch`. What changed while Redis was away is reported when it is back."""
-        observer = Availability(self.where) if observer is None else observer
         if _ENTRY.fullmatch(observer.bookmark):
             self._position = min(self._position or observer.bookmark, observer.bookmark, key=_order)
         while True:

@@ -90,7 +90,7 @@ class Directory(Protocol):
         """
         ...
 
-    async def watch(self, changed: Callable[[Iterable[str]], None], observer: WatchObserver | None = None) -> None:
+    async def watch(self, changed: Callable[[Iterable[str]], None], observer: WatchObserver) -> None:
         """Runs until cancelled; calls `changed(ids)` with the ids whose record differs from before.
 
         A backend that is away for a while is no reason to end: it goes on when it is back. Each attempt's outcome is
@@ -209,7 +209,7 @@ class TableDirectory:
         """As `Registry.page`."""
         return [self.table[name] for name in sorted(name for name in self.table if name > after)[:limit]]
 
-    async def watch(self, changed: Callable[[Iterable[str]], None], observer: WatchObserver | None = None) -> None:
+    async def watch(self, changed: Callable[[Iterable[str]], None], observer: WatchObserver) -> None:
         await asyncio.Event().wait()  # nothing changes by itself
 
     async def close(self) -> None: ...

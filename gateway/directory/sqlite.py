@@ -26,7 +26,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gateway.directory.availability import Availability
 from gateway.directory.sandbox import (
     Broken,
     DirectoryError,
@@ -173,13 +172,12 @@ class SqliteRegistry:
 
     # --- watching ------------------------------------------------------------------------------------------------
 
-    async def watch(self, changed: Callable[[Iterable[str]], None], observer: WatchObserver | None = None) -> None:
+    async def watch(self, changed: Callable[[Iterable[str]], None], observer: WatchObserver) -> None:
         """As `Directory.watch`; within `POLL_INTERVAL` of the write.
 
         Who has fallen behind `KEPT_CHANGES`, or finds that a backup was restored, is told of every id there is. What
         cannot be named then, a record removed in the time that nothing is known of, is told to the observer as missed.
         """
-        observer = Availability(self.where) if observer is None else observer
         resumed = False
         while True:
             names: list[str] = []

@@ -30,20 +30,20 @@ _TAG_SHIFT, _COUNT_MASK = 32, 0xFFFFFFFF
 
 
 class ClaimKey:
-    """A target, as it stands in the table: equal for equal keys in all processes that share a fork."""
+    """A target, as it stands in the table: equal for equal targets in all processes that share a fork."""
 
     __slots__ = ("digest", "slot", "tag")
 
     def __init__(self, target: object) -> None:
-        self.digest = hash(target)  # keyed by a secret of the process that was forked: nobody aims at another's place
+        self.digest = hash(target)  # keyed by a secret of the process that was forked: nobody aims at another's slot
         self.slot = self.digest % SLOTS
         self.tag = self.digest >> 12 & _COUNT_MASK
 
 
 class Claims:
-    """The table. One per gateway, made before the fork: for each place the number of a target and what is owed to it.
+    """The table. One per gateway, made before the fork: for each slot the tag of a target and what is owed to it.
 
-    Two targets at one place take it from each other, claim by claim.
+    Two targets at one slot take it from each other, claim by claim.
     """
 
     __slots__ = ("table",)

@@ -17,6 +17,7 @@ from typing import Any, Protocol, cast
 import pytest
 
 from gateway.directory import file as file_module
+from gateway.directory.availability import Availability
 from gateway.directory.dns import DnsDirectory
 from gateway.directory.file import FileDirectory
 from gateway.directory.redis import RedisRegistry
@@ -175,7 +176,7 @@ class Stage:
             for name in names:
                 changes.put_nowait(name)
 
-        self._tasks.spawn(directory.watch(changed), "watch")
+        self._tasks.spawn(directory.watch(changed, Availability(directory.where)), "watch")
         self._watching += 1
         return changes
 

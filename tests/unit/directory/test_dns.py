@@ -20,6 +20,7 @@ import uvloop
 
 from gateway.config.values import Listen
 from gateway.directory import dns as dns_module
+from gateway.directory.availability import Availability
 from gateway.directory.dns import DnsDirectory
 from gateway.directory.sandbox import DirectoryError, RecordError, Sandbox
 from gateway.errors import UserError
@@ -133,7 +134,9 @@ async def test_a_changed_zone_is_seen_when_asked_again() -> None:
 
 async def test_watching_reports_nothing_and_does_not_end(directory: DnsDirectory) -> None:
     tasks = Tasks()
-    watching = tasks.spawn(directory.watch(lambda names: pytest.fail(f"reported {names}")), "watch")
+    watching = tasks.spawn(
+        directory.watch(lambda names: pytest.fail(f"reported {names}"), Availability(directory.where)), "watch"
+    )
     assert await directory.fetch("demo") is not None
     assert not watching.done()
     await tasks.cancel()

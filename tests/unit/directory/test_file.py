@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from gateway.directory import file as file_module
+from gateway.directory.availability import Availability
 from gateway.directory.file import FileDirectory, LastGood, read_table
 from gateway.directory.sandbox import Sandbox
 from gateway.errors import UserError
@@ -253,7 +254,7 @@ async def watched(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
 
     listener = Listener()
     tasks = Tasks()
-    tasks.spawn(watched.directory.watch(watched.changed), "watch")
+    tasks.spawn(watched.directory.watch(watched.changed, Availability(watched.directory.where)), "watch")
     file_module.log.addHandler(listener)
     yield watched
     file_module.log.removeHandler(listener)
@@ -295,7 +296,7 @@ async def test_a_file_that_differs_in_nothing_but_its_size_is_read_again(
     path.write_text(TWO)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     tasks = Tasks()
-    tasks.spawn(watched.directory.watch(watched.changed), "watch")
+    tasks.spawn(watched.directory.watch(watched.changed, Availability(watched.directory.where)), "watch")
     assert await watched.next_change() == {"demo", "other"}
     await tasks.cancel()
 
@@ -346,7 +347,7 @@ async def test_an_edit_between_the_first_read_and_the_first_look_is_not_missed(
     watched = Watched(path)
     watched.replace(TWO)
     tasks = Tasks()
-    tasks.spawn(watched.directory.watch(watched.changed), "watch")
+    tasks.spawn(watched.directory.watch(watched.changed, Availability(watched.directory.where)), "watch")
     assert await watched.next_change() == {"demo", "other"}
     await tasks.cancel()
 
@@ -375,7 +376,7 @@ async def test_a_file_that_is_still_being_written_is_not_read(path: Path, monkey
     monkeypatch.setattr(file_module, "_stamp", stamp)
     monkeypatch.setattr(file_module, "_table", table)
     tasks = Tasks()
-    tasks.spawn(watched.directory.watch(watched.changed), "watch")
+    tasks.spawn(watched.directory.watch(watched.changed, Availability(watched.directory.where)), "watch")
     assert await watched.next_change() == {"demo", "other"}
     await tasks.cancel()
     assert read == [finished]
@@ -394,7 +395,7 @@ async def test_a_table_that_is_replaced_at_every_look_is_read(path: Path, monkey
 
     monkeypatch.setattr(file_module, "_stamp", replaced)
     tasks = Tasks()
-    tasks.spawn(watched.directory.watch(watched.changed), "watch")
+    tasks.spawn(watched.directory.watch(watched.changed, Availability(watched.directory.where)), "watch")
     try:
         async with asyncio.timeout(DEADLINE):
             while not (changes := watched.changes.qsize()) and len(kept) < 50:
@@ -426,7 +427,7 @@ async def test_a_file_is_read_once_however_often_it_is_looked_at(path: Path, mon
     monkeypatch.setattr(file_module, "_stamp", looking)
     monkeypatch.setattr(file_module, "_text", reading)
     tasks = Tasks()
-    tasks.spawn(watched.directory.watch(watched.changed), "watch")
+    tasks.spawn(watched.directory.watch(watched.changed, Availability(watched.directory.where)), "watch")
     for text in (TWO, "x"):
         reads.clear()
         watched.replace(text)
@@ -473,6 +474,7 @@ PREAMBLE = """
 import asyncio, logging, os, subprocess, sys
 from pathlib import Path
 from gateway.directory import file
+from gateway.directory.availability import Availability
 from gateway.directory.file import FileDirectory
 from gateway.tasks import Tasks
 
@@ -487,7 +489,8 @@ async def main():
     path.write_text(table({"demo": "fd00::5"}))
     directory, changes, lines, tasks = FileDirectory(path), asyncio.Queue(), [], Tasks()
     file.log.addHandler(type("Lines", (logging.Handler,), {"emit": lambda _, line: lines.append(line.getMessage())})())
-    tasks.spawn(directory.watch(lambda names: changes.put_nowait(set(names))), "watch")
+    observer = Availability(directory.where)
+    tasks.spawn(directory.watch(lambda names: changes.put_nowait(set(names)), observer), "watch")
 
     async def told(what):
         async with asyncio.timeout(20):

@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
+from gateway.directory.availability import Availability
 from gateway.directory.memory import MemoryRegistry
 from gateway.directory.sandbox import Conflict, Sandbox
 from gateway.tasks import Tasks
@@ -94,7 +95,7 @@ class Heard:
     def __init__(self, store: MemoryRegistry, tasks: Tasks) -> None:
         self.ids: list[str] = []
         self.told = asyncio.Event()
-        self.task = tasks.spawn(store.watch(self._changed), "watch")
+        self.task = tasks.spawn(store.watch(self._changed, Availability(store.where)), "watch")
 
     def _changed(self, ids: Iterable[str]) -> None:
         self.ids += ids

@@ -55,7 +55,7 @@ async def watching(store: SqliteRegistry, observer: WatchObserver | None = None)
             heard.put_nowait(name)
 
     tasks = Tasks()
-    tasks.spawn(store.watch(changed, observer), "watch")
+    tasks.spawn(store.watch(changed, observer or Availability(store.where)), "watch")
     yield heard
     assert len(tasks) == 1, "watching never ends by itself"
     await tasks.cancel()
@@ -234,13 +234,15 @@ async def test_what_was_acknowledged_survives_kill_9(make: Make, path: Path) -> 
 WATCH = """
 import asyncio, sys, time
 from pathlib import Path
+from gateway.directory.availability import Availability
 from gateway.directory.sqlite import SqliteRegistry
 
 async def main():
     store = SqliteRegistry(Path(sys.argv[1]))
     await store.fetch("demo")
     print("ready", flush=True)
-    await store.watch(lambda names: print(time.monotonic(), *names, flush=True))
+    changed = lambda names: print(time.monotonic(), *names, flush=True)
+    await store.watch(changed, Availability(store.where))
 
 asyncio.run(main())
 """
@@ -318,7 +320,7 @@ async def test_many_changes_come_in_bounded_batches(make: Make, monkeypatch: pyt
         await store.put(sandbox(name))
     batches: list[list[str]] = []
     tasks = Tasks()
-    tasks.spawn(reader.watch(lambda changed: batches.append(list(changed))), "watch")
+    tasks.spawn(reader.watch(lambda changed: batches.append(list(changed)), Availability(reader.where)), "watch")
     async with asyncio.timeout(DEADLINE):
         while sum(map(len, batches)) < len(names):
             await asyncio.sleep(0)

@@ -22,6 +22,7 @@ import pytest
 
 from gateway.directory import sqlite as sqlite_module
 from gateway.directory import sqlite_file as sqlite_file_module
+from gateway.directory.availability import Availability
 from gateway.directory.sandbox import DirectoryError
 from gateway.directory.sqlite import SqliteRegistry
 from gateway.directory.sqlite_companions import beside, is_folded
@@ -171,7 +172,7 @@ async def test_a_backup_put_in_place_under_readers_and_writers_is_in_force_alone
     heard: set[str] = set()
     tasks = Tasks()
     for store in (first, second):
-        tasks.spawn(store.watch(heard.update), "watch")
+        tasks.spawn(store.watch(heard.update, Availability(store.where)), "watch")
     await asyncio.sleep(sqlite_module.POLL_INTERVAL)  # both have a position
     put(tmp_path / "backup", path)
     async with asyncio.timeout(DEADLINE):
@@ -244,6 +245,7 @@ OTHER_PROCESS = """
 import asyncio, sys
 from ipaddress import IPv6Address
 from pathlib import Path
+from gateway.directory.availability import Availability
 from gateway.directory.sandbox import Sandbox
 from gateway.directory.sqlite import SqliteRegistry
 
@@ -253,7 +255,7 @@ async def main():
     await store.fetch("theirs")
     print("ready", flush=True)
     loop = asyncio.get_running_loop()
-    watching = loop.create_task(store.watch(lambda names: None))
+    watching = loop.create_task(store.watch(lambda names: None, Availability(store.where)))
     for line in iter(lambda: sys.stdin.readline(), ""):
         pass
     while await store.fetch("theirs") is not None:
@@ -394,7 +396,7 @@ async def test_restoring_is_noticed_and_keeps_no_promise_broken(make: Make, path
         heard.update(names)
 
     tasks = Tasks()
-    tasks.spawn(reader.watch(changed), "watch")
+    tasks.spawn(reader.watch(changed, Availability(reader.where)), "watch")
     assert restore(path, target) == 1
     async with asyncio.timeout(DEADLINE):
         while "box" not in heard:
