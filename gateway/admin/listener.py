@@ -21,6 +21,7 @@ import heapq
 import logging
 import socket
 import time
+from contextlib import suppress
 from enum import Enum, auto
 from math import inf
 from typing import cast
@@ -48,6 +49,8 @@ EVICTED = 8
 MALFORMED = b"HTTP/1.1 400 Bad Request\r\nDate: %b\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 PAUSE = 0.1
 """Seconds without accepting, when nobody's place can be had."""
+LAST_HEAD_TIME = 1.0
+"""For the heads of those who had come in when the end began: a probe that crosses it is answered, not cut off."""
 
 log = logging.getLogger("gateway.admin")
 
@@ -90,6 +93,7 @@ class Connection(asyncio.Protocol):
         """A head is complete, and its handler is called."""
         self._request = request
         self._enter(State.EXCHANGE, EXCHANGE_TIME)
+        self._listener.moved()
 
     def end(self) -> None:
         """The handler has returned; its answer is about to be written."""
@@ -180,6 +184,7 @@ class AdminSite(web.BaseSite):
         self._connections: set[Connection] = set()
         self._accepting = False
         self._timer: asyncio.TimerHandle | None = None
+        self._last_head: asyncio.Event | None = None  # made by `stop`
 
     @property
     def name(self) -> str:
@@ -198,11 +203,22 @@ class AdminSite(web.BaseSite):
         if self._timer is not None:
             self._timer.cancel()
         await self._tasks.ended()  # a turn of the loop; cancelled, they would close sockets that are being answered on
+        self._last_head = asyncio.Event()
+        self.moved()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_HEAD_TIME):
+                await self._last_head.wait()  # from here on aiohttp closes whoever has asked nothing
         await super().stop()
 
     def gone(self, connection: Connection) -> None:
         """It has ended, or is about to."""
         self._connections.discard(connection)
+        self.moved()
+
+    def moved(self) -> None:
+        """A connection's head is complete, or awaited no more."""
+        if self._last_head is not None and all(each.state is not State.HEAD for each in self._connections):
+            self._last_head.set()
 
     # --- who may come in -----------------------------------------------------------------------------------------
 

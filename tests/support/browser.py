@@ -10,13 +10,12 @@ import base64
 import http.client
 import json
 import os
-import re
 import subprocess
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.support.process import Child
+from tests.support.process import Child, free_port
 
 ARGUMENTS = (
     "--headless",
@@ -59,17 +58,13 @@ class Browser(Child):
     def __init__(self, home: Path) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self.home = home
-        # The driver takes a free port itself and says which.
-        super().__init__(["chromedriver", "--port=0"], cwd=home, env={"HOME": str(home)})
-        self._port = 0
+        # One that it takes itself may be somebody's on the other family, and then it ends.
+        self._port = free_port()
+        super().__init__(["chromedriver", f"--port={self._port}"], cwd=home, env={"HOME": str(home)})
         self._session = ""
 
     def ready(self) -> None:
-        def printed_port() -> int | None:
-            found = re.search(r"started successfully on port (\d+)", self.log)
-            return int(found.group(1)) if found else None
-
-        self._port = self.wait_until(printed_port, "ChromeDriver names its port")
+        self.wait_until(lambda: "started successfully" in self.log, "ChromeDriver is ready")
 
     def __enter__(self) -> Self:
         super().__enter__()

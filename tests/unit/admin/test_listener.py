@@ -313,6 +313,32 @@ async def test_a_stopped_listener_accepts_no_more(admin: Admin) -> None:
         socket.create_connection(("127.0.0.1", admin.port))
 
 
+@pytest.mark.parametrize("sent", [b"", LIVEZ[:9]], ids=["hardly anything sent", "head begun"])
+@pytest.mark.parametrize("earlier", [b"", LIVEZ], ids=["first", "second"])
+async def test_who_had_come_when_it_stopped_is_answered(admin: Admin, earlier: bytes, sent: bytes) -> None:
+    visitor = admin.come(earlier or sent)
+    await admin.until(lambda: len(admin.listener._connections) == 1)
+    [connection] = admin.listener._connections
+    if earlier:
+        await visitor.answer()
+        visitor.socket.send(sent or LIVEZ[:1])
+        await admin.until(lambda: connection.state is module.State.HEAD)
+    ending = Tasks().spawn(admin.runner.cleanup(), "stop")
+    await admin.until(lambda: admin.listener._last_head is not None)
+    visitor.socket.send(LIVEZ[len(sent) or bool(earlier) :])
+    assert (await visitor.end()).startswith(b"HTTP/1.1 200 ")
+    await ending
+
+
+async def test_who_had_come_and_asks_nothing_delays_no_end(admin: Admin, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LAST_HEAD_TIME", 0.1)
+    silent = admin.come()
+    await admin.until(lambda: len(admin.listener._connections) == 1)
+    async with asyncio.timeout(PATIENCE):
+        await admin.runner.cleanup()
+    assert await silent.end() == b""
+
+
 # --- what one visitor may do to the others --------------------------------------------------------------------------
 
 
