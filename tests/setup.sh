@@ -43,6 +43,8 @@ commands=(
     initdb:postgresql
     sshd:openssh-server
     systemd-analyze:systemd
+    promtool:prometheus
+    docker-compose:docker-compose
 )
 
 # What the applications of this run need from one registry.

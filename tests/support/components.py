@@ -63,6 +63,7 @@ COMPONENTS = {
     "chromedriver": command("chromedriver", "chromium-driver"),
     "certutil": command("certutil", "libnss3-tools"),
     "curl": command("curl", "curl"),
+    "docker-compose": command("docker-compose", "docker-compose"),
     "haproxy": command("haproxy", "haproxy"),
     "IPv6": Component(network.has_ipv6, "sudo sysctl -w net.ipv6.conf.all.disable_ipv6=0"),
     "ip": command("ip", "iproute2"),
@@ -74,6 +75,7 @@ COMPONENTS = {
     "node": command("node", "nodejs"),
     "openssl": command("openssl", "openssl"),
     "postgresql": command("initdb", "postgresql"),
+    "promtool": command("promtool", "prometheus"),
     "redis-server": command("redis-server", "redis-server"),
     "socket filter": Component(
         lambda: network.prefix(network.WITHOUT_INET6) is not None, "run on Linux, on x86-64 or ARM64"
