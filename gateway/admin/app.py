@@ -21,12 +21,13 @@ from gateway.admin.auth import guard
 from gateway.admin.explain import ExplainHandler
 from gateway.admin.listener import AdminSite, timed
 from gateway.admin.malformed import complaints
+from gateway.admin.metrics import MetricsHandler, Sources
 from gateway.admin.problem import NO_STORE, as_problems
 from gateway.admin.reload import ReloadHandler, Reloads
 from gateway.admin.sandboxes import MAX_BODY, Sandboxes
 from gateway.diagnosis.explain import Context
 from gateway.diagnosis.url import MAX_URL
-from gateway.observe.counters import summed
+from gateway.observe.counters import told as counted
 from gateway.tasks import Tasks
 
 Answer = dict[str, Any] | None
@@ -46,8 +47,11 @@ class Health:
     `tasks` are this process's own; `reloads` is None for a gateway that cannot reload.
     """
 
-    def __init__(self, ask: Ask, tasks: Tasks | None = None, reloads: Reloads | None = None) -> None:
+    def __init__(
+        self, ask: Ask, tasks: Tasks | None = None, reloads: Reloads | None = None, sources: Sources | None = None
+    ) -> None:
         self._ask = ask
+        self.sources = sources or Sources()
         self.reloads = reloads
         self._tasks = Tasks() if tasks is None else tasks
         self.draining = False
@@ -57,19 +61,25 @@ class Health:
     async def live(self, request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
+    async def is_ready(self) -> bool:
+        """What a balancer is told."""
+        return self._judge(await self._ask(), self.unserved()) == "ready"
+
+    def _judge(self, workers: list[Answer], unserved: list[str]) -> str:
+        if self.draining:
+            return "draining"
+        if not unserved and workers and all(worker is not None and worker["state"] == "ready" for worker in workers):
+            return "ready"
+        return "not ready"
+
     async def ready(self, request: web.Request) -> web.Response:
         workers = await self._ask()
         unserved = self.unserved()
-        if self.draining:
-            status = "draining"
-        elif not unserved and workers and all(worker is not None and worker["state"] == "ready" for worker in workers):
-            status = "ready"
-        else:
-            status = "not ready"
-        told: dict[str, object] = {"status": status, "workers": [_without_counters(worker) for worker in workers]}
+        status = self._judge(workers, unserved)
+        told: dict[str, object] = {"status": status, "workers": workers}
         if self.reloads is not None:
             told["config_last_reload_successful"] = self.reloads.read().successful
-        told["counters"] = summed(worker.get("counters", {}) for worker in workers if worker is not None)
+        told["counters"] = counted(self.sources.totals())
         if None in workers:
             told["unanswered"] = [f"worker {slot}" for slot, worker in enumerate(workers) if worker is None]
         if unserved:
@@ -91,7 +101,7 @@ class Health:
             "certificates": self.unserved(),
             "workers": workers,
             "failing": [f"{who}: {task}" for who, task in self._failing(workers)],
-            "counters": summed(worker.get("counters", {}) for worker in workers if worker is not None),
+            "counters": counted(self.sources.totals()),
         }
         if self.reloads is not None:
             told["reload"] = msgspec.to_builtins(self.reloads.read())
@@ -105,11 +115,6 @@ class Health:
             yield "admin", task
 
 
-def _without_counters(worker: Answer) -> Answer:
-    """Probes come every few seconds, and read the sum at most."""
-    return worker and {key: value for key, value in worker.items() if key != "counters"}
-
-
 def _no_token() -> str:
     return ""
 
@@ -119,6 +124,7 @@ def make_app(health: Health, context: Context, token: Callable[[], str] = _no_to
     app = web.Application(middlewares=[timed, as_problems, guard(token)], client_max_size=MAX_BODY)
     app.router.add_get("/livez", health.live)
     app.router.add_get("/readyz", health.ready)
+    app.router.add_get("/metrics", MetricsHandler(health.sources, health.is_ready).metrics)
     app.router.add_get("/v1/explain", ExplainHandler(context).explain)
     app.router.add_get("/v1/status", health.status)
     app.router.add_post("/v1/reload", ReloadHandler(health.reloads, lambda: health.draining).reload)

@@ -28,6 +28,7 @@ from gateway.directory.sandbox import Directory, DirectoryError, Sandbox
 from gateway.directory.shared import Shared
 from gateway.directory.shared_cache import EARLIEST, SharedCache
 from gateway.errors import GatewayError, Reason
+from gateway.metrics import LOOKUP_SECONDS, LOOKUPS, private
 from gateway.tasks import SingleFlight, Tasks
 
 MAX_ENTRIES = 100_000
@@ -48,6 +49,8 @@ is away there is nothing better, but an answer that takes 0.3 s is worth more th
 REFRESHED_AT_ONCE = 8
 """Questions under way that no request waits for, about what was served stale, once the backend is back, and about what
 has connections: it has enough to do."""
+
+_CACHED, _FOUND, _NOT_FOUND, _STALE, _UNAVAILABLE = (LOOKUPS.at(result) for result in LOOKUPS.values[0])
 
 
 class _Entry:
@@ -80,8 +83,10 @@ class DirectoryCache:
         clock: Callable[[], float],
         settings: DirectorySettings,
         shared: Shared | None = None,
+        cells: memoryview | None = None,
     ) -> None:
         self._backend = backend
+        self._cells = private() if cells is None else cells
         self._clock = clock
         self._ttl = settings.ttl
         self._negative_ttl = settings.negative_ttl
@@ -116,9 +121,12 @@ class DirectoryCache:
         entry = self._entries.get(sandbox_id)
         if entry is None or entry.expires < self._clock():
             return None
-        if entry.sandbox is None:
+        sandbox = entry.sandbox
+        if sandbox is None:
+            self._cells[_NOT_FOUND] += 1
             raise _not_found(sandbox_id)
-        return entry.sandbox
+        self._cells[_STALE if sandbox.stale else _CACHED] += 1
+        return sandbox
 
     async def fetch(self, sandbox_id: str) -> Sandbox:
         """The record: a fresh one from the cache, else from the backend, or an old one if that does not answer.
@@ -126,14 +134,17 @@ class DirectoryCache:
         Raises GatewayError: `destination_not_found`, or `directory_unavailable` if the backend fails and nothing
         usable is known.
         """
-        known = self.get_cached(sandbox_id)
-        if known is not None:
-            return known
+        known = self._entries.get(sandbox_id)
+        if known is not None and known.expires >= self._clock():
+            if known.sandbox is None:
+                raise _not_found(sandbox_id)
+            return known.sandbox
         if self.availability.away:
             old = self._old(sandbox_id)
             if old is not None:
                 return self._serve_old(sandbox_id, old)
             if not await self._prober.is_back(sandbox_id, MIN_RESPONSE_TIMER):
+                self._cells[_UNAVAILABLE] += 1
                 raise GatewayError(Reason.DIRECTORY_UNAVAILABLE, self.availability.away)
         asking = self._join_fetch(sandbox_id)
         entry = self._entries.get(sandbox_id)
@@ -149,6 +160,7 @@ class DirectoryCache:
         if isinstance(answer, _Unanswered):
             old = self._old(sandbox_id)
             if old is None:
+                self._cells[_UNAVAILABLE] += 1
                 raise GatewayError(Reason.DIRECTORY_UNAVAILABLE, answer.why)
             return self._serve_old(sandbox_id, old)
         if answer is None:
@@ -172,10 +184,13 @@ class DirectoryCache:
                 asked, began = SharedCache.now(), self._clock()
                 sandbox = await self._backend.fetch(sandbox_id)
         except DirectoryError as error:
+            LOOKUP_SECONDS.observe(self._cells, self._clock() - began)
             self._prober.wanted = sandbox_id
             self.availability.failed(error)
             return _Unanswered(str(error))
         took = self._clock() - began
+        LOOKUP_SECONDS.observe(self._cells, took)
+        self._cells[_NOT_FOUND if sandbox is None else _FOUND] += 1
         if sandbox is not None and sandbox.lifetime is not None and sandbox.lifetime < took:
             sandbox = None  # its lifetime has ended while it was asked for
         self._srtt = self._srtt + (took - self._srtt) / 8 if self._srtt else took
@@ -350,6 +365,7 @@ class DirectoryCache:
     def _serve_old(self, sandbox_id: str, entry: _Entry) -> Sandbox:
         sandbox = entry.sandbox
         assert sandbox is not None  # `_old`
+        self._cells[_STALE] += 1
         entry.expires = min(self._clock() + RETRY_AFTER_ERROR, entry.stale_until)
         if not sandbox.stale:
             entry.sandbox = sandbox = replace(sandbox, stale=True)

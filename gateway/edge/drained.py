@@ -11,10 +11,10 @@ import re
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from gateway.edge.exchange import OPEN, TUNNEL, Exchange
+from gateway.edge.exchange import OPEN, TUNNEL, Exchange, is_event_stream, kind_of_tunnel
 from gateway.edge.stream import RequestSink
 from gateway.http.message import AS_STREAM
-from gateway.http.validate import offers
+from gateway.observe.telemetry import WEBSOCKET
 from gateway.upstream.stream import ResponseSink
 
 if TYPE_CHECKING:
@@ -45,11 +45,9 @@ def kind_of(exchange: Exchange) -> Kind:
     if answer is None:
         return Kind.REQUEST
     if exchange.phase is TUNNEL:
-        return Kind.WEBSOCKET if offers(answer.upgrade, b"websocket") else Kind.TUNNEL
-    if exchange.phase is OPEN and answer.framing is AS_STREAM:
-        content_type = (answer.get(b"content-type") or b"").partition(b";")[0]
-        if content_type.strip().lower() == b"text/event-stream":
-            return Kind.EVENT_STREAM
+        return Kind.WEBSOCKET if kind_of_tunnel(answer) == WEBSOCKET else Kind.TUNNEL
+    if exchange.phase is OPEN and answer.framing is AS_STREAM and is_event_stream(answer):
+        return Kind.EVENT_STREAM
     return Kind.REQUEST
 
 

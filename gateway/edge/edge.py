@@ -28,10 +28,11 @@ from gateway.edge.tls_buffers import Buffers
 from gateway.errors import GatewayError, Reason
 from gateway.hostname import HostnameParser, Target
 from gateway.http.forwarding import Address
-from gateway.observe.access_log import AccessLog
+from gateway.metrics import BYTES
 from gateway.observe.counters import Counters
 from gateway.observe.ids import RequestIds
 from gateway.observe.notices import Notices
+from gateway.observe.telemetry import Telemetry
 from gateway.tasks import Tasks
 from gateway.transport import WriteBatcher
 from gateway.upstream.claims import Claims
@@ -64,7 +65,7 @@ class Edge:
         self,
         settings: Settings,
         backend: Directory,
-        access_log: AccessLog,
+        telemetry: Telemetry,
         own_listeners: Sequence[Bound] = (),
         shared: Shared | None = None,
         claims: Claims | None = None,
@@ -74,21 +75,24 @@ class Edge:
         self.settings = settings
         self.timeouts = settings.timeouts
         self.clock: Callable[[], float] = loop.time
-        self.access_log = access_log
-        self.counters = Counters()
+        self.telemetry = telemetry
+        self.cells = cells = telemetry.cells
+        """What this worker counts: see `metrics`."""
+        self.counters = Counters(cells)
         self.notices = notices = Notices()
         self.ids = RequestIds()
         self.tasks = Tasks()
         self.health = HealthChecks(settings.edge.health_path, self.counters, self.clock)
         limits = settings.limits
         self.limits = Limits(settings, loop.call_soon, self.counters, notices)
-        self.directory = DirectoryCache(backend, self.clock, settings.directory, shared)
+        self.directory = DirectoryCache(backend, self.clock, settings.directory, shared, cells)
         self.pool = Pool(
             settings,
             AddressPolicy(settings.upstream.allow, own_listeners),
             self.clock,
             lambda: self.limits.connections,
             claims,
+            cells,
         )
         self.head_limits = self.pool.context.head_limits
         self.directory.on_answer = lambda name, sandbox: self.pool.retire_replaced(
@@ -122,7 +126,7 @@ class Edge:
         self.error_answers = ErrorAnswers(protocols, self.clock)
         self.host = settings.upstream.host
         self.intake = self.pool.context.intake
-        self.write_batcher = WriteBatcher(loop.call_soon)
+        self.write_batcher = WriteBatcher(loop.call_soon, cells, BYTES.at("downstream", "sent"))
         self.tls_buffers = Buffers(self.intake)
         self.handshakes = HandshakeQueue(loop.call_soon, limits.handshake_bytes)
         self.accepting_paused = notices.add(
@@ -241,4 +245,4 @@ class Edge:
         self.pool.close()
         self.sweeper.stop()
         self.notices.tell_rest()
-        self.access_log.flush()
+        self.telemetry.access_log.flush()

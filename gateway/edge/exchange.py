@@ -28,9 +28,11 @@ from gateway.edge.local_reply import options, ready
 from gateway.edge.stream import RequestSink
 from gateway.endpoint import Endpoint, Origin
 from gateway.errors import GatewayError, Reason
-from gateway.http.message import AS_TUNNEL, NO_BODY, Fields, RequestHead, ResponseHead
-from gateway.http.validate import IDEMPOTENT
+from gateway.http.message import AS_STREAM, AS_TUNNEL, NO_BODY, Fields, RequestHead, ResponseHead
+from gateway.http.validate import IDEMPOTENT, offers
+from gateway.metrics import DOWNSTREAM_CLOSED, IN_FLIGHT, TUNNEL_PROTOCOLS, TUNNELS_OPEN
 from gateway.observe.access_log import MAX_TEXT, AccessRecord, shown
+from gateway.observe.telemetry import EVENT_STREAM, LOCAL_REPLY, OTHER_TUNNEL, RESPONSE, WEBSOCKET
 from gateway.problems import websocket
 from gateway.problems.cross_site import is_cross_site, withheld
 from gateway.problems.problem import RequestContext
@@ -50,8 +52,8 @@ log = logging.getLogger("gateway.edge")
 
 MAX_DIALS = 3
 """Addresses that are dialed for one request, if its record changes while each of them is."""
-DOWNSTREAM_CLOSED = 499
-"""Status in the access log of a request whose sender left before an answer (nginx's number)."""
+_IN_FLIGHT = IN_FLIGHT.at()
+_TUNNELS_OPEN = {kind: TUNNELS_OPEN.at(kind) for kind in TUNNEL_PROTOCOLS}
 
 
 class Phase(Enum):
@@ -68,15 +70,29 @@ ROUTING, CONNECTING, OPEN, TUNNEL, ENDED = Phase
 """By themselves: see `message.NO_BODY`."""
 
 
+def kind_of_tunnel(answer: ResponseHead) -> str:
+    """One of `TUNNEL_PROTOCOLS`."""
+    return WEBSOCKET if offers(answer.upgrade, b"websocket") else OTHER_TUNNEL
+
+
+def is_event_stream(answer: ResponseHead) -> bool:
+    """Whether it lasts as long as somebody listens (server-sent events)."""
+    content_type = answer.get(b"content-type") or b""
+    return content_type.partition(b";")[0].strip().lower() == b"text/event-stream"
+
+
 class Exchange(RequestSink, ResponseSink):
     """Stands between two streams; made by a downstream connection for each request."""
 
     __slots__ = (
         "_admitted",
+        "_answered",
         "_connecting",
+        "_dial_ms",
         "_downstream",
         "_edge",
         "_examined",
+        "_first_byte",
         "_forwarded_client",
         "_full",
         "_head",
@@ -116,6 +132,9 @@ class Exchange(RequestSink, ResponseSink):
         self._full = False  # downstream takes no more of the response for now
         self._examined = False  # the head of the answer is, or was, withheld for a look
         self._reused = False
+        self._answered = False  # by the app
+        self._dial_ms = 0.0
+        self._first_byte = 0.0  # when the head of the answer went downstream, by the clock of `_started`
         self.answer: ResponseHead | None = None  # the head that has gone downstream
         self._received = 0  # octets of request content
         self._sent = 0  # octets of response content
@@ -128,6 +147,7 @@ class Exchange(RequestSink, ResponseSink):
 
     def begin(self) -> None:
         edge, head, peer = self._edge, self._head, self._downstream.peer
+        edge.cells[_IN_FLIGHT] += 1
         self._request_id = (head.forwarding and peer.request_id(head)) or (peer.ids or edge.ids).new()
         try:
             if peer.trusted:
@@ -225,7 +245,9 @@ class Exchange(RequestSink, ResponseSink):
             if upstream is not None:
                 self._reused = True
                 return upstream
+            began = time.monotonic()
             upstream = await edge.connector.connect(Endpoint(sandbox.origin, target.port), sandbox)
+            self._dial_ms = int((time.monotonic() - began) * 1e5) / 1e2
             if upstream is not None:
                 return upstream
         detail = f"the record of {target.sandbox_id} has changed {MAX_DIALS} times while its address was dialed"
@@ -308,6 +330,8 @@ class Exchange(RequestSink, ResponseSink):
             if answers.withhold(self._head, head, upstream, self._resume_response):
                 return
         self.answer = head
+        self._answered = True
+        self._first_byte = time.monotonic()
         if head.section.set_cookies or self._rewritten_host:
             head = self._rewritten(head)
         if head.binds or self._head.section.binds:
@@ -315,6 +339,9 @@ class Exchange(RequestSink, ResponseSink):
         if head.framing is AS_TUNNEL:
             self.phase = TUNNEL
             self._request_complete = False
+            cells = self._edge.cells
+            cells[_IN_FLIGHT] -= 1
+            cells[_TUNNELS_OPEN[kind_of_tunnel(head)]] += 1
         self._downstream.send_head(head, self._request_id)
 
     def _rewritten(self, head: ResponseHead) -> ResponseHead:
@@ -446,6 +473,7 @@ class Exchange(RequestSink, ResponseSink):
         closes = websocket.asks_for_close(head, always=edge.settings.edge.websocket_errors == "close")
         answer, body = websocket.accept_and_close(error, circumstances) if closes else render(error, circumstances)
         self.answer = answer
+        self._first_byte = time.monotonic()
         self._sent = len(body)
         downstream.send_head(answer, self._request_id)
         if body:
@@ -460,6 +488,7 @@ class Exchange(RequestSink, ResponseSink):
         nothing but its client was counted in so far.
         """
         self.phase = ENDED
+        self._edge.cells[_IN_FLIGHT] -= 1
         downstream, client = self._downstream, self._forwarded_client
         downstream.send_head(head, self._request_id)
         if body:
@@ -476,6 +505,7 @@ class Exchange(RequestSink, ResponseSink):
 
     def _send_without_body(self, head: ResponseHead) -> None:
         self.answer = head
+        self._first_byte = time.monotonic()
         self._downstream.send_head(head, self._request_id)
         self._downstream.finish([])
 
@@ -504,7 +534,17 @@ class Exchange(RequestSink, ResponseSink):
         if client is not None:
             edge.limits.dismiss_client(client)
         head, target, sandbox, downstream = self._head, self._target, self._sandbox, self._downstream
-        answer = self.answer
+        answer, kind = self.answer, LOCAL_REPLY
+        if phase is TUNNEL:
+            assert answer is not None  # which has granted it
+            kind = kind_of_tunnel(answer)
+            edge.cells[_TUNNELS_OPEN[kind]] -= 1
+        else:
+            edge.cells[_IN_FLIGHT] -= 1
+            if self._answered:
+                assert answer is not None
+                kind = EVENT_STREAM if answer.framing is AS_STREAM and is_event_stream(answer) else RESPONSE
+        started, first_byte = self._started, self._first_byte
         # By position: with keywords this line costs four times as much.
         record = AccessRecord(
             int(time.time() * 1e3) / 1e3,
@@ -513,18 +553,21 @@ class Exchange(RequestSink, ResponseSink):
             head.method.decode(),
             head.section.host,
             head.target[:MAX_TEXT].partition(b"?")[0].decode(),
+            head.protocol,
             DOWNSTREAM_CLOSED if answer is None else answer.status,
-            int((time.monotonic() - self._started) * 1e5) / 1e2,
+            int((time.monotonic() - started) * 1e5) / 1e2,
+            int((first_byte - started) * 1e5) / 1e2 if first_byte else 0.0,
             self._received,
             self._sent,
             target.sandbox_id if target else "",
             target.port if target else 0,
             self._reused,
+            self._dial_ms,
             phase is TUNNEL,
             reason,
             detail and shown(detail),
             sandbox is not None and sandbox.stale,
             downstream.peer.proxy,
         )
-        edge.access_log.record(record)
+        edge.telemetry.exchange_ended(record, kind)
         downstream.exchange_ended()

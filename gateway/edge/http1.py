@@ -31,6 +31,7 @@ from gateway.http.greeting import explained
 from gateway.http.head_parser import HEAD_END, check_partial_head, parse_request_head
 from gateway.http.http1 import HTTP_1_0, Http1RequestHead
 from gateway.http.message import AS_STREAM, AS_TUNNEL, BY_LENGTH, NO_BODY, Fields, ResponseHead
+from gateway.metrics import BYTES
 from gateway.turns import HEAD_WORK, LOOK, SHARE, SMALL_HEAD
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from gateway.upstream.stream import UpstreamStream
 
 log = logging.getLogger("gateway.edge")
+
+_RECEIVED = BYTES.at("downstream", "received")
 
 
 class Http1Downstream(TimedConnection, DownstreamStream):
@@ -78,6 +81,7 @@ class Http1Downstream(TimedConnection, DownstreamStream):
 
     def data_received(self, data: bytes) -> None:
         phase = self.phase
+        self._edge.cells[_RECEIVED] += len(data)
         if phase is LINGER:
             self._discard(data)
             return

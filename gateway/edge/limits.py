@@ -15,8 +15,11 @@ from gateway.config import Settings
 from gateway.config.values import format_size
 from gateway.errors import GatewayError, Reason
 from gateway.http.forwarding import Address
+from gateway.metrics import CONNECTIONS
 from gateway.observe.counters import Counters
 from gateway.observe.notices import Notice, Notices
+
+_ACCEPTED = CONNECTIONS.at("downstream")
 
 
 class Acceptor(Protocol):
@@ -36,6 +39,7 @@ class Limits:
         counters: Counters,
         notices: Notices,
     ) -> None:
+        self._cells = counters.cells
         self._limits = settings.limits
         self._connections_refused = counters.connections_refused
         self._exchanges_refused = counters.exchanges_refused
@@ -65,6 +69,7 @@ class Limits:
             return False
         self.per_source[source] = count + 1
         self.connections += 1
+        self._cells[_ACCEPTED] += 1
         return True
 
     def readmit(self, address: Address, client: Address) -> bool:

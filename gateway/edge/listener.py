@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from gateway import descriptors, errnos
 from gateway.addresses import Bound, bound_to
 from gateway.edge.forwarded import Peer
+from gateway.edge.handshake_metrics import count_failed_handshake, count_handshake
 from gateway.edge.http1 import Http1Downstream
 from gateway.edge.local_reply import LocalReply, plain_on_tls, reply
 from gateway.edge.proxy_header import AwaitedProxyHeader, refuse
@@ -239,7 +240,7 @@ class _TlsHandshake(_AcceptedConnection):
     `Handshake`.
     """
 
-    __slots__ = ("_local_reply", "buffered", "deadline", "queued", "transport")
+    __slots__ = ("_failure", "_local_reply", "buffered", "deadline", "queued", "transport")
 
     def __init__(
         self,
@@ -252,6 +253,7 @@ class _TlsHandshake(_AcceptedConnection):
         super().__init__(edge, address, header)
         self._local_reply = local_reply
         self.transport = TlsTransport(tls, edge.tls_buffers, self)
+        self._failure = ""  # why this side ends it
         self.queued = False  # these two are the `HandshakeQueue`'s
         self.buffered = 0
         self.deadline = edge.clock() + edge.timeouts.handshake
@@ -281,10 +283,12 @@ class _TlsHandshake(_AcceptedConnection):
         if edge.handshakes.submit(self, octets):
             return True
         edge.limits.no_handshake_room(self._address)
+        self._failure = "limit"
         return False
 
     def handshake_completed(self) -> Http1Downstream:
         self.edge.downstreams.discard(self)
+        count_handshake(self.edge.cells, self.transport.get_extra_info("ssl_object"))
         return self.downstream(b"https", self._local_reply)
 
     def plain_http_received(self, tcp: asyncio.Transport, octets: bytes) -> None:
@@ -300,6 +304,7 @@ class _TlsHandshake(_AcceptedConnection):
     def handshake_failed(self, error: Exception | None) -> None:
         edge = self.edge
         # The daily noise of a public port: scanners, old TLS, a certificate the other side does not trust.
+        count_failed_handshake(edge.cells, error, self._failure)
         log.debug("handshake with %s failed: %s", self._address, error or "the connection was closed")
         if isinstance(error, GatewayError) and error.reason is Reason.UNEXPECTED_PROXY_HEADER:
             # A balancer that is configured to send it: nothing gets through, so it has to be found.
@@ -315,6 +320,7 @@ class _TlsHandshake(_AcceptedConnection):
     # --- for the sweeper and the drain ---------------------------------------------------------------------------
 
     def expire(self, now: float) -> None:
+        self._failure = "timeout"
         self.transport.abort()
 
     def end_if_dead(self, patience: float) -> None:

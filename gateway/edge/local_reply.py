@@ -12,6 +12,7 @@ from gateway.errors import GatewayError, Reason
 from gateway.hostname import HostnameParser
 from gateway.http.message import FieldSection, RequestHead, ResponseHead
 from gateway.observe.access_log import MAX_TEXT, AccessRecord, shown
+from gateway.observe.telemetry import LOCAL_REPLY
 from gateway.problems.problem import RequestContext
 from gateway.problems.reply import ALLOW, render
 
@@ -46,15 +47,17 @@ def reply(
         method=request.method.decode() if request else "-",
         host=request.section.host if request else "-",
         path=request.target[:MAX_TEXT].partition(b"?")[0].decode() if request else "-",
+        protocol=request.protocol if request else "HTTP/1.1",
         status=head.status,
         duration_ms=0.0,
+        first_byte_ms=0.0,
         received=0,
         sent=len(body),
         reason=reason,
         detail=shown(detail),
         proxy=peer.proxy,
     )
-    edge.access_log.record(access)
+    edge.telemetry.exchange_ended(access, LOCAL_REPLY)
     return head, body, request_id
 
 

@@ -56,15 +56,21 @@ class AccessRecord(msgspec.Struct, omit_defaults=True, gc=False):
     host: str
     path: str
     """Without the query, which may carry tokens; at most `MAX_TEXT` octets."""
+    protocol: str
+    """`HTTP/1.1` and so on: what the request came by, or was answered in if it could not be read."""
     status: int
     """What downstream was sent; 499 if it left before anything was."""
     duration_ms: float
+    first_byte_ms: float
+    """From the request's head to the head of the answer; 0 if there was none."""
     received: int
     sent: int
     sandbox: str = ""
     port: int = 0
     reused: bool = False
     """Whether the upstream connection had served before."""
+    dial_ms: float = 0.0
+    """What a new upstream connection took, waiting for its turn included."""
     upgraded: bool = False
     reason: str = ""
     """Name of the Reason if the gateway failed it, `downstream_closed` if the other side left, else empty."""
@@ -78,6 +84,10 @@ class AccessRecord(msgspec.Struct, omit_defaults=True, gc=False):
 class AccessLog(Protocol):
     """Where records go."""
 
+    @property
+    def dropped(self) -> int:
+        """Lines lost since the start, because nobody took them. Requests go on."""
+
     def record(self, record: AccessRecord) -> None: ...
 
     def flush(self) -> None:
@@ -89,6 +99,8 @@ class AccessLog(Protocol):
 
 class NoLog:
     """`log.access = false`."""
+
+    dropped = 0
 
     def record(self, record: AccessRecord) -> None: ...
 
@@ -119,7 +131,6 @@ class LineLog:
 
     @property
     def dropped(self) -> int:
-        """Lines lost since the start, because nobody took them. Requests go on."""
         return self._sink.dropped
 
     def record(self, record: AccessRecord) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -18,16 +19,20 @@ import uvloop
 
 from gateway.admin.app import Answer, Health, make_app, start
 from gateway.admin.auth import TokenFile
+from gateway.admin.metrics import Sources
 from gateway.config import Settings
 from gateway.directory.backends import as_registry
 from gateway.directory.sandbox import DirectoryError, Registry
 from gateway.directory.shared import Shared
 from gateway.directory.watching import tend, watch
+from gateway.edge.sampler import INTERVAL as SAMPLE_INTERVAL
+from gateway.edge.sampler import sample_cpu
 from gateway.errors import UserError
 from gateway.observe import logs
 from gateway.process.explain import Own, make_context
 from gateway.process.heartbeat import Heartbeat, Stage, notify_supervisor, start_heartbeat, unblock_signals
 from gateway.process.reload_state import ReloadState
+from gateway.process.shared_metrics import ADMIN, SharedMetrics
 from gateway.process.worker import Status, StatusRequest
 from gateway.tasks import Tasks
 from gateway.tls.store import CertificateStore
@@ -123,6 +128,7 @@ class AdminSlot:
     shared: Shared
     """As `Slot.shared`."""
     reload: ReloadState
+    metrics: SharedMetrics
     certificates: CertificateStore | None = None
     """As `Slot.certificates`."""
 
@@ -141,7 +147,9 @@ async def _serve(slot: AdminSlot, heartbeat: Heartbeat) -> None:
     loop, tasks, shared = asyncio.get_running_loop(), Tasks(), slot.shared
     start_heartbeat(heartbeat, slot.settings.process.stuck_timeout)
     logs.open_in(loop)
-    health = Health(Workers(slot.channels, tasks).ask, tasks, slot.reload)
+    sources = Sources(slot.metrics.read, partial(_processes, slot.metrics))
+    health = Health(Workers(slot.channels, tasks).ask, tasks, slot.reload, sources)
+    tasks.keep(partial(_sample, heartbeat.block.cells), "what this process costs")
     health.draining = heartbeat.stopping  # it replaces one that died while the gateway stops
     directory = shared.open(slot.settings.directory)
     context = make_context(slot.settings, directory, slot.own, tasks)
@@ -159,6 +167,7 @@ async def _serve(slot: AdminSlot, heartbeat: Heartbeat) -> None:
     if slot.certificates is not None:
         slot.certificates.listen_only()
         health.unserved = partial(slot.certificates.unserved, slot.settings.edge.domains)
+        sources.expiries = slot.certificates.expiries
         tasks.keep(slot.certificates.watch, "certificate watch")
     finish = asyncio.Event()
     orphaned = asyncio.Event()
@@ -183,6 +192,18 @@ async def _serve(slot: AdminSlot, heartbeat: Heartbeat) -> None:
     if shared.keeper is not None and (heartbeat.is_last or orphaned.is_set()):  # else its successor keeps what is known
         await loop.run_in_executor(None, partial(shared.keeper.look, last=True))  # the workers have ended
     await directory.close()
+
+
+def _processes(shared_metrics: SharedMetrics) -> Iterator[tuple[str, int]]:
+    yield "supervisor", os.getppid()
+    for pid, number in shared_metrics.processes():
+        yield "admin" if number == ADMIN else f"worker {number}", pid
+
+
+async def _sample(cells: memoryview) -> None:
+    while True:
+        sample_cpu(cells)
+        await asyncio.sleep(SAMPLE_INTERVAL)
 
 
 async def _look_for_obstacle(registry: Registry) -> None:

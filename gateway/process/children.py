@@ -20,7 +20,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
+from gateway.metrics import RESTARTS
 from gateway.process.heartbeat import CHECKS, CONTROL_SIGNALS, Heartbeat, Stage, Watchdog
+from gateway.process.shared_metrics import ADMIN, SharedMetrics
 
 log = logging.getLogger("gateway.process")
 
@@ -35,6 +37,8 @@ KILL_TIME = 1.0
 """Seconds a killed process has to end. One in an uninterruptible sleep does not, and is not waited for."""
 LISTENERS_TIME = 2.0
 """Seconds a worker has, while the gateway ends, to accept what is queued; then a replacement does."""
+PROCESSES_PER_SLOT = 8
+"""That may be counted in at once, beside each other: one that serves, and those of former generations."""
 DUMP_STACK = signal.SIGABRT
 """The process writes its stack to stderr and ends (faulthandler): were it to come unstuck meanwhile, it would accept
 connections that die with it a moment later."""
@@ -79,6 +83,8 @@ class Child:
     """What the next process runs, if this one ends."""
     sockets: frozenset[socket.socket]
     """Its own sockets; a process closes all others of the supervisor's as soon as it is forked."""
+    number: int = ADMIN
+    """A worker's."""
     replacements: int = 0
     """How many more processes may be started while the gateway ends, for what is queued."""
     process: Process | None = None
@@ -130,8 +136,15 @@ class Child:
 class Children:
     """All of them, in the order they are started."""
 
-    def __init__(self, children: Sequence[Child], stuck_timeout: float, lifeline: int) -> None:
+    def __init__(
+        self,
+        children: Sequence[Child],
+        stuck_timeout: float,
+        lifeline: int,
+        metrics: SharedMetrics | None = None,
+    ) -> None:
         """`lifeline` is the write end of the pipe by which children notice that the supervisor is gone."""
+        self._metrics = metrics or SharedMetrics(len(children) * PROCESSES_PER_SLOT)
         self._children = children
         self._sockets = frozenset[socket.socket]().union(*(child.sockets for child in children))
         self.stuck_timeout = stuck_timeout
@@ -247,17 +260,23 @@ class Children:
             os.kill(process.pid, signal.SIGTERM)
 
     def _fork(self, child: Child, program: Program) -> Process:
-        heartbeat = Heartbeat()
+        heartbeat = Heartbeat(self._metrics.take())
         heartbeat.stopping = child.stopping
         heartbeat.is_last = child.stop_deadline < inf
         try:
             pid = os.fork()
         except OSError:
-            heartbeat.close()
+            self._close(heartbeat)
             raise
         if pid == 0:
             self._run_child(child, program, heartbeat)
+        heartbeat.block.belongs_to(pid, child.number)
         return Process(pid, program, heartbeat, time.monotonic(), Watchdog(pid, heartbeat), child.stop_deadline)
+
+    def _close(self, heartbeat: Heartbeat) -> None:
+        """Its process has ended, or was never made."""
+        heartbeat.close()
+        self._metrics.give_back(heartbeat.block)
 
     def _replace(self, child: Child, process: Process, now: float) -> None:
         """`process` may end by itself; the next `poll` starts another."""
@@ -321,7 +340,7 @@ class Children:
     def _process_ended(self, child: Child, process: Process, code: int) -> None:
         """`code` is the exit status, or a signal's number made negative."""
         closed = process.heartbeat.stage is Stage.LISTENERS_CLOSED
-        process.heartbeat.close()
+        self._close(process.heartbeat)
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with status {code}"
         now, retiring = time.monotonic(), process in child.retiring
         if process is child.successor:
@@ -343,6 +362,7 @@ class Children:
         pause = _pause(child.failures) if child.failures else 0.0
         child.due = now + pause
         if not process.stuck:
+            self._metrics.count(RESTARTS, "signal" if code < 0 else "exit")
             level = logging.ERROR if code else logging.INFO  # 0: it was sent SIGTERM, as timeout(1) does
             log.log(level, "%s %s; starting it again%s", child.name, how, f" in {pause:g} s" if pause else "")
 
@@ -365,6 +385,7 @@ class Children:
             process.pid,
             self.stuck_timeout,
         )
+        self._metrics.count(RESTARTS, "stuck")
         process.stuck = True
         process.deadline = now + DUMP_TIME
         os.kill(process.pid, DUMP_STACK)

@@ -26,10 +26,11 @@ import msgspec
 import uvloop
 from aiohttp import web
 
-from gateway import __version__, descriptors
+from gateway import __version__, descriptors, metrics
 from gateway.addresses import LOOPBACK, LOOPBACK4, Address, authority, is_own, lack_of_ipv6, literal
 from gateway.admin.app import Answer, Health, make_app, start
 from gateway.admin.auth import TokenFile
+from gateway.admin.metrics import Sources
 from gateway.config import Listen, Settings
 from gateway.directory.memory import MemoryRegistry
 from gateway.directory.sandbox import Registry, Sandbox
@@ -37,10 +38,13 @@ from gateway.directory.watching import watch
 from gateway.edge.drain import Drain
 from gateway.edge.edge import Edge
 from gateway.edge.listener import Listener, own_listeners
+from gateway.edge.sampler import Sampler
 from gateway.errors import UserError
 from gateway.observe import logs
 from gateway.observe.access_log import LineLog, text_lines
 from gateway.observe.sink import LogSink
+from gateway.observe.telemetry import Telemetry
+from gateway.observe.totals import Totals
 from gateway.process import demo, memory
 from gateway.process.drain import Shutdown, drain
 from gateway.process.explain import make_context
@@ -170,7 +174,9 @@ async def _serve(prepared: _Prepared, banner: str, colour: bool) -> None:
     sink.attach(loop, sink.pump)
     access_log = LineLog(partial(text_lines, colour=colour), loop.call_later, sink)
     own = own_listeners([*prepared.listen_sockets, *([prepared.admin] if prepared.admin else [])])
-    edge = Edge(prepared.settings, directory, access_log, own)
+    cells = metrics.private()
+    edge = Edge(prepared.settings, directory, Telemetry(access_log, cells), own)
+    sampler = Sampler(edge)
     edge.drain_grace = DRAIN_GRACE
     edge.withholds_from_other_sites = True
     tasks = Tasks()
@@ -182,11 +188,9 @@ async def _serve(prepared: _Prepared, banner: str, colour: bool) -> None:
         runners.append(await demo.start(prepared.demo))
     if prepared.admin is not None:
         context = make_context(prepared.settings, directory, own, tasks)
-        runners.append(
-            await start(
-                make_app(Health(partial(_status, edge), tasks), context, lambda: prepared.token.token), prepared.admin
-            )
-        )
+        health = Health(partial(_status, edge), tasks, sources=_sources(sampler, cells))
+        app = make_app(health, context, lambda: prepared.token.token)
+        runners.append(await start(app, prepared.admin))
     shutdown = Shutdown()
     nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     for number in (
@@ -202,6 +206,7 @@ async def _serve(prepared: _Prepared, banner: str, colour: bool) -> None:
     await shutdown.begun.wait()
     await drain(Drain(edge, DRAIN_TIMEOUT), listeners, shutdown)
     collector.close()
+    sampler.close()
     for runner in runners:
         await runner.cleanup()
     await tasks.cancel()
@@ -239,6 +244,16 @@ def _stamp(file: Path) -> tuple[int, int] | None:
     return status.st_ino, status.st_mtime_ns
 
 
+def _sources(sampler: Sampler, cells: memoryview) -> Sources:
+    """Here nobody shares anything: the one process looks at itself."""
+
+    def totals() -> Totals:
+        sampler.sample()
+        return Totals.of([cells])
+
+    return Sources(totals, lambda: [("worker 0", os.getpid())])
+
+
 async def _status(edge: Edge) -> list[Answer]:
     """What `/readyz` says: here the one worker is the process that answers."""
     state = "draining" if edge.draining else "ready"
@@ -249,7 +264,6 @@ async def _status(edge: Edge) -> list[Answer]:
             "state": state,
             "connections": edge.connections,
             "failing": edge.failing,
-            "counters": msgspec.to_builtins(edge.counters),
         }
     ]
 

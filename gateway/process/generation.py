@@ -30,6 +30,7 @@ from gateway.process.children import Program
 from gateway.process.file_watch import FileWatch
 from gateway.process.listening import ListeningSockets, Role
 from gateway.process.reload_state import ReloadState
+from gateway.process.shared_metrics import SharedMetrics
 from gateway.process.worker import ListenSocket, Slot
 from gateway.tls import effective, openssl
 from gateway.tls.context import CertificatePair, ContextOptions
@@ -50,6 +51,8 @@ class Wiring:
     """As `Slot.lifeline`."""
     reload: ReloadState
     """How the last reload went, told by the supervisor to the admin process."""
+    metrics: SharedMetrics
+    """Where all processes count."""
 
 
 class Generation:
@@ -114,6 +117,7 @@ class Generation:
             wiring.lifeline,
             self._shared,
             wiring.reload,
+            wiring.metrics,
             self._certificates,
         )
         return self._program(partial(admin.run, slot))

@@ -1,4 +1,5 @@
-"""What the supervisor and its processes share: control signals, and a page of memory with a heartbeat.
+"""What the supervisor and one of its processes share: control signals, a page of memory with a heartbeat, and the block
+in which the process counts.
 
 A timer of each process's event loop bumps a counter; the supervisor checks now and then whether it has moved, and has
 children.py show the stack of one that is stuck, kill it and replace it. Checks are counted, not seconds: after the
@@ -15,6 +16,9 @@ import signal
 import struct
 from enum import IntEnum
 from pathlib import Path
+
+from gateway import metrics
+from gateway.process.shared_metrics import Block
 
 CHECKS = 6
 """Checks in a row without progress after which a process counts as stuck."""
@@ -39,10 +43,12 @@ class Stage(IntEnum):
 class Heartbeat:
     """The shared page of one process, made before the fork."""
 
-    __slots__ = ("_page",)
+    __slots__ = ("_page", "block")
 
-    def __init__(self) -> None:
+    def __init__(self, block: Block | None = None) -> None:
         self._page = mmap.mmap(-1, mmap.PAGESIZE)
+        self.block = block or Block(metrics.private())
+        """Where it counts."""
 
     def __repr__(self) -> str:
         flags = [name for name in ("stopping", "is_last", "hurried") if getattr(self, name)]

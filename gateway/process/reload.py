@@ -20,6 +20,7 @@ import msgspec
 
 from gateway.config import Settings
 from gateway.errors import UserError
+from gateway.metrics import RELOAD_SUCCESSFUL, RELOADS
 from gateway.observe import logs
 from gateway.process import preflight
 from gateway.process.children import Child, Children
@@ -49,6 +50,7 @@ class Reloads:
         self.generation = generation
         """The newest that serves, or was last tried."""
         self._wiring = wiring
+        wiring.metrics.kept[RELOAD_SUCCESSFUL.at()] = True
         self._children = children
         self._slots = slots
         self._next: Generation | None = None  # valid, and waits
@@ -90,7 +92,13 @@ class Reloads:
     def _refused(self, requested: int, why: str) -> None:
         self.has_ended = True
         log.error("not reloaded, nothing has changed: %s", why)
+        self._count(successful=False)
         self._tell(requested=requested, state="refused", successful=False, ended=time.time(), error=why)
+
+    def _count(self, *, successful: bool) -> None:
+        metrics = self._wiring.metrics
+        metrics.count(RELOADS, "success" if successful else "failure")
+        metrics.kept[RELOAD_SUCCESSFUL.at()] = successful
 
     def _tell(self, **changes: object) -> None:
         self._wiring.reload.write(msgspec.structs.replace(self._wiring.reload.last, **changes))
@@ -136,6 +144,7 @@ class Reloads:
 
     def _end(self, roll: Roll) -> None:
         self._roll, self.has_ended = None, True
+        self._count(successful=not roll.failure)
         if roll.failure:
             log.error("the reload ended early: %s; what was not replaced goes on as before", roll.failure)
         else:
@@ -153,6 +162,7 @@ class Reloads:
         if self._next is not None:
             self._next = None
             log.warning("not reloaded: %s", why)
+            self._count(successful=False)
             self._tell(state="failed", successful=False, ended=time.time(), error=why)
         if self._roll is not None:
             self._roll.abandon(why)

@@ -25,9 +25,10 @@ from math import inf
 
 from gateway import descriptors
 from gateway.config import Settings
+from gateway.metrics import DRAINING
 from gateway.observe import logs
 from gateway.process import memory
-from gateway.process.children import KILL_GRACE, Child, Children
+from gateway.process.children import KILL_GRACE, PROCESSES_PER_SLOT, Child, Children
 from gateway.process.file_watch import FileWatch
 from gateway.process.generation import Generation, Wiring, worker_count
 from gateway.process.heartbeat import CONTROL_SIGNALS, Stage
@@ -37,6 +38,7 @@ from gateway.process.predecessor import in_use, succeed
 from gateway.process.reload import Reloads
 from gateway.process.reload_state import ReloadState
 from gateway.process.rendezvous import Rendezvous
+from gateway.process.shared_metrics import SharedMetrics
 from gateway.process.sockets import AddressInUse, for_this_machine
 from gateway.process.succession import Succession
 from gateway.process.systemd import ServiceManager, inherited_sockets
@@ -83,13 +85,17 @@ class Supervisor:
             raise in_use(error.listen, predecessor) from None
         inherited.close()
         alive, lifeline = os.pipe()  # closed by the kernel when this process ends
-        self._wiring = wiring = Wiring(listening, [_channel() for _ in range(count)], alive, ReloadState())
+        shared_metrics = SharedMetrics((count + 1) * PROCESSES_PER_SLOT)
+        self._wiring = wiring = Wiring(
+            listening, [_channel() for _ in range(count)], alive, ReloadState(), shared_metrics
+        )
         self._open = [[each.socket for each in slot] for slot in listening.slots]  # those that still listen
         self._workers = [
             Child(
                 f"worker {number}",
                 generation.worker(number, wiring),
                 frozenset([theirs, *(each.socket for each in listening.slots[number])]),
+                number=number,
                 replacements=1,
             )
             for number, (_, theirs) in enumerate(wiring.channels)
@@ -97,7 +103,7 @@ class Supervisor:
         ours = [end for end, _ in wiring.channels]
         self._admin = Child("admin", generation.admin(wiring), frozenset([listening.admin.socket, *ours]))
         slots = [*self._workers, self._admin]
-        self._children = Children(slots, settings.process.stuck_timeout, lifeline)
+        self._children = Children(slots, settings.process.stuck_timeout, lifeline, shared_metrics)
         self._reloads = Reloads(read, generation, wiring, self._children, slots)
         self._rendezvous = Rendezvous(addresses)
         self._succession = Succession(self._rendezvous, self._listening, self._manager, self._children)
@@ -239,6 +245,7 @@ class Supervisor:
 
         Lasts longer if somebody is about to take over, and ends when that is done.
         """
+        self._wiring.metrics.kept[DRAINING.at()] = 1
         for child in (self._admin, *self._workers):
             child.announce_stop()
         if not delay:

@@ -28,11 +28,12 @@ from gateway.edge.drain import Drain
 from gateway.edge.edge import Edge
 from gateway.edge.listener import Listener
 from gateway.edge.local_reply import LocalReply
+from gateway.edge.sampler import Sampler
 from gateway.errors import UserError
 from gateway.observe import logs
 from gateway.observe.access_log import AccessLog, LineLog, NoLog, json_lines, text_lines
-from gateway.observe.counters import Counters
 from gateway.observe.sink import LogSink
+from gateway.observe.telemetry import Telemetry
 from gateway.process import memory
 from gateway.process.drain import Shutdown, drain
 from gateway.process.heartbeat import (
@@ -95,7 +96,6 @@ class Status(msgspec.Struct):
     """Upstream connections, idle ones included."""
     failing: list[str]
     """See `Tasks.failing`."""
-    counters: Counters = msgspec.field(default_factory=Counters)
     generation: int = 1
     """Of its settings."""
 
@@ -122,7 +122,9 @@ async def _serve(settings: Settings, slot: Slot, heartbeat: Heartbeat) -> None:
     directory = slot.shared.open(settings.directory)
     logs.open_in(loop)
     access_log = make_access_log(settings, loop)
-    edge = Edge(settings, directory, access_log, slot.own, slot.shared, slot.claims)
+    telemetry = Telemetry(access_log, heartbeat.block.cells)
+    edge = Edge(settings, directory, telemetry, slot.own, slot.shared, slot.claims)
+    sampler = Sampler(edge)
     shutdown = Shutdown()
     orphaned = asyncio.Event()
 
@@ -150,7 +152,7 @@ async def _serve(settings: Settings, slot: Slot, heartbeat: Heartbeat) -> None:
     loop.add_signal_handler(signal.SIGUSR1, flags_changed)
     flags_changed()  # it may take the place of one that died meanwhile
     loop.add_reader(slot.lifeline, orphan)
-    loop.add_reader(slot.channel, _answer, slot, edge)
+    loop.add_reader(slot.channel, _answer, slot, edge, sampler)
     collector = memory.Collector(loop, lambda: edge.connections)
     edge.tasks.keep(partial(watch, directory, edge.records_changed, edge.directory.availability), "directory watch")
     if slot.certificates is not None:
@@ -171,6 +173,7 @@ async def _serve(settings: Settings, slot: Slot, heartbeat: Heartbeat) -> None:
     plan = Drain(edge, process.drain_timeout, process.drain_spread, f"worker {slot.number}")
     await drain(plan, listeners, shutdown, listeners_closed)
     collector.close()
+    sampler.close()
     await directory.close()
     access_log.close()
     block_signals()
@@ -185,8 +188,9 @@ def make_access_log(settings: Settings, loop: asyncio.AbstractEventLoop) -> Acce
     return LineLog(json_lines if settings.log.format == "json" else text_lines, loop.call_later, sink)
 
 
-def _answer(slot: Slot, edge: Edge) -> None:
+def _answer(slot: Slot, edge: Edge, sampler: Sampler) -> None:
     try:
+        sampler.sample()
         request = msgspec.json.decode(slot.channel.recv(4096), type=StatusRequest)
         status = Status(
             request=request.number,
@@ -198,7 +202,6 @@ def _answer(slot: Slot, edge: Edge) -> None:
             exchanges=sum(edge.exchanges.values()),
             upstream=len(edge.pool.connections),
             failing=edge.failing,
-            counters=edge.counters,
         )
         slot.channel.send(msgspec.json.encode(status))
     except BlockingIOError:

@@ -96,6 +96,10 @@ class CertificateStore:
 
     # --- following the files -------------------------------------------------------------------------------------
 
+    def expiries(self) -> dict[str, float]:
+        """By the certificate's file as it is configured, when it expires: Unix time."""
+        return {str(each.pair.cert): each.not_after.timestamp() for each in self.certificates}
+
     def look(self) -> None:
         """Looks at the files, and serves what has changed. Takes a stat(2) for each, and some milliseconds if so."""
         change = self._read()

@@ -59,3 +59,5 @@ class ConnectionContext:
     released_to_owner: Callable[[UpstreamConnection], None]
     """It is idle, and its owner's."""
     closed: Callable[[UpstreamConnection], None]
+    cells: memoryview
+    """Where octets are counted: see `metrics`."""

@@ -34,6 +34,7 @@ from gateway.http.body import BodyError, ChunkedReader, CloseReader, LengthReade
 from gateway.http.head_parser import HEAD_END, check_partial_response, parse_answer_fields, parse_response_head, quote
 from gateway.http.message import AS_STREAM, BY_LENGTH, NO_BODY, Fields, FieldSection, RequestHead, ResponseHead
 from gateway.http.validate import check_switch
+from gateway.metrics import BYTES
 from gateway.transport import CLOSED_TRANSPORT, GatheringTransport
 from gateway.turns import HEAD_WORK, LAST_WORK, LOOK, SHARE, SMALL_HEAD
 from gateway.upstream import evidence, peek
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from gateway.upstream.context import ConnectionContext
 
 log = logging.getLogger("gateway.upstream")
+
+_RECEIVED = BYTES.at("upstream", "received")
 
 
 class Http1Upstream(Http1Lifecycle):
@@ -187,6 +190,7 @@ class Http1Upstream(Http1Lifecycle):
 
     def data_received(self, data: bytes) -> None:
         state = self.state
+        self._context.cells[_RECEIVED] += len(data)
         try:
             if state is HEAD:
                 self._read_head(data)

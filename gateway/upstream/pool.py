@@ -17,6 +17,7 @@ here too, by name, and in no cache: `retire_replaced` ends what a name no longer
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -27,6 +28,7 @@ from gateway.config import Settings
 from gateway.endpoint import Endpoint, Origin
 from gateway.errors import Failure, GatewayError, Reason
 from gateway.http.head_parser import HeadLimits
+from gateway.metrics import BYTES, CONNECTIONS, DIAL, private
 from gateway.socket_options import keep_alive
 from gateway.transport import WriteBatcher
 from gateway.turns import Intake
@@ -39,6 +41,8 @@ from gateway.upstream.policy import AddressPolicy
 from gateway.upstream.refusals import RefusalCache
 from gateway.upstream.stream import UpstreamConnection, UpstreamStream
 
+_DIALED = CONNECTIONS.at("upstream")
+
 
 class Pool:
     """One per worker, made inside its event loop, whose time `clock` is."""
@@ -50,20 +54,23 @@ class Pool:
         clock: Callable[[], float],
         downstream_count: Callable[[], int] = lambda: 0,
         claims: Claims | None = None,
+        cells: memoryview | None = None,
     ) -> None:
         """`downstream_count`: the descriptors that downstream connections have. `claims` are those of all workers."""
         limits = settings.limits
+        self._cells = cells = private() if cells is None else cells
         self._loop = asyncio.get_running_loop()
         self.context = ConnectionContext(
             clock=clock,
             timeouts=Timeouts.of(settings),
             head_limits=HeadLimits(limits.header_bytes, limits.target_bytes, limits.field_bytes, limits.header_fields),
             intake=Intake(self._loop.call_soon, limits.buffer_bytes),
-            write_batcher=WriteBatcher(self._loop.call_soon),
+            write_batcher=WriteBatcher(self._loop.call_soon, cells, BYTES.at("upstream", "sent")),
             released=self._released,
             reopened=self._reopened,
             released_to_owner=self._released_to_owner,
             closed=self._closed,
+            cells=cells,
         )
         self._clock = clock
         self.refusals = RefusalCache(clock)
@@ -166,7 +173,10 @@ class Pool:
         self.dialing += 1
         try:
             self.make_room()
+            began = time.monotonic()
             connection = await self._connect(endpoint)
+            DIAL.observe(self._cells, time.monotonic() - began)
+            self._cells[_DIALED] += 1
             self.add(connection)
             self._claimants.add(connection, self._clock())
             if self._claims_timer is None:
@@ -193,6 +203,11 @@ class Pool:
         return connection
 
     # --- what connections tell -----------------------------------------------------------------------------------
+
+    @property
+    def idle_count(self) -> int:
+        """Of `connections` those that carry nothing."""
+        return len(self.idle) + len(self._idle_owned)
 
     def add(self, connection: UpstreamConnection) -> None:
         """A connection has been made."""

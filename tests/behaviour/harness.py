@@ -32,6 +32,7 @@ from gateway.edge.edge import Edge
 from gateway.edge.listener import Listener
 from gateway.edge.local_reply import LocalReply
 from gateway.observe.access_log import AccessRecord
+from gateway.observe.telemetry import Telemetry
 from gateway.tasks import Tasks
 from gateway.upstream.claims import Claims
 from tests.support.event_loop import Loop
@@ -398,6 +399,8 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 class Records(list[AccessRecord]):
     """An `AccessLog` that can be asked."""
 
+    dropped = 0
+
     def record(self, record: AccessRecord) -> None:
         self.append(record)
 
@@ -473,7 +476,7 @@ class Gateway:
         self.settings = settings(options)
         self.log = Records()
         self.table = TableDirectory(BOX)
-        self.edge = Edge(self.settings, options.backend or self.table, self.log, claims=options.claims)
+        self.edge = Edge(self.settings, options.backend or self.table, Telemetry(self.log), claims=options.claims)
         self.apps: list[App] = []
         self.browsers: list[Wire] = []
         self.plain_socket, self.secure_socket = (listening_socket(options.kernel_buffer) for _ in range(2))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ipaddress import IPv6Network
 
-import msgspec
 import pytest
 
-from gateway.observe.counters import Counters
+from gateway.observe.counters import told
+from gateway.observe.totals import Totals
 from tests.behaviour.harness import OK, Gateway, OpenGateway, get, until
 
 FLOOD = 200
@@ -17,8 +17,8 @@ def counted(gateway: Gateway) -> dict[str, object]:
     """What is not zero."""
     return {
         name: {key: count for key, count in value.items() if count} if isinstance(value, dict) else value
-        for name, value in msgspec.to_builtins(gateway.edge.counters).items()
-        if value and value != msgspec.to_builtins(Counters())[name]
+        for name, value in told(Totals.of([gateway.edge.cells])).items()
+        if (any(value.values()) if isinstance(value, dict) else value)
     }
 
 

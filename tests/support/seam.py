@@ -30,6 +30,7 @@ from gateway.errors import Failure, GatewayError, Reason
 from gateway.http.message import AS_TUNNEL, NO_BODY, Fields, FieldSection, Framing, RequestHead, ResponseHead
 from gateway.http.validate import check_request, request_section
 from gateway.observe.access_log import AccessRecord
+from gateway.observe.telemetry import Telemetry
 from gateway.upstream.claims import ClaimKey
 from gateway.upstream.context import ConnectionContext
 from gateway.upstream.pool import Pool
@@ -54,7 +55,7 @@ class Contract:
 def request(method: bytes = b"GET", fields: Fields | None = None, host: bytes = HOST) -> RequestHead:
     """A valid head, as a codec of no HTTP version makes it."""
     section, _ = request_section(1, [(b"Host", host), *(fields or [])])
-    head = RequestHead(method, b"/", "FAKE/2", section)
+    head = RequestHead(method, b"/", "HTTP/2", section)
     check_request(head)
     return head
 
@@ -397,6 +398,8 @@ class FakePool(Pool):
 class Records:
     """An access log."""
 
+    dropped = 0
+
     def __init__(self) -> None:
         self.all: list[AccessRecord] = []
 
@@ -493,7 +496,7 @@ async def gateway(
     records = Records()
     table = {"demo": Sandbox("demo", IPv6Address("fd00::5"), "1")}
     with patch.object(edge_module, "Pool", FakePool), patch.object(protocol_probe, "_ask_in_turn", detect):
-        edge = Edge(settings, TableDirectory(table), records)
+        edge = Edge(settings, TableDirectory(table), Telemetry(records))
         pool = edge.pool
         assert isinstance(pool, FakePool)
         pool.capacity, pool.contract, pool.dialed, pool.gate = capacity, Contract(), [], asyncio.Event()

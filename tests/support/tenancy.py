@@ -43,6 +43,7 @@ from gateway.edge.edge import Edge
 from gateway.edge.listener import Listener
 from gateway.errors import GatewayError, Reason
 from gateway.observe.access_log import NoLog
+from gateway.observe.telemetry import Telemetry
 from gateway.tasks import Tasks
 from gateway.upstream import pool as pool_module
 
@@ -420,7 +421,7 @@ class World:
             ),
         )
         backend = self.stage.open()
-        edge = Edge(settings, backend, NoLog(), shared=Shared(OutageReporter(), self.known))
+        edge = Edge(settings, backend, Telemetry(NoLog()), shared=Shared(OutageReporter(), self.known))
         sock = socket.create_server(("::1", 0), family=socket.AF_INET6)
         self.worker = worker = Worker(edge, backend, Listener(edge, sock, None), sock, Tasks())
         availability = edge.directory.availability

@@ -24,6 +24,7 @@ import uvloop
 from gateway.directory.sandbox import Sandbox, TableDirectory
 from gateway.edge.edge import Edge
 from gateway.edge.listener import Listener
+from gateway.observe.telemetry import Telemetry
 from gateway.tasks import Tasks
 from tests.behaviour.harness import DOMAIN, Options, Records, settings
 
@@ -132,7 +133,7 @@ def open_gateway(log: Records) -> tuple[Edge, int]:
             "there": Sandbox("there", IPv6Address(THEIRS), "1"),
         }
     )
-    edge = Edge(settings(options), table, log)
+    edge = Edge(settings(options), table, Telemetry(log))
     listener = socket.create_server(("::", 0), family=socket.AF_INET6)
     Listener(edge, listener, None)
     return edge, listener.getsockname()[1]

@@ -30,6 +30,7 @@ from gateway.edge.tls_transport import TlsTransport
 from gateway.endpoint import Endpoint, Origin
 from gateway.observe.access_log import LineLog, json_lines
 from gateway.observe.sink import LogSink
+from gateway.observe.telemetry import Telemetry
 from gateway.tls import local_ca
 from gateway.tls.context import CertificatePair, server_context
 from gateway.transport import WriteBatcher
@@ -152,7 +153,7 @@ async def road(tmp_path: Path) -> AsyncIterator[Road]:
     with Path(os.devnull).open("wb") as nowhere:
         log = LineLog(json_lines, lambda delay, callback: None, LogSink(nowhere.fileno()))
         table = {"demo": Sandbox("demo", IPv6Address("fd00::5"), "1")}
-        edge = Edge(settings, TableDirectory(table), log)
+        edge = Edge(settings, TableDirectory(table), Telemetry(log))
         await edge.directory.fetch("demo")
         yield Road(edge, server, client)
         await edge.close()

@@ -12,6 +12,7 @@ from gateway import descriptors
 from gateway.config import Settings
 from gateway.edge.limits import Limits
 from gateway.errors import GatewayError, Reason
+from gateway.metrics import private
 from gateway.observe.counters import Counters
 from gateway.observe.notices import Notices
 
@@ -36,7 +37,7 @@ class Acceptor:
 
 @pytest.fixture
 def counters() -> Counters:
-    return Counters()
+    return Counters(private())
 
 
 @pytest.fixture

@@ -1,30 +1,36 @@
-"""Counters are integers under names that stay, and several workers' can be added."""
+"""The names by which rare things are counted."""
 
 from __future__ import annotations
 
-import msgspec
-
-from gateway.observe.counters import Counters, summed
-
-
-def test_counters_of_several_workers_are_added_name_by_name() -> None:
-    one, other = Counters(health_checks=1), Counters(health_checks=2)
-    one.connections_refused.connections += 3
-    other.connections_refused.connections += 4
-    total = summed(msgspec.to_builtins(each) for each in (one, other))
-    expected = Counters(health_checks=3)
-    expected.connections_refused.connections = 7
-    assert total == msgspec.to_builtins(expected)
+from gateway.metrics import CONNECTIONS_REFUSED, HEALTH_CHECKS, private
+from gateway.observe.counters import Counters, told
+from gateway.observe.totals import Totals
 
 
-def test_a_sum_leaves_what_it_adds_alone_and_keeps_names_it_does_not_know() -> None:
-    reports = [{"refused": {"a": 1}}, {"refused": {"a": 2, "b": 3}, "new": 4}]
-    assert summed(reports) == {"refused": {"a": 3, "b": 3}, "new": 4}
-    assert reports == [{"refused": {"a": 1}}, {"refused": {"a": 2, "b": 3}, "new": 4}]
-    assert summed([]) == {}
+def test_a_name_is_a_cell() -> None:
+    cells = private()
+    counters = Counters(cells)
+    counters.health_checks += 2
+    counters.connections_refused.connections += 1
+    assert (counters.health_checks, counters.connections_refused.connections) == (2, 1)
+    assert cells[HEALTH_CHECKS.at()] == 2
+    assert cells[CONNECTIONS_REFUSED.at("connections")] == 1
+    assert sum(cells) == 3
 
 
-def test_workers_do_not_share_counters() -> None:
-    one, other = Counters(), Counters()
-    one.connections_refused.connections += 1
-    assert other.connections_refused.connections == 0
+def test_all_are_told_of_all_workers() -> None:
+    first, second = private(), private()
+    Counters(first).exchanges_refused.exchanges_per_sandbox += 1
+    Counters(second).exchanges_refused.exchanges_per_sandbox += 4
+    Counters(second).tunnels_cut += 1
+    assert told(Totals.of([first, second])) == {
+        "connections_refused": {"connections": 0, "connections_per_address": 0, "handshake_bytes": 0},
+        "exchanges_refused": {"exchanges_per_sandbox": 5, "connections_per_address": 0},
+        "waits_for_descriptors": 0,
+        "proxy_headers_refused": 0,
+        "proxy_headers_unexpected": 0,
+        "plain_http_on_tls": 0,
+        "health_checks": 0,
+        "websockets_closed": 0,
+        "tunnels_cut": 1,
+    }

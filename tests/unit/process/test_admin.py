@@ -11,7 +11,6 @@ from contextlib import ExitStack
 import msgspec
 import pytest
 
-from gateway.observe.counters import Counters
 from gateway.process import admin
 from gateway.process.admin import Workers
 from gateway.process.worker import Status, StatusRequest
@@ -79,7 +78,6 @@ async def test_every_worker_says_how_it_is(workers: Workers, slots: list[Slot]) 
         "exchanges": 0,
         "upstream": 0,
         "failing": ["watch"],
-        "counters": msgspec.to_builtins(Counters()),
         "generation": 1,
     }
     assert pids(answers) == [100, 101, 102, 103]

@@ -1,0 +1,142 @@
+"""`/metrics`: what was counted, as Prometheus reads it.
+
+prometheus-client knows the text and its escapes; what there is to count, `metrics` says, and the sums come from whoever
+holds the cells. Besides, what only this process can say: certificates, the program, its processes.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector
+
+from gateway import __version__, descriptors
+from gateway.admin.problem import NO_STORE
+from gateway.metrics import CPU, METRICS, Kind, Metric
+from gateway.observe.totals import Totals
+
+PREFIX = "gateway_"
+FEW = 64
+"""Series of a counter that are shown before anything was counted in them: a rate needs a zero to begin at."""
+
+
+def _nothing() -> Totals:
+    return Totals.of([])
+
+
+@dataclass(slots=True)
+class Sources:
+    """Where this process learns what `/metrics` and the status page tell. By default nothing is known."""
+
+    totals: Callable[[], Totals] = _nothing
+    processes: Callable[[], Iterable[tuple[str, int]]] = tuple
+    """Names (`worker 0`, `admin`, `supervisor`) and pids."""
+    expiries: Callable[[], Mapping[str, float]] = dict
+    """By certificate (its file's name as it is configured), when it expires: Unix time."""
+
+
+class MetricsHandler:
+    """`ready` asks the workers, which so bring their numbers up to date, and says whether the gateway is ready."""
+
+    def __init__(self, sources: Sources, ready: Callable[[], Awaitable[bool]]) -> None:
+        self._sources = sources
+        self._ready = ready
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        """GET /metrics, in the version of the text that the scraper prefers."""
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(_Collected(list(families(self._sources, await self._ready()))))
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return web.Response(body=encode(registry), headers={**NO_STORE, "Content-Type": content_type})
+
+
+class _Collected(Collector):
+    def __init__(self, families: list[Family]) -> None:
+        self._families = families
+
+    def collect(self) -> list[Family]:
+        return self._families
+
+    def describe(self) -> list[Family]:
+        return []  # else it would be collected once more, to be looked at
+
+
+def families(sources: Sources, ready: bool) -> Iterator[Family]:
+    """Everything that is told."""
+    totals = sources.totals()
+    for metric in METRICS:
+        if metric is CPU:
+            cpu = CounterMetricFamily("process_cpu_seconds", "Processor time of all processes, former ones too.")
+            cpu.add_metric([], totals.value(CPU) / 1e6)
+            yield cpu
+        elif metric.kind is Kind.HISTOGRAM:
+            yield _histogram(metric, totals)
+        else:
+            yield _plain(metric, totals)
+    yield GaugeMetricFamily(PREFIX + "ready", "1 if /readyz answers 200: what a balancer sees.", float(ready))
+    expiry = GaugeMetricFamily(
+        PREFIX + "certificate_not_after_timestamp_seconds", "When a certificate expires: Unix time.", labels=["name"]
+    )
+    for name, when in sources.expiries().items():
+        expiry.add_metric([name], when)
+    yield expiry
+    build = GaugeMetricFamily(
+        PREFIX + "build_info", "Always 1; what runs is in its labels.", labels=["version", "python", "loop"]
+    )
+    build.add_metric([__version__, platform.python_version(), "uvloop"], 1)
+    yield build
+    yield from _of_processes(sources)
+
+
+def _plain(metric: Metric, totals: Totals) -> Family:
+    name = PREFIX + metric.name
+    family: CounterMetricFamily | GaugeMetricFamily
+    if metric.kind is Kind.COUNTER:
+        family = CounterMetricFamily(name, metric.help, labels=metric.labels)
+    else:
+        family = GaugeMetricFamily(name, metric.help, labels=metric.labels)
+    for labels, cell in metric.series():
+        if totals.cells[cell] or metric.size <= FEW:
+            family.add_metric(labels, totals.cells[cell])
+    return family
+
+
+def _histogram(metric: Metric, totals: Totals) -> Family:
+    family = HistogramMetricFamily(PREFIX + metric.name, metric.help, labels=metric.labels)
+    bounds = [*map(str, metric.bounds), "+Inf"]
+    for labels, cell in metric.series():
+        *buckets, microseconds = totals.cells[cell : cell + metric.width]
+        if any(buckets) or not labels:
+            family.add_metric(labels, list(zip(bounds, accumulate(buckets), strict=True)), microseconds / 1e6)
+    return family
+
+
+def _of_processes(sources: Sources) -> Iterator[Family]:
+    """By Prometheus's usual names, for each process."""
+    memory = GaugeMetricFamily(
+        "process_resident_memory_bytes", "Of each process; what they share is in each.", labels=["process"]
+    )
+    open_files = GaugeMetricFamily("process_open_fds", "Open file descriptors.", labels=["process"])
+    for name, pid in sources.processes():
+        with suppress(OSError):  # it has just ended
+            memory.add_metric([name], _resident(pid))
+            open_files.add_metric([name], sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir()))
+    yield memory
+    yield open_files
+    yield GaugeMetricFamily("process_max_fds", "The limit of each process.", descriptors.limit())
+
+
+def _resident(pid: int) -> int:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
