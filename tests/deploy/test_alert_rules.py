@@ -1,4 +1,4 @@
-"""The alert rules, by Prometheus's own tool: each with a night in which it is heard, and a page that says what to do."""
+"""The alert rules, by Prometheus's own tool: a night in which each is heard, and a page that says what to do."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import http.server
 import json
 import re
 import socket
@@ -14,37 +13,12 @@ from pathlib import Path
 import pytest
 
 from gateway.tls import local_ca
+from tests.support.balancers import CLIENT, SPOOFED, Balancer, Fields, Server, assert_told_the_truth
 from tests.support.components import NGINX_STREAM, program, require
-from tests.support.process import Child, free_port
+from tests.support.process import free_port
 from tests.support.serving import DOMAIN, Serving
 
 pytestmark = pytest.mark.interop
-
-CLIENT = "127.0.0.77"
-"""Where the visitor connects from; loopback has many addresses."""
-SPOOFED = {
-    "X-Forwarded-For": "198.51.100.9",
-    "Forwarded": 'for="198.51.100.9, for=198.51.100.10',
-    "X-Real-IP": "198.51.100.9",
-}
-
-
-class Balancer(Child):
-    """A program with `config`, on `port`."""
-
-    def __init__(self, command: list[str], folder: Path, port: int) -> None:
-        self.port = port
-        super().__init__(command, cwd=folder)
-
-    def ready(self) -> None:
-        def answers() -> bool:
-            with socket.socket() as sock:
-                return sock.connect_ex(("127.0.0.1", self.port)) == 0
-
-        self.wait_until(answers, "it listens")
-
-    def stopped(self, code: int) -> None:
-        """By our signal."""
 
 
 def haproxy(folder: Path, target: int, options: str, frontend: str = "mode tcp", tls: str = "") -> Balancer:
@@ -79,26 +53,6 @@ def nginx(folder: Path, body: str) -> Balancer:
         + body.replace("PORT", str(port)).replace("FOLDER", str(folder))
     )
     return Balancer(["nginx", "-p", str(folder), "-c", str(config), "-e", "stderr"], folder, port)
-
-
-class Fields(http.server.BaseHTTPRequestHandler):
-    """Answers with the request's fields as JSON."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        body = json.dumps(self.headers.items()).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Says nothing."""
-
-
-class Server(http.server.ThreadingHTTPServer):
-    address_family = socket.AF_INET6
 
 
 @pytest.fixture
@@ -136,14 +90,6 @@ def ask(gateway: Serving, port: int, *, tls: bool) -> dict[str, str]:
         return {name.lower(): value for name, value in json.loads(told)}
     finally:
         connection.close()
-
-
-def assert_told_the_truth(fields: dict[str, str], scheme: str) -> None:
-    assert fields["x-real-ip"] == CLIENT
-    assert fields["x-forwarded-for"].split(", ")[0] == CLIENT
-    assert fields["x-forwarded-proto"] == scheme
-    assert f"for={CLIENT}" in fields["forwarded"]
-    assert not [name for name, value in fields.items() if "198.51.100" in value], fields
 
 
 @pytest.mark.parametrize(

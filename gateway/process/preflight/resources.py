@@ -1,4 +1,4 @@
-"""Checks of what the gateway works with: sandboxes and where they may live, descriptors, processors."""
+"""Checks of what the gateway works with: sandboxes, where they may live, their apps, descriptors, processors."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from itertools import islice
 from gateway import cpus, descriptors
 from gateway.addresses import Address
 from gateway.config import Settings
+from gateway.config.values import format_duration
 from gateway.directory import sqlite_file
 from gateway.directory.file import read_table
 from gateway.directory.sqlite_companions import fits
@@ -28,6 +29,8 @@ NAMED = 3
 """Of the prohibited ones, so many are named."""
 WIDEST_PREFIX = 3
 """Bits of 2000::/3, which is the whole internet."""
+APPS_KEEP_ALIVE = 5.0
+"""Seconds that Node, uvicorn and Apache keep an idle connection by default."""
 
 
 def prohibited(settings: Settings, *, quickly: bool = False) -> tuple[str, ...]:
@@ -98,6 +101,17 @@ def _everything_allowed(subject: Subject) -> Iterator[Found]:
             yield Found(text, "name the prefixes that sandboxes live in")
 
 
+def _apps_close_first(subject: Subject) -> Iterator[Found]:
+    upstream = subject.settings.upstream
+    unproven = min(upstream.idle_proven, upstream.idle_timeout)  # later it is proven, or gone
+    if unproven >= APPS_KEEP_ALIVE:
+        text = (
+            f"connections to apps are used again unproven for {format_duration(unproven)}, and Node, uvicorn and Apache"
+            f" close theirs after {format_duration(APPS_KEEP_ALIVE)}: some requests meet one that is being closed"
+        )
+        yield Found(text, 'upstream.idle_proven = "4s", whatever upstream.idle_timeout is')
+
+
 def _directory(subject: Subject) -> Iterator[Found]:
     if isinstance(subject.directory, UserError):
         yield Found(str(subject.directory), "see directory.path in the configuration")
@@ -135,6 +149,7 @@ CHECKS = (
     Check("registered-sandbox-outside-allow", Level.WARNING, _registered_outside_allow),
     Check("nothing-allowed", Level.ERROR, _nothing_allowed),
     Check("everything-allowed", Level.WARNING, _everything_allowed),
+    Check("apps-close-first", Level.WARNING, _apps_close_first),
     Check("descriptors", Level.WARNING, _descriptors, at_start=False),
     Check("workers-above-quota", Level.WARNING, _quota),
 )

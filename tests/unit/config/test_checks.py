@@ -82,7 +82,12 @@ CONFIGURATIONS = sorted(
 
 
 def test_the_shipped_configurations_are_there() -> None:
-    assert [file.name for file in CONFIGURATIONS] == ["behind-http-lb.toml", "dev.toml", "edge.toml"]
+    assert [file.name for file in CONFIGURATIONS] == [
+        "behind-http-lb.toml",
+        "behind-l4-lb.toml",
+        "dev.toml",
+        "edge.toml",
+    ]
 
 
 @pytest.mark.parametrize("file", CONFIGURATIONS, ids=lambda file: file.name)

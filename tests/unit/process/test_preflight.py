@@ -319,6 +319,11 @@ def _(scene: Scene, trap: bool) -> None:
     scene.set("upstream", allow=(ip_network("::/0" if trap else "fd00::/8"),))
 
 
+@of("apps-close-first")
+def _(scene: Scene, trap: bool) -> None:
+    scene.set("upstream", idle_proven=5.0 if trap else 4.5, idle_timeout=600.0)
+
+
 @of("descriptors")
 def _(scene: Scene, trap: bool) -> None:
     scene.patch.setattr(descriptors, "limit", lambda: 1024)
