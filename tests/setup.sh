@@ -45,6 +45,7 @@ commands=(
     systemd-analyze:systemd
     promtool:prometheus
     docker-compose:docker-compose
+    logrotate:logrotate
 )
 
 # What the applications of this run need from one registry.

@@ -318,7 +318,7 @@ class Process(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Log(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[log]`: what goes to standard error and standard output."""
+    """`[log]`: what goes to standard error, and to standard output or a file. See [logs.md](logs.md)."""
 
     format: Annotated[Literal["json", "text"], choice("json", "text")] = "json"
     """One JSON object per line for collectors, or text for people."""
@@ -327,8 +327,13 @@ class Log(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """The least severe that is written."""
 
     access: Flag = True
-    """Whether every exchange leaves one line on standard output. Nobody waits for its reader: while it stands still,
-    1 MiB of lines waits per worker, then lines are dropped, counted, and told of on standard error."""
+    """Whether every exchange leaves one line in the access log. Nobody waits for its reader: while it stands still, or
+    the disk is full, 1 MiB of lines waits per worker, then lines are dropped, counted, and told of on standard
+    error."""
+
+    path: OptionalPath = None
+    """The file of the access log, made if there is none; its directory is not. Empty: standard output. It is opened
+    anew at SIGUSR1 to the supervisor, and once it was moved (nginx: `access_log`)."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -93,6 +93,9 @@ class AccessLog(Protocol):
     def flush(self) -> None:
         """Writes what is gathered, now."""
 
+    def reopen(self) -> None:
+        """A file has been rotated: what is recorded from now on goes to the new one."""
+
     def close(self) -> None:
         """The last words: what still waits has `sink.LAST_WORDS` seconds to be taken."""
 
@@ -105,6 +108,8 @@ class NoLog:
     def record(self, record: AccessRecord) -> None: ...
 
     def flush(self) -> None: ...
+
+    def reopen(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -154,6 +159,10 @@ class LineLog:
             sink.write(self._lines(gathered))
         if sink.dropped > self._said:
             self._say_in_time()
+
+    def reopen(self) -> None:
+        self.flush()
+        self._sink.reopen()
 
     def close(self) -> None:
         self.flush()

@@ -1,4 +1,4 @@
-"""A descriptor that somebody else reads: standard output, standard error. Writing to it never waits.
+"""A descriptor that somebody else reads: standard output, standard error, a log file. Writing to it never waits.
 
 A pipe whose reader stands still, a terminal stopped with Ctrl-S: a process that waited for them would serve nobody.
 O_NONBLOCK is no way out, because it is a flag of the *open file description*, which is shared with the shell that
@@ -53,7 +53,9 @@ class LogSink:
         self._limit = max(limit, PIECE)
         self._waiting: deque[bytes] = deque()  # pieces, oldest first
         self._octets = 0  # of them
-        self._watcher: _WritableWatcher | None = None  # while attached
+        self._watcher: _WritableWatcher | None = None  # while attached, where that can be
+        self._attached: tuple[AbstractEventLoop, Callable[[], object]] | None = None
+        self._begun = False  # the first piece that waits is the rest of a line
         self._pid = os.getpid()
         self._writer = _writer_for(descriptor)
         self.dropped = 0
@@ -118,9 +120,7 @@ class LogSink:
             self.pump()
         while self._waiting:
             self._forget_last()
-        if self._watcher is not None:
-            self._watcher.close()
-            self._watcher = None
+        self._unwatch()
         self._writer.close()
         self._writer = _Closed(self._descriptor)
 
@@ -131,10 +131,37 @@ class LogSink:
         """
         if self._pid != os.getpid():
             self._begin_anew()
-        if hasattr(select, "epoll"):
-            with contextlib.suppress(PermissionError):  # what a file is that cannot be waited for
-                self._watcher = _WritableWatcher(self._descriptor, loop, room)
+        self._attached = loop, room
+        self._watch()
         self.pump()
+
+    def redirect(self, descriptor: int, error: int = errno.EBADF) -> None:
+        """What waits, and what comes, goes to `descriptor` from now on; -1: nowhere, because of `error`.
+
+        A line that has begun ends where it is: nobody would find its rest.
+        """
+        if self._begun:
+            self._octets -= len(self._waiting.popleft())
+            self.dropped += 1
+            self._begun = False
+        self._unwatch()
+        self._writer.close()
+        self._descriptor = descriptor
+        self._writer = _writer_for(descriptor) if descriptor >= 0 else _Closed(descriptor, error)
+        self._watch()
+
+    def reopen(self) -> None:
+        """What has no name of its own is its owner's to open anew."""
+
+    def _watch(self) -> None:
+        if self._attached is not None and self._descriptor >= 0 and hasattr(select, "epoll"):
+            with contextlib.suppress(PermissionError):  # what a file is that cannot be waited for
+                self._watcher = _WritableWatcher(self._descriptor, *self._attached)
+
+    def _unwatch(self) -> None:
+        if self._watcher is not None:
+            self._watcher.close()
+            self._watcher = None
 
     # --- what waits ------------------------------------------------------------------------------------------------
 
@@ -142,6 +169,8 @@ class LogSink:
         """Forgets the first `taken` octets. A line of which they were only a part becomes a piece of its own."""
         waiting = self._waiting
         self._octets -= taken
+        if taken:
+            self._begun = False
         while taken:
             first = waiting.popleft()
             if taken < len(first):
@@ -150,6 +179,7 @@ class LogSink:
                     waiting.appendleft(first[end:])
                 if end > taken:
                     waiting.appendleft(first[taken:end])
+                    self._begun = True
                 return
             taken -= len(first)
 
@@ -162,7 +192,8 @@ class LogSink:
         self._pid = os.getpid()
         self._waiting.clear()
         self._octets = 0
-        self._watcher = None
+        self._begun = False
+        self._watcher = self._attached = None
         self._writer.close()
         self._writer = _writer_for(self._descriptor)
 
@@ -376,10 +407,14 @@ class _File(_Writer):
 
 
 class _Closed(_Writer):
-    """After the end."""
+    """After the end, or before there is a file."""
+
+    def __init__(self, descriptor: int, error: int = errno.EBADF) -> None:
+        super().__init__(descriptor)
+        self._error = error
 
     def write(self, pieces: Sequence[bytes]) -> int:
-        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        raise OSError(self._error, os.strerror(self._error))
 
 
 def _writer_for(descriptor: int) -> _Writer:

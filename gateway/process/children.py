@@ -118,6 +118,12 @@ class Child:
             process.heartbeat.stopping = True
         self.send_signal(signal.SIGUSR1)
 
+    def reopen_logs(self) -> None:
+        """Has its processes open their log files anew."""
+        for process in self.processes:
+            process.heartbeat.reopenings += 1
+        self.send_signal(signal.SIGUSR1)
+
     def stop_now(self, deadline: float) -> None:
         """`Children.stop` waits for nothing any more; kills at `deadline` at the latest."""
         self.stop_deadline = min(self.stop_deadline, deadline)

@@ -25,6 +25,7 @@ from gateway.directory import backends
 from gateway.directory.shared import Shared, share
 from gateway.edge.local_reply import redirect_to_https
 from gateway.errors import UserError
+from gateway.observe import log_file
 from gateway.process import admin, worker
 from gateway.process.children import Program
 from gateway.process.file_watch import FileWatch
@@ -76,6 +77,12 @@ class Generation:
         else:
             backends.check(settings.directory)  # opened by the children, each for itself
             self._shared = share(settings.directory)
+        if (
+            settings.log.access
+            and settings.log.path is not None
+            and (before is None or before.settings.log != settings.log)
+        ):
+            log_file.check(settings.log.path)
         self._claims: Claims = before._claims if before is not None else Claims()
         looks = [self._token.look, *([self._certificates.look] if self._certificates is not None else [])]
         self.file_watch = FileWatch(looks)

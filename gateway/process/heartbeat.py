@@ -28,7 +28,7 @@ MAX_INTERVAL = 1.0
 CONTROL_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 """Sent to children. Blocked over the fork, so that they stay pending until the child handles them."""
 
-_BEATS, _STAGE, _STOPPING, _LAST, _HURRIED = struct.Struct("=Q"), 8, 9, 10, 11
+_BEATS, _STAGE, _STOPPING, _LAST, _HURRIED, _REOPENINGS = struct.Struct("=Q"), 8, 9, 10, 11, 12
 """The page: the counter at its beginning, then one octet each."""
 
 
@@ -98,6 +98,15 @@ class Heartbeat:
     @hurried.setter
     def hurried(self, hurried: bool) -> None:
         self._page[_HURRIED] = hurried
+
+    @property
+    def reopenings(self) -> int:
+        """How often log files were to be opened anew, of 256; counted by the supervisor, which then sends SIGUSR1."""
+        return self._page[_REOPENINGS]
+
+    @reopenings.setter
+    def reopenings(self, count: int) -> None:
+        self._page[_REOPENINGS] = count % 256
 
     def close(self) -> None:
         self._page.close()

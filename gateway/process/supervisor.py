@@ -10,7 +10,7 @@ SIGTERM: readiness fails and answers say `Connection: close`, the balancer gets 
 connections are refused and the workers drain. SIGINT does the same without the delay. A second one of either means now,
 at any time: what is under way is cut off. SIGUSR2 starts a new version of the program, which takes the sockets over; so
 does a gateway that is started while this one stops (succession.py). As long as another process has the sockets as well,
-they are closed and nothing else: what is queued is that one's.
+they are closed and nothing else: what is queued is that one's. SIGUSR1 has log files opened anew.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from gateway.socket_options import accept_new, refuse_new
 log = logging.getLogger("gateway.process")
 
 ENDS = (signal.SIGTERM, signal.SIGINT)
-SIGNALS = (*ENDS, signal.SIGCHLD, signal.SIGHUP, signal.SIGUSR2, signal.SIGIO)
+SIGNALS = (*ENDS, signal.SIGCHLD, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGIO)
 LOG_PAUSE = 1.0
 """Seconds between two attempts to write to a stderr that is full."""
 
@@ -172,6 +172,10 @@ class Supervisor:
         number = received.si_signo if received is not None else 0
         if number == signal.SIGUSR2:
             succession.start_new_version()
+        elif number == signal.SIGUSR1:
+            log.info("log files are opened anew")
+            for worker in self._workers:
+                worker.reopen_logs()
         return number
 
     # --- before this one and after it ----------------------------------------------------------------------------

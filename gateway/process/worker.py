@@ -2,7 +2,8 @@
 
 SIGTERM drains: what is under way is finished, then the worker exits 0. If no other process succeeds it, it also accepts
 what is queued. A second SIGTERM cuts off what has not finished. A worker also drains when its supervisor has died,
-which closes a pipe. SIGUSR1 says to look whether the gateway is about to end: then answers say `Connection: close`.
+which closes a pipe. SIGUSR1 says to look what the heartbeat's page says: that the gateway is about to end, so that
+answers say `Connection: close`; that log files are to be opened anew.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from gateway.edge.sampler import Sampler
 from gateway.errors import UserError
 from gateway.observe import logs
 from gateway.observe.access_log import AccessLog, LineLog, NoLog, json_lines, text_lines
+from gateway.observe.log_file import LogFile
 from gateway.observe.sink import LogSink
 from gateway.observe.telemetry import Telemetry
 from gateway.process import memory
@@ -143,7 +145,13 @@ async def _serve(settings: Settings, slot: Slot, heartbeat: Heartbeat) -> None:
         if heartbeat.hurried:
             shutdown.hurried.set()
 
+    reopenings = heartbeat.reopenings
+
     def flags_changed() -> None:
+        nonlocal reopenings
+        if heartbeat.reopenings != reopenings:
+            reopenings = heartbeat.reopenings
+            access_log.reopen()
         if heartbeat.stopping:
             edge.health.stopping = True
             edge.announce_drain()
@@ -180,10 +188,10 @@ async def _serve(settings: Settings, slot: Slot, heartbeat: Heartbeat) -> None:
 
 
 def make_access_log(settings: Settings, loop: asyncio.AbstractEventLoop) -> AccessLog:
-    """The access log that `[log]` asks for, on stdout."""
+    """The access log that `[log]` asks for."""
     if not settings.log.access:
         return NoLog()
-    sink = LogSink(1)
+    sink = LogFile(settings.log.path) if settings.log.path is not None else LogSink(1)
     sink.attach(loop, sink.pump)
     return LineLog(json_lines if settings.log.format == "json" else text_lines, loop.call_later, sink)
 

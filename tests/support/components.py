@@ -64,6 +64,7 @@ COMPONENTS = {
     "certutil": command("certutil", "libnss3-tools"),
     "curl": command("curl", "curl"),
     "docker-compose": command("docker-compose", "docker-compose"),
+    "logrotate": command("logrotate", "logrotate"),
     "haproxy": command("haproxy", "haproxy"),
     "IPv6": Component(network.has_ipv6, "sudo sysctl -w net.ipv6.conf.all.disable_ipv6=0"),
     "ip": command("ip", "iproute2"),

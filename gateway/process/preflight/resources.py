@@ -1,4 +1,5 @@
-"""Checks of what the gateway works with: sandboxes, where they may live, their apps, descriptors, processors."""
+
+"""Checks of what the gateway works with: sandboxes, where they may live, their apps, descriptors, processors, logs."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from gateway.directory import sqlite_file
 from gateway.directory.file import read_table
 from gateway.directory.sqlite_companions import fits
 from gateway.errors import UserError
+from gateway.observe import log_file
 from gateway.process.preflight.finding import Check, Found, Level, Subject
 from gateway.upstream.policy import AddressPolicy
 
@@ -142,6 +144,13 @@ def _quota(subject: Subject) -> Iterator[Found]:
         yield Found(text, f"process.workers = {worth}, or 0, which counts the quota")
 
 
+def _log_file(subject: Subject) -> Iterator[Found]:
+    settings = subject.settings.log
+    if settings.access and settings.path is not None and (why := log_file.obstacle(settings.path)):
+        mend = f"make {settings.path.parent}, and let the gateway's user write there"
+        yield Found(f"log.path: {settings.path} cannot be written: {why}", mend)
+
+
 CHECKS = (
     Check("directory-broken", Level.ERROR, _directory, at_start=False),
     Check("registry-unwritable", Level.WARNING, _unwritable, at_start=False),
@@ -152,4 +161,5 @@ CHECKS = (
     Check("apps-close-first", Level.WARNING, _apps_close_first),
     Check("descriptors", Level.WARNING, _descriptors, at_start=False),
     Check("workers-above-quota", Level.WARNING, _quota),
+    Check("log-unwritable", Level.ERROR, _log_file, at_start=False),
 )

@@ -82,6 +82,7 @@ stuck_timeout = "0s"
 format = "text"
 level = "debug"
 access = false
+path = "access.log"
 """
 
 

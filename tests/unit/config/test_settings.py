@@ -92,6 +92,7 @@ stuck_timeout = "30s"
 format = "json"
 level = "info"
 access = true
+path = ""
 """
 
 

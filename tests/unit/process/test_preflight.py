@@ -335,6 +335,11 @@ def _(scene: Scene, trap: bool) -> None:
     scene.patch.setattr(cpus, "quota", lambda: 0.9 if trap else 1.5)
 
 
+@of("log-unwritable")
+def _(scene: Scene, trap: bool) -> None:
+    scene.set("log", path=scene.folder / ("none/access.log" if trap else "access.log"))
+
+
 # --- the tests ------------------------------------------------------------------------------------------------------
 
 
