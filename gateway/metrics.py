@@ -1,9 +1,8 @@
 """What is counted, and where: every metric's name, help, labels and their values, and its place in a block of cells.
 
-A process counts in a block of plain 64-bit integers of its own. Each value of each label is known beforehand, so a
-metric is one index, counting is one addition, and whoever holds two blocks adds them cell by cell. Blocks may lie in
-memory that processes share (`process/shared_metrics.py`): then nothing counted is lost with the process that counted
-it.
+A process counts in a list of plain integers, its cells. Each value of each label is known beforehand, so a metric is
+one index, counting is one addition, and whoever holds two lists adds them cell by cell. Every so often they are copied
+into memory that processes share (`process/shared_metrics.py`), where they outlive the process that counted.
 
     cells = private()
     cells[CONNECTIONS.at("downstream")] += 1
@@ -42,6 +41,9 @@ DURATIONS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 
 """Seconds: OpenTelemetry's buckets for HTTP, and two beyond."""
 LIFETIMES: Final = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
 SHORT: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+Cells = list[int]
+"""What one process has counted, each number in its place."""
 
 
 class Kind(Enum):
@@ -87,7 +89,7 @@ class Metric:
         """Every combination of labels, with its (first) cell."""
         yield from zip(product(*self.values), range(self.offset, self.offset + self.size, self.width), strict=True)
 
-    def observe(self, cells: memoryview, seconds: float, *values: str) -> None:
+    def observe(self, cells: Cells, seconds: float, *values: str) -> None:
         """Counts a duration in a histogram."""
         first = self.at(*values)
         cells[first + bisect_left(self.bounds, seconds)] += 1
@@ -134,7 +136,9 @@ FIRST_BYTE: Final = _define(
     protocol=PROTOCOLS,
     kind=(*KINDS, "tunnel"),
 )
-IN_FLIGHT: Final = _define(Kind.GAUGE, "requests_in_flight", "Requests whose answer is not complete; no tunnels.")
+IN_FLIGHT: Final = _define(
+    Kind.GAUGE, "requests_in_flight", "Requests to sandboxes whose answer is not complete; no tunnels."
+)
 FAILURES: Final = _define(
     Kind.COUNTER,
     "failures_total",
@@ -255,9 +259,9 @@ SIZE: Final = METRICS[-1].offset + METRICS[-1].size
 """Cells of a block."""
 
 
-def private() -> memoryview:
-    """Cells of a process that nobody else looks at."""
-    return memoryview(bytearray(SIZE * 8)).cast("q")
+def private() -> Cells:
+    """Cells for one process."""
+    return [0] * SIZE
 
 
 # --- for the hot path ---------------------------------------------------------------------------------------------

@@ -33,11 +33,11 @@ class WriteBatcher:
     __slots__ = ("_call_soon", "_waiting", "cells", "sent")
 
     def __init__(
-        self, call_soon: Callable[[Callable[[], None]], object], cells: memoryview | None = None, sent: int = 0
+        self, call_soon: Callable[[Callable[[], None]], object], cells: list[int] | None = None, sent: int = 0
     ) -> None:
         """`sent` is the one of `cells` in which octets are counted."""
         self._call_soon = call_soon
-        self.cells = memoryview(bytearray(8)).cast("q") if cells is None else cells
+        self.cells = [0] if cells is None else cells
         self.sent = sent
         self._waiting: list[GatheringTransport] = []
 
@@ -53,12 +53,15 @@ class WriteBatcher:
     def flush(self) -> None:
         """Writes everything now."""
         waiting, self._waiting = self._waiting, []
+        octets = 0
         for transport in waiting:
             try:
-                transport.flush()
+                octets += transport.waiting
+                transport.write_out()
             except Exception:  # one connection's bug must not silence all others
                 log.exception("writing to %r failed", transport)
                 transport.abort()
+        self.cells[self.sent] += octets
 
 
 class GatheringTransport(asyncio.Transport):
@@ -91,15 +94,20 @@ class GatheringTransport(asyncio.Transport):
             self._write_batcher.add(self)
 
     def flush(self) -> None:
-        """Writes what is gathered, unless the transport below is closing."""
+        """Writes what is gathered without waiting for the end of the turn."""
+        if self.waiting:
+            batcher = self._write_batcher
+            batcher.cells[batcher.sent] += self.waiting
+            self.write_out()
+
+    def write_out(self) -> None:
+        """Writes what is gathered, unless the transport below is closing; whoever calls counts it."""
         gathered = self._gathered
         if gathered:
             self._gathered = []
-            waiting, self.waiting = self.waiting, 0
+            self.waiting = 0
             below = self._below
             if not below.is_closing():
-                batcher = self._write_batcher
-                batcher.cells[batcher.sent] += waiting
                 below.write(b"".join(gathered))  # one alone is not copied
 
     def write_eof(self) -> None:

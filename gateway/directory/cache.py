@@ -28,7 +28,7 @@ from gateway.directory.sandbox import Directory, DirectoryError, Sandbox
 from gateway.directory.shared import Shared
 from gateway.directory.shared_cache import EARLIEST, SharedCache
 from gateway.errors import GatewayError, Reason
-from gateway.metrics import LOOKUP_SECONDS, LOOKUPS, private
+from gateway.metrics import LOOKUP_SECONDS, LOOKUPS, Cells, private
 from gateway.tasks import SingleFlight, Tasks
 
 MAX_ENTRIES = 100_000
@@ -83,7 +83,7 @@ class DirectoryCache:
         clock: Callable[[], float],
         settings: DirectorySettings,
         shared: Shared | None = None,
-        cells: memoryview | None = None,
+        cells: Cells | None = None,
     ) -> None:
         self._backend = backend
         self._cells = private() if cells is None else cells

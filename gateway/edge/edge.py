@@ -76,6 +76,7 @@ class Edge:
         self.timeouts = settings.timeouts
         self.clock: Callable[[], float] = loop.time
         self.telemetry = telemetry
+        telemetry.start(loop.call_later)
         self.cells = cells = telemetry.cells
         """What this worker counts: see `metrics`."""
         self.counters = Counters(cells)
@@ -245,4 +246,5 @@ class Edge:
         self.pool.close()
         self.sweeper.stop()
         self.notices.tell_rest()
+        self.telemetry.flush()
         self.telemetry.access_log.flush()

@@ -30,7 +30,7 @@ from gateway.endpoint import Endpoint, Origin
 from gateway.errors import GatewayError, Reason
 from gateway.http.message import AS_STREAM, AS_TUNNEL, NO_BODY, Fields, RequestHead, ResponseHead
 from gateway.http.validate import IDEMPOTENT, offers
-from gateway.metrics import DOWNSTREAM_CLOSED, IN_FLIGHT, TUNNEL_PROTOCOLS, TUNNELS_OPEN
+from gateway.metrics import DOWNSTREAM_CLOSED, TUNNEL_PROTOCOLS, TUNNELS_OPEN
 from gateway.observe.access_log import MAX_TEXT, AccessRecord, shown
 from gateway.observe.telemetry import EVENT_STREAM, LOCAL_REPLY, OTHER_TUNNEL, RESPONSE, WEBSOCKET
 from gateway.problems import websocket
@@ -52,7 +52,6 @@ log = logging.getLogger("gateway.edge")
 
 MAX_DIALS = 3
 """Addresses that are dialed for one request, if its record changes while each of them is."""
-_IN_FLIGHT = IN_FLIGHT.at()
 _TUNNELS_OPEN = {kind: TUNNELS_OPEN.at(kind) for kind in TUNNEL_PROTOCOLS}
 
 
@@ -147,7 +146,6 @@ class Exchange(RequestSink, ResponseSink):
 
     def begin(self) -> None:
         edge, head, peer = self._edge, self._head, self._downstream.peer
-        edge.cells[_IN_FLIGHT] += 1
         self._request_id = (head.forwarding and peer.request_id(head)) or (peer.ids or edge.ids).new()
         try:
             if peer.trusted:
@@ -339,9 +337,7 @@ class Exchange(RequestSink, ResponseSink):
         if head.framing is AS_TUNNEL:
             self.phase = TUNNEL
             self._request_complete = False
-            cells = self._edge.cells
-            cells[_IN_FLIGHT] -= 1
-            cells[_TUNNELS_OPEN[kind_of_tunnel(head)]] += 1
+            self._edge.cells[_TUNNELS_OPEN[kind_of_tunnel(head)]] += 1
         self._downstream.send_head(head, self._request_id)
 
     def _rewritten(self, head: ResponseHead) -> ResponseHead:
@@ -488,7 +484,6 @@ class Exchange(RequestSink, ResponseSink):
         nothing but its client was counted in so far.
         """
         self.phase = ENDED
-        self._edge.cells[_IN_FLIGHT] -= 1
         downstream, client = self._downstream, self._forwarded_client
         downstream.send_head(head, self._request_id)
         if body:
@@ -539,11 +534,9 @@ class Exchange(RequestSink, ResponseSink):
             assert answer is not None  # which has granted it
             kind = kind_of_tunnel(answer)
             edge.cells[_TUNNELS_OPEN[kind]] -= 1
-        else:
-            edge.cells[_IN_FLIGHT] -= 1
-            if self._answered:
-                assert answer is not None
-                kind = EVENT_STREAM if answer.framing is AS_STREAM and is_event_stream(answer) else RESPONSE
+        elif self._answered:
+            assert answer is not None  # it is the app's
+            kind = EVENT_STREAM if answer.framing is AS_STREAM and is_event_stream(answer) else RESPONSE
         started, first_byte = self._started, self._first_byte
         # By position: with keywords this line costs four times as much.
         record = AccessRecord(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 
 from gateway.errors import GatewayError
-from gateway.metrics import HANDSHAKE_FAILURES, HANDSHAKES
+from gateway.metrics import HANDSHAKE_FAILURES, HANDSHAKES, Cells
 
 _VERSIONS = ("TLSv1.2", "TLSv1.3")
 _NOTHING_IN_COMMON = ("UNSUPPORTED_PROTOCOL", "NO_SHARED_CIPHER", "NO_SHARED_GROUP", "NO_SUITABLE", "WRONG_VERSION")
@@ -13,14 +13,14 @@ _REJECTED = ("UNKNOWN_CA", "CERTIFICATE_UNKNOWN", "BAD_CERTIFICATE", "CERTIFICAT
 """Parts of OpenSSL's names for what was met."""
 
 
-def count_handshake(cells: memoryview, tls: ssl.SSLObject) -> None:
+def count_handshake(cells: Cells, tls: ssl.SSLObject) -> None:
     """One that has succeeded."""
     version = tls.version()
     resumed = "yes" if tls.session_reused else "no"
     cells[HANDSHAKES.at(version if version in _VERSIONS else "other", resumed)] += 1
 
 
-def count_failed_handshake(cells: memoryview, error: Exception | None, ours: str) -> None:
+def count_failed_handshake(cells: Cells, error: Exception | None, ours: str) -> None:
     """`ours` is the cause where this side has ended it: a value of the label, or empty."""
     cells[HANDSHAKE_FAILURES.at(ours or _cause(error))] += 1
 

@@ -7,7 +7,16 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from gateway.metrics import CONNECTIONS_OPEN, CPU, LOG_DROPPED, LOOP_LAG, UPSTREAM_CONNECTIONS
+from gateway.metrics import (
+    CONNECTIONS_OPEN,
+    CPU,
+    IN_FLIGHT,
+    LOG_DROPPED,
+    LOOP_LAG,
+    TUNNELS_OPEN,
+    UPSTREAM_CONNECTIONS,
+    Cells,
+)
 
 if TYPE_CHECKING:
     from gateway.edge.edge import Edge
@@ -34,16 +43,20 @@ class Sampler:
         self._wait()
 
     def sample(self) -> None:
-        """Brings the cells up to date."""
+        """Brings the cells up to date, and shows them."""
         edge = self._edge
+        edge.telemetry.flush()
         cells, pool = edge.cells, edge.pool
         idle = pool.idle_count
+        tunnels = sum(cells[cell] for _, cell in TUNNELS_OPEN.series())
+        cells[IN_FLIGHT.at()] = sum(edge.exchanges.values()) - tunnels
         cells[CONNECTIONS_OPEN.at("downstream")] = edge.connections
         cells[CONNECTIONS_OPEN.at("upstream")] = len(pool.connections)
         cells[UPSTREAM_CONNECTIONS.at("idle")] = idle
         cells[UPSTREAM_CONNECTIONS.at("active")] = len(pool.connections) - idle
         cells[LOG_DROPPED.at()] = edge.telemetry.access_log.dropped
         sample_cpu(cells)
+        edge.telemetry.publish(cells)
 
     def close(self) -> None:
         """The last look: what is open now is closed by the process's end."""
@@ -51,6 +64,6 @@ class Sampler:
         self.sample()
 
 
-def sample_cpu(cells: memoryview) -> None:
+def sample_cpu(cells: Cells) -> None:
     """What this process has cost since it was forked."""
     cells[CPU.at()] = time.process_time_ns() // 1000

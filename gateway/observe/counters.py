@@ -18,6 +18,7 @@ from gateway.metrics import (
     PLAIN_ON_TLS,
     PROXY_HEADERS,
     REQUESTS_REFUSED,
+    Cells,
     Metric,
 )
 from gateway.observe.totals import Totals
@@ -37,7 +38,7 @@ class _Counter:
 
 
 class _Counters:
-    def __init__(self, cells: memoryview) -> None:
+    def __init__(self, cells: Cells) -> None:
         self.cells = cells
 
 
@@ -75,7 +76,7 @@ class Counters(_Counters):
     tunnels_cut = _Counter(DRAIN_CLOSED, "cut")
     """Tunnels cut without a word at the end of a drain."""
 
-    def __init__(self, cells: memoryview) -> None:
+    def __init__(self, cells: Cells) -> None:
         super().__init__(cells)
         self.connections_refused = ConnectionsRefused(cells)
         self.exchanges_refused = ExchangesRefused(cells)

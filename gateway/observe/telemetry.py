@@ -1,12 +1,15 @@
 """Where each exchange passes when it has ended: counted, and handed to the access log.
 
 A record that is in the log is counted, and the other way round: nobody else counts requests, and nobody else logs them.
-This runs once per request, so it is additions to cells of `metrics` and nothing else.
+What runs once per request gathers; all else happens a moment later, for many at once, as the log's lines are made.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from operator import attrgetter
 from typing import Final
 
 from gateway.metrics import (
@@ -22,6 +25,7 @@ from gateway.metrics import (
     REQUEST_DURATION,
     TUNNEL_DURATION,
     TUNNEL_PROTOCOLS,
+    Cells,
     private,
 )
 from gateway.observe.access_log import AccessLog, AccessRecord
@@ -32,49 +36,87 @@ WEBSOCKET, OTHER_TUNNEL = TUNNEL_PROTOCOLS
 own (or none at all), and the two kinds of tunnels."""
 
 _MS: Final = tuple(bound * 1e3 for bound in DURATIONS)
-_SUM: Final = len(DURATIONS) + 1
-_DURATION: Final = {
-    (protocol, kind): REQUEST_DURATION.at(protocol, kind)
-    for protocol in PROTOCOLS
-    for kind in (RESPONSE, EVENT_STREAM, LOCAL_REPLY)
-}
-_FIRST_BYTE: Final = {
-    (protocol, kind): FIRST_BYTE.at(protocol, "tunnel" if kind in TUNNEL_PROTOCOLS else kind)
+_TUNNEL_MS: Final = tuple(bound * 1e3 for bound in LIFETIMES)
+_HISTOGRAMS: Final = {
+    (protocol, kind): (TUNNEL_DURATION.at(kind), _TUNNEL_MS, FIRST_BYTE.at(protocol, "tunnel"))
+    if kind in TUNNEL_PROTOCOLS
+    else (REQUEST_DURATION.at(protocol, kind), _MS, FIRST_BYTE.at(protocol, kind))
     for protocol in PROTOCOLS
     for kind in (RESPONSE, EVENT_STREAM, LOCAL_REPLY, WEBSOCKET, OTHER_TUNNEL)
 }
-_TUNNEL: Final = {kind: TUNNEL_DURATION.at(kind) for kind in TUNNEL_PROTOCOLS}
-_TUNNEL_MS: Final = tuple(bound * 1e3 for bound in LIFETIMES)
+"""Where durations are counted, with the ends of the buckets in milliseconds, and where first octets are."""
+_WHAT: Final = attrgetter("method", "status")
 _FAILURE: Final = {reason: FAILURES.at(reason) for reason in FAILURES.values[0]}
 
 
+FLUSH_DELAY = 0.1
+"""Seconds between an exchange's end and its being counted, at most; as for its line in the log."""
+MAX_BATCH = 512
+
+
 class Telemetry:
-    """One per worker; `cells` are those that it counts in, by default nobody else's."""
+    """One per worker. `cells` are what it counts in, and `publish` shows them to others."""
 
-    __slots__ = ("access_log", "cells")
+    __slots__ = ("_ended", "_kinds", "_later", "access_log", "cells", "publish")
 
-    def __init__(self, access_log: AccessLog, cells: memoryview | None = None) -> None:
+    def __init__(
+        self, access_log: AccessLog, cells: Cells | None = None, publish: Callable[[Cells], None] = lambda cells: None
+    ) -> None:
         self.access_log = access_log
         self.cells = private() if cells is None else cells
+        self.publish = publish
+        self._ended: list[AccessRecord] = []
+        self._kinds: list[str] = []  # theirs
+        self._later: Callable[[float, Callable[[], None]], object] = lambda delay, callback: None
+
+    def start(self, later: Callable[[float, Callable[[], None]], object]) -> None:
+        """`later(delay, callback)` is the event loop's `call_later`."""
+        self._later = later
 
     def exchange_ended(self, record: AccessRecord, kind: str) -> None:
         """`kind` is one of the five above."""
-        cells, protocol = self.cells, record.protocol
-        status = record.status
-        cells[BY_PROTOCOL[protocol] + BY_METHOD.get(record.method, OTHER_METHOD) + BY_CODE[status]] += 1
-        ms = record.duration_ms
-        if not record.upgraded:
-            first = _DURATION[protocol, kind]
-            cells[first + bisect_left(_MS, ms)] += 1
-            cells[first + _SUM] += int(ms * 1e3)
-        else:
-            first = _TUNNEL[kind]
-            cells[first + bisect_left(_TUNNEL_MS, ms)] += 1
-            cells[first + len(_TUNNEL_MS) + 1] += int(ms * 1e3)
-        if (ms := record.first_byte_ms) or status != 499:
-            first = _FIRST_BYTE[protocol, kind]
-            cells[first + bisect_left(_MS, ms)] += 1
-            cells[first + _SUM] += int(ms * 1e3)
-        if record.reason:
-            cells[_FAILURE[record.reason]] += 1
         self.access_log.record(record)
+        ended = self._ended
+        if not ended:
+            self._later(FLUSH_DELAY, self.flush)
+        ended.append(record)
+        self._kinds.append(kind)
+        if len(ended) >= MAX_BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Counts what has ended, now."""
+        ended, kinds, cells = self._ended, self._kinds, self.cells
+        if not ended:
+            return
+        self._ended, self._kinds = [], []
+        groups: defaultdict[tuple[str, str], list[AccessRecord]] = defaultdict(list)
+        for record, kind in zip(ended, kinds, strict=True):
+            groups[record.protocol, kind].append(record)
+        for (protocol, kind), records in groups.items():
+            first = BY_PROTOCOL[protocol]
+            for (method, status), count in Counter(map(_WHAT, records)).items():
+                cells[first + BY_METHOD.get(method, OTHER_METHOD) + BY_CODE[status]] += count
+            duration, bounds, first_byte = _HISTOGRAMS[protocol, kind]
+            _observe(cells, duration, bounds, [record.duration_ms for record in records])
+            _observe(cells, first_byte, _MS, [each for record in records if (each := record.first_byte_ms)])
+        for record in ended:
+            if record.reason:
+                cells[_FAILURE[record.reason]] += 1
+        self.publish(cells)
+
+
+def _observe(cells: Cells, first: int, bounds: tuple[float, ...], ms: list[float]) -> None:
+    """Counts durations in a histogram: in order, so that there is one search for a bucket and not for a duration."""
+    ms.sort()
+    before = 0
+    for number, bound in enumerate(bounds, first):
+        upto = bisect_right(ms, bound, before)
+        if upto > before:
+            cells[number] += upto - before
+            before = upto
+        if before == len(ms):
+            break
+    else:
+        cells[first + len(bounds)] += len(ms) - before
+    cells[first + len(bounds) + 1] += int(sum(ms) * 1e3)

@@ -19,11 +19,11 @@ class Totals:
         self.cells = cells
 
     @classmethod
-    def of(cls, blocks: Iterable[memoryview]) -> Self:
-        """The sums of blocks of cells."""
+    def of(cls, processes: Iterable[Iterable[int]]) -> Self:
+        """The sums of several processes' cells."""
         total = [0] * SIZE
-        for block in blocks:
-            total = list(map(add, total, block))
+        for cells in processes:
+            total = list(map(add, total, cells))
         return cls(total)
 
     def __sub__(self, earlier: Totals) -> Totals:

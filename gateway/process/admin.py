@@ -28,11 +28,12 @@ from gateway.directory.watching import tend, watch
 from gateway.edge.sampler import INTERVAL as SAMPLE_INTERVAL
 from gateway.edge.sampler import sample_cpu
 from gateway.errors import UserError
+from gateway.metrics import private
 from gateway.observe import logs
 from gateway.process.explain import Own, make_context
 from gateway.process.heartbeat import Heartbeat, Stage, notify_supervisor, start_heartbeat, unblock_signals
 from gateway.process.reload_state import ReloadState
-from gateway.process.shared_metrics import ADMIN, SharedMetrics
+from gateway.process.shared_metrics import ADMIN, Block, SharedMetrics
 from gateway.process.worker import Status, StatusRequest
 from gateway.tasks import Tasks
 from gateway.tls.store import CertificateStore
@@ -149,7 +150,7 @@ async def _serve(slot: AdminSlot, heartbeat: Heartbeat) -> None:
     logs.open_in(loop)
     sources = Sources(slot.metrics.read, partial(_processes, slot.metrics))
     health = Health(Workers(slot.channels, tasks).ask, tasks, slot.reload, sources)
-    tasks.keep(partial(_sample, heartbeat.block.cells), "what this process costs")
+    tasks.keep(partial(_sample, heartbeat.block), "what this process costs")
     health.draining = heartbeat.stopping  # it replaces one that died while the gateway stops
     directory = shared.open(slot.settings.directory)
     context = make_context(slot.settings, directory, slot.own, tasks)
@@ -200,9 +201,11 @@ def _processes(shared_metrics: SharedMetrics) -> Iterator[tuple[str, int]]:
         yield "admin" if number == ADMIN else f"worker {number}", pid
 
 
-async def _sample(cells: memoryview) -> None:
+async def _sample(block: Block) -> None:
+    cells = private()
     while True:
         sample_cpu(cells)
+        block.publish(cells)
         await asyncio.sleep(SAMPLE_INTERVAL)
 
 

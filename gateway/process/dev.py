@@ -244,7 +244,7 @@ def _stamp(file: Path) -> tuple[int, int] | None:
     return status.st_ino, status.st_mtime_ns
 
 
-def _sources(sampler: Sampler, cells: memoryview) -> Sources:
+def _sources(sampler: Sampler, cells: metrics.Cells) -> Sources:
     """Here nobody shares anything: the one process looks at itself."""
 
     def totals() -> Totals:

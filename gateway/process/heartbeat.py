@@ -1,5 +1,5 @@
 """What the supervisor and one of its processes share: control signals, a page of memory with a heartbeat, and the block
-in which the process counts.
+in which what the process counts is seen.
 
 A timer of each process's event loop bumps a counter; the supervisor checks now and then whether it has moved, and has
 children.py show the stack of one that is stuck, kill it and replace it. Checks are counted, not seconds: after the
@@ -17,7 +17,6 @@ import struct
 from enum import IntEnum
 from pathlib import Path
 
-from gateway import metrics
 from gateway.process.shared_metrics import Block
 
 CHECKS = 6
@@ -47,8 +46,8 @@ class Heartbeat:
 
     def __init__(self, block: Block | None = None) -> None:
         self._page = mmap.mmap(-1, mmap.PAGESIZE)
-        self.block = block or Block(metrics.private())
-        """Where it counts."""
+        self.block = block or Block()
+        """Where what it counts is seen."""
 
     def __repr__(self) -> str:
         flags = [name for name in ("stopping", "is_last", "hurried") if getattr(self, name)]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gateway.config import Settings
     from gateway.http.head_parser import HeadLimits
+    from gateway.metrics import Cells
     from gateway.transport import WriteBatcher
     from gateway.turns import Intake
     from gateway.upstream.stream import UpstreamConnection
@@ -59,5 +60,5 @@ class ConnectionContext:
     released_to_owner: Callable[[UpstreamConnection], None]
     """It is idle, and its owner's."""
     closed: Callable[[UpstreamConnection], None]
-    cells: memoryview
+    cells: Cells
     """Where octets are counted: see `metrics`."""

@@ -28,7 +28,7 @@ from gateway.config import Settings
 from gateway.endpoint import Endpoint, Origin
 from gateway.errors import Failure, GatewayError, Reason
 from gateway.http.head_parser import HeadLimits
-from gateway.metrics import BYTES, CONNECTIONS, DIAL, private
+from gateway.metrics import BYTES, CONNECTIONS, DIAL, Cells, private
 from gateway.socket_options import keep_alive
 from gateway.transport import WriteBatcher
 from gateway.turns import Intake
@@ -54,7 +54,7 @@ class Pool:
         clock: Callable[[], float],
         downstream_count: Callable[[], int] = lambda: 0,
         claims: Claims | None = None,
-        cells: memoryview | None = None,
+        cells: Cells | None = None,
     ) -> None:
         """`downstream_count`: the descriptors that downstream connections have. `claims` are those of all workers."""
         limits = settings.limits
