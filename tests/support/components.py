@@ -69,6 +69,7 @@ COMPONENTS = {
     "IPv6": Component(network.has_ipv6, "sudo sysctl -w net.ipv6.conf.all.disable_ipv6=0"),
     "ip": command("ip", "iproute2"),
     "knotd": command("knotd", "knot"),
+    "kubernetes schemas": module("kubernetes_validate"),
     "namespaces": Component(makes_namespaces, "root, or: sudo sysctl kernel.unprivileged_userns_clone=1"),
     "nft": command("nft", "nftables"),
     "nginx": command("nginx", "nginx-light"),
