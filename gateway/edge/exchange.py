@@ -19,8 +19,10 @@ import asyncio
 import logging
 import time
 from enum import Enum, auto
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from gateway.addresses import authority
 from gateway.diagnosis import hints
 from gateway.diagnosis.protocol_probe import symptom_of
 from gateway.edge import cookies, host_rewrite
@@ -52,6 +54,8 @@ log = logging.getLogger("gateway.edge")
 
 MAX_DIALS = 3
 """Addresses that are dialed for one request, if its record changes while each of them is."""
+TARGETS_REMEMBERED = 8192
+_target = lru_cache(maxsize=TARGETS_REMEMBERED)(authority)
 _TUNNELS_OPEN = {kind: TUNNELS_OPEN.at(kind) for kind in TUNNEL_PROTOCOLS}
 
 
@@ -529,6 +533,7 @@ class Exchange(RequestSink, ResponseSink):
         if client is not None:
             edge.limits.dismiss_client(client)
         head, target, sandbox, downstream = self._head, self._target, self._sandbox, self._downstream
+        peer, section = downstream.peer, head.section
         answer, kind = self.answer, LOCAL_REPLY
         if phase is TUNNEL:
             assert answer is not None  # which has granted it
@@ -542,9 +547,9 @@ class Exchange(RequestSink, ResponseSink):
         record = AccessRecord(
             int(time.time() * 1e3) / 1e3,
             self._request_id.decode(),
-            downstream.peer.text if client is None else str(client),
+            peer.text if client is None else str(client),
             head.method.decode(),
-            head.section.host,
+            section.host,
             head.target[:MAX_TEXT].partition(b"?")[0].decode(),
             head.protocol,
             DOWNSTREAM_CLOSED if answer is None else answer.status,
@@ -560,7 +565,15 @@ class Exchange(RequestSink, ResponseSink):
             reason,
             detail and shown(detail),
             sandbox is not None and sandbox.stale,
-            downstream.peer.proxy,
+            peer.proxy,
+            _target(sandbox.origin.address, target.port) if sandbox is not None and target is not None else "",
+            peer.tls,
+            section.user_agent,
+            parent.trace_id if (parent := section.trace_parent) is not None else "",
+            peer.unused_request_id(head, self._request_id) if section.named else "",
+            head.octets,
+            downstream.head_sent if answer is not None else 0,
+            edge.telemetry.worker,
         )
         edge.telemetry.exchange_ended(record, kind)
         downstream.exchange_ended()

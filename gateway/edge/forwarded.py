@@ -47,6 +47,7 @@ from gateway.http.message import Fields, FieldSection, RequestHead
 from gateway.http.proxy_protocol import ProxyHeader
 from gateway.observe.access_log import ProxyInfo, shown
 from gateway.observe.ids import ConnectionIds, is_acceptable
+from gateway.printable import printable_ascii
 
 Network = IPv4Network | IPv6Network
 
@@ -61,6 +62,8 @@ RESOLVED_CACHED = 4096
 """`ForwardedInfo` by trusted proxy, authority and claims; about 2 KiB each."""
 MAX_CACHED = 256
 """Octets of claims that are cached: a client can send longer ones, each different."""
+MAX_FOREIGN_ID = 128
+"""Octets of somebody else's request id that are written down: as many as one that is believed may have."""
 MAX_VIAS = 8
 """How often we may find ourselves in Via before it is a loop."""
 
@@ -93,7 +96,7 @@ class ForwardedInfo(NamedTuple):
 class Peer:
     """The other end of one downstream connection. `scheme` is what it spoke to us: b"http" or b"https"."""
 
-    __slots__ = ("_authority", "_proxy", "_usual", "address", "ids", "proxy", "scheme", "text", "trusted")
+    __slots__ = ("_authority", "_proxy", "_usual", "address", "ids", "proxy", "scheme", "text", "tls", "trusted")
 
     def __init__(
         self,
@@ -109,6 +112,8 @@ class Peer:
         self.address = address
         self.text = str(address)
         self.scheme = scheme
+        self.tls = ""
+        """The version that ended here, as OpenSSL has it: `TLSv1.3`."""
         self.trusted = any(address in network for network in trusted_proxies)
         self._proxy = _proxy(address, scheme, tuple(trusted_proxies)) if self.trusted else None
         self._authority = b""
@@ -132,6 +137,13 @@ class Peer:
                 if is_acceptable(claim):
                     return claim
         return None
+
+    def unused_request_id(self, head: RequestHead, used: bytes) -> str:
+        """The X-Request-Id that came with a request which goes by another one, `used`, as a log may show it."""
+        claims = _lines(head, b"x-request-id")
+        if not claims or used in claims:
+            return ""
+        return printable_ascii(b", ".join(claims)[:MAX_FOREIGN_ID].decode("latin-1"), "·")
 
     def _with_claims(self, head: RequestHead) -> FieldSection:
         via = _lines(head, b"via")

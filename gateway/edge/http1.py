@@ -57,6 +57,7 @@ class Http1Downstream(TimedConnection, DownstreamStream):
         "_processing",
         "_waiting",
         "bound",
+        "head_sent",
     )
 
     def __init__(
@@ -71,6 +72,7 @@ class Http1Downstream(TimedConnection, DownstreamStream):
         self._chunked = False  # the response body goes out chunked
         self._keep_alive = False  # decided with each response head; before the first one nothing is
         self.bound: UpstreamStream | None = None
+        self.head_sent = 0
         self._is_last = False  # no other request is served: a login bound to this connection has ended
         self._eof = False  # downstream's is; what came before waits in `_held` if it could not be read yet
 
@@ -253,6 +255,7 @@ class Http1Downstream(TimedConnection, DownstreamStream):
                 self._refuse_head(data, error)
                 return b""
             head = check
+        head.octets = end
         if end > SMALL_HEAD:
             self._work += end // LOOK
         self._head = head
@@ -337,10 +340,15 @@ class Http1Downstream(TimedConnection, DownstreamStream):
             connection = b"Upgrade" if connection is None else connection + b", Upgrade"
         # RFC 9110 section 6.6.1: an origin server with a clock MUST generate Date in 2xx, 3xx and 4xx responses, and
         # whoever forwards a response without one MUST append it.
-        self._out += serialize.response_head(head, request_id, chunked, connection, None if head.dated else time())
+        parts = serialize.response_head(head, request_id, chunked, connection, None if head.dated else time())
+        octets = b"".join(parts)  # here, which makes the flush's own shorter
+        self.head_sent = len(octets)
+        self._out.append(octets)
 
     def _begin_tunnel(self, head: ResponseHead, request_id: bytes) -> None:
-        self._out += serialize.response_head(head, request_id, False, b"Upgrade")
+        octets = b"".join(serialize.response_head(head, request_id, False, b"Upgrade"))
+        self.head_sent = len(octets)
+        self._out.append(octets)
         self.phase = TUNNEL
         self._keep_alive = self._chunked = False
         self._reader = CloseReader()

@@ -288,8 +288,11 @@ class _TlsHandshake(_AcceptedConnection):
 
     def handshake_completed(self) -> Http1Downstream:
         self.edge.downstreams.discard(self)
-        count_handshake(self.edge.cells, self.transport.get_extra_info("ssl_object"))
-        return self.downstream(b"https", self._local_reply)
+        tls = self.transport.get_extra_info("ssl_object")
+        count_handshake(self.edge.cells, tls)
+        downstream = self.downstream(b"https", self._local_reply)
+        downstream.peer.tls = tls.version() or ""
+        return downstream
 
     def plain_http_received(self, tcp: asyncio.Transport, octets: bytes) -> None:
         edge = self.edge

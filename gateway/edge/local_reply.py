@@ -40,12 +40,13 @@ def reply(
     else:
         reason, detail = "", ""
         head, body = answer, b""
+    section = request.section if request is not None else None
     access = AccessRecord(
         time=int(time.time() * 1e3) / 1e3,
         request_id=request_id.decode(),
         remote=peer.text if client is None else str(client),
         method=request.method.decode() if request else "-",
-        host=request.section.host if request else "-",
+        host=section.host if section else "-",
         path=request.target[:MAX_TEXT].partition(b"?")[0].decode() if request else "-",
         protocol=request.protocol if request else "HTTP/1.1",
         status=head.status,
@@ -56,6 +57,12 @@ def reply(
         reason=reason,
         detail=shown(detail),
         proxy=peer.proxy,
+        tls=peer.tls,
+        user_agent=section.user_agent if section else "",
+        trace_id=section.trace_parent.trace_id if section and section.trace_parent else "",
+        client_request_id=peer.unused_request_id(request, request_id) if request else "",
+        head_received=request.octets if request else 0,
+        worker=edge.telemetry.worker,
     )
     edge.telemetry.exchange_ended(access, LOCAL_REPLY)
     return head, body, request_id

@@ -65,6 +65,8 @@ class DownstreamStream(Owner):
     __slots__ = tuple[str, ...]()  # (see turns.WideReading)
 
     peer: Peer
+    head_sent: int
+    """Octets of the final head of the last answer; 0 before there was one."""
     bound: UpstreamStream | None
     """What a login has bound to this connection (`Owner`), while it is idle. Where requests share a connection, as
     HTTP/2's do, nothing is ever kept: no answer would say on whose behalf which of them is logged in."""

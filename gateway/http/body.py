@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Protocol
 
 from gateway.errors import GatewayError
-from gateway.http.fields import classify, known_role
+from gateway.http.fields import Role, classify, known_role
 from gateway.http.head_parser import FieldSectionError, HeadLimits, parse_field_section, wrong_forever
 from gateway.http.message import Fields
 from gateway.http.validate import check_values
@@ -230,8 +230,9 @@ class ChunkedReader:
 
 
 def _allowed_in_trailers(name: bytes) -> bool:
+    role = known_role(name) or classify(name)
     # One variable to many frameworks, see `fields.classify`.
-    return not (known_role(name) or classify(name)) and name.lower().replace(b"_", b"-") not in _NOT_IN_TRAILERS
+    return (not role or role >= Role.USER_AGENT) and name.lower().replace(b"_", b"-") not in _NOT_IN_TRAILERS
 
 
 def _size_in(line: bytes) -> int:

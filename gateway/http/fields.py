@@ -80,6 +80,9 @@ class Role(IntEnum):
     """Set-Cookie, and what deletes cookies; an answer's may reach the app's neighbours."""
     LOCATION = 17
     """Leads somewhere; an answer's may lead to the Host field that the app was sent."""
+    # From here on: passes everywhere, and is written down.
+    USER_AGENT = 18
+    TRACE_PARENT = 19
 
 
 _ROLES_BY_NAME: dict[bytes, Role] = {
@@ -117,6 +120,8 @@ _ROLES_BY_NAME: dict[bytes, Role] = {
     b"location": Role.LOCATION,
     b"content-location": Role.LOCATION,
     b"refresh": Role.LOCATION,
+    b"user-agent": Role.USER_AGENT,
+    b"traceparent": Role.TRACE_PARENT,
     **dict.fromkeys((*CLIENT_NAMES, *_PROXY_NAMES), Role.FORWARDING),
     # RFC 9110 section 11; the proxy's kind too, because an app may be a proxy itself.
     b"authorization": Role.CREDENTIALS,
@@ -124,6 +129,9 @@ _ROLES_BY_NAME: dict[bytes, Role] = {
     b"www-authenticate": Role.CREDENTIALS,
     b"proxy-authenticate": Role.CREDENTIALS,
 }
+
+_HARMLESS = (None, Role.LOCATION, Role.USER_AGENT, Role.TRACE_PARENT)
+"""By another spelling."""
 
 _remembered: dict[bytes, Role] = {}
 known_role = _remembered.get
@@ -147,7 +155,7 @@ def classify(name: bytes) -> Role:
         variable = dashed.removeprefix(b"http-")
         if variable.startswith(_PROXY_PREFIXES) or _ROLES_BY_NAME.get(variable) is Role.FORWARDING:
             role = Role.FORWARDING
-    if role is Role.PASS and lowered != dashed and _ROLES_BY_NAME.get(dashed) not in (None, Role.LOCATION):
+    if role is Role.PASS and lowered != dashed and _ROLES_BY_NAME.get(dashed) not in _HARMLESS:
         role = Role.DROPPED  # transfer_encoding, content_length, …: an alias an app may believe; it goes no further
     if len(_remembered) < MAX_REMEMBERED_NAMES and len(name) <= 64:
         _remembered[name] = role

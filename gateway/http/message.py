@@ -13,7 +13,10 @@ from __future__ import annotations
 
 from copy import copy
 from enum import Enum
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from gateway.http.trace_context import TraceParent
 
 Field = tuple[bytes, bytes]
 Fields = list[Field]
@@ -85,9 +88,12 @@ class RequestSection(FieldSection):
         "framing",
         "host",
         "max_forwards",
+        "named",
         "probes",
+        "trace_parent",
         "trailers_ok",
         "upgrade",
+        "user_agent",
     )
 
     def __init__(self, fields: Fields, forwarding: Fields, authority: bytes) -> None:
@@ -103,6 +109,9 @@ class RequestSection(FieldSection):
         self.max_forwards: bytes | None = None  # as it came, all lines joined
         self.binds = False  # credentials that log the connection in (RFC 4559 section 6)
         self.probes = False  # X-Gateway-Probe: asks whether the target accepts connections, and wants nothing of it
+        self.named = False  # has an X-Request-Id
+        self.user_agent = ""  # printable, and not long
+        self.trace_parent: TraceParent | None = None  # if it is valid
 
 
 class _Head:
@@ -134,6 +143,7 @@ class RequestHead(_Head):
         "forwarding",
         "framing",
         "method",
+        "octets",
         "protocol",
         "target",
         "upgrade",
@@ -150,6 +160,7 @@ class RequestHead(_Head):
         self.forwarding = section.forwarding
         self.framing = section.framing
         self.upgrade = section.upgrade  # a switch of protocol is asked for
+        self.octets = 0  # of it, as it came
         self.ends_here = False  # its sender wants the answer of whoever it has come to (Max-Forwards: 0)
 
     def __repr__(self) -> str:

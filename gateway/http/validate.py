@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from gateway.errors import GatewayError, Reason
+from gateway.http import trace_context
 from gateway.http.fields import TOKEN, Role, classify, known_role
 from gateway.http.http1 import Http1ResponseHead, Http1ResponseSection
 from gateway.http.lists import members
@@ -26,6 +27,7 @@ from gateway.http.message import (
     RequestHead,
     RequestSection,
 )
+from gateway.printable import printable_ascii
 
 # The loops below run for every field of every message: a global costs half of an enum member's look-up.
 _HOST, _CONNECTION, _LENGTH, _CODING = Role.HOST, Role.CONNECTION, Role.CONTENT_LENGTH, Role.TRANSFER_ENCODING
@@ -33,6 +35,7 @@ _FORWARDING, _REQUEST_ID, _SET_COOKIE = Role.FORWARDING, Role.REQUEST_ID, Role.S
 _PROBE, _DATE, _MAX_FORWARDS, _LOCATION = Role.PROBE, Role.DATE, Role.MAX_FORWARDS, Role.LOCATION
 _CREDENTIALS = Role.CREDENTIALS
 _UPGRADE, _EXPECT, _TE = Role.UPGRADE, Role.EXPECT, Role.TE
+_USER_AGENT, _TRACE_PARENT = Role.USER_AGENT, Role.TRACE_PARENT
 
 COMMON_METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
 """What hardly any request differs from, and what Allow names: whichever else an app knows is forwarded, too."""
@@ -45,6 +48,8 @@ _NOT_FORWARDED = frozenset((b"CONNECT", b"TRACE", b"PRI"))
 (RFC 9110 section 9.3.8); PRI is how HTTP/2 begins, and never a request (RFC 9113 section 11.6). In any letter case:
 methods are case-sensitive, but Flask and Django turn them into capitals.
 """
+MAX_USER_AGENT = 256
+"""Octets of what is written down: browsers have 120, and crawlers name themselves after that."""
 _DIGITS = re.compile(rb"[0-9]+")
 MOST_FORWARDS = b"999999999"
 """Our maximum supported value of Max-Forwards (RFC 9110 section 7.6.2): what is larger goes on as this."""
@@ -122,15 +127,23 @@ def request_section(minor: int, pairs: Fields) -> tuple[RequestSection, bool]:
     connection: bytes | None = None
     max_forwards: bytes | None = None
     upgrades: list[bytes] = []
-    expects_continue = trailers_ok = probes = binds = False
+    user_agent = b""
+    trace_parents: list[bytes] = []
+    expects_continue = trailers_ok = probes = binds = named = False
 
     for pair in pairs:
         name, value = pair
         role = known_role(name)
         if role is None:
             role = classify(name)
-        if not role or role >= _DATE:
+        if not role:
             fields.append(pair)
+        elif role >= _DATE:
+            fields.append(pair)
+            if role is _USER_AGENT:
+                user_agent = value
+            elif role is _TRACE_PARENT:
+                trace_parents.append(value)
         elif role is _HOST:
             if host is not None:
                 raise _bad("the request has two Host fields")
@@ -147,8 +160,11 @@ def request_section(minor: int, pairs: Fields) -> tuple[RequestSection, bool]:
             if coding is not None:
                 raise _bad("the request has two Transfer-Encoding fields")
             coding = value
-        elif role is _FORWARDING or role is _REQUEST_ID:
+        elif role is _FORWARDING:
             forwarding.append(pair)
+        elif role is _REQUEST_ID:
+            forwarding.append(pair)
+            named = True
         elif role is _CREDENTIALS:
             fields.append(pair)
             binds = binds or binds_connection(value)
@@ -182,6 +198,10 @@ def request_section(minor: int, pairs: Fields) -> tuple[RequestSection, bool]:
     section.probes = probes
     section.max_forwards = max_forwards
     section.binds = binds
+    section.named = named
+    section.user_agent = printable_ascii(user_agent[:MAX_USER_AGENT].decode("latin-1"), "·")
+    if trace_parents:
+        section.trace_parent = trace_context.parse(trace_parents)
     if coding is not None:
         # RFC 9112 section 6.1: CL with TE is the classic smuggling vector; TE in HTTP/1.0 is faulty framing.
         if length is not None:
@@ -358,6 +378,8 @@ def response_section(minor: int, pairs: Fields) -> Http1ResponseSection:
             elif role is _CREDENTIALS:
                 fields.append(pair)
                 binds = binds or binds_connection(value)
+            elif role >= _USER_AGENT:
+                fields.append(pair)
             elif role is _LENGTH:
                 if length is not None:
                     raise _bad("two Content-Length fields")

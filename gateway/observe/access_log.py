@@ -23,6 +23,8 @@ MAX_BATCH = 512
 """Lines gathered before they are written at once."""
 MAX_TEXT = 256
 """Characters of any one foreign value in a line."""
+NO_WORKER = -1
+"""In place of a worker's number, where there is one process."""
 SAID_EVERY = 60.0
 """Seconds between two lines about lost ones, at least."""
 
@@ -79,6 +81,21 @@ class AccessRecord(msgspec.Struct, omit_defaults=True, gc=False):
     stale: bool = False
     """Whether the directory did not answer, and the sandbox is where it was last known to be."""
     proxy: ProxyInfo | None = None
+    target: str = ""
+    """Address and port of the sandbox's that it was for, reached or not."""
+    tls: str = ""
+    """The version of TLS that ended here, as OpenSSL has it: `TLSv1.3`."""
+    user_agent: str = ""
+    trace_id: str = ""
+    """Of a valid `traceparent`, which goes on as it came."""
+    client_request_id: str = ""
+    """The X-Request-Id of somebody who is not believed in it."""
+    head_received: int = 0
+    """Octets of the request's head."""
+    head_sent: int = 0
+    """Octets of the head of the answer."""
+    worker: int = NO_WORKER
+    """Its number, of the process that has served it."""
 
 
 class AccessLog(Protocol):

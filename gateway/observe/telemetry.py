@@ -28,7 +28,7 @@ from gateway.metrics import (
     Cells,
     private,
 )
-from gateway.observe.access_log import AccessLog, AccessRecord
+from gateway.observe.access_log import NO_WORKER, AccessLog, AccessRecord
 
 RESPONSE, EVENT_STREAM, LOCAL_REPLY = ("response", "event_stream", "local_reply")
 WEBSOCKET, OTHER_TUNNEL = TUNNEL_PROTOCOLS
@@ -57,12 +57,17 @@ MAX_BATCH = 512
 class Telemetry:
     """One per worker. `cells` are what it counts in, and `publish` shows them to others."""
 
-    __slots__ = ("_ended", "_kinds", "_later", "access_log", "cells", "publish")
+    __slots__ = ("_ended", "_kinds", "_later", "access_log", "cells", "publish", "worker")
 
     def __init__(
-        self, access_log: AccessLog, cells: Cells | None = None, publish: Callable[[Cells], None] = lambda cells: None
+        self,
+        access_log: AccessLog,
+        cells: Cells | None = None,
+        publish: Callable[[Cells], None] = lambda cells: None,
+        worker: int = NO_WORKER,
     ) -> None:
         self.access_log = access_log
+        self.worker = worker
         self.cells = private() if cells is None else cells
         self.publish = publish
         self._ended: list[AccessRecord] = []

@@ -124,7 +124,7 @@ async def _serve(settings: Settings, slot: Slot, heartbeat: Heartbeat) -> None:
     directory = slot.shared.open(settings.directory)
     logs.open_in(loop)
     access_log = make_access_log(settings, loop)
-    telemetry = Telemetry(access_log, publish=heartbeat.block.publish)
+    telemetry = Telemetry(access_log, publish=heartbeat.block.publish, worker=slot.number)
     edge = Edge(settings, directory, telemetry, slot.own, slot.shared, slot.claims)
     sampler = Sampler(edge)
     shutdown = Shutdown()

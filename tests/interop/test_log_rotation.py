@@ -89,6 +89,8 @@ def test_sigusr1_opens_it_anew_in_every_worker(gateway: Logged) -> None:
     gateway.visit()
     gateway.all_are_in(former, gateway.path)
     assert gateway.logged(gateway.path)
+    lines = former.read_bytes().splitlines() + gateway.path.read_bytes().splitlines()
+    assert {json.loads(line)["worker"] for line in lines} <= set(range(WORKERS))
 
 
 def test_a_reload_takes_another_path(gateway: Logged) -> None:

@@ -84,6 +84,7 @@ class Downstream(DownstreamStream):
         self.paused = False
         self.ended = 0
         self.lost_login = 0
+        self.head_sent = 0
         self.head: RequestHead
         self.exchange: Exchange
         self.sink: RequestSink

@@ -1,4 +1,3 @@
-
 """Checks of what the gateway works with: sandboxes, where they may live, their apps, descriptors, processors, logs."""
 
 from __future__ import annotations

@@ -175,6 +175,28 @@ LOGINS = (
 )
 """Whether a login of the connection itself is among them."""
 REQUESTS = [
+    Field(
+        "User-Agent",
+        "products and comments (10.1.5); any text, of which a part is written down",
+        lambda name, lines: _request(name, lines).section.user_agent,
+        (
+            ((b"Mozilla/5.0 (X11) x/1",), "Mozilla/5.0 (X11) x/1"),
+            ((b"",), ""),
+            ((b"\xff\t\xc2\x9b31m",), "····31m"),
+            ((b"a" * 300,), "a" * 256),
+            ((b"a", b"b"), "b"),
+        ),
+    ),
+    Field(
+        "traceparent",
+        "version, trace, parent and flags in lower-case hexadecimal digits (Trace Context 3.2)",
+        lambda name, lines: _request(name, lines).section.trace_parent,
+        (
+            ((b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01",), ("a" * 32, "b" * 16, True)),
+            ((b"00-" + b"A" * 32 + b"-" + b"b" * 16 + b"-01",), None),
+            ((b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01",) * 2, None),
+        ),
+    ),
     *(
         Field(name, "credentials, their scheme in any letter case (11.4)", _logs_in_asked, LOGINS)
         for name in ("Authorization", "Proxy-Authorization")
