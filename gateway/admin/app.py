@@ -16,22 +16,22 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from gateway import __version__
 from gateway.admin.auth import guard
 from gateway.admin.explain import ExplainHandler
 from gateway.admin.listener import AdminSite, timed
+from gateway.admin.live import Live
 from gateway.admin.malformed import complaints
 from gateway.admin.metrics import MetricsHandler, Sources
+from gateway.admin.overview import Answer, overview, without_details
 from gateway.admin.problem import NO_STORE, as_problems
 from gateway.admin.reload import ReloadHandler, Reloads
 from gateway.admin.sandboxes import MAX_BODY, Sandboxes
+from gateway.admin.status_page import add_routes as add_status_page
 from gateway.diagnosis.explain import Context
 from gateway.diagnosis.url import MAX_URL
 from gateway.observe.counters import told as counted
 from gateway.tasks import Tasks
 
-Answer = dict[str, Any] | None
-"""A worker's word on how it is; None: it has not answered."""
 Ask = Callable[[], Awaitable[list[Answer]]]
 """Asks every worker; one answer per slot."""
 
@@ -54,12 +54,17 @@ class Health:
         self.sources = sources or Sources()
         self.reloads = reloads
         self._tasks = Tasks() if tasks is None else tasks
+        self.live_status = Live(self.look, self.sources, self._tasks)
         self.draining = False
         self.unserved: Callable[[], list[str]] = list
         """Sentences about domains for which no valid certificate is left: visitors had better be sent elsewhere."""
 
     async def live(self, request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
+
+    async def end(self, _: web.Application) -> None:
+        """The listener closes."""
+        self.live_status.end()
 
     async def is_ready(self) -> bool:
         """What a balancer is told."""
@@ -76,7 +81,7 @@ class Health:
         workers = await self._ask()
         unserved = self.unserved()
         status = self._judge(workers, unserved)
-        told: dict[str, object] = {"status": status, "workers": workers}
+        told: dict[str, object] = {"status": status, "workers": [without_details(worker) for worker in workers]}
         if self.reloads is not None:
             told["config_last_reload_successful"] = self.reloads.read().successful
         told["counters"] = counted(self.sources.totals())
@@ -94,18 +99,23 @@ class Health:
 
     async def status(self, request: web.Request) -> web.Response:
         """What an operator wants to know at a glance; always 200."""
-        workers = await self._ask()
-        told: dict[str, object] = {
-            "version": __version__,
+        return web.Response(
+            body=msgspec.json.encode(await self.look()), content_type="application/json", headers=NO_STORE
+        )
+
+    async def look(self) -> dict[str, Any]:
+        """How everything is just now."""
+        workers, unserved = await self._ask(), self.unserved()
+        told = {
+            "status": self._judge(workers, unserved),
             "draining": self.draining,
-            "certificates": self.unserved(),
-            "workers": workers,
+            "certificates": unserved,
             "failing": [f"{who}: {task}" for who, task in self._failing(workers)],
-            "counters": counted(self.sources.totals()),
+            **overview(workers, self.sources),
         }
         if self.reloads is not None:
             told["reload"] = msgspec.to_builtins(self.reloads.read())
-        return web.Response(body=msgspec.json.encode(told), content_type="application/json", headers=NO_STORE)
+        return told
 
     def _failing(self, workers: list[Answer]) -> Iterator[tuple[str, str]]:
         for slot, worker in enumerate(workers):
@@ -125,6 +135,9 @@ def make_app(health: Health, context: Context, token: Callable[[], str] = _no_to
     app.router.add_get("/livez", health.live)
     app.router.add_get("/readyz", health.ready)
     app.router.add_get("/metrics", MetricsHandler(health.sources, health.is_ready).metrics)
+    add_status_page(app.router)
+    app.router.add_get("/events", health.live_status.events)
+    app.on_shutdown.append(health.end)
     app.router.add_get("/v1/explain", ExplainHandler(context).explain)
     app.router.add_get("/v1/status", health.status)
     app.router.add_post("/v1/reload", ReloadHandler(health.reloads, lambda: health.draining).reload)

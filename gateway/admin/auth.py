@@ -10,6 +10,8 @@ that), and there a page in the operator's own browser is the stranger to keep ou
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import hmac
 import logging
 import re
@@ -25,6 +27,9 @@ from gateway.file_changes import INTERVAL, FileChanges
 
 API = "/v1/"
 """Prefix of the paths that are guarded."""
+PAGES = ("/", "/status.css", "/status.js", "/events", "/metrics")
+"""Guarded as well. They only tell, so a browser may log in to them (Basic, any user name, the token as password), which
+it will then do unasked: to the API itself that is no way in."""
 
 LONGEST_TOKEN = 4096
 """Characters."""
@@ -103,34 +108,50 @@ def guard(token: Callable[[], str]) -> Middleware:
 
     def allowed(request: web.Request) -> None:
         if current := token():
-            _check_bearer(request, current.encode())
+            _check_token(request, current.encode())
         else:
             _from_this_machine(request)
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if _is_api(request):
+        if _is_guarded(request):
             allowed(request)
         return await handler(request)
 
     return guarded
 
 
-def _is_api(request: web.Request) -> bool:
+def _is_guarded(request: web.Request) -> bool:
     # What counts is the route that was found, whatever spelling of the path led to it; one that leads nowhere is
     # guarded by its path, so that a stranger does not learn which exist.
     resource = request.match_info.route.resource
-    return (resource.canonical if resource is not None else request.path).startswith(API)
+    path = resource.canonical if resource is not None else request.path
+    return path.startswith(API) or path in PAGES
 
 
-def _check_bearer(request: web.Request, token: bytes) -> None:
+def _check_token(request: web.Request, token: bytes) -> None:
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    right = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), token)
-    if scheme.lower() != "bearer" or not right:
-        raise web.HTTPUnauthorized(
-            text="the API asks for the token of admin.token_file: Authorization: Bearer <token>",
-            headers={"WWW-Authenticate": 'Bearer realm="gateway"'},
-        )
+    scheme, secret = scheme.lower(), given.strip().encode("utf-8", "surrogateescape")
+    is_page = request.path in PAGES
+    if is_page and scheme == "basic":
+        secret = _password(secret)
+    right = hmac.compare_digest(secret, token)
+    if right and (scheme == "bearer" or (is_page and scheme == "basic")):
+        return
+    challenge = 'Basic realm="gateway", charset="UTF-8"' if is_page else 'Bearer realm="gateway"'
+    how = "as the password, with any user name, or as " if is_page else ""
+    raise web.HTTPUnauthorized(
+        text=f"the API asks for the token of admin.token_file: {how}Authorization: Bearer <token>",
+        headers={"WWW-Authenticate": challenge},
+    )
+
+
+def _password(credentials: bytes) -> bytes:
+    """Of RFC 7617; empty if there is none."""
+    try:
+        return base64.b64decode(credentials, validate=True).partition(b":")[2]
+    except binascii.Error:
+        return b""
 
 
 def _from_this_machine(request: web.Request) -> None:

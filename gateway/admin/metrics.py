@@ -10,7 +10,7 @@ import os
 import platform
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 
@@ -44,6 +44,12 @@ class Sources:
     """Names (`worker 0`, `admin`, `supervisor`) and pids."""
     expiries: Callable[[], Mapping[str, float]] = dict
     """By certificate (its file's name as it is configured), when it expires: Unix time."""
+    started: float = 0.0
+    """When the gateway was: Unix time."""
+    directory: str = ""
+    """Names the backend."""
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """Those of `[limits]` by which somebody may be refused, by name."""
 
 
 class MetricsHandler:

@@ -29,22 +29,22 @@ class Sampler:
     """One per worker; works from the beginning until `close`."""
 
     def __init__(self, edge: Edge) -> None:
-        self._edge = edge
+        self.edge = edge
         self._due = 0.0
         self._wait()
 
     def _wait(self) -> None:
         self._due = time.monotonic() + INTERVAL  # the loop's own time has millisecond steps
-        self._timer = self._edge.loop.call_later(INTERVAL, self._look)
+        self._timer = self.edge.loop.call_later(INTERVAL, self._look)
 
     def _look(self) -> None:
-        LOOP_LAG.observe(self._edge.cells, max(0.0, time.monotonic() - self._due))
+        LOOP_LAG.observe(self.edge.cells, max(0.0, time.monotonic() - self._due))
         self.sample()
         self._wait()
 
     def sample(self) -> None:
         """Brings the cells up to date, and shows them."""
-        edge = self._edge
+        edge = self.edge
         edge.telemetry.flush()
         cells, pool = edge.cells, edge.pool
         idle = pool.idle_count

@@ -6,6 +6,7 @@ What runs once per request gathers; all else happens a moment later, for many at
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -29,6 +30,8 @@ from gateway.metrics import (
     private,
 )
 from gateway.observe.access_log import NO_WORKER, AccessLog, AccessRecord
+from gateway.observe.heavy_hitters import HeavyHitters
+from gateway.observe.recent_failures import RecentFailures
 
 RESPONSE, EVENT_STREAM, LOCAL_REPLY = ("response", "event_stream", "local_reply")
 WEBSOCKET, OTHER_TUNNEL = TUNNEL_PROTOCOLS
@@ -57,7 +60,7 @@ MAX_BATCH = 512
 class Telemetry:
     """One per worker. `cells` are what it counts in, and `publish` shows them to others."""
 
-    __slots__ = ("_ended", "_kinds", "_later", "access_log", "cells", "publish", "worker")
+    __slots__ = ("_ended", "_kinds", "_later", "access_log", "busiest", "cells", "failures", "publish", "worker")
 
     def __init__(
         self,
@@ -70,6 +73,8 @@ class Telemetry:
         self.worker = worker
         self.cells = private() if cells is None else cells
         self.publish = publish
+        self.busiest = HeavyHitters()
+        self.failures = RecentFailures()
         self._ended: list[AccessRecord] = []
         self._kinds: list[str] = []  # theirs
         self._later: Callable[[float, Callable[[], None]], object] = lambda delay, callback: None
@@ -105,9 +110,15 @@ class Telemetry:
             duration, bounds, first_byte = _HISTOGRAMS[protocol, kind]
             _observe(cells, duration, bounds, [record.duration_ms for record in records])
             _observe(cells, first_byte, _MS, [each for record in records if (each := record.first_byte_ms)])
+        busy: dict[str, tuple[int, int]] = {}
         for record in ended:
+            if sandbox := record.sandbox:
+                requests, octets = busy.get(sandbox, (0, 0))
+                busy[sandbox] = requests + 1, octets + record.received + record.sent
             if record.reason:
                 cells[_FAILURE[record.reason]] += 1
+                self.failures.note(record)
+        self.busiest.add(busy, time.monotonic())
         self.publish(cells)
 
 

@@ -17,9 +17,10 @@ from itertools import count
 import msgspec
 import uvloop
 
-from gateway.admin.app import Answer, Health, make_app, start
+from gateway.admin.app import Health, make_app, start
 from gateway.admin.auth import TokenFile
 from gateway.admin.metrics import Sources
+from gateway.admin.overview import Answer, refusing
 from gateway.config import Settings
 from gateway.directory.backends import as_registry
 from gateway.directory.sandbox import DirectoryError, Registry
@@ -34,13 +35,13 @@ from gateway.process.explain import Own, make_context
 from gateway.process.heartbeat import Heartbeat, Stage, notify_supervisor, start_heartbeat, unblock_signals
 from gateway.process.reload_state import ReloadState
 from gateway.process.shared_metrics import ADMIN, Block, SharedMetrics
-from gateway.process.worker import Status, StatusRequest
+from gateway.process.worker import Status, StatusRequest, told
 from gateway.tasks import Tasks
 from gateway.tls.store import CertificateStore
 
 log = logging.getLogger("gateway.process")
 
-LARGEST_ANSWER = 16 * 1024
+LARGEST_ANSWER = 128 * 1024
 """Octets of a status."""
 ANSWER_TIMEOUT = 0.8
 """Seconds that all workers together have to answer: Kubernetes' probes wait for 1 s by default."""
@@ -109,7 +110,7 @@ def _answer(channel: socket.socket, request: StatusRequest) -> Answer:
         except BlockingIOError:
             return None
         if status.request == request.number:
-            return {key: value for key, value in msgspec.to_builtins(status).items() if key != "request"}
+            return told(status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +149,17 @@ async def _serve(slot: AdminSlot, heartbeat: Heartbeat) -> None:
     loop, tasks, shared = asyncio.get_running_loop(), Tasks(), slot.shared
     start_heartbeat(heartbeat, slot.settings.process.stuck_timeout)
     logs.open_in(loop)
-    sources = Sources(slot.metrics.read, partial(_processes, slot.metrics))
+    directory = shared.open(slot.settings.directory)
+    sources = Sources(
+        slot.metrics.read,
+        partial(_processes, slot.metrics),
+        started=slot.metrics.started,
+        directory=directory.where,
+        limits=refusing(slot.settings.limits),
+    )
     health = Health(Workers(slot.channels, tasks).ask, tasks, slot.reload, sources)
     tasks.keep(partial(_sample, heartbeat.block), "what this process costs")
     health.draining = heartbeat.stopping  # it replaces one that died while the gateway stops
-    directory = shared.open(slot.settings.directory)
     context = make_context(slot.settings, directory, slot.own, tasks)
     runner = await start(make_app(health, context, lambda: slot.token.token), slot.listen_socket)
     # Whoever asks here asks the backend itself: only what the workers know together is to be told of changes.

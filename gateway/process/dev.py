@@ -16,6 +16,7 @@ import signal
 import socket
 import ssl
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -28,9 +29,10 @@ from aiohttp import web
 
 from gateway import __version__, descriptors, metrics
 from gateway.addresses import LOOPBACK, LOOPBACK4, Address, authority, is_own, lack_of_ipv6, literal
-from gateway.admin.app import Answer, Health, make_app, start
+from gateway.admin.app import Health, make_app, start
 from gateway.admin.auth import TokenFile
 from gateway.admin.metrics import Sources
+from gateway.admin.overview import Answer, refusing
 from gateway.config import Listen, Settings
 from gateway.directory.memory import MemoryRegistry
 from gateway.directory.sandbox import Registry, Sandbox
@@ -49,6 +51,7 @@ from gateway.process import demo, memory
 from gateway.process.drain import Shutdown, drain
 from gateway.process.explain import make_context
 from gateway.process.sockets import available, bind
+from gateway.process.worker import status_of, told
 from gateway.tasks import Tasks
 from gateway.tls import effective, local_ca
 from gateway.tls.context import CertificatePair, server_context
@@ -251,21 +254,19 @@ def _sources(sampler: Sampler, cells: metrics.Cells) -> Sources:
         sampler.sample()
         return Totals.of([cells])
 
-    return Sources(totals, lambda: [("worker 0", os.getpid())])
+    limits = refusing(sampler.edge.settings.limits)
+    return Sources(
+        totals,
+        lambda: [("worker 0", os.getpid())],
+        started=time.time(),
+        directory=MemoryRegistry.where,
+        limits=limits,
+    )
 
 
 async def _status(edge: Edge) -> list[Answer]:
     """What `/readyz` says: here the one worker is the process that answers."""
-    state = "draining" if edge.draining else "ready"
-    return [
-        {
-            "worker": 0,
-            "pid": os.getpid(),
-            "state": state,
-            "connections": edge.connections,
-            "failing": edge.failing,
-        }
-    ]
+    return [told(status_of(edge, worker=0))]
 
 
 def _banner(prepared: _Prepared, options: DevOptions, ca: Path, explain_line: str) -> str:

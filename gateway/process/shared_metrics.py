@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import mmap
+import time
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -66,6 +67,8 @@ class SharedMetrics:
         first = range(1 + SIZE, len(cells), each)
         self._blocks = [Block(cells[at + _HEAD : at + each], cells[at : at + _HEAD]) for at in first]
         self._free = self._blocks[::-1]
+        self.started = time.time()
+        """Unix time."""
 
     def __repr__(self) -> str:
         return f"<SharedMetrics {len(self._blocks) - len(self._free)} of {len(self._blocks)} blocks in use>"

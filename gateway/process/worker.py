@@ -14,9 +14,11 @@ import os
 import signal
 import socket
 import ssl
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import msgspec
 import uvloop
@@ -33,7 +35,9 @@ from gateway.edge.sampler import Sampler
 from gateway.errors import UserError
 from gateway.observe import logs
 from gateway.observe.access_log import AccessLog, LineLog, NoLog, json_lines, text_lines
+from gateway.observe.heavy_hitters import Hitter
 from gateway.observe.log_file import LogFile
+from gateway.observe.recent_failures import RecentFailure
 from gateway.observe.sink import LogSink
 from gateway.observe.telemetry import Telemetry
 from gateway.process import memory
@@ -50,6 +54,9 @@ from gateway.tls.store import CertificateStore
 from gateway.upstream.claims import Claims
 
 log = logging.getLogger("gateway.process")
+
+BUSIEST = 32
+"""Sandboxes that a worker tells of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +107,14 @@ class Status(msgspec.Struct):
     """See `Tasks.failing`."""
     generation: int = 1
     """Of its settings."""
+    directory: str = ""
+    """Why the directory cannot be asked; empty: it can."""
+    records: int = 0
+    """Records of the directory that it remembers."""
+    busiest: list[Hitter] = []
+    """Sandboxes, of the last one to two minutes."""
+    failures: list[RecentFailure] = []
+    """The latest of each reason."""
 
 
 class StatusRequest(msgspec.Struct):
@@ -196,21 +211,35 @@ def make_access_log(settings: Settings, loop: asyncio.AbstractEventLoop) -> Acce
     return LineLog(json_lines if settings.log.format == "json" else text_lines, loop.call_later, sink)
 
 
+def status_of(edge: Edge, worker: int, generation: int = 1, request: int = 0) -> Status:
+    """How this worker is."""
+    return Status(
+        request=request,
+        worker=worker,
+        pid=os.getpid(),
+        generation=generation,
+        state="draining" if edge.draining else "ready",
+        connections=edge.connections,
+        exchanges=sum(edge.exchanges.values()),
+        upstream=len(edge.pool.connections),
+        failing=edge.failing,
+        directory=edge.directory.availability.away,
+        records=len(edge.directory),
+        busiest=edge.telemetry.busiest.top(BUSIEST, time.monotonic()),
+        failures=edge.telemetry.failures.all(),
+    )
+
+
+def told(status: Status) -> dict[str, Any]:
+    """As the admin listener tells it on."""
+    return {key: value for key, value in msgspec.to_builtins(status).items() if key != "request"}
+
+
 def _answer(slot: Slot, edge: Edge, sampler: Sampler) -> None:
     try:
         sampler.sample()
         request = msgspec.json.decode(slot.channel.recv(4096), type=StatusRequest)
-        status = Status(
-            request=request.number,
-            worker=slot.number,
-            pid=os.getpid(),
-            generation=slot.generation,
-            state="draining" if edge.draining else "ready",
-            connections=edge.connections,
-            exchanges=sum(edge.exchanges.values()),
-            upstream=len(edge.pool.connections),
-            failing=edge.failing,
-        )
+        status = status_of(edge, slot.number, slot.generation, request.number)
         slot.channel.send(msgspec.json.encode(status))
     except BlockingIOError:
         return  # another process of this slot was quicker, or nobody reads the answers

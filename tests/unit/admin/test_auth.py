@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import os
 from pathlib import Path
@@ -255,3 +256,54 @@ async def test_no_web_page_has_anything_done(client_of: MakeClient, path: str, f
 async def test_who_sits_there_has(client_of: MakeClient, fields: dict[str, str]) -> None:
     client = await client_of()
     assert (await client.get(API, headers={"Host": "127.0.0.1:9090", **fields})).status == 400
+
+
+# --- pages ----------------------------------------------------------------------------------------------------------
+
+PAGES = ("/", "/status.css", "/status.js", "/events", "/metrics")
+
+
+def basic(password: str, user: str = "anybody") -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_a_browser_logs_in_to_pages(client_of: MakeClient, path: str) -> None:
+    client = await client_of(token=TOKEN)
+    for headers, status in (
+        ({}, 401),
+        (basic("wrong"), 401),
+        ({"Authorization": "Basic c0ffee"}, 401),
+        ({"Authorization": "Basic ~"}, 401),
+        (basic(TOKEN), 200),
+        (basic(TOKEN, ""), 200),
+        ({"Authorization": f"Bearer {TOKEN}"}, 200),
+        (basic(TOKEN) | {"Host": "gateway.example"}, 200),
+    ):
+        async with client.get(path, headers=headers) as answer:
+            assert answer.status == status, headers
+            assert answer.headers.get("WWW-Authenticate", "Basic ").startswith("Basic ")
+
+
+@pytest.mark.parametrize("path", ["/v1/status", "/v1/sandboxes", "/v1/reload"])
+async def test_a_browsers_login_opens_no_way_to_the_api(client_of: MakeClient, path: str) -> None:
+    """It would send it along whatever page asks it to."""
+    client = await client_of(token=TOKEN)
+    for method in ("GET", "POST", "PUT", "DELETE"):
+        async with client.request(method, path, headers=basic(TOKEN)) as answer:
+            assert answer.status == 401
+            assert answer.headers["WWW-Authenticate"] == 'Bearer realm="gateway"'
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_without_a_token_no_web_page_reads_them(client_of: MakeClient, path: str) -> None:
+    client = await client_of()
+    for headers, status in (
+        ({}, 200),
+        ({"Host": "localhost:9090"}, 200),
+        ({"Host": "rebound.example"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Origin": "https://evil.example"}, 403),
+    ):
+        async with client.get(path, headers=headers) as answer:
+            assert answer.status == status, headers

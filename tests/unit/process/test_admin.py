@@ -79,6 +79,10 @@ async def test_every_worker_says_how_it_is(workers: Workers, slots: list[Slot]) 
         "upstream": 0,
         "failing": ["watch"],
         "generation": 1,
+        "directory": "",
+        "records": 0,
+        "busiest": [],
+        "failures": [],
     }
     assert pids(answers) == [100, 101, 102, 103]
 

@@ -14,6 +14,7 @@ from gateway.process.children import Children
 from gateway.process.generation import Generation, Wiring
 from gateway.process.reload import PAUSE, Reloads
 from gateway.process.reload_state import ReloadState
+from gateway.process.shared_metrics import SharedMetrics
 
 
 class Made:
@@ -67,7 +68,7 @@ class House:
         self.read = 0
         self.state = ReloadState()
         self.children = Kept()
-        wiring = Wiring(cast(Any, None), [], 0, self.state)
+        wiring = Wiring(cast(Any, None), [], 0, self.state, SharedMetrics(1))
         first = cast(Generation, Made(Settings(process=Process(max_draining=1))))
         self.reloads = Reloads(self._read, first, wiring, cast(Children, self.children), [cast(Any, None)] * 2)
 
