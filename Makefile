@@ -46,7 +46,7 @@ format: $(TOOLS) ## rewrite the sources in the project's format, with the safe f
 	$(VENV)/bin/ruff format .
 
 # In an environment of its own, so that nothing installed by hand is pinned. Only names and versions are kept.
-constraints: $(RUNTIME) ## newest versions of everything, pinned anew in constraints.txt
+constraints: $(RUNTIME) ## newest versions of everything, pinned anew: constraints.txt, and the image's with hashes
 	@set -e; scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
 	$(VENV)/bin/python -m venv "$$scratch"; \
 	"$$scratch/bin/python" -m pip --disable-pip-version-check install --quiet '.[dev]'; \
@@ -55,6 +55,7 @@ constraints: $(RUNTIME) ## newest versions of everything, pinned anew in constra
 		echo "constraints: the lines above are not plain name==version pins; constraints.txt is unchanged" >&2; exit 1; fi; \
 	{ printf '# Exact versions of everything: runtime, tests, tools. Written by: make constraints\n'; \
 	  cat "$$scratch/freeze"; } > constraints.txt
+	@$(VENV)/bin/python config/deploy/pin.py
 
 clean: ## remove the virtual environment and caches; certificates stay
 	rm -rf $(VENV) $(MEASURED) .venv-pythons .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
