@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
 
 from gateway import __version__, descriptors, standard_streams
-from gateway.config import Loaded, load, render_effective
+from gateway.config import Loaded, fingerprint, load, render_effective
 from gateway.config.values import is_text, quote
 from gateway.errors import UserError
 from gateway.hostname import is_sandbox_id
@@ -325,13 +325,16 @@ def _dev(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    settings = _load(options, serve=True).settings
+    loaded = _load(options, serve=True)
+    settings = loaded.settings
     openssl.configure(settings.tls.groups)
     from gateway.observe import logs
     from gateway.process import preflight
+    from gateway.process.start_line import start_line
     from gateway.process.supervisor import Supervisor
 
     logs.configure(settings.log.format, settings.log.level)
+    logs.tell_start(*start_line(settings, fingerprint(_shown(loaded))))
     supervisor = Supervisor(lambda: _load(options, serve=True).settings)
     preflight.warn(settings)
     return supervisor.run()
@@ -347,26 +350,32 @@ def _check(options: argparse.Namespace) -> int:
     subject = preflight.look(loaded.settings)
     findings = preflight.examine(subject)
     fails = any(each.level is preflight.Level.ERROR or options.strict for each in findings)
-    rows = [(path, _without_password(path, value), origin) for path, value, origin in render_effective(loaded)]
+    rows = _shown(loaded)
     if options.json:
         settings = {path: {"value": value, "from": origin} for path, value, origin in rows}
         told = {"ok": not fails, "findings": report.as_json(findings), "settings": settings}
+        told["configuration"] = fingerprint(rows)
         standard_streams.print_json(json.dumps(told, indent=2).encode())
         return 1 if fails else 0
     width = max(len(f"{path} = {value}") for path, value, _ in rows if len(value) <= 40)
     for path, value, origin in rows:
         print(printable(f"{f'{path} = {value}':<{width}}  # {origin}"))
-    print("\n".join(["", *map(printable, report.notes(subject)), ""]))
+    told_besides = [*report.notes(subject), f"configuration: {fingerprint(rows)}"]
+    print("\n".join(["", *map(printable, told_besides), ""]))
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     print("\n".join([*report.as_lines(findings, colour=bool(colour)), ""]).rstrip("\n"), end="\n\n" if findings else "")
     print(printable(f"{options.config}: {report.summary(findings)}"))
     return 1 if fails else 0
 
 
-def _without_password(path: str, value: str) -> str:
+def _shown(loaded: Loaded) -> list[tuple[str, str, str]]:
+    """The effective settings, without a password."""
     from gateway.directory.backends import without_password
 
-    return f'"{without_password(value[1:-1])}"' if path == "directory.url" else value
+    return [
+        (path, f'"{without_password(value[1:-1])}"' if path == "directory.url" else value, origin)
+        for path, value, origin in render_effective(loaded)
+    ]
 
 
 def _reload(options: argparse.Namespace) -> int:

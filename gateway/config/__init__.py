@@ -8,7 +8,7 @@ default; `checks` holds the rules between settings; `sources` merges flag, envir
 prints the result, `reference` docs/settings.md. Imports no other room, so every room may take its section by value.
 """
 
-from gateway.config.effective import render_effective
+from gateway.config.effective import fingerprint, render_effective
 from gateway.config.settings import (
     Admin,
     Certificate,
@@ -41,6 +41,7 @@ __all__ = [
     "Timeouts",
     "Tls",
     "Upstream",
+    "fingerprint",
     "load",
     "render_effective",
 ]

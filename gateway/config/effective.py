@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from gateway.config.sources import KINDS, Loaded
 from gateway.printable import printable
 
@@ -19,6 +21,17 @@ def render_effective(loaded: Loaded) -> list[tuple[str, str, str]]:
         value = getattr(getattr(loaded.settings, section), key)
         rows.append((path, render_toml(kind.encode(value)), loaded.origins[path]))
     return rows
+
+
+def fingerprint(rows: Iterable[tuple[str, str, str]]) -> str:
+    """12 hexadecimal digits that are the same for the same settings, wherever they came from.
+
+    Of `rows` without passwords: a hash stands in logs, and a password might be guessed by it.
+    """
+    import hashlib
+
+    text = "".join(f"{path} = {value}\n" for path, value, _ in rows)
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:12]
 
 
 def render_toml(value: object) -> str:

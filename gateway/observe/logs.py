@@ -69,6 +69,11 @@ def pump() -> bool:
     return any(handler.pump() for handler in logging.getLogger().handlers if isinstance(handler, LogHandler))
 
 
+def tell_start(text: str, keys: dict[str, object]) -> None:
+    """The first line: `text`, and in JSON `keys` beside it."""
+    log.info("%s", text, extra={"keys": keys})
+
+
 class LogHandler(logging.Handler):
     """To a `LogSink`. Its lock, which `logging` holds while it emits, guards the sink."""
 
@@ -129,6 +134,7 @@ class _JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "pid": record.process,
+            **getattr(record, "keys", {}),
         }
         for room in _ROOMS:
             line["message"] = message[:room]

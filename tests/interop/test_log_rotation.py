@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway import __version__ as version
 from tests.support.components import program, require
 from tests.support.disk import on_small_disk
 from tests.support.process import ROOT, poll
@@ -78,6 +79,18 @@ def gateway(tmp_path: Path, app: App) -> Iterator[Logged]:
     with Logged(tmp_path, app, folder / "access.log") as gateway:
         gateway.ready()
         yield gateway
+
+
+def test_the_first_line_says_what_starts(gateway: Logged) -> None:
+    line = json.loads(gateway.log.partition("\n")[0])
+    assert line["message"].startswith(f"gateway {version}")
+    assert line["version"] == version
+    assert line["workers"] == WORKERS
+    [expires] = line["certificates"].values()
+    assert expires > "2026"
+    command = [sys.executable, "-m", "gateway", "check", "--json", "--config", str(gateway.config)]
+    checked = subprocess.run(command, cwd=gateway.config.parent, env=gateway.env, capture_output=True, check=True)
+    assert json.loads(checked.stdout)["configuration"] == line["configuration"]
 
 
 def test_sigusr1_opens_it_anew_in_every_worker(gateway: Logged) -> None:
