@@ -95,11 +95,12 @@ class Telemetry:
             self.flush()
 
     def flush(self) -> None:
-        """Counts what has ended, now."""
+        """Logs and counts what has ended, now: what one of the two tells, the other does."""
         ended, kinds, cells = self._ended, self._kinds, self.cells
         if not ended:
             return
         self._ended, self._kinds = [], []
+        self.access_log.flush()
         groups: defaultdict[tuple[str, str], list[AccessRecord]] = defaultdict(list)
         for record, kind in zip(ended, kinds, strict=True):
             groups[record.protocol, kind].append(record)
