@@ -30,7 +30,7 @@ def _cause(error: Exception | None) -> str:
         return "no_tls"
     if not isinstance(error, ssl.SSLError):
         return "closed"
-    name = error.reason or ""
+    name = getattr(error, "reason", None) or ""
     if any(part in name for part in _NOTHING_IN_COMMON):
         return "nothing_in_common"
     if "ALERT" in name and any(part in name for part in _REJECTED):

@@ -30,6 +30,16 @@ class Status(msgspec.Struct):
     certificates: list[str] = []
     counters: dict[str, Any] = {}
     reload: Reload | None = None
+    status: str = ""
+    uptime_seconds: int = 0
+    requests: dict[str, Any] = {}
+    connections: dict[str, int] = {}
+    tunnels: dict[str, int] = {}
+    directory: dict[str, Any] = {}
+    certificate_files: list[dict[str, Any]] = []
+    limits: dict[str, int] = {}
+    busiest: list[dict[str, Any]] = []
+    failures: list[dict[str, Any]] = []
 
 
 def admin_of(settings: Settings) -> str:
@@ -67,15 +77,34 @@ def reload(client: AdminClient) -> list[str]:
     return lines + [f"not before a restart: {name}" for name in asked.needs_restart]
 
 
+BUSIEST = 5
+"""Sandboxes shown; all that are known are in the JSON."""
+
+
 def render_status(status: Status) -> Iterator[str]:
     """For a terminal."""
-    yield f"gateway {status.version}{', about to end' if status.draining else ''}"
+    about = [status.status] if status.status else []
+    if status.draining:
+        about.append("about to end")
+    if status.uptime_seconds:
+        about.append(f"up {_duration(status.uptime_seconds)}")
+    yield ", ".join([f"gateway {status.version}", *about])
     for slot, worker in enumerate(status.workers):
         if worker is None:
             yield f"worker {slot}: does not answer"
             continue
         counts = ", ".join(f"{worker.get(what, 0)} {what}" for what in ("connections", "exchanges", "upstream"))
         yield f"worker {slot}: {worker.get('state')}, pid {worker.get('pid')}, {counts}"
+    if status.requests:
+        tunnels = sum(status.tunnels.values())
+        failed = sum(status.requests.get("failures", {}).values())
+        total, in_flight = status.requests.get("total", 0), status.requests.get("in_flight", 0)
+        yield f"requests: {total} since the start, {failed} failed, {in_flight} in flight, {tunnels} tunnels open"
+    if status.directory:
+        how = "answers" if status.directory.get("available") else f"DOES NOT ANSWER: {status.directory.get('error')}"
+        yield f"directory: {status.directory.get('backend')}: {how}, {status.directory.get('remembered', 0)} remembered"
+    for each in status.certificate_files:
+        yield f"certificate: {each.get('name')}, valid until {each.get('not_after')} ({each.get('days_left')} days)"
     for sentence in status.certificates:
         yield f"certificates: {sentence}"
     for sentence in status.failing:
@@ -85,6 +114,38 @@ def render_status(status: Status) -> Iterator[str]:
     for name, count in _flat(status.counters):
         if count:
             yield f"{name}: {count}"
+    yield from _render_table(
+        ("busiest", "requests", "octets"),
+        [(each["id"], str(each["requests"]), str(each["octets"])) for each in status.busiest[:BUSIEST]],
+    )
+    yield from _render_table(
+        ("failures", "total", "the latest"),
+        [
+            (each["reason"], str(status.requests.get("failures", {}).get(each["reason"], "")), _failure(each))
+            for each in status.failures
+        ],
+    )
+
+
+def _render_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[str]:
+    if not rows:
+        return
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    yield ""
+    for row in (head, *rows):
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _failure(each: dict[str, Any]) -> str:
+    when = datetime.fromtimestamp(each["time"], UTC)
+    return f"{when:%Y-%m-%d %H:%M:%S} UTC, {each['host']}{each['path']}, request {each['request_id']}"
+
+
+def _duration(seconds: int) -> str:
+    for unit, name in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds // unit} {name}"
+    return f"{seconds} s"
 
 
 def _render_reload(reload: Reload) -> Iterator[str]:
