@@ -12,14 +12,21 @@ import re
 import socket
 import ssl
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.support.balancers import CLIENT, SITE, SPOOFED, Balancer, Fields, Server, assert_told_the_truth, site
+from tests.support.balancers import (
+    CLIENT,
+    SITE,
+    SPOOFED,
+    Balancer,
+    Fields,
+    Server,
+    assert_told_the_truth,
+    serving,
+    site,
+)
 from tests.support.components import NGINX_STREAM, program, require
 from tests.support.namespaces import Namespace
 from tests.support.process import ROOT, Child
@@ -86,18 +93,6 @@ def balancer(kind: str, folder: Path, block: str) -> Balancer:
         f"error_log stderr crit; events {{}}\n{where % block}"
     )
     return Balancer(["nginx", "-p", str(folder), "-c", str(file), "-e", "stderr"], folder, 443)
-
-
-@contextmanager
-def serving(server: Server) -> Iterator[None]:
-    with server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @pytest.fixture

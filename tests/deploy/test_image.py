@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from gateway import __version__, cli
+from tests.support.components import require
 from tests.support.process import ROOT, clean_environment
 
 pytestmark = pytest.mark.interop
@@ -70,6 +71,7 @@ def test_it_is_run_as_it_says() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_its_steps_make_a_gateway_that_runs(tmp_path: Path) -> None:
+    require("package index")
     source = tmp_path / "src"
     source.mkdir()
 

@@ -6,6 +6,9 @@ import http.server
 import json
 import shutil
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.process import ROOT, Child
@@ -77,6 +80,18 @@ class Fields(http.server.BaseHTTPRequestHandler):
 
 class Server(http.server.ThreadingHTTPServer):
     address_family = socket.AF_INET6
+
+
+@contextmanager
+def serving(server: Server) -> Iterator[None]:
+    with server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def assert_told_the_truth(fields: dict[str, str], scheme: str) -> None:

@@ -10,6 +10,8 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +57,13 @@ def makes_namespaces() -> bool:
     )
 
 
+def reaches_an_index() -> bool:
+    """Whether pip finds a package; not in a network namespace."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--retries=0", "--dest", folder, "pluggy"]
+        return not subprocess.run(command, capture_output=True).returncode
+
+
 NGINX_STREAM = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 """What Debian's nginx loads to pass connections on."""
 
@@ -76,6 +85,7 @@ COMPONENTS = {
     "nginx stream": Component(NGINX_STREAM.exists, "sudo apt-get install -y libnginx-mod-stream"),
     "node": command("node", "nodejs"),
     "openssl": command("openssl", "openssl"),
+    "package index": Component(reaches_an_index, "a network in which pip finds its index"),
     "postgresql": command("initdb", "postgresql"),
     "promtool": command("promtool", "prometheus"),
     "redis-server": command("redis-server", "redis-server"),
