@@ -239,6 +239,7 @@ LOOP_LAG: Final = _define(
     "How late timers of the event loop are: what a connection waits for others at most.",
     SHORT,
 )
+SPANS_DROPPED: Final = _define(Kind.COUNTER, "spans_dropped_total", "Spans that no collector took (otel.endpoint).")
 LOG_DROPPED: Final = _define(Kind.COUNTER, "access_log_dropped_total", "Lines of the access log that nobody took.")
 CPU: Final = _define(Kind.COUNTER, "process_cpu_microseconds_total", "Of all processes; shown in seconds.")
 RESTARTS: Final = _define(

@@ -35,12 +35,12 @@ def fingerprint(rows: Iterable[tuple[str, str, str]]) -> str:
 
 
 def render_toml(value: object) -> str:
-    """A value of TOML types (str, bool, int, list, dict) on one line. Raises TypeError for any other type."""
+    """A value of TOML types (str, bool, int, float, list, dict) on one line. Raises TypeError for any other type."""
     if isinstance(value, str):
         return '"' + printable(value.translate(_ESCAPES), _escape) + '"'
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int):
+    if isinstance(value, int | float):
         return str(value)
     if isinstance(value, list):
         return f"[{', '.join(render_toml(item) for item in value)}]"

@@ -103,6 +103,14 @@ class SizeOf(Scalar):
 
 
 @dataclass(frozen=True, eq=False)
+class RatioOf(Scalar):
+    """A share, which may be a whole number: 0 or 1."""
+
+    def decode(self, raw: object, path: str, problems: Problems) -> Any:
+        return super().decode(float(raw) if type(raw) is int else raw, path, problems)
+
+
+@dataclass(frozen=True, eq=False)
 class ListOf(Kind):
     """A TOML list of one kind, decoded to a tuple; `unique` lists refuse an item that is there already."""
 
@@ -191,6 +199,12 @@ def _positive_duration(text: str) -> float:
     return seconds
 
 
+def _ratio(share: float) -> float:
+    if not 0 <= share <= 1:  # which NaN is not, either
+        raise ValueError(f"expected a number from 0 to 1, got {show(share)}")
+    return share
+
+
 def _keepalive(text: str) -> float:
     seconds = values.parse_duration(text)
     if seconds and not (seconds.is_integer() and seconds <= MAX_KEEPALIVE):
@@ -239,6 +253,7 @@ _HEALTH_PATH = Scalar('a path such as "/healthz"', str, values.parse_health_path
 _OPTIONAL_PATH = Scalar(
     "the path of a file, as text", str, _optional_path, lambda path: "" if path is None else str(path)
 )
+_HTTP_URL = Scalar('a URL such as "http://127.0.0.1:4318/v1/traces"', str, values.parse_http_url, str)
 _PORT = integer(1, values.MAX_PORT)
 
 # What the schema's fields are annotated with. At run time each is the plain type on the left: a duration is a float of
@@ -257,6 +272,8 @@ HostMask = Annotated[str, _HOST_MASK]
 HealthPath = Annotated[str, _HEALTH_PATH]
 Domains = Annotated[tuple[str, ...], ListOf(_DOMAIN, unique=True)]
 OptionalDomain = Annotated[str, _OPTIONAL_DOMAIN]
+HttpUrl = Annotated[str, _HTTP_URL]
+Ratio = Annotated[float, RatioOf("a number from 0 to 1", float, _ratio, float)]
 RedisUrl = Annotated[str, _REDIS_URL]
 Nameservers = Annotated[tuple[values.Listen, ...], ListOf(_NAMESERVER, unique=True)]
 Address = Annotated[values.Listen, _LISTEN]

@@ -23,6 +23,7 @@ from gateway.config.kinds import (
     Flag,
     HealthPath,
     HostMask,
+    HttpUrl,
     Ipv4Prefixes,
     Keepalive,
     ListOf,
@@ -33,6 +34,7 @@ from gateway.config.kinds import (
     Port,
     Ports,
     Prefixes,
+    Ratio,
     RedisUrl,
     Seconds,
     SecondsOrZero,
@@ -336,6 +338,19 @@ class Log(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     anew at SIGUSR1 to the supervisor, and once it was moved (nginx: `access_log`)."""
 
 
+class Otel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[otel]`: spans for OpenTelemetry, with `pip install 'sandbox-gateway[otel]'`. See
+    [logs.md](logs.md#opentelemetry)."""
+
+    endpoint: HttpUrl = ""
+    """Where a collector takes spans over OTLP and HTTP, e.g. `http://127.0.0.1:4318/v1/traces`. Empty: there are
+    none."""
+
+    sample_ratio: Ratio = 1.0
+    """Which part of exchanges becomes spans; a trusted proxy's `traceparent` decides for itself (OpenTelemetry's
+    parent-based sampler)."""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of it. `Settings()` is the defaults, which serve no domain until one is named."""
 
@@ -348,3 +363,4 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     admin: Admin = Admin()
     process: Process = Process()
     log: Log = Log()
+    otel: Otel = Otel()

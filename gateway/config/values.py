@@ -149,6 +149,22 @@ def parse_redis_url(text: str) -> str:
     return text
 
 
+def parse_http_url(text: str) -> str:
+    """An http or https URL, or `""`. No login in it: it would be printed, and environment variables are for that."""
+    if not text:
+        return text
+    try:
+        parts = urlsplit(text)
+        good = (
+            parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
+        )
+    except ValueError:  # the port, or brackets that do not match
+        good = False
+    if not (good and not parts.fragment and text.isascii() and text.isprintable() and " " not in text):
+        raise ValueError('expected a URL without a login, such as "http://127.0.0.1:4318/v1/traces"')
+    return text
+
+
 def parse_network(text: str, example: str = "fd00::/8") -> Network:
     """A CIDR prefix of either family; a bare address is a prefix of one. Bits behind the prefix must be zero."""
     try:

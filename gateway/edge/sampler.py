@@ -13,6 +13,7 @@ from gateway.metrics import (
     IN_FLIGHT,
     LOG_DROPPED,
     LOOP_LAG,
+    SPANS_DROPPED,
     TUNNELS_OPEN,
     UPSTREAM_CONNECTIONS,
     Cells,
@@ -55,6 +56,8 @@ class Sampler:
         cells[UPSTREAM_CONNECTIONS.at("idle")] = idle
         cells[UPSTREAM_CONNECTIONS.at("active")] = len(pool.connections) - idle
         cells[LOG_DROPPED.at()] = edge.telemetry.access_log.dropped
+        if edge.telemetry.spans is not None:
+            cells[SPANS_DROPPED.at()] = edge.telemetry.spans.log.dropped
         sample_cpu(cells)
         edge.telemetry.publish(cells)
 

@@ -32,6 +32,7 @@ from gateway.metrics import (
 from gateway.observe.access_log import NO_WORKER, AccessLog, AccessRecord
 from gateway.observe.heavy_hitters import HeavyHitters
 from gateway.observe.recent_failures import RecentFailures
+from gateway.observe.spans import Spans
 
 RESPONSE, EVENT_STREAM, LOCAL_REPLY = ("response", "event_stream", "local_reply")
 WEBSOCKET, OTHER_TUNNEL = TUNNEL_PROTOCOLS
@@ -60,7 +61,18 @@ MAX_BATCH = 512
 class Telemetry:
     """One per worker. `cells` are what it counts in, and `publish` shows them to others."""
 
-    __slots__ = ("_ended", "_kinds", "_later", "access_log", "busiest", "cells", "failures", "publish", "worker")
+    __slots__ = (
+        "_ended",
+        "_kinds",
+        "_later",
+        "access_log",
+        "busiest",
+        "cells",
+        "failures",
+        "publish",
+        "spans",
+        "worker",
+    )
 
     def __init__(
         self,
@@ -73,6 +85,8 @@ class Telemetry:
         self.worker = worker
         self.cells = private() if cells is None else cells
         self.publish = publish
+        self.spans: Spans | None = None
+        """Set where `otel.endpoint` is."""
         self.busiest = HeavyHitters()
         self.failures = RecentFailures()
         self._ended: list[AccessRecord] = []

@@ -9,6 +9,7 @@ Sockets, channels and the lifeline are not its own: see `Wiring`.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import socket
 from collections.abc import Sequence
@@ -83,6 +84,8 @@ class Generation:
             and (before is None or before.settings.log != settings.log)
         ):
             log_file.check(settings.log.path)
+        if settings.otel.endpoint:
+            _import_otel()  # before the fork, so that workers share it
         self._claims: Claims = before._claims if before is not None else Claims()
         looks = [self._token.look, *([self._certificates.look] if self._certificates is not None else [])]
         self.file_watch = FileWatch(looks)
@@ -131,6 +134,15 @@ class Generation:
 
     def _program(self, run: partial[int]) -> Program:
         return Program(run, self.number, self.settings.process.drain_timeout)
+
+
+def _import_otel() -> None:
+    """Raises UserError if the extra is not installed."""
+    try:
+        importlib.import_module("gateway.observe.otel")
+    except ImportError as error:
+        text = f"otel.endpoint needs OpenTelemetry: pip install 'sandbox-gateway[otel]' ({error})"
+        raise UserError(text) from None
 
 
 def _certificates(settings: Settings, before: CertificateStore | None) -> CertificateStore | None:

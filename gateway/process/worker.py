@@ -39,6 +39,7 @@ from gateway.observe.heavy_hitters import Hitter
 from gateway.observe.log_file import LogFile
 from gateway.observe.recent_failures import RecentFailure
 from gateway.observe.sink import LogSink
+from gateway.observe.spans import Spans
 from gateway.observe.telemetry import Telemetry
 from gateway.process import memory
 from gateway.process.drain import Shutdown, drain
@@ -140,6 +141,8 @@ async def _serve(settings: Settings, slot: Slot, heartbeat: Heartbeat) -> None:
     logs.open_in(loop)
     access_log = make_access_log(settings, loop)
     telemetry = Telemetry(access_log, publish=heartbeat.block.publish, worker=slot.number)
+    if settings.otel.endpoint:
+        telemetry.spans = make_spans(settings)
     edge = Edge(settings, directory, telemetry, slot.own, slot.shared, slot.claims)
     sampler = Sampler(edge)
     shutdown = Shutdown()
@@ -196,6 +199,8 @@ async def _serve(settings: Settings, slot: Slot, heartbeat: Heartbeat) -> None:
     plan = Drain(edge, process.drain_timeout, process.drain_spread, f"worker {slot.number}")
     await drain(plan, listeners, shutdown, listeners_closed)
     collector.close()
+    if telemetry.spans is not None:
+        await loop.run_in_executor(None, telemetry.spans.log.close)
     sampler.close()
     await directory.close()
     access_log.close()
@@ -233,6 +238,13 @@ def status_of(edge: Edge, worker: int, generation: int = 1, request: int = 0) ->
 def told(status: Status) -> dict[str, Any]:
     """As the admin listener tells it on."""
     return {key: value for key, value in msgspec.to_builtins(status).items() if key != "request"}
+
+
+def make_spans(settings: Settings) -> Spans:
+    """The spans that `[otel]` asks for."""
+    from gateway.observe.otel import OtlpSpanLog  # the extra, only if it is asked for
+
+    return Spans(settings.otel.sample_ratio, OtlpSpanLog(settings.otel.endpoint))
 
 
 def _answer(slot: Slot, edge: Edge, sampler: Sampler) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -28,6 +29,7 @@ LARGEST_QUICKLY = 64 * 1024
 """Octets of a table that is read then: one of 50,000 sandboxes takes six seconds."""
 NAMED = 3
 """Of the prohibited ones, so many are named."""
+OTEL = "opentelemetry"
 WIDEST_PREFIX = 3
 """Bits of 2000::/3, which is the whole internet."""
 APPS_KEEP_ALIVE = 5.0
@@ -150,6 +152,11 @@ def _log_file(subject: Subject) -> Iterator[Found]:
         yield Found(f"log.path: {settings.path} cannot be written: {why}", mend)
 
 
+def _no_otel(subject: Subject) -> Iterator[Found]:
+    if subject.settings.otel.endpoint and importlib.util.find_spec(OTEL) is None:
+        yield Found("otel.endpoint is set, and OpenTelemetry is not installed", "pip install 'sandbox-gateway[otel]'")
+
+
 CHECKS = (
     Check("directory-broken", Level.ERROR, _directory, at_start=False),
     Check("registry-unwritable", Level.WARNING, _unwritable, at_start=False),
@@ -161,4 +168,5 @@ CHECKS = (
     Check("descriptors", Level.WARNING, _descriptors, at_start=False),
     Check("workers-above-quota", Level.WARNING, _quota),
     Check("log-unwritable", Level.ERROR, _log_file, at_start=False),
+    Check("otel-missing", Level.ERROR, _no_otel, at_start=False),
 )

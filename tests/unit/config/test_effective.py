@@ -83,6 +83,9 @@ format = "text"
 level = "debug"
 access = false
 path = "access.log"
+[otel]
+endpoint = "http://127.0.0.1:4318/v1/traces"
+sample_ratio = 0.25
 """
 
 
@@ -137,5 +140,5 @@ def test_toml_survives_writing_and_reading(value: object) -> None:
 
 
 def test_other_types_are_our_own_slip() -> None:
-    with pytest.raises(TypeError, match="float is not a TOML type"):
-        render_toml(1.5)
+    with pytest.raises(TypeError, match="NoneType is not a TOML type"):
+        render_toml(None)

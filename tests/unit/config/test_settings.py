@@ -93,6 +93,9 @@ format = "json"
 level = "info"
 access = true
 path = ""
+[otel]
+endpoint = ""
+sample_ratio = 1.0
 """
 
 

@@ -26,7 +26,7 @@ from gateway.config import Certificate, Listen, Settings, load
 from gateway.directory import sqlite_file
 from gateway.errors import UserError
 from gateway.process import preflight
-from gateway.process.preflight import CHECKS, Level, listeners, report
+from gateway.process.preflight import CHECKS, Level, listeners, report, resources
 from gateway.tls.pair import CertificatePair
 from tests.support.certificates import DAY, write_pair
 
@@ -338,6 +338,12 @@ def _(scene: Scene, trap: bool) -> None:
 @of("log-unwritable")
 def _(scene: Scene, trap: bool) -> None:
     scene.set("log", path=scene.folder / ("none/access.log" if trap else "access.log"))
+
+
+@of("otel-missing")
+def _(scene: Scene, trap: bool) -> None:
+    scene.patch.setattr(resources, "OTEL", "opentelemetry_of_nobody" if trap else "opentelemetry")
+    scene.set("otel", endpoint="http://127.0.0.1:4318/v1/traces")
 
 
 # --- the tests ------------------------------------------------------------------------------------------------------
