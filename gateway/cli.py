@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Callable, Sequence
 from math import inf
 from pathlib import Path
@@ -122,7 +123,9 @@ def _parser() -> argparse.ArgumentParser:
     reload = verbs.add_parser("reload", help="roll out the configuration of a running gateway anew, as SIGHUP does")
     _add_running(reload, _reload)
 
-    status = verbs.add_parser("status", help="how a running gateway is: workers, the last reload, what was counted")
+    status = verbs.add_parser(
+        "status", help="how a running gateway is: workers, failures, who is busy, certificates, limits"
+    )
     _add_running(status, _status)
     status.add_argument("--json", action="store_true", help="print what /v1/status answers")
 
@@ -386,13 +389,13 @@ def _reload(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from gateway.process import operate
+    from gateway.process import operate, status_table
 
     client = _running(options)
     if options.json:
         standard_streams.print_json(client.send("GET", "/v1/status")[1])
     else:
-        print("\n".join(map(printable, operate.render_status(operate.fetch_status(client)))))
+        print("\n".join(map(printable, status_table.render_status(operate.fetch_status(client), time.time()))))
     return 0
 
 

@@ -24,6 +24,7 @@ from gateway.errors import UserError
 from gateway.printable import printable
 from gateway.process.admin_client import AdminClient
 from gateway.process.explain import configured_listeners
+from gateway.process.text_table import aligned
 from gateway.standard_streams import print_json
 from gateway.upstream.policy import AddressPolicy
 
@@ -257,6 +258,4 @@ def table(records: Sequence[Record | BrokenRecord]) -> str:
         for name, attribute in _COLUMNS.items()
         if any(getattr(record, attribute, None) for record in records)
     ]
-    widths = [max(map(len, column)) for column in columns]
-    rows = zip(*columns, strict=True)
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    return "\n".join(aligned(zip(*columns, strict=True)))
