@@ -136,7 +136,10 @@ def _check_token(request: web.Request, token: bytes) -> None:
     if is_page and scheme == "basic":
         secret = _password(secret)
     right = hmac.compare_digest(secret, token)
-    if right and (scheme == "bearer" or (is_page and scheme == "basic")):
+    if right and scheme == "bearer":
+        return
+    if right and is_page and scheme == "basic":
+        _not_for_another_site(request)
         return
     challenge = 'Basic realm="gateway", charset="UTF-8"' if is_page else 'Bearer realm="gateway"'
     how = "as the password, with any user name, or as " if is_page else ""
@@ -144,6 +147,16 @@ def _check_token(request: web.Request, token: bytes) -> None:
         text=f"the API asks for the token of admin.token_file: {how}Authorization: Bearer <token>",
         headers={"WWW-Authenticate": challenge},
     )
+
+
+def _not_for_another_site(request: web.Request) -> None:
+    """Raises HTTPForbidden if another site's page has the browser send its login.
+
+    It could read no answer, but hold all places of `/events`. A link is followed: then the whole window is ours.
+    """
+    site, destination = (request.headers.get(f"Sec-Fetch-{what}", "") for what in ("Site", "Dest"))
+    if site not in ("", "same-origin", "none") and destination != "document":
+        raise web.HTTPForbidden(text="this is shown to no other site's page: open the URL itself")
 
 
 def _password(credentials: bytes) -> bytes:

@@ -107,3 +107,18 @@ def test_when_the_gateway_is_gone_it_says_so(tmp_path: Path) -> None:
             browser.open(f"http://127.0.0.1:{gateway.admin_port}/")
             poll(lambda: "requests/s" in browser.text, "it lives", 30)
         poll(lambda: "no news from the gateway" in browser.text, "the page says that it is old", 30)
+
+
+def test_a_browser_logs_in_with_the_token(tmp_path: Path) -> None:
+    """Once: what the page itself asks for, its events too, is answered without another question."""
+    require("chromium", "chromedriver")
+    (tmp_path / "token").write_text("c0ffee")
+    with App() as app, DevTools(tmp_path / "home") as browser:
+        gateway = Serving(tmp_path, app)
+        config = tmp_path / "gateway.toml"
+        config.write_text(config.read_text().replace("[admin]\n", f'[admin]\ntoken_file = "{tmp_path / "token"}"\n'))
+        with gateway:
+            browser.open(f"http://whoever:wrong@127.0.0.1:{gateway.admin_port}/")
+            assert "requests/s" not in browser.text
+            browser.open(f"http://whoever:c0ffee@127.0.0.1:{gateway.admin_port}/")
+            poll(lambda: "requests/s" in browser.text, "it lives", 30)

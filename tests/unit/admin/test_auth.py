@@ -296,6 +296,22 @@ async def test_a_browsers_login_opens_no_way_to_the_api(client_of: MakeClient, p
 
 
 @pytest.mark.parametrize("path", PAGES)
+async def test_a_login_is_of_no_use_to_another_site(client_of: MakeClient, path: str) -> None:
+    client = await client_of(token=TOKEN)
+    for site, destination, status in (
+        ("none", "document", 200),
+        ("same-origin", "empty", 200),
+        ("cross-site", "document", 200),
+        ("cross-site", "empty", 403),
+        ("cross-site", "iframe", 403),
+        ("same-site", "image", 403),
+    ):
+        fields = {"Sec-Fetch-Site": site, "Sec-Fetch-Dest": destination}
+        async with client.get(path, headers=basic(TOKEN) | fields) as answer:
+            assert answer.status == status, fields
+
+
+@pytest.mark.parametrize("path", PAGES)
 async def test_without_a_token_no_web_page_reads_them(client_of: MakeClient, path: str) -> None:
     client = await client_of()
     for headers, status in (
