@@ -87,6 +87,7 @@ COMPONENTS = {
     "openssl": command("openssl", "openssl"),
     "package index": Component(reaches_an_index, "a network in which pip finds its index"),
     "postgresql": command("initdb", "postgresql"),
+    "prometheus": command("prometheus", "prometheus"),
     "promtool": command("promtool", "prometheus"),
     "redis-server": command("redis-server", "redis-server"),
     "socket filter": Component(
