@@ -66,13 +66,13 @@ function showTiles(told) {
   if (!rates) return; // the first look: nothing to compare it with
   tile("requests/s", rates.requests, count(rates.requests));
   tile("failures/s", rates.failures, count(rates.failures));
-  tile("half of the answers within", latency.duration.p50, duration(latency.duration.p50));
-  tile("99 % of the answers within", latency.duration.p99, duration(latency.duration.p99));
-  tile("99 % of first octets within", latency.first_byte.p99, duration(latency.first_byte.p99));
+  tile("answers within (50 %)", latency.duration.p50, duration(latency.duration.p50));
+  tile("answers within (99 %)", latency.duration.p99, duration(latency.duration.p99));
+  tile("first octet within (99 %)", latency.first_byte.p99, duration(latency.first_byte.p99));
   tile("sent/s", rates.sent, octets(rates.sent));
   tile("received/s", rates.received, octets(rates.received));
   tile("new connections/s", rates.connections, count(rates.connections));
-  tile("event loop late by (99 %)", latency.loop_lag.p99, duration(latency.loop_lag.p99));
+  tile("event loop late (99 %)", latency.loop_lag.p99, duration(latency.loop_lag.p99));
   tile("in flight", status.requests.in_flight, count(status.requests.in_flight));
   tile("connections", status.connections.downstream, count(status.connections.downstream));
   const tunnels = status.tunnels.websocket + status.tunnels.other;
@@ -91,8 +91,8 @@ function table(id, heads, rows, none) {
     return;
   }
   const head = element("tr");
-  for (const each of heads) {
-    const cell = element("th", each);
+  for (const [at, each] of heads.entries()) {
+    const cell = element("th", each, rows[0][at].className === "number" ? "number" : "");
     cell.scope = "col";
     head.append(cell);
   }
