@@ -80,6 +80,10 @@ install_packages() {
             tail -n 20 "$log" >&2
         fi
         rm -f "$log"
+        # Debian starts what it installs, and Prometheus would take the port of the gateway's admin listener.
+        if [[ " ${packages[*]} " == *" prometheus "* && -d /run/systemd/system ]]; then
+            systemctl disable --now --quiet prometheus || true
+        fi
         hash -r
         mapfile -t packages < <(missing_packages)
         ((${#packages[@]})) || return 0
