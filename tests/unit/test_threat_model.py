@@ -13,7 +13,7 @@ ROWS = [
     for line in (ROOT / "docs/threat-model.md").read_text().splitlines()
     if line.startswith("| ") and not line.startswith("| asset ")
 ]
-_TEST = re.compile(r"(?:behaviour|fuzz|interop|unit)/[a-z0-9_/]+")
+_TEST = re.compile(r"(?:behaviour|deploy|fuzz|interop|unit)/[a-z0-9_/]+")
 
 
 def test_there_are_rows() -> None:
