@@ -247,4 +247,3 @@ class Edge:
         self.sweeper.stop()
         self.notices.tell_rest()
         self.telemetry.flush()
-        self.telemetry.access_log.flush()
