@@ -285,11 +285,12 @@ class Admin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """`[admin]`: the operator's listener; it shares no socket with the public ones."""
 
     listen: Address = Listen("127.0.0.1", 9090)
-    """Where health and the API answer."""
+    """Where health, the API, metrics and the status page answer."""
 
     token_file: OptionalPath = None
-    """A file holding the bearer token; `""` is none. Required when `listen` is not on loopback. The file
-    is followed: a new token is asked for within three seconds."""
+    """A file holding the bearer token; `""` is none. Required when `listen` is not on loopback. A browser
+    gives it to the status page as the password, with any name. The file is followed: a new token is asked for within
+    three seconds."""
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -12,6 +12,7 @@ from tests.support.components import require
 from tests.support.devtools import DevTools
 from tests.support.process import free_port, poll
 from tests.support.serving import App, Serving, kill
+from tests.support.status_site import Invented, status_site
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
@@ -122,3 +123,14 @@ def test_a_browser_logs_in_with_the_token(tmp_path: Path) -> None:
             assert "requests/s" not in browser.text
             browser.open(f"http://whoever:c0ffee@127.0.0.1:{gateway.admin_port}/")
             poll(lambda: "requests/s" in browser.text, "it lives", 30)
+
+
+def test_a_worker_and_a_directory_that_do_not_answer(page: Page) -> None:
+    with status_site(Invented(silent=(1,), directory="registry:6379 refused"), 0.05) as url:
+        page.browser.open(url)
+        poll(lambda: "1 of 4 workers do not answer" in page.browser.text, "it says who is silent", 30)
+        for text in ("does not answer", "redis: registry:6379 refused", "12.2 days", "reached 118 times"):
+            page.shows(text)
+        assert page.browser.title == "gateway: not ready"
+        state = "return getComputedStyle(document.getElementById('state')).color"
+        assert page.browser.evaluate(state) == "rgb(179, 38, 30)"

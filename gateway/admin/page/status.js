@@ -14,7 +14,10 @@ function element(name, text, className) {
   return made;
 }
 
-const count = (value) => (value >= 10000 ? `${(value / 1000).toFixed(1)} k` : String(Math.round(value * 10) / 10));
+function count(value) {
+  if (value >= 1e7) return `${(value / 1e6).toFixed(1)} M`;
+  return value >= 10000 ? `${(value / 1000).toFixed(1)} k` : String(Math.round(value * 10) / 10);
+}
 
 function octets(value) {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -67,6 +70,7 @@ function showTiles(told) {
   tile("requests/s", rates.requests, count(rates.requests));
   tile("failures/s", rates.failures, count(rates.failures));
   tile("answers within (50 %)", latency.duration.p50, duration(latency.duration.p50));
+  tile("answers within (90 %)", latency.duration.p90, duration(latency.duration.p90));
   tile("answers within (99 %)", latency.duration.p99, duration(latency.duration.p99));
   tile("first octet within (99 %)", latency.first_byte.p99, duration(latency.first_byte.p99));
   tile("sent/s", rates.sent, octets(rates.sent));
