@@ -31,7 +31,7 @@ from tests.support.components import NGINX_STREAM, program, require
 from tests.support.namespaces import Namespace
 from tests.support.process import ROOT, Child
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.ipv6]
 
 HOST = f"5000-demo.{SITE}"
 GATEWAYS = ("fd00:1b::10", "fd00:1b::11")

@@ -23,7 +23,7 @@ from tests.support.components import require
 from tests.support.namespaces import Namespace
 from tests.support.process import ROOT, Child
 
-pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.interop, pytest.mark.ipv6, pytest.mark.slow, pytest.mark.timeout(300)]
 
 PATIENCE = 240.0
 """Seconds for all of it; most of them pip's."""
@@ -75,7 +75,9 @@ def test_a_machine_with_nothing_serves(tmp_path: Path) -> None:
         serve=shlex.quote(f"cd {folder} && exec {command}"),
     )
     gateway = Child(
-        ["unshare", "--mount", "bash", "-c", script], cwd=tmp_path, env={"GATEWAY_PROCESS__DRAIN_DELAY": "0s"}
+        ["unshare", "--mount", "bash", "-c", script],
+        cwd=tmp_path,
+        env={"GATEWAY_PROCESS__DRAIN_DELAY": "0s", "PIP_NO_COMPILE": "1"},
     )
     context = ssl.create_default_context(cafile=made.authority)
     host = f"5000-demo.{SITE}"

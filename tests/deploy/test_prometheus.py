@@ -15,7 +15,7 @@ from tests.support.components import require
 from tests.support.process import ROOT, Child, free_port, poll
 from tests.support.serving import App, Serving, kill
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.ipv6]
 
 DEPLOY = ROOT / "config" / "deploy"
 
