@@ -63,6 +63,13 @@ class FieldSection:
         FieldSection.__init__(other, fields)
         return other
 
+    def with_added(self, field: Field) -> Self:
+        """The same with one more field, last; cheaper than `with_fields`."""
+        other = copy(self)
+        other.fields = [*self.fields, field]
+        other.lines = b"%b%b: %b\r\n" % (self.lines, *field)
+        return other
+
     def get(self, name: bytes) -> bytes | None:
         """The first value under `name` (lower case), or None."""
         for key, value in self.fields:

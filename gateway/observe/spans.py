@@ -32,10 +32,14 @@ class Span:
 
     def sent_with(self, head: RequestHead) -> RequestHead:
         """`head` as the app is to get it: part of this span."""
-        traceparent = f"00-{self.trace_id}-{self.span_id}-01".encode()
-        fields = [pair for pair in head.section.fields if pair[0].lower() != b"traceparent"]
+        section, field = head.section, (b"traceparent", f"00-{self.trace_id}-{self.span_id}-01".encode())
         traced = copy(head)
-        traced.section = head.section.with_fields([*fields, (b"traceparent", traceparent)])
+        if section.get(b"traceparent") is None:
+            traced.section = section.with_added(field)
+        else:
+            traced.section = section.with_fields(
+                [*(pair for pair in section.fields if pair[0].lower() != field[0]), field]
+            )
         return traced
 
 

@@ -60,6 +60,15 @@ def test_the_app_is_told_once_and_the_head_stays_as_it_is() -> None:
     assert (b"TraceParent", b"old") in head.fields
 
 
+@pytest.mark.parametrize("fields", [[], [(b"A", b"1"), (b"B", b"2")]])
+def test_a_head_that_names_no_trace_gets_one_field_more(fields: list[tuple[bytes, bytes]]) -> None:
+    section, _ = request_section(1, [(b"Host", b"x"), *fields])
+    sent = Span(TRACE, SPAN, "").sent_with(RequestHead(b"GET", b"/", "HTTP/1.1", section))
+    assert sent.fields == [*fields, (b"traceparent", f"00-{TRACE}-{SPAN}-01".encode())]
+    assert sent.section.lines == b"".join(b"%b: %b\r\n" % field for field in sent.fields)
+    assert section.fields == fields
+
+
 def record(**known: Any) -> AccessRecord:
     ordinary: dict[str, Any] = {
         "time": 1000.5, "request_id": "r", "remote": "::1", "method": "GET", "host": "5000-a.example.dev:8443",
