@@ -30,6 +30,11 @@ PROTOCOLS: Final = ("HTTP/1.0", "HTTP/1.1", "HTTP/2")
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other")
 DOWNSTREAM_CLOSED: Final = 499
 """Status of a request whose sender left before an answer (nginx's number)."""
+UNANSWERED: Final = {
+    "downstream_closed": "The client left before the end",
+    "drain_timeout": "Cut off: it was not complete when the worker had to end",
+}
+"""Reasons that no client is told, with what they mean."""
 _REGISTERED: Final = (
     *(101, 200, 201, 202, 203, 204, 205, 206, 207, 208, 226, 300, 301, 302, 303, 304, 305, 307, 308),
     *(400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 421, 422, 423, 424),
@@ -142,8 +147,9 @@ IN_FLIGHT: Final = _define(
 FAILURES: Final = _define(
     Kind.COUNTER,
     "failures_total",
-    "Requests that failed, by reason as in docs/errors.md, and those whose client left.",
-    reason=(*(str(reason) for reason in Reason), "downstream_closed"),
+    "Requests that failed, by reason as in docs/errors.md; downstream_closed: the client left; drain_timeout: it was"
+    " not complete when a worker had to end.",
+    reason=(*(str(reason) for reason in Reason), *UNANSWERED),
 )
 TUNNEL_PROTOCOLS: Final = ("websocket", "other")
 TUNNELS_OPEN: Final = _define(Kind.GAUGE, "tunnels_open", "Tunnels that are open.", protocol=TUNNEL_PROTOCOLS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -129,15 +130,23 @@ def _histogram(metric: Metric, totals: Totals) -> Family:
 
 
 def _of_processes(sources: Sources) -> Iterator[Family]:
-    """By Prometheus's usual names, for each process."""
+    """By Prometheus's usual names. Former processes of a slot that still drain are counted with the present one."""
     memory = GaugeMetricFamily(
-        "process_resident_memory_bytes", "Of each process; what they share is in each.", labels=["process"]
+        "process_resident_memory_bytes",
+        "Of each process, with former ones that drain; what they share is in each.",
+        labels=["process"],
     )
-    open_files = GaugeMetricFamily("process_open_fds", "Open file descriptors.", labels=["process"])
+    open_files = GaugeMetricFamily(
+        "process_open_fds", "Open file descriptors of each process, with former ones that drain.", labels=["process"]
+    )
+    resident, opened = Counter[str](), Counter[str]()
     for name, pid in sources.processes():
         with suppress(OSError):  # it has just ended
-            memory.add_metric([name], _resident(pid))
-            open_files.add_metric([name], sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir()))
+            resident[name] += _resident(pid)
+            opened[name] += sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+    for name, octets in resident.items():
+        memory.add_metric([name], octets)
+        open_files.add_metric([name], opened[name])
     yield memory
     yield open_files
     yield GaugeMetricFamily("process_max_fds", "The limit of each process.", descriptors.limit())

@@ -8,6 +8,7 @@ Knows where to look (`Sources`), and nobody who asks.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -18,7 +19,15 @@ import msgspec
 from gateway import __version__
 from gateway.admin.metrics import Sources
 from gateway.config.settings import Limits
-from gateway.metrics import CONNECTIONS_OPEN, FAILURES, IN_FLIGHT, REQUESTS, TUNNELS_OPEN, UPSTREAM_CONNECTIONS
+from gateway.metrics import (
+    CONNECTIONS_OPEN,
+    FAILURES,
+    IN_FLIGHT,
+    REQUESTS,
+    TUNNELS_OPEN,
+    UNANSWERED,
+    UPSTREAM_CONNECTIONS,
+)
 from gateway.observe.counters import told as counted
 from gateway.observe.heavy_hitters import Hitter, merged
 from gateway.observe.recent_failures import RecentFailure, latest
@@ -98,7 +107,7 @@ def _certificates(sources: Sources) -> Iterator[dict[str, Any]]:
     now = time.time()
     for name, expires in sources.expiries().items():
         not_after = datetime.fromtimestamp(expires, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        yield {"name": name, "not_after": not_after, "days_left": round((expires - now) / 86400, 1)}
+        yield {"name": name, "not_after": not_after, "days_left": math.floor((expires - now) / 8640) / 10}
 
 
 def _typed(worker: dict[str, Any], name: str, kind: type[Any]) -> list[Any]:
@@ -109,7 +118,7 @@ def _explained(failure: RecentFailure) -> dict[str, Any]:
     """With the title under which a reader has met it, and when."""
     told: dict[str, Any] = msgspec.to_builtins(failure)
     row = _ROWS.get(failure.reason)
-    told["title"] = row.title.format_map(_Known(failure)) if row is not None else "The client left before the end"
+    told["title"] = row.title.format_map(_Known(failure)) if row is not None else UNANSWERED.get(failure.reason, "")
     return told
 
 

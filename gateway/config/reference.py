@@ -32,7 +32,7 @@ where each came from, and whatever is wrong. [config/](../config/) holds configu
   default.
 - In the environment a list is written as in the file or with commas: `GATEWAY_EDGE__DOMAINS=a.example,b.example`.
 - Durations are `"500ms"`, `"5s"`, `"1h30m"`; sizes `"64KiB"`, `"16MiB"`; addresses to listen on `"[::]:443"`.
-- Settings are read at start. To change one, start the gateway anew.
+- Settings are read at start and at a [reload](operate.md#reloading), which names those that need a restart.
 
 A number follows somebody: in brackets stands who, and “ours” where there is no precedent.
 """

@@ -146,6 +146,8 @@ class Edge:
         self.announces_close = False
         """Whether every answer is the last of its connection, and says so."""
         self.draining = False
+        self.closing = False
+        """Whether what is left is cut off: who has no answer yet has not left, but was left."""
         self.drain_grace = settings.timeouts.linger
         """Seconds that a new connection has to ask or to say hello while draining: its octets may be on their way. One
         that has asked before is closed at once, which browsers are prepared for (RFC 9112 section 9.6)."""
@@ -239,6 +241,7 @@ class Edge:
 
     async def close(self) -> None:
         """Closes what is left."""
+        self.closing = True
         for connection in list(self.downstreams):
             connection.close()
         await self.tasks.cancel()

@@ -138,7 +138,7 @@ class Exchange(RequestSink, ResponseSink):
         self._examined = False  # the head of the answer is, or was, withheld for a look
         self._reused = False
         self._answered = False  # by the app
-        self._dial_ms = 0.0
+        self._dial_ms: float | None = None  # none was needed
         self._first_byte = 0.0  # when the head of the answer went downstream, by the clock of `_started`
         self.answer: ResponseHead | None = None  # the head that has gone downstream
         self._received = 0  # octets of request content
@@ -253,8 +253,10 @@ class Exchange(RequestSink, ResponseSink):
                 self._reused = True
                 return upstream
             began = time.monotonic()
-            upstream = await edge.connector.connect(Endpoint(sandbox.origin, target.port), sandbox)
-            self._dial_ms = int((time.monotonic() - began) * 1e5) / 1e2
+            try:
+                upstream = await edge.connector.connect(Endpoint(sandbox.origin, target.port), sandbox)
+            finally:
+                self._dial_ms = int((time.monotonic() - began) * 1e5) / 1e2
             if upstream is not None:
                 return upstream
         detail = f"the record of {target.sandbox_id} has changed {MAX_DIALS} times while its address was dialed"
@@ -318,7 +320,7 @@ class Exchange(RequestSink, ResponseSink):
         if self.phase is TUNNEL:
             self._end()  # how tunnels end; who closed first says nothing
         else:
-            self._end("downstream_closed", detail)
+            self._end("drain_timeout" if self._edge.closing else "downstream_closed", detail)
 
     # --- from upstream (ResponseSink) ----------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ class Hitter(msgspec.Struct, gc=False):
 
     id: str
     requests: int
-    """At least `requests - error`, at most this."""
+    """At least `requests - error`; of one process at most this, of several as many more as were forgotten there."""
     octets: int
     """Of content, both ways, since it is in the sketch."""
     error: int = 0

@@ -124,7 +124,9 @@ def as_span(span: Span, record: AccessRecord, resource: Resource) -> ReadableSpa
 
 
 def _attributes(record: AccessRecord, *, known: bool) -> list[tuple[str, str | int | float | bool]]:
-    name, _, port = record.host.partition(":")
+    name, _, port = record.host.rpartition(":")
+    if not name or port.endswith("]"):  # no port
+        name, port = record.host, ""
     found: list[tuple[str, str | int | float | bool]] = [
         ("http.request.method", record.method if known else "_OTHER"),
         ("http.request.method_original", "" if known else record.method),
@@ -147,7 +149,7 @@ def _attributes(record: AccessRecord, *, known: bool) -> list[tuple[str, str | i
         ("gateway.port", record.port),
         ("gateway.target", record.target),
         ("gateway.first_byte_ms", record.first_byte_ms),
-        ("gateway.dial_ms", record.dial_ms),
+        ("gateway.dial_ms", record.dial_ms or 0.0),
         ("gateway.upgraded", record.upgraded),
     ]
     return [(key, value) for key, value in found if value or key.endswith("body.size")]

@@ -127,7 +127,8 @@ class Telemetry:
             _observe(cells, first_byte, _MS, [each for record in records if (each := record.first_byte_ms)])
         busy: dict[str, tuple[int, int]] = {}
         for record in ended:
-            if sandbox := record.sandbox:
+            if record.target:  # there is such a sandbox
+                sandbox = record.sandbox
                 requests, octets = busy.get(sandbox, (0, 0))
                 busy[sandbox] = requests + 1, octets + record.received + record.sent
             if record.reason:

@@ -37,7 +37,7 @@ KILL_TIME = 1.0
 """Seconds a killed process has to end. One in an uninterruptible sleep does not, and is not waited for."""
 LISTENERS_TIME = 2.0
 """Seconds a worker has, while the gateway ends, to accept what is queued; then a replacement does."""
-PROCESSES_PER_SLOT = 8
+PROCESSES_PER_SLOT = 32
 """That may be counted in at once, beside each other: one that serves, and those of former generations."""
 DUMP_STACK = signal.SIGABRT
 """The process writes its stack to stderr and ends (faulthandler): were it to come unstuck meanwhile, it would accept

@@ -9,7 +9,8 @@ from ipaddress import ip_network
 import pytest
 
 from gateway.observe.access_log import MAX_TEXT, json_lines, text_lines
-from tests.behaviour.harness import OK, App, Gateway, OpenGateway, answering, get
+from tests.behaviour.harness import DOMAIN, OK, App, Gateway, OpenGateway, answering, get
+from tests.support.process import free_port
 
 
 async def logged(gateway: Gateway, request: bytes) -> str:
@@ -69,7 +70,7 @@ async def test_the_last_lines_are_written_when_the_worker_ends(
     written: list[str] = []
     monkeypatch.setattr(gateway.log, "flush", lambda: written.extend(record.reason for record in gateway.log))
     await gateway.edge.close()
-    assert written == ["downstream_closed"]
+    assert written == ["drain_timeout"]
 
 
 # --- whose request it was, and of what ------------------------------------------------------------------------------
@@ -168,3 +169,20 @@ async def test_no_secret_is_logged(gateway: Gateway) -> None:
     names = (b"Cookie", b"Authorization", b"Referer", b"X-Api-Key", b"Origin", b"Sec-WebSocket-Protocol", b"tracestate")
     line = await logged(gateway, with_fields(app, *(name + b": https://x/?secret" for name in names)))
     assert "secret" not in line
+
+
+async def test_a_dial_is_timed_whatever_comes_of_it(open_gateway: OpenGateway) -> None:
+    gateway = await open_gateway()
+    app = await gateway.app(answering(OK, OK))
+    client = await gateway.connect()
+    for _ in range(2):
+        client.send(get(app))
+        assert (await client.answer()).status == 200
+    client.send(b"GET / HTTP/1.1\r\nHost: 80-nobody.sandbox.localhost\r\n\r\n")
+    assert (await client.answer()).status == 404
+    client.send(b"GET / HTTP/1.1\r\nHost: %d-box.%b\r\n\r\n" % (free_port(), DOMAIN.encode()))
+    assert (await client.answer()).status == 502
+    dialed, reused, nobody, refused = gateway.log
+    assert dialed.dial_ms is not None
+    assert reused.dial_ms is nobody.dial_ms is None
+    assert refused.dial_ms is not None

@@ -114,6 +114,12 @@ def test_what_was_counted_after_the_last_look_is_there_when_a_reload_has_ended(t
         os.kill(gateway.pid, signal.SIGHUP)
         gateway.says("reloaded: generation 2 serves")
         poll(lambda: value(gateway, "gateway_requests_in_flight") == 1, "it is under way")
+        series = [
+            (sample.name, *sorted(sample.labels.items()))
+            for family in parse(text_of(gateway))
+            for sample in family.samples
+        ]
+        assert len(series) == len(set(series)), "two processes of one slot are one series"
         app.released.set()
         assert gateway.answer(held).endswith(b"ok")
         poll(lambda: value(gateway, "gateway_requests_total", code="200") == 1, "it is counted")
@@ -139,3 +145,16 @@ def test_an_invalid_configuration_is_seen(tmp_path: Path, app: App) -> None:
         gateway.says("not reloaded")
         poll(lambda: value(gateway, "gateway_config_reloads_total", result="failure") == 1, "it is counted")
         assert value(gateway, "gateway_config_last_reload_successful") == 0
+
+
+def test_what_a_drain_cuts_off_has_not_left(tmp_path: Path, app: App) -> None:
+    gateway = logging(tmp_path, app)
+    file = tmp_path / "gateway.toml"
+    file.write_text(file.read_text().replace('drain_timeout = "20s"', 'drain_timeout = "1s"'))
+    with gateway:
+        held = gateway.hold(app)
+        os.kill(gateway.pid, signal.SIGHUP)
+        poll(lambda: value(gateway, "gateway_failures_total", reason="drain_timeout") == 1, "it is cut off")
+        assert value(gateway, "gateway_failures_total", reason="downstream_closed") == 0
+        app.released.set()
+        held.close()

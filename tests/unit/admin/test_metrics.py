@@ -73,7 +73,8 @@ async def test_every_metric_of_the_table_is_there(client_of: MakeClient) -> None
 
 async def test_what_only_the_admin_process_knows(client_of: MakeClient) -> None:
     known = sources(
-        processes=lambda: [("worker 0", os.getpid()), ("worker 1", 2**22 + 1)], expiries=lambda: {"a.pem": 5.0}
+        processes=lambda: [("worker 0", os.getpid()), ("worker 0", os.getppid()), ("worker 1", 2**22 + 1)],
+        expiries=lambda: {"a.pem": 5.0},
     )
     told = samples(await text_of(client_of, known))
     assert told["gateway_certificate_not_after_timestamp_seconds", "a.pem"] == 5

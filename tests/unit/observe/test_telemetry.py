@@ -145,15 +145,21 @@ def test_event_streams_are_apart(worker: Worker) -> None:
 
 
 def test_the_busiest_and_the_latest_failures_are_known(worker: Worker) -> None:
-    worker.ends(sandbox="busy", received=1, sent=2)
-    worker.ends(sandbox="busy", received=3, sent=4)
-    worker.ends(kind=LOCAL_REPLY, sandbox="dead", status=502, reason="connection_refused", detail="first", time=1.0)
-    worker.ends(kind=LOCAL_REPLY, sandbox="dead", status=502, reason="connection_refused", detail="second", time=2.0)
+    there = {"target": "[fd00::5]:5000"}
+    worker.ends(sandbox="busy", received=1, sent=2, **there)
+    worker.ends(sandbox="busy", received=3, sent=4, **there)
+    worker.ends(kind=LOCAL_REPLY, sandbox="nobody", status=404, reason="destination_not_found")
+    worker.ends(
+        kind=LOCAL_REPLY, sandbox="dead", status=502, reason="connection_refused", detail="1", time=1.0, **there
+    )
+    worker.ends(
+        kind=LOCAL_REPLY, sandbox="dead", status=502, reason="connection_refused", detail="2", time=2.0, **there
+    )
     worker.ends(kind=LOCAL_REPLY, sandbox="", status=421, reason="unknown_domain")
     worker.telemetry.flush()
     now = worker.telemetry.busiest._began
     busiest = {each.id: (each.requests, each.octets) for each in worker.telemetry.busiest.top(5, now)}
     assert busiest == {"busy": (2, 10), "dead": (2, 66)}
     failures = {each.reason: each for each in worker.telemetry.failures.all()}
-    assert set(failures) == {"connection_refused", "unknown_domain"}
-    assert failures["connection_refused"].detail == "second"
+    assert set(failures) == {"connection_refused", "unknown_domain", "destination_not_found"}
+    assert failures["connection_refused"].detail == "2"
