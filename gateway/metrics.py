@@ -251,7 +251,7 @@ CPU: Final = _define(Kind.COUNTER, "process_cpu_microseconds_total", "Of all pro
 RESTARTS: Final = _define(
     Kind.COUNTER,
     "worker_restarts_total",
-    "Processes that ended, or had to be ended, without being told to.",
+    "Workers that ended, or had to be ended, without being told to.",
     cause=("exit", "signal", "stuck"),
 )
 RELOADS: Final = _define(

@@ -53,8 +53,8 @@ class Health:
         self._ask = ask
         self.sources = sources or Sources()
         self.reloads = reloads
-        self._tasks = Tasks() if tasks is None else tasks
-        self.live_status = Live(self.look, self.sources, self._tasks)
+        self.tasks = Tasks() if tasks is None else tasks
+        self.live_status = Live(self.look, self.sources, self.tasks)
         self.draining = False
         self.unserved: Callable[[], list[str]] = list
         """Sentences about domains for which no valid certificate is left: visitors had better be sent elsewhere."""
@@ -121,7 +121,7 @@ class Health:
         for slot, worker in enumerate(workers):
             for task in (worker or {}).get("failing", ()):
                 yield f"worker {slot}", task
-        for task in self._tasks.failing:
+        for task in self.tasks.failing:
             yield "admin", task
 
 
@@ -134,9 +134,9 @@ def make_app(health: Health, context: Context, token: Callable[[], str] = _no_to
     app = web.Application(middlewares=[timed, as_problems, guard(token)], client_max_size=MAX_BODY)
     app.router.add_get("/livez", health.live)
     app.router.add_get("/readyz", health.ready)
-    app.router.add_get("/metrics", MetricsHandler(health.sources, health.is_ready).metrics)
+    app.router.add_get("/metrics", MetricsHandler(health.sources, health.is_ready, health.tasks).metrics)
     add_status_page(app.router)
-    app.router.add_get("/events", health.live_status.events)
+    app.router.add_get("/events", health.live_status.events, allow_head=False)
     app.on_shutdown.append(health.end)
     app.router.add_get("/v1/explain", ExplainHandler(context).explain)
     app.router.add_get("/v1/status", health.status)

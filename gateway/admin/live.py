@@ -84,11 +84,12 @@ class Live:
         self._next.set()
 
     async def _watch(self) -> None:
-        before: deque[Totals] = deque(maxlen=WINDOW)
+        clock = asyncio.get_running_loop().time
+        before: deque[tuple[float, Totals]] = deque(maxlen=WINDOW)
         try:
             while self.viewers:
                 status = await self._look()
-                now = self._sources.totals()
+                now = clock(), self._sources.totals()
                 told = {"status": status, **(_rates(now, before) if before else {})}
                 before.append(now)
                 self._event = b"data: " + msgspec.json.encode(told) + b"\n\n"
@@ -101,16 +102,19 @@ class Live:
             self._looking = None
 
 
-def _rates(now: Totals, before: deque[Totals]) -> dict[str, Any]:
-    """What happened in the last second, and how long it took in the last ten."""
-    last, window = now - before[-1], now - before[0]
+def _rates(now: tuple[float, Totals], before: deque[tuple[float, Totals]]) -> dict[str, Any]:
+    """What happened each second since the last look, which may have had to wait for a worker, and how long it took in
+    the last ten."""
+    (time, totals), (earlier, last_totals) = now, before[-1]
+    seconds = max(time - earlier, INTERVAL / 10)
+    last, window = totals - last_totals, totals - before[0][1]
     return {
         "rates": {
-            "requests": last.sum(REQUESTS) / INTERVAL,
-            "failures": last.sum(FAILURES) / INTERVAL,
-            "connections": last.sum(CONNECTIONS, side="downstream") / INTERVAL,
-            "received": last.sum(BYTES, side="downstream", direction="received") / INTERVAL,
-            "sent": last.sum(BYTES, side="downstream", direction="sent") / INTERVAL,
+            "requests": last.sum(REQUESTS) / seconds,
+            "failures": last.sum(FAILURES) / seconds,
+            "connections": last.sum(CONNECTIONS, side="downstream") / seconds,
+            "received": last.sum(BYTES, side="downstream", direction="received") / seconds,
+            "sent": last.sum(BYTES, side="downstream", direction="sent") / seconds,
         },
         "latency": {
             name: {f"p{share * 100:g}": window.quantile(metric, share, **labels) for share in (0.5, 0.9, 0.99)}

@@ -6,6 +6,7 @@ holds the cells. Besides, what only this process can say: certificates, the prog
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 from collections import Counter
@@ -26,6 +27,7 @@ from gateway import __version__, descriptors
 from gateway.admin.problem import NO_STORE
 from gateway.metrics import CPU, METRICS, Kind, Metric
 from gateway.observe.totals import Totals
+from gateway.tasks import Tasks
 
 PREFIX = "gateway_"
 FEW = 64
@@ -56,16 +58,40 @@ class Sources:
 class MetricsHandler:
     """`ready` asks the workers, which so bring their numbers up to date, and says whether the gateway is ready."""
 
-    def __init__(self, sources: Sources, ready: Callable[[], Awaitable[bool]]) -> None:
+    def __init__(self, sources: Sources, ready: Callable[[], Awaitable[bool]], tasks: Tasks) -> None:
         self._sources = sources
         self._ready = ready
+        self._tasks = tasks
+        self._rendering: dict[str, asyncio.Task[bytes]] = {}  # under way, by content type
 
     async def metrics(self, request: web.Request) -> web.Response:
         """GET /metrics, in the version of the text that the scraper prefers."""
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Collected(list(families(self._sources, await self._ready()))))
-        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        return web.Response(body=encode(registry), headers={**NO_STORE, "Content-Type": content_type})
+        encode, content_type = _encoder(request.headers.get("Accept", ""))
+        if content_type not in self._rendering:  # however many scrape at once, each text is made once
+            task = self._tasks.spawn(self._render(encode), "metrics")
+            self._rendering[content_type] = task
+            task.add_done_callback(lambda _: self._rendering.pop(content_type))
+        text = await asyncio.shield(self._rendering[content_type])
+        return web.Response(body=text, headers={**NO_STORE, "Content-Type": content_type})
+
+    async def _render(self, encode: Callable[[CollectorRegistry], bytes]) -> bytes:
+        ready = await self._ready()
+
+        def render() -> bytes:
+            registry = CollectorRegistry(auto_describe=False)
+            registry.register(_Collected(list(families(self._sources, ready))))
+            return encode(registry)
+
+        # In a thread: a process may have tens of thousands of descriptors to be counted.
+        return await asyncio.get_running_loop().run_in_executor(None, render)
+
+
+def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
+    """The text that a scraper prefers; of one that says so in no way that can be read, the classic one."""
+    try:
+        return choose_encoder(accept)
+    except (TypeError, ValueError):
+        return choose_encoder("")
 
 
 class _Collected(Collector):

@@ -19,8 +19,9 @@ password and any user name). [prometheus.yaml](../config/deploy/prometheus.yaml)
 admin listener's `/` shows one gateway without any of them.
 
 All processes of a gateway are summed. Counters go on over reloads and over the death of a worker: what is in the
-access log is counted, and the other way round; octets and look-ups may lag by a second. A new version or a restart
-begins at zero. Gauges are as of the scrape, of a process that does not answer as of a second before that.
+access log is counted, and the other way round, but for what a worker has in hand (a tenth of a second) when it is
+killed; octets and look-ups may lag by a second. A new version or a restart begins at zero. Gauges are as of the scrape,
+of a process that does not answer as of a second before that.
 
 No host, sandbox, path or client is a label. Methods and statuses that nobody has registered count as `other`, `4xx`
 and so on. Durations are in seconds, octets are called bytes, as is Prometheus's custom.

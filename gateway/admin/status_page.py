@@ -21,8 +21,6 @@ _FILES = {
     "/status.css": ("status.css", "text/css"),
     "/status.js": ("status.js", "text/javascript"),
 }
-PATHS = (*_FILES, "/events")
-"""What belongs to the page."""
 
 
 def add_routes(router: web.UrlDispatcher) -> None:

@@ -340,7 +340,7 @@ class Log(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class Otel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[otel]`: spans for OpenTelemetry, with `pip install 'sandbox-gateway[otel]'`. See
+    """`[otel]`: spans for OpenTelemetry, with the extra `otel`. See
     [logs.md](logs.md#opentelemetry)."""
 
     endpoint: HttpUrl = ""

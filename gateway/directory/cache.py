@@ -128,6 +128,20 @@ class DirectoryCache:
         self._cells[_STALE if sandbox.stale else _CACHED] += 1
         return sandbox
 
+    async def look_up(self, sandbox_id: str) -> Sandbox:
+        """As `fetch`, for a request: its result is counted."""
+        result = _UNAVAILABLE
+        try:
+            sandbox = await self.fetch(sandbox_id)
+            result = _STALE if sandbox.stale else _FOUND
+            return sandbox
+        except GatewayError as error:
+            if error.reason is Reason.DESTINATION_NOT_FOUND:
+                result = _NOT_FOUND
+            raise
+        finally:
+            self._cells[result] += 1
+
     async def fetch(self, sandbox_id: str) -> Sandbox:
         """The record: a fresh one from the cache, else from the backend, or an old one if that does not answer.
 
@@ -144,7 +158,6 @@ class DirectoryCache:
             if old is not None:
                 return self._serve_old(sandbox_id, old)
             if not await self._prober.is_back(sandbox_id, MIN_RESPONSE_TIMER):
-                self._cells[_UNAVAILABLE] += 1
                 raise GatewayError(Reason.DIRECTORY_UNAVAILABLE, self.availability.away)
         asking = self._join_fetch(sandbox_id)
         entry = self._entries.get(sandbox_id)
@@ -160,7 +173,6 @@ class DirectoryCache:
         if isinstance(answer, _Unanswered):
             old = self._old(sandbox_id)
             if old is None:
-                self._cells[_UNAVAILABLE] += 1
                 raise GatewayError(Reason.DIRECTORY_UNAVAILABLE, answer.why)
             return self._serve_old(sandbox_id, old)
         if answer is None:
@@ -190,7 +202,6 @@ class DirectoryCache:
             return _Unanswered(str(error))
         took = self._clock() - began
         LOOKUP_SECONDS.observe(self._cells, took)
-        self._cells[_NOT_FOUND if sandbox is None else _FOUND] += 1
         if sandbox is not None and sandbox.lifetime is not None and sandbox.lifetime < took:
             sandbox = None  # its lifetime has ended while it was asked for
         self._srtt = self._srtt + (took - self._srtt) / 8 if self._srtt else took
@@ -365,7 +376,6 @@ class DirectoryCache:
     def _serve_old(self, sandbox_id: str, entry: _Entry) -> Sandbox:
         sandbox = entry.sandbox
         assert sandbox is not None  # `_old`
-        self._cells[_STALE] += 1
         entry.expires = min(self._clock() + RETRY_AFTER_ERROR, entry.stale_until)
         if not sandbox.stale:
             entry.sandbox = sandbox = replace(sandbox, stale=True)

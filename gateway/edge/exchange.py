@@ -246,7 +246,7 @@ class Exchange(RequestSink, ResponseSink):
         assert target is not None  # CONNECTING comes after routing
         fresh = self._head.section.probes or self._no_retry  # only a new connection will do
         for _ in range(MAX_DIALS):  # each time round the record has changed while its address was dialed
-            sandbox = await edge.directory.fetch(target.sandbox_id)
+            sandbox = await edge.directory.look_up(target.sandbox_id)
             self._admit(sandbox)
             upstream = None if fresh else self._open(sandbox.origin, target.port)
             if upstream is not None:

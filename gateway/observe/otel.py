@@ -11,7 +11,9 @@ import logging
 import threading
 import time
 from collections import deque
+from typing import Any
 
+import requests
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
@@ -28,6 +30,8 @@ MAX_WAITING = 4096
 BATCH = 512
 INTERVAL = 1.0
 """Seconds between two batches, unless one is full."""
+MAX_ANSWER = 64 * 1024
+"""Octets of a collector's answer; it says hardly anything."""
 TIMEOUT = 5.0
 """Seconds in which a collector has to take a batch, tries included."""
 LAST_WORDS = 3.0
@@ -40,16 +44,39 @@ _METHODS = frozenset(method.decode() for method in COMMON_METHODS)
 log = logging.getLogger("gateway.otel")
 
 
+class _Session(requests.Session):
+    """Whoever answers at the endpoint chooses neither where spans go nor how much of an answer is read."""
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        response = super().send(request, **{**options, "stream": True, "allow_redirects": False})
+        began, content = time.monotonic(), b""
+        try:
+            while len(content) <= MAX_ANSWER and time.monotonic() < began + TIMEOUT:
+                piece = (
+                    response.raw.read1(MAX_ANSWER) if hasattr(response.raw, "read1") else response.raw.read(MAX_ANSWER)
+                )
+                if not piece:
+                    break
+                content += piece
+            else:
+                response.status_code = 502  # not an answer of a collector
+        finally:
+            response.close()
+        response._content = content
+        return response
+
+
 class OtlpSpanLog:
     """See above; `ended` is the event loop's, all else the thread's."""
 
     def __init__(self, endpoint: str) -> None:
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # a line for each batch that fails: we tell
         self._resource = Resource.create({"service.name": "sandbox-gateway", "service.version": gateway.__version__})
-        self._exporter = OTLPSpanExporter(endpoint, timeout=TIMEOUT)
+        self._exporter = OTLPSpanExporter(endpoint, timeout=TIMEOUT, session=_Session())
         self._waiting: deque[tuple[Span, AccessRecord]] = deque()  # appended and taken from either end at once
         self._full = 0  # dropped for want of room
         self._refused = 0  # by the collector
+        self._exporting = 0  # under way
         self._silent_until = 0.0
         self._closing = threading.Event()
         self._wake = threading.Event()
@@ -74,7 +101,7 @@ class OtlpSpanLog:
         self._wake.set()
         self._thread.join(LAST_WORDS)
         self._exporter.shutdown()  # type: ignore[no-untyped-call]
-        self._full += len(self._waiting)
+        self._full += len(self._waiting) + (self._exporting if self._thread.is_alive() else 0)
         if self.dropped:
             log.error("%d spans were dropped: the collector did not take them", self.dropped)
 
@@ -85,7 +112,10 @@ class OtlpSpanLog:
             self._wake.wait(INTERVAL)
             self._wake.clear()
             while self._waiting:
-                self._export([self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))])
+                batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+                self._exporting = len(batch)
+                self._export(batch)
+                self._exporting = 0
 
     def _export(self, batch: list[tuple[Span, AccessRecord]]) -> None:
         try:

@@ -114,7 +114,6 @@ class Telemetry:
         if not ended:
             return
         self._ended, self._kinds = [], []
-        self.access_log.flush()
         groups: defaultdict[tuple[str, str], list[AccessRecord]] = defaultdict(list)
         for record, kind in zip(ended, kinds, strict=True):
             groups[record.protocol, kind].append(record)
@@ -135,6 +134,7 @@ class Telemetry:
                 cells[_FAILURE[record.reason]] += 1
                 self.failures.note(record)
         self.busiest.add(busy, time.monotonic())
+        self.access_log.flush()  # the two in one moment: nobody is killed between them, but for some 20 µs
         self.publish(cells)
 
 

@@ -368,7 +368,8 @@ class Children:
         pause = _pause(child.failures) if child.failures else 0.0
         child.due = now + pause
         if not process.stuck:
-            self._metrics.count(RESTARTS, "signal" if code < 0 else "exit")
+            if child.number != ADMIN:
+                self._metrics.count(RESTARTS, "signal" if code < 0 else "exit")
             level = logging.ERROR if code else logging.INFO  # 0: it was sent SIGTERM, as timeout(1) does
             log.log(level, "%s %s; starting it again%s", child.name, how, f" in {pause:g} s" if pause else "")
 
@@ -391,7 +392,8 @@ class Children:
             process.pid,
             self.stuck_timeout,
         )
-        self._metrics.count(RESTARTS, "stuck")
+        if child.number != ADMIN:
+            self._metrics.count(RESTARTS, "stuck")
         process.stuck = True
         process.deadline = now + DUMP_TIME
         os.kill(process.pid, DUMP_STACK)

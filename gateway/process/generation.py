@@ -141,7 +141,8 @@ def _import_otel() -> None:
     try:
         importlib.import_module("gateway.observe.otel")
     except ImportError as error:
-        text = f"otel.endpoint needs OpenTelemetry: pip install 'sandbox-gateway[otel]' ({error})"
+        how = "pip install --constraint constraints.txt '.[otel]' in a checkout"
+        text = f"otel.endpoint needs OpenTelemetry: {how} ({error})"
         raise UserError(text) from None
 
 

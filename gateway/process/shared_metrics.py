@@ -20,7 +20,7 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gateway.metrics import METRICS, SIZE, Cells, Kind, Metric
+from gateway.metrics import CPU, METRICS, SIZE, Cells, Kind, Metric
 from gateway.observe.totals import Totals
 
 log = logging.getLogger("gateway.process")
@@ -67,6 +67,7 @@ class SharedMetrics:
         first = range(1 + SIZE, len(cells), each)
         self._blocks = [Block(cells[at + _HEAD : at + each], cells[at : at + _HEAD]) for at in first]
         self._free = self._blocks[::-1]
+        self._cpu = 0  # microseconds of the supervisor that are counted
         self.started = time.time()
         """Unix time."""
 
@@ -98,6 +99,12 @@ class SharedMetrics:
     def count(self, metric: Metric, *labels: str) -> None:
         """One more, by the supervisor."""
         self.kept[metric.at(*labels)] += 1
+
+    def count_own_time(self) -> None:
+        """What the supervisor has cost since it was last asked."""
+        now = time.process_time_ns() // 1000
+        self.kept[CPU.at()] += now - self._cpu
+        self._cpu = now
 
     # --- in the admin process ------------------------------------------------------------------------------------
 

@@ -146,6 +146,10 @@ def _failures(status: Status, now: float) -> list[Sequence[str]]:
         when = f"{span(max(0.0, now - each.time))} ago"
         what = f"{each.method} {each.host}{each.path}{f': {each.detail}' if each.detail else ''}"
         rows.append((each.reason, str(totals.get(each.reason, "")), str(each.status), when, each.request_id, what))
+    seen = {each.reason for each in status.failures}
+    for reason, total in totals.items():
+        if reason not in seen:
+            rows.append((reason, str(total), "", "", "", "the latest was met by a process that has ended"))
     return rows
 
 

@@ -162,6 +162,7 @@ class Supervisor:
         received = signal.sigtimedwait(SIGNALS, max(0.0, min(*dues, LOG_PAUSE if logs.pump() else inf)))
         if received is not None and received.si_signo not in ENDS:  # lower numbers come first: SIGHUP, again and again
             received = signal.sigtimedwait(ENDS, 0) or received
+        self._wiring.metrics.count_own_time()
         self._file_watch.poll()  # before the children, so that those to be started have what is new
         self._children.poll()
         self._reloads.poll()

@@ -201,9 +201,10 @@ async def _serve(settings: Settings, slot: Slot, heartbeat: Heartbeat) -> None:
     collector.close()
     if telemetry.spans is not None:
         await loop.run_in_executor(None, telemetry.spans.log.close)
-    sampler.close()
     await directory.close()
+    telemetry.flush()
     access_log.close()
+    sampler.close()  # last, because what nobody took of the log is counted, too
     block_signals()
 
 

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,8 @@ class Collector(Served):
         self.spans: list[Any] = []
         self.resources: list[dict[str, str]] = []
         self.status = 200
+        self.answer = b""
+        self.location = ""
         self.asked = 0
         collector = self
 
@@ -69,8 +72,12 @@ class Collector(Served):
                         for scope in resource_spans.scope_spans:
                             collector.spans.extend(scope.spans)
                 self.send_response(collector.status)
-                self.send_header("Content-Length", "0")
+                self.send_header("Content-Length", str(len(collector.answer)))
+                if collector.location:
+                    self.send_header("Location", collector.location)
                 self.end_headers()
+                with suppress(ConnectionError):
+                    self.wfile.write(collector.answer)
 
             def log_message(self, *_: object) -> None: ...
 
@@ -214,3 +221,20 @@ def test_without_an_endpoint_nothing_of_it_is_imported(tmp_path: Path, app: Trac
         maps = "".join(Path(f"/proc/{pid}/maps").read_text() for pid in (gateway.pid, *gateway.workers()))
     assert "google/_upb" not in maps
     assert app.heads[0]["traceparent"] == f"00-{TRACE}-{PARENT}-01"
+
+
+def test_a_collector_s_answer_is_bounded_and_leads_nowhere(collector: Collector) -> None:
+    """It may be anybody: what it says is not read without end, and spans go to nobody it names."""
+    from gateway.observe.otel import MAX_ANSWER, _Session
+
+    with Collector() as other, _Session() as session:
+        url = f"http://127.0.0.1:{collector.port}/v1/traces"
+        collector.answer = b"x" * (20 * MAX_ANSWER)
+        answer = session.post(url, data=b"", headers={"Content-Encoding": "identity"}, timeout=30)
+        assert answer.status_code == 502
+        assert len(answer.content) <= 3 * MAX_ANSWER
+        collector.answer, collector.status = b"", 307
+        collector.location = f"http://127.0.0.1:{other.port}/v1/traces"
+        answer = session.post(url, data=b"", headers={"Content-Encoding": "identity"}, timeout=30)
+        assert answer.status_code == 307
+        assert other.asked == 0

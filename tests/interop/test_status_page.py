@@ -55,7 +55,7 @@ def visit(gateway: Serving, path: str = "/") -> None:
 
 
 def test_it_says_how_the_gateway_is(page: Page) -> None:
-    for text in ("ready", "answers within (99 %)", "connection_refused", "box", "leaf.pem", "limits.connections"):
+    for text in ("ready", "answers within (99\u00a0%)", "connection_refused", "box", "leaf.pem", "limits.connections"):
         page.shows(text)
     assert page.browser.title == "gateway: ready"
     assert page.browser.evaluate("return document.querySelectorAll('#workers tr').length") == 3

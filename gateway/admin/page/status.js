@@ -30,7 +30,7 @@ function duration(seconds) {
   if (seconds === null || seconds === undefined) return "–";
   if (seconds < 0.001) return `${Math.round(seconds * 1e6)} µs`;
   if (seconds < 1) return `${(seconds * 1000).toFixed(seconds < 0.01 ? 1 : 0)} ms`;
-  if (seconds < 120) return `${seconds.toFixed(1)} s`;
+  if (seconds < 120) return `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`;
   const minutes = Math.floor(seconds / 60);
   if (minutes < 120) return `${minutes} min`;
   return minutes < 2880 ? `${Math.floor(minutes / 60)} h` : `${Math.floor(minutes / 1440)} days`;
@@ -69,14 +69,14 @@ function showTiles(told) {
   if (!rates) return; // the first look: nothing to compare it with
   tile("requests/s", rates.requests, count(rates.requests));
   tile("failures/s", rates.failures, count(rates.failures));
-  tile("answers within (50 %)", latency.duration.p50, duration(latency.duration.p50));
-  tile("answers within (90 %)", latency.duration.p90, duration(latency.duration.p90));
-  tile("answers within (99 %)", latency.duration.p99, duration(latency.duration.p99));
-  tile("first octet within (99 %)", latency.first_byte.p99, duration(latency.first_byte.p99));
+  tile("answers within (50 %)", latency.duration.p50, duration(latency.duration.p50));
+  tile("answers within (90 %)", latency.duration.p90, duration(latency.duration.p90));
+  tile("answers within (99 %)", latency.duration.p99, duration(latency.duration.p99));
+  tile("first octet within (99 %)", latency.first_byte.p99, duration(latency.first_byte.p99));
   tile("sent/s", rates.sent, octets(rates.sent));
   tile("received/s", rates.received, octets(rates.received));
   tile("new connections/s", rates.connections, count(rates.connections));
-  tile("event loop late (99 %)", latency.loop_lag.p99, duration(latency.loop_lag.p99));
+  tile("event loop late (99 %)", latency.loop_lag.p99, duration(latency.loop_lag.p99));
   tile("in flight", status.requests.in_flight, count(status.requests.in_flight));
   tile("connections", status.connections.downstream, count(status.connections.downstream));
   const tunnels = status.tunnels.websocket + status.tunnels.other;
@@ -121,6 +121,15 @@ function failure(each, totals) {
   ];
 }
 
+// Reasons whose latest failure was met by a process that has ended: only counts outlive it.
+function unseen(status) {
+  const seen = new Set(status.failures.map((each) => each.reason));
+  return Object.entries(status.requests.failures).filter(([reason]) => !seen.has(reason)).map(([reason, total]) => [
+    text(reason, "code"), number(count(total)), number(""), number(""), text("The latest was met by a process that has ended."),
+    text(""),
+  ]);
+}
+
 function worker(each, slot) {
   if (!each) return [text(String(slot)), text("does not answer", "bad"), text(""), text(""), text(""), text("")];
   return [
@@ -157,7 +166,7 @@ function show(told) {
   byId("facts").textContent = `up ${duration(status.uptime_seconds)} · ${count(status.requests.total)} requests since`;
   showTiles(told);
   table("failures", ["reason", "total", "status", "when", "what", "request id"],
-    status.failures.map((each) => failure(each, status.requests.failures)), "None so far.");
+    [...status.failures.map((each) => failure(each, status.requests.failures)), ...unseen(status)], "None so far.");
   table("busiest", ["sandbox", "requests", "octets"],
     status.busiest.map((each) => [text(each.id, "code"), number(count(each.requests)), number(octets(each.octets))]),
     "Nobody has asked for anything lately.");

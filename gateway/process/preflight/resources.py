@@ -154,7 +154,10 @@ def _log_file(subject: Subject) -> Iterator[Found]:
 
 def _no_otel(subject: Subject) -> Iterator[Found]:
     if subject.settings.otel.endpoint and importlib.util.find_spec(OTEL) is None:
-        yield Found("otel.endpoint is set, and OpenTelemetry is not installed", "pip install 'sandbox-gateway[otel]'")
+        yield Found(
+            "otel.endpoint is set, and OpenTelemetry is not installed",
+            "pip install --constraint constraints.txt '.[otel]' in a checkout",
+        )
 
 
 CHECKS = (

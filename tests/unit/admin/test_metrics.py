@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 
@@ -99,3 +100,33 @@ async def test_a_scraper_may_prefer_openmetrics(client_of: MakeClient) -> None:
     text = await text_of(client_of, sources(), "application/openmetrics-text; version=1.0.0")
     assert text.endswith("# EOF\n")
     assert re.search(r'^gateway_requests_total\{.*code="200".*\} 3\.0$', text, re.MULTILINE)
+
+
+async def test_a_preference_that_cannot_be_read_is_none(client_of: MakeClient) -> None:
+    client = await client_of(health=Health(one_ready_worker, sources=sources()))
+    async with client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=abc"}) as answer:
+        assert answer.status == 200
+        assert answer.headers["Content-Type"].startswith("text/plain")
+
+
+async def test_however_many_scrape_one_text_serves_them(client_of: MakeClient) -> None:
+    asked = 0
+    go = asyncio.Event()
+
+    async def ask() -> list[Answer]:
+        nonlocal asked
+        asked += 1
+        await go.wait()
+        return await one_ready_worker()
+
+    client = await client_of(health=Health(ask, sources=sources()))
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        scrapes = [group.create_task(client.get("/metrics")) for _ in range(20)]
+        while not asked:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)  # nothing shows that all have come
+        go.set()
+    for scrape in scrapes:
+        async with scrape.result() as answer:
+            assert answer.status == 200
+    assert asked < 5

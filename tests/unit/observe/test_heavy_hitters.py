@@ -65,3 +65,23 @@ def test_sketches_of_several_processes_are_added() -> None:
     whole = merged([first.top(9, 0.0), second.top(9, 0.0)], 1)
     assert [(each.id, each.requests, each.octets) for each in whole] == [("a", 4, 11)]
     assert first.top(9, 0.0)[1].requests == 2, "what was added stays as it was"
+
+
+def test_who_came_late_has_what_was_forgotten_as_its_error() -> None:
+    """The count of who was pruned and came again is never too low, and `error` says by how much it may be too high."""
+    sketch = HeavyHitters()
+    sketch.add({"back": (3, 0)}, 1.0)
+    sketch.add({f"box{number}": (5, 0) for number in range(2 * CAPACITY)}, 1.0)
+    assert "back" not in sketch._now
+    sketch.add({"back": (1, 0)}, 1.0)
+    back = sketch._now["back"]
+    assert back.error > 0
+    assert back.requests - back.error <= 4 <= back.requests
+
+
+def test_nobody_gets_to_the_top_by_what_others_left_behind() -> None:
+    sketch = HeavyHitters()
+    sketch.add({"real": (60, 0)}, 1.0)
+    for number in range(20 * CAPACITY):
+        sketch.add({f"invented{number}": (1, 0)}, 1.0)
+    assert sketch.top(1, 1.0)[0].id == "real"
