@@ -50,6 +50,7 @@ _HISTOGRAMS: Final = {
 }
 """Where durations are counted, with the ends of the buckets in milliseconds, and where first octets are."""
 _WHAT: Final = attrgetter("method", "status")
+_SANDBOX: Final = attrgetter("sandbox")
 _FAILURE: Final = {reason: FAILURES.at(reason) for reason in FAILURES.values[0]}
 
 
@@ -124,15 +125,15 @@ class Telemetry:
             duration, bounds, first_byte = _HISTOGRAMS[protocol, kind]
             _observe(cells, duration, bounds, [record.duration_ms for record in records])
             _observe(cells, first_byte, _MS, [each for record in records if (each := record.first_byte_ms)])
-        busy: dict[str, tuple[int, int]] = {}
-        for record in ended:
-            if record.target:  # there is such a sandbox
-                sandbox = record.sandbox
-                requests, octets = busy.get(sandbox, (0, 0))
-                busy[sandbox] = requests + 1, octets + record.received + record.sent
-            if record.reason:
-                cells[_FAILURE[record.reason]] += 1
-                self.failures.note(record)
+        for record in [record for record in ended if record.reason]:
+            cells[_FAILURE[record.reason]] += 1
+            self.failures.note(record)
+        there = [record for record in ended if record.target]  # others name sandboxes that nobody has heard of
+        octets: defaultdict[str, int] = defaultdict(int)
+        for record in there:
+            octets[record.sandbox] += record.received + record.sent
+        requests = Counter(map(_SANDBOX, there))
+        busy = {sandbox: (count, octets[sandbox]) for sandbox, count in requests.items()}
         self.busiest.add(busy, time.monotonic())
         self.access_log.flush()  # the two in one moment: nobody is killed between them, but for some 20 µs
         self.publish(cells)
