@@ -340,4 +340,4 @@ async def test_what_does_not_finish_is_closed_in_the_end(gateway: Gateway, app: 
     await upstream.ended()
     await browser.ended()
     await until(lambda: not gateway.edge.connections, "it is gone")
-    assert [record.reason for record in gateway.log] == ["downstream_closed"]
+    assert [record.reason for record in gateway.log] == ["drain_timeout"]
