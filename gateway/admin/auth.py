@@ -22,12 +22,13 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from gateway.admin import status_page
 from gateway.errors import UserError
 from gateway.file_changes import INTERVAL, FileChanges
 
 API = "/v1/"
 """Prefix of the paths that are guarded."""
-PAGES = ("/", "/status.css", "/status.js", "/events", "/metrics")
+PAGES = (*status_page.PATHS, "/metrics")
 """Guarded as well. They only tell, so a browser may log in to them (Basic, any user name, the token as password), which
 it will then do unasked: to the API itself that is no way in."""
 

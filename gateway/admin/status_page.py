@@ -21,6 +21,8 @@ _FILES = {
     "/status.css": ("status.css", "text/css"),
     "/status.js": ("status.js", "text/javascript"),
 }
+PATHS = (*_FILES, "/events")
+"""What belongs to the page."""
 
 
 def add_routes(router: web.UrlDispatcher) -> None:

@@ -8,8 +8,14 @@ from gateway.errors import GatewayError
 from gateway.metrics import HANDSHAKE_FAILURES, HANDSHAKES, Cells
 
 _VERSIONS = ("TLSv1.2", "TLSv1.3")
-_NOTHING_IN_COMMON = ("UNSUPPORTED_PROTOCOL", "NO_SHARED_CIPHER", "NO_SHARED_GROUP", "NO_SUITABLE", "WRONG_VERSION")
-_REJECTED = ("UNKNOWN_CA", "CERTIFICATE_UNKNOWN", "BAD_CERTIFICATE", "CERTIFICATE_EXPIRED")
+_NOTHING_IN_COMMON = (
+    *("UNSUPPORTED_PROTOCOL", "NO_SHARED_CIPHER", "NO_SHARED_GROUP", "NO_SUITABLE", "WRONG_VERSION"),
+    *("ALERT_HANDSHAKE_FAILURE", "ALERT_PROTOCOL_VERSION", "ALERT_INSUFFICIENT_SECURITY", "INAPPROPRIATE_FALLBACK"),
+)
+_REJECTED = (
+    *("UNKNOWN_CA", "CERTIFICATE_UNKNOWN", "BAD_CERTIFICATE", "CERTIFICATE_EXPIRED"),
+    *("CERTIFICATE_REVOKED", "UNSUPPORTED_CERTIFICATE"),
+)
 """Parts of OpenSSL's names for what was met."""
 
 
@@ -31,6 +37,8 @@ def _cause(error: Exception | None) -> str:
     if not isinstance(error, ssl.SSLError):
         return "closed"
     name = getattr(error, "reason", None) or ""
+    if "UNEXPECTED_EOF" in name:
+        return "closed"
     if any(part in name for part in _NOTHING_IN_COMMON):
         return "nothing_in_common"
     if "ALERT" in name and any(part in name for part in _REJECTED):

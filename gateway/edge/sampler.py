@@ -40,8 +40,8 @@ class Sampler:
 
     def _look(self) -> None:
         LOOP_LAG.observe(self.edge.cells, max(0.0, time.monotonic() - self._due))
-        self.sample()
         self._wait()
+        self.sample()
 
     def sample(self) -> None:
         """Brings the cells up to date, and shows them."""

@@ -34,11 +34,13 @@ class Span:
         """`head` as the app is to get it: part of this span."""
         section, field = head.section, (b"traceparent", f"00-{self.trace_id}-{self.span_id}-01".encode())
         traced = copy(head)
-        if section.get(b"traceparent") is None:
+        # What is said of a trace that is not gone on with, or cannot be read, goes (W3C Trace Context, section 4.3).
+        gone = (b"traceparent",) if self.parent_id else (b"traceparent", b"tracestate")
+        if all(section.get(name) is None for name in gone):
             traced.section = section.with_added(field)
         else:
             traced.section = section.with_fields(
-                [*(pair for pair in section.fields if pair[0].lower() != field[0]), field]
+                [*(pair for pair in section.fields if pair[0].lower() not in gone), field]
             )
         return traced
 

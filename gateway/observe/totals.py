@@ -42,6 +42,8 @@ class Totals:
 
     def sum(self, metric: Metric, **labels: str) -> int:
         """Over all series that have these labels; of a histogram, how often it was observed."""
+        if not labels and metric.width == 1:
+            return sum(self.cells[metric.offset : metric.offset + metric.size])
         return sum(sum(self.cells[index : index + max(1, metric.width - 1)]) for index in _matching(metric, labels))
 
     def buckets(self, metric: Metric, **labels: str) -> tuple[list[int], float]:

@@ -169,6 +169,7 @@ async def _serve(settings: Settings, slot: Slot, heartbeat: Heartbeat) -> None:
         nonlocal reopenings
         if heartbeat.reopenings != reopenings:
             reopenings = heartbeat.reopenings
+            telemetry.flush()  # what is written is counted
             access_log.reopen()
         if heartbeat.stopping:
             edge.health.stopping = True

@@ -52,8 +52,10 @@ def test_the_app_is_told_once_and_the_head_stays_as_it_is() -> None:
     fields = [(b"Host", b"x"), (b"TraceParent", b"old"), (b"tracestate", b"a=b"), (b"User-Agent", b"u")]
     section, _ = request_section(1, fields)
     head = RequestHead(b"GET", b"/", "HTTP/1.1", section)
-    sent = Span(TRACE, SPAN, "").sent_with(head)
     told = f"00-{TRACE}-{SPAN}-01".encode()
+    begun = Span(TRACE, SPAN, "").sent_with(head)
+    assert begun.fields == [(b"User-Agent", b"u"), (b"traceparent", told)], "what was said of another trace goes"
+    sent = Span(TRACE, SPAN, "00f067aa0ba902b7").sent_with(head)
     assert sent.fields == [(b"tracestate", b"a=b"), (b"User-Agent", b"u"), (b"traceparent", told)]
     assert b"traceparent: " + told in sent.section.lines
     assert (sent.section.user_agent, sent.section.authority) == ("u", b"x")
