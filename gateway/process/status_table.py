@@ -47,6 +47,8 @@ class Status(msgspec.Struct):
     connections: dict[str, int] = {}
     tunnels: dict[str, int] = {}
     limits: dict[str, int] = {}
+    worker_restarts: dict[str, int] = {}
+    access_log_dropped: int = 0
     directory: Directory | None = None
     busiest: list[Hitter] = []
     failures: list[RecentFailure] = []
@@ -64,6 +66,11 @@ def render_status(status: Status, now: float) -> Iterator[str]:
         yield f"failing: {sentence}"
     yield from _now(status)
     yield from _table(_workers(status))
+    died = [f"{count} ({cause})" for cause, count in status.worker_restarts.items() if count]
+    if died:
+        yield from ("", f"workers that died: {', '.join(died)}")
+    if status.access_log_dropped:
+        yield from ("", f"lines of the access log dropped: {status.access_log_dropped}")
     if status.directory is not None:
         yield from ("", _directory(status.directory))
     if status.reload is not None:

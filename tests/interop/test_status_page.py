@@ -100,6 +100,7 @@ def test_a_killed_worker_is_seen(page: Page) -> None:
     before = page.browser.evaluate(pid)
     kill(int(before))
     poll(lambda: page.browser.evaluate(pid) not in (before, ""), "its successor is seen", 30)
+    page.shows("1 (signal)")
 
 
 def test_when_the_gateway_is_gone_it_says_so(tmp_path: Path) -> None:

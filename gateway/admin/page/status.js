@@ -173,10 +173,14 @@ function show(told) {
   table("workers", ["worker", "state", "pid", "generation", "connections", "exchanges"], status.workers.map(worker), "");
   table("certificates", ["file", "valid until", "left"], status.certificate_files.map(certificate), "None: no TLS listener.");
   const { directory, reload, limits, counters } = status;
+  const restarts = Object.entries(status.worker_restarts).filter(([, total]) => total);
   const pairs = [
     ["directory", directory.available ? `${directory.backend}: answers` : `${directory.backend}: ${directory.error}`,
       directory.available ? "" : "bad"],
     ["records remembered", count(directory.remembered)],
+    ["workers that died", restarts.length ? restarts.map(([cause, total]) => `${count(total)} (${cause})`).join(", ") : "none",
+      restarts.length ? "wait" : ""],
+    ["lines of the access log dropped", count(status.access_log_dropped), status.access_log_dropped ? "bad" : ""],
   ];
   if (reload) {
     pairs.push(["generation", String(reload.generation)]);

@@ -107,3 +107,20 @@ def test_a_gateway_that_says_less() -> None:
 )
 def test_spans(seconds: float, said: str) -> None:
     assert span(seconds) == said
+
+
+def test_what_was_lost_is_told_and_nothing_else() -> None:
+    well = "\n".join(render_status(Status(version="1"), 0.0))
+    assert "died" not in well
+    assert "dropped" not in well
+    status = Status(version="1", worker_restarts={"exit": 0, "signal": 2, "stuck": 1}, access_log_dropped=7)
+    told = list(render_status(status, 0.0))
+    assert "workers that died: 2 (signal), 1 (stuck)" in told
+    assert "lines of the access log dropped: 7" in told
+
+
+def test_a_reason_whose_latest_failure_is_forgotten_is_told() -> None:
+    status = Status(version="1", requests={"total": 9, "failures": {"unknown_domain": 3}})
+    [row] = [line for line in render_status(status, 0.0) if line.startswith("unknown_domain")]
+    assert row.split()[1] == "3"
+    assert "a process that has ended" in row
