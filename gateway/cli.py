@@ -337,8 +337,9 @@ def _serve(options: argparse.Namespace) -> int:
     from gateway.process.supervisor import Supervisor
 
     logs.configure(settings.log.format, settings.log.level)
-    logs.tell_start(*start_line(settings, fingerprint(_shown(loaded))))
-    supervisor = Supervisor(lambda: _load(options, serve=True).settings)
+    with logs.held_back():
+        logs.tell_start(*start_line(settings, fingerprint(_shown(loaded))))
+        supervisor = Supervisor(lambda: _load(options, serve=True).settings)
     preflight.warn(settings)
     return supervisor.run()
 

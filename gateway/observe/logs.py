@@ -74,6 +74,34 @@ def tell_start(text: str, keys: dict[str, object]) -> None:
     log.info("%s", text, extra={"keys": keys})
 
 
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Lines wait until the end of this; those that only inform are left out if it fails, whose sentence then stands
+    alone.
+    """
+    root = logging.getLogger()
+    handlers, held = root.handlers[:], _Held()
+    root.handlers[:] = [held]
+    try:
+        yield
+    except BaseException:
+        held.records = [record for record in held.records if record.levelno >= logging.WARNING]
+        raise
+    finally:
+        root.handlers[:] = handlers
+        for record in held.records:
+            root.handle(record)
+
+
+class _Held(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
 class LogHandler(logging.Handler):
     """To a `LogSink`. Its lock, which `logging` holds while it emits, guards the sink."""
 

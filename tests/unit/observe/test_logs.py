@@ -217,3 +217,16 @@ def test_a_bug_that_ends_the_program_is_logged(error: str, is_json: bool) -> Non
         assert len(lines) == 1
     else:
         assert lines[-1] == "KeyboardInterrupt"
+
+
+def test_a_start_that_fails_says_only_what_is_wrong(stderr: Stderr) -> None:
+    logs.configure("text", "info")
+    with logs.held_back():
+        log.info("what starts here")
+    with pytest.raises(ValueError, match="why"), logs.held_back():
+        log.info("what would have started")
+        log.warning("something odd")
+        raise ValueError("why")
+    first, second = stderr.lines()
+    assert "what starts here" in first
+    assert "something odd" in second
