@@ -163,8 +163,16 @@ APPS: dict[str, tuple[dict[bytes, bytes | None], str, int]] = {
 
 @pytest.mark.parametrize(("answers", "said", "connections"), APPS.values(), ids=APPS.keys())
 async def test_what_hung_up_is_asked(
-    listen: Open, tasks: Tasks, quick: None, answers: dict[bytes, bytes | None], said: str, connections: int
+    listen: Open,
+    tasks: Tasks,
+    monkeypatch: pytest.MonkeyPatch,
+    answers: dict[bytes, bytes | None],
+    said: str,
+    connections: int,
 ) -> None:
+    # Who answers has time to; only whoever keeps silent is not waited for longer than a test likes.
+    monkeypatch.setattr(protocol_probe, "STEP_TIMEOUT", 0.5 if None in answers.values() else 10.0)
+    monkeypatch.setattr(protocol_probe, "MAX_DURATION", 20.0)
     server = await listen(answering(answers))
     met = GatewayError(Reason.CONNECTION_TERMINATED, "the app closed the connection before answering")
     explained = await ProtocolProbe(tasks).explain(UpstreamFailure(met), server.endpoint)
