@@ -166,15 +166,18 @@ class LineLog:
 
     def flush(self) -> None:
         gathered, self._gathered = self._gathered, []
-        if not gathered:
-            return
+        if gathered:
+            self.write(gathered)
+
+    def write(self, records: list[AccessRecord]) -> None:
+        """For whoever has gathered them himself."""
         sink = self._sink
         if sink.is_full:
             sink.pump()
         if sink.is_full:
-            sink.drop(len(gathered))
+            sink.drop(len(records))
         else:
-            sink.write(self._lines(gathered))
+            sink.write(self._lines(records))
         if sink.dropped > self._said:
             self._say_in_time()
 
