@@ -78,9 +78,9 @@ class MetricsHandler:
         ready = await self._ready()
 
         def render() -> bytes:
-            registry = CollectorRegistry(auto_describe=False)
-            registry.register(_Collected(list(families(self._sources, ready))))
-            return encode(registry)
+            collected = CollectorRegistry(auto_describe=False)
+            collected.register(_Collected(list(families(self._sources, ready))))
+            return encode(collected)
 
         # In a thread: a process may have tens of thousands of descriptors to be counted.
         return await asyncio.get_running_loop().run_in_executor(None, render)

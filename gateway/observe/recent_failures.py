@@ -43,21 +43,7 @@ class RecentFailures:
 
     def all(self) -> list[RecentFailure]:
         """In no order."""
-        return [
-            RecentFailure(
-                reason=each.reason,
-                time=each.time,
-                status=each.status,
-                method=each.method,
-                host=each.host,
-                path=each.path,
-                detail=each.detail,
-                request_id=each.request_id,
-                sandbox=each.sandbox,
-                port=each.port,
-            )
-            for each in self._latest.values()
-        ]
+        return [msgspec.convert(each, RecentFailure, from_attributes=True) for each in self._latest.values()]
 
 
 def latest(processes: Iterable[Iterable[RecentFailure]]) -> list[RecentFailure]:

@@ -30,17 +30,17 @@ PATIENCE = 240.0
 LAYER = """
 set -e
 mount -t tmpfs none /mnt
-mkdir /mnt/upper /mnt/work /mnt/root
-mount -t overlay overlay -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work /mnt/root
-for each in /proc /dev; do mount --rbind $each /mnt/root$each; done
-for each in {root} {folder}; do mkdir -p /mnt/root$each; mount --bind $each /mnt/root$each; done
-rm -rf /mnt/root/etc/gateway /mnt/root/opt/gateway
-mkdir -p /mnt/root/etc/letsencrypt/renewal-hooks/deploy
-printf '#!/bin/sh\\necho systemctl "$@"\\n' > /mnt/root/usr/local/sbin/systemctl
-chmod 0755 /mnt/root/usr/local/sbin/systemctl
+mkdir /mnt/upper /mnt/work /mnt/machine
+mount -t overlay overlay -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work /mnt/machine
+for each in /proc /dev; do mount --rbind $each /mnt/machine$each; done
+for each in {root} {folder}; do mkdir -p /mnt/machine$each; mount --bind $each /mnt/machine$each; done
+rm -rf /mnt/machine/etc/gateway /mnt/machine/opt/gateway
+mkdir -p /mnt/machine/etc/letsencrypt/renewal-hooks/deploy
+printf '#!/bin/sh\\necho systemctl "$@"\\n' > /mnt/machine/usr/local/sbin/systemctl
+chmod 0755 /mnt/machine/usr/local/sbin/systemctl
 export PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin
-chroot /mnt/root bash -ec {steps}
-exec nsenter --net={network} chroot /mnt/root setpriv --reuid=gateway --regid=gateway --init-groups --no-new-privs \
+chroot /mnt/machine bash -ec {steps}
+exec nsenter --net={network} chroot /mnt/machine setpriv --reuid=gateway --regid=gateway --init-groups --no-new-privs \
     --inh-caps=-all,+net_bind_service --ambient-caps=-all,+net_bind_service --bounding-set=-all,+net_bind_service \
     bash -c {serve}
 """
