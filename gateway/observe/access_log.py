@@ -1,8 +1,7 @@
-"""One line per exchange, batched: what happened, to whom, how long it took.
+"""One line per exchange: what happened, to whom, how long it took.
 
-`record` only appends; lines are made and written together a moment later (`FLUSH_DELAY`), so that a busy worker
-spends a microsecond and a fraction of a system call per line. A reader that stands still stops no
-request: see `sink`.
+Whoever gathers records (`telemetry`) has lines made and written for many at once, so that a busy worker spends a
+microsecond and a fraction of a system call per line. A reader that stands still stops no request: see `sink`.
 """
 
 from __future__ import annotations
@@ -17,10 +16,6 @@ import msgspec
 from gateway.observe.sink import LogSink
 from gateway.printable import printable
 
-FLUSH_DELAY = 0.1
-"""Seconds between an exchange's end and its line, at most."""
-MAX_BATCH = 512
-"""Lines gathered before they are written at once."""
 MAX_TEXT = 256
 """Characters of any one foreign value in a line."""
 NO_WORKER = -1
@@ -106,13 +101,10 @@ class AccessLog(Protocol):
     def dropped(self) -> int:
         """Lines lost since the start, because nobody took them. Requests go on."""
 
-    def record(self, record: AccessRecord) -> None: ...
-
-    def flush(self) -> None:
-        """Writes what is gathered, now."""
+    def write(self, records: list[AccessRecord]) -> None: ...
 
     def reopen(self) -> None:
-        """A file has been rotated: what is recorded from now on goes to the new one."""
+        """A file has been rotated: what is written from now on goes to the new one."""
 
     def close(self) -> None:
         """The last words: what still waits has `sink.LAST_WORDS` seconds to be taken."""
@@ -123,9 +115,7 @@ class NoLog:
 
     dropped = 0
 
-    def record(self, record: AccessRecord) -> None: ...
-
-    def flush(self) -> None: ...
+    def write(self, records: list[AccessRecord]) -> None: ...
 
     def reopen(self) -> None: ...
 
@@ -133,7 +123,7 @@ class NoLog:
 
 
 class LineLog:
-    """Renders records with `lines` and hands them to a `LogSink`, in batches.
+    """Renders records with `lines` and hands them to a `LogSink`.
 
     `later(delay, callback)` is the event loop's `call_later`.
     """
@@ -147,7 +137,6 @@ class LineLog:
         self._lines = lines
         self._later = later
         self._sink = sink
-        self._gathered: list[AccessRecord] = []
         self._said = 0  # of `dropped`, how many somebody was told about
         self._silent_until = 0.0
         self._saying = False  # `_say` is due
@@ -156,21 +145,7 @@ class LineLog:
     def dropped(self) -> int:
         return self._sink.dropped
 
-    def record(self, record: AccessRecord) -> None:
-        gathered = self._gathered
-        if not gathered:
-            self._later(FLUSH_DELAY, self.flush)
-        gathered.append(record)
-        if len(gathered) >= MAX_BATCH:
-            self.flush()
-
-    def flush(self) -> None:
-        gathered, self._gathered = self._gathered, []
-        if gathered:
-            self.write(gathered)
-
     def write(self, records: list[AccessRecord]) -> None:
-        """For whoever has gathered them himself."""
         sink = self._sink
         if sink.is_full:
             sink.pump()
@@ -182,11 +157,9 @@ class LineLog:
             self._say_in_time()
 
     def reopen(self) -> None:
-        self.flush()
         self._sink.reopen()
 
     def close(self) -> None:
-        self.flush()
         self._sink.finish()
         self._say()
 

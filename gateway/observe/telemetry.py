@@ -29,7 +29,7 @@ from gateway.metrics import (
     Cells,
     private,
 )
-from gateway.observe.access_log import NO_WORKER, AccessLog, AccessRecord, LineLog
+from gateway.observe.access_log import NO_WORKER, AccessLog, AccessRecord
 from gateway.observe.heavy_hitters import HeavyHitters
 from gateway.observe.recent_failures import RecentFailures
 from gateway.observe.spans import Spans
@@ -66,7 +66,6 @@ class Telemetry:
         "_ended",
         "_kinds",
         "_later",
-        "_lines",
         "access_log",
         "busiest",
         "cells",
@@ -94,7 +93,6 @@ class Telemetry:
         self._ended: list[AccessRecord] = []
         self._kinds: list[str] = []  # theirs
         self._later: Callable[[float, Callable[[], None]], object] = lambda delay, callback: None
-        self._lines = access_log if isinstance(access_log, LineLog) else None  # gets what is gathered here
 
     def start(self, later: Callable[[float, Callable[[], None]], object]) -> None:
         """`later(delay, callback)` is the event loop's `call_later`."""
@@ -102,8 +100,6 @@ class Telemetry:
 
     def exchange_ended(self, record: AccessRecord, kind: str) -> None:
         """`kind` is one of the five above."""
-        if self._lines is None:
-            self.access_log.record(record)
         ended = self._ended
         if not ended:
             self._later(FLUSH_DELAY, self.flush)
@@ -139,10 +135,7 @@ class Telemetry:
         busy = {sandbox: (count, octets[sandbox]) for sandbox, count in requests.items()}
         self.busiest.add(busy, time.monotonic())
         # The two in one moment: nobody is killed between them, but for some 20 µs.
-        if self._lines is not None:
-            self._lines.write(ended)
-        else:
-            self.access_log.flush()
+        self.access_log.write(ended)
         self.publish(cells)
 
 

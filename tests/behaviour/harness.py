@@ -32,11 +32,11 @@ from gateway.edge.edge import Edge
 from gateway.edge.listener import Listener
 from gateway.edge.local_reply import LocalReply
 from gateway.observe.access_log import AccessRecord
-from gateway.observe.telemetry import Telemetry
 from gateway.tasks import Tasks
 from gateway.upstream.claims import Claims
 from tests.support.event_loop import Loop
 from tests.support.ports import alone
+from tests.support.telemetry import AtOnce
 from tests.support.tls_client import TlsClient
 
 T = TypeVar("T")
@@ -401,10 +401,8 @@ class Records(list[AccessRecord]):
 
     dropped = 0
 
-    def record(self, record: AccessRecord) -> None:
-        self.append(record)
-
-    def flush(self) -> None: ...
+    def write(self, records: list[AccessRecord]) -> None:
+        self.extend(records)
 
 
 LOGGERS = ("gateway", "asyncio")
@@ -476,7 +474,7 @@ class Gateway:
         self.settings = settings(options)
         self.log = Records()
         self.table = TableDirectory(BOX)
-        self.edge = Edge(self.settings, options.backend or self.table, Telemetry(self.log), claims=options.claims)
+        self.edge = Edge(self.settings, options.backend or self.table, AtOnce(self.log), claims=options.claims)
         self.apps: list[App] = []
         self.browsers: list[Wire] = []
         self.plain_socket, self.secure_socket = (listening_socket(options.kernel_buffer) for _ in range(2))

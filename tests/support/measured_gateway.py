@@ -16,10 +16,10 @@ import uvloop
 from gateway.directory.sandbox import TableDirectory
 from gateway.edge.edge import Edge
 from gateway.edge.listener import Listener
-from gateway.observe.telemetry import Telemetry
 from gateway.process import memory
 from gateway.tls.context import CertificatePair, server_context
 from tests.behaviour.harness import BOX, Options, Records, listening_socket, settings
+from tests.support.telemetry import AtOnce
 
 KERNEL_BUFFER = 16 * 1024
 
@@ -32,9 +32,7 @@ def resident() -> int:
 
 
 async def serve(certificate: Path, key: Path) -> None:
-    edge = Edge(
-        settings(Options(limits={"connections_per_address": 10_000})), TableDirectory(BOX), Telemetry(Records())
-    )
+    edge = Edge(settings(Options(limits={"connections_per_address": 10_000})), TableDirectory(BOX), AtOnce(Records()))
     plain, secure = listening_socket(KERNEL_BUFFER), listening_socket(KERNEL_BUFFER)
     Listener(edge, plain, None)
     Listener(edge, secure, server_context([CertificatePair(certificate, key)]))

@@ -30,11 +30,11 @@ from gateway.errors import Failure, GatewayError, Reason
 from gateway.http.message import AS_TUNNEL, NO_BODY, Fields, FieldSection, Framing, RequestHead, ResponseHead
 from gateway.http.validate import check_request, request_section
 from gateway.observe.access_log import AccessRecord
-from gateway.observe.telemetry import Telemetry
 from gateway.upstream.claims import ClaimKey
 from gateway.upstream.context import ConnectionContext
 from gateway.upstream.pool import Pool
 from gateway.upstream.stream import Owner, ResponseSink, UpstreamConnection, UpstreamFailure, UpstreamStream
+from tests.support.telemetry import AtOnce
 
 HOST = b"5000-demo.sandbox.localhost"
 ROOM = 1000
@@ -404,10 +404,8 @@ class Records:
     def __init__(self) -> None:
         self.all: list[AccessRecord] = []
 
-    def record(self, record: AccessRecord) -> None:
-        self.all.append(record)
-
-    def flush(self) -> None: ...
+    def write(self, records: list[AccessRecord]) -> None:
+        self.all.extend(records)
 
     def reopen(self) -> None: ...
 
@@ -499,7 +497,7 @@ async def gateway(
     records = Records()
     table = {"demo": Sandbox("demo", IPv6Address("fd00::5"), "1")}
     with patch.object(edge_module, "Pool", FakePool), patch.object(protocol_probe, "_ask_in_turn", detect):
-        edge = Edge(settings, TableDirectory(table), Telemetry(records))
+        edge = Edge(settings, TableDirectory(table), AtOnce(records))
         pool = edge.pool
         assert isinstance(pool, FakePool)
         pool.capacity, pool.contract, pool.dialed, pool.gate = capacity, Contract(), [], asyncio.Event()

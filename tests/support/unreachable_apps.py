@@ -30,10 +30,10 @@ from gateway.diagnosis.explain import explain
 from gateway.directory.sandbox import Sandbox, TableDirectory
 from gateway.edge.edge import Edge
 from gateway.edge.listener import Listener
-from gateway.observe.telemetry import Telemetry
 from gateway.process.explain import make_context
 from gateway.tasks import Tasks
 from tests.behaviour.harness import DOMAIN, Options, Records, settings
+from tests.support.telemetry import AtOnce
 from tests.support.vanishing import OURS, THEIRS, lay_cable, run
 
 OFF, STRICT = "fd00:7::3", "fd00:7::4"
@@ -117,7 +117,7 @@ class Asker:
 
     def __init__(self, configured: Settings, tasks: Tasks) -> None:
         table = TableDirectory({id: Sandbox(id, IPv6Address(address), "1") for id, address in SANDBOXES.items()})
-        self.edge = Edge(configured, table, Telemetry(Records()))
+        self.edge = Edge(configured, table, AtOnce(Records()))
         listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
         self.port = listener.getsockname()[1]
         Listener(self.edge, listener, None)

@@ -24,9 +24,9 @@ import uvloop
 from gateway.directory.sandbox import Sandbox, TableDirectory
 from gateway.edge.edge import Edge
 from gateway.edge.listener import Listener
-from gateway.observe.telemetry import Telemetry
 from gateway.tasks import Tasks
 from tests.behaviour.harness import DOMAIN, Options, Records, settings
+from tests.support.telemetry import AtOnce
 
 KEEPALIVE = 1.0
 PATIENCE = 25.0
@@ -133,7 +133,7 @@ def open_gateway(log: Records) -> tuple[Edge, int]:
             "there": Sandbox("there", IPv6Address(THEIRS), "1"),
         }
     )
-    edge = Edge(settings(options), table, Telemetry(log))
+    edge = Edge(settings(options), table, AtOnce(log))
     listener = socket.create_server(("::", 0), family=socket.AF_INET6)
     Listener(edge, listener, None)
     return edge, listener.getsockname()[1]

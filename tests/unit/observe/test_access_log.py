@@ -13,8 +13,6 @@ import pytest
 
 from gateway.observe import access_log
 from gateway.observe.access_log import (
-    FLUSH_DELAY,
-    MAX_BATCH,
     MAX_TEXT,
     SAID_EVERY,
     AccessRecord,
@@ -26,6 +24,7 @@ from gateway.observe.access_log import (
     text_lines,
 )
 from gateway.observe.sink import PIECE, LogSink
+from gateway.observe.telemetry import MAX_BATCH
 
 
 def record(**known: Any) -> AccessRecord:
@@ -257,8 +256,10 @@ def named(first: int, last: int) -> list[bytes]:
 
 
 def put(log: LineLog, first: int, last: int) -> None:
-    for number in range(first, last):
-        log.record(record(request_id=str(number)))
+    """As telemetry hands them over: many at once."""
+    records = [record(request_id=str(number)) for number in range(first, last)]
+    for begin in range(0, len(records), MAX_BATCH):
+        log.write(records[begin : begin + MAX_BATCH])
 
 
 def fill(log: LineLog) -> int:
@@ -268,34 +269,6 @@ def fill(log: LineLog) -> int:
         put(log, number, number + MAX_BATCH)
         number += MAX_BATCH
     return number
-
-
-def test_lines_are_written_together_a_moment_later(log: LineLog, later: Later, reader: Reader) -> None:
-    put(log, 0, 10)
-    assert reader.lines() == []
-    assert [delay for delay, _ in later.calls] == [FLUSH_DELAY]
-    later.passes()
-    assert reader.lines() == named(0, 10)
-    put(log, 10, 11)
-    assert len(later.calls) == 1
-    later.passes()
-    assert reader.lines() == named(10, 11)
-
-
-def test_a_busy_worker_does_not_gather_without_end(log: LineLog, later: Later, reader: Reader) -> None:
-    put(log, 0, MAX_BATCH - 1)
-    assert reader.lines() == []
-    put(log, MAX_BATCH - 1, MAX_BATCH)
-    assert reader.lines() == named(0, MAX_BATCH)
-    put(log, MAX_BATCH, 3 * MAX_BATCH + 5)
-    assert reader.lines() == named(MAX_BATCH, 3 * MAX_BATCH)
-    later.passes()
-    assert reader.lines() == named(3 * MAX_BATCH, 3 * MAX_BATCH + 5)
-
-
-def test_flushing_nothing_writes_nothing(log: LineLog, reader: Reader) -> None:
-    log.flush()
-    assert reader.lines() == []
 
 
 def test_the_last_lines_are_written_at_the_end(log: LineLog, reader: Reader) -> None:
@@ -348,7 +321,7 @@ def test_lost_lines_are_told_at_once_and_then_once_a_minute(
         put(log, 0, MAX_BATCH)
         now += 1.0
     assert not caplog.records
-    delays = [delay for delay, callback in later.calls if callback != log.flush]
+    delays = [delay for delay, _ in later.calls]
     assert len(delays) == 1 and 50 < delays[0] <= SAID_EVERY, "told later although nothing more is asked"
     now += 10.0
     later.passes()
@@ -369,9 +342,7 @@ def test_the_end_tells_of_every_lost_line(log: LineLog, caplog: pytest.LogCaptur
 def test_lines_reach_a_descriptor(later: Later, reader: Reader) -> None:
     sink = LogSink(reader.writing)
     log = LineLog(json_lines, later, sink)
-    log.record(record(request_id="a"))
-    log.record(record(request_id="b"))
-    log.flush()
+    log.write([record(request_id="a"), record(request_id="b")])
     assert [json.loads(line)["request_id"] for line in reader.lines()] == ["a", "b"]
     sink.finish(0)
 
@@ -396,7 +367,6 @@ def test_the_longest_line_fits_a_piece() -> None:
 
 def test_no_log_is_a_log(capfd: pytest.CaptureFixture[str]) -> None:
     log = NoLog()
-    log.record(record())
-    log.flush()
+    log.write([record()])
     log.close()
     assert capfd.readouterr() == ("", "")
