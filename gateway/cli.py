@@ -8,21 +8,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
-from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
-from urllib.parse import urlsplit
 
-from gateway import __version__, descriptors, standard_streams
+from gateway import __version__, cli_types, descriptors, standard_streams
 from gateway.config import Loaded, fingerprint, load, render_effective
 from gateway.config.values import is_text, quote
 from gateway.errors import UserError
-from gateway.hostname import is_sandbox_id
 from gateway.printable import printable
 from gateway.tls import openssl
 
@@ -35,12 +31,7 @@ DEFAULT_DOMAIN = "sandbox.localhost"
 wildcard directly under a single one."""
 DEFAULT_DEV_PORT = 8443
 
-DEFAULT_ADMIN = "http://127.0.0.1:9090"
 ADMIN_TOKEN = "GATEWAY_ADMIN_TOKEN"  # noqa: S105 (the name of a variable)
-
-_EXPOSED = re.compile(r"(?:(?P<id>[^=]+)=)?(?P<port>[0-9]+)")
-_DIGITS = 18
-"""Of a number; Python does not read thousands of them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -92,12 +83,16 @@ def _parser() -> argparse.ArgumentParser:
     dev.add_argument(
         "exposed",
         nargs="*",
-        type=_exposed,
+        type=cli_types.exposed,
         metavar="[ID=]PORT",
         help="what listens on PORT of this machine, as sandbox ID (default: local); none: a built-in demo app",
     )
     dev.add_argument(
-        "--listen-port", type=_port, default=DEFAULT_DEV_PORT, metavar="PORT", help="HTTPS port (default: %(default)s)"
+        "--listen-port",
+        type=cli_types.port,
+        default=DEFAULT_DEV_PORT,
+        metavar="PORT",
+        help="HTTPS port (default: %(default)s)",
     )
     dev.add_argument("--domain", default=DEFAULT_DOMAIN, help="the domain of the URLs (default: %(default)s)")
     _add_certs(dev)
@@ -130,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="print what /v1/status answers")
 
     explain = verbs.add_parser("explain", help="why does this URL (not) work? Each step of a request, with its time")
-    explain.add_argument("url", type=_url, metavar="URL", help="e.g. https://5000-abc123.sandbox.example.dev/")
+    explain.add_argument("url", type=cli_types.url, metavar="URL", help="e.g. https://5000-abc123.sandbox.example.dev/")
     where = explain.add_mutually_exclusive_group()
     where.add_argument("--config", type=Path, metavar="FILE", help="look from here, as a gateway with these settings")
     _add_admin(where)
@@ -140,27 +135,27 @@ def _parser() -> argparse.ArgumentParser:
     sandboxes = verbs.add_parser("sandboxes", help="register, list, show and remove sandboxes; back them up")
     actions = sandboxes.add_subparsers(title="actions", required=True, metavar="ACTION")
     add = actions.add_parser("add", help="create or replace a record")
-    add.add_argument("id", type=_sandbox_id, metavar="ID", help="a-z, 0-9 and inner hyphens, e.g. abc123")
+    add.add_argument("id", type=cli_types.sandbox_id, metavar="ID", help="a-z, 0-9 and inner hyphens, e.g. abc123")
     add.add_argument("address", metavar="ADDRESS", help="the sandbox's IPv6 address, e.g. fd00::5")
     add.add_argument("--ipv4", metavar="A", help="where the same machine is looked at over IPv4 after a refusal")
     add.add_argument("--host", metavar="MASK", help="the Host field its apps are sent, e.g. localhost:{port}")
     add.add_argument(
         "--lifetime",
-        type=_seconds,
+        type=cli_types.seconds,
         metavar="SECONDS",
         help="the record is gone after that, unless it is added again; without, it stays",
     )
     add.add_argument("--if-match", metavar="GEN", help="only if this is the generation of the record there is")
     _add_records(add, _sandboxes_add)
     listing = actions.add_parser("list", help="all records, by id")
-    listing.add_argument("--after", type=_sandbox_id, metavar="ID", help="only ids greater than this one")
-    listing.add_argument("--limit", type=_count, metavar="N", help="at most N records")
+    listing.add_argument("--after", type=cli_types.sandbox_id, metavar="ID", help="only ids greater than this one")
+    listing.add_argument("--limit", type=cli_types.count, metavar="N", help="at most N records")
     _add_records(listing, _sandboxes_list)
     show = actions.add_parser("show", help="one record")
-    show.add_argument("id", type=_sandbox_id, metavar="ID")
+    show.add_argument("id", type=cli_types.sandbox_id, metavar="ID")
     _add_records(show, _sandboxes_show)
     remove = actions.add_parser("remove", help="remove a record")
-    remove.add_argument("id", type=_sandbox_id, metavar="ID")
+    remove.add_argument("id", type=cli_types.sandbox_id, metavar="ID")
     _add_records(remove, _sandboxes_remove)
 
     backup = actions.add_parser("backup", help="copy the embedded registry to a file, while the gateway runs")
@@ -225,86 +220,12 @@ def _add_copy(parser: argparse.ArgumentParser, file: str, run: Callable[[argpars
 def _add_admin(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--admin",
-        type=_admin_url,
-        default=DEFAULT_ADMIN,
+        type=cli_types.admin_url,
+        default=cli_types.DEFAULT_ADMIN,
         metavar="URL",
         help="ask the running gateway with this admin listener (default: %(default)s); its token, if it asks for one, "
         f"is read from ${ADMIN_TOKEN}",
     )
-
-
-def _sandbox_id(text: str) -> str:
-    if not is_sandbox_id(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a sandbox id (a-z, 0-9, inner hyphens, at most 57)")
-    return text
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS and int(text)):
-        raise argparse.ArgumentTypeError(f"{quote(text)} is not a number of records")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < inf:  # which NaN is not, either
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, more than 0")
-    return seconds
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS and int(text) <= 65535):
-        raise argparse.ArgumentTypeError(f"{quote(text)} is not a port")
-    return int(text)
-
-
-def _exposed(text: str) -> tuple[str, int]:
-    match = _EXPOSED.fullmatch(text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not PORT or ID=PORT, for example 5000 or shop=5000")
-    port = int(match["port"][:_DIGITS])  # with more it is none either
-    if not 1 <= port <= 65535 or match["port"][0] == "0":
-        raise argparse.ArgumentTypeError(f"{quote(match['port'])} is not a port between 1 and 65535")
-    sandbox_id = match["id"] or "local"
-    if not is_sandbox_id(sandbox_id):
-        raise argparse.ArgumentTypeError(f"{sandbox_id!r} is not a sandbox id (a-z, 0-9, inner hyphens)")
-    return sandbox_id, port
-
-
-def _url(text: str) -> str:
-    from gateway.diagnosis.url import InvalidUrl, parse_url
-
-    try:
-        return parse_url(text).url
-    except InvalidUrl as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _admin_url(text: str) -> str:
-    if not _is_admin_url(text):
-        from gateway.diagnosis.url import without_userinfo
-
-        raise argparse.ArgumentTypeError(
-            f"{without_userinfo(text)!r} is not an admin listener's URL such as {DEFAULT_ADMIN}"
-        )
-    return text.rstrip("/")
-
-
-def _is_admin_url(text: str) -> bool:
-    """Whether everything in it can be sent as it stands; names outside ASCII are written in their "xn--" form."""
-    if not all("!" <= char <= "~" for char in text):
-        return False
-    try:
-        parts = urlsplit(text)
-        host, port = parts.hostname or "", parts.port
-        host.encode("idna")  # as a look-up does: UnicodeError if a label is empty or too long
-    except ValueError:
-        return False
-    rest = parts.username is not None or parts.query or parts.fragment
-    return parts.scheme in ("http", "https") and host != "" and port != 0 and not rest
 
 
 def _load(options: argparse.Namespace, *, serve: bool) -> Loaded:
