@@ -56,6 +56,7 @@ from gateway.tasks import Tasks
 from gateway.tls import effective, local_ca
 from gateway.tls.context import CertificatePair, server_context
 from gateway.tls.errors import KeyMaterialError
+from gateway.tls.pair import read_pair
 
 log = logging.getLogger("gateway.process")
 
@@ -184,14 +185,16 @@ async def _serve(prepared: _Prepared, banner: str, colour: bool) -> None:
     edge.withholds_from_other_sites = True
     tasks = Tasks()
     tasks.keep(partial(watch, directory, edge.records_changed, edge.directory.availability), "directory watch")
-    tasks.keep(partial(_reload_certificate, prepared.tls, prepared.certificates), "certificate watch")
+    certificates = prepared.certificates
+    expiries = {str(certificates.certificate): certificates.not_after.timestamp()}
+    tasks.keep(partial(_reload_certificate, prepared.tls, certificates, expiries), "certificate watch")
     tasks.keep(prepared.token.watch, "token file watch")
     runners: list[web.AppRunner] = []
     if prepared.demo is not None:
         runners.append(await demo.start(prepared.demo))
     if prepared.admin is not None:
         context = make_context(prepared.settings, directory, own, tasks)
-        health = Health(partial(_status, edge), tasks, sources=_sources(sampler, cells))
+        health = Health(partial(_status, edge), tasks, sources=_sources(sampler, cells, expiries))
         app = make_app(health, context, lambda: prepared.token.token)
         runners.append(await start(app, prepared.admin))
     shutdown = Shutdown()
@@ -217,7 +220,9 @@ async def _serve(prepared: _Prepared, banner: str, colour: bool) -> None:
     access_log.close()
 
 
-async def _reload_certificate(tls: ssl.SSLContext, certificates: local_ca.LocalCertificates) -> None:
+async def _reload_certificate(
+    tls: ssl.SSLContext, certificates: local_ca.LocalCertificates, expiries: dict[str, float]
+) -> None:
     """Serves a certificate that was renewed meanwhile (`gateway certs renew`)."""
     files = (certificates.certificate, certificates.key)
     seen, said = _stamps(files), ""
@@ -226,12 +231,14 @@ async def _reload_certificate(tls: ssl.SSLContext, certificates: local_ca.LocalC
         if (stamps := _stamps(files)) == seen:
             continue
         try:
+            renewed = read_pair(CertificatePair(*files))
             local_ca.reload_leaf(tls, certificates)
         except (KeyMaterialError, OSError) as error:  # half written, or gone
             if said != (said := str(error)):
                 log.warning("%s The certificate from before is served on.", error)
             continue
         seen, said = stamps, ""
+        expiries[str(certificates.certificate)] = renewed.not_after.timestamp()
         log.info("%s has been renewed and is served", certificates.certificate)
 
 
@@ -247,7 +254,7 @@ def _stamp(file: Path) -> tuple[int, int] | None:
     return status.st_ino, status.st_mtime_ns
 
 
-def _sources(sampler: Sampler, cells: metrics.Cells) -> Sources:
+def _sources(sampler: Sampler, cells: metrics.Cells, expiries: dict[str, float]) -> Sources:
     """Here nobody shares anything: the one process looks at itself."""
 
     def totals() -> Totals:
@@ -261,6 +268,7 @@ def _sources(sampler: Sampler, cells: metrics.Cells) -> Sources:
         started=time.time(),
         directory=MemoryRegistry.where,
         limits=limits,
+        expiries=lambda: expiries,
     )
 
 

@@ -7,7 +7,9 @@ import re
 import subprocess
 import sys
 import urllib.parse
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,10 +101,21 @@ def test_a_renewed_certificate_is_served_without_a_restart(tmp_path: Path) -> No
             with context.wrap_socket(connection, server_hostname=gateway.host(5000)) as tls:
                 return tls.getpeercert(binary_form=True)
 
-    with GatewayProcess(directory=tmp_path) as gateway:
+    def told() -> list[dict[str, Any]]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/status", timeout=30) as answer:
+            files: list[dict[str, Any]] = json.load(answer)["certificate_files"]
+        return files
+
+    gateway, port = GatewayProcess(directory=tmp_path), free_port()
+    gateway.env["GATEWAY_ADMIN__LISTEN"] = f"127.0.0.1:{port}"
+    with gateway:
         first = shown()
+        [file] = told()
+        assert Path(file["name"]).parent.resolve() == gateway.certs.resolve()
+        assert file["days_left"] > 1
         renew = [sys.executable, "-m", "gateway", "certs", "renew", "--certs", str(gateway.certs)]
         done = subprocess.run(renew, env=clean_environment(), capture_output=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
         poll(lambda: shown() != first, "the new certificate is served", 30)
+        poll(lambda: told() and told()[0]["not_after"] > file["not_after"], "its end is told", 30)
         assert curl(gateway.printed(DEMO_URL), gateway.ca).status == 200
