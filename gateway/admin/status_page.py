@@ -28,8 +28,10 @@ PATHS = (*_FILES, "/events")
 def add_routes(router: web.UrlDispatcher) -> None:
     """Serves the files of the page."""
     folder = files("gateway.admin") / "page"
+    palette = (files("gateway.problems") / "palette.css").read_bytes()
     for path, (name, content_type) in _FILES.items():
-        router.add_get(path, _File((folder / name).read_bytes(), content_type).send)
+        content = (folder / name).read_bytes()
+        router.add_get(path, _File(palette + content if name.endswith(".css") else content, content_type).send)
 
 
 class _File:

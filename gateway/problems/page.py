@@ -93,7 +93,7 @@ def _hash(source: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
 
 
-_STYLE = _SPACED.sub(r"\1", _source("page.css"))
+_STYLE = _SPACED.sub(r"\1", _source("palette.css") + _source("page.css"))
 _SCRIPT = _source("page.js")
 # No form-action: to load the answer to a POST again is to submit a form, in the eyes of Chromium, and 'self' would hold
 # for where the app's redirect leads, too. No frame-ancestors: apps, and so this page, are shown inside of IDEs.
