@@ -1,0 +1,227 @@
+"""HPACK's decoder: field blocks to fields, with the dynamic table of one direction of one connection (RFC 7541).
+
+A fault of a block raises `HpackError` and is the connection's end: after it, nobody knows what the table holds. A list
+that is larger than allowed is not a fault of the block: it is decoded to its end, what exceeds is thrown away, and only
+its stream fails.
+
+Everything is linear in the block: a field is one look-up or one copy of its octets, an insertion evicts what others
+have inserted, and the list stops growing at its limit. So a bomb (RFC 7541 section 7.3: one large entry, and thousands
+of references of one octet to it) costs what its octets cost.
+
+A browser sends the same block again and again once its fields are in the table. Such a block, seen under the table as
+it is, costs one look-up: a decoder remembers blocks until the table changes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gateway.http.h2 import huffman
+from gateway.http.h2.static_table import STATIC_FIELDS
+from gateway.http.message import Field, Fields
+
+ENTRY_OVERHEAD: Final = 32
+"""RFC 7541 section 4.1 and RFC 9113 section 10.5.1: an entry's size is its octets and 32."""
+MAX_INTEGER: Final = 1 << 31
+MAX_CONTINUATIONS: Final = 6
+"""Octets after an integer's first one: five hold more than `MAX_INTEGER`, so a sixth is already a peer's whim."""
+REMEMBERED_BLOCKS: Final = 16
+REMEMBERED_OCTETS: Final = 16 * 1024
+"""Blocks that a decoder remembers, and the most octets: those of the blocks, and of the lists by RFC 9113's count. A
+page needs a handful; with ten thousand connections at their limits it is the memory that counts."""
+
+_STATIC: Final = [
+    ((b"", b""), 0),
+    *((field, ENTRY_OVERHEAD + len(field[0]) + len(field[1])) for field in STATIC_FIELDS),
+]
+_FIRST_DYNAMIC: Final = len(_STATIC)
+
+
+class HpackError(Exception):
+    """A block that cannot be decoded: COMPRESSION_ERROR for its connection (RFC 9113 section 4.3)."""
+
+
+class Decoder:
+    """Decodes one connection's blocks, each once and in order.
+
+    `_table` has the static and the dynamic entries at the positions that the wire calls them by, each with its size. An
+    insertion moves pointers, 128 at most with a table of 4096 octets: measured, that is faster than any structure in
+    Python that moves none.
+    """
+
+    __slots__ = ("_announced", "_capacity", "_remembered", "_remembered_octets", "_table", "_used")
+
+    def __init__(self, max_table_size: int = 4096) -> None:
+        self._announced = max_table_size  # what our SETTINGS_HEADER_TABLE_SIZE says
+        self._capacity = max_table_size  # what their encoder has chosen, never more than we announced
+        self._table: list[tuple[Field, int]] = _STATIC.copy()
+        self._used = 0  # octets in the dynamic table, never more than the capacity
+        self._remembered: dict[bytes, tuple[Fields, int]] = {}  # valid for the table as it is
+        self._remembered_octets = 0
+
+    def __repr__(self) -> str:
+        entries = len(self._table) - _FIRST_DYNAMIC
+        return f"<hpack.Decoder entries={entries} octets={self._used}/{self._capacity} blocks={len(self._remembered)}>"
+
+    def decode(self, block: bytes, max_size: int, max_fields: int) -> Fields | None:
+        """The fields of a block, in order; a list that others may have, too: not to be changed.
+
+        None: they are more than `max_fields`, or together larger than `max_size` (octets of names and values, and 32
+        each); the table is right for the next block. Raises HpackError.
+        """
+        known = self._remembered.get(block)
+        if known is not None:
+            fields, size = known
+            return fields if size <= max_size and len(fields) <= max_fields else None
+        try:
+            return self._decode(block, max_size, max_fields)
+        except IndexError:
+            # Of the table: RFC 7541 section 2.3.3, "Indices strictly greater than the sum of the lengths of both tables
+            # MUST be treated as a decoding error." Of the block: it ends within a field.
+            raise HpackError("an index beyond the table, or a field that is not whole") from None
+        except huffman.HuffmanError as error:
+            raise HpackError(str(error)) from None
+
+    def _decode(self, block: bytes, max_size: int, max_fields: int) -> Fields | None:
+        table = self._table
+        fields: Fields = []
+        append = fields.append
+        room = max_size
+        end = len(block)
+        changed = False
+        position = 0
+        # RFC 7541 section 4.2: "This dynamic table size update MUST occur at the beginning of the first header block
+        # following the change to the dynamic table size."
+        while position < end and block[position] & 0xE0 == 0x20:
+            capacity, position = _integer(block, position, 0x1F)
+            self._resize(capacity)
+            changed = True
+        while position < end:
+            octet = block[position]
+            if octet > 0x80:  # indexed (section 6.1)
+                if octet != 0xFF:
+                    position += 1
+                    field, size = table[octet & 0x7F]
+                else:
+                    index, position = _integer(block, position, 0x7F)
+                    field, size = table[index]
+            else:
+                inserted = octet & 0x40
+                if inserted:  # with incremental indexing (section 6.2.1)
+                    mask = 0x3F
+                elif octet & 0x20:
+                    raise HpackError("a table size update that is not at the block's beginning")
+                elif octet == 0x80:
+                    # Section 6.1: "The index value of 0 is not used. It MUST be treated as a decoding error if found in
+                    # an indexed header field representation."
+                    raise HpackError("index 0")
+                else:  # without indexing, or never indexed (sections 6.2.2 and 6.2.3)
+                    mask = 0x0F
+                index = octet & mask
+                if index == 0:
+                    name, position = _string(block, position + 1)
+                elif index != mask:
+                    position += 1
+                    name = table[index][0][0]
+                else:
+                    index, position = _integer(block, position, mask)
+                    name = table[index][0][0]
+                # As _string, without the call: this is where a block's time goes.
+                octet = block[position]
+                length = octet & 0x7F
+                if length != 0x7F:
+                    position += 1
+                else:
+                    length, position = _integer(block, position, 0x7F)
+                begin = position
+                position += length
+                if position > end:
+                    raise HpackError("a string that is longer than its block")
+                value = block[begin:position]
+                if octet & 0x80:
+                    value = huffman.decode(value)
+                field = name, value
+                size = ENTRY_OVERHEAD + len(name) + len(value)
+                if inserted:
+                    self._insert(field, size)
+                    changed = True
+            room -= size
+            if room >= 0:
+                append(field)
+        if changed:
+            self._forget()
+        if room < 0 or len(fields) > max_fields:
+            return None
+        if not changed:
+            self._remember(block, fields, max_size - room)
+        return fields
+
+    def _insert(self, field: Field, size: int) -> None:
+        table = self._table
+        used = self._used + size
+        while used > self._capacity:
+            if len(table) == _FIRST_DYNAMIC:
+                # Section 4.4: "an attempt to add an entry larger than the maximum size causes the table to be emptied
+                # of all existing entries and results in an empty table."
+                return
+            used -= table.pop()[1]
+            self._used = used - size
+        table.insert(_FIRST_DYNAMIC, (field, size))
+        self._used = used
+
+    def _resize(self, capacity: int) -> None:
+        # Section 6.3: "The new maximum size MUST be lower than or equal to the limit determined by the protocol using
+        # HPACK. A value that exceeds this limit MUST be treated as a decoding error."
+        if capacity > self._announced:
+            raise HpackError(f"a table of {capacity} octets, where {self._announced} were allowed")
+        self._capacity = capacity
+        while self._used > capacity:
+            self._used -= self._table.pop()[1]
+
+    def _remember(self, block: bytes, fields: Fields, size: int) -> None:
+        cost = len(block) + size
+        if cost > REMEMBERED_OCTETS // 4:
+            return
+        self._remembered_octets += cost
+        if self._remembered_octets > REMEMBERED_OCTETS or len(self._remembered) == REMEMBERED_BLOCKS:
+            self._remembered.clear()
+            self._remembered_octets = cost
+        self._remembered[block] = fields, size
+
+    def _forget(self) -> None:
+        if self._remembered:
+            self._remembered.clear()
+            self._remembered_octets = 0
+
+
+def _integer(block: bytes, position: int, prefix: int) -> tuple[int, int]:
+    """An integer (section 5.1) whose first octet has the bits `prefix`, and the position after it."""
+    value = block[position] & prefix
+    position += 1
+    if value != prefix:
+        return value, position
+    shift = 0
+    while True:
+        octet = block[position]
+        position += 1
+        value += (octet & 0x7F) << shift
+        shift += 7
+        # "Integer encodings that exceed implementation limits -- in value or octet length -- MUST be treated as
+        # decoding errors."
+        if value > MAX_INTEGER:
+            raise HpackError("an integer that is too large")
+        if octet < 0x80:
+            return value, position
+        if shift == 7 * MAX_CONTINUATIONS:
+            raise HpackError("an integer of too many octets")
+
+
+def _string(block: bytes, position: int) -> tuple[bytes, int]:
+    """A string literal (section 5.2), and the position after it."""
+    octet = block[position]
+    length, position = _integer(block, position, 0x7F)
+    end = position + length
+    if end > len(block):
+        raise HpackError("a string that is longer than its block")
+    octets = block[position:end]
+    return huffman.decode(octets) if octet & 0x80 else octets, end

@@ -1,0 +1,91 @@
+"""HPACK's encoder (RFC 7541), without a dynamic table and without Huffman: a field's octets depend on the field alone.
+
+So there is no state that could be wrong, octets may be remembered and shared by all connections, and what one stream
+sends cannot be guessed from the size of another's (section 7.1: CRIME). Huffman would save a fifth of a head's octets
+and costs in Python 5 µs a field, ten times what is saved in the kernel.
+
+What must not be stored by anybody between here and there is "never indexed" (section 6.2.3).
+
+An encoder that never uses the dynamic table still has to say so to a peer that makes the table smaller: see
+`TABLE_SIZE_ZERO`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Final
+
+from gateway.http.h2.static_table import STATIC_FIELDS
+from gateway.http.message import Field
+
+TABLE_SIZE_ZERO: Final = b"\x20"
+"""A dynamic table size update to 0, which may only begin a block.
+
+RFC 7541 section 4.2: an encoder that has to reduce the table's size signals that at the beginning of the next block.
+The table has 4096 octets until a peer says otherwise, so one update is due in the first block after we acknowledged a
+SETTINGS_HEADER_TABLE_SIZE below 4096 (nghttp2 waits for it, and takes its absence for a fault). With 0 it is due once
+in a connection's life: no later setting can be below it. A peer that announces 4096 or more, or nothing, needs none."""
+
+SENSITIVE: Final = frozenset((b"authorization", b"cookie", b"proxy-authorization", b"set-cookie"))
+"""Names of fields that are never indexed: who holds their value is whom they name."""
+
+REMEMBERED_NAMES: Final = 1024
+REMEMBERED_NAME: Final = 64
+"""Names whose beginnings are remembered, and the longest that is, in octets: apps choose them."""
+REMEMBERED_FIELDS: Final = 1024
+REMEMBERED_FIELD: Final = 256
+"""The same for whole fields."""
+
+_SHORT: Final = [bytes((length,)) for length in range(127)]
+
+
+def _integer(value: int, prefix: int, flags: int) -> bytes:
+    """An integer (section 5.1) whose first octet has the bits `prefix`; the bits before them are `flags`."""
+    if value < prefix:
+        return bytes((flags | value,))
+    octets = bytearray((flags | prefix,))
+    value -= prefix
+    while value >= 0x80:
+        octets.append(value & 0x7F | 0x80)
+        value >>= 7
+    octets.append(value)
+    return bytes(octets)
+
+
+_NAME_INDEX: Final = {name: index for index, (name, _) in reversed([*enumerate(STATIC_FIELDS, 1)])}
+_INDEXED: Final = {field: bytes((0x80 | index,)) for index, field in reversed([*enumerate(STATIC_FIELDS, 1)])}
+
+
+def _beginning(name: bytes) -> bytes:
+    """What stands before the value of a literal."""
+    name = name.lower()  # RFC 9113 section 8.2: "Field names MUST be converted to lowercase"
+    flags = 0x10 if name in SENSITIVE else 0
+    index = _NAME_INDEX.get(name)
+    if index is not None:
+        return _integer(index, 0x0F, flags)
+    return bytes((flags,)) + _integer(len(name), 0x7F, 0) + name
+
+
+_remembered_beginning = lru_cache(maxsize=REMEMBERED_NAMES)(_beginning)
+
+
+def encode_field(name: bytes, value: bytes) -> bytes:
+    """One field; its name may come in any case."""
+    indexed = _INDEXED.get((name, value))
+    if indexed is not None:
+        return indexed
+    beginning = _remembered_beginning(name) if len(name) <= REMEMBERED_NAME else _beginning(name)
+    length = len(value)
+    return beginning + (_SHORT[length] if length < 127 else _integer(length, 0x7F, 0)) + value
+
+
+def encode_fields(fields: Iterable[Field]) -> bytes:
+    """A whole list; pseudo-fields are the caller's to put first."""
+    return b"".join([encode_field(name, value) for name, value in fields])
+
+
+@lru_cache(maxsize=600)
+def encode_status(status: int) -> bytes:
+    """The field `:status`."""
+    return encode_field(b":status", b"%d" % status)
