@@ -28,6 +28,7 @@ from gateway.admin.problem import NO_STORE
 from gateway.metrics import CPU, METRICS, Kind, Metric
 from gateway.observe.totals import Totals
 from gateway.tasks import Tasks
+from gateway.tls.pair import CertificateFile
 
 PREFIX = "gateway_"
 FEW = 64
@@ -45,8 +46,8 @@ class Sources:
     totals: Callable[[], Totals] = _nothing
     processes: Callable[[], Iterable[tuple[str, int]]] = tuple
     """Names (`worker 0`, `admin`, `supervisor`) and pids."""
-    expiries: Callable[[], Mapping[str, float]] = dict
-    """By certificate (its file's name as it is configured), when it expires: Unix time."""
+    certificates: Callable[[], Iterable[CertificateFile]] = tuple
+    """Those that are loaded."""
     started: float = 0.0
     """When the gateway was: Unix time."""
     directory: str = ""
@@ -121,8 +122,8 @@ def families(sources: Sources, ready: bool) -> Iterator[Family]:
     expiry = GaugeMetricFamily(
         PREFIX + "certificate_not_after_timestamp_seconds", "When a certificate expires: Unix time.", labels=["name"]
     )
-    for name, when in sources.expiries().items():
-        expiry.add_metric([name], when)
+    for file in sources.certificates():
+        expiry.add_metric([file.name], file.expires)
     yield expiry
     build = GaugeMetricFamily(
         PREFIX + "build_info", "Always 1; what runs is in its labels.", labels=["version", "python", "loop"]

@@ -109,9 +109,10 @@ def _directory(workers: Iterable[dict[str, Any]], sources: Sources) -> dict[str,
 
 def _certificates(sources: Sources) -> Iterator[dict[str, Any]]:
     now = time.time()
-    for name, expires in sources.expiries().items():
+    for name, expires, sha256 in sources.certificates():
         not_after = datetime.fromtimestamp(expires, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        yield {"name": name, "not_after": not_after, "days_left": math.floor((expires - now) / 8640) / 10}
+        days_left = math.floor((expires - now) / 8640) / 10
+        yield {"name": name, "not_after": not_after, "days_left": days_left, "sha256": sha256}
 
 
 def _typed(worker: dict[str, Any], name: str, kind: type[Any]) -> list[Any]:

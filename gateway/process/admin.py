@@ -175,7 +175,7 @@ async def _serve(slot: AdminSlot, heartbeat: Heartbeat) -> None:
     if slot.certificates is not None:
         slot.certificates.listen_only()
         health.unserved = partial(slot.certificates.unserved, slot.settings.edge.domains)
-        sources.expiries = slot.certificates.expiries
+        sources.certificates = slot.certificates.files
         tasks.keep(slot.certificates.watch, "certificate watch")
     finish = asyncio.Event()
     orphaned = asyncio.Event()

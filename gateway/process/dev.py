@@ -56,7 +56,7 @@ from gateway.tasks import Tasks
 from gateway.tls import effective, local_ca
 from gateway.tls.context import CertificatePair, server_context
 from gateway.tls.errors import KeyMaterialError
-from gateway.tls.pair import read_pair
+from gateway.tls.pair import CertificateFile, read_pair
 
 log = logging.getLogger("gateway.process")
 
@@ -186,15 +186,15 @@ async def _serve(prepared: _Prepared, banner: str, colour: bool) -> None:
     tasks = Tasks()
     tasks.keep(partial(watch, directory, edge.records_changed, edge.directory.availability), "directory watch")
     certificates = prepared.certificates
-    expiries = {str(certificates.certificate): certificates.not_after.timestamp()}
-    tasks.keep(partial(_reload_certificate, prepared.tls, certificates, expiries), "certificate watch")
+    files = [read_pair(CertificatePair(certificates.certificate, certificates.key)).file]
+    tasks.keep(partial(_reload_certificate, prepared.tls, certificates, files), "certificate watch")
     tasks.keep(prepared.token.watch, "token file watch")
     runners: list[web.AppRunner] = []
     if prepared.demo is not None:
         runners.append(await demo.start(prepared.demo))
     if prepared.admin is not None:
         context = make_context(prepared.settings, directory, own, tasks)
-        health = Health(partial(_status, edge), tasks, sources=_sources(sampler, cells, expiries))
+        health = Health(partial(_status, edge), tasks, sources=_sources(sampler, cells, files))
         app = make_app(health, context, lambda: prepared.token.token)
         runners.append(await start(app, prepared.admin))
     shutdown = Shutdown()
@@ -221,9 +221,9 @@ async def _serve(prepared: _Prepared, banner: str, colour: bool) -> None:
 
 
 async def _reload_certificate(
-    tls: ssl.SSLContext, certificates: local_ca.LocalCertificates, expiries: dict[str, float]
+    tls: ssl.SSLContext, certificates: local_ca.LocalCertificates, told: list[CertificateFile]
 ) -> None:
-    """Serves a certificate that was renewed meanwhile (`gateway certs renew`)."""
+    """Serves a certificate that was renewed meanwhile (`gateway certs renew`); `told` is what is told of it."""
     files = (certificates.certificate, certificates.key)
     seen, said = _stamps(files), ""
     while True:
@@ -238,7 +238,7 @@ async def _reload_certificate(
                 log.warning("%s The certificate from before is served on.", error)
             continue
         seen, said = stamps, ""
-        expiries[str(certificates.certificate)] = renewed.not_after.timestamp()
+        told[:] = [renewed.file]
         log.info("%s has been renewed and is served", certificates.certificate)
 
 
@@ -254,7 +254,7 @@ def _stamp(file: Path) -> tuple[int, int] | None:
     return status.st_ino, status.st_mtime_ns
 
 
-def _sources(sampler: Sampler, cells: metrics.Cells, expiries: dict[str, float]) -> Sources:
+def _sources(sampler: Sampler, cells: metrics.Cells, files: list[CertificateFile]) -> Sources:
     """Here nobody shares anything: the one process looks at itself."""
 
     def totals() -> Totals:
@@ -268,7 +268,7 @@ def _sources(sampler: Sampler, cells: metrics.Cells, expiries: dict[str, float])
         started=time.time(),
         directory=MemoryRegistry.where,
         limits=limits,
-        expiries=lambda: expiries,
+        certificates=lambda: files,
     )
 
 

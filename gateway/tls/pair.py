@@ -14,7 +14,7 @@ import stat
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -53,6 +53,17 @@ class CertificatePair:
     key: Path
 
 
+class CertificateFile(NamedTuple):
+    """What everybody may know of a certificate that is loaded."""
+
+    name: str
+    """Its file, as it is configured."""
+    expires: float
+    """Unix time."""
+    sha256: str
+    """Its fingerprint, as `openssl x509 -noout -fingerprint -sha256` has it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Certificate:
     """What a pair of files held when it was read; equal to another with the same octets."""
@@ -68,6 +79,12 @@ class Certificate:
     """Of its key: `RSA`, `ECDSA`, …"""
     not_before: datetime
     not_after: datetime
+    sha256: str
+    """As `CertificateFile.sha256`."""
+
+    @property
+    def file(self) -> CertificateFile:
+        return CertificateFile(str(self.pair.cert), self.not_after.timestamp(), self.sha256)
 
     def is_valid(self, now: datetime) -> bool:
         return self.not_before <= now <= self.not_after
@@ -124,6 +141,7 @@ def read_pair(pair: CertificatePair) -> Certificate:
         _KINDS.get(leaf.public_key_algorithm_oid, "another kind of key"),
         leaf.not_valid_before_utc,
         leaf.not_valid_after_utc,
+        leaf.fingerprint(hashes.SHA256()).hex(":").upper(),
     )
     certificate.load_into(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
     return certificate

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import ssl
 
     from gateway.tls.context import ContextOptions
-    from gateway.tls.pair import Certificate, CertificatePair
+    from gateway.tls.pair import Certificate, CertificateFile, CertificatePair
 
 log = logging.getLogger("gateway.tls")
 
@@ -96,9 +96,9 @@ class CertificateStore:
 
     # --- following the files -------------------------------------------------------------------------------------
 
-    def expiries(self) -> dict[str, float]:
-        """By the certificate's file as it is configured, when it expires: Unix time."""
-        return {str(each.pair.cert): each.not_after.timestamp() for each in self.certificates}
+    def files(self) -> list[CertificateFile]:
+        """Of what is loaded."""
+        return [each.file for each in self.certificates]
 
     def look(self) -> None:
         """Looks at the files, and serves what has changed. Takes a stat(2) for each, and some milliseconds if so."""

@@ -12,6 +12,7 @@ import pytest
 
 from gateway.admin.metrics import PREFIX, Sources, families
 from gateway.metrics import METRICS, Kind
+from gateway.tls.pair import CertificateFile
 
 yaml = pytest.importorskip("yaml")
 
@@ -30,7 +31,7 @@ def told() -> dict[str, dict[str, tuple[str, ...] | None]]:
         labels = dict(zip(metric.labels, metric.values, strict=True))
         for ending in HISTOGRAM if metric.kind is Kind.HISTOGRAM else ("",):
             series[f"{PREFIX}{metric.name}{ending}"] = dict(labels)
-    sources = Sources(processes=lambda: [("worker 0", 1)], expiries=lambda: {"a": 1.0})
+    sources = Sources(processes=lambda: [("worker 0", 1)], certificates=lambda: [CertificateFile("a", 1.0, "AB")])
     for sample in chain.from_iterable(family.samples for family in families(sources, True)):
         series.setdefault(sample.name, dict.fromkeys(sample.labels))
     return series

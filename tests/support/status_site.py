@@ -36,6 +36,7 @@ from gateway.metrics import (
 )
 from gateway.observe.totals import Totals
 from gateway.tasks import Tasks
+from gateway.tls.pair import CertificateFile
 
 DOMAIN = "sandbox.example.dev"
 DAY = 86400.0
@@ -66,10 +67,10 @@ class Invented:
         self.cells = private()
         self.sources = Sources(
             lambda: Totals.of([self.cells]),
-            expiries=lambda: {
-                "/etc/gateway/wildcard.pem": time.time() + 61.4 * DAY,
-                "/etc/gateway/eu.pem": time.time() + 12.2 * DAY,
-            },
+            certificates=lambda: [
+                CertificateFile("/etc/gateway/wildcard.pem", time.time() + 61.4 * DAY, "6E:1D:0B"),
+                CertificateFile("/etc/gateway/eu.pem", time.time() + 12.2 * DAY, "C2:47:9F"),
+            ],
             started=time.time() - 3.2 * DAY,
             directory="redis",
             limits={"connections": 20000, "connections_per_address": 1000, "exchanges_per_sandbox": 1000},

@@ -14,6 +14,7 @@ from gateway.admin.metrics import Sources
 from gateway.admin.overview import Answer
 from gateway.metrics import CONNECTIONS_OPEN, CPU, FAILURES, METRICS, REQUEST_DURATION, REQUESTS, Kind, private
 from gateway.observe.totals import Totals
+from gateway.tls.pair import CertificateFile
 from tests.unit.admin.conftest import MakeClient, one_ready_worker
 
 
@@ -75,7 +76,7 @@ async def test_every_metric_of_the_table_is_there(client_of: MakeClient) -> None
 async def test_what_only_the_admin_process_knows(client_of: MakeClient) -> None:
     known = sources(
         processes=lambda: [("worker 0", os.getpid()), ("worker 0", os.getppid()), ("worker 1", 2**22 + 1)],
-        expiries=lambda: {"a.pem": 5.0},
+        certificates=lambda: [CertificateFile("a.pem", 5.0, "AB:CD")],
     )
     told = samples(await text_of(client_of, known))
     assert told["gateway_certificate_not_after_timestamp_seconds", "a.pem"] == 5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import hashlib
 import logging
 import os
 import shutil
@@ -81,6 +82,8 @@ def test_renamed_into_place(make_pair: MakePair, clock: Clock) -> None:
     assert served(store) == before, "the first look waits for the files to rest"
     store.look()
     assert served(store) == der_of(pair) != before
+    [file] = store.files()
+    assert file.sha256.replace(":", "").lower() == hashlib.sha256(der_of(pair)).hexdigest()
     assert store.context.sni_callback is None, "no Python in a handshake"
 
 
