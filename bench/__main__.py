@@ -21,7 +21,7 @@ from bench.workloads import TURN_SECONDS, WORKLOADS, Kind, Workload
 
 RESULTS = ROOT / "bench" / "results"
 QUICK_PEERS = ("gateway", "nginx", "go")
-QUICK_WORKLOADS = ("get_tls", "get_plain", "refused", "new_conn", "ws_32")
+QUICK_WORKLOADS = ("get_tls", "get_plain", "refused", "new_conn", "ws_32", "h2_get", "h2_grpc")
 CURVE_PEERS = ("gateway", "nginx", "go")
 SECONDS, LEAST_ROUNDS, MOST_ROUNDS = 2.0, 4, 7
 QUICK_SECONDS, QUICK_ROUNDS = 0.5, 1
@@ -63,7 +63,11 @@ def _parser() -> argparse.ArgumentParser:
         description="The gateway beside nginx, HAProxy, Go, Caddy and aiohttp: same machine, same load, same run.",
     )
     parser.add_argument("--quick", action="store_true", help="a glance within a minute: three peers, one round")
-    parser.add_argument("--curves", action="store_true", help="cost against connections, sandboxes, body size, fields")
+    parser.add_argument(
+        "--curves",
+        action="store_true",
+        help="cost against connections, sandboxes, body size, fields, streams per connection",
+    )
     parser.add_argument(
         "--only", type=_names, default=[], metavar="A,B", help=f"workloads ({', '.join(WORKLOADS)}) or curves"
     )

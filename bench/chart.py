@@ -32,7 +32,7 @@ _FONT = 'font-family="ui-sans-serif, system-ui, sans-serif"'
 
 # --- bars -------------------------------------------------------------------------------------------------------
 
-SHOWN = ("get_tls", "resp_1m", "ws_32", "new_conn", "mixed_200", "idle_tls")
+SHOWN = ("get_tls", "h2_get", "resp_1m", "h2_grpc", "ws_32", "new_conn", "mixed_200", "idle_tls")
 """Panels of the picture, those that were measured; two in a row."""
 ROW = 24
 HEAD = 40

@@ -1,4 +1,4 @@
-"""What grows: CPU per request and memory against connections, sandboxes, body size and fields.
+"""What grows: CPU per request and memory against connections, sandboxes, body size, fields and HTTP/2's streams.
 
 Each point is a fresh proxy. The sandboxes' curve is the gateway's alone: it is about the directory, which no peer has.
 All its sandboxes stand at one address, so that it shows looking up and not dialing.
@@ -19,7 +19,7 @@ from bench.peers import PEERS
 from bench.runner import measure
 from bench.samples import GATEWAY, Sample
 from bench.site import DOMAIN, FIRST, Site, Unable, write_sandboxes
-from bench.workloads import Kind, Load, Workload, client, wrk
+from bench.workloads import HTTP2_CONNECTIONS, Kind, Load, Workload, client, http2, wrk
 
 UNDER_WAY = 32
 LARGE_BODY = 256 * 1024
@@ -82,6 +82,11 @@ def _fields(load: Load, value: int) -> list[str]:
     return wrk(load, f"host={load.site.host}", f"fields={value}")
 
 
+def _streams(load: Load, value: int) -> list[str]:
+    # A sandbox for each connection: none has more than its share.
+    return http2(load, "--unlike", "--hosts", ",".join(load.site.mixed_hosts[:HTTP2_CONNECTIONS]), streams=value)
+
+
 CURVES = {
     curve.name: curve
     for curve in (
@@ -118,6 +123,14 @@ CURVES = {
             (8, 16, 32, 64, 100),
             Kind.WRK,
             _fields,
+        ),
+        Curve(
+            "streams",
+            "HTTP/2 streams open on each of 8 connections, all heads differ",
+            chart.Axis("streams", logarithmic=True),
+            (1, 4, 16, 64, 128),
+            Kind.STAGED,
+            _streams,
         ),
     )
 }

@@ -26,7 +26,10 @@ PUBLISHED = ROOT / "bench" / "published.json"
 README = ROOT / "README.md"
 PICTURE = ROOT / "docs" / "images" / "bench.svg"
 BEGIN, END = "<!-- figures: written by python -m bench.readme -->\n", "<!-- end of figures -->\n"
-SHOWN = ("get_tls", "mixed_200", "resp_1m", "upload_1m", "ws_32", "new_conn", "refused", "idle_tls")
+SHOWN = (
+    *("get_tls", "mixed_200", "resp_1m", "upload_1m", "h2_get", "h2_mixed", "h2_resp_1m", "h2_grpc"),
+    *("ws_32", "new_conn", "refused", "idle_tls"),
+)
 
 
 def markdown(result: Result) -> str:

@@ -70,13 +70,14 @@ def run(plan: Plan, site: Site, tell: Callable[[Sample], None]) -> list[Sample]:
             if workload.descriptors > site.descriptors or not plan.has_round(number, workload, samples):
                 continue
             taken: Iterable[Sample]
+            able = [name for name in peers if PEERS[name].http2 or not workload.http2]
             if workload.kind is Kind.IDLE:
-                taken = (_alone(name, workload, site) for name in peers)
+                taken = (_alone(name, workload, site) for name in able)
             else:
                 is_open_loop = workload.kind is Kind.OPEN_LOOP
                 if is_open_loop and not rate:
                     rate = half_rate(samples)  # for all rounds
-                taken = turns.measure(peers, workload, site, plan.seconds, rate=rate if is_open_loop else 0.0)
+                taken = turns.measure(able, workload, site, plan.seconds, rate=rate if is_open_loop else 0.0)
             for sample in taken:
                 sample.round = number
                 samples.append(sample)

@@ -44,6 +44,10 @@ TARGETS = (
     Target("idle TLS connection", "idle_tls", "held_kib", 32.0, unit="KiB"),
     Target("new TLS connections per CPU second", "new_conn", "capacity_ratio", 0.9, peer="nginx", at_least=True),
     Target("refused target: CPU", "refused", "cpu_us", 1.5, peer=GATEWAY, base="get_tls"),
+    Target("small GET, HTTP/2: CPU", "h2_get", "ratio", 0.35, peer="go"),
+    Target("small GET, HTTP/2: CPU", "h2_get", "ratio", 2.0, peer="nginx"),
+    Target("1 MiB response, HTTP/2: CPU", "h2_resp_1m", "ratio", 1.2, peer="nginx"),
+    Target("gRPC unary call: CPU", "h2_grpc", "ratio", 0.5, peer="go"),
     Target("p99 at half load", "half_load_p99", "p99_us", 2.0, peer="nginx"),
 )
 """Go is judged twice: as shipped, `httputil.ReverseProxy` keeps two idle connections per upstream and dials anew for

@@ -3,9 +3,10 @@
     python -m bench.upstream --ports 200
 
 binds that many ports of [::1] (the kernel chooses them), prints them as one line of JSON, and serves until its
-standard input closes. Answers: `/` 33 bytes, `/16k`, `/1m`, `/bytes/<n>`; a body of any method is read, counted and
-dropped before the answer; an upgrade to WebSocket is accepted (RFC 6455 section 4.2.2) and every octet echoed as it
-came. No proxy looks into frames, except one that ends both WebSockets, and that one does not mind.
+standard input closes. Answers: `/` 33 bytes, `/16k`, `/1m`, `/bytes/<n>`, and `/own/<anything>` 33 bytes below a head
+that no other answer had lately; a body of any method is read, counted and dropped before the answer; an upgrade to
+WebSocket is accepted (RFC 6455 section 4.2.2) and every octet echoed as it came. No proxy looks into frames, except one
+that ends both WebSockets, and that one does not mind. Who begins with HTTP/2's preface gets `bench.grpc_upstream`.
 """
 
 from __future__ import annotations
@@ -17,10 +18,15 @@ import hashlib
 import json
 import socket
 import sys
+from collections.abc import Iterator
 from functools import lru_cache
+from hashlib import blake2b
+from itertools import cycle
 from typing import cast
 
 import uvloop
+
+from bench.grpc_upstream import GrpcApp
 
 BODY = b"thirty-three bytes of plain text\n"
 """What `/` answers; loads that look at content look for this at the end."""
@@ -30,6 +36,9 @@ BACKLOG = 4096
 WATERMARK = 1024 * 1024
 _WEBSOCKET_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 """RFC 6455 section 1.3."""
+PREFACE_HEAD = b"PRI * HTTP/2.0"
+UNLIKE = 8192
+"""Heads of `/own/…`, given out in turn."""
 _DATE = b"Sun, 06 Nov 1994 08:49:37 GMT"
 
 
@@ -43,6 +52,17 @@ def response(path: bytes) -> bytes:
         b"HTTP/1.1 200 OK\r\nDate: %s\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-cache\r\n"
         b'ETag: "33-1f"\r\nVary: Accept-Encoding\r\nContent-Length: %d\r\n\r\n' % (_DATE, size)
     ) + content
+
+
+@lru_cache(maxsize=1)
+def unlike() -> Iterator[bytes]:
+    """Responses of which no two in a row of `UNLIKE` have the same entity tag, trace and cookie; without end."""
+    return cycle(
+        b"HTTP/1.1 200 OK\r\nDate: %s\r\nContent-Type: text/javascript; charset=utf-8\r\nCache-Control: no-cache\r\n"
+        b'ETag: W/"%s"\r\nVary: Accept-Encoding\r\nX-Trace-Id: %s\r\nSet-Cookie: seen=%s; Path=/; HttpOnly\r\n'
+        b"Content-Length: %d\r\n\r\n%s" % (_DATE, tag[:16], tag, tag[16:], len(BODY), BODY)
+        for tag in (blake2b(b"%d" % number, digest_size=16).hexdigest().encode() for number in range(UNLIKE))
+    )
 
 
 def switching(key: bytes) -> bytes:
@@ -93,6 +113,11 @@ class App(asyncio.Protocol):
             if end < 0:
                 self._buffer = data
                 return
+            if data[:end] == PREFACE_HEAD:
+                grpc = GrpcApp(self._transport)
+                self._transport.set_protocol(grpc)
+                grpc.data_received(data[end + 4 :])
+                return
             self._head(data[:end])
             data = data[end + 4 :]
 
@@ -117,6 +142,8 @@ class App(asyncio.Protocol):
             self._answer = response(path)
             if b"\r\nexpect: 100-continue" in lower:
                 self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        elif path.startswith(b"/own/"):
+            self._transport.write(next(unlike()))
         else:
             self._transport.write(response(path))
         if b"\r\nconnection: close" in lower and not self._left:

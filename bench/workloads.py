@@ -20,6 +20,7 @@ from bench.site import Site
 
 SCRIPT = Path(__file__).resolve().parent / "load" / "load.lua"
 IDLE = 5000
+HTTP2_CONNECTIONS, HTTP2_STREAMS = 8, 16
 OPEN_LOOP_CONNECTIONS = 64
 TURN_SECONDS = 0.02
 """A hundred requests and more. The noise of the machines this was made on lasts half a second and longer."""
@@ -64,6 +65,8 @@ class Workload:
     """That one process must be able to open."""
     turn_seconds: float = TURN_SECONDS
     """Of load on one proxy, while the others wait."""
+    http2: bool = False
+    """Only for who speaks it."""
 
 
 def wrk(load: Load, *arguments: str, connections: int = 32, tls: bool = True, path: str = "/") -> list[str]:
@@ -147,6 +150,35 @@ def _idle_websocket(load: Load) -> list[str]:
     return client(load, "idle", "--connections", str(IDLE), "--websocket", "--hosts", hosts)
 
 
+def http2(load: Load, *arguments: str, streams: int = HTTP2_STREAMS) -> list[str]:
+    """A command of the HTTP/2 client."""
+    return client(load, "http2", "--connections", str(HTTP2_CONNECTIONS), "--streams", str(streams), *arguments)
+
+
+def _http2_get(load: Load) -> list[str]:
+    return http2(load, "--unlike")
+
+
+def _http2_get_same(load: Load) -> list[str]:
+    return http2(load)
+
+
+def _http2_response_1m(load: Load) -> list[str]:
+    return http2(load, "--path", "/1m", "--answer", str(1024 * 1024), streams=1)
+
+
+def _http2_upload_1m(load: Load) -> list[str]:
+    return http2(load, "--body", str(1024 * 1024), streams=1)
+
+
+def _http2_mixed(load: Load) -> list[str]:
+    return http2(load, "--mixed", "--hosts", ",".join(load.site.mixed_hosts))
+
+
+def _http2_grpc(load: Load) -> list[str]:
+    return http2(load, "--grpc")
+
+
 WORKLOADS = {
     workload.name: workload
     for workload in (
@@ -172,6 +204,12 @@ WORKLOADS = {
             _half_load,
             turn_seconds=LONG_TURN_SECONDS,
         ),
+        Workload("h2_get", "small GET, HTTP/2, all heads differ", "request", Kind.STAGED, _http2_get, http2=True),
+        Workload("h2_get_same", "small GET, HTTP/2, one head", "request", Kind.STAGED, _http2_get_same, http2=True),
+        Workload("h2_resp_1m", "1 MiB response, HTTP/2", "request", Kind.STAGED, _http2_response_1m, http2=True),
+        Workload("h2_upload_1m", "1 MiB upload, HTTP/2", "request", Kind.STAGED, _http2_upload_1m, http2=True),
+        Workload("h2_mixed", "mixed traffic, HTTP/2", "request", Kind.STAGED, _http2_mixed, http2=True),
+        Workload("h2_grpc", "gRPC unary call", "call", Kind.STAGED, _http2_grpc, http2=True),
         Workload("idle_tls", "idle TLS connection", "connection", Kind.IDLE, _idle_tls, descriptors=IDLE + 200),
         Workload("idle_ws", "idle WebSocket", "connection", Kind.IDLE, _idle_websocket, descriptors=2 * IDLE + 200),
     )

@@ -14,7 +14,7 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 READ_SIZE = 256 * 1024
@@ -65,7 +65,7 @@ class Connection:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = engine.context.wrap_bio(self._incoming, self._outgoing, server_hostname=engine.host, session=session)
         self._shaking = True
-        self._unsent = b""  # what the socket did not take: we wait until it does
+        self._unsent = b""  # what the socket did not take: we wait until it does, and send nothing that comes after it
 
     def sealed(self, data: bytes) -> bytes:
         """`data` as it goes over the wire; in this order, and with `push` only."""
@@ -75,7 +75,15 @@ class Connection:
         return self._outgoing.read()
 
     def push(self, octets: bytes) -> None:
-        """Sends all of it, later what the socket does not take now. One at a time."""
+        """Sends all of it, later what the socket does not take now."""
+        if self._unsent:
+            self._unsent += octets
+            return
+        self._write(octets)
+        if self._unsent:
+            self._engine.watch(self, writing=True)
+
+    def _write(self, octets: bytes) -> None:
         try:
             # Not `send`: the kernel keeps count of what is written, and turns are counted by that (`octets_moved`).
             sent = os.write(self.sock.fileno(), octets)
@@ -84,12 +92,7 @@ class Connection:
         except OSError as error:
             self._lose(error)
             return
-        if sent < len(octets):
-            self._unsent = octets[sent:]
-            self._engine.watch(self, writing=True)
-        elif self._unsent:
-            self._unsent = b""
-            self._engine.watch(self, writing=False)
+        self._unsent = octets[sent:]
 
     def send(self, data: bytes) -> None:
         """Both at once."""
@@ -102,9 +105,11 @@ class Connection:
     def wake(self) -> None:
         """The socket is ready for something."""
         if self._unsent:
-            self.push(self._unsent)
+            self._write(self._unsent)
             if self.sock.fileno() < 0:
                 return  # it was lost in sending
+            if not self._unsent:
+                self._engine.watch(self, writing=False)
         try:
             octets = os.read(self.sock.fileno(), READ_SIZE)
         except BlockingIOError:
@@ -159,7 +164,8 @@ class Connection:
 class Engine:
     """All connections of one client process, to one proxy."""
 
-    def __init__(self, port: int, host: str) -> None:
+    def __init__(self, port: int, host: str, protocols: Sequence[str] = ()) -> None:
+        """`protocols` are offered in the handshake (ALPN)."""
         self._port = port
         self.host = host
         self._epoll = select.epoll()
@@ -169,6 +175,8 @@ class Engine:
         self.context.check_hostname = False
         self.context.verify_mode = ssl.CERT_NONE
         self.context.minimum_version = ssl.TLSVersion.TLSv1_3
+        if protocols:
+            self.context.set_alpn_protocols(protocols)
 
     def open(self, handler: Handler, *, session: ssl.SSLSession | None = None, source: int = 0) -> None:
         """Connects, from 127.0.0.<1 + source>; `handler.opened` follows. Raises OSError if nothing listens."""

@@ -1,7 +1,8 @@
 """Who is measured: every proxy as a row of one table, its configuration a file beside this one.
 
-All end TLS 1.3 with the same certificate, speak HTTP/1.1 to both sides, keep upstream connections, and run on one
-core. Where a proxy cannot do all of the gateway's job it is given the easier one; the head of its file says which.
+All end TLS 1.3 with the same certificate, speak HTTP/1.1 and HTTP/2 to clients and HTTP/1.1 to the app (HTTP/2 to its
+gRPC service), keep upstream connections, and run on one core. Where a proxy cannot do all of the gateway's job it is
+given the easier one; the head of its file says which.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ START_PATIENCE = 20.0
 """Seconds until a started proxy must answer."""
 PARSED_PER_SECOND = 200_000
 """Octets of a directory file, at the very least: a larger one gives the gateway more time to start."""
+GO_LIBRARIES = "/usr/share/gocode"
+GO_NEEDS = "src/golang.org/x/net/http2"
 _PLACEHOLDER = re.compile(r"@([A-Z_]+)@")
 
 
@@ -51,6 +54,8 @@ class Peer:
     environment: tuple[tuple[str, str], ...] = ()
     build: tuple[str, ...] = ()
     """Run once; makes `@BINARY@`."""
+    http2: bool = True
+    """Whether it speaks it, to clients and to a gRPC app."""
 
 
 def _go(name: str, title: str, *flags: str) -> Peer:
@@ -59,14 +64,18 @@ def _go(name: str, title: str, *flags: str) -> Peer:
         name=name,
         title=title,
         program="go",
-        package="golang-go",
+        package="golang-go golang-golang-x-net-dev",
         command=(
             *("@BINARY@", "-tls", "127.0.0.1:@TLS_PORT@", "-plain", "127.0.0.1:@PLAIN_PORT@"),
             *("-cert", "@CERT@", "-key", "@KEY@", *flags),
         ),
         version=("@PROGRAM@", "version"),
         environment=(("GOMAXPROCS", "1"),),  # it has one core
-        build=("@PROGRAM@", "build", "-o", "@BINARY@", str(HERE / "reverseproxy.go")),
+        # Without modules: the library for HTTP/2 to a plain upstream is Debian's, and nothing is fetched.
+        build=(
+            *("env", "GO111MODULE=off", f"GOPATH={GO_LIBRARIES}", "GOFLAGS=", "CGO_ENABLED=0"),
+            *("@PROGRAM@", "build", "-o", "@BINARY@", str(HERE / "reverseproxy.go")),
+        ),
     )
 
 
@@ -122,6 +131,7 @@ PEERS = {
                 *("--cert", "@CERT@", "--key", "@KEY@"),
             ),
             version=("@PYTHON@", "-c", "import aiohttp; print(aiohttp.__version__)"),
+            http2=False,
         ),
     )
 }
@@ -159,8 +169,12 @@ class Proxy:
 
 
 def missing(names: list[str]) -> list[Peer]:
-    """Those whose program is not installed."""
-    return [PEERS[name] for name in names if find(PEERS[name].program) is None]
+    """Those whose program is not installed, or not with all it is built from."""
+    return [PEERS[name] for name in names if not _is_installed(PEERS[name])]
+
+
+def _is_installed(peer: Peer) -> bool:
+    return find(peer.program) is not None and (peer.program != "go" or Path(GO_LIBRARIES, GO_NEEDS).is_dir())
 
 
 def versions(names: list[str]) -> dict[str, str]:

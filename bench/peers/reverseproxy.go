@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/net/http2"
 )
 
 // buffers lets the proxy reuse its copy buffers, as httputil.BufferPool is there for.
@@ -20,6 +22,16 @@ type buffers struct{ pool sync.Pool }
 
 func (b *buffers) Get() []byte       { return *b.pool.Get().(*[]byte) }
 func (b *buffers) Put(buffer []byte) { b.pool.Put(&buffer) }
+
+// byContent sends gRPC as HTTP/2 with prior knowledge, and everything else as HTTP/1.1.
+type byContent struct{ plain, grpc http.RoundTripper }
+
+func (b *byContent) RoundTrip(request *http.Request) (*http.Response, error) {
+	if strings.HasPrefix(request.Header.Get("Content-Type"), "application/grpc") {
+		return b.grpc.RoundTrip(request)
+	}
+	return b.plain.RoundTrip(request)
+}
 
 func main() {
 	listenTLS := flag.String("tls", "", "address of the TLS listener")
@@ -45,16 +57,22 @@ func main() {
 		ErrorLog:   log.New(io.Discard, "", 0),
 	}
 	if *asShipped {
-		proxy.Transport, proxy.BufferPool = nil, nil // two idle connections per host: under load it dials all the time
+		proxy.Transport, proxy.BufferPool = http.DefaultTransport, nil // two idle connections per host: under load it dials all the time
 	}
+	proxy.Transport = &byContent{proxy.Transport, &http2.Transport{
+		AllowHTTP: true,
+		DialTLS: func(network, address string, _ *tls.Config) (net.Conn, error) {
+			return net.DialTimeout(network, address, 3*time.Second)
+		},
+		DisableCompression: true,
+	}}
 	server := func(address string) *http.Server {
 		return &http.Server{
-			Addr:         address,
-			Handler:      proxy,
-			IdleTimeout:  75 * time.Second,
-			TLSConfig:    &tls.Config{MinVersion: tls.VersionTLS13},
-			TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){}, // no HTTP/2
-			ErrorLog:     log.New(io.Discard, "", 0),
+			Addr:        address,
+			Handler:     proxy,
+			IdleTimeout: 75 * time.Second,
+			TLSConfig:   &tls.Config{MinVersion: tls.VersionTLS13},
+			ErrorLog:    log.New(io.Discard, "", 0),
 		}
 	}
 	go func() { log.Fatal(server(*listenPlain).ListenAndServe()) }()
