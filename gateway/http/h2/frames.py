@@ -1,0 +1,100 @@
+"""Frames as octets (RFC 9113 sections 4 and 6): their types, flags and sizes, and how each is written.
+
+Writing only: what a session reads it takes apart itself, in one place, because that is where the time goes. Knows
+nothing of streams' states.
+
+    +-----------------------------------------------+
+    |                 Length (24)                   |
+    +---------------+---------------+---------------+
+    |   Type (8)    |   Flags (8)   |
+    +-+-------------+---------------+-------------------------------+
+    |R|                 Stream Identifier (31)                      |
+    +=+=============================================================+
+    |                   Frame Payload (0...)                      ...
+    +---------------------------------------------------------------+
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from typing import Final
+
+PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+"""What a client says first (section 3.4)."""
+
+# Types (section 6; RFC 9218 section 7.1).
+DATA: Final = 0x0
+HEADERS: Final = 0x1
+PRIORITY: Final = 0x2
+RST_STREAM: Final = 0x3
+SETTINGS: Final = 0x4
+PUSH_PROMISE: Final = 0x5
+PING: Final = 0x6
+GOAWAY: Final = 0x7
+WINDOW_UPDATE: Final = 0x8
+CONTINUATION: Final = 0x9
+PRIORITY_UPDATE: Final = 0x10
+
+# Flags.
+END_STREAM: Final = 0x1  # DATA, HEADERS
+ACK: Final = 0x1  # SETTINGS, PING
+END_HEADERS: Final = 0x4  # HEADERS, PUSH_PROMISE, CONTINUATION
+PADDED: Final = 0x8  # DATA, HEADERS, PUSH_PROMISE
+PRIORITIZED: Final = 0x20  # HEADERS: the flag that section 6.2 calls PRIORITY
+
+HEADER: Final = 9
+"""Octets of a frame's header."""
+MAX_FRAME: Final = 16_384
+"""Octets of payload that every endpoint takes (section 4.2), and that we take. We send no larger ones either: a stream
+that waits for its turn would wait longer."""
+MAX_WINDOW: Final = (1 << 31) - 1
+"""Octets (section 6.9.1)."""
+MAX_STREAM_ID: Final = (1 << 31) - 1
+DEFAULT_WINDOW: Final = 65_535
+"""Octets of every window at first (section 6.9.2)."""
+
+pack_header = struct.Struct(">HBBBL").pack
+"""`pack_header(length >> 8, length & 0xFF, type, flags, stream id)`."""
+unpack_header = struct.Struct(">HBBBL").unpack_from
+unpack_setting = struct.Struct(">HL").iter_unpack
+
+SETTINGS_ACK: Final = pack_header(0, 0, SETTINGS, ACK, 0)
+
+
+def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
+    """Any frame; for those that are rare enough."""
+    length = len(payload)
+    return pack_header(length >> 8, length & 0xFF, kind, flags, stream_id) + payload
+
+
+def settings(pairs: Iterable[tuple[int, int]]) -> bytes:
+    return frame(SETTINGS, 0, 0, b"".join(struct.pack(">HL", name, value) for name, value in pairs))
+
+
+def rst_stream(stream_id: int, code: int) -> bytes:
+    return pack_header(0, 4, RST_STREAM, 0, stream_id) + code.to_bytes(4, "big")
+
+
+def ping(opaque: bytes, *, ack: bool) -> bytes:
+    """`opaque`: eight octets, echoed."""
+    return pack_header(0, 8, PING, ACK if ack else 0, 0) + opaque
+
+
+def goaway(last_stream_id: int, code: int, detail: bytes = b"") -> bytes:
+    """`detail`: for whoever debugs the peer (section 6.8)."""
+    return frame(GOAWAY, 0, 0, struct.pack(">LL", last_stream_id, code) + detail)
+
+
+def window_update(stream_id: int, increment: int) -> bytes:
+    return pack_header(0, 4, WINDOW_UPDATE, 0, stream_id) + increment.to_bytes(4, "big")
+
+
+def header_block(stream_id: int, flags: int, block: bytes) -> list[bytes]:
+    """HEADERS and as many CONTINUATIONs as `block` needs beyond one frame; `flags`: END_STREAM or 0."""
+    first = frame(HEADERS, flags, stream_id, block[:MAX_FRAME])
+    rest = [
+        frame(CONTINUATION, 0 if at + MAX_FRAME < len(block) else END_HEADERS, stream_id, block[at : at + MAX_FRAME])
+        for at in range(MAX_FRAME, len(block), MAX_FRAME)
+    ]
+    return [first, *rest]
