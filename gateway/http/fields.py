@@ -55,34 +55,37 @@ class Role(IntEnum):
     PASS = 0
     HOST = 1
     CONTENT_LENGTH = 2
-    TRANSFER_ENCODING = 3
-    CONNECTION = 4
-    UPGRADE = 5
-    EXPECT = 6
-    TE = 7
-    DROPPED = 8
+    EXPECT = 3
+    DROPPED = 4
     """Meant for one connection only, or dangerous beyond it."""
-    FORWARDING = 9
+    FORWARDING = 5
     """Claims where a request came from; kept apart for the edge to judge."""
-    MARK = 10
+    MARK = 6
     """The gateway's own marker; a sandbox must not be able to forge it."""
-    REQUEST_ID = 11
-    PROBE = 12
+    REQUEST_ID = 7
+    PROBE = 8
     """Asks the gateway itself whether the target accepts connections; never the app's business."""
-    MAX_FORWARDS = 13
+    MAX_FORWARDS = 9
     """Passes, with OPTIONS one less."""
-    CREDENTIALS = 14
+    CREDENTIALS = 10
     """Passes; asks for a login, or is part of one."""
+    # From here on: says something of its connection (see `hop`).
+    CONNECTION = 11
+    TRANSFER_ENCODING = 12
+    UPGRADE = 13
+    TE = 14
+    HOP = 15
+    """Nothing that anybody here wants to know."""
     # From here on: passes in a request, whatever it says.
-    DATE = 15
+    DATE = 16
     """Passes; an answer without one gets ours."""
-    SET_COOKIE = 16
+    SET_COOKIE = 17
     """Set-Cookie, and what deletes cookies; an answer's may reach the app's neighbours."""
-    LOCATION = 17
+    LOCATION = 18
     """Leads somewhere; an answer's may lead to the Host field that the app was sent."""
     # From here on: passes everywhere, and is written down.
-    USER_AGENT = 18
-    TRACE_PARENT = 19
+    USER_AGENT = 19
+    TRACE_PARENT = 20
 
 
 _ROLES_BY_NAME: dict[bytes, Role] = {
@@ -93,9 +96,9 @@ _ROLES_BY_NAME: dict[bytes, Role] = {
     b"upgrade": Role.UPGRADE,
     b"expect": Role.EXPECT,
     b"te": Role.TE,
-    # RFC 9110 section 7.6.1; HTTP2-Settings belongs to the h2c upgrade we never do (RFC 9113 section 3.1).
-    b"keep-alive": Role.DROPPED,
-    b"proxy-connection": Role.DROPPED,
+    b"keep-alive": Role.HOP,
+    b"proxy-connection": Role.HOP,
+    # It belongs to the h2c upgrade we never do (RFC 9113 section 3.1).
     b"http2-settings": Role.DROPPED,
     # CGI turns it into HTTP_PROXY ("httpoxy", CVE-2016-5385).
     b"proxy": Role.DROPPED,

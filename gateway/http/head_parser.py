@@ -18,7 +18,7 @@ from functools import lru_cache
 import httptools
 
 from gateway.errors import GatewayError, Reason
-from gateway.http import validate
+from gateway.http import hop, validate
 from gateway.http.http1 import PROTOCOLS, Http1RequestHead, Http1ResponseHead
 from gateway.http.message import Fields, RequestSection
 from gateway.printable import printable_ascii
@@ -142,7 +142,8 @@ def _request_section(block: bytes, minor: int, limits: HeadLimits) -> tuple[Requ
         raise GatewayError(Reason.HEADER_SECTION_TOO_LARGE, f"the request {error}") from None
     except FieldSectionError as error:
         raise GatewayError(Reason.BAD_REQUEST, f"the request {error}") from None
-    return validate.request_section(minor, pairs)
+    section, hop_said = validate.request_section(hop.OF_REQUEST[minor], pairs)
+    return section, hop_said.keep_alive
 
 
 _remembered_request = lru_cache(maxsize=REMEMBERED_SECTIONS)(_request_section)
@@ -223,7 +224,8 @@ def _response_head(block: bytes, limits: HeadLimits, request_method: bytes) -> H
         raise GatewayError(Reason.HTTP_RESPONSE_HEADER_SECTION_SIZE, f"the answer {error}") from None
     except FieldSectionError as error:
         raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"the answer {error}") from None
-    return validate.response_head(status, phrase, validate.response_section(minor, pairs), request_method)
+    section, hop_said = validate.response_section(hop.OF_ANSWER[minor], pairs)
+    return validate.response_head(status, phrase, section, hop_said, request_method)
 
 
 _remembered_response = lru_cache(maxsize=REMEMBERED_SECTIONS)(_response_head)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from gateway.http.message import FieldSection, Framing, RequestHead, ResponseHead, ResponseSection
+from gateway.http.hop import Hop
+from gateway.http.message import Framing, RequestHead, ResponseHead, ResponseSection
 
 HTTP_1_0, HTTP_1_1 = PROTOCOLS = ("HTTP/1.0", "HTTP/1.1")
 """By minor version."""
@@ -16,19 +17,6 @@ HTTP_1_0, HTTP_1_1 = PROTOCOLS = ("HTTP/1.0", "HTTP/1.1")
 @lru_cache(maxsize=256)
 def status_line(status: int, phrase: bytes) -> bytes:
     return b"HTTP/1.1 %d %b\r\n" % (status, phrase)
-
-
-class Http1ResponseSection(ResponseSection):
-    """With what its fields say of this connection only (RFC 9110 section 7.6.1)."""
-
-    __slots__ = ("chunked", "keep_alive", "switches", "upgrade")
-
-    chunked: bool
-    keep_alive: bool
-    switches: bool
-    """Connection names Upgrade."""
-    upgrade: bytes | None
-    """As it came."""
 
 
 class Http1RequestHead(RequestHead):
@@ -43,7 +31,7 @@ class Http1RequestHead(RequestHead):
 class Http1ResponseHead(ResponseHead):
     """An app's answer over HTTP/1.0 or 1.1, with its reason phrase.
 
-    `hop` is its section as it came, for what that says of the connection.
+    `hop` is what it says of its connection.
     """
 
     __slots__ = ("hop", "phrase", "status_line")
@@ -52,8 +40,8 @@ class Http1ResponseHead(ResponseHead):
         self,
         status: int,
         phrase: bytes,
-        section: FieldSection,
-        hop: Http1ResponseSection,
+        section: ResponseSection,
+        hop: Hop,
         framing: Framing,
         content_length: int,
         upgrade: bytes | None,
@@ -64,8 +52,8 @@ class Http1ResponseHead(ResponseHead):
         self.framing = framing
         self.content_length = content_length
         self.upgrade = upgrade
-        self.dated = hop.dated
-        self.binds = hop.binds
+        self.dated = section.dated
+        self.binds = section.binds
         self.phrase = phrase
         self.status_line = status_line(status, phrase)  # as it goes downstream over HTTP/1.1
         self.hop = hop

@@ -1,21 +1,22 @@
 """The one gate for heads: whatever codec parsed it, a head becomes a value only here.
 
 Parsers accept more than they should, and differ in what; request smuggling lives in the difference. So the rules are
-ours, stated once, and the codecs only deliver start-line parts and field pairs. A section is validated apart from its
-start line, because sections repeat and start lines do not. Request faults are raised as
-`bad_request` and its neighbours; response faults as `http_protocol_error`.
+ours, stated once for all versions of HTTP, and the codecs only deliver start-line parts and field pairs; what a head
+says of its own connection is read by their `ReadHop` (see `hop`). A section is validated apart from its start line,
+because sections repeat and start lines do not. Request faults are raised as `bad_request` and its neighbours; response
+faults as `http_protocol_error`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from functools import lru_cache
 
 from gateway.errors import GatewayError, Reason
 from gateway.http import trace_context
 from gateway.http.fields import TOKEN, Role, classify, known_role
-from gateway.http.http1 import Http1ResponseHead, Http1ResponseSection
+from gateway.http.hop import Hop, HopField, ReadHop, bounded_members, protocols
+from gateway.http.http1 import Http1ResponseHead
 from gateway.http.lists import members
 from gateway.http.message import (
     AS_STREAM,
@@ -23,18 +24,18 @@ from gateway.http.message import (
     BY_LENGTH,
     NO_BODY,
     Fields,
-    FieldSection,
+    Framing,
     RequestHead,
     RequestSection,
+    ResponseSection,
 )
 from gateway.printable import printable_ascii
 
 # The loops below run for every field of every message: a global costs half of an enum member's look-up.
-_HOST, _CONNECTION, _LENGTH, _CODING = Role.HOST, Role.CONNECTION, Role.CONTENT_LENGTH, Role.TRANSFER_ENCODING
+_HOST, _LENGTH, _CONNECTION, _HOP = Role.HOST, Role.CONTENT_LENGTH, Role.CONNECTION, Role.HOP
 _FORWARDING, _REQUEST_ID, _SET_COOKIE = Role.FORWARDING, Role.REQUEST_ID, Role.SET_COOKIE
 _PROBE, _DATE, _MAX_FORWARDS, _LOCATION = Role.PROBE, Role.DATE, Role.MAX_FORWARDS, Role.LOCATION
-_CREDENTIALS = Role.CREDENTIALS
-_UPGRADE, _EXPECT, _TE = Role.UPGRADE, Role.EXPECT, Role.TE
+_CREDENTIALS, _EXPECT = Role.CREDENTIALS, Role.EXPECT
 _USER_AGENT, _TRACE_PARENT = Role.USER_AGENT, Role.TRACE_PARENT
 
 COMMON_METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
@@ -59,17 +60,6 @@ _VALUE_OCTETS = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
 # RFC 3986 host and port without userinfo: a reg-name, an IPv4 address or a bracketed IP literal. No name is longer
 # than 255 octets, and what is looked up per request must not be.
 _AUTHORITY = re.compile(rb"([A-Za-z0-9._~!$&'()*+;=%-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{0,5}))?")
-_PROTOCOL = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:/[!#$%&'*+\-.^_`|~0-9A-Za-z]+)?")
-_H2C = re.compile(rb"(?i:h2c)(?:[-/].*)?")
-_NOT_NOMINATED = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b"content-length", b"expect", b"max-forwards"))
-"""What Connection may say without removing a field.
-
-The first four are its options. A nomination never reaches what routes or frames a message (CVE-2024-45410): most of
-that is not among the plain fields, and what is stands here.
-"""
-MAX_OPTIONS = 100
-"""Members of Connection, Expect, TE or Upgrade, empty ones included: as many as a head has fields. Fifteen thousand
-take 2 ms."""
 _ABSOLUTE_FORM = re.compile(rb"(?i:(http)|https)://([^/?]*)(.*)")
 _BINDING = re.compile(
     rb"(?:^|[ \t,\x80-\xff])(?:ntlm|nego[a-z0-9]*|kerberos|credssp|pku2u|livessp)(?![!#$%&'*+\-.^_`|~0-9A-Za-z=])",
@@ -113,23 +103,22 @@ def _bad(detail: str) -> GatewayError:
     return GatewayError(Reason.BAD_REQUEST, detail)
 
 
-def request_section(minor: int, pairs: Fields) -> tuple[RequestSection, bool]:
-    """What the field pairs of an HTTP/1.`minor` request say, and whether they let its connection go on.
+def request_section(read_hop: ReadHop, pairs: Fields, authority: bytes | None = None) -> tuple[RequestSection, Hop]:
+    """What the field pairs of a request say, and what of it concerns its connection only, as `read_hop` reads it.
 
-    Raises GatewayError with the reason whose status HTTP asks for: 400, 417 or 501.
+    `authority` is what the request asks for beside its fields, if its version of HTTP can say so; then Host may be
+    missing. Raises GatewayError with the reason whose status HTTP asks for: 400, 417 or 501.
     """
     check_values(b"".join([value for _, value in pairs]))
     fields: Fields = []
     forwarding: Fields = []
+    hop_fields: list[HopField] = []
     host: bytes | None = None
     length: bytes | None = None
-    coding: bytes | None = None
-    connection: bytes | None = None
     max_forwards: bytes | None = None
-    upgrades: list[bytes] = []
     user_agent = b""
     trace_parents: list[bytes] = []
-    expects_continue = trailers_ok = probes = binds = named = False
+    expects_continue = probes = binds = named = False
 
     for pair in pairs:
         name, value = pair
@@ -148,18 +137,14 @@ def request_section(minor: int, pairs: Fields) -> tuple[RequestSection, bool]:
             if host is not None:
                 raise _bad("the request has two Host fields")
             host = value
-        elif role is _CONNECTION:
-            connection = value if connection is None else connection + b"," + value
+        elif role >= _CONNECTION:
+            hop_fields.append((role, value if role is not _HOP else b""))
         elif role is _LENGTH:
             # RFC 9112 section 6.3 lets equal duplicates be merged; two parsers that merge differently are an attack.
             if length is not None:
                 raise _bad("the request has two Content-Length fields")
             length = value
             fields.append(pair)
-        elif role is _CODING:
-            if coding is not None:
-                raise _bad("the request has two Transfer-Encoding fields")
-            coding = value
         elif role is _FORWARDING:
             forwarding.append(pair)
         elif role is _REQUEST_ID:
@@ -168,33 +153,25 @@ def request_section(minor: int, pairs: Fields) -> tuple[RequestSection, bool]:
         elif role is _CREDENTIALS:
             fields.append(pair)
             binds = binds or binds_connection(value)
-        elif role is _UPGRADE:
-            upgrades.append(value)
         elif role is _EXPECT:
-            # RFC 9110 section 10.1.1: a list, which may be empty; what an HTTP/1.0 request expects is ignored.
-            for expectation in _members(value.lower(), "Expect"):
+            # RFC 9110 section 10.1.1: a list, which may be empty.
+            for expectation in bounded_members(value.lower(), "Expect"):
                 if expectation != b"100-continue":
                     raise GatewayError(Reason.EXPECTATION_FAILED, "only 100-continue is known")
-                expects_continue = minor == 1
-        elif role is _TE:
-            # RFC 9110 section 10.1.4: a list of codings, and this keyword, which has no weight.
-            trailers_ok = trailers_ok or b"trailers" in _members(value.lower(), "TE")
+                expects_continue = True
         elif role is _PROBE:
             probes = True
         elif role is _MAX_FORWARDS:
             max_forwards = value if max_forwards is None else max_forwards + b"," + value
             fields.append(pair)
 
-    # RFC 9112 section 3.2: a server MUST respond with 400 to a request that lacks a Host field or has more than one.
-    # For HTTP/1.0 too: without a name there is nothing this gateway could route by.
-    if host is None:
-        raise _bad("the request has no Host field")
-    options = _options(connection) if connection is not None else ()
-    _remove_nominated(fields, options)
-    if expects_continue:
+    hop = read_hop(tuple(hop_fields), length is not None)
+    if hop.nominated:
+        fields = _without(fields, hop.nominated)
+    if expects_continue and hop.interim:
         fields.append((b"Expect", b"100-continue"))
-    section = RequestSection(fields, forwarding, _check_authority(host))
-    section.trailers_ok = trailers_ok
+    section = RequestSection(fields, forwarding, _authority(host, authority))
+    section.trailers_ok = hop.trailers_ok
     section.probes = probes
     section.max_forwards = max_forwards
     section.binds = binds
@@ -202,36 +179,40 @@ def request_section(minor: int, pairs: Fields) -> tuple[RequestSection, bool]:
     section.user_agent = printable_ascii(user_agent[:MAX_USER_AGENT].decode("latin-1"), "·")
     if trace_parents:
         section.trace_parent = trace_context.parse(trace_parents)
-    if coding is not None:
-        # RFC 9112 section 6.1: CL with TE is the classic smuggling vector; TE in HTTP/1.0 is faulty framing.
-        if length is not None:
-            raise _bad("the request has both Content-Length and Transfer-Encoding")
-        if minor == 0:
-            raise _bad("an HTTP/1.0 request has Transfer-Encoding")
-        if coding.lower() != b"chunked":
-            raise GatewayError(Reason.NOT_IMPLEMENTED, "Transfer-Encoding is not exactly “chunked”")
-        section.framing = AS_STREAM
-    elif length is not None:
+    if length is not None:
         if _DECIMAL.fullmatch(length) is None:
             raise _bad("Content-Length is not a decimal number")
         section.content_length = int(length)
         if section.content_length:
             section.framing = BY_LENGTH
+    elif hop.streams:
+        section.framing = AS_STREAM
     if section.framing is not NO_BODY:
-        section.expects_continue = expects_continue
-    # RFC 9110 section 7.8: an Upgrade in an HTTP/1.0 request is ignored, and so is one that Connection does not name.
-    if upgrades and minor and b"upgrade" in options:
-        section.upgrade = b", ".join(protocols(b",".join(upgrades))) or None
-    return section, _persistent(options, minor)
+        section.expects_continue = expects_continue and hop.interim
+    section.upgrade = hop.upgrade
+    return section, hop
 
 
-def protocols(upgrade: bytes) -> list[bytes]:
-    """The protocols that an Upgrade field names (RFC 9110 section 7.8), without h2c and its drafts.
-
-    That one is HTTP: it would carry requests past this validator (RFC 9113 deprecates it, too). Raises
-    GatewayError(bad_request) if they are too many.
-    """
-    return [name for name in _tokens(upgrade, "Upgrade") if _PROTOCOL.fullmatch(name) and not _H2C.fullmatch(name)]
+def _authority(host: bytes | None, authority: bytes | None) -> bytes:
+    """Whom a request is for, by its Host field or by what it says beside its fields."""
+    # RFC 9112 section 3.2: a server MUST respond with 400 to a request that lacks a Host field or has more than one.
+    # For HTTP/1.0 too: without a name there is nothing this gateway could route by.
+    if authority is None:
+        if host is None:
+            raise _bad("the request has no Host field")
+        return _check_authority(host)
+    # RFC 9113 section 8.3.1 lets both come, and has what differs treated as malformed. A default port is no difference
+    # (RFC 3986 section 6.2.3), whichever scheme's: names lead to the same sandboxes by both.
+    if (
+        host is not None
+        and host != authority
+        and (
+            _host_and_port(host, 443) != _host_and_port(authority, 443)
+            or _host_and_port(host, 80) != _host_and_port(authority, 80)
+        )
+    ):
+        raise _bad("the Host field and “:authority” differ")
+    return _check_authority(authority)
 
 
 def offers(upgrade: bytes | None, protocol: bytes) -> bool:
@@ -308,54 +289,19 @@ def _host_and_port(authority: bytes, default_port: int) -> tuple[bytes, int] | N
     return (match[1].lower().removesuffix(b"."), int(match[2] or default_port)) if match else None
 
 
-def _options(connection: bytes) -> list[bytes]:
-    """The members of Connection, lower case."""
-    return _tokens(connection.lower(), "Connection")
+def _without(fields: Fields, nominated: frozenset[bytes]) -> Fields:
+    """Without the fields that Connection nominates: they were meant for this hop only."""
+    return [pair for pair in fields if pair[0].lower() not in nominated]
 
 
-def _tokens(value: bytes, name: str) -> list[bytes]:
-    """The members of a list of tokens, in which a quote is no beginning of anything."""
-    _check_count(value, name)
-    return [member for part in value.split(b",") if (member := part.strip(b" \t"))]
-
-
-def _members(value: bytes, name: str) -> list[bytes]:
-    """The members of a list that may have quoted strings."""
-    _check_count(value, name)
-    return members(value)
-
-
-def _check_count(value: bytes, name: str) -> None:
-    # RFC 9110 section 5.6.1.2: a recipient MUST parse and ignore a reasonable number of empty list elements.
-    if value.count(b",") >= MAX_OPTIONS:
-        raise _bad(f"{name} has more than {MAX_OPTIONS} options")
-
-
-def _persistent(options: Sequence[bytes], minor: int) -> bool:
-    """RFC 9112 section 9.3: HTTP/1.1 persists unless told to close, HTTP/1.0 closes unless told to persist."""
-    return b"close" not in options and (minor == 1 or b"keep-alive" in options)
-
-
-def _remove_nominated(fields: Fields, options: Sequence[bytes]) -> None:
-    """Takes out the fields that Connection's options name: they were meant for this hop only.
-
-    In one pass, however many they are.
-    """
-    if not _NOT_NOMINATED.issuperset(options):
-        nominated = set(options) - _NOT_NOMINATED
-        fields[:] = [pair for pair in fields if pair[0].lower() not in nominated]
-
-
-def response_section(minor: int, pairs: Fields) -> Http1ResponseSection:
-    """What the field pairs of an HTTP/1.`minor` response say.
+def response_section(read_hop: ReadHop, pairs: Fields) -> tuple[ResponseSection, Hop]:
+    """What the field pairs of a response say, and what of it concerns its connection only, as `read_hop` reads it.
 
     Raises GatewayError(http_protocol_error) for everything a careful recipient must not guess about.
     """
     fields: Fields = []
+    hop_fields: list[HopField] = []
     length: bytes | None = None
-    coding: bytes | None = None
-    connection: bytes | None = None
-    upgrade: bytes | None = None
     set_cookies = dated = locates = binds = False
     try:
         check_values(b"".join([value for _, value in pairs]))
@@ -386,35 +332,22 @@ def response_section(minor: int, pairs: Fields) -> Http1ResponseSection:
                 # RFC 9110 section 8.6: 1*DIGIT. Written anew, because not everybody reads 0017 as 17.
                 length = value.lstrip(b"0") or value[-1:]
                 fields.append((name, length))
-            elif role is _CODING:
-                if coding is not None:
-                    raise _bad("two Transfer-Encoding fields")
-                coding = value
-            elif role is _CONNECTION:
-                connection = value if connection is None else connection + b"," + value
-            elif role is _UPGRADE:
-                upgrade = value if upgrade is None else upgrade + b"," + value
+            elif role >= _CONNECTION:
+                hop_fields.append((role, value if role is not _HOP else b""))
         if length is not None and _DECIMAL.fullmatch(length) is None:
             raise _bad("Content-Length is not a decimal number")
-        if coding is not None and (length is not None or minor == 0 or coding.lower() != b"chunked"):
-            raise _bad("Transfer-Encoding that contradicts Content-Length or HTTP/1.0, or is not “chunked”")
-        options = _options(connection) if connection is not None else ()
-        if upgrade is not None:
-            _check_count(upgrade, "Upgrade")
+        hop = read_hop(tuple(hop_fields), length is not None)
     except GatewayError as error:
         raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"the answer has a bad head: {error.detail}") from None
-    _remove_nominated(fields, options)
-    section = Http1ResponseSection(fields)
-    section.keep_alive = _persistent(options, minor)
+    if hop.nominated:
+        fields = _without(fields, hop.nominated)
+    section = ResponseSection(fields)
     section.set_cookies = set_cookies
     section.locates = locates
-    section.dated = dated and b"date" not in options
+    section.dated = dated and b"date" not in hop.nominated
     section.binds = binds
     section.content_length = int(length) if length is not None else None
-    section.chunked = coding is not None
-    section.upgrade = upgrade
-    section.switches = b"upgrade" in options
-    return section
+    return section, hop
 
 
 def check_switch(request: RequestHead, answer: Http1ResponseHead) -> None:
@@ -439,7 +372,7 @@ def check_switch(request: RequestHead, answer: Http1ResponseHead) -> None:
 
 
 def response_head(
-    status: int, phrase: bytes, section: Http1ResponseSection, request_method: bytes
+    status: int, phrase: bytes, section: ResponseSection, hop: Hop, request_method: bytes
 ) -> Http1ResponseHead:
     """A response head from its status line's parts and its section, in answer to a `request_method` request.
 
@@ -447,23 +380,32 @@ def response_head(
     """
     if not 100 <= status <= 599:
         raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"the answer has status {status}")
-    framing, content_length, upgrade = NO_BODY, 0, None
-    if section.upgrade is not None and status == 426:
-        # RFC 9110 section 15.5.22: it MUST name what is required. In any other answer that is a mere offer, to us.
-        upgrade = b", ".join(protocols(section.upgrade)) or None
-    shown: FieldSection = section
-    # RFC 9112 section 6.3, steps in its order. 1: HEAD, 1xx, 204 and 304 end with the head, whatever the fields say.
-    if status < 200 or status == 204:
-        if status == 101:
-            framing = AS_TUNNEL
-            upgrade = b", ".join(members(section.upgrade or b"")) or None if section.switches else None
-        if section.content_length is not None:  # RFC 9110 section 8.6: MUST NOT be sent in 1xx and 204
-            shown = section.with_fields([pair for pair in section.fields if pair[0].lower() != b"content-length"])
-    elif request_method == b"HEAD" or status == 304:
-        pass
-    # 4: chunked decides. 6: then Content-Length. 8: else everything until the connection closes.
-    elif section.chunked or section.content_length is None:
-        framing = AS_STREAM
-    elif section.content_length:
-        framing, content_length = BY_LENGTH, section.content_length
-    return Http1ResponseHead(status, phrase, shown, section, framing, content_length, upgrade)
+    upgrade = None
+    if hop.upgrade is not None:
+        if status == 426:
+            # RFC 9110 section 15.5.22: it MUST name what is required. In any other answer that is a mere offer, to us.
+            upgrade = b", ".join(protocols(hop.upgrade)) or None
+        elif status == 101 and hop.switches:
+            upgrade = b", ".join(members(hop.upgrade)) or None
+    framing = AS_TUNNEL if status == 101 else answer_framing(status, section, request_method)
+    length = section.content_length or 0 if framing is BY_LENGTH else 0
+    return Http1ResponseHead(status, phrase, forwarded_answer(status, section), hop, framing, length, upgrade)
+
+
+def answer_framing(status: int, section: ResponseSection, request_method: bytes) -> Framing:
+    """How the content of an answer is delimited (RFC 9112 section 6.3, steps in its order; RFC 9110 section 6.4.1)."""
+    # 1: HEAD, 1xx, 204 and 304 end with the head, whatever the fields say.
+    if status < 200 or status == 204 or status == 304 or request_method == b"HEAD":
+        return NO_BODY
+    # 4: a coding decides, and then there is no length. 6: then Content-Length. 8: else its sender says where it ends.
+    if section.content_length is None:
+        return AS_STREAM
+    return BY_LENGTH if section.content_length else NO_BODY
+
+
+def forwarded_answer(status: int, section: ResponseSection) -> ResponseSection:
+    """`section` as it may be sent on under `status`."""
+    # RFC 9110 section 8.6: Content-Length MUST NOT be sent in 1xx and 204.
+    if section.content_length is not None and (status < 200 or status == 204):
+        return section.with_fields([pair for pair in section.fields if pair[0].lower() != b"content-length"])
+    return section

@@ -296,7 +296,7 @@ class Http1Upstream(Http1Lifecycle):
             self._fail(evidence.recognize(error, received), received)
             return
         framing = head.framing
-        self.persists = head.hop.keep_alive and (head.hop.chunked or framing is not AS_STREAM)
+        self.persists = head.hop.keep_alive and (head.hop.streams or framing is not AS_STREAM)
         self._had_body = framing is not NO_BODY
         if framing is BY_LENGTH and len(data) == head.content_length:  # as most answers come: no need to count
             self.state = BODY
@@ -309,7 +309,7 @@ class Http1Upstream(Http1Lifecycle):
         if self._had_body:
             if framing is BY_LENGTH:
                 self._reader = LengthReader(head.content_length)
-            elif head.hop.chunked:
+            elif head.hop.streams:
                 self._reader = ChunkedReader(limits, len(head.section.fields), parse_answer_fields)
             else:
                 self._reader = CloseReader()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from gateway.edge.forwarded import Peer
 from gateway.http.forwarding import MAX_HOPS, parse_chain, parse_forwarded
+from gateway.http.hop import OF_REQUEST
 from gateway.http.message import RequestHead
 from gateway.http.validate import check_request, request_section
 
@@ -81,7 +82,7 @@ claims = st.lists(
 
 
 def head(fields: list[tuple[bytes, bytes]]) -> RequestHead:
-    section, _ = request_section(1, [(b"Host", HOST), *[(name, value.strip()) for name, value in fields]])
+    section, _ = request_section(OF_REQUEST[1], [(b"Host", HOST), *[(name, value.strip()) for name, value in fields]])
     head = RequestHead(b"GET", b"/", "HTTP/1.1", section)
     check_request(head)
     return head

@@ -215,7 +215,7 @@ def test_a_valid_request_means_the_same_after_it_was_written_anew(block: bytes) 
 def test_a_valid_response_means_the_same_after_it_was_written_anew(block: bytes, method: bytes) -> None:
     assume(named_once(block))
     head = parse_response_head(block, LIMITS, method)
-    again = parse_response_head(b"".join(serialize.response_head(head, ID, head.hop.chunked, None)), LIMITS, method)
+    again = parse_response_head(b"".join(serialize.response_head(head, ID, head.hop.streams, None)), LIMITS, method)
     assert (again.status, again.phrase, again.fields) == (head.status, head.phrase, head.fields)
     assert (again.framing, again.content_length) == (head.framing, head.content_length)
 
@@ -297,7 +297,7 @@ def assert_h11_agrees_on_response(head: Http1ResponseHead, method: bytes) -> Non
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 20)
     connection.send(h11.Request(method=method, target="/", headers=[("Host", "a.test")]))
     connection.send(h11.EndOfMessage())
-    closes = head.framing is Framing.STREAM and not head.hop.chunked
+    closes = head.framing is Framing.STREAM and not head.hop.streams
     chunked = head.framing is Framing.STREAM and not closes
     connection.receive_data(b"".join(serialize.response_head(head, ID, chunked, b"close" if closes else None)))
 

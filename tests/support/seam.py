@@ -27,6 +27,7 @@ from gateway.edge.forwarded import Peer
 from gateway.edge.stream import DownstreamStream, RequestSink
 from gateway.endpoint import Endpoint
 from gateway.errors import Failure, GatewayError, Reason
+from gateway.http.hop import OF_REQUEST
 from gateway.http.message import AS_TUNNEL, NO_BODY, Fields, FieldSection, Framing, RequestHead, ResponseHead
 from gateway.http.validate import check_request, request_section
 from gateway.observe.access_log import AccessRecord
@@ -54,7 +55,7 @@ class Contract:
 
 def request(method: bytes = b"GET", fields: Fields | None = None, host: bytes = HOST) -> RequestHead:
     """A valid head, as a codec of no HTTP version makes it."""
-    section, _ = request_section(1, [(b"Host", host), *(fields or [])])
+    section, _ = request_section(OF_REQUEST[1], [(b"Host", host), *(fields or [])])
     head = RequestHead(method, b"/", "HTTP/2", section)
     check_request(head)
     return head

@@ -13,6 +13,7 @@ from gateway.diagnosis.hints import FIELD, LOOKED_AT, MAX_REMEMBERED, MOST_LOGGE
 from gateway.errors import GatewayError, Reason
 from gateway.http import validate
 from gateway.http.head_parser import HeadLimits, parse_request_head, parse_response_head
+from gateway.http.hop import OF_ANSWER
 from gateway.http.message import FieldSection, RequestHead, ResponseHead, ResponseSection
 from gateway.upstream.stream import UpstreamFailure
 from gateway.wordings import NEXT_REFUSES
@@ -366,7 +367,7 @@ def test_only_plain_text_is_read(fields: bytes, readable: bool) -> None:
 
 
 def test_the_field_is_added_and_nothing_is_lost() -> None:
-    section = validate.response_section(1, [(b"Set-Cookie", b"a=1"), (b"Content-Length", b"5")])
+    section, _ = validate.response_section(OF_ANSWER[1], [(b"Set-Cookie", b"a=1"), (b"Content-Length", b"5")])
     before = (section.fields[:], section.lines)
     marked = cast("ResponseSection", hints.with_hint(section, "Vite: allow it"))
     assert isinstance(marked, ResponseSection)

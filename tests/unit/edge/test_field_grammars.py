@@ -560,7 +560,7 @@ def test_a_field_is_read_by_its_grammar(field: Field, lines: Lines, value: objec
     assert read == value
 
 
-UNREAD = (Role.DROPPED, Role.MARK, Role.FORWARDING)
+UNREAD = (Role.DROPPED, Role.HOP, Role.MARK, Role.FORWARDING)
 """Dropped, whatever they say; of the claims, `forwarded` reads a few by name."""
 _READS = re.compile(r'(?:\.get|said|_lines)\((?:head, )?b"([a-z-]+)"\)')
 

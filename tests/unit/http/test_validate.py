@@ -11,6 +11,7 @@ import pytest
 
 from gateway.errors import GatewayError, Reason
 from gateway.http import serialize, validate
+from gateway.http.hop import MAX_OPTIONS, OF_ANSWER, OF_REQUEST
 from gateway.http.http1 import PROTOCOLS, Http1RequestHead, Http1ResponseHead
 from gateway.http.message import Fields, FieldSection, Framing, RequestHead, ResponseSection
 
@@ -20,9 +21,9 @@ HOST = (b"Host", b"5000-a.example.dev")
 def request(
     *pairs: tuple[bytes, bytes], method: bytes = b"GET", target: bytes = b"/", minor: int = 1, host: bool = True
 ) -> Http1RequestHead:
-    section, keep_alive = validate.request_section(minor, [HOST, *pairs] if host else list(pairs))
+    section, hop = validate.request_section(OF_REQUEST[minor], [HOST, *pairs] if host else list(pairs))
     head = Http1RequestHead(method, target, PROTOCOLS[minor], section)
-    head.keep_alive = keep_alive
+    head.keep_alive = hop.keep_alive
     validate.check_request(head)
     return head
 
@@ -30,7 +31,8 @@ def request(
 def response(
     *pairs: tuple[bytes, bytes], status: int = 200, minor: int = 1, request_method: bytes = b"GET"
 ) -> Http1ResponseHead:
-    return validate.response_head(status, b"", validate.response_section(minor, list(pairs)), request_method)
+    section, hop = validate.response_section(OF_ANSWER[minor], list(pairs))
+    return validate.response_head(status, b"", section, hop, request_method)
 
 
 def reason_of(make: Callable[..., object], *pairs: tuple[bytes, bytes], **start: object) -> Reason:
@@ -217,7 +219,7 @@ def test_a_nomination_never_takes_what_routes_frames_or_tells_the_origin(
 @pytest.mark.parametrize("option", [b"x-hop", b"", b" "])
 def test_connection_has_so_many_options(option: bytes) -> None:
     """Members, empty ones too: each takes time, and a head has room for fifteen thousand."""
-    most = [(b"Connection", b",".join([option] * (validate.MAX_OPTIONS // 2)))] * 2
+    most = [(b"Connection", b",".join([option] * (MAX_OPTIONS // 2)))] * 2
     assert request(*most).keep_alive
     with pytest.raises(GatewayError) as error:
         request(*most, (b"Connection", b"close"))
@@ -230,10 +232,10 @@ def test_connection_has_so_many_options(option: bytes) -> None:
 
 @pytest.mark.parametrize("name", [b"Expect", b"TE", b"Upgrade"])
 def test_other_lists_have_so_many_members(name: bytes) -> None:
-    assert request((name, b"," * (validate.MAX_OPTIONS - 1)))
-    assert reason_of(request, NAMED, (name, b"," * validate.MAX_OPTIONS)) is Reason.BAD_REQUEST
+    assert request((name, b"," * (MAX_OPTIONS - 1)))
+    assert reason_of(request, NAMED, (name, b"," * MAX_OPTIONS)) is Reason.BAD_REQUEST
     if name == b"Upgrade":
-        assert reason_of(response, (name, b"," * validate.MAX_OPTIONS), status=426) is Reason.HTTP_PROTOCOL_ERROR
+        assert reason_of(response, (name, b"," * MAX_OPTIONS), status=426) is Reason.HTTP_PROTOCOL_ERROR
 
 
 PERSISTENCE = [
@@ -574,7 +576,7 @@ UPGRADES: list[tuple[bytes, int, Fields, bytes | None]] = [
 
 
 def test_too_many_protocols_are_refused() -> None:
-    assert reason_of(request, NAMED, (b"Upgrade", b"," * validate.MAX_OPTIONS)) is Reason.BAD_REQUEST
+    assert reason_of(request, NAMED, (b"Upgrade", b"," * MAX_OPTIONS)) is Reason.BAD_REQUEST
 
 
 @pytest.mark.parametrize(("method", "minor", "pairs", "protocol"), UPGRADES)
@@ -656,7 +658,7 @@ def test_a_request_for_options_has_one_hop_less(came: bytes, goes: bytes | None)
 
 def test_a_hop_is_counted_for_each_request() -> None:
     """The section is shared by all that carry it."""
-    section, _ = validate.request_section(1, [HOST, (b"Max-Forwards", b"5")])
+    section, _ = validate.request_section(OF_REQUEST[1], [HOST, (b"Max-Forwards", b"5")])
     for _ in range(2):
         head = RequestHead(b"OPTIONS", b"/", "HTTP/1.1", section)
         validate.check_request(head)
@@ -824,7 +826,7 @@ def test_an_answer_that_loses_its_length_still_sets_cookies() -> None:
     ("pairs", "has_some"), [([], False), ([(b"sEt-Cookie", b"a=b")], True), ([(b"Cookie", b"a=b")], False)]
 )
 def test_a_response_knows_whether_it_sets_cookies(pairs: Fields, has_some: bool) -> None:
-    section = validate.response_section(1, pairs)
+    section, _ = validate.response_section(OF_ANSWER[1], pairs)
     assert section.set_cookies is has_some
     assert section.fields == pairs
 
