@@ -140,6 +140,11 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--ipv4", metavar="A", help="where the same machine is looked at over IPv4 after a refusal")
     add.add_argument("--host", metavar="MASK", help="the Host field its apps are sent, e.g. localhost:{port}")
     add.add_argument(
+        "--protocol",
+        metavar="P",
+        help="what its apps speak: auto, http1 or h2c (gRPC, HTTP/2 without TLS); by port: 'auto 50051=h2c'",
+    )
+    add.add_argument(
         "--lifetime",
         type=cli_types.seconds,
         metavar="SECONDS",
@@ -368,8 +373,8 @@ def _records(options: argparse.Namespace) -> Records:
 def _sandboxes_add(options: argparse.Namespace) -> int:
     from gateway.process.sandboxes import print_records
 
-    given = {"address": options.address, "ipv4": options.ipv4, "host": options.host, "lifetime": options.lifetime}
-    registration = {name: value for name, value in given.items() if value is not None}
+    names = ("address", "ipv4", "host", "protocol", "lifetime")
+    registration = {name: value for name in names if (value := getattr(options, name)) is not None}
     print_records([_records(options).add(options.id, registration, options.if_match)], as_json=options.json)
     return 0
 

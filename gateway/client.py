@@ -25,6 +25,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from gateway.app_protocol import of_json
 from gateway.diagnosis.url import without_userinfo
 from gateway.hostname import is_sandbox_id
 
@@ -134,6 +135,7 @@ class _Record(msgspec.Struct):
     template: str | None = msgspec.field(name="publicAccessUrlTemplate")
     ipv4: str | None = None
     host: str | None = None
+    protocol: str | dict[str, Any] | None = None
 
 
 class _Page(msgspec.Struct):
@@ -233,14 +235,16 @@ class Sandboxes:
         address: str | IPv6Address,
         ipv4: str | IPv4Address | None = None,
         host: str | None = None,
+        protocol: str | Mapping[str, object] | None = None,
         lifetime: float | None = None,
         if_match: str | None = None,
     ) -> Sandbox:
         """Says where sandbox `id` is; saying it again changes nothing.
 
         The record is replaced whole. `ipv4` is looked at when an app refuses, `host` the Host field its apps are sent
-        (`localhost:{port}`), `lifetime` the seconds after which the record goes unless it is registered again. With
-        `if_match` a generation is named that must be in force: GenerationMismatch otherwise.
+        (`localhost:{port}`), `protocol` what they speak ("h2c" for gRPC, "http1", "auto", or by port:
+        `{"default": "auto", "ports": {"50051": "h2c"}}`), `lifetime` the seconds after which the record goes unless it
+        is registered again. With `if_match` a generation is named that must be in force: GenerationMismatch otherwise.
         """
         if not isinstance(host, str | None):
             raise InvalidArgument(f"Invalid host: {host!r} (expected a text such as localhost:{{port}})")
@@ -248,6 +252,7 @@ class Sandboxes:
             "address": str(address),
             "ipv4": None if ipv4 is None else str(ipv4),
             "host": host,
+            "protocol": _protocol(protocol),
             "lifetime": None if lifetime is None else _seconds("lifetime", lifetime),
         }
         body = {name: value for name, value in given.items() if value is not None}
@@ -281,7 +286,14 @@ class Sandboxes:
 
     def _sandbox(self, record: _Record) -> Sandbox:
         return Sandbox(
-            record.id, record.address, record.generation, record.template, record.ipv4, record.host, _sandboxes=self
+            record.id,
+            record.address,
+            record.generation,
+            record.template,
+            record.ipv4,
+            record.host,
+            record.protocol,
+            _sandboxes=self,
         )
 
 
@@ -296,6 +308,7 @@ class Sandbox:
     """`https://{port}-abc123.sandbox.example.dev`; None: see MissingTemplate."""
     ipv4: str | None
     host: str | None
+    protocol: str | dict[str, Any] | None
     _sandboxes: Sandboxes = field(repr=False, compare=False)
 
     def expose(self, port: int) -> str:
@@ -319,7 +332,7 @@ class Sandbox:
         """Reads the record again. Raises SandboxNotFound if it is gone."""
         now = await self._sandboxes.get(self.id)
         self.address, self.generation, self.ipv4, self.host = now.address, now.generation, now.ipv4, now.host
-        self.public_access_url_template = now.public_access_url_template
+        self.protocol, self.public_access_url_template = now.protocol, now.public_access_url_template
 
     async def port_state(self, port: int) -> PortState:
         """Whether something listens on `port`, looked at now."""
@@ -368,6 +381,13 @@ def _port(port: object) -> int:
     if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535:
         raise InvalidPort(f"Invalid port: {port} (expected an integer from 1 to 65535)")
     return port
+
+
+def _protocol(protocol: object) -> object:
+    try:
+        return of_json(protocol) or None
+    except ValueError as error:
+        raise InvalidArgument(f"Invalid protocol: {protocol!r} ({error})") from None
 
 
 def _path(sandbox_id: object) -> str:

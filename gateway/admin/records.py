@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import msgspec
 
 from gateway.admin.errors import ApiError, FieldError, invalid
+from gateway.app_protocol import as_json
 from gateway.config import Settings
 from gateway.directory.fields import read_fields
 from gateway.directory.sandbox import Sandbox
@@ -24,7 +25,7 @@ from gateway.upstream.policy import AddressPolicy, special_range
 
 ANY = frozenset("*")
 """`If-Match: *`: whatever generation it has, if there is a record."""
-_FIELDS = ("address", "ipv4", "host", "lifetime")
+_FIELDS = ("address", "ipv4", "host", "protocol", "lifetime")
 NOT_AN_ID = "expected a sandbox id: a-z, 0-9, inner hyphens, at most 57 characters"
 
 _TAG = r'(?:W/)?"[\x21\x23-\x7e]*"'
@@ -43,6 +44,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     host: str | None
     template: str | None = msgspec.field(name="publicAccessUrlTemplate")
     """None: the gateway serves no domain."""
+    protocol: str | dict[str, object] | None = None
 
 
 class BrokenRecord(msgspec.Struct, frozen=True):
@@ -69,6 +71,7 @@ def as_record(sandbox: Sandbox, settings: Settings) -> Record:
         generation=sandbox.generation,
         ipv4=str(sandbox.ipv4) if sandbox.ipv4 else None,
         host=sandbox.host or None,
+        protocol=as_json(sandbox.protocol) if sandbox.protocol else None,
         template=url_template(sandbox.id, settings),
     )
 

@@ -353,7 +353,7 @@ def _read_integer(text: str, lowest: int, highest: int) -> int | None:
 
 def _said(sandbox: Sandbox) -> tuple[object, ...]:
     """What a registration said of it; its ttl, which runs down by itself, is not part of that."""
-    return sandbox.origin, sandbox.ipv4, sandbox.host
+    return sandbox.origin, sandbox.ipv4, sandbox.host, sandbox.protocol
 
 
 def _audit(request: web.Request, what: str, sandbox: Sandbox) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from gateway import app_protocol
 from gateway.config.values import MAX_DURATION, parse_host_mask, quote
 from gateway.printable import shorten
 
@@ -71,6 +72,13 @@ def _read_host(value: object) -> str:
     return parse_host_mask(value)
 
 
+def _read_protocol(value: object) -> str:
+    try:
+        return app_protocol.of_json(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, got {_shown(value)}") from None
+
+
 def _read_lifetime(value: object) -> float | None:
     if value is None:
         return None
@@ -84,6 +92,7 @@ _READERS: dict[str, Callable[[object], object]] = {
     "generation": _read_generation,
     "ipv4": _read_ipv4,
     "host": _read_host,
+    "protocol": _read_protocol,
     "lifetime": _read_lifetime,
 }
 

@@ -5,6 +5,7 @@
     generation = "2"            # optional; the address stands in for it
     ipv4 = "10.0.0.5"           # optional; looked at when the app refuses, never forwarded to
     host = "localhost:{port}"   # optional; the Host field its apps are sent, see upstream.host
+    protocol = "h2c"            # optional; "auto" | "http1" | "h2c", or { default = "auto", ports = { 50051 = "h2c" } }
 
 A broken edit never takes a sandbox away: the last good table stays in force, and one log line says what is wrong
 and where. All processes know that table (`LastGood`): one may have to be replaced before the file is mended.
@@ -31,7 +32,7 @@ POLL_INTERVAL = 0.5
 
 log = logging.getLogger("gateway.directory")
 
-_KEYS = ("address", "generation", "ipv4", "host")
+_KEYS = ("address", "generation", "ipv4", "host", "protocol")
 
 _DIGEST = hashlib.sha256().digest_size
 

@@ -131,6 +131,7 @@ class RedisRegistry:
             str(sandbox.address),
             str(sandbox.ipv4 or ""),
             sandbox.host,
+            sandbox.protocol,
             "" if lifetime is None else str(math.ceil(lifetime * 1000)),
         )
         if outcome == "conflict":

@@ -1,14 +1,14 @@
 """What happens inside Redis: the keys, and the Lua scripts that read and write them.
 
-    gateway:sandbox:<id>    hash: address, generation, ipv4, host; expires by itself where the record has a lifetime
+    gateway:sandbox:<id>    hash: address, generation, ipv4, host, protocol; expires by itself where it has a lifetime
     gateway:sandboxes       sorted set of the ids, all with score 0, so that its order is the order of the ids
     gateway:generation      the last generation given out
     gateway:changes         stream of the last ten thousand changes or so, one field each: id
 
 A script is one step for everybody, so neither generations nor `If-Match` need a lock. The scripts compute the names of
 keys, which Redis Cluster does not allow. A record is returned as the list [id, address, generation, ipv4, host,
-milliseconds left], texts but for the last; what it has not is "", and -1 the time left of one that stays. One that
-nobody can read is the list [id, what is wrong with it].
+protocol, milliseconds left], texts but for the last; what it has not is "", and -1 the time left of one that stays. One
+that nobody can read is the list [id, what is wrong with it].
 
 Redis does nothing else while a script runs, for any gateway, so each has an end that does not depend on how much there
 is: a step of `tend` or of a page looks at so many ids and no more. Others may write to the keys, so nothing about them
@@ -70,18 +70,19 @@ local function record(id)
   local kind = kind_of(key)
   if kind == 'none' then return nil end
   if kind ~= 'hash' then return {{id, 'is no hash but a ' .. kind}} end
-  for _, field in ipairs({{'address', 'generation', 'ipv4', 'host'}}) do
+  for _, field in ipairs({{'address', 'generation', 'ipv4', 'host', 'protocol'}}) do
     local octets = redis.call('HSTRLEN', key, field)
     if octets > {MAX_FIELD} then
       if redis.call('HEXISTS', key, 'address') == 0 then return nil end
       return {{id, 'has a field of ' .. octets .. ' octets'}}
     end
   end
-  local found = redis.call('HMGET', key, 'address', 'generation', 'ipv4', 'host')
+  local found = redis.call('HMGET', key, 'address', 'generation', 'ipv4', 'host', 'protocol')
   if not found[1] then return nil end
   local generation = found[2]
   if not generation or generation == '' then generation = found[1] end
-  return {{id, found[1], generation, found[3] or '', found[4] or '', redis.call('PTTL', key)}}
+  local ipv4, host, protocol = found[3] or '', found[4] or '', found[5] or ''
+  return {{id, found[1], generation, ipv4, host, protocol, redis.call('PTTL', key)}}
 end
 """
 
@@ -133,25 +134,28 @@ end
 # ARGV: id. Returns a record or nil.
 FETCH = _script(_COMMON, "return record(ARGV[1])")
 
-# ARGV: id, expectation, address, ipv4, host, lifetime in milliseconds or nothing. Returns ["stored", generation].
+# ARGV: id, expectation, address, ipv4, host, protocol, lifetime in milliseconds or nothing. Returns ["stored",
+# generation].
 # A generation is the time in microseconds, or one more than the last: it repeats neither when Redis has lost its data
 # nor after a failover to a replica that had not heard of the last ones. One that may be no text is not kept.
 PUT = _script(
     _COMMON,
     _WRITING,
     """
-local address, ipv4, host, lifetime = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local address, ipv4, host, protocol, lifetime = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local generation, anew = before and before[3], not before or before[2] ~= address or before[3]:find('[\\128-\\255]')
 if anew then
   local now, last = redis.call('TIME'), kind_of(GENERATION) == 'string' and tonumber(redis.call('GET', GENERATION)) or 0
   if not (last > 0 and last < 2^53) then last = 0 end  -- somebody else's, and no number to count on from
   generation = string.format('%.0f', math.max(math.floor(last) + 1, now[1] * 1000000 + now[2]))
 end
-local sooner = not anew and lifetime ~= '' and (before[6] < 0 or tonumber(lifetime) < before[6])
-if anew or before[4] ~= ipv4 or before[5] ~= host or sooner then announce(id) end
+local sooner = not anew and lifetime ~= '' and (before[7] < 0 or tonumber(lifetime) < before[7])
+local differs = not anew and (before[4] ~= ipv4 or before[5] ~= host or before[6] ~= protocol)
+if anew or differs or sooner then announce(id) end
 if anew then step('SET', GENERATION, generation) end
 step('UNLINK', RECORD .. id)
-step('HSET', RECORD .. id, 'address', address, 'generation', generation, 'ipv4', ipv4, 'host', host)
+step('HSET', RECORD .. id, 'address', address, 'generation', generation)
+step('HSET', RECORD .. id, 'ipv4', ipv4, 'host', host, 'protocol', protocol)
 if lifetime ~= '' then step('PEXPIRE', RECORD .. id, lifetime) end
 step('ZADD', INDEX, 0, id)
 return carry_out({'stored', generation})

@@ -34,6 +34,8 @@ class Sandbox:
     app merely listens on IPv4 only."""
     host: str = ""
     """The Host field its apps are sent, as `upstream.host`; empty: what that setting says."""
+    protocol: str = field(default="", kw_only=True)
+    """What is spoken to its apps, as text (`app_protocol`); empty: what they understand is found out."""
     ttl: float | None = None
     """Seconds for which the backend says this record may be used (DNS); None: as `directory.ttl` says."""
     lifetime: float | None = field(default=None, compare=False)

@@ -287,6 +287,7 @@ class _Content(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     host: str
     ttl: float | None
     lifetime: float | None
+    protocol: str = ""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -297,7 +298,9 @@ def encode(sandbox: Sandbox) -> bytes:
     """`sandbox` as octets, about a hundred."""
     ipv4 = b"" if sandbox.ipv4 is None else sandbox.ipv4.packed
     address, lifetime = sandbox.address.packed, sandbox.lifetime
-    content = _Content(sandbox.id, address, sandbox.generation, ipv4, sandbox.host, sandbox.ttl, lifetime)
+    content = _Content(
+        sandbox.id, address, sandbox.generation, ipv4, sandbox.host, sandbox.ttl, lifetime, sandbox.protocol
+    )
     return _encoder.encode(content)
 
 
@@ -307,6 +310,15 @@ def decode(octets: bytes) -> Sandbox | None:
         content = _decoder.decode(octets)
         ipv4 = IPv4Address(content.ipv4) if content.ipv4 else None
         address, lifetime = IPv6Address(content.address), content.lifetime
-        return Sandbox(content.id, address, content.generation, ipv4, content.host, content.ttl, lifetime)
+        return Sandbox(
+            content.id,
+            address,
+            content.generation,
+            ipv4,
+            content.host,
+            content.ttl,
+            lifetime,
+            protocol=content.protocol,
+        )
     except (msgspec.MsgspecError, ValueError):
         return None

@@ -73,18 +73,20 @@ KEPT_CHANGES = 100_000
 
 T = TypeVar("T")
 
-_Row = tuple[Any, Any, Any, Any, Any, Any]
-"""id, address, generation, ipv4, host, expires: texts and a number, or whatever somebody has put there (`stored`)."""
+_Row = tuple[Any, Any, Any, Any, Any, Any, Any]
+"""id, address, generation, ipv4, host, protocol, expires: texts and a number, or whatever somebody has put there."""
 _FETCH = """
-    SELECT id, address, generation, ipv4, host, expires FROM sandboxes
+    SELECT id, address, generation, ipv4, host, protocol, expires FROM sandboxes
     WHERE id = ? AND coalesce(expires > ?, 1)"""
 _PAGE = """
-    SELECT id, address, generation, ipv4, host, expires FROM sandboxes
+    SELECT id, address, generation, ipv4, host, protocol, expires FROM sandboxes
     WHERE id > ? AND coalesce(expires > ?, 1) ORDER BY id"""
 _NEXT = "SELECT id FROM sandboxes WHERE id > CAST(? AS TEXT) AND typeof(id) = 'text' ORDER BY id LIMIT ?"
 _EXPIRED = "SELECT 1 FROM sandboxes WHERE expires <= ? LIMIT 1"
 _TRIM = "DELETE FROM changes WHERE seq <= (SELECT max(seq) FROM changes) - ?"
-_PUT = "INSERT OR REPLACE INTO sandboxes (id, address, generation, ipv4, host, expires) VALUES (?, ?, ?, ?, ?, ?)"
+_PUT = """
+    INSERT OR REPLACE INTO sandboxes (id, address, generation, ipv4, host, protocol, expires)
+    VALUES (?, ?, ?, ?, ?, ?, ?)"""
 
 
 class SqliteRegistry:
@@ -389,8 +391,8 @@ def _put(db: sqlite3.Connection, sandbox: Sandbox, expected: Expected, lifetime:
     same = (
         before is not None
         and isinstance(record, Sandbox)
-        and (address, ipv4, sandbox.host) == (before[1], before[3], before[4])
-        and _end(expires) >= _end(before[5])
+        and (address, ipv4, sandbox.host, sandbox.protocol) == (before[1], *before[3:6])
+        and _end(expires) >= _end(before[6])
     )
     if not same:
         _report(db, sandbox.id)
@@ -398,7 +400,7 @@ def _put(db: sqlite3.Connection, sandbox: Sandbox, expected: Expected, lifetime:
     kept = isinstance(record, Sandbox) and record.address == sandbox.address
     generation = _generation(record) if kept else None
     generation = generation or secrets.token_hex(8)
-    after: _Row = (sandbox.id, address, generation, ipv4, sandbox.host, expires)
+    after: _Row = (sandbox.id, address, generation, ipv4, sandbox.host, sandbox.protocol, expires)
     if after != before:  # else it is not worth a wait for the disk
         db.execute(_PUT, after)
     return replace(sandbox, generation=generation, lifetime=lifetime)

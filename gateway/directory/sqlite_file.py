@@ -56,6 +56,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE changes (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL)",
     ),
     STAMP,
+    ("ALTER TABLE sandboxes ADD COLUMN protocol TEXT NOT NULL DEFAULT ''",),
 )
 """Step n takes a file from version n to n + 1 (`PRAGMA user_version`). A step, once released, is never edited."""
 

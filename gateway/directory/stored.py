@@ -13,9 +13,9 @@ from gateway.config.values import quote
 from gateway.directory.fields import read_fields
 from gateway.directory.sandbox import Broken, Sandbox
 
-TEXTS = ("address", "generation", "ipv4", "host")
+TEXTS = ("address", "generation", "ipv4", "host", "protocol")
 """The fields that are stored as text."""
-_OPTIONAL = ("ipv4", "host")
+_OPTIONAL = ("ipv4", "host", "protocol")
 """Of them those that are empty where there is none."""
 MAX_TEXT = 1024
 """Characters of a field: an address or a host has fewer, and a generation is in every line of the log about it."""

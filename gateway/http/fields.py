@@ -86,6 +86,7 @@ class Role(IntEnum):
     # From here on: passes everywhere, and is written down.
     USER_AGENT = 19
     TRACE_PARENT = 20
+    CONTENT_TYPE = 21
 
 
 _ROLES_BY_NAME: dict[bytes, Role] = {
@@ -125,6 +126,7 @@ _ROLES_BY_NAME: dict[bytes, Role] = {
     b"refresh": Role.LOCATION,
     b"user-agent": Role.USER_AGENT,
     b"traceparent": Role.TRACE_PARENT,
+    b"content-type": Role.CONTENT_TYPE,
     **dict.fromkeys((*CLIENT_NAMES, *_PROXY_NAMES), Role.FORWARDING),
     # RFC 9110 section 11; the proxy's kind too, because an app may be a proxy itself.
     b"authorization": Role.CREDENTIALS,
@@ -133,7 +135,7 @@ _ROLES_BY_NAME: dict[bytes, Role] = {
     b"proxy-authenticate": Role.CREDENTIALS,
 }
 
-_HARMLESS = (None, Role.LOCATION, Role.USER_AGENT, Role.TRACE_PARENT)
+_HARMLESS = (None, Role.LOCATION, Role.USER_AGENT, Role.TRACE_PARENT, Role.CONTENT_TYPE)
 """By another spelling."""
 
 _remembered: dict[bytes, Role] = {}

@@ -93,6 +93,7 @@ class RequestSection(FieldSection):
         "expects_continue",
         "forwarding",
         "framing",
+        "grpc",
         "host",
         "max_forwards",
         "named",
@@ -117,6 +118,7 @@ class RequestSection(FieldSection):
         self.binds = False  # credentials that log the connection in (RFC 4559 section 6)
         self.probes = False  # X-Gateway-Probe: asks whether the target accepts connections, and wants nothing of it
         self.named = False  # has an X-Request-Id
+        self.grpc = False  # asks for gRPC by its Content-Type; gRPC-Web does not
         self.user_agent = ""  # printable, and not long
         self.trace_parent: TraceParent | None = None  # if it is valid
 

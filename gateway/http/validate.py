@@ -36,7 +36,7 @@ _HOST, _LENGTH, _CONNECTION, _HOP = Role.HOST, Role.CONTENT_LENGTH, Role.CONNECT
 _FORWARDING, _REQUEST_ID, _SET_COOKIE = Role.FORWARDING, Role.REQUEST_ID, Role.SET_COOKIE
 _PROBE, _DATE, _MAX_FORWARDS, _LOCATION = Role.PROBE, Role.DATE, Role.MAX_FORWARDS, Role.LOCATION
 _CREDENTIALS, _EXPECT = Role.CREDENTIALS, Role.EXPECT
-_USER_AGENT, _TRACE_PARENT = Role.USER_AGENT, Role.TRACE_PARENT
+_USER_AGENT, _TRACE_PARENT, _CONTENT_TYPE = Role.USER_AGENT, Role.TRACE_PARENT, Role.CONTENT_TYPE
 
 COMMON_METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
 """What hardly any request differs from, and what Allow names: whichever else an app knows is forwarded, too."""
@@ -69,6 +69,8 @@ _BINDING = re.compile(
 Negotiate, Nego2 and NegoEx. Wherever in a list of challenges one stands; within a quoted string, too, which costs a
 connection and nothing else. It ends where its token does: JavaScript and Python part it from what follows at blanks
 beyond ASCII's as well (U+00A0, U+0085)."""
+_GRPC = re.compile(rb"application/grpc(?:[ \t]*(?:;.*)?|\+.*)", re.IGNORECASE | re.DOTALL)
+"""A gRPC request's media type; `application/grpc-web`, which HTTP/1.1 carries, is another."""
 
 
 def check_values(octets: bytes) -> None:
@@ -118,7 +120,7 @@ def request_section(read_hop: ReadHop, pairs: Fields, authority: bytes | None = 
     max_forwards: bytes | None = None
     user_agent = b""
     trace_parents: list[bytes] = []
-    expects_continue = probes = binds = named = False
+    expects_continue = probes = binds = named = grpc = False
 
     for pair in pairs:
         name, value = pair
@@ -133,6 +135,8 @@ def request_section(read_hop: ReadHop, pairs: Fields, authority: bytes | None = 
                 user_agent = value
             elif role is _TRACE_PARENT:
                 trace_parents.append(value)
+            elif role is _CONTENT_TYPE:
+                grpc = _GRPC.fullmatch(value) is not None
         elif role is _HOST:
             if host is not None:
                 raise _bad("the request has two Host fields")
@@ -176,6 +180,7 @@ def request_section(read_hop: ReadHop, pairs: Fields, authority: bytes | None = 
     section.max_forwards = max_forwards
     section.binds = binds
     section.named = named
+    section.grpc = grpc
     section.user_agent = printable_ascii(user_agent[:MAX_USER_AGENT].decode("latin-1"), "·")
     if trace_parents:
         section.trace_parent = trace_context.parse(trace_parents)

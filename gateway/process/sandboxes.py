@@ -17,6 +17,7 @@ import msgspec
 
 from gateway.admin.errors import ApiError
 from gateway.admin.records import BrokenRecord, Record, as_record, entity_tag, read_registration
+from gateway.app_protocol import of_json
 from gateway.config import Settings
 from gateway.directory import backends, sqlite_file
 from gateway.directory.sandbox import Broken, Conflict, Directory, DirectoryError, Registry, Sandbox, TableDirectory
@@ -218,10 +219,15 @@ _COLUMNS = {
     "GENERATION": "generation",
     "IPV4": "ipv4",
     "HOST": "host",
+    "PROTOCOL": "protocol",
     "URL": "template",
     "BROKEN": "broken",
 }
 """Of a table, and the attribute that stands in each; a record may not have it."""
+
+
+def _cell(value: str | Mapping[str, object] | None) -> str:
+    return of_json(value) if isinstance(value, Mapping) else value or ""
 
 
 def print_records(records: Iterable[Record | BrokenRecord], *, as_json: bool) -> None:
@@ -254,7 +260,7 @@ def print_copied(verb: str, file: Path, count: int, *, as_json: bool) -> None:
 def table(records: Sequence[Record | BrokenRecord]) -> str:
     """Lines for a terminal; a column that is empty for all of them is left out."""
     columns = [
-        [name, *(printable(getattr(record, attribute, None) or "") for record in records)]
+        [name, *(printable(_cell(getattr(record, attribute, None))) for record in records)]
         for name, attribute in _COLUMNS.items()
         if any(getattr(record, attribute, None) for record in records)
     ]

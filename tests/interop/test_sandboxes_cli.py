@@ -80,13 +80,16 @@ def config(serve: Registering) -> tuple[str, str]:
 
 
 def test_a_record_is_added_listed_shown_and_removed(config: tuple[str, str], serve: Registering) -> None:
-    [added] = records("add", "demo", "::1", "--ipv4", "127.0.0.1", "--host", "localhost:{port}", *config)
+    [added] = records(
+        "add", "demo", "::1", "--ipv4", "127.0.0.1", "--host", "localhost:{port}", "--protocol", "http1 9=h2c", *config
+    )
     assert added == {
         "id": "demo",
         "address": "::1",
         "generation": added["generation"],
         "ipv4": "127.0.0.1",
         "host": "localhost:{port}",
+        "protocol": {"default": "http1", "ports": {"9": "h2c"}},
         "publicAccessUrlTemplate": added["publicAccessUrlTemplate"],
     }
     assert added["publicAccessUrlTemplate"] == f"https://{{port}}-demo.sandbox.localhost:{serve.tls_port}"

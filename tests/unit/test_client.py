@@ -85,9 +85,15 @@ async def sandbox(gateway: Gateway) -> Sandbox:
 
 async def test_register_get_and_remove(gateway: Gateway) -> None:
     made = await gateway.sandboxes.register(
-        "box", address=IPv6Address(LOOPBACK), ipv4=IPv4Address("10.0.0.5"), host="localhost:{port}", lifetime=3600
+        "box",
+        address=IPv6Address(LOOPBACK),
+        ipv4=IPv4Address("10.0.0.5"),
+        host="localhost:{port}",
+        protocol="h2c",
+        lifetime=3600,
     )
     assert (made.id, made.address, made.ipv4, made.host) == ("box", LOOPBACK, "10.0.0.5", "localhost:{port}")
+    assert made.protocol == "h2c"
     assert made.public_access_url_template == "https://{port}-box.sandbox.localhost"
     assert made.generation
     assert await gateway.sandboxes.get("box") == made
@@ -476,6 +482,7 @@ async def test_waiting_for_its_turn_takes_nothing_from_a_requests_time(
         lambda box: box._sandboxes.register("box", address="\ud800"),
         lambda box: box._sandboxes.register("box", address=LOOPBACK, ipv4=object()),
         lambda box: box._sandboxes.register("box", address=LOOPBACK, host=object()),
+        lambda box: box._sandboxes.register("box", address=LOOPBACK, protocol="grpc"),
         lambda box: box._sandboxes.register("box", address=LOOPBACK, host=b"localhost"),
         lambda box: box._sandboxes.register("box", address=LOOPBACK, host="\ud800"),
         *(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -71,8 +72,12 @@ class Document:
             if f"_of_{keyword}" not in known:
                 raise Mismatch(f"{where}: {keyword} is not understood")
             getattr(self, f"_of_{keyword}")(wanted, value, where)
-        if schema.get("additionalProperties") is False and (more := value.keys() - schema["properties"].keys()):
-            raise Mismatch(f"{where}: {more} is not documented")
+        others = schema.get("additionalProperties")
+        if others is not None and (more := value.keys() - schema.get("properties", {}).keys()):
+            if others is False:
+                raise Mismatch(f"{where}: {more} is not documented")
+            for name in more:
+                self.check(others, value[name], f"{where}.{name}")
 
     def _operation(self, method: str, path: str) -> Any:
         for template, item in self.document["paths"].items():
@@ -113,6 +118,14 @@ class Document:
         for schema in wanted:
             self.check(schema, value, where)
 
+    def _of_oneOf(self, wanted: list[Mapping[str, Any]], value: Any, where: str) -> None:
+        fitting = 0
+        for schema in wanted:
+            with suppress(Mismatch):
+                self.check(schema, value, where)
+                fitting += 1
+        self._hold(fitting == 1, f"{where}: {value!r} fits {fitting} of {len(wanted)} schemas")
+
     def _of_enum(self, wanted: list[Any], value: Any, where: str) -> None:
         self._hold(value in wanted, f"{where}: {value!r} is none of {wanted}")
 
@@ -130,6 +143,9 @@ class Document:
 
     def _of_minItems(self, wanted: int, value: Any, where: str) -> None:
         self._hold(len(value) >= wanted, f"{where}: fewer than {wanted}")
+
+    def _of_maxProperties(self, wanted: int, value: Any, where: str) -> None:
+        self._hold(len(value) <= wanted, f"{where}: more than {wanted}")
 
     def _of_minimum(self, wanted: float, value: Any, where: str) -> None:
         self._hold(value >= wanted, f"{where}: {value} is less than {wanted}")

@@ -118,7 +118,16 @@ async def api(api_of: MakeApi) -> Api:
 
 
 async def test_a_registration_is_created_and_found_again(api: Api) -> None:
-    created = await api("PUT", BOX, {"address": "FD00:0::5", "ipv4": "10.0.0.5", "host": "localhost:{port}"})
+    created = await api(
+        "PUT",
+        BOX,
+        {
+            "address": "FD00:0::5",
+            "ipv4": "10.0.0.5",
+            "host": "localhost:{port}",
+            "protocol": {"ports": {"5001": "h2c"}},
+        },
+    )
     assert (created.status, created.headers["Location"]) == (201, BOX)
     generation = created.json["generation"]
     assert created.json == {
@@ -127,6 +136,7 @@ async def test_a_registration_is_created_and_found_again(api: Api) -> None:
         "generation": generation,
         "ipv4": "10.0.0.5",
         "host": "localhost:{port}",
+        "protocol": {"default": "auto", "ports": {"5001": "h2c"}},
         "publicAccessUrlTemplate": "https://{port}-box.sandbox.example.dev",
     }
     assert created.tag == f'"{generation}"'
@@ -148,9 +158,9 @@ async def test_another_address_is_another_generation(api: Api) -> None:
 
 
 async def test_what_is_not_given_is_not_kept(api: Api) -> None:
-    await api("PUT", BOX, {**FD5, "ipv4": "10.0.0.5", "host": "localhost"})
+    await api("PUT", BOX, {**FD5, "ipv4": "10.0.0.5", "host": "localhost", "protocol": "h2c"})
     replaced = await api("PUT", BOX, {**FD5, "ipv4": None})
-    assert (replaced.json["ipv4"], replaced.json["host"]) == (None, None)
+    assert [replaced.json[name] for name in ("ipv4", "host", "protocol")] == [None] * 3
 
 
 async def test_a_lifetime_reaches_the_registry(api_of: MakeApi) -> None:
@@ -374,13 +384,16 @@ async def test_a_generation_that_no_tag_can_hold(api_of: MakeApi) -> None:
         ("host", "a\r\nX: y", "host"),
         ("host", "{name}", "{port}"),
         ("host", 7, "host"),
+        ("protocol", "h3", "auto, http1 or h2c"),
+        ("protocol", {"80": "h2c"}, "by port"),
+        ("protocol", {"ports": {"0": "h2c"}}, "1 to 65535"),
         ("lifetime", 0, "seconds"),
         ("lifetime", -1, "seconds"),
         ("lifetime", True, "seconds"),
         ("lifetime", "60", "seconds"),
         ("lifetime", 1e300, "seconds"),
         ("lifetime", 10**30, "seconds"),
-        ("adress", "fd00::5", "unknown field (expected address, ipv4, host, lifetime)"),
+        ("adress", "fd00::5", "unknown field (expected address, ipv4, host, protocol, lifetime)"),
         ("generation", "7", "unknown field"),
     ],
 )

@@ -204,7 +204,7 @@ def record(name: str, address: str, **more: Any) -> Sandbox:
 
 def shown(sandbox: Sandbox | None) -> tuple[object, ...] | None:
     """What of a record must agree everywhere; its `ttl` runs down while it is looked at."""
-    return sandbox and (sandbox.id, sandbox.address, sandbox.generation, sandbox.ipv4, sandbox.host)
+    return sandbox and (*sandbox.origin, sandbox.ipv4, sandbox.host, sandbox.protocol)
 
 
 async def found(directory: Directory, name: str) -> Sandbox:
@@ -351,7 +351,8 @@ async def test_every_watcher_is_told(stage: Stage) -> None:
 @backends(writes=True)
 async def test_what_is_put_is_found(stage: Stage) -> None:
     store = stage.registry()
-    wanted = record("demo", "fd00::5", ipv4=IPv4Address("10.0.0.5"), host="localhost:{port}")
+    protocol = "auto 50051=h2c"
+    wanted = record("demo", "fd00::5", ipv4=IPv4Address("10.0.0.5"), host="localhost:{port}", protocol=protocol)
     stored = await store.put(wanted)
     assert stored.generation not in ("", wanted.generation)
     assert shown(replace(stored, generation=wanted.generation)) == shown(wanted)
@@ -362,10 +363,10 @@ async def test_what_is_put_is_found(stage: Stage) -> None:
 @backends(writes=True)
 async def test_putting_replaces_the_whole_record(stage: Stage) -> None:
     store = stage.registry()
-    await store.put(record("demo", "fd00::5", ipv4=IPv4Address("10.0.0.5"), host="localhost:{port}"))
+    await store.put(record("demo", "fd00::5", ipv4=IPv4Address("10.0.0.5"), host="localhost:{port}", protocol="h2c"))
     await store.put(record("demo", "fd00::5"))
     sandbox = await found(store, "demo")
-    assert (sandbox.ipv4, sandbox.host) == (None, "")
+    assert (sandbox.ipv4, sandbox.host, sandbox.protocol) == (None, "", "")
 
 
 @backends(writes=True)

@@ -116,15 +116,17 @@ BROKEN = [
     (ONE + "host = 1", "sandboxes.demo.host: expected a host such as"),
     (ONE + 'host = "a b"', "sandboxes.demo.host: expected"),
     (ONE + 'host = "{id}.example"', "sandboxes.demo.host: "),
+    (ONE + 'protocol = "http3"', "sandboxes.demo.protocol: expected auto, http1 or h2c"),
+    (ONE + 'protocol = { ports = { 70000 = "h2c" } }', "sandboxes.demo.protocol: expected ports from 1 to 65535"),
     (ONE + "port = 5000", "sandboxes.demo.port: unknown key"),
     (ONE + 'addres = "::1"', "sandboxes.demo.addres: unknown key"),
 ]
 
 
 def test_a_record_may_say_how_its_machine_is_met_otherwise(path: Path) -> None:
-    path.write_text(ONE + 'ipv4 = "10.0.0.5"\nhost = "localhost:{port}"\n')
+    path.write_text(ONE + 'ipv4 = "10.0.0.5"\nhost = "localhost:{port}"\nprotocol = { ports = { 50051 = "h2c" } }\n')
     record = read_table(path)["demo"]
-    assert (str(record.ipv4), record.host) == ("10.0.0.5", "localhost:{port}")
+    assert (str(record.ipv4), record.host, record.protocol) == ("10.0.0.5", "localhost:{port}", "auto 50051=h2c")
 
 
 @pytest.mark.parametrize(("text", "says"), BROKEN, ids=range(len(BROKEN)))

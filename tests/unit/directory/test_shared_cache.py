@@ -48,7 +48,15 @@ def ended_well(*pids: int) -> bool:
     "record",
     [
         sandbox(),
-        Sandbox("a" * 57, IPv6Address("fd00::ffff"), "vm-7f3a", IPv4Address("10.0.0.5"), "localhost:{port}", 12.5),
+        Sandbox(
+            "a" * 57,
+            IPv6Address("fd00::ffff"),
+            "vm-7f3a",
+            IPv4Address("10.0.0.5"),
+            "localhost:{port}",
+            12.5,
+            protocol="h2c",
+        ),
         Sandbox("y", IPv6Address("fd00::1"), "7", lifetime=3.5),
         Sandbox("x", IPv6Address("fd00::1"), "Ω", None, "", 0.0),
     ],

@@ -569,7 +569,8 @@ async def test_an_id_that_is_none_is_passed_over(
     for name in odd:
         sql(
             path,
-            f"INSERT INTO sandboxes SELECT {name}, address, generation, ipv4, host, 1 FROM sandboxes WHERE id = 'a'",
+            f"INSERT INTO sandboxes SELECT {name}, address, generation, ipv4, host, 1, '' FROM sandboxes"
+            " WHERE id = 'a'",
         )
         sql(path, f"INSERT INTO changes (id) VALUES ({name})")
     sql(path, "UPDATE sandboxes SET expires = NULL WHERE id = 'A'")

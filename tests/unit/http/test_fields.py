@@ -43,7 +43,7 @@ ROLES = [
     (b"X-Request-Id", Role.REQUEST_ID),
     (b"Set-Cookie", Role.SET_COOKIE),
     (b"Cookie", Role.PASS),
-    (b"Content-Type", Role.PASS),
+    (b"Content-Type", Role.CONTENT_TYPE),
     (b"Sec-WebSocket-Key", Role.PASS),
     (b"X-Hosts", Role.PASS),
     (b"Hostx", Role.PASS),

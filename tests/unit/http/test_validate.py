@@ -853,3 +853,23 @@ def test_a_set_cookie_that_is_nominated_or_misspelt_is_gone() -> None:
 def test_heads_show_what_they_are() -> None:
     assert repr(request((b"Content-Length", b"5"))) == "<RequestHead b'GET' b'/' at b'5000-a.example.dev' length>"
     assert repr(response(CHUNKED)) == "<ResponseHead 200 stream>"
+
+
+@pytest.mark.parametrize(
+    ("value", "grpc"),
+    [
+        (b"application/grpc", True),
+        (b"Application/GRPC+proto", True),
+        (b"application/grpc; charset=utf-8", True),
+        (b"application/grpc ;x", True),
+        (b"application/grpc-web", False),
+        (b"application/grpc-web+proto", False),
+        (b"application/grpcx", False),
+        (b"text/plain; application/grpc", False),
+    ],
+)
+def test_a_request_for_grpc_is_known_by_its_content_type(value: bytes, grpc: bool) -> None:
+    section, _ = validate.request_section(OF_REQUEST[1], [HOST, (b"content-type", value)])
+    assert section.grpc is grpc
+    assert (b"content-type", value) in section.fields
+    assert not validate.request_section(OF_REQUEST[1], [HOST])[0].grpc
