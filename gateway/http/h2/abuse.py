@@ -1,9 +1,13 @@
 """What a peer may cost us without getting anywhere: one budget per connection.
 
-A token bucket of points, full at first. Each frame below is legitimate, and was once the whole of an attack: streams
-opened and reset (CVE-2023-44487), or opened and made to be reset by us (CVE-2025-8671), floods of PING, SETTINGS,
-empty and tiny frames (CVE-2019-9511 to 9518), CONTINUATIONs without an end (CVE-2024-27316). None of them is needed
-often. Who has spent all points is told to calm down, and the connection ends.
+Every frame here is legitimate, and was once the whole of an attack: streams opened and reset (CVE-2023-44487), or
+opened and made to be reset by us (CVE-2025-8671), floods of PING, SETTINGS, PRIORITY, empty and tiny frames
+(CVE-2019-9511 to 9518), CONTINUATIONs without an end (CVE-2024-27316). So each costs points of a token bucket, which is
+full at first. Who has spent them all is told to calm down, and the connection ends.
+
+What well-behaved peers do in proportion to what they get is free in that proportion: WINDOW_UPDATEs for content, the
+PINGs by which gRPC measures round trips, streams dropped that we have already answered. Each HEADERS or DATA frame that
+we send pays for `CREDIT` units of it.
 
 The clock is looked at only when the bucket is empty.
 """
@@ -15,53 +19,68 @@ from typing import Final
 
 from gateway.http.h2.errors import ConnectionFault, ErrorCode
 
-BURST: Final = 1_000
+BURST: Final = 1_000.0
 """Points. Envoy ends a connection after 250 premature resets."""
-REFILL: Final = 50
+REFILL: Final = 50.0
 """Points a second."""
 
-# What things cost.
+# What things cost, in points.
 RESET_RECEIVED: Final = 4.0
-"""A stream given up before we have ended it."""
+"""A stream given up before we have begun to answer."""
+LATE_RESET: Final = 1.0
+"""… before we have ended: somebody leaves a page, or has read enough."""
 RESET_CAUSED: Final = 4.0
-"""A stream that we have to reset for a fault of the peer's."""
+"""A stream that we reset for a fault of the peer's."""
 REFUSED: Final = 1.0
-"""One beyond the concurrency limit: it costs its sender as much as us."""
+"""A stream beyond the limit, or after GOAWAY."""
 CONTROL: Final = 1.0
-"""PING, SETTINGS, PRIORITY, PRIORITY_UPDATE, CONTINUATION, unknown frames, and whatever is ignored."""
-EMPTY_DATA: Final = 1.0
-"""Without END_STREAM."""
-TINY_DATA: Final = 0.1
-"""Less than `TINY` octets, without END_STREAM. A terminal over WebSocket sends one for each key."""
+"""SETTINGS, PRIORITY, CONTINUATION, GOAWAY, unknown types, and whatever has no credit."""
+IGNORED_DATA: Final = 0.1
+"""DATA for a stream that we have reset: a window full of it may be on its way."""
+EMPTY_DATA: Final = 10.0
+"""Without END_STREAM. Nobody needs them (Envoy allows one)."""
+TINY_DATA: Final = 0.02
+"""Less than `TINY` octets, without END_STREAM: terminals and games may send 2,500 a second, for ever."""
 TINY: Final = 64
+"""Octets."""
 
-FREE_UPDATES: Final = 10
-"""WINDOW_UPDATEs a peer may send for each DATA frame it gets (Envoy's default)."""
+# What is free while there is credit for it, in units.
+CREDIT: Final = 10
+"""For each HEADERS or DATA frame we send: Envoy allows 10 WINDOW_UPDATEs for each DATA frame."""
+UPDATE_UNITS: Final = 1
+"""WINDOW_UPDATE."""
+ANSWER_UNITS: Final = 10
+"""PING, PRIORITY_UPDATE, RST_STREAM for what we have ended: one for each frame."""
+
+CANCELLED_AT_ONCE: Final = 1.1
+"""All streams that may be open can be cancelled at once, and a few more: that is what leaving a page is."""
 
 
 class Budget:
     """The points of one connection."""
 
-    __slots__ = ("_burst", "_clock", "_points", "_since")
+    __slots__ = ("_burst", "_clock", "_since", "points")
 
-    def __init__(self, clock: Callable[[], float], burst: float = BURST) -> None:
+    def __init__(self, clock: Callable[[], float], streams: int) -> None:
+        """`streams`: how many may be open."""
         self._clock = clock
-        self._burst = burst
-        self._points = burst
-        self._since = clock()  # when `_points` was last refilled
+        self._burst = max(BURST, RESET_RECEIVED * CANCELLED_AT_ONCE * streams)
+        self._since = clock()  # when `points` were last refilled
+        self.points = self._burst  # below 0: to be refilled, or the end
 
     def __repr__(self) -> str:
-        return f"<Budget {self._points:.0f} of {self._burst:.0f}>"
+        return f"<Budget {self.points:.0f} of {self._burst:.0f}>"
 
     def spend(self, points: float, what: str) -> None:
         """Raises ConnectionFault(ENHANCE_YOUR_CALM) if there are not that many left."""
-        self._points -= points
-        if self._points < 0:
-            self._refill(what)
+        self.points -= points
+        if self.points < 0:
+            self.check(what)
 
-    def _refill(self, what: str) -> None:
+    def check(self, what: str) -> None:
+        """Refills; raises ConnectionFault(ENHANCE_YOUR_CALM) if that is not enough."""
         now = self._clock()
-        self._points = min(self._points + (now - self._since) * REFILL, self._burst)
+        self.points = min(self.points + (now - self._since) * REFILL, self._burst)
         self._since = now
-        if self._points < 0:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"too much that leads nowhere, at last {what}")
+        if self.points < 0:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"too much that leads nowhere, last of all {what}")

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.http.h2.errors import ErrorCode, StreamFault
-
 KEPT_UP: Final = 2
 """Updates in a row, half a window each, after which a window doubles: its reader has taken a whole window as fast as it
 came, so the window may be what holds the sender up (64 KiB a round trip of 50 ms are 1.3 MB/s)."""
@@ -38,11 +36,10 @@ class ReceiveWindow:
     def __repr__(self) -> str:
         return f"<ReceiveWindow {self.left} of {self.size}, {self.owed} owed>"
 
-    def take(self, octets: int) -> None:
-        """Raises StreamFault(FLOW_CONTROL_ERROR) if more comes than was granted."""
-        self.left -= octets
-        if self.left < 0:
-            raise StreamFault(ErrorCode.FLOW_CONTROL_ERROR, "more DATA than the window allows")
+    def resize(self, difference: int) -> None:
+        """The peer has acknowledged another initial size (section 6.9.2)."""
+        self.size += difference
+        self.left += difference
 
     def give(self, octets: int) -> int:
         """`octets` have been consumed; returns the increment to announce, 0 while it is too small to be worth it."""

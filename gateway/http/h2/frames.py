@@ -1,7 +1,7 @@
 """Frames as octets (RFC 9113 sections 4 and 6): their types, flags and sizes, and how each is written.
 
-Writing only: what a session reads it takes apart itself, in one place, because that is where the time goes. Knows
-nothing of streams' states.
+Of reading, only what two types have in common: each payload is taken apart where it is understood. Knows nothing of
+streams and their states.
 
     +-----------------------------------------------+
     |                 Length (24)                   |
@@ -19,6 +19,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from typing import Final
+
+from gateway.http.h2.errors import ConnectionFault, ErrorCode
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 """What a client says first (section 3.4)."""
@@ -42,6 +44,7 @@ ACK: Final = 0x1  # SETTINGS, PING
 END_HEADERS: Final = 0x4  # HEADERS, PUSH_PROMISE, CONTINUATION
 PADDED: Final = 0x8  # DATA, HEADERS, PUSH_PROMISE
 PRIORITIZED: Final = 0x20  # HEADERS: the flag that section 6.2 calls PRIORITY
+SELF_DEPENDENT: Final = 0x100  # none that is sent: a stream that depends on itself by its priority
 
 HEADER: Final = 9
 """Octets of a frame's header."""
@@ -98,3 +101,22 @@ def header_block(stream_id: int, flags: int, block: bytes) -> list[bytes]:
         for at in range(MAX_FRAME, len(block), MAX_FRAME)
     ]
     return [first, *rest]
+
+
+def unwrapped(payload: bytes, flags: int) -> tuple[bytes, int]:
+    """A frame's payload without padding and priority, and the stream it depends on, -1: none (sections 6.1, 6.2)."""
+    begin, end, dependency = 0, len(payload), -1
+    if flags & PADDED:
+        if not payload:
+            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a frame too short for its pad length")
+        begin, end = 1, end - payload[0]
+    if flags & PRIORITIZED:
+        if begin + 5 > len(payload):
+            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a frame too short for its priority")
+        dependency = int.from_bytes(payload[begin : begin + 4], "big") & MAX_STREAM_ID
+        begin += 5
+    # "If the length of the padding is the length of the frame payload or greater, the recipient MUST treat this as a
+    # connection error of type PROTOCOL_ERROR."
+    if begin > end:
+        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "more padding than there is room for")
+    return payload[begin:end], dependency

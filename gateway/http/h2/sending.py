@@ -1,26 +1,26 @@
-"""What a session sends: field blocks, content as far as windows and turns allow, and control frames.
+"""What a session sends: field blocks, content as far as windows and turns allow, and the ends of streams.
 
 Content goes out at once while the transport takes it, the windows are open and nobody waits. Otherwise it waits in its
-stream's queue, and the streams wait in lanes by urgency (RFC 9218 section 10): `pump` gives each of the most urgent
-lane one frame in turn. A stream whose own window is closed stands in no lane, so it holds up nobody.
-
-A frame in `out` that is not written yet can still get END_STREAM: a head, content and the end of a small answer, given
-one after the other, are two frames and not three.
+stream's outbox, and the stream, once its own window is open, for its turn (`scheduler`). `pump` gives turns of a frame
+each. A frame in `out` that is not written yet can still get END_STREAM: a head, content and the end of a small answer,
+given one after the other, are two frames and not three.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Final
 
+from gateway.http.h2.abuse import CREDIT, TINY
 from gateway.http.h2.errors import ErrorCode
 from gateway.http.h2.flow import Growth
 from gateway.http.h2.frames import (
     DATA,
+    DEFAULT_WINDOW,
     END_HEADERS,
     END_STREAM,
     HEADERS,
     MAX_FRAME,
+    MAX_STREAM_ID,
     goaway,
     header_block,
     pack_header,
@@ -28,29 +28,29 @@ from gateway.http.h2.frames import (
     rst_stream,
     window_update,
 )
+from gateway.http.h2.outbox import Outbox
+from gateway.http.h2.scheduler import Lanes
 from gateway.http.h2.settings import PeerSettings, SessionLimits
 from gateway.http.h2.states import CLOSED, RESET, State
 from gateway.http.h2.stream import Stream
 
-URGENCIES: Final = 8
 REMEMBERED_RESETS: Final = 256
 """Streams reset by us whose peer may not know it yet: what still comes for them is ignored."""
-_NO_TABLE: Final = b"\x20"
-"""HPACK: the dynamic table's size is 0 from here on (RFC 7541 section 6.3)."""
-_PING: Final = b"gateway\x00"
+PING_PAYLOAD: Final = b"gateway\x00"
+NO_HEADER: Final = b""
+"""Of a frame that cannot get END_STREAM any more."""
 
 
 class Sender:
-    """The sending half of a session."""
+    """The sending half of a session. All of it may be called at any time, and does nothing where it is too late."""
 
     __slots__ = (
-        "_frames_sent",
+        "_credit",
         "_growth",
         "_lanes",
         "_last_accepted",
         "_limits",
         "_pings",
-        "_ready",
         "_resets",
         "_server",
         "_table_update",
@@ -68,62 +68,67 @@ class Sender:
         self._server = server
         self.out: list[bytes] = []  # to be written; the owner takes it
         self.streams: dict[int, Stream] = {}  # all that their owner has not forgotten
-        self.last_id = 0  # the highest id opened: by the peer if we are the server, else by us
+        self.last_id = 0  # the highest one opened: by the peer if we are the server, else by us
         self.peer = PeerSettings()
-        self.paused = False  # set by the owner: the transport takes nothing now, all content waits for `pump`
-        self.send_window = 65_535  # octets of content that the peer's connection window allows
-        self.stalled = 0  # octets that wait, of all streams
-        self._ready = 0  # streams in `_lanes`
-        self._lanes: list[deque[Stream]] = [deque() for _ in range(URGENCIES)]
+        self.paused = False  # set by the owner: the transport takes nothing now, so all content waits
+        self.send_window = DEFAULT_WINDOW  # octets of content that the peer's connection window allows
+        self.stalled = 0  # octets of content that wait, of all streams
+        self._lanes = Lanes()
         self._growth = Growth(limits.growth)
-        self._resets: dict[int, None] = {}  # in the order they happened
-        self._frames_sent = 0  # HEADERS and DATA, ever: what entitles the peer to WINDOW_UPDATEs and PINGs
-        self._table_update = b""  # has to begin the next field block
-        self._pings = 0  # ours that are not acknowledged
-        self._last_accepted = -1  # the last stream that GOAWAY has promised to serve, -1: none was sent
+        self._resets: dict[int, None] = {}  # as a set, in the order they happened
+        self._credit = CREDIT  # units of what is free for the peer (`abuse`)
+        self._table_update = b""  # what the next field block has to begin with
+        self._pings = 0  # ours, not acknowledged yet
+        self._last_accepted = -1  # the last stream that our GOAWAY promises to serve, -1: none was sent
 
     # --- messages ------------------------------------------------------------------------------------------------
 
     def send_headers(self, stream: Stream, block: bytes, end: bool) -> None:
-        """A head, interim or not, encoded. Nothing happens if the stream is no longer open for it."""
-        if not stream.state.sends:
+        """A head, interim or final, encoded."""
+        if not stream.state.sends or stream.ending:
             return
         if self._table_update:
-            block, self._table_update = self._table_update + block, b""
-        self._frames_sent += 1
+            block = self._table_update + block
+            self._table_update = b""
+        self._credit += CREDIT
         length = len(block)
         if length <= MAX_FRAME:
             flags = END_HEADERS | END_STREAM if end else END_HEADERS
             stream.last_header = header = pack_header(length >> 8, length & 0xFF, HEADERS, flags, stream.id)
-            self.out.append(header)
-            self.out.append(block)
+            out = self.out
+            out.append(header)
+            out.append(block)
         else:
+            stream.last_header = NO_HEADER
             self.out += header_block(stream.id, END_STREAM if end else 0, block)
         if end:
             stream.ending = True
             self._end_sent(stream)
 
     def send_data(self, stream: Stream, data: bytes) -> None:
-        """Content. `stream.waiting` tells how much of it has to wait; `drained` follows if that is more than 0."""
-        if not data or not stream.state.sends or stream.ending:
-            return
+        """Content. `stream.waiting` tells how much has to wait; if that is more than 0, `drained` follows."""
         length = len(data)
         if (
-            self._ready
-            or self.paused
-            or length > MAX_FRAME
+            length > MAX_FRAME
             or length > stream.send_window
             or length > self.send_window
+            or self._lanes.count
+            or self.paused
             or stream.waiting
+            or not length
+            or stream.ending
+            or not stream.state.sends
         ):
             self._send_or_wait(stream, data)
             return
+        # As _send_frame, without the call.
         self.send_window -= length
         stream.send_window -= length
-        self._frames_sent += 1
+        self._credit += CREDIT
         stream.last_header = header = pack_header(length >> 8, length & 0xFF, DATA, 0, stream.id)
-        self.out.append(header)
-        self.out.append(data)
+        out = self.out
+        out.append(header)
+        out.append(data)
 
     def end_stream(self, stream: Stream, trailers: bytes = b"") -> None:
         """Nothing follows but what waits, and `trailers`, an encoded block."""
@@ -135,28 +140,26 @@ class Sender:
             self._send_end(stream)
 
     def reset(self, stream: Stream | int, code: ErrorCode) -> None:
-        """Ends a stream in both directions at once; its owner is not told. Nothing happens if it is closed."""
+        """Ends a stream in both directions at once. Its owner, who wants it so, is not told."""
         stream_id = stream if isinstance(stream, int) else stream.id
         known = self.streams.get(stream_id)
         if known is not None:
-            if known.state is CLOSED or known.state is RESET:
+            if known.state.over:
                 return
             self._close(known, RESET)
-        self.out.append(rst_stream(stream_id, code))
-        resets = self._resets
-        resets[stream_id] = None
-        if len(resets) > REMEMBERED_RESETS:
-            del resets[next(iter(resets))]
+        elif not stream_id:
+            return  # was never opened
+        self._send_reset(stream_id, code)
 
     def forget(self, stream: Stream) -> None:
-        """The owner's work for it has ended. What waits is still sent; who still sends to us is asked to stop."""
+        """The owner's work for it has ended, and it no longer counts. What waits, if `end_stream` was said, is still
+        sent; a peer that has not ended its message is asked to stop."""
         stream.released = True
-        state = stream.state
-        if state is CLOSED or state is RESET:
+        if stream.state.over:
             self._remove(stream)
         elif not stream.ending:
             self.reset(stream, ErrorCode.CANCEL)
-        elif not state.sends:
+        elif not stream.state.sends:
             self._stop_peer(stream)
 
     # --- turns ---------------------------------------------------------------------------------------------------
@@ -164,85 +167,79 @@ class Sender:
     @property
     def ready(self) -> bool:
         """Whether `pump` would send something."""
-        return self._ready > 0 and self.send_window > 0
+        return self._lanes.count > 0 and self.send_window > 0
 
     def pump(self, most: int) -> int:
-        """Sends what waits, about `most` octets of it; returns how many it was."""
+        """Sends of what waits, until it was `most` octets or more; returns how many it was."""
         sent = 0
-        while self._ready and sent < most and self.send_window > 0:
-            for lane in self._lanes:
-                if lane:
-                    sent += self._take_turn(lane.popleft())
-                    break
+        lanes = self._lanes
+        while lanes.count and sent < most and self.send_window > 0:
+            sent += self._take_turn(lanes.take())
         return sent
 
+    def set_urgency(self, stream: Stream, urgency: int) -> None:
+        """… of what waits already, too; while nothing waits, `stream.urgency` can be set by itself."""
+        stream.urgency = urgency
+        if stream.lane is not None:
+            self._lanes.remove(stream)
+            self._lanes.add(stream)
+
     def _take_turn(self, stream: Stream) -> int:
-        """Sends one frame of a stream that has come to the head of its lane."""
-        self._ready -= 1
-        stream.lane = None
         length = min(MAX_FRAME, stream.waiting, stream.send_window, self.send_window)
-        data = _take(stream, length)
+        outbox = stream.outbox
+        assert outbox is not None  # it waits
+        self._send_frame(stream, outbox.take(length))
         self.stalled -= length
-        waiting = stream.waiting
-        self._send_frame(stream, data)
-        if not waiting:
+        stream.waiting -= length
+        if not stream.waiting:
             if stream.ending:
                 self._send_end(stream)
             stream.drained()
-        elif stream.send_window > 0:
-            self._wait_turn(stream)
+        else:
+            if stream.send_window > 0:
+                self._lanes.add(stream)
+            if length < TINY:
+                self._credit -= CREDIT  # a window opened by a few octets pays for no other such frame
         return length
 
-    def _wait_turn(self, stream: Stream) -> None:
-        stream.lane = lane = self._lanes[stream.urgency]
-        lane.append(stream)
-        self._ready += 1
-
-    def _leave_lane(self, stream: Stream) -> None:
-        if stream.lane is not None:
-            stream.lane.remove(stream)
-            stream.lane = None
-            self._ready -= 1
-
-    def set_urgency(self, stream: Stream, urgency: int) -> None:
-        """From now on, for what waits already, too."""
-        stream.urgency = urgency
-        if stream.lane is not None:
-            self._leave_lane(stream)
-            self._wait_turn(stream)
-
     def _send_or_wait(self, stream: Stream, data: bytes) -> None:
-        """Content that is more than a frame, or than may be sent now."""
-        if not (self._ready or self.paused or stream.waiting):
+        """Content that is more than a frame, or more than may be sent now; or none, or too late."""
+        if not data or stream.ending or not stream.state.sends:
+            return
+        if not (self._lanes.count or self.paused or stream.waiting):
             sendable = min(len(data), stream.send_window, self.send_window)
-            for at in range(0, sendable, MAX_FRAME):
-                self._send_frame(stream, data[at : min(at + MAX_FRAME, sendable)])
             if sendable > 0:
-                data = data[sendable:]
-                if not data:
+                for at in range(0, sendable, MAX_FRAME):
+                    self._send_frame(stream, data[at : min(at + MAX_FRAME, sendable)])
+                if sendable == len(data):
                     return
-        if stream.queue is None:
-            stream.queue = deque()
-        stream.queue.append(data)
+                data = data[sendable:]
+        if stream.outbox is None:
+            stream.outbox = Outbox()
+        stream.outbox.add(data)
         stream.waiting += len(data)
         self.stalled += len(data)
         if stream.lane is None and stream.send_window > 0:
-            self._wait_turn(stream)
+            self._lanes.add(stream)
 
     def _send_frame(self, stream: Stream, data: bytes) -> None:
         length = len(data)
         self.send_window -= length
         stream.send_window -= length
-        self._frames_sent += 1
+        self._credit += CREDIT
         stream.last_header = header = pack_header(length >> 8, length & 0xFF, DATA, 0, stream.id)
         self.out.append(header)
         self.out.append(data)
 
+    # --- ends ----------------------------------------------------------------------------------------------------
+
     def _send_end(self, stream: Stream) -> None:
-        """END_STREAM, on the last frame if that is not written yet."""
+        """END_STREAM; on the last frame, if that is not written yet."""
         out = self.out
         if stream.trailers:
-            self.out += header_block(stream.id, END_STREAM, stream.trailers)
+            self._credit += CREDIT
+            out += header_block(stream.id, END_STREAM, self._table_update + stream.trailers)
+            self._table_update = b""
         elif len(out) > 1 and out[-2] is stream.last_header:
             header = out[-2]
             out[-2] = header[:4] + bytes((header[4] | END_STREAM,)) + header[5:]
@@ -250,29 +247,34 @@ class Sender:
             out.append(pack_header(0, 0, DATA, END_STREAM, stream.id))
         self._end_sent(stream)
 
-    # --- ends ----------------------------------------------------------------------------------------------------
-
     def _end_sent(self, stream: Stream) -> None:
         stream.state = state = stream.state.after_end_sent
-        if state is CLOSED:
-            if stream.released:
+        if stream.released:
+            if state is CLOSED:
                 self._remove(stream)
-        elif stream.released:
-            self._stop_peer(stream)
+            else:
+                self._stop_peer(stream)
 
     def _stop_peer(self, stream: Stream) -> None:
         """Section 8.1: a server that has sent a complete response may ask the client to stop, without an error."""
         self.reset(stream, ErrorCode.NO_ERROR if self._server else ErrorCode.CANCEL)
 
+    def _send_reset(self, stream_id: int, code: ErrorCode) -> None:
+        self.out.append(rst_stream(stream_id, code))
+        resets = self._resets
+        resets[stream_id] = None
+        if len(resets) > REMEMBERED_RESETS:
+            del resets[next(iter(resets))]
+
     def _close(self, stream: Stream, state: State) -> None:
-        """Ends a stream whatever it was about to do."""
+        """By RST_STREAM, whatever it was about to do."""
         stream.state = state
         stream.ending = True
         if stream.waiting:
             self.stalled -= stream.waiting
-            stream.waiting = stream.offset = 0
-            stream.queue = None
-            self._leave_lane(stream)
+            stream.waiting = 0
+            stream.outbox = None
+            self._lanes.remove(stream)
         if stream.released:
             self._remove(stream)
 
@@ -282,20 +284,8 @@ class Sender:
 
     # --- the connection ------------------------------------------------------------------------------------------
 
-    def ping(self) -> None:
-        """`SessionOwner.ping_acknowledged` follows if the peer is alive."""
-        self._pings += 1
-        self.out.append(ping(_PING, ack=False))
-
-    def go_away(self, code: ErrorCode, last_id: int | None = None, detail: bytes = b"") -> None:
-        """No streams are served beyond `last_id`, by default the last one that was opened."""
-        if last_id is None:
-            last_id = self.last_id if self._server else 0
-        self._last_accepted = last_id
-        self.out.append(goaway(last_id, code, detail))
-
     def consumed(self, stream: Stream, octets: int) -> None:
-        """So much content of this stream has been passed on; its sender may send as much again."""
+        """So much of this stream's content has been passed on: its sender may send as much again, or more."""
         window = stream.content_window
         if window is None or not stream.state.receives:
             return
@@ -304,28 +294,22 @@ class Sender:
             increment += window.grow(self._growth, self._limits.largest_window)
             self.out.append(window_update(stream.id, increment))
 
+    def ping(self) -> None:
+        """`SessionOwner.ping_acknowledged` follows, if the peer is alive."""
+        self._pings += 1
+        self.out.append(ping(PING_PAYLOAD, ack=False))
 
-def _take(stream: Stream, length: int) -> bytes:
-    """The next `length` octets of what waits, which is at least as much."""
-    queue = stream.queue
-    assert queue is not None
-    stream.waiting -= length
-    begin = stream.offset
-    first = queue[0]
-    end = begin + length
-    if end < len(first):
-        stream.offset = end
-        return first[begin:end]
-    pieces = [first[begin:]]
-    length -= len(first) - begin
-    queue.popleft()
-    while length:
-        first = queue[0]
-        if length < len(first):
-            pieces.append(first[:length])
-            break
-        pieces.append(first)
-        length -= len(first)
-        queue.popleft()
-    stream.offset = length
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    def go_away(self, code: ErrorCode, last_id: int | None = None, detail: bytes = b"") -> None:
+        """No streams are served beyond `last_id`, by default the last one that was opened."""
+        if last_id is None:
+            last_id = self.last_id if self._server else 0
+        # Section 6.8: "Endpoints MUST NOT increase the value they send in the last stream identifier".
+        if 0 <= self._last_accepted < last_id:
+            last_id = self._last_accepted
+        self._last_accepted = last_id
+        self.out.append(goaway(last_id, code, detail))
+
+    def shutdown_notice(self) -> None:
+        """No more streams, please: GOAWAY that refuses none yet, and a PING to learn when the peer has read it."""
+        self.go_away(ErrorCode.NO_ERROR, MAX_STREAM_ID)
+        self.ping()

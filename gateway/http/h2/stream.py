@@ -1,24 +1,27 @@
 """A stream as the session sees it: its state, its windows, and what waits for them.
 
 What becomes of its content is its owner's business: the edge's and the upstream's streams derive from `Stream` and are
-told by its abstract methods. They are called from within `Session.receive` and `Session.pump`, may call the session in
-turn, and must not raise anything but StreamFault, which ends the stream.
+told by its abstract methods. They are called from within `Session.receive`, `drained` from within `Session.pump`, and
+may call the session in turn. While the session reads they may raise StreamFault: the stream is reset, and told unless
+it was over already. Anything else they raise is a bug.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.http.h2.errors import ErrorCode, StreamFault
 from gateway.http.h2.states import IDLE, State
 
 if TYPE_CHECKING:
+    from collections import deque
+
     from gateway.http.h2.flow import ReceiveWindow
+    from gateway.http.h2.outbox import Outbox
     from gateway.http.message import Fields
 
-DEFAULT_URGENCY = 3
+DEFAULT_URGENCY: Final = 3
 """RFC 9218 section 4.1."""
 
 
@@ -38,8 +41,7 @@ class Stream(ABC):
         "id",
         "lane",
         "last_header",
-        "offset",
-        "queue",
+        "outbox",
         "released",
         "send_window",
         "state",
@@ -59,10 +61,9 @@ class Stream(ABC):
         self.unprocessed = False  # the peer has not touched it: what was asked may be asked again elsewhere
         self.content_window: ReceiveWindow | None = None  # from the first DATA on
         self.send_window = 0  # octets the peer's window allows; negative after SETTINGS have shrunk it
-        self.waiting = 0  # octets of `queue` without what is sent of its first chunk
-        self.queue: deque[bytes] | None = None  # content that could not become frames yet
-        self.offset = 0  # octets of the first chunk that are sent
-        self.lane: deque[Stream] | None = None  # where it waits for its turn to send, if so
+        self.waiting = 0  # octets of content that have not become frames yet
+        self.outbox: Outbox | None = None  # … and they, since there was the first of them
+        self.lane: deque[Stream] | None = None  # where it waits for its turn to send, if it may send
         self.ending = False  # END_STREAM is sent, or follows what waits
         self.trailers = b""  # … on a field block instead of DATA
         self.last_header: bytes | None = None  # of the frame written last, to add END_STREAM to while it is in `out`
@@ -101,4 +102,4 @@ class Stream(ABC):
 
     @abstractmethod
     def drained(self) -> None:
-        """`waiting` has become 0."""
+        """`waiting` has become 0; also if nothing is to follow."""

@@ -1,0 +1,33 @@
+"""Who runs a session: what a session tells whoever reads and writes for it, and knows what its streams are for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from gateway.http.message import Fields
+
+
+class SessionOwner(ABC):
+    """Called from within `Session.receive`; what its methods raise, but StreamFault in `open_stream`, is a bug."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def open_stream(self, stream_id: int, fields: Fields | None, ended: bool) -> None:
+        """Server: a request's head; None: larger than the limits allow. `ended`: it has no content.
+
+        Before it returns it has called `Session.adopt`, `reset` or `fault`, or it raises StreamFault.
+        """
+
+    @abstractmethod
+    def settings_received(self) -> None:
+        """`Session.peer` may have changed."""
+
+    @abstractmethod
+    def ping_acknowledged(self) -> None:
+        """One of our PINGs has come back."""
+
+    @abstractmethod
+    def going_away(self, last_stream_id: int, code: int) -> None:
+        """The peer wants no more streams. Client: those of ours above `last_stream_id` are reset hereafter, marked as
+        `unprocessed`. May come several times."""

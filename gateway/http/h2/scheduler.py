@@ -1,0 +1,62 @@
+"""Whose turn it is to send: lanes by urgency, first come, first served in each (RFC 9218 section 10).
+
+A stream stands in its lane while it has content and its own window is open. It goes to the end of the lane after each
+frame, so streams of one urgency share the connection equally, and no stream waits for one that is less urgent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from typing import Final
+
+from gateway.http.h2.stream import DEFAULT_URGENCY, Stream
+
+URGENCIES: Final = 8
+_URGENCY = re.compile(rb"(?:\A|,)[ \t]*u=([0-7])(?=[ \t]*(?:[,;]|\Z))")
+"""A member of a dictionary (RFC 8941 section 3.2) whose only members of use to us are integers without signs."""
+
+
+class Lanes:
+    """The streams of a session that can send more."""
+
+    __slots__ = ("_lanes", "count")
+
+    def __init__(self) -> None:
+        self._lanes: tuple[deque[Stream], ...] = tuple(deque() for _ in range(URGENCIES))
+        self.count = 0  # streams in all lanes
+
+    def __repr__(self) -> str:
+        return f"<Lanes {[len(lane) for lane in self._lanes]}>"
+
+    def add(self, stream: Stream) -> None:
+        """`stream` is in no lane."""
+        stream.lane = lane = self._lanes[stream.urgency]
+        lane.append(stream)
+        self.count += 1
+
+    def remove(self, stream: Stream) -> None:
+        """Wherever it is, if anywhere."""
+        if stream.lane is not None:
+            stream.lane.remove(stream)
+            stream.lane = None
+            self.count -= 1
+
+    def take(self) -> Stream:
+        """The next; there is one."""
+        for lane in self._lanes:
+            if lane:
+                break
+        stream = lane.popleft()
+        stream.lane = None
+        self.count -= 1
+        return stream
+
+
+def urgency_of(priority: bytes) -> int:
+    """What a `priority` field, or a PRIORITY_UPDATE frame, says (RFC 9218 sections 4 and 5).
+
+    What is malformed says nothing, and of several the last counts.
+    """
+    found = _URGENCY.findall(priority)
+    return int(found[-1]) if found else DEFAULT_URGENCY
