@@ -17,10 +17,9 @@ from functools import lru_cache
 from typing import Protocol
 
 from gateway.errors import GatewayError
-from gateway.http.fields import Role, classify, known_role
 from gateway.http.head_parser import FieldSectionError, HeadLimits, parse_field_section, wrong_forever
 from gateway.http.message import Fields
-from gateway.http.validate import check_values
+from gateway.http.validate import trailer_fields
 
 MAX_CHUNK_LINE = 256
 """Octets of a chunk-size line with its extensions, without CRLF."""
@@ -36,13 +35,6 @@ FieldParser = Callable[[bytes, HeadLimits], Fields]
 
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,%d})[ \t]*" % MAX_CHUNK_DIGITS)
 _IN_EXTENSIONS = bytes(octet for octet in range(256) if octet == 0x09 or (octet >= 0x20 and octet != 0x7F))
-_NOT_IN_TRAILERS = frozenset(
-    (
-        b"trailer authorization proxy-authorization www-authenticate proxy-authenticate cookie "
-        b"content-encoding content-type content-range"
-    ).split()
-)
-"""Of the fields that pass in a head."""
 
 
 class BodyError(Exception):
@@ -216,23 +208,15 @@ class ChunkedReader:
             return None
         try:
             pairs = self._parse_fields(data[: end + 4], self._limits)
-            check_values(b"".join([value for _, value in pairs]))
             if len(pairs) > self._fields_left:
                 raise BodyError(f"head and trailer section have more than {self._limits.fields} fields")
+            self.trailers = trailer_fields(pairs)
         except FieldSectionError as error:
             raise BodyError(f"the trailer section {error}") from None
         except GatewayError as error:
             raise BodyError(f"the trailer section is not valid: {error.detail}") from None
-        # Trailers must not do what only heads may (RFC 9110 section 6.5.1); those are dropped, the rest goes on.
-        self.trailers = [pair for pair in pairs if _allowed_in_trailers(pair[0])]
         self._state = self.DONE
         return data[end + 4 :]
-
-
-def _allowed_in_trailers(name: bytes) -> bool:
-    role = known_role(name) or classify(name)
-    # One variable to many frameworks, see `fields.classify`.
-    return (not role or role >= Role.USER_AGENT) and name.lower().replace(b"_", b"-") not in _NOT_IN_TRAILERS
 
 
 def _size_in(line: bytes) -> int:

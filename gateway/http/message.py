@@ -41,9 +41,12 @@ So it is with every enum that the hot path compares."""
 
 
 class FieldSection:
-    """A field list and its HTTP/1.1 lines, written once. Not to be changed: it is shared."""
+    """A field list and its HTTP/1.1 lines, written once. Not to be changed: it is shared.
 
-    __slots__ = ("fields", "lines")
+    `block` is the same for HTTP/2, from the first time that somebody needs it.
+    """
+
+    __slots__ = ("block", "fields", "lines")
 
     set_cookies = False
     """Whether there are cookies to confine, which only an app's answer can have."""
@@ -56,6 +59,7 @@ class FieldSection:
         for name, value in fields:
             parts += (name, b": ", value, b"\r\n")
         self.lines = b"".join(parts)
+        self.block: bytes | None = None
 
     def with_fields(self, fields: Fields) -> Self:
         """The same with other fields: what else was read of it stays."""
@@ -68,6 +72,7 @@ class FieldSection:
         other = copy(self)
         other.fields = [*self.fields, field]
         other.lines = b"%b%b: %b\r\n" % (self.lines, *field)
+        other.block = None
         return other
 
     def get(self, name: bytes) -> bytes | None:
@@ -159,6 +164,9 @@ class RequestHead(_Head):
     )
 
     section: RequestSection
+
+    key_is_ours = False
+    """Its Sec-WebSocket-Key was made here: nobody else can tell whether the app's answer fits it."""
 
     def __init__(self, method: bytes, target: bytes, protocol: str, section: RequestSection) -> None:
         self.method = method

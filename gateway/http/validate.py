@@ -29,6 +29,7 @@ from gateway.http.message import (
     RequestSection,
     ResponseSection,
 )
+from gateway.http.websocket import accept
 from gateway.printable import printable_ascii
 
 # The loops below run for every field of every message: a global costs half of an enum member's look-up.
@@ -73,18 +74,39 @@ _GRPC = re.compile(rb"application/grpc(?:[ \t]*(?:;.*)?|\+.*)", re.IGNORECASE | 
 """A gRPC request's media type; `application/grpc-web`, which HTTP/1.1 carries, is another."""
 
 
+_NOT_IN_TRAILERS = frozenset(
+    (
+        b"trailer authorization proxy-authorization www-authenticate proxy-authenticate cookie "
+        b"content-encoding content-type content-range"
+    ).split()
+)
+"""Of the fields that pass in a head."""
+
+
 def check_values(octets: bytes) -> None:
     """Raises GatewayError(bad_request) if field octets hold a control character (RFC 9110 section 5.5).
 
     `octets` may be one value or many joined: HTAB, SP, visible ASCII and obs-text are allowed, nothing else.
     """
-    if octets.translate(None, _VALUE_OCTETS):
+    if not is_value(octets):
         raise GatewayError(Reason.BAD_REQUEST, "a field value has a control character")
 
 
 def binds_connection(value: bytes) -> bool:
     """Whether challenges or credentials are of a scheme that logs in the connection (RFC 4559 section 6)."""
     return _BINDING.search(value) is not None
+
+
+def is_value(octets: bytes) -> bool:
+    """Whether `octets` may stand in a field (RFC 9110 section 5.5): HTAB, SP, visible ASCII and obs-text, and nothing
+    else.
+    """
+    return not octets.translate(None, _VALUE_OCTETS)
+
+
+def is_target(octets: bytes) -> bool:
+    """Whether `octets` may stand in a request target: visible ASCII, and no fragment."""
+    return not octets.translate(None, _TARGET_OCTETS)
 
 
 def is_authority(value: bytes) -> bool:
@@ -355,6 +377,19 @@ def response_section(read_hop: ReadHop, pairs: Fields) -> tuple[ResponseSection,
     return section, hop
 
 
+def trailer_fields(pairs: Fields) -> Fields:
+    """What of a trailer section goes on. Raises GatewayError(bad_request)."""
+    check_values(b"".join([value for _, value in pairs]))
+    # Trailers must not do what only heads may (RFC 9110 section 6.5.1); those are dropped, the rest goes on.
+    return [pair for pair in pairs if _allowed_in_trailers(pair[0])]
+
+
+def _allowed_in_trailers(name: bytes) -> bool:
+    role = known_role(name) or classify(name)
+    # One variable to many frameworks, see `fields.classify`.
+    return (not role or role >= _USER_AGENT) and name.lower().replace(b"_", b"-") not in _NOT_IN_TRAILERS
+
+
 def check_switch(request: RequestHead, answer: Http1ResponseHead) -> None:
     """RFC 9110 section 7.8: a server MUST NOT switch to a protocol that the request did not name, MUST name the one it
     switches to, and whoever sends Upgrade MUST name that in Connection.
@@ -372,6 +407,11 @@ def check_switch(request: RequestHead, answer: Http1ResponseHead) -> None:
     # More than one if they stand upon each other.
     elif not all(offers(request.upgrade, name) for name in names):
         wrong = "the app switched to another protocol than asked for"
+    # RFC 6455 section 4.1: whoever made the key MUST fail the connection.
+    elif request.key_is_ours and answer.get(b"sec-websocket-accept") != accept(
+        request.get(b"sec-websocket-key") or b""
+    ):
+        wrong = "the app's 101 has a Sec-WebSocket-Accept that does not fit the key"
     if wrong:
         raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, wrong)
 

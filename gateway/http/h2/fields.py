@@ -1,0 +1,310 @@
+"""Field lists of HTTP/2 to heads, and heads to field blocks (RFC 9113 section 8).
+
+What is HTTP/2's own stands here: pseudo-fields, names in lower case, crumbs of cookies, the fields it forbids, the
+WebSocket handshake of RFC 8441. Every other rule is `validate`'s, which is the one gate for all versions of HTTP. What
+passes both can be written as HTTP/1.1 and means the same there; upstream depends on that.
+
+Knows no frames: lists come from the decoder, blocks are for whoever sends them.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from functools import lru_cache
+from typing import Final, NoReturn
+
+from gateway.errors import GatewayError, Reason
+from gateway.http import serialize, validate
+from gateway.http.fields import TOKEN, Role
+from gateway.http.h2.encoder import encode_field, encode_fields, encode_status
+from gateway.http.head_parser import REMEMBERED_OCTETS, REMEMBERED_SECTIONS, HeadLimits
+from gateway.http.hop import Hop, HopField
+from gateway.http.message import (
+    AS_TUNNEL,
+    NO_BODY,
+    Fields,
+    RequestHead,
+    RequestSection,
+    ResponseHead,
+)
+
+HTTP_2: Final = "HTTP/2"
+
+_NAME_OCTETS: Final = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
+_PSEUDO_FIELDS: Final = frozenset((b":method", b":scheme", b":authority", b":path", b":protocol"))
+_SCHEMES: Final = (b"https", b"http")
+_NOT_IN_TUNNELS: Final = (b"sec-websocket-accept", b"content-length")
+"""Of the app's 101. The first answers a key that the client has not sent; the other, RFC 9110 section 9.3.6 forbids."""
+
+
+class MalformedRequest(GatewayError):
+    """What RFC 9113 section 8.1.1 calls malformed: "a stream error of type PROTOCOL_ERROR", before which a server may
+    answer. Every other GatewayError of this module is a request that can be answered, and its stream ends in order.
+    """
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Reason.BAD_REQUEST, detail)
+
+
+class WebSocketConnect(RequestHead):
+    """A WebSocket handshake of RFC 8441, told as the GET that it is over HTTP/1.1."""
+
+    __slots__ = ()
+
+    key_is_ours = True
+
+
+def _malformed(detail: str) -> NoReturn:
+    raise MalformedRequest(detail)
+
+
+# --- requests --------------------------------------------------------------------------------------------------------
+
+
+def request_head(fields: Fields, ended: bool, limits: HeadLimits, octets: int) -> RequestHead:
+    """A validated request head; `ended` if its stream ended with it, `octets` as they came.
+
+    Raises GatewayError as `head_parser.parse_request_head` does, and MalformedRequest.
+    """
+    # Four pairs with these four names leave no room for others. As nearly every request begins.
+    first = dict(fields[:4])
+    try:
+        method, target, authority, scheme = first[b":method"], first[b":path"], first[b":authority"], first[b":scheme"]
+    except KeyError:
+        return _unusual_head(fields, ended, limits, octets)
+    if method == b"CONNECT":
+        return _unusual_head(fields, ended, limits, octets)
+    section = _section(authority, ended, limits, fields[4:])
+    return _checked(RequestHead(method, target, HTTP_2, section), scheme, limits, octets)
+
+
+def _checked(head: RequestHead, scheme: bytes, limits: HeadLimits, octets: int) -> RequestHead:
+    target = head.target
+    head.octets = octets
+    if scheme not in _SCHEMES and scheme.lower() not in _SCHEMES:
+        raise GatewayError(Reason.BAD_REQUEST, "“:scheme” is neither http nor https")
+    # RFC 9113 section 8.3.1: it "MUST NOT be empty"; "http" or "https" URIs without a path have "/", and an OPTIONS
+    # request without one has "*".
+    if target[:1] != b"/" and (target != b"*" or head.method != b"OPTIONS"):
+        _malformed("“:path” does not begin with a slash")
+    if len(target) > limits.target:
+        raise GatewayError(Reason.URI_TOO_LONG, f"the request target has more than {limits.target} octets")
+    validate.check_request(head)
+    return head
+
+
+def _unusual_head(fields: Fields, ended: bool, limits: HeadLimits, octets: int) -> RequestHead:
+    """Without `:authority`, by CONNECT, or malformed."""
+    pseudo: dict[bytes, bytes] = {}
+    for name, value in fields:
+        if name[:1] != b":":
+            break
+        if name not in _PSEUDO_FIELDS:
+            _malformed("an unknown pseudo-field")
+        if name in pseudo:
+            _malformed(f"two fields “{name.decode()}”")
+        pseudo[name] = value
+    pairs = fields[len(pseudo) :]
+    method = pseudo.get(b":method") or _malformed("no “:method”")
+    authority = pseudo.get(b":authority")
+    if method == b"CONNECT":
+        return _connect(pseudo, pairs, ended, limits, octets)
+    if b":protocol" in pseudo:
+        _malformed("“:protocol” without CONNECT")
+    scheme = pseudo.get(b":scheme") or _malformed("no “:scheme”")
+    if b":path" not in pseudo:
+        _malformed("no “:path”")
+    if authority is None and not any(name == b"host" for name, _ in pairs):
+        _malformed("neither “:authority” nor Host")
+    section = _section(authority, ended, limits, pairs)
+    return _checked(RequestHead(method, pseudo[b":path"], HTTP_2, section), scheme, limits, octets)
+
+
+def _connect(pseudo: dict[bytes, bytes], pairs: Fields, ended: bool, limits: HeadLimits, octets: int) -> RequestHead:
+    protocol = pseudo.get(b":protocol")
+    scheme, target, authority = pseudo.get(b":scheme"), pseudo.get(b":path"), pseudo.get(b":authority")
+    if protocol is None:
+        # RFC 9113 section 8.5: ":scheme" and ":path" MUST be omitted, ":authority" is the host and port to connect to.
+        if scheme is not None or target is not None or authority is None:
+            _malformed("CONNECT with other pseudo-fields than it has")
+        raise GatewayError(Reason.METHOD_NOT_ALLOWED, "CONNECT is not forwarded")
+    # RFC 8441 section 4: with ":protocol", ":scheme" and ":path" MUST be included.
+    if scheme is None or target is None or authority is None:
+        _malformed("an extended CONNECT without “:scheme”, “:path” or “:authority”")
+    # RFC 9220 section 3: what is unknown or not supported SHOULD be answered with 501. Tokens of Upgrade, in any case.
+    if protocol.lower() != b"websocket":
+        raise GatewayError(Reason.NOT_IMPLEMENTED, "no other “:protocol” than websocket is known")
+    if ended:
+        raise GatewayError(Reason.BAD_REQUEST, "a WebSocket handshake whose stream has ended")
+    pairs = [(_SPELLED.get(name, name), value) for name, value in _sound(pairs, limits) if name != _KEY]
+    # RFC 8441 section 5: Sec-WebSocket-Key and -Accept are not used. The app needs one, and its answer is looked at
+    # when it comes (`validate.check_switch`).
+    pairs.append((_SPELLED[_KEY], base64.b64encode(secrets.token_bytes(16))))
+    section, _ = validate.request_section(_websocket_hop, pairs, authority)
+    if section.framing is not NO_BODY:
+        _malformed("CONNECT with content")
+    return _checked(WebSocketConnect(b"GET", target, HTTP_2, section), scheme, limits, octets)
+
+
+_KEY: Final = b"sec-websocket-key"
+_SPELLED: Final = {
+    spelled.lower(): spelled
+    for spelled in (
+        b"Sec-WebSocket-Key",
+        b"Sec-WebSocket-Version",
+        b"Sec-WebSocket-Protocol",
+        b"Sec-WebSocket-Extensions",
+    )
+}
+"""Some WebSocket servers look for no other spelling, and got it from every browser over HTTP/1.1."""
+
+_remembered: dict[tuple[object, ...], RequestSection] = {}
+"""A browser asks with the same fields, whatever for; the path is none of them."""
+
+
+def _section(authority: bytes | None, ended: bool, limits: HeadLimits, pairs: Fields) -> RequestSection:
+    # The pairs themselves: those from a dynamic table are the same objects as last time, which know their hashes.
+    key = (authority, ended, limits, *pairs)
+    section = _remembered.get(key)
+    if section is None:
+        read_hop = _ended_hop if ended else _open_hop
+        section, _ = validate.request_section(read_hop, _sound(pairs, limits), authority)
+        # RFC 9113 section 8.1.1: malformed is also a content-length that is not the sum of the DATA frames.
+        if ended and section.content_length:
+            _malformed("content-length, and no content")
+        if sum([len(name) + len(value) for name, value in pairs]) <= REMEMBERED_OCTETS:
+            if len(_remembered) >= REMEMBERED_SECTIONS:
+                del _remembered[next(iter(_remembered))]
+            _remembered[key] = section
+    return section
+
+
+def _sound(pairs: Fields, limits: HeadLimits) -> Fields:
+    """`pairs` within their limits and well-formed, crumbs of cookies joined."""
+    if not pairs:
+        return pairs
+    if len(pairs) > limits.fields:
+        raise GatewayError(Reason.HEADER_SECTION_TOO_LARGE, f"the request has more than {limits.fields} fields")
+    names, values = _well_formed(pairs)
+    # RFC 9113 section 8.2.3: what was split "MUST be concatenated into a single octet string using the two-octet
+    # delimiter of 0x3b, 0x20" before it goes anywhere else.
+    if names.count(b"cookie") > 1:
+        cookie = (b"cookie", b"; ".join([value for name, value in pairs if name == b"cookie"]))
+        at = names.index(b"cookie")
+        pairs = [*pairs[:at], cookie, *[pair for pair in pairs[at:] if pair[0] != b"cookie"]]
+    if sum(map(len, values)) > limits.field:
+        _check_sizes(pairs, limits)
+    return pairs
+
+
+def _check_sizes(pairs: Fields, limits: HeadLimits) -> None:
+    sizes = [len(name) + len(value) for name, value in pairs]
+    if max(sizes) > limits.field:
+        raise GatewayError(
+            Reason.HEADER_SECTION_TOO_LARGE, f"the request has a field of more than {limits.field} octets"
+        )
+    if sum(sizes) > limits.head:
+        raise GatewayError(Reason.HEADER_SECTION_TOO_LARGE, f"the head has more than {limits.head} octets")
+
+
+def _well_formed(pairs: Fields) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+    """The names and the values of `pairs` (some), which RFC 9113 section 8.2.1 finds no fault with."""
+    names, values = zip(*pairs, strict=True)
+    # Names are tokens without upper-case letters. A colon is in none of them: pseudo-fields come first.
+    if b"".join(names).translate(None, _NAME_OCTETS):
+        _malformed("a field name with an octet that is not allowed")
+    # "A field value MUST NOT start or end with an ASCII whitespace character"
+    if tuple(map(bytes.strip, values)) != values:
+        _malformed("a field value with white space around it")
+    # "A field value MUST NOT contain the zero value, line feed, or carriage return at any position"
+    octets = b"".join(values)
+    if b"\n" in octets or b"\r" in octets or b"\0" in octets:
+        _malformed("a field value with CR, LF or NUL")
+    return names, values
+
+
+def _read_hop(hop: Hop, with_trailers: Hop, fields: tuple[HopField, ...]) -> Hop:
+    """RFC 9113 section 8.2.2: "An endpoint MUST NOT generate an HTTP/2 message containing connection-specific header
+    fields", with TE as the exception, which "MUST NOT contain any value other than "trailers"".
+    """
+    for role, value in fields:
+        if role is not Role.TE:
+            _malformed("a connection-specific field")
+        if value.lower() != b"trailers":
+            _malformed("TE is not “trailers”")
+    return with_trailers if fields else hop
+
+
+_ENDED: Final = Hop(streams=False), Hop(streams=False, trailers_ok=True)
+_OPEN: Final = Hop(streams=True), Hop(streams=True, trailers_ok=True)
+_WEBSOCKET: Final = Hop(streams=False, upgrade=b"websocket")
+
+
+def _ended_hop(fields: tuple[HopField, ...], has_length: bool) -> Hop:
+    return _read_hop(*_ENDED, fields)
+
+
+def _open_hop(fields: tuple[HopField, ...], has_length: bool) -> Hop:
+    return _read_hop(*_OPEN, fields)
+
+
+def _websocket_hop(fields: tuple[HopField, ...], has_length: bool) -> Hop:
+    return _read_hop(_WEBSOCKET, _WEBSOCKET, fields)
+
+
+def readable_head(fields: Fields) -> RequestHead | None:
+    """What can be read of a request that `request_head` has refused, so that its reply has a form its sender can use;
+    None if it does not even say what was asked for, and of whom. Not to be forwarded.
+    """
+    said = dict(reversed(fields))  # of several the first
+    method, target = said.get(b":method", b""), said.get(b":path", b"")
+    authority = said.get(b":authority") or said.get(b"host", b"")
+    if not (len(method) <= validate.MAX_METHOD and TOKEN.fullmatch(method) and validate.is_authority(authority)):
+        return None
+    if not target or not validate.is_target(target):
+        return None
+    pairs = [(name, value) for name, value in fields if TOKEN.fullmatch(name) and validate.is_value(value)]
+    return RequestHead(method, target, HTTP_2, RequestSection(pairs, [], authority))
+
+
+# --- responses -------------------------------------------------------------------------------------------------------
+
+
+def response_block(head: ResponseHead, request_id: bytes, now: float | None = None) -> bytes:
+    """A response head as it goes downstream under its request's id, interim ones, too; `now`, in Unix time, is when it
+    was made, if it has yet to say so. A tunnel is granted with 200 (RFC 8441 section 5).
+    """
+    section = head.section
+    if head.framing is AS_TUNNEL:
+        fields = [field for field in section.fields if field[0].lower() not in _NOT_IN_TUNNELS]
+        return encode_status(200) + encode_fields(fields) + encode_field(b"x-request-id", request_id)
+    block = section.block
+    if block is None:
+        section.block = block = encode_fields(section.fields)
+    parts = [encode_status(head.status), block, encode_field(b"x-request-id", request_id)]
+    if now is not None:
+        parts.append(_date(int(now)))
+    return b"".join(parts)
+
+
+@lru_cache(maxsize=1)
+def _date(now: int) -> bytes:
+    return encode_field(b"date", serialize.date(now))
+
+
+def trailers_block(trailers: Fields) -> bytes:
+    """Trailers, either way."""
+    return encode_fields(trailers)
+
+
+def trailers(fields: Fields, limits: HeadLimits) -> Fields:
+    """What of a trailer section goes on (RFC 9110 section 6.5.1), either way. Raises MalformedRequest, and
+    GatewayError(bad_request).
+    """
+    if not fields:
+        return fields
+    if len(fields) > limits.fields:
+        raise GatewayError(Reason.BAD_REQUEST, f"the trailer section has more than {limits.fields} fields")
+    _well_formed(fields)  # RFC 9113 section 8.1: "Trailers MUST NOT include pseudo-header fields"
+    return validate.trailer_fields(fields)
