@@ -110,6 +110,12 @@ class GatheringTransport(asyncio.Transport):
             if not below.is_closing():
                 below.write(b"".join(gathered))  # one alone is not copied
 
+    def hand_over(self, protocol: asyncio.BaseProtocol) -> None:
+        """The transport below is `protocol`'s from here on, which is told of it."""
+        self.flush()
+        self._below.set_protocol(protocol)
+        protocol.connection_made(self._below)
+
     def write_eof(self) -> None:
         self.flush()
         self._below.write_eof()

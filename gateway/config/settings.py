@@ -75,6 +75,15 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     comes, it is its word. And it must set or delete X-Forwarded-Host, -Proto and -Port: what it passes on of a
     visitor's is told to the app."""
 
+    http2: Flag = True
+    """Whether HTTP/2 is offered: by ALPN over TLS, and spoken on plain listeners with whoever begins with it. See
+    [http2.md](http2.md)."""
+
+    coalescing: Annotated[Literal["allow", "discourage"], choice("allow", "discourage")] = "allow"
+    """Browsers send the requests of several sandboxes over one HTTP/2 connection, because one wildcard certificate names
+    them all; each is still routed by its own name. `"discourage"` asks for a connection per name (an empty ORIGIN
+    frame, RFC 8336), for balancers that choose a gateway by the name of the handshake."""
+
     public_port: Port = 443
     """The port in public URLs: what the browser connects to, which behind a balancer is not a port of ours."""
 
@@ -276,6 +285,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     handshake_bytes: Bytes = 16 * MIB
     """ClientHellos that wait for their turn, per worker (ours: 8,000 with the 2 KiB of a browser's). One source address
     may fill as much as is left free, so no more than half; the rest is refused with an alert."""
+
+    http2_streams: Count = 256
+    """Streams of an HTTP/2 connection at a time (Envoy edge and hyper 100; ours is more, since a connection may carry the
+    pages of several sandboxes); half of them for one sandbox, at least one. A stream counts until its work is over."""
 
     exchanges_per_sandbox: Count = 1_000
     """Exchanges and dials per sandbox and worker (ours): one dead sandbox cannot occupy the whole gateway."""

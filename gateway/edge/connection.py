@@ -71,6 +71,10 @@ class DownstreamConnection(ReadingConnection):
         """Whoever works for downstream hears that it is gone."""
         raise NotImplementedError
 
+    def hung_up(self) -> None:
+        """Nobody listens any more."""
+        raise NotImplementedError
+
     def is_quiet(self) -> bool:
         """Whether nothing has come that was not delivered, as far as can be seen from here."""
         return not self._held and not self._has_unread()

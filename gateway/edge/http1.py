@@ -19,6 +19,7 @@ from time import time
 from typing import TYPE_CHECKING
 
 from gateway import errnos
+from gateway.edge.connection import DownstreamConnection
 from gateway.edge.deadlines import CLOSED, EXCHANGE, HEAD, IDLE, LINGER, TUNNEL, TimedConnection
 from gateway.edge.exchange import Exchange
 from gateway.edge.forwarded import Peer
@@ -32,6 +33,7 @@ from gateway.http.head_parser import HEAD_END, check_partial_head, parse_request
 from gateway.http.http1 import HTTP_1_0, Http1RequestHead
 from gateway.http.message import AS_STREAM, AS_TUNNEL, BY_LENGTH, NO_BODY, Fields, ResponseHead
 from gateway.metrics import BYTES
+from gateway.transport import CLOSED_TRANSPORT
 from gateway.turns import HEAD_WORK, LOOK, SHARE, SMALL_HEAD
 
 if TYPE_CHECKING:
@@ -41,6 +43,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("gateway.edge")
 
 _RECEIVED = BYTES.at("downstream", "received")
+HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n"
+"""A request line that asks for nothing: what an HTTP/2 connection begins with (RFC 9113 section 3.4)."""
+
+OtherVersion = Callable[[Peer, Callable[[], None], LocalReply | None], DownstreamConnection]
+"""Makes the protocol object of a connection that has turned out to speak another version of HTTP."""
 
 
 class Http1Downstream(TimedConnection, DownstreamStream):
@@ -50,6 +57,7 @@ class Http1Downstream(TimedConnection, DownstreamStream):
         "_chunked",
         "_eof",
         "_head",
+        "_http2",
         "_is_last",
         "_keep_alive",
         "_local_reply",
@@ -61,10 +69,17 @@ class Http1Downstream(TimedConnection, DownstreamStream):
     )
 
     def __init__(
-        self, edge: Edge, peer: Peer, on_close: Callable[[], None], local_reply: LocalReply | None = None
+        self,
+        edge: Edge,
+        peer: Peer,
+        on_close: Callable[[], None],
+        local_reply: LocalReply | None = None,
+        http2: OtherVersion | None = None,
     ) -> None:
+        """`http2` makes what takes the connection over if it begins with HTTP/2's preface."""
         super().__init__(edge, peer, on_close)
         self._local_reply = local_reply
+        self._http2 = http2
         self._head: Http1RequestHead | None = None  # of the exchange
         self._waiting = 0  # octets that upstream does not take for now, while it is paused
         self._processing = False  # `_process` is on the stack
@@ -109,7 +124,6 @@ class Http1Downstream(TimedConnection, DownstreamStream):
         return False
 
     def hung_up(self) -> None:
-        """Nobody listens any more."""
         self._tell_lost("the connection was closed")
         self._close()
 
@@ -250,6 +264,9 @@ class Http1Downstream(TimedConnection, DownstreamStream):
                 return None
             head = parse_request_head(data[:end], limits)
         except GatewayError as error:
+            if self._http2 is not None and data.startswith(HTTP2_PREFACE) and not self.head_sent:
+                self._hand_over(self._http2, data)
+                return b""
             check = edge.health.without_host(data[:end], limits) if 4 <= end <= limits.head else None
             if check is None or self._local_reply is plain_on_tls:
                 self._refuse_head(data, error)
@@ -305,6 +322,17 @@ class Http1Downstream(TimedConnection, DownstreamStream):
         self._set_deadline()
         exchange.request_end(trailers)
         return rest
+
+    def _hand_over(self, other_version: OtherVersion, data: bytes) -> None:
+        """The connection begins with `data`, and speaks another version of HTTP."""
+        self.phase = CLOSED
+        self.deadline = inf
+        self._edge.downstreams.discard(self)
+        self._edge.cells[_RECEIVED] -= len(data)  # which the other one counts
+        transport, self._transport = self._transport, CLOSED_TRANSPORT
+        other = other_version(self.peer, self._on_close, self._local_reply)
+        transport.hand_over(other)
+        other.data_received(data)
 
     # --- DownstreamStream ----------------------------------------------------------------------------------------
 

@@ -12,13 +12,16 @@ import select
 import socket
 import ssl
 from collections.abc import Hashable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway import descriptors, errnos
 from gateway.addresses import Bound, bound_to
+from gateway.edge.connection import DownstreamConnection
 from gateway.edge.forwarded import Peer
 from gateway.edge.handshake_metrics import count_failed_handshake, count_handshake
 from gateway.edge.http1 import Http1Downstream
+from gateway.edge.http2 import Http2Downstream
 from gateway.edge.local_reply import LocalReply, plain_on_tls, reply
 from gateway.edge.proxy_header import AwaitedProxyHeader, refuse
 from gateway.edge.stream import RequestSink
@@ -179,9 +182,9 @@ class Listener:
         if self._tls is None:
             accepted = _AcceptedConnection(edge, address, header)
             if header is not None and header.over_tls:  # whoever came by https is not redirected there
-                protocol = accepted.downstream(b"https", None)
+                protocol = accepted.plain_downstream(b"https", None)
             else:
-                protocol = accepted.downstream(b"http", self._local_reply)
+                protocol = accepted.plain_downstream(b"http", self._local_reply)
         else:
             accepted = handshake = _TlsHandshake(edge, address, header, self._tls, self._local_reply)
             protocol = handshake.transport
@@ -223,9 +226,13 @@ class _AcceptedConnection:
             self._counted = False
             self.edge.dismiss(self._address)
 
-    def downstream(self, scheme: bytes, local_reply: LocalReply | None) -> Http1Downstream:
-        """What speaks HTTP on this connection, and calls `release` at its end."""
-        return Http1Downstream(self.edge, self.peer(scheme), self.release, local_reply)
+    def plain_downstream(self, scheme: bytes, local_reply: LocalReply | None) -> Http1Downstream:
+        """What speaks HTTP on this connection without TLS, and calls `release` at its end; HTTP/2 by prior knowledge,
+        too, which begins with a request line of its own (RFC 9113 section 3.4).
+        """
+        settings = self.edge.settings.edge
+        other = partial(Http2Downstream, self.edge) if settings.http2 else None
+        return Http1Downstream(self.edge, self.peer(scheme), self.release, local_reply, other)
 
     def peer(self, scheme: bytes) -> Peer:
         """The client, or a proxy that is believed."""
@@ -286,20 +293,23 @@ class _TlsHandshake(_AcceptedConnection):
         self._failure = "limit"
         return False
 
-    def handshake_completed(self) -> Http1Downstream:
-        self.edge.downstreams.discard(self)
+    def handshake_completed(self) -> DownstreamConnection:
+        edge = self.edge
+        edge.downstreams.discard(self)
         tls = self.transport.get_extra_info("ssl_object")
-        count_handshake(self.edge.cells, tls)
-        downstream = self.downstream(b"https", self._local_reply)
-        downstream.peer.tls = tls.version() or ""
-        return downstream
+        count_handshake(edge.cells, tls)
+        peer = self.peer(b"https")
+        peer.tls = tls.version() or ""
+        # RFC 9113 section 3.2: over TLS, HTTP/2 is what ALPN has chosen, and nothing else is.
+        speaks = Http2Downstream if tls.selected_alpn_protocol() == "h2" else Http1Downstream
+        return speaks(edge, peer, self.release, self._local_reply)
 
     def plain_http_received(self, tcp: asyncio.Transport, octets: bytes) -> None:
         edge = self.edge
         edge.downstreams.discard(self)
         edge.counters.plain_http_on_tls += 1
         edge.plain_http_on_tls.happened(self._address)
-        downstream = self.downstream(b"http", plain_on_tls)
+        downstream = Http1Downstream(edge, self.peer(b"http"), self.release, plain_on_tls)
         tcp.set_protocol(downstream)
         downstream.connection_made(tcp)
         downstream.data_received(octets)

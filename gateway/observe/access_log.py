@@ -196,16 +196,18 @@ def text_lines(records: list[AccessRecord], colour: bool = False) -> bytes:
     return b"".join([text_line(record, colour) for record in records])
 
 
+_VERSIONS = {"HTTP/2": "h2", "HTTP/1.1": "h1", "HTTP/1.0": "h1.0"}
 _GREEN, _CYAN, _YELLOW, _RED, _DIM, _PLAIN = "\x1b[32m", "\x1b[36m", "\x1b[33m", "\x1b[31m", "\x1b[2m", "\x1b[0m"
 
 
 def text_line(record: AccessRecord, colour: bool = False) -> bytes:
-    """A line for people: time, method, status, duration, octets, where, and why if it failed."""
+    """A line for people: time, version of HTTP, method, status, duration, octets, where, and why if it failed."""
     clock = time.strftime("%H:%M:%S", time.localtime(record.time))
     status = str(record.status)
     where = record.host + record.path
     why = f"  {record.reason}: {record.detail}" if record.reason else ""
     where += "  (stale record)" if record.stale else ""
+    version = _VERSIONS.get(record.protocol, record.protocol)
     method = record.method
     if record.upgraded:
         method = f"{method}+ws" if len(method) < 5 else method
@@ -214,9 +216,8 @@ def text_line(record: AccessRecord, colour: bool = False) -> bytes:
         status = f"{tint}{status}{_PLAIN}"
         clock = f"{_DIM}{clock}{_PLAIN}"
         why = f"{tint}{why}{_PLAIN}" if why else ""
-    return (
-        f"{clock}  {method:<7} {status} {_duration(record.duration_ms):>8} {_size(record.sent):>9}  {where}{why}\n"
-    ).encode()
+    what = f"{version:<4} {method:<7} {status} {_duration(record.duration_ms):>8} {_size(record.sent):>9}"
+    return f"{clock}  {what}  {where}{why}\n".encode()
 
 
 def shown(detail: str) -> str:

@@ -151,7 +151,7 @@ def _certificates(settings: Settings, before: CertificateStore | None) -> Certif
     if not settings.edge.listen:
         return None
     pairs = [CertificatePair(pair.cert, pair.key) for pair in settings.tls.certificates]
-    options = ContextOptions(settings.tls.minimum_version, settings.tls.groups)
+    options = ContextOptions.of(settings)
     store = CertificateStore(pairs, options, before=before)
     store.look()  # tells what is wrong with some of them
     agreed, differences = effective.report(store.context, settings.tls.groups)

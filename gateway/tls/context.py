@@ -23,10 +23,13 @@ from gateway.tls.pair import CertificatePair, read_current
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from gateway.config import Settings
     from gateway.tls.pair import Certificate
 
 __all__ = ["CertificateError", "CertificatePair", "ContextOptions", "server_context"]
 
+ALPN = ("h2", "http/1.1")
+"""In order of preference."""
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 # Forward secrecy and authenticated encryption, nothing else: Mozilla's "intermediate" list without
@@ -47,8 +50,12 @@ class ContextOptions:
     minimum_version: str = "1.2"
     groups: Sequence[str] = ()
     """Of a key exchange, as far as Python can set them; before 3.15 it is `openssl.configure` that does."""
-    alpn: Sequence[str] = ("http/1.1",)
-    """In order of preference."""
+    alpn: Sequence[str] = ALPN
+
+    @classmethod
+    def of(cls, settings: Settings) -> ContextOptions:
+        alpn = ALPN if settings.edge.http2 else ALPN[1:]
+        return cls(settings.tls.minimum_version, settings.tls.groups, alpn)
 
     def __post_init__(self) -> None:
         if self.minimum_version not in VERSIONS:
@@ -60,7 +67,7 @@ def server_context(
     *,
     minimum_version: str = "1.2",
     groups: Sequence[str] = (),
-    alpn: Sequence[str] = ("http/1.1",),
+    alpn: Sequence[str] = ALPN,
 ) -> ssl.SSLContext:
     """A context that serves `pairs` as they are now, the first one for names that none of them covers.
 

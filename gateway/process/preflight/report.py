@@ -53,7 +53,7 @@ def notes(subject: Subject) -> list[str]:
     """
     settings, certificates, lines = subject.settings, subject.certificates, []
     if certificates:
-        options = ContextOptions(settings.tls.minimum_version, settings.tls.groups)
+        options = ContextOptions.of(settings)
         agreed, differences = effective.report(make_context(certificates[:1], options), settings.tls.groups)
         lines += [agreed, *differences, *describe_served(certificates, subject.now)]
         lines += filter(None, map(costly_key, certificates))

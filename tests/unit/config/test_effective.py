@@ -20,6 +20,8 @@ listen_plain = ["[::1]:8080"]
 plain = "redirect"
 proxy_protocol = "require"
 trusted_proxies = ["10.0.0.0/8", "fd00::1"]
+http2 = false
+coalescing = "discourage"
 public_port = 8443
 health_path = "/.well-known/health"
 websocket_errors = "close"
@@ -67,6 +69,7 @@ buffer_bytes = "1MiB"
 connections = 1
 connections_per_address = 1
 handshake_bytes = "1MiB"
+http2_streams = 1
 exchanges_per_sandbox = 1
 [admin]
 listen = "[::]:9090"

@@ -22,6 +22,8 @@ listen_plain = []
 plain = "forward"
 proxy_protocol = "off"
 trusted_proxies = []
+http2 = true
+coalescing = "allow"
 public_port = 443
 health_path = ""
 websocket_errors = "status"
@@ -74,6 +76,7 @@ buffer_bytes = "64KiB"
 connections = 20000
 connections_per_address = 1000
 handshake_bytes = "16MiB"
+http2_streams = 256
 exchanges_per_sandbox = 1000
 
 [admin]

@@ -1,7 +1,7 @@
 """What every implementation of the downstream side of the seam keeps to, so that an exchange can rely on it.
 
-`DRIVERS` names them: HTTP/1.1 over a transport without sockets, and the second protocol of tests/support/seam.py. A new
-one needs a driver, which says what a browser says in the octets of its protocol.
+`DRIVERS` names them: HTTP/1.1 and HTTP/2 over a transport without sockets, and the second protocol of
+tests/support/seam.py. A new one needs a driver, which says what a browser says in the octets of its protocol.
 """
 
 from __future__ import annotations
@@ -15,11 +15,15 @@ from unittest.mock import patch
 import pytest
 
 from gateway.edge import http1 as edge_http1
+from gateway.edge import http2 as edge_http2
 from gateway.edge.edge import Edge
 from gateway.edge.http1 import Http1Downstream
+from gateway.edge.http2 import Http2Downstream
 from gateway.edge.stream import DownstreamStream, RequestSink
 from gateway.errors import GatewayError, Reason
 from gateway.http.message import AS_TUNNEL, NO_BODY, Fields, RequestHead
+from tests.support.h2_frames import PREFACE, Flag, Type, frame, number
+from tests.support.h2_peer import Peer
 from tests.support.seam import HOST, Contract, Downstream, Gateway, answer, gateway, handshake, request, upload
 from tests.support.wire import Wire
 
@@ -114,6 +118,9 @@ class Sink(RequestSink):
 class Driver(ABC):
     """A browser."""
 
+    granted = 101
+    """The status that grants a tunnel."""
+
     def __init__(self, g: Gateway) -> None:
         self.g = g
         self.contract = g.contract
@@ -196,6 +203,74 @@ class Http1(Driver):
         return statuses, content, "end" if complete else "cut" if self.wire.closing else ""
 
 
+class Http2(Driver):
+    """One connection, and a stream of it for each request."""
+
+    granted = 200
+
+    def __init__(self, g: Gateway) -> None:
+        super().__init__(g)
+        self.wire = Wire()
+        self.peer = Peer()
+        self._connection = Http2Downstream(g.edge, g.peer, lambda: None)
+        self._connection.connection_made(self.wire)
+        self._id = -1
+        self._tell(PREFACE + frame(Type.SETTINGS))
+
+    def _tell(self, octets: bytes) -> None:
+        with patch.object(edge_http2, "Exchange", self.make_sink):
+            self._connection.data_received(octets)
+
+    def asks(self, kind: str = "plain") -> Sink:
+        self._id += 2
+        self.peer.open(self._id)
+        method = {"plain": b"GET", "upload": b"POST", "upgrade": b"CONNECT"}[kind]
+        fields = [(b":method", method), (b":scheme", b"https"), (b":path", b"/"), (b":authority", HOST)]
+        if kind == "upgrade":
+            fields.append((b":protocol", b"websocket"))
+        flags = Flag.END_HEADERS | (Flag.END_STREAM if kind == "plain" else 0)
+        self._tell(frame(Type.HEADERS, flags, self._id, self.peer.encoder.encode(fields)))
+        return self.sink
+
+    def sends(self, data: bytes) -> None:
+        self._tell(frame(Type.DATA, 0, self._id, data))
+
+    def ends(self) -> None:
+        self._tell(frame(Type.DATA, Flag.END_STREAM, self._id))
+
+    def leaves(self) -> None:
+        self.wire.closing = True
+        self._connection.connection_lost(ConnectionResetError())
+
+    def full(self) -> None:
+        self._connection.pause_writing()
+
+    def drained(self) -> None:
+        self._connection.resume_writing()
+
+    def got(self) -> tuple[list[int], bytes, str]:
+        self.g.edge.write_batcher.flush()
+        octets, self.wire.written = self.wire.written, b""
+        self.peer.receive(octets)
+        stream = self.peer.stream(self._id)
+        statuses = [*(status for status, _ in stream.interim), *filter(None, [stream.status])]
+        end = "end" if stream.ended else "cut" if stream.reset is not None else ""
+        return statuses, bytes(stream.body), end
+
+
+class Resets(Http2):
+    """Leaves by RST_STREAM, and keeps the connection."""
+
+    def leaves(self) -> None:
+        if not self._connection.session.streams.get(self._id):
+            super().leaves()
+            return
+        self._tell(frame(Type.RST_STREAM, 0, self._id, number(8)))
+        assert not self._connection.session.streams
+        self.wire.closing = True
+        self._connection.connection_lost(None)
+
+
 class Holding(Downstream):
     """Says when it is resumed."""
 
@@ -247,7 +322,7 @@ class Many(Driver):
         return statuses, self._downstream.body, "end" if "end" in said else "cut" if "abort" in said else ""
 
 
-DRIVERS: list[Any] = [Http1, Many]
+DRIVERS: list[Any] = [Http1, Http2, Resets, Many]
 
 
 @pytest.fixture(params=DRIVERS)
@@ -401,7 +476,7 @@ async def test_a_tunnel_is_closed_one_side_after_the_other(browser: Driver, firs
         sink.downstream.send_body(b"down")
         sink.downstream.finish([])
     assert (sink.told, sink.body) == (["begin", "end"], b"upmore")
-    assert browser.got() == ([101], b"down", "end")
+    assert browser.got() == ([browser.granted], b"down", "end")
     sink.ends()
 
 

@@ -130,7 +130,7 @@ def test_a_text_line_is_for_people(status: int, colour: bool) -> None:
     line = text_line(record(status=status, reason="connection_refused", detail="refused"), colour=colour)
     assert (b"\x1b[" in line) is colour
     assert re.fullmatch(
-        rf"\d\d:\d\d:\d\d  GET     {status} +12\.3 ms +33 B  5000-abc123\.example\.dev/path"
+        rf"\d\d:\d\d:\d\d  h1   GET     {status} +12\.3 ms +33 B  5000-abc123\.example\.dev/path"
         r"  connection_refused: refused\n",
         plain(line),
     )

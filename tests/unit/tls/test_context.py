@@ -16,9 +16,11 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from gateway.config import Settings
+from gateway.config.settings import Edge as EdgeSettings
 from gateway.tls import local_ca
 from gateway.tls.choice import describe_served
-from gateway.tls.context import CertificateError, CertificatePair, server_context
+from gateway.tls.context import CertificateError, CertificatePair, ContextOptions, server_context
 from gateway.tls.pair import read_current, read_pair
 from tests.support.handshakes import anybody, der_of, handshake, shown
 
@@ -123,11 +125,13 @@ def test_alpn_is_in_our_order(make_pair: MakePair, offered: list[str], got: str 
         assert client.selected_alpn_protocol() == server.selected_alpn_protocol() == got
 
 
-def test_alpn_is_http_1_unless_told(make_pair: MakePair) -> None:
+@pytest.mark.parametrize(("http2", "got"), [(True, "h2"), (False, "http/1.1")])
+def test_alpn_is_the_setting(make_pair: MakePair, http2: bool, got: str) -> None:
+    options = ContextOptions.of(Settings(edge=EdgeSettings(http2=http2)))
     client_side = anybody()
-    client_side.set_alpn_protocols(["h2", "http/1.1"])
-    client, _ = handshake(server_context([make_pair("a.example")]), client_side)
-    assert client.selected_alpn_protocol() == "http/1.1"
+    client_side.set_alpn_protocols(["http/1.1", "h2"])
+    client, _ = handshake(server_context([make_pair("a.example")], alpn=options.alpn), client_side)
+    assert client.selected_alpn_protocol() == got
 
 
 # --- resumption ---------------------------------------------------------------------------------------------

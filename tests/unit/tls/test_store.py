@@ -478,8 +478,8 @@ def test_alpn_stays(make_pair: MakePair, clock: Clock) -> None:
     write_pair(pair.cert.parent, "*.a.example", key=rsa_key())
     rest(store)
     client = anybody()
-    client.set_alpn_protocols(["h2", "http/1.1"])
-    assert handshake(store.context, client)[0].selected_alpn_protocol() == "http/1.1"
+    client.set_alpn_protocols(["http/1.1", "h2"])
+    assert handshake(store.context, client)[0].selected_alpn_protocol() == "h2"
 
 
 def test_nothing_is_left_of_many_swaps(make_pair: MakePair, clock: Clock) -> None:

@@ -1,0 +1,477 @@
+"""One HTTP/2 connection from downstream: what its streams share.
+
+    OPEN --drain, or its last answer--> LEAVING --streams are over--> LINGER --> CLOSED
+      `------------ a fault of the connection, idle for too long -------^
+
+The session (`http/h2`) speaks the protocol: it is given what was read and calls back, what it has to say waits in
+`session.out`. This is its shell: reads in turns, writes, asks for an exchange for each request, watches the time.
+
+Each stream has a deadline of its own. The connection's is the earliest of all, or earlier; so nothing is to be done
+when a request begins or ends, and the sweeper still looks at one number.
+
+Leaving takes two GOAWAYs (RFC 9113 section 6.8), a round trip apart, so that no request crosses them. A connection that
+carries WebSockets says nothing before they have been closed: Firefox drops them at the first one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from enum import Enum, auto
+from math import inf
+from random import random
+from typing import TYPE_CHECKING, cast
+
+from gateway import errnos
+from gateway.edge.exchange import Exchange
+from gateway.edge.http2_stream import Http2Stream, LocalReplyStream, ServedStream, StreamsConnection
+from gateway.edge.local_reply import LocalReply, reply
+from gateway.errors import GatewayError, Reason
+from gateway.http.h2.errors import ConnectionFault, ErrorCode
+from gateway.http.h2.fields import MalformedRequest, readable_head, request_head
+from gateway.http.h2.session import Session, SessionOwner
+from gateway.http.h2.settings import SessionLimits
+from gateway.metrics import BYTES
+from gateway.turns import SHARE
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from gateway.edge.edge import Edge
+    from gateway.edge.forwarded import Peer
+    from gateway.edge.stream import RequestSink
+    from gateway.http.message import Fields, RequestHead, ResponseHead
+
+log = logging.getLogger("gateway.edge")
+
+SETTINGS_PATIENCE = 10.0
+"""Seconds in which our SETTINGS are to be acknowledged."""
+REQUEST_WORK = 8
+"""Units (see gateway.turns) of a request, besides its octets."""
+PUMPED = 64 * 1024
+"""Octets of frames made at a time for a connection that takes them."""
+MAX_UNSENT = 256 * 1024
+"""Octets that wait to be written past which nothing is read: what we owe in answer comes on top of content."""
+MAX_STALLED = 1024 * 1024
+"""Octets that may wait for windows, of all streams together. Past that no answer is read for whom it would wait, too: a
+new stream whose window is `SMALL_WINDOW` at most."""
+SMALL_WINDOW = 4096
+
+EMPTY_ORIGIN = bytes((0, 0, 0, 0xC, 0, 0, 0, 0, 0))
+"""A frame that says: this connection is for the name it was made for, and no other (RFC 8336 section 2.3)."""
+
+_RECEIVED = BYTES.at("downstream", "received")
+
+
+class Phase(Enum):
+    """See the drawing above."""
+
+    OPEN = auto()
+    LEAVING = auto()  # GOAWAY was sent, streams are under way
+    LINGER = auto()  # the last octet is written; what still comes is thrown away
+    CLOSED = auto()  # the transport is lost, or about to be
+
+
+OPEN, LEAVING, LINGER, CLOSED = Phase
+"""By themselves: see `message.NO_BODY`."""
+
+
+class Http2Downstream(StreamsConnection, SessionOwner):
+    """The protocol object of its transport."""
+
+    __slots__ = (
+        "_busy",
+        "_frame_due",
+        "_held_back",
+        "_idle_due",
+        "_leave_due",
+        "_local_reply",
+        "_noticed",
+        "_settings_due",
+        "_share",
+        "phase",
+    )
+
+    def __init__(
+        self, edge: Edge, peer: Peer, on_close: Callable[[], None], local_reply: LocalReply | None = None
+    ) -> None:
+        super().__init__(edge, peer, on_close)
+        self._local_reply = local_reply
+        self.phase = OPEN
+        limits = edge.settings.limits
+        self._share = max(limits.http2_streams // 2, 1)  # streams of one sandbox, where others may want some
+        self.session = Session(
+            self,
+            server=True,
+            limits=SessionLimits(
+                concurrent_streams=limits.http2_streams,
+                header_list=edge.head_limits.head,
+                header_fields=edge.head_limits.fields,
+            ),
+            clock=edge.clock,
+        )
+        self._busy = False  # there are streams, or were when `stream_ended` looked last
+        self._held_back: list[Http2Stream] = []  # see `holds_back`
+        self.touched = []
+        self._settings_due = inf  # loop time: our SETTINGS are not acknowledged yet
+        self._frame_due = inf  # … a frame, or a header block, is not complete
+        self._idle_due = inf  # … while there are no streams
+        self._leave_due = inf  # … the next step of leaving
+        self._noticed = False  # the first GOAWAY was sent
+
+    def __repr__(self) -> str:
+        return f"<Downstream http2 {self.phase.name} {self.peer.text} streams={len(self.session.streams)}>"
+
+    @property
+    def _streams(self) -> list[ServedStream]:
+        return cast("list[ServedStream]", [*self.session.streams.values()])
+
+    def holds_back(self, stream: Http2Stream) -> bool:
+        session = self.session
+        if session.stalled < MAX_STALLED or stream.send_window > SMALL_WINDOW:
+            return False
+        self._held_back.append(stream)
+        return True
+
+    def room_for(self, stream: Http2Stream) -> int:
+        window = min(stream.send_window, self.session.send_window)
+        return min(window, self.room()) if window > 0 else 0
+
+    # --- asyncio.BufferedProtocol --------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._idle_due = self.deadline
+        self.session.start()
+        if self._edge.settings.edge.coalescing == "discourage":
+            self.session.out.append(EMPTY_ORIGIN)
+        self.flush()
+
+    def data_received(self, data: bytes) -> None:
+        self._edge.cells[_RECEIVED] += len(data)
+        if self.phase is LINGER:
+            self._discard(data)
+            return
+        try:
+            self._process(self._held + data if self._held else data)
+        except Exception:
+            self._fault()
+
+    def eof_received(self) -> bool:
+        """Whoever closes its direction does not wait for answers any more."""
+        self.hung_up()
+        return False
+
+    def hung_up(self) -> None:
+        self._tell_lost("the connection was closed")
+        self.flush()
+        self._close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.phase = CLOSED
+        self._tell_lost(errnos.lost(exc))
+        self._held = b""
+        self._forget()
+
+    def pause_writing(self) -> None:
+        self._write_full = self.session.paused = True
+        self._takes_octets()
+        self.deadline = min(self.deadline, self._edge.clock() + self.timeouts.body_idle)
+        for stream in self._streams:
+            stream.connection_full()
+
+    def resume_writing(self) -> None:
+        self._write_full = self.session.paused = False
+        if self.phase is CLOSED or self.phase is LINGER:
+            return
+        self._pump()
+        if not self._write_full:
+            for stream in self._streams:
+                stream.connection_drained()
+        self._set_deadline()
+        self._set_reading()
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    def _process(self, data: bytes) -> None:
+        """Works through `data` as far as this turn goes; the rest is held."""
+        session = self.session
+        if self._settings_due == inf and not session.settings_acknowledged:
+            self._settings_due = self._edge.clock() + SETTINGS_PATIENCE
+            self.deadline = min(self.deadline, self._settings_due)
+        try:
+            self._held = session.receive(data, SHARE - self._work)
+        except ConnectionFault as fault:
+            self._held = b""
+            log.debug("%s broke HTTP/2: %s", self.peer.text, fault)
+            self._flush_touched()
+            self._tell_lost(f"it broke HTTP/2: {fault}")
+            self._end()
+            return
+        self._work += session.work
+        session.work = 0
+        self._unfinished = session.unfinished
+        if self.touched:
+            self._flush_touched()
+        self._pump()
+        if self._held_back:
+            self._look_at_held_back()
+        if self._busy and not session.streams:
+            self.stream_ended()
+        if self._held and self._unfinished:
+            self._await_frame()
+        elif self._frame_due != inf:
+            self._frame_due = inf
+        if self._work >= SHARE and self._held:
+            self._wait_turn()
+        elif self._write_full or not self._reading:
+            self._set_reading()
+
+    def _flush_touched(self) -> None:
+        touched, self.touched = self.touched, []
+        for stream in touched:
+            stream.flush_request()
+
+    def _look_at_held_back(self) -> None:
+        held_back, self._held_back = self._held_back, []
+        for stream in held_back:
+            if stream.sink is not None and not self.holds_back(stream):
+                stream.connection_drained()
+
+    def _await_frame(self) -> None:
+        """The beginning of a frame waits for the rest: absolutely, an octet now and then changes nothing."""
+        if self._frame_due == inf:
+            timeouts = self.timeouts
+            patience = timeouts.request_header if self.session.awaits_headers(self._held) else timeouts.body_idle
+            self._frame_due = self._edge.clock() + patience
+            self.deadline = min(self.deadline, self._frame_due)
+
+    def _go_on(self) -> None:
+        try:
+            self._process(self._held)
+        except Exception:
+            self._fault()
+
+    def _has_room(self) -> bool:
+        return not self._write_full or self._transport.get_write_buffer_size() < MAX_UNSENT
+
+    def passable(self) -> int:
+        return 0  # frames of many streams, which may have to wait
+
+    # --- writing -------------------------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        session = self.session
+        out = session.out
+        if out:
+            session.out = []
+            self._transport.write(b"".join(out))  # one alone is not copied
+
+    def _pump(self) -> None:
+        """Sends what waits, as far as windows and the transport take it."""
+        session = self.session
+        while not self._write_full and session.pump(PUMPED):
+            self.flush()
+        self.flush()
+
+    # --- SessionOwner --------------------------------------------------------------------------------------------
+
+    def open_stream(self, stream_id: int, fields: Fields | None, ended: bool) -> None:
+        edge, session = self._edge, self.session
+        session.work += REQUEST_WORK
+        try:
+            if fields is None:
+                raise GatewayError(Reason.HEADER_SECTION_TOO_LARGE, "the request has too large a field section")
+            head = request_head(fields, ended, edge.head_limits, session.block_octets)
+        except GatewayError as error:
+            self._refuse(stream_id, fields, error)
+            return
+        count = len(session.streams)
+        if count >= self._share and self._is_crowd(head):
+            session.reset(stream_id, ErrorCode.REFUSED_STREAM)
+            return
+        if not self._busy:
+            self._busy = True
+            self.deadline = min(self._settings_due, self._frame_due, self._leave_due)
+        if self._local_reply is not None:
+            self._answer(stream_id, head, self._local_reply(head))
+            return
+        stream = Http2Stream(self, stream_id, head, ended)
+        session.adopt(stream)
+        stream.begin(Exchange(edge, stream, head))
+
+    def settings_received(self) -> None: ...
+
+    def going_away(self, last_stream_id: int, code: int) -> None:
+        """A client that opens no streams any more may still wait for answers."""
+
+    def ping_acknowledged(self) -> None:
+        if self._noticed and self.phase is OPEN:
+            self._leave(ErrorCode.NO_ERROR)
+
+    def _is_crowd(self, head: RequestHead) -> bool:
+        """Whether a sandbox has as many streams as it may, of those that all share. A client of one sandbox shares with
+        nobody, unless it is a browser, in which a page of another may be waiting for the next one.
+        """
+        try:
+            sandbox_id = self._edge.route(head.authority).sandbox_id
+        except GatewayError:
+            return False  # it will be answered at once
+        streams = self._streams
+        count = len([each for each in streams if each.sandbox_id == sandbox_id])
+        return count >= self._share and (count < len(streams) or head.get(b"sec-fetch-site") is not None)
+
+    # --- replies without an exchange -----------------------------------------------------------------------------
+
+    def _refuse(self, stream_id: int, fields: Fields | None, error: GatewayError) -> None:
+        """Answers a head that is not valid, as far as it can be read; `error` says why.
+
+        RFC 9113 section 8.1.1: a server may answer before it resets the stream for what is malformed.
+        """
+        request = None if fields is None else readable_head(fields)
+        malformed = isinstance(error, MalformedRequest)
+        if request is not None or not malformed:
+            head, body, request_id = reply(self._edge, self.peer, request, error)
+            self._send(stream_id, head, body, request_id)
+        if malformed:
+            self.session.fault(stream_id, ErrorCode.PROTOCOL_ERROR, error.detail)
+
+    def _answer(self, stream_id: int, request: RequestHead, answer: GatewayError | ResponseHead) -> None:
+        """Answers a request on a listener that forwards nothing."""
+        edge, check = self._edge, None
+        if isinstance(answer, GatewayError):
+            check = edge.health.answer(request, answer)
+        if check is not None:
+            (head, body), request_id = check, edge.ids.new()
+        else:
+            head, body, request_id = reply(edge, self.peer, request, answer)
+        self._send(stream_id, head, body, request_id)
+
+    def _send(self, stream_id: int, head: ResponseHead, body: bytes, request_id: bytes) -> None:
+        stream = LocalReplyStream(self, stream_id)
+        self.session.adopt(stream)
+        stream.send(head, body, request_id)
+
+    # --- the connection's end ------------------------------------------------------------------------------------
+
+    def stream_ended(self) -> None:
+        streams = self.session.streams
+        if self.phase is OPEN:
+            if self._busy and not streams:
+                self._busy = False
+                self._idle_due = due = self._edge.clock() + self.timeouts.idle
+                self.deadline = min(self.deadline, due)
+            if self._edge.announces_close and not self._noticed:
+                self._try_to_leave()
+        elif self.phase is LEAVING and not streams:
+            self._end()
+
+    def sinks(self) -> Iterable[RequestSink]:
+        return [sink for each in self._streams if (sink := each.sink) is not None]
+
+    def drain(self, spread: float) -> None:
+        # Not all at once: each will connect anew, and shake hands.
+        if self.phase is OPEN and not self._noticed:
+            self._leave_due = self._edge.clock() + random() * spread  # noqa: S311 - nothing to guess
+            self.deadline = min(self.deadline, self._leave_due)
+
+    def close(self) -> None:
+        self._transport.abort()
+        self._tell_lost("the gateway is shutting down")
+
+    def _try_to_leave(self) -> None:
+        """Says the first GOAWAY, unless there are WebSockets."""
+        if any(each.is_tunnel for each in self._streams):
+            self._leave_due = self._edge.clock() + 1.0
+        else:
+            self._noticed = True
+            self.session.shutdown_notice()
+            self.flush()
+            self._leave_due = self._edge.clock() + self.timeouts.linger  # if PING is never answered
+        self.deadline = min(self.deadline, self._leave_due)
+
+    def _leave(self, code: ErrorCode) -> None:
+        """Says the last GOAWAY: streams that are open go on, no others begin."""
+        self._noticed = True
+        self.phase = LEAVING
+        self._leave_due = inf
+        self.session.go_away(code)
+        self.flush()
+        if not self.session.streams:
+            self._end()
+
+    def _end(self) -> None:
+        """Everything is said."""
+        self.flush()
+        self._linger()
+
+    def _begin_linger(self) -> None:
+        super()._begin_linger()
+        self.phase = LINGER
+        self._held = b""
+        self._set_reading()
+
+    def _tell_lost(self, detail: str) -> None:
+        for stream in self._streams:
+            stream.lost(detail)
+
+    def _fault(self) -> None:
+        """A bug of ours, met while reading."""
+        log.exception("reading from %s failed inside the gateway", self.peer.text)
+        failure = GatewayError(Reason.PROXY_INTERNAL_ERROR, "unexpected error, logged with a traceback")
+        for sink in self.sinks():
+            sink.fail(failure)
+        self._leave(ErrorCode.INTERNAL_ERROR)
+        if self.phase is LEAVING:
+            self._end()
+
+    # --- the time ------------------------------------------------------------------------------------------------
+
+    def expire(self, now: float) -> None:
+        if self.phase is LINGER:
+            self._expire_lingering(now)
+            return
+        if self.phase is CLOSED:
+            self._transport.abort()
+            return
+        if self._write_full and not self._takes_octets():
+            self._transport.abort()
+            self._tell_lost("it stopped taking octets")
+            return
+        if now >= self._settings_due:
+            self._settings_due = inf
+            if not self.session.settings_acknowledged:
+                self._cut_off(ErrorCode.SETTINGS_TIMEOUT, "it did not acknowledge our SETTINGS")
+                return
+        if now >= self._frame_due:
+            self._cut_off(ErrorCode.NO_ERROR, "a frame was not complete in time")
+            return
+        for stream in self._streams:
+            if stream.deadline <= now:
+                stream.expire(now)
+        if now >= self._leave_due:
+            self._leave_due = inf
+            self._leave(ErrorCode.NO_ERROR) if self._noticed else self._try_to_leave()
+        elif not self.session.streams and now >= self._idle_due:
+            self._leave(ErrorCode.NO_ERROR)
+        self.flush()
+        if self.phase is OPEN or self.phase is LEAVING:
+            self._set_deadline()
+
+    def _cut_off(self, code: ErrorCode, detail: str) -> None:
+        self.session.go_away(code)
+        self.flush()
+        self._tell_lost(detail)
+        self._end()
+
+    def _set_deadline(self) -> None:
+        """The earliest of all there are."""
+        streams = self.session.streams
+        deadline = min(self._settings_due, self._frame_due, self._leave_due)
+        if self._write_full:
+            deadline = min(deadline, self._edge.clock() + self.timeouts.body_idle)
+        if streams:
+            deadline = min(deadline, *[each.deadline for each in self._streams])
+        else:
+            deadline = min(deadline, self._idle_due)
+        self.deadline = deadline

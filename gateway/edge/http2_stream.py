@@ -1,0 +1,499 @@
+"""One stream of an HTTP/2 connection from downstream: a request and its response, and how they end.
+
+What comes before upstream takes it waits in `_held`, and no credit is given for it: a stream's window bounds what it
+can make us hold. What goes down waits in the session while the stream's window is closed or the connection takes no
+more; meanwhile nothing more is read from the app. Neither holds up another stream.
+
+A WebSocket comes by extended CONNECT (RFC 8441). The exchange sees a handshake as HTTP/1.1 has it, and grants a tunnel;
+how that is spelled, `http/h2/fields.py` knows. Octets that are sent before it is granted wait for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from time import time
+from typing import TYPE_CHECKING
+
+from gateway.edge.connection import DownstreamConnection
+from gateway.edge.stream import DownstreamStream, RequestSink
+from gateway.errors import GatewayError, Reason
+from gateway.http.h2.errors import ErrorCode, StreamFault
+from gateway.http.h2.fields import MalformedRequest, response_block, trailers, trailers_block
+from gateway.http.h2.stream import Stream
+from gateway.http.message import AS_TUNNEL, BY_LENGTH, NO_BODY, Fields, RequestHead, ResponseHead
+
+if TYPE_CHECKING:
+    from gateway.config.settings import Timeouts
+    from gateway.edge.edge import Edge
+    from gateway.edge.forwarded import Peer
+    from gateway.http.h2.session import Session
+    from gateway.upstream.stream import UpstreamStream
+
+CANCEL, INTERNAL_ERROR = ErrorCode.CANCEL, ErrorCode.INTERNAL_ERROR
+FRAME_HEADER = 9
+
+
+class StreamsConnection(DownstreamConnection):
+    """What streams need of their connection."""
+
+    __slots__ = ("session", "touched")
+
+    session: Session
+    touched: list[Http2Stream]
+    """Those to which the read under way has brought something: `flush_request` follows."""
+
+    @property
+    def edge(self) -> Edge:
+        return self._edge
+
+    @property
+    def timeouts(self) -> Timeouts:
+        return self._edge.timeouts
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        return self._edge.clock
+
+    @property
+    def takes_no_more(self) -> bool:
+        """Whether what is written would have to wait for a slow reader."""
+        return self._write_full
+
+    def holds_back(self, stream: Http2Stream) -> bool:
+        """Whether the answer to a new request is not to be read before its window opens."""
+        raise NotImplementedError
+
+    def room_for(self, stream: Http2Stream) -> int:
+        """Octets of a response body that would leave at once."""
+        raise NotImplementedError
+
+    def flush(self) -> None:
+        """Writes what the session has to say."""
+        raise NotImplementedError
+
+    def stream_ended(self) -> None:
+        """A stream may be over: is the connection?"""
+        raise NotImplementedError
+
+
+class ServedStream(Stream):
+    """A stream as its connection sees it: who is told of the request, and until when it may last."""
+
+    __slots__ = ("_connection", "_stall", "deadline", "session")
+
+    sandbox_id = ""
+    """Whose the request is; empty: nobody's."""
+    is_tunnel = False
+    sink: RequestSink | None = None
+    """Who is told of the request; None: nobody, or nobody any more."""
+
+    def __init__(self, connection: StreamsConnection, stream_id: int) -> None:
+        super().__init__(stream_id)
+        self._connection = connection
+        self.session = connection.session
+        self._stall = 0  # octets waiting when somebody last looked whether the reader takes any
+        self.deadline = inf  # loop time at which `expire` is due; the connection looks
+
+    def headers_received(self, fields: Fields, ended: bool) -> None:
+        raise AssertionError("a request has one head")
+
+    def data_received(self, data: bytes) -> None: ...
+
+    def end_received(self, trailer_fields: Fields) -> None: ...
+
+    def reset_received(self, code: int) -> None: ...
+
+    def drained(self) -> None:
+        self._connection.stream_ended()
+
+    def connection_full(self) -> None:
+        """The connection takes no more for now."""
+
+    def connection_drained(self) -> None:
+        """It takes more again."""
+
+    def lost(self, detail: str) -> None:
+        """Nobody is there to answer any more."""
+
+    def expire(self, now: float) -> None:
+        """The deadline has passed."""
+        if self.waiting and self.waiting != self._stall:
+            self._await_reader()  # slow, but alive
+        elif self.waiting:
+            self.session.reset(self, CANCEL)
+            self._connection.stream_ended()
+        else:
+            self.deadline = inf
+
+    def _await_reader(self) -> None:
+        """The answer is handed over, and some of it waits."""
+        self._stall = self.waiting
+        self._expire_in(self._connection.timeouts.body_idle)
+
+    def _expire_in(self, seconds: float) -> None:
+        connection = self._connection
+        self.deadline = deadline = connection.clock() + seconds
+        if deadline < connection.deadline:
+            connection.deadline = deadline
+
+
+class LocalReplyStream(ServedStream):
+    """Is answered without an exchange: what its request is cannot be read, or is not asked."""
+
+    __slots__ = ()
+
+    def send(self, head: ResponseHead, body: bytes, request_id: bytes) -> None:
+        """The whole answer; what comes of the request is thrown away."""
+        session = self.session
+        session.send_headers(self, response_block(head, request_id, time()), end=not body)
+        if body:
+            session.send_data(self, body)
+            session.end_stream(self)
+        session.forget(self)
+        if self.waiting:
+            self._await_reader()
+
+
+class Http2Stream(ServedStream, DownstreamStream):
+    """Made by an `Http2Downstream` for each request."""
+
+    __slots__ = (
+        "_complete",
+        "_conversing",
+        "_end_waits",
+        "_exchange",
+        "_expecting",
+        "_finished",
+        "_full",
+        "_gone",
+        "_held",
+        "_passed",
+        "_paused",
+        "_touched",
+        "_trailers",
+        "_tunnel",
+        "_upgrade",
+        "head",
+        "head_sent",
+        "peer",
+    )
+
+    bound: UpstreamStream | None = None
+
+    def __init__(self, connection: StreamsConnection, stream_id: int, head: RequestHead, complete: bool) -> None:
+        """`complete`: the request has ended with its head."""
+        super().__init__(connection, stream_id)
+        self.peer: Peer = connection.peer
+        self.head = head
+        self.head_sent = 0
+        self._exchange: RequestSink | None = None  # from `begin` to its end
+        self._held: list[bytes] = []  # what upstream does not take yet
+        self._passed = 0  # octets that it has taken, and for which no credit was given yet
+        self._paused = False  # upstream takes no request body for now
+        self._complete = complete  # downstream has said all it had to say
+        self._end_waits = False  # … behind what is held
+        self._trailers: Fields = []  # of the request, while its end waits
+        self._upgrade = head.upgrade is not None  # a tunnel is asked for, and not granted yet
+        self._tunnel = False
+        self._conversing = False  # the answer has begun while the request's body was still on its way
+        self._expecting = False  # the body's sender asked for 100 (Continue) first, which the app has not given yet
+        self._full = False  # the exchange was told to bring no more of the response
+        self._finished = False  # the end of the response was handed over
+        self._gone = False  # nothing is said on this stream any more
+        self._touched = False  # `flush_request` is due
+        framing = head.framing
+        if framing is BY_LENGTH:
+            self.expected = head.section.content_length
+        elif framing is NO_BODY and not self._upgrade:
+            self.expected = 0
+
+    def __repr__(self) -> str:
+        return f"<Stream http2 {self.id} {self.peer.text} waiting={self.waiting} {self._exchange!r}>"
+
+    def begin(self, exchange: RequestSink) -> None:
+        """The request is `exchange`'s."""
+        self._exchange = exchange
+        if not self._complete:
+            self._expecting = self.head.section.expects_continue
+            self._set_deadline()
+        exchange.begin()
+        connection = self._connection
+        if self.sink is not None and (connection.takes_no_more or connection.holds_back(self)):
+            self._become_full()
+        if self.sink is not None:
+            exchange.flush_request()
+
+    @property
+    def sink(self) -> RequestSink | None:  # type: ignore[override]
+        return self._exchange
+
+    @property
+    def is_tunnel(self) -> bool:  # type: ignore[override]
+        return self._tunnel
+
+    @property
+    def sandbox_id(self) -> str:  # type: ignore[override]
+        try:
+            return self._connection.edge.route(self.head.authority).sandbox_id
+        except GatewayError:
+            return ""
+
+    # --- from the session ----------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            return  # nobody wants it, so there is no credit for more
+        if self._paused or self._upgrade:
+            self._held.append(data)
+            return
+        self._expecting = False  # RFC 9110 section 10.1.1: its sender may stop waiting
+        self._passed += len(data)
+        exchange.request_body(data)
+        if not self._touched:
+            self._touched = True
+            self._connection.touched.append(self)
+        self._set_deadline()
+
+    def end_received(self, trailer_fields: Fields) -> None:
+        self._complete = True
+        exchange = self._exchange
+        if exchange is None:
+            return
+        if trailer_fields:
+            try:
+                trailer_fields = trailers(trailer_fields, self._connection.edge.head_limits)
+            except MalformedRequest as error:
+                raise StreamFault(ErrorCode.PROTOCOL_ERROR, error.detail) from None
+            except GatewayError as error:
+                exchange.fail(error)
+                return
+        if self._paused or self._upgrade:
+            self._end_waits = True
+            self._trailers = trailer_fields
+            return
+        if not self._touched:
+            self._touched = True
+            self._connection.touched.append(self)
+        self._end_request(exchange, trailer_fields)
+
+    def reset_received(self, code: int) -> None:
+        exchange, self._gone = self._exchange, True
+        if exchange is None:
+            return
+        if self.fault is None:
+            exchange.downstream_lost(f"the stream was reset ({ErrorCode.name_of(code)})")
+        else:
+            exchange.fail(GatewayError(Reason.BAD_REQUEST, self.fault))
+
+    def drained(self) -> None:
+        if self._exchange is None:
+            self._connection.stream_ended()
+        elif self._full and not self._connection.takes_no_more:
+            self._full = False
+            self._set_deadline()
+            self._exchange.downstream_drained()
+
+    # --- for the connection --------------------------------------------------------------------------------------
+
+    def flush_request(self) -> None:
+        """What one read has brought was passed on: it leaves."""
+        self._touched = False
+        if self._exchange is not None:
+            self._exchange.flush_request()
+            self._give_credit()
+
+    def connection_full(self) -> None:
+        if self._exchange is not None and not self._full:
+            self._become_full()
+
+    def connection_drained(self) -> None:
+        if not self.waiting:
+            self.drained()
+
+    def lost(self, detail: str) -> None:
+        exchange, self._gone = self._exchange, True
+        if exchange is None:
+            return
+        if self._tunnel and self._held:
+            for data in self._held:  # last words that upstream did not take yet
+                exchange.request_body(data)
+            exchange.flush_request()
+        exchange.downstream_lost(detail)
+
+    def expire(self, now: float) -> None:
+        exchange = self._exchange
+        if self.waiting and self.waiting != self._stall:
+            self._set_deadline()  # slow, but alive
+        elif self.waiting or self._tunnel:
+            self.session.reset(self, CANCEL)
+            self.lost("it stopped taking octets" if self.waiting else "it was silent")
+            self._connection.stream_ended()
+        elif exchange is not None:
+            allowed = self._body_idle()
+            exchange.fail(GatewayError(Reason.REQUEST_TIMEOUT, f"the body stood still for {allowed:g} s"))
+        else:
+            self.deadline = inf
+
+    # --- DownstreamStream ----------------------------------------------------------------------------------------
+
+    def send_informational(self, head: ResponseHead, request_id: bytes) -> None:
+        if self._gone:
+            return
+        if head.status == 100:
+            self._expecting = False
+            self._set_deadline()
+        self.session.send_headers(self, response_block(head, request_id), end=False)
+        self.flush()
+
+    def send_head(self, head: ResponseHead, request_id: bytes) -> None:
+        if self._gone:
+            return
+        framing = head.framing
+        block = response_block(head, request_id, None if head.dated else time())
+        self.head_sent = len(block) + FRAME_HEADER
+        if framing is NO_BODY:
+            self._finished = True
+            self.session.send_headers(self, block, end=True)
+            return
+        self.session.send_headers(self, block, end=False)
+        if framing is AS_TUNNEL:
+            self._begin_tunnel()
+        elif not self._complete:
+            self._conversing = True
+            self._expecting = False
+            self._set_deadline()
+
+    def _begin_tunnel(self) -> None:
+        self._tunnel = True
+        self._upgrade = False
+        self._set_deadline()
+        self.flush()
+        if not self._paused:
+            self._deliver_held()
+
+    def send_body(self, data: bytes) -> None:
+        if self._gone or self._finished:
+            return
+        self.session.send_data(self, data)
+        if self.waiting and not self._full:
+            self._become_full()
+        elif self._tunnel or self._conversing:
+            self._set_deadline()
+
+    def finish(self, trailer_fields: Fields) -> None:
+        if not self._gone and not self._finished:
+            self._finished = True
+            self.session.end_stream(self, trailers_block(trailer_fields) if trailer_fields else b"")
+            if self._tunnel:
+                self._set_deadline()
+        self.flush()
+
+    def flush(self) -> None:
+        self._connection.flush()
+
+    def abort(self, error: GatewayError) -> None:
+        if self._gone:
+            return
+        self._gone = True
+        # RFC 8441 section 5: what would be a reset of the TCP connection is CANCEL.
+        self.session.reset(self, CANCEL if self._tunnel else INTERNAL_ERROR)
+        self.flush()
+
+    def room(self) -> int:
+        return 0 if self.waiting or self._full else self._connection.room_for(self)
+
+    def pause(self, waiting: int = 0) -> None:
+        self._paused = True
+        self._set_deadline()
+
+    def resume(self) -> None:
+        self._paused = False
+        self._set_deadline()
+        if not self._upgrade:
+            self._deliver_held()
+            self.flush()
+
+    def redirect(self, sink: RequestSink) -> None:
+        self._exchange = sink
+
+    def is_quiet(self) -> bool:
+        return not self._held and self._connection.is_quiet()
+
+    def exchange_ended(self) -> None:
+        self._exchange = None
+        self._held = []
+        session = self.session
+        if not self._finished:
+            self._finished = True
+            session.end_stream(self)  # of a tunnel that has ended with a Close frame of ours; else it is reset
+        session.forget(self)  # what waits still leaves; what is left of the request is not wanted
+        if self.waiting:
+            self._set_deadline()
+        else:
+            self._connection.stream_ended()
+
+    # --- Owner ---------------------------------------------------------------------------------------------------
+
+    def keep(self, upstream: UpstreamStream) -> bool:
+        return False
+
+    def bound_lost(self) -> None:
+        """Nothing ever is (see `DownstreamStream.bound`)."""
+
+    # --- inside --------------------------------------------------------------------------------------------------
+
+    def _become_full(self) -> None:
+        self._full = True
+        self._stall = self.waiting
+        self._set_deadline()
+        if self._exchange is not None:
+            self._exchange.downstream_full()
+
+    def _deliver_held(self) -> None:
+        exchange = self._exchange
+        held, self._held = self._held, []
+        for data in held:
+            if exchange is None:
+                return
+            self._passed += len(data)
+            exchange.request_body(data)
+            exchange = self._exchange
+        if self._end_waits and exchange is not None:
+            self._end_waits = False
+            self._end_request(exchange, self._trailers)
+            exchange = self._exchange
+        if exchange is not None:
+            exchange.flush_request()
+            self._give_credit()
+
+    def _end_request(self, exchange: RequestSink, trailer_fields: Fields) -> None:
+        self._set_deadline()
+        exchange.request_end(trailer_fields)
+
+    def _give_credit(self) -> None:
+        if self._passed and not self._paused and not self._gone:
+            passed, self._passed = self._passed, 0
+            self.session.consumed(self, passed)
+
+    def _body_idle(self) -> float:
+        """How long the request's body may be silent: once the answer has begun, as long as a tunnel."""
+        timeouts = self._connection.timeouts
+        return timeouts.tunnel_idle if self._conversing else timeouts.body_idle
+
+    def _set_deadline(self) -> None:
+        """Every call is a sign of progress."""
+        connection = self._connection
+        timeouts = connection.timeouts
+        if self.waiting:
+            self._stall = self.waiting
+            patience = timeouts.body_idle
+        elif self._tunnel:
+            patience = timeouts.half_closed if self._complete or self._finished else timeouts.tunnel_idle
+        elif self._complete or self._paused or self._expecting or self.head.framing is NO_BODY:
+            self.deadline = inf  # the sandbox's turn; the upstream connection has a deadline of its own
+            return
+        else:
+            patience = self._body_idle()
+        self._expire_in(patience)
