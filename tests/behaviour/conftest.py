@@ -14,6 +14,7 @@ import pytest
 from gateway.tls import local_ca
 from gateway.tls.context import CertificatePair, server_context
 from tests.behaviour.harness import DOMAIN, Gateway, OpenGateway, Options, TlsSides, until
+from tests.behaviour.protocols import BOTH
 from tests.support.event_loop import Loop
 
 
@@ -22,11 +23,17 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], Loop]]:
     return {"uvloop": Loop}
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    kept = BOTH.get(metafunc.definition.path.name)
+    if kept is not None and "protocol" in metafunc.fixturenames and metafunc.definition.name not in kept:
+        metafunc.parametrize("protocol", ["http1", "http2"])
+
+
 @pytest.fixture(scope="session")
 def tls_sides(tmp_path_factory: pytest.TempPathFactory) -> TlsSides:
     certificates = local_ca.ensure(tmp_path_factory.mktemp("certs"), DOMAIN)
     server = server_context([CertificatePair(certificates.certificate, certificates.key)])
-    return TlsSides(server, ssl.create_default_context(cafile=certificates.authority))
+    return TlsSides(server, ssl.create_default_context(cafile=certificates.authority), certificates.authority)
 
 
 def _descriptors() -> dict[str, str]:
@@ -51,12 +58,18 @@ async def no_descriptor_is_left(tls_sides: TlsSides) -> AsyncIterator[None]:
 
 
 @pytest.fixture
-async def open_gateway(tls_sides: TlsSides, no_descriptor_is_left: None) -> AsyncIterator[OpenGateway]:
+def protocol() -> str:
+    """What browsers speak; `protocols.py` says which tests are run for HTTP/2, too."""
+    return "http1"
+
+
+@pytest.fixture
+async def open_gateway(tls_sides: TlsSides, no_descriptor_is_left: None, protocol: str) -> AsyncIterator[OpenGateway]:
     """Makes gateways; each is proven clean after the test (`Gateway.finish`)."""
     async with AsyncExitStack() as opened:
 
         async def open_one(**options: Any) -> Gateway:
-            gateway = Gateway(tls_sides, Options(**options))
+            gateway = Gateway(tls_sides, Options(**options), protocol)
             opened.push_async_callback(gateway.finish)
             return gateway
 
