@@ -35,6 +35,14 @@ _STATIC: Final = [
     *((field, ENTRY_OVERHEAD + len(field[0]) + len(field[1])) for field in STATIC_FIELDS),
 ]
 _FIRST_DYNAMIC: Final = len(_STATIC)
+_NAMES: Final = [
+    _STATIC[index][0][0] if 0 < index < min(prefix, _FIRST_DYNAMIC) else None
+    for prefix, indexes in ((0x0F, 16), (0x0F, 16), (0, 32), (0x3F, 64), (0, 1))
+    for index in range(indexes)
+]
+"""Of a literal's first octet (and of 0x80, which is none): its name, if that is in the static table and the octet says
+where."""
+_TOO_LONG: Final = "a string that is longer than its block"
 
 
 class HpackError(Exception):
@@ -73,88 +81,85 @@ class Decoder:
         if known is not None:
             fields, size = known
             return fields if size <= max_size and len(fields) <= max_fields else None
+        table = self._table
+        fields = []
+        append = fields.append
+        room = max_size
+        end = len(block)
+        position = 0
+        changed = False
         try:
-            return self._decode(block, max_size, max_fields)
+            if block and block[0] & 0xE0 == 0x20:
+                position = self._resize(block)
+                changed = True
+            while position < end:
+                octet = block[position]
+                position += 1
+                if octet > 0x80:  # indexed (section 6.1)
+                    index = octet & 0x7F
+                    if index == 0x7F:
+                        index, position = _integer(block, position - 1, 0x7F)
+                    field, size = table[index]
+                    room -= size
+                    if room >= 0:
+                        append(field)
+                    continue
+                name = _NAMES[octet]
+                if name is None:
+                    name, position = self._name(block, position - 1)
+                length = block[position]
+                position += 1
+                if 0x80 <= length < 0xFF:
+                    begin = position
+                    position += length & 0x7F
+                    if position > end:
+                        raise HpackError(_TOO_LONG)
+                    value = huffman.decode(block[begin:position])
+                elif length < 0x7F:
+                    begin = position
+                    position += length
+                    if position > end:
+                        raise HpackError(_TOO_LONG)
+                    value = block[begin:position]
+                else:
+                    value, position = _string(block, position - 1)
+                field = name, value
+                size = ENTRY_OVERHEAD + len(name) + len(value)
+                room -= size
+                if room >= 0:
+                    append(field)
+                if octet >= 0x40:  # with incremental indexing (section 6.2.1)
+                    self._insert(field, size)
+                    changed = True
         except IndexError:
             # Of the table: RFC 7541 section 2.3.3, "Indices strictly greater than the sum of the lengths of both tables
             # MUST be treated as a decoding error." Of the block: it ends within a field.
             raise HpackError("an index beyond the table, or a field that is not whole") from None
         except huffman.HuffmanError as error:
             raise HpackError(str(error)) from None
-
-    def _decode(self, block: bytes, max_size: int, max_fields: int) -> Fields | None:
-        table = self._table
-        fields: Fields = []
-        append = fields.append
-        room = max_size
-        end = len(block)
-        changed = False
-        position = 0
-        # RFC 7541 section 4.2: "This dynamic table size update MUST occur at the beginning of the first header block
-        # following the change to the dynamic table size."
-        while position < end and block[position] & 0xE0 == 0x20:
-            capacity, position = _integer(block, position, 0x1F)
-            self._resize(capacity)
-            changed = True
-        while position < end:
-            octet = block[position]
-            if octet > 0x80:  # indexed (section 6.1)
-                if octet != 0xFF:
-                    position += 1
-                    field, size = table[octet & 0x7F]
-                else:
-                    index, position = _integer(block, position, 0x7F)
-                    field, size = table[index]
-            else:
-                inserted = octet & 0x40
-                if inserted:  # with incremental indexing (section 6.2.1)
-                    mask = 0x3F
-                elif octet & 0x20:
-                    raise HpackError("a table size update that is not at the block's beginning")
-                elif octet == 0x80:
-                    # Section 6.1: "The index value of 0 is not used. It MUST be treated as a decoding error if found in
-                    # an indexed header field representation."
-                    raise HpackError("index 0")
-                else:  # without indexing, or never indexed (sections 6.2.2 and 6.2.3)
-                    mask = 0x0F
-                index = octet & mask
-                if index == 0:
-                    name, position = _string(block, position + 1)
-                elif index != mask:
-                    position += 1
-                    name = table[index][0][0]
-                else:
-                    index, position = _integer(block, position, mask)
-                    name = table[index][0][0]
-                # As _string, without the call: this is where a block's time goes.
-                octet = block[position]
-                length = octet & 0x7F
-                if length != 0x7F:
-                    position += 1
-                else:
-                    length, position = _integer(block, position, 0x7F)
-                begin = position
-                position += length
-                if position > end:
-                    raise HpackError("a string that is longer than its block")
-                value = block[begin:position]
-                if octet & 0x80:
-                    value = huffman.decode(value)
-                field = name, value
-                size = ENTRY_OVERHEAD + len(name) + len(value)
-                if inserted:
-                    self._insert(field, size)
-                    changed = True
-            room -= size
-            if room >= 0:
-                append(field)
         if changed:
-            self._forget()
-        if room < 0 or len(fields) > max_fields:
-            return None
-        if not changed:
+            if self._remembered:
+                self._remembered.clear()
+                self._remembered_octets = 0
+        elif room >= 0:
             self._remember(block, fields, max_size - room)
-        return fields
+        return fields if room >= 0 and len(fields) <= max_fields else None
+
+    def _name(self, block: bytes, position: int) -> tuple[bytes, int]:
+        """A literal's name where its first octet alone does not tell it, and the position of its value."""
+        octet = block[position]
+        if octet == 0x80:
+            # Section 6.1: "The index value of 0 is not used. It MUST be treated as a decoding error if found in an
+            # indexed header field representation."
+            raise HpackError("index 0")
+        if octet >= 0x40:
+            prefix = 0x3F
+        elif octet >= 0x20:
+            raise HpackError("a table size update that is not at the block's beginning")
+        else:
+            prefix = 0x0F  # without indexing, or never indexed (sections 6.2.2 and 6.2.3)
+        index, position = _integer(block, position, prefix)
+        return (self._table[index][0][0], position) if index else _string(block, position)
 
     def _insert(self, field: Field, size: int) -> None:
         table = self._table
@@ -163,20 +168,27 @@ class Decoder:
             if len(table) == _FIRST_DYNAMIC:
                 # Section 4.4: "an attempt to add an entry larger than the maximum size causes the table to be emptied
                 # of all existing entries and results in an empty table."
+                self._used = 0
                 return
             used -= table.pop()[1]
-            self._used = used - size
         table.insert(_FIRST_DYNAMIC, (field, size))
         self._used = used
 
-    def _resize(self, capacity: int) -> None:
-        # Section 6.3: "The new maximum size MUST be lower than or equal to the limit determined by the protocol using
-        # HPACK. A value that exceeds this limit MUST be treated as a decoding error."
-        if capacity > self._announced:
-            raise HpackError(f"a table of {capacity} octets, where {self._announced} were allowed")
-        self._capacity = capacity
-        while self._used > capacity:
-            self._used -= self._table.pop()[1]
+    def _resize(self, block: bytes) -> int:
+        """Takes the size updates at a block's beginning; the position after them."""
+        # Section 4.2: "This dynamic table size update MUST occur at the beginning of the first header block following
+        # the change to the dynamic table size." One may come unasked for, too.
+        position = 0
+        while position < len(block) and block[position] & 0xE0 == 0x20:
+            capacity, position = _integer(block, position, 0x1F)
+            # Section 6.3: "The new maximum size MUST be lower than or equal to the limit determined by the protocol
+            # using HPACK. A value that exceeds this limit MUST be treated as a decoding error."
+            if capacity > self._announced:
+                raise HpackError(f"a table of {capacity} octets, where {self._announced} were allowed")
+            self._capacity = capacity
+            while self._used > capacity:
+                self._used -= self._table.pop()[1]
+        return position
 
     def _remember(self, block: bytes, fields: Fields, size: int) -> None:
         cost = len(block) + size
@@ -187,11 +199,6 @@ class Decoder:
             self._remembered.clear()
             self._remembered_octets = cost
         self._remembered[block] = fields, size
-
-    def _forget(self) -> None:
-        if self._remembered:
-            self._remembered.clear()
-            self._remembered_octets = 0
 
 
 def _integer(block: bytes, position: int, prefix: int) -> tuple[int, int]:
@@ -222,6 +229,6 @@ def _string(block: bytes, position: int) -> tuple[bytes, int]:
     length, position = _integer(block, position, 0x7F)
     end = position + length
     if end > len(block):
-        raise HpackError("a string that is longer than its block")
+        raise HpackError(_TOO_LONG)
     octets = block[position:end]
     return huffman.decode(octets) if octet & 0x80 else octets, end

@@ -124,7 +124,7 @@ _REVERSED: Final = bytes(int(f"{octet:08b}"[::-1], 2) for octet in range(256))
 _AFTER: Final = bytes((0b00110000, 0b01011100)).translate(_REVERSED)
 """What is put behind each string."""
 _AFTER_PADDING: Final = frozenset((b"i16", b"g16", b"K16", b"Y0:", b"x=:", b"*=:", b"XE:", b'"=:'))
-"""What `_AFTER` becomes behind 0, 1, ... 7 ones. No other symbols have codes that are such ones and `_AFTER`, so what ends
+"""What `_AFTER` becomes behind 0, 1, ... 7 ones. No other symbols have codes that are such ones and `_AFTER`: what ends
 in three of these was padded as it must be. Of all pairs of octets, 610 become three symbols in all eight cases."""
 
 # A window of 512 octets, the least there is: nothing is ever repeated.
