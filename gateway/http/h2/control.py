@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from gateway.http.h2 import abuse
+from gateway.http.h2.encoder import TABLE_SIZE_ZERO
 from gateway.http.h2.errors import ConnectionFault, ErrorCode, StreamFault
 from gateway.http.h2.frames import (
     ACK,
@@ -25,8 +26,6 @@ from gateway.http.h2.stream import Stream
 PROTOCOL_ERROR: Final = ErrorCode.PROTOCOL_ERROR
 FRAME_SIZE_ERROR: Final = ErrorCode.FRAME_SIZE_ERROR
 
-EMPTY_TABLE: Final = b"\x20"
-"""A dynamic table size update to 0 (RFC 7541 section 6.3)."""
 SETTINGS_IN_A_UNIT: Final = 8
 STREAMS_IN_A_UNIT: Final = 8
 """What a unit of work (`turns`) is of a SETTINGS frame, and of the streams whose windows it changes."""
@@ -85,26 +84,27 @@ class Control(Sender):
     def _fail(self, stream_id: int, fault: StreamFault) -> None:
         """A stream error: RST_STREAM, and whose stream it is is told."""
         state = self._state_of(stream_id)
-        if (
-            state is IDLE
-        ):  # there is nothing to reset: "RST_STREAM frames MUST NOT be sent for a stream in the "idle" state"
+        if state is IDLE:  # section 6.4: "RST_STREAM frames MUST NOT be sent for a stream in the "idle" state"
             raise ConnectionFault(fault.code, fault.detail)
         self._budget.points -= abuse.RESET_CAUSED
         stream = self.streams.get(stream_id)
         if stream is not None and not state.over:
             stream.fault = fault.detail
-            self.reset(stream, fault.code)
+            self._close(stream, RESET)
+            self._send_reset(stream_id, fault.code)
             if not stream.released:
                 stream.reset_received(fault.code)
         elif state is not RESET:  # "an endpoint SHOULD NOT send more than one RST_STREAM frame for any stream"
+            if stream is not None:
+                stream.state = RESET
             self._send_reset(stream_id, fault.code)
 
-    def _spend_credit(self, units: int, what: str) -> None:
-        """For what is free in proportion to what we have sent."""
+    def _spend_credit(self, units: int, what: str, points: float = abuse.CONTROL) -> None:
+        """For what is free in proportion to what we have sent, and costs `points` beyond."""
         self._credit = left = self._credit - units
         if left < 0:
             self._credit = 0
-            self._budget.spend(abuse.CONTROL, what)
+            self._budget.spend(points, what)
 
     # --- SETTINGS ------------------------------------------------------------------------------------------------
 
@@ -132,7 +132,7 @@ class Control(Sender):
         # Section 4.3.1: who acknowledges a smaller table "MUST start the next field block with a Dynamic Table Size
         # Update instruction". Our encoder has no use for any, so it says 0, once and for all.
         if peer.header_table_size < table == HEADER_TABLE:
-            self._table_update = EMPTY_TABLE
+            self._table_update = TABLE_SIZE_ZERO
         difference = peer.initial_window - window
         if difference:
             self._move_windows(difference)

@@ -27,7 +27,7 @@ from gateway.http.h2.frames import (
 )
 from gateway.http.h2.owner import SessionOwner
 from gateway.http.h2.settings import HEADER_TABLE, SessionLimits
-from gateway.http.h2.states import CLOSED, HALF_CLOSED_REMOTE, OPEN, Verdict, received
+from gateway.http.h2.states import CLOSED, HALF_CLOSED_REMOTE, OPEN, RESET, Verdict, received
 from gateway.http.h2.stream import Stream
 from gateway.http.message import Fields
 
@@ -101,12 +101,11 @@ class Messages(Control):
         # TAKEN: of an idle stream, HEADERS would be; but not if it is for us to open it (section 5.1).
         if verdict is not Verdict.IGNORED:
             raise ConnectionFault(PROTOCOL_ERROR, f"a frame of type {kind} in state {state!r}")
-        if kind == DATA:
-            self._budget.spend(abuse.IGNORED_DATA, "DATA for streams that are reset")
-        elif kind == RST_STREAM:
-            self._spend_credit(abuse.ANSWER_UNITS, "RST_STREAM for closed streams")
+        what = f"frames of type {kind} for closed streams"
+        if state is RESET:
+            self._spend_credit(abuse.UPDATE_UNITS, what, abuse.IGNORED_DATA if kind == DATA else abuse.CONTROL)
         else:
-            self._budget.spend(abuse.CONTROL, "HEADERS for streams that are reset")
+            self._spend_credit(abuse.ANSWER_UNITS, what)
 
     # --- field blocks ------------------------------------------------------------------------------------------------
 
@@ -249,13 +248,11 @@ class Messages(Control):
         if stream is None or stream.state.over:
             self._judge(stream_id, RST_STREAM)
             return
-        # A client asks for streams and drops them; a server drops what was asked of it, once each.
-        if not self._server or not stream.state.sends:
-            self._spend_credit(abuse.ANSWER_UNITS, "RST_STREAM")
-        elif stream.last_header is None:
+        # A client may ask and ask, and drop it at once; a server drops what it was asked for, once each.
+        if self._server and stream.last_header is None:
             self._budget.points -= abuse.RESET_RECEIVED
         else:
-            self._budget.points -= abuse.LATE_RESET
+            self._spend_credit(abuse.ANSWER_UNITS, "RST_STREAM")
         code = int.from_bytes(payload, "big")
         released = stream.released
         self._close(stream, CLOSED)

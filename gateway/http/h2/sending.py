@@ -34,7 +34,7 @@ from gateway.http.h2.settings import PeerSettings, SessionLimits
 from gateway.http.h2.states import CLOSED, RESET, State
 from gateway.http.h2.stream import Stream
 
-REMEMBERED_RESETS: Final = 256
+REMEMBERED_RESETS: Final = 1024
 """Streams reset by us whose peer may not know it yet: what still comes for them is ignored."""
 PING_PAYLOAD: Final = b"gateway\x00"
 NO_HEADER: Final = b""
@@ -149,6 +149,7 @@ class Sender:
             self._close(known, RESET)
         elif not stream_id:
             return  # was never opened
+        self._credit += CREDIT
         self._send_reset(stream_id, code)
 
     def forget(self, stream: Stream) -> None:
