@@ -94,13 +94,17 @@ def window_update(stream_id: int, increment: int) -> bytes:
 
 
 def header_block(stream_id: int, flags: int, block: bytes) -> list[bytes]:
-    """HEADERS and as many CONTINUATIONs as `block` needs beyond one frame; `flags`: END_STREAM or 0."""
-    first = frame(HEADERS, flags, stream_id, block[:MAX_FRAME])
-    rest = [
-        frame(CONTINUATION, 0 if at + MAX_FRAME < len(block) else END_HEADERS, stream_id, block[at : at + MAX_FRAME])
-        for at in range(MAX_FRAME, len(block), MAX_FRAME)
+    """HEADERS, and as many CONTINUATIONs as `block` needs beyond one frame; `flags`: END_STREAM or 0."""
+    ats = range(0, max(len(block), 1), MAX_FRAME)
+    return [
+        frame(
+            CONTINUATION if at else HEADERS,
+            (0 if at else flags) | (END_HEADERS if at == ats[-1] else 0),
+            stream_id,
+            block[at : at + MAX_FRAME],
+        )
+        for at in ats
     ]
-    return [first, *rest]
 
 
 def unwrapped(payload: bytes, flags: int) -> tuple[bytes, int]:
