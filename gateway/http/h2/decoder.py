@@ -5,8 +5,8 @@ that is larger than allowed is not a fault of the block: it is decoded to its en
 its stream fails.
 
 Everything is linear in the block: a field is one look-up or one copy of its octets, an insertion evicts what others
-have inserted, and the list stops growing at its limit. So a bomb (RFC 7541 section 7.3: one large entry, and thousands
-of references of one octet to it) costs what its octets cost.
+have inserted, and the list stops growing at its limit. So a bomb (one large entry, and thousands of references of one
+octet to it) costs what its octets cost. Where they cost most, in literals of three octets, it is cut short.
 
 A browser sends the same block again and again once its fields are in the table. Such a block, seen under the table as
 it is, costs one look-up: a decoder remembers blocks until the table changes.
@@ -25,6 +25,11 @@ ENTRY_OVERHEAD: Final = 32
 MAX_INTEGER: Final = 1 << 31
 MAX_CONTINUATIONS: Final = 6
 """Octets after an integer's first one: five hold more than `MAX_INTEGER`, so a sixth is already a peer's whim."""
+MAX_UPDATES: Final = 16
+"""Size updates of one block. An encoder needs two (section 4.2); some write down each change of their setting."""
+MAX_SURPLUS: Final = 512
+"""Literals of one block that are decoded after the list has become too large. Each may insert an entry, so each is
+read; a block of 32 KiB can have ten thousand, which would hold the loop for 30 ms."""
 REMEMBERED_BLOCKS: Final = 16
 REMEMBERED_OCTETS: Final = 16 * 1024
 """Blocks that a decoder remembers, and the most octets: those of the blocks, and of the lists by RFC 9113's count. A
@@ -87,6 +92,7 @@ class Decoder:
         room = max_size
         end = len(block)
         position = 0
+        surplus = 0
         changed = False
         try:
             if block and block[0] & 0xE0 == 0x20:
@@ -128,6 +134,10 @@ class Decoder:
                 room -= size
                 if room >= 0:
                     append(field)
+                else:
+                    surplus += 1
+                    if surplus > MAX_SURPLUS:
+                        raise HpackError("far more fields than are allowed")
                 if octet >= 0x40:  # with incremental indexing (section 6.2.1)
                     self._insert(field, size)
                     changed = True
@@ -178,8 +188,11 @@ class Decoder:
         """Takes the size updates at a block's beginning; the position after them."""
         # Section 4.2: "This dynamic table size update MUST occur at the beginning of the first header block following
         # the change to the dynamic table size." One may come unasked for, too.
-        position = 0
+        position = updates = 0
         while position < len(block) and block[position] & 0xE0 == 0x20:
+            updates += 1
+            if updates > MAX_UPDATES:
+                raise HpackError("more table size updates than an encoder needs")
             capacity, position = _integer(block, position, 0x1F)
             # Section 6.3: "The new maximum size MUST be lower than or equal to the limit determined by the protocol
             # using HPACK. A value that exceeds this limit MUST be treated as a decoding error."

@@ -1,0 +1,131 @@
+"""The Huffman code of HPACK: what zlib reads, what the table reads, and what nobody may have sent."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from unittest import mock
+
+import pytest
+from hpack.huffman import HuffmanEncoder
+from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
+
+from gateway.http.h2 import huffman
+
+encode = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH).encode
+EVERYTHING = bytes(range(256))
+MARKS = sorted(huffman._AFTER_PADDING)
+LONG_SYMBOLS = [b"\\", b"\n", b"\x7f", b"\xc3\xa4", b"\xff"]
+
+
+def bits(text: str) -> bytes:
+    """Octets from bits; spaces only help the reader."""
+    text = text.replace(" ", "")
+    assert len(text) % 8 == 0
+    return int(text, 2).to_bytes(len(text) // 8, "big")
+
+
+def test_the_code_is_that_of_appendix_b() -> None:
+    assert [huffman.CODES[symbol] for symbol in range(257)] == list(
+        zip(REQUEST_CODES, REQUEST_CODES_LENGTH, strict=True)
+    )
+
+
+def test_every_octet_alone_and_all_together() -> None:
+    for octet in EVERYTHING:
+        text = bytes((octet,))
+        assert huffman.decode(encode(text)) == text
+    assert huffman.decode(encode(EVERYTHING)) == EVERYTHING
+
+
+def test_nothing_is_nothing() -> None:
+    assert huffman.decode(b"") == b""
+
+
+@pytest.mark.parametrize("length", range(9))
+def test_every_padding_and_every_kind_of_end(length: int) -> None:
+    for last in EVERYTHING:
+        text = b"0" * length + bytes((last,))
+        assert huffman.decode(encode(text)) == text
+
+
+@pytest.mark.parametrize("mark", MARKS)
+@pytest.mark.parametrize("before", [b"", b"x", b"https://"])
+@pytest.mark.parametrize("after", [b"", b"y", *LONG_SYMBOLS])
+def test_text_like_our_own_marks_is_text(mark: bytes, before: bytes, after: bytes) -> None:
+    text = before + mark + after
+    assert huffman.decode(encode(text)) == text
+    assert huffman.decode(encode(b"the next string")) == b"the next string"
+
+
+def test_ordinary_text_is_left_to_zlib() -> None:
+    texts = [bytes(range(0x20, 0x5C)), bytes(range(0x5D, 0x7F)), *(b"0" * length for length in range(20))]
+    with mock.patch.object(huffman, "_decode_by_table", side_effect=AssertionError):
+        for text in texts:
+            assert huffman.decode(encode(text)) == text
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(bits("00000 000"), id="padding of zeros"),
+        pytest.param(bits("00000 110"), id="padding that is not all ones"),
+        pytest.param(bits("00000 111 11111111"), id="padding of 11 ones"),
+        pytest.param(bits("1111000" + "1" + "11111111"), id="padding of 9 ones"),
+        pytest.param(bits("11111000" + "1" * 8), id="padding of 8 ones"),
+        pytest.param(b"\xff", id="nothing but padding of 8"),
+        pytest.param(b"\xff" * 2, id="padding of 16"),
+        pytest.param(b"\xff" * 3, id="padding of 24"),
+        pytest.param(bits("1" * 30 + "11"), id="EOS"),
+        pytest.param(bits("00000" + "1" * 30 + "11111"), id="text and EOS"),
+        pytest.param(bits("1" * 30 + "00000" + "11111"), id="EOS and text"),
+        pytest.param(bits("1" * 30 + "00001" + "11111 11111111"), id="EOS and wrong padding"),
+        pytest.param(encode(b"\xff")[:-1], id="a code that is not whole"),
+        pytest.param(encode(b"a<")[:-1], id="a code of zlib's that is not whole"),
+        pytest.param(encode(b"ai16")[:-1], id="a mark cut off"),
+    ],
+)
+def test_a_wrong_string_is_refused_and_harms_no_other(data: bytes) -> None:
+    for _ in range(2):
+        with pytest.raises(huffman.HuffmanError):
+            huffman.decode(data)
+        assert huffman.decode(encode(b"example.com")) == b"example.com"
+
+
+def test_every_string_of_two_octets_is_read_alike_by_zlib_and_by_the_table() -> None:
+    for number in range(1 << 16):
+        data = number.to_bytes(2, "big")
+        try:
+            expected = huffman._decode_by_table(data)
+        except huffman.HuffmanError:
+            with pytest.raises(huffman.HuffmanError):
+                huffman.decode(data)
+        else:
+            assert huffman.decode(data) == expected
+            assert encode(expected) == data
+
+
+def test_an_accident_inside_zlib_does_not_reach_the_next_string() -> None:
+    class Broken:
+        eof = False
+
+        def decompress(self, data: bytes) -> bytes:
+            raise MemoryError
+
+    with mock.patch.object(huffman, "_stream", Broken()):
+        with pytest.raises(MemoryError):
+            huffman.decode(encode(b"a"))
+        assert huffman.decode(encode(b"b")) == b"b"
+
+
+def test_the_stream_keeps_nothing_of_what_went_through() -> None:
+    text = encode(b"a" * 1000)
+    huffman.decode(text)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for _ in range(1000):
+            huffman.decode(text)
+        assert tracemalloc.get_traced_memory()[0] < 10_000
+    finally:
+        tracemalloc.stop()
