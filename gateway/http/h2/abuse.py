@@ -48,7 +48,9 @@ CREDIT: Final = 10
 UPDATE_UNITS: Final = 1
 """WINDOW_UPDATE (ten for each DATA frame, as Envoy has it), and frames for streams that we have reset."""
 ANSWER_UNITS: Final = 10
-"""PING, PRIORITY_UPDATE, RST_STREAM: one for each frame of ours."""
+"""PING, PRIORITY_UPDATE, RST_STREAM, an interim response: one for each frame of ours."""
+MOST_CREDIT: Final = 10_000
+"""Units that can be saved up: a large download does not pay for a flood after it."""
 
 CANCELLED_AT_ONCE: Final = 1.1
 """All streams that may be open can be cancelled at once, and a few more: that is what leaving a page is."""

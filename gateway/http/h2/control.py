@@ -101,7 +101,7 @@ class Control(Sender):
 
     def _spend_credit(self, units: int, what: str, points: float = abuse.CONTROL) -> None:
         """For what is free in proportion to what we have sent, and costs `points` beyond."""
-        self._credit = left = self._credit - units
+        self._credit = left = min(self._credit, abuse.MOST_CREDIT) - units
         if left < 0:
             self._credit = 0
             self._budget.spend(points, what)

@@ -95,16 +95,12 @@ def window_update(stream_id: int, increment: int) -> bytes:
 
 def header_block(stream_id: int, flags: int, block: bytes) -> list[bytes]:
     """HEADERS, and as many CONTINUATIONs as `block` needs beyond one frame; `flags`: END_STREAM or 0."""
-    ats = range(0, max(len(block), 1), MAX_FRAME)
-    return [
-        frame(
-            CONTINUATION if at else HEADERS,
-            (0 if at else flags) | (END_HEADERS if at == ats[-1] else 0),
-            stream_id,
-            block[at : at + MAX_FRAME],
-        )
-        for at in ats
-    ]
+    kind, written = HEADERS, []
+    while len(block) > MAX_FRAME:
+        written.append(frame(kind, flags, stream_id, block[:MAX_FRAME]))
+        kind, flags, block = CONTINUATION, 0, block[MAX_FRAME:]
+    written.append(frame(kind, flags | END_HEADERS, stream_id, block))
+    return written
 
 
 def unwrapped(payload: bytes, flags: int) -> tuple[bytes, int]:

@@ -167,6 +167,8 @@ class Messages(Control):
         # malformed."
         elif ended:
             raise StreamFault(PROTOCOL_ERROR, "an interim response with END_STREAM")
+        else:
+            self._spend_credit(abuse.ANSWER_UNITS, "interim responses")
         if ended:
             self._end_received(stream)
         if not stream.released:
