@@ -28,6 +28,8 @@ commands=(
     javac:default-jdk-headless
     certutil:libnss3-tools
     nft:nftables
+    nghttp:nghttp2-client
+    h2load:nghttp2-client
     node:nodejs
     npm:npm
     openssl:openssl

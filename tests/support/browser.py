@@ -55,9 +55,11 @@ def trust(home: Path, authority: Path) -> None:
 class Browser(Child):
     """One ChromeDriver with one browser window."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *arguments: str) -> None:
+        """`arguments` are Chromium's, beside those that every test needs."""
         home.mkdir(parents=True, exist_ok=True)
         self.home = home
+        self._arguments = arguments
         # One that it takes itself may be somebody's on the other family, and then it ends.
         self._port = free_port()
         super().__init__(["chromedriver", f"--port={self._port}"], cwd=home, env={"HOME": str(home)})
@@ -84,7 +86,7 @@ class Browser(Child):
             super().__exit__(kind, error, traceback)
 
     def _start_session(self) -> str:
-        arguments = [*ARGUMENTS, f"--user-data-dir={self.home / 'profile'}"]
+        arguments = [*ARGUMENTS, *self._arguments, f"--user-data-dir={self.home / 'profile'}"]
         if os.geteuid() == 0:
             arguments.append("--no-sandbox")  # as root, Chromium starts in no other way
         capabilities = {
