@@ -292,7 +292,7 @@ class Sender:
             return
         increment = window.give(octets)
         if increment:
-            increment += window.grow(self._growth, self._limits.largest_window)
+            increment += window.grow(increment, self._growth, self._limits.largest_window)
             self.out.append(window_update(stream.id, increment))
 
     def ping(self) -> None:

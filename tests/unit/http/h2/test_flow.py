@@ -2,60 +2,76 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gateway.http.h2.flow import Growth, ReceiveWindow
 
-
-def test_credit_waits_until_it_is_half_a_window() -> None:
-    window = ReceiveWindow(100)
-    window.left -= 80
-    assert [window.give(20), window.give(29), window.give(1), window.give(30)] == [0, 0, 50, 0]
-    assert (window.left, window.owed) == (70, 30)
+KIB = 1024
 
 
-def test_a_window_doubles_while_its_reader_keeps_up() -> None:
-    window, growth = ReceiveWindow(100), Growth(10_000)
+@pytest.mark.parametrize(
+    ("size", "portion"), [(1_000, 500), (16 * KIB, 8 * KIB), (64 * KIB, 16 * KIB), (KIB * KIB, 64 * KIB), (1, 1)]
+)
+def test_credit_is_given_in_portions(size: int, portion: int) -> None:
+    window = ReceiveWindow(size)
+    window.left = 0
+    assert (window.give(portion - 1), window.left, window.owed) == (0, 0, portion - 1)
+    assert (window.give(1), window.left, window.owed) == (portion, portion, 0)
+
+
+def test_little_of_a_window_waits_for_the_next_burst() -> None:
+    """A sender far away sends all it may, and waits for a round trip."""
+    window, granted = ReceiveWindow(KIB * KIB), KIB * KIB
+    for _ in range(10):
+        burst, granted = granted, 0
+        assert burst > 0.9 * KIB * KIB
+        while burst:
+            size = min(burst, 16 * KIB)
+            burst -= size
+            window.left -= size
+            granted += window.give(size)
+
+
+def run(window: ReceiveWindow, growth: Growth, octets: int, held: int = 0) -> None:
+    """So many come, and the reader takes them as they do, but for `held` of them."""
+    window.left -= held
+    for _ in range(0, octets, 8):
+        window.left -= 8
+        increment = window.give(8)
+        if increment:
+            window.grow(increment, growth, 1_000)
+    window.left += held
+
+
+def test_a_window_doubles_with_each_that_its_reader_has_taken_at_once() -> None:
+    window, growth = ReceiveWindow(96), Growth(10_000)
     sizes = []
-    for _ in range(12):
-        increment = 0
-        while not increment:
-            window.left -= 10
-            increment = window.give(10)
-        window.grow(growth, 1_000)
+    for _ in range(6):
+        run(window, growth, window.size - 8)
         sizes.append(window.size)
-        assert window.left == window.size
-    assert sizes == [100, 200, 200, 400, 400, 800, 800, 1_000, 1_000, 1_000, 1_000, 1_000]
-    assert growth.left == 10_000 - 900
-    assert window.grown == 900
+        run(window, growth, 8)
+        assert window.left + window.owed == window.size
+    assert sizes == [96, 192, 384, 768, 1_000, 1_000]
+    assert growth.left == 10_000 - (1_000 - 96)
+    assert window.grown == 1_000 - 96
 
 
 def test_it_stays_while_its_reader_holds_much() -> None:
-    window, growth = ReceiveWindow(100), Growth(10_000)
-    window.left -= 40
-    for _ in range(20):
-        window.left -= 50
-        assert window.give(50) == 50
-        assert window.grow(growth, 1_000) == 0
-    assert window.size == 100
-
-
-def test_keeping_up_counts_only_in_a_row() -> None:
-    window, growth = ReceiveWindow(100), Growth(10_000)
-    for held in (0, 30, 0, 30, 0, 30):
-        window.left -= 50 + held
-        window.give(50)
-        assert window.grow(growth, 1_000) == 0
-        window.left += held
+    window, growth = ReceiveWindow(96), Growth(10_000)
+    run(window, growth, 10_000, held=32)
+    assert window.size == 96
+    for _ in range(50):
+        run(window, growth, 48)
+        run(window, growth, 48, held=32)
+    assert window.size == 96, "a whole window in a row"
 
 
 def test_growth_is_shared_and_ends() -> None:
     growth = Growth(150)
-    windows = [ReceiveWindow(100), ReceiveWindow(100)]
+    windows = [ReceiveWindow(96), ReceiveWindow(96)]
     for window in windows:
-        for _ in range(2):
-            window.left -= 50
-            window.give(50)
-            window.grow(growth, 1_000)
-    assert [window.size for window in windows] == [200, 150]
+        run(window, growth, 96)
+    assert [window.size for window in windows] == [192, 96 + 54]
     assert growth.left == 0
 
 
