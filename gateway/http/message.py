@@ -55,10 +55,9 @@ class FieldSection:
 
     def __init__(self, fields: Fields) -> None:
         self.fields = fields
-        parts: list[bytes] = []
-        for name, value in fields:
-            parts += (name, b": ", value, b"\r\n")
-        self.lines = b"".join(parts)
+        lines = [b": ".join(field) for field in fields]
+        lines.append(b"")
+        self.lines = b"\r\n".join(lines)
         self.block: bytes | None = None
 
     def with_fields(self, fields: Fields) -> Self:

@@ -19,7 +19,7 @@ from gateway.http import serialize, validate
 from gateway.http.fields import TOKEN, Role
 from gateway.http.h2.encoder import encode_field, encode_fields, encode_status
 from gateway.http.head_parser import REMEMBERED_OCTETS, REMEMBERED_SECTIONS, HeadLimits
-from gateway.http.hop import Hop, HopField
+from gateway.http.hop import Hop, HopField, ReadHop
 from gateway.http.message import (
     AS_TUNNEL,
     NO_BODY,
@@ -137,11 +137,11 @@ def _connect(pseudo: dict[bytes, bytes], pairs: Fields, ended: bool, limits: Hea
         raise GatewayError(Reason.NOT_IMPLEMENTED, "no other “:protocol” than websocket is known")
     if ended:
         raise GatewayError(Reason.BAD_REQUEST, "a WebSocket handshake whose stream has ended")
-    pairs = [(_SPELLED.get(name, name), value) for name, value in _sound(pairs, limits) if name != _KEY]
+    pairs = [(_SPELLED.get(name, name), value) for name, value in _sound(pairs, limits)[0] if name != _KEY]
     # RFC 8441 section 5: Sec-WebSocket-Key and -Accept are not used. The app needs one, and its answer is looked at
     # when it comes (`validate.check_switch`).
     pairs.append((_SPELLED[_KEY], base64.b64encode(secrets.token_bytes(16))))
-    section, _ = validate.request_section(_websocket_hop, pairs, authority)
+    section = _gated(_websocket_hop, pairs, authority)
     if section.framing is not NO_BODY:
         _malformed("CONNECT with content")
     return _checked(WebSocketConnect(b"GET", target, HTTP_2, section), scheme, limits, octets)
@@ -169,33 +169,51 @@ def _section(authority: bytes | None, ended: bool, limits: HeadLimits, pairs: Fi
     section = _remembered.get(key)
     if section is None:
         read_hop = _ended_hop if ended else _open_hop
-        section, _ = validate.request_section(read_hop, _sound(pairs, limits), authority)
+        sound, size = _sound(pairs, limits)
+        section = _gated(read_hop, sound, authority)
         # RFC 9113 section 8.1.1: malformed is also a content-length that is not the sum of the DATA frames.
         if ended and section.content_length:
             _malformed("content-length, and no content")
-        if sum([len(name) + len(value) for name, value in pairs]) <= REMEMBERED_OCTETS:
+        if size <= REMEMBERED_OCTETS:
             if len(_remembered) >= REMEMBERED_SECTIONS:
                 del _remembered[next(iter(_remembered))]
             _remembered[key] = section
     return section
 
 
-def _sound(pairs: Fields, limits: HeadLimits) -> Fields:
-    """`pairs` within their limits and well-formed, crumbs of cookies joined."""
+def _gated(read_hop: ReadHop, pairs: Fields, authority: bytes | None) -> RequestSection:
+    try:
+        return validate.request_section(read_hop, pairs, authority)[0]
+    except GatewayError:
+        _check_lines(pairs)
+        raise
+
+
+def _check_lines(pairs: Fields) -> None:
+    """For what is at fault anyway: "A field value MUST NOT contain the zero value, line feed, or carriage return at any
+    position" (RFC 9113 section 8.2.1).
+    """
+    for _, value in pairs:
+        if 0 in value or 10 in value or 13 in value:
+            _malformed("a field value with CR, LF or NUL")
+
+
+def _sound(pairs: Fields, limits: HeadLimits) -> tuple[Fields, int]:
+    """`pairs` within their limits and well-formed, crumbs of cookies joined; and their octets."""
     if not pairs:
-        return pairs
+        return pairs, 0
     if len(pairs) > limits.fields:
         raise GatewayError(Reason.HEADER_SECTION_TOO_LARGE, f"the request has more than {limits.fields} fields")
-    names, values = _well_formed(pairs)
+    names, size = _well_formed(pairs)
     # RFC 9113 section 8.2.3: what was split "MUST be concatenated into a single octet string using the two-octet
     # delimiter of 0x3b, 0x20" before it goes anywhere else.
     if names.count(b"cookie") > 1:
         cookie = (b"cookie", b"; ".join([value for name, value in pairs if name == b"cookie"]))
         at = names.index(b"cookie")
         pairs = [*pairs[:at], cookie, *[pair for pair in pairs[at:] if pair[0] != b"cookie"]]
-    if sum(map(len, values)) > limits.field:
+    if size > limits.field:
         _check_sizes(pairs, limits)
-    return pairs
+    return pairs, size
 
 
 def _check_sizes(pairs: Fields, limits: HeadLimits) -> None:
@@ -208,20 +226,19 @@ def _check_sizes(pairs: Fields, limits: HeadLimits) -> None:
         raise GatewayError(Reason.HEADER_SECTION_TOO_LARGE, f"the head has more than {limits.head} octets")
 
 
-def _well_formed(pairs: Fields) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
-    """The names and the values of `pairs` (some), which RFC 9113 section 8.2.1 finds no fault with."""
+def _well_formed(pairs: Fields) -> tuple[tuple[bytes, ...], int]:
+    """The names of `pairs` (some), and the octets of all, if RFC 9113 section 8.2.1 finds no fault with them besides
+    control characters, which every version forbids.
+    """
     names, values = zip(*pairs, strict=True)
     # Names are tokens without upper-case letters. A colon is in none of them: pseudo-fields come first.
-    if b"".join(names).translate(None, _NAME_OCTETS):
+    joined = b"".join(names)
+    if joined.translate(None, _NAME_OCTETS):
         _malformed("a field name with an octet that is not allowed")
     # "A field value MUST NOT start or end with an ASCII whitespace character"
     if tuple(map(bytes.strip, values)) != values:
         _malformed("a field value with white space around it")
-    # "A field value MUST NOT contain the zero value, line feed, or carriage return at any position"
-    octets = b"".join(values)
-    if b"\n" in octets or b"\r" in octets or b"\0" in octets:
-        _malformed("a field value with CR, LF or NUL")
-    return names, values
+    return names, len(joined) + sum(map(len, values))
 
 
 def _read_hop(hop: Hop, with_trailers: Hop, fields: tuple[HopField, ...]) -> Hop:
@@ -307,4 +324,8 @@ def trailers(fields: Fields, limits: HeadLimits) -> Fields:
     if len(fields) > limits.fields:
         raise GatewayError(Reason.BAD_REQUEST, f"the trailer section has more than {limits.fields} fields")
     _well_formed(fields)  # RFC 9113 section 8.1: "Trailers MUST NOT include pseudo-header fields"
-    return validate.trailer_fields(fields)
+    try:
+        return validate.trailer_fields(fields)
+    except GatewayError:
+        _check_lines(fields)
+        raise
