@@ -53,11 +53,13 @@ Network = IPv4Network | IPv6Network
 
 VIA = b"1.1 gateway"
 """Our pseudonym (RFC 9110 section 7.6.3). One name for all gateways: what loops may loop through several."""
-_OURS = re.compile(rb"1\.1[ \t]+gateway(?![^\t ,(])")
+VIA_HTTP_2 = b"2.0 gateway"
+"""The same of what came by HTTP/2: the version stands for how a message was received."""
+_OURS = re.compile(rb"[12]\.[01][ \t]+gateway(?![^\t ,(])")
 """Our hop in a Via, in lower case, with whatever is optional: the name of HTTP, blanks, a comment. One search that
-begins with a literal, because a request can name thousands."""
+begins with two digits, because a request can name thousands."""
 SECTIONS_CACHED = 4096
-"""Field sections by (peer, scheme, authority); about 600 octets each, 3 KiB for the longest names."""
+"""Field sections by (peer, scheme, authority, version); about 600 octets each, 3 KiB for the longest names."""
 RESOLVED_CACHED = 4096
 """`ForwardedInfo` by trusted proxy, authority and claims; about 2 KiB each."""
 MAX_CACHED = 256
@@ -96,7 +98,7 @@ class ForwardedInfo(NamedTuple):
 class Peer:
     """The other end of one downstream connection. `scheme` is what it spoke to us: b"http" or b"https"."""
 
-    __slots__ = ("_authority", "_proxy", "_usual", "address", "ids", "proxy", "scheme", "text", "tls", "trusted")
+    __slots__ = ("_authority", "_proxy", "_usual", "address", "ids", "proxy", "scheme", "text", "tls", "trusted", "via")
 
     def __init__(
         self,
@@ -112,6 +114,8 @@ class Peer:
         self.address = address
         self.text = str(address)
         self.scheme = scheme
+        self.via = VIA
+        """What we are called in Via; whoever reads the connection as HTTP/2 says so."""
         self.tls = ""
         """The version that ended here, as OpenSSL has it: `TLSv1.3`."""
         self.trusted = any(address in network for network in trusted_proxies)
@@ -123,7 +127,7 @@ class Peer:
         """The fields to send upstream after the request's own. Raises GatewayError(proxy_loop_detected)."""
         if head.authority != self._authority:
             self._authority = head.authority
-            self._usual = _usual(self.text, self.scheme, head.authority)
+            self._usual = _usual(self.text, self.scheme, head.authority, self.via)
         return self._with_claims(head) if head.forwarding else self._usual
 
     def client(self, head: RequestHead) -> Address | None:
@@ -152,12 +156,11 @@ class Peer:
         if self._proxy is None:
             if not via:
                 return self._usual
-            fields = self._usual.fields[:]
+            fields = self._usual.fields[:-1]
         else:
             info = _forwarded_info(self._proxy, head)
             fields = [*_confirmed(head, info.client), *info.fields]
-        if via:
-            fields[-1] = (b"Via", b", ".join([*filter(None, via), VIA]))
+        fields.append((b"Via", b", ".join([*filter(None, via), self.via])))
         return FieldSection(fields)
 
 
@@ -236,14 +239,14 @@ def _member(lines: _Lines, distance: int) -> bytes:
 
 
 @lru_cache(maxsize=SECTIONS_CACHED)
-def _usual(peer: str, scheme: bytes, authority: bytes) -> FieldSection:
+def _usual(peer: str, scheme: bytes, authority: bytes, via: bytes) -> FieldSection:
     """What is added to a request without claims. Cached, because a balancer's connection carries many names."""
     node = node_of(normalized(peer))
-    return FieldSection(_fields([], node, node, authority, scheme))
+    return FieldSection([*_fields([], node, node, authority, scheme), (b"Via", via)])
 
 
 def _fields(elements: Sequence[Element], client: Node, peer: Node, host: bytes, scheme: bytes) -> Fields:
-    """`elements` came before ours, of `peer`. Via stands last, where `_with_claims` finds it."""
+    """`elements` came before ours, of `peer`. All but Via."""
     _, _, port = host[host.find(b"]") + 1 :].partition(b":")
     if not port or not is_host(host):
         port = b"443" if scheme == b"https" else b"80"
@@ -256,5 +259,4 @@ def _fields(elements: Sequence[Element], client: Node, peer: Node, host: bytes, 
         (b"X-Forwarded-Proto", scheme),
         (b"X-Real-Ip", client.text.encode()),
         (b"Forwarded", b", ".join(map(write_element, elements))),
-        (b"Via", VIA),
     ]

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, cast
 
 from gateway import errnos
 from gateway.edge.exchange import Exchange
+from gateway.edge.forwarded import VIA_HTTP_2
 from gateway.edge.http2_stream import Http2Stream, LocalReplyStream, ServedStream, StreamsConnection
 from gateway.edge.local_reply import LocalReply, reply
 from gateway.errors import GatewayError, Reason
@@ -97,6 +98,7 @@ class Http2Downstream(StreamsConnection, SessionOwner):
     ) -> None:
         super().__init__(edge, peer, on_close)
         self._local_reply = local_reply
+        peer.via = VIA_HTTP_2
         self.phase = OPEN
         limits = edge.settings.limits
         self._share = max(limits.http2_streams // 2, 1)  # streams of one sandbox, where others may want some

@@ -83,10 +83,11 @@ class Role(IntEnum):
     """Set-Cookie, and what deletes cookies; an answer's may reach the app's neighbours."""
     LOCATION = 18
     """Leads somewhere; an answer's may lead to the Host field that the app was sent."""
-    # From here on: passes everywhere, and is written down.
+    # From here on: passes everywhere, and is read.
     USER_AGENT = 19
     TRACE_PARENT = 20
     CONTENT_TYPE = 21
+    PRIORITY = 22
 
 
 _ROLES_BY_NAME: dict[bytes, Role] = {
@@ -126,6 +127,7 @@ _ROLES_BY_NAME: dict[bytes, Role] = {
     b"refresh": Role.LOCATION,
     b"user-agent": Role.USER_AGENT,
     b"traceparent": Role.TRACE_PARENT,
+    b"priority": Role.PRIORITY,
     b"content-type": Role.CONTENT_TYPE,
     **dict.fromkeys((*CLIENT_NAMES, *_PROXY_NAMES), Role.FORWARDING),
     # RFC 9110 section 11; the proxy's kind too, because an app may be a proxy itself.
@@ -135,7 +137,7 @@ _ROLES_BY_NAME: dict[bytes, Role] = {
     b"proxy-authenticate": Role.CREDENTIALS,
 }
 
-_HARMLESS = (None, Role.LOCATION, Role.USER_AGENT, Role.TRACE_PARENT, Role.CONTENT_TYPE)
+_HARMLESS = (None, Role.LOCATION, Role.USER_AGENT, Role.TRACE_PARENT, Role.CONTENT_TYPE, Role.PRIORITY)
 """By another spelling."""
 
 _remembered: dict[bytes, Role] = {}

@@ -15,6 +15,8 @@ from copy import copy
 from enum import Enum
 from typing import TYPE_CHECKING, Self
 
+from gateway.http.priority import DEFAULT_URGENCY
+
 if TYPE_CHECKING:
     from gateway.http.trace_context import TraceParent
 
@@ -105,6 +107,7 @@ class RequestSection(FieldSection):
         "trace_parent",
         "trailers_ok",
         "upgrade",
+        "urgency",
         "user_agent",
     )
 
@@ -123,6 +126,7 @@ class RequestSection(FieldSection):
         self.probes = False  # X-Gateway-Probe: asks whether the target accepts connections, and wants nothing of it
         self.named = False  # has an X-Request-Id
         self.grpc = False  # asks for gRPC by its Content-Type; gRPC-Web does not
+        self.urgency = DEFAULT_URGENCY  # of the response, to whoever asks for it
         self.user_agent = ""  # printable, and not long
         self.trace_parent: TraceParent | None = None  # if it is valid
 

@@ -29,6 +29,7 @@ from gateway.http.message import (
     RequestSection,
     ResponseSection,
 )
+from gateway.http.priority import urgency_of
 from gateway.http.websocket import accept
 from gateway.printable import printable_ascii
 
@@ -38,6 +39,7 @@ _FORWARDING, _REQUEST_ID, _SET_COOKIE = Role.FORWARDING, Role.REQUEST_ID, Role.S
 _PROBE, _DATE, _MAX_FORWARDS, _LOCATION = Role.PROBE, Role.DATE, Role.MAX_FORWARDS, Role.LOCATION
 _CREDENTIALS, _EXPECT = Role.CREDENTIALS, Role.EXPECT
 _USER_AGENT, _TRACE_PARENT, _CONTENT_TYPE = Role.USER_AGENT, Role.TRACE_PARENT, Role.CONTENT_TYPE
+_PRIORITY = Role.PRIORITY
 
 COMMON_METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
 """What hardly any request differs from, and what Allow names: whichever else an app knows is forwarded, too."""
@@ -142,6 +144,7 @@ def request_section(read_hop: ReadHop, pairs: Fields, authority: bytes | None = 
     max_forwards: bytes | None = None
     user_agent = b""
     trace_parents: list[bytes] = []
+    priority: list[bytes] = []
     expects_continue = probes = binds = named = grpc = False
 
     for pair in pairs:
@@ -159,6 +162,8 @@ def request_section(read_hop: ReadHop, pairs: Fields, authority: bytes | None = 
                 trace_parents.append(value)
             elif role is _CONTENT_TYPE:
                 grpc = _GRPC.fullmatch(value) is not None
+            elif role is _PRIORITY:
+                priority.append(value)
         elif role is _HOST:
             if host is not None:
                 raise _bad("the request has two Host fields")
@@ -203,6 +208,8 @@ def request_section(read_hop: ReadHop, pairs: Fields, authority: bytes | None = 
     section.binds = binds
     section.named = named
     section.grpc = grpc
+    if priority:
+        section.urgency = urgency_of(b",".join(priority))
     section.user_agent = printable_ascii(user_agent[:MAX_USER_AGENT].decode("latin-1"), "·")
     if trace_parents:
         section.trace_parent = trace_context.parse(trace_parents)

@@ -17,11 +17,11 @@ from gateway.http.h2.frames import (
     ping,
 )
 from gateway.http.h2.owner import SessionOwner
-from gateway.http.h2.scheduler import urgency_of
 from gateway.http.h2.sending import PING_PAYLOAD, Sender
 from gateway.http.h2.settings import HEADER_TABLE, SessionLimits
 from gateway.http.h2.states import CLOSED, IDLE, RESET, SKIPPED, State
 from gateway.http.h2.stream import Stream
+from gateway.http.priority import urgency_of
 
 PROTOCOL_ERROR: Final = ErrorCode.PROTOCOL_ERROR
 FRAME_SIZE_ERROR: Final = ErrorCode.FRAME_SIZE_ERROR

@@ -204,7 +204,7 @@ def _sound(pairs: Fields, limits: HeadLimits) -> tuple[Fields, int]:
         return pairs, 0
     if len(pairs) > limits.fields:
         raise GatewayError(Reason.HEADER_SECTION_TOO_LARGE, f"the request has more than {limits.fields} fields")
-    names, size = _well_formed(pairs)
+    names, size = well_formed(pairs)
     # RFC 9113 section 8.2.3: what was split "MUST be concatenated into a single octet string using the two-octet
     # delimiter of 0x3b, 0x20" before it goes anywhere else.
     if names.count(b"cookie") > 1:
@@ -226,7 +226,7 @@ def _check_sizes(pairs: Fields, limits: HeadLimits) -> None:
         raise GatewayError(Reason.HEADER_SECTION_TOO_LARGE, f"the head has more than {limits.head} octets")
 
 
-def _well_formed(pairs: Fields) -> tuple[tuple[bytes, ...], int]:
+def well_formed(pairs: Fields) -> tuple[tuple[bytes, ...], int]:
     """The names of `pairs` (some), and the octets of all, if RFC 9113 section 8.2.1 finds no fault with them besides
     control characters, which every version forbids.
     """
@@ -323,7 +323,7 @@ def trailers(fields: Fields, limits: HeadLimits) -> Fields:
         return fields
     if len(fields) > limits.fields:
         raise GatewayError(Reason.BAD_REQUEST, f"the trailer section has more than {limits.fields} fields")
-    _well_formed(fields)  # RFC 9113 section 8.1: "Trailers MUST NOT include pseudo-header fields"
+    well_formed(fields)  # RFC 9113 section 8.1: "Trailers MUST NOT include pseudo-header fields"
     try:
         return validate.trailer_fields(fields)
     except GatewayError:

@@ -6,15 +6,10 @@ frame, so streams of one urgency share the connection equally, and no stream wai
 
 from __future__ import annotations
 
-import re
 from collections import deque
-from typing import Final
 
-from gateway.http.h2.stream import DEFAULT_URGENCY, Stream
-
-URGENCIES: Final = 8
-_URGENCY = re.compile(rb"(?:\A|,)[ \t]*u=([0-7])(?=[ \t]*(?:[,;]|\Z))")
-"""A member of a dictionary (RFC 8941 section 3.2) whose only members of use to us are integers without signs."""
+from gateway.http.h2.stream import Stream
+from gateway.http.priority import URGENCIES
 
 
 class Lanes:
@@ -51,12 +46,3 @@ class Lanes:
         stream.lane = None
         self.count -= 1
         return stream
-
-
-def urgency_of(priority: bytes) -> int:
-    """What a `priority` field, or a PRIORITY_UPDATE frame, says (RFC 9218 sections 4 and 5).
-
-    What is malformed says nothing, and of several the last counts.
-    """
-    found = _URGENCY.findall(priority)
-    return int(found[-1]) if found else DEFAULT_URGENCY

@@ -9,10 +9,11 @@ it was over already. Anything else they raise is a bug.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from gateway.http.h2.errors import ErrorCode, StreamFault
 from gateway.http.h2.states import IDLE, State
+from gateway.http.priority import DEFAULT_URGENCY
 
 if TYPE_CHECKING:
     from collections import deque
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from gateway.http.h2.outbox import Outbox
     from gateway.http.message import Fields
 
-DEFAULT_URGENCY: Final = 3
 """RFC 9218 section 4.1."""
 
 

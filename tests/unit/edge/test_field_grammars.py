@@ -22,8 +22,10 @@ from gateway.edge.host_rewrite import rewrite_response
 from gateway.errors import GatewayError, Reason
 from gateway.hostname import HostnameParser, Target
 from gateway.http.fields import _ROLES_BY_NAME, Role
+from gateway.http.h2.fields import WebSocketConnect
 from gateway.http.head_parser import HeadLimits, parse_request_head, parse_response_head
 from gateway.http.message import FieldSection, RequestHead, ResponseHead, ResponseSection
+from gateway.http.validate import check_switch
 from gateway.problems.cross_site import is_cross_site
 from gateway.problems.negotiation import Form, negotiate
 from gateway.problems.websocket import asks_for_close
@@ -161,6 +163,17 @@ def _key_is_one(name: str, lines: Lines) -> bool:
     return asks_for_close(_request(name, lines, b"Connection: Upgrade\r\nUpgrade: websocket\r\n"), always=True)
 
 
+def _fits_our_key(name: str, lines: Lines) -> bool:
+    """Of a handshake whose key was made here: RFC 6455's own example."""
+    asked = _request(
+        "Sec-WebSocket-Key", (b"dGhlIHNhbXBsZSBub25jZQ==",), b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+    )
+    ours = WebSocketConnect(b"GET", b"/", "HTTP/2", asked.section)
+    more = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+    check_switch(ours, _answer(name, lines, more, b"HTTP/1.1 101 Switching Protocols"))
+    return True
+
+
 # --- the table -----------------------------------------------------------------------------------------------------
 
 LOGINS = (
@@ -185,6 +198,21 @@ REQUESTS = [
             ((b"\xff\t\xc2\x9b31m",), "····31m"),
             ((b"a" * 300,), "a" * 256),
             ((b"a", b"b"), "b"),
+        ),
+    ),
+    Field(
+        "Priority",
+        "a dictionary (9218, 4 and 8941, 3.2)",
+        lambda name, lines: _request(name, lines).section.urgency,
+        (
+            ((b"u=1, i",), 1),
+            ((b"i;u=2\t, u=0;x",), 0),
+            ((b"u=5", b"i"), 5),
+            ((b"u=5", b"u=6"), 6),
+            ((b"u=8",), 3),
+            ((b"U=1",), 3),
+            ((b"u=1.5, xu=1",), 3),
+            ((b"",), 3),
         ),
     ),
     Field(
@@ -351,6 +379,7 @@ REQUESTS = [
             ((b"",), ("1.1 gateway",)),
             ((b",".join([b"1.1 gateway"] * MAX_VIAS),), Reason.PROXY_LOOP_DETECTED),
             ((b"HTTP/1.1 gateway (x), " * MAX_VIAS,), Reason.PROXY_LOOP_DETECTED),
+            ((b"2.0 gateway, 1.1 gateway, " * (MAX_VIAS // 2),), Reason.PROXY_LOOP_DETECTED),
             ((b"1.1 gateway2, " * MAX_VIAS,), ("1.1 gateway2, " * (MAX_VIAS - 1) + "1.1 gateway2,, 1.1 gateway",)),
         ),
     ),
@@ -450,6 +479,16 @@ REQUESTS = [
 ]
 
 ANSWERS = [
+    Field(
+        "Sec-WebSocket-Accept",
+        "what the key asks for, as it stands (6455, 4.2.2)",
+        _fits_our_key,
+        (
+            ((b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",), True),
+            ((b"s3pplmbitxaq9kygzzhzrbk+xoo=",), Reason.HTTP_PROTOCOL_ERROR),
+            ((b"",), Reason.HTTP_PROTOCOL_ERROR),
+        ),
+    ),
     *(
         Field(name, "a list of challenges, their schemes in any letter case (11.3)", _logs_in_answered, LOGINS)
         for name in ("WWW-Authenticate", "Proxy-Authenticate")

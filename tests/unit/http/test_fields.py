@@ -44,6 +44,7 @@ ROLES = [
     (b"Set-Cookie", Role.SET_COOKIE),
     (b"Cookie", Role.PASS),
     (b"Content-Type", Role.CONTENT_TYPE),
+    (b"Priority", Role.PRIORITY),
     (b"Sec-WebSocket-Key", Role.PASS),
     (b"X-Hosts", Role.PASS),
     (b"Hostx", Role.PASS),
