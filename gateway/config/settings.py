@@ -80,8 +80,8 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     [http2.md](http2.md)."""
 
     coalescing: Annotated[Literal["allow", "discourage"], choice("allow", "discourage")] = "allow"
-    """Browsers send the requests of several sandboxes over one HTTP/2 connection, because one wildcard certificate names
-    them all; each is still routed by its own name. `"discourage"` asks for a connection per name (an empty ORIGIN
+    """Browsers send the requests of several sandboxes over one HTTP/2 connection, because one wildcard certificate
+    names them all; each is still routed by its own name. `"discourage"` asks for a connection per name (an empty ORIGIN
     frame, RFC 8336), for balancers that choose a gateway by the name of the handshake."""
 
     public_port: Port = 443
@@ -287,8 +287,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     may fill as much as is left free, so no more than half; the rest is refused with an alert."""
 
     http2_streams: Count = 256
-    """Streams of an HTTP/2 connection at a time (Envoy edge and hyper 100; ours is more, since a connection may carry the
-    pages of several sandboxes); half of them for one sandbox, at least one. A stream counts until its work is over."""
+    """Streams of an HTTP/2 connection at a time (Envoy edge and hyper 100; ours is more, since a connection may carry
+    the pages of several sandboxes); half of them for one sandbox, at least one. A stream counts until its work is
+    over."""
 
     exchanges_per_sandbox: Count = 1_000
     """Exchanges and dials per sandbox and worker (ours): one dead sandbox cannot occupy the whole gateway."""
