@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gateway.edge")
 
+CROWDED = 5.0
+"""Seconds for which all streams of a connection may be taken before the largest share of them is looked at."""
 SETTINGS_PATIENCE = 10.0
 """Seconds in which our SETTINGS are to be acknowledged."""
 REQUEST_WORK = 8
@@ -90,6 +92,9 @@ class Http2Downstream(StreamsConnection, SessionOwner):
         "_noticed",
         "_settings_due",
         "_share",
+        "_crowd_due",
+        "_crowd_last",
+        "_limit",
         "phase",
     )
 
@@ -101,7 +106,10 @@ class Http2Downstream(StreamsConnection, SessionOwner):
         peer.via = VIA_HTTP_2
         self.phase = OPEN
         limits = edge.settings.limits
-        self._share = max(limits.http2_streams // 2, 1)  # streams of one sandbox, where others may want some
+        self._limit = limits.http2_streams
+        self._share = max(self._limit // 2, 1)  # streams of one sandbox, where others may want some
+        self._crowd_due = inf  # loop time: all streams were taken `CROWDED` before
+        self._crowd_last = 0  # the last of them
         self.session = Session(
             self,
             server=True,
@@ -288,13 +296,13 @@ class Http2Downstream(StreamsConnection, SessionOwner):
         except GatewayError as error:
             self._refuse(stream_id, fields, error)
             return
-        count = len(session.streams)
-        if count >= self._share and self._is_crowd(head):
-            session.reset(stream_id, ErrorCode.REFUSED_STREAM)
-            return
+        if len(session.streams) == self._limit - 1:
+            self._crowd_last = stream_id
+            self._crowd_due = due = edge.clock() + CROWDED
+            self.deadline = min(self.deadline, due)
         if not self._busy:
             self._busy = True
-            self.deadline = min(self._settings_due, self._frame_due, self._leave_due)
+            self.deadline = min(self._settings_due, self._frame_due, self._leave_due, self._crowd_due)
         if self._local_reply is not None:
             self._answer(stream_id, head, self._local_reply(head))
             return
@@ -311,17 +319,19 @@ class Http2Downstream(StreamsConnection, SessionOwner):
         if self._noticed and self.phase is OPEN:
             self._leave(ErrorCode.NO_ERROR)
 
-    def _is_crowd(self, head: RequestHead) -> bool:
-        """Whether a sandbox has as many streams as it may, of those that all share. A client of one sandbox shares with
-        nobody, unless it is a browser, in which a page of another may be waiting for the next one.
+    def _make_room(self) -> None:
+        """All streams have been taken for a while. In a browser the pages of several sandboxes share them, and whose has
+        more than half keeps the others from even asking: what lasts is cut down to that, youngest first.
         """
-        try:
-            sandbox_id = self._edge.route(head.authority).sandbox_id
-        except GatewayError:
-            return False  # it will be answered at once
-        streams = self._streams
-        count = len([each for each in streams if each.sandbox_id == sandbox_id])
-        return count >= self._share and (count < len(streams) or head.get(b"sec-fetch-site") is not None)
+        theirs: dict[str, list[ServedStream]] = {}
+        for stream in self._streams:
+            if stream.is_browsers:
+                theirs.setdefault(stream.sandbox_id, []).append(stream)
+        for streams in theirs.values():
+            for stream in streams[self._share :][::-1]:
+                if stream.sink is not None and stream.id <= self._crowd_last:
+                    detail = f"more than {self._share} streams of a browser's one connection"
+                    stream.sink.fail(GatewayError(Reason.CONNECTION_LIMIT_REACHED, detail))
 
     # --- replies without an exchange -----------------------------------------------------------------------------
 
@@ -451,6 +461,10 @@ class Http2Downstream(StreamsConnection, SessionOwner):
         for stream in self._streams:
             if stream.deadline <= now:
                 stream.expire(now)
+        if now >= self._crowd_due:
+            self._crowd_due = inf
+            if len(self.session.streams) >= self._limit - 1:
+                self._make_room()
         if now >= self._leave_due:
             self._leave_due = inf
             self._leave(ErrorCode.NO_ERROR) if self._noticed else self._try_to_leave()
@@ -469,7 +483,7 @@ class Http2Downstream(StreamsConnection, SessionOwner):
     def _set_deadline(self) -> None:
         """The earliest of all there are."""
         streams = self.session.streams
-        deadline = min(self._settings_due, self._frame_due, self._leave_due)
+        deadline = min(self._settings_due, self._frame_due, self._leave_due, self._crowd_due)
         if self._write_full:
             deadline = min(deadline, self._edge.clock() + self.timeouts.body_idle)
         if streams:

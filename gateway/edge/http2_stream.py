@@ -84,6 +84,7 @@ class ServedStream(Stream):
 
     sandbox_id = ""
     """Whose the request is; empty: nobody's."""
+    is_browsers = False
     is_tunnel = False
     sink: RequestSink | None = None
     """Who is told of the request; None: nobody, or nobody any more."""
@@ -231,6 +232,10 @@ class Http2Stream(ServedStream, DownstreamStream):
     @property
     def is_tunnel(self) -> bool:  # type: ignore[override]
         return self._tunnel
+
+    @property
+    def is_browsers(self) -> bool:  # type: ignore[override]
+        return self.head.get(b"sec-fetch-site") is not None
 
     @property
     def sandbox_id(self) -> str:  # type: ignore[override]
