@@ -85,6 +85,11 @@ def is_event_stream(answer: ResponseHead) -> bool:
     return content_type.partition(b";")[0].strip().lower() == b"text/event-stream"
 
 
+def is_no_handshake(request: RequestHead, answer: ResponseHead) -> bool:
+    """Whether `answer` would grant a tunnel where none is: to an extended CONNECT any 2xx does (RFC 8441 section 5)."""
+    return request.key_is_ours and answer.status < 300 and answer.framing is not AS_TUNNEL
+
+
 class Exchange(RequestSink, ResponseSink):
     """Stands between two streams; made by a downstream connection for each request."""
 
@@ -340,6 +345,10 @@ class Exchange(RequestSink, ResponseSink):
             assert upstream is not None  # which has brought it
             if answers.withhold(self._head, head, upstream, self._resume_response):
                 return
+        elif self._head.upgrade is not None and is_no_handshake(self._head, head):
+            detail = f"the app answered a WebSocket handshake with {head.status} instead of 101"
+            self.fail(GatewayError(Reason.HTTP_PROTOCOL_ERROR, detail))
+            return
         self.answer = head
         self._answered = True
         self._first_byte = time.monotonic()

@@ -51,6 +51,9 @@ SETTINGS_PATIENCE = 10.0
 """Seconds in which our SETTINGS are to be acknowledged."""
 REQUEST_WORK = 8
 """Units (see gateway.turns) of a request, besides its octets."""
+READABLE = 4
+"""How many times too large a head may be and still be read, for an answer in the form that its sender can use. Beyond
+that it is decoded in the dark, and past as many octets of a field block the connection ends."""
 PUMPED = 64 * 1024
 """Octets of frames made at a time for a connection that takes them."""
 MAX_UNSENT = 256 * 1024
@@ -84,17 +87,18 @@ class Http2Downstream(StreamsConnection, SessionOwner):
 
     __slots__ = (
         "_busy",
+        "_crowd_due",
+        "_crowd_last",
         "_frame_due",
         "_held_back",
         "_idle_due",
         "_leave_due",
+        "_limit",
         "_local_reply",
         "_noticed",
         "_settings_due",
+        "_settled",
         "_share",
-        "_crowd_due",
-        "_crowd_last",
-        "_limit",
         "phase",
     )
 
@@ -115,8 +119,10 @@ class Http2Downstream(StreamsConnection, SessionOwner):
             server=True,
             limits=SessionLimits(
                 concurrent_streams=limits.http2_streams,
-                header_list=edge.head_limits.head,
-                header_fields=edge.head_limits.fields,
+                header_list_told=edge.head_limits.head,
+                header_list=READABLE * edge.head_limits.head,
+                header_fields=READABLE * edge.head_limits.fields,
+                block=READABLE * edge.head_limits.head,
             ),
             clock=edge.clock,
         )
@@ -127,6 +133,7 @@ class Http2Downstream(StreamsConnection, SessionOwner):
         self._frame_due = inf  # … a frame, or a header block, is not complete
         self._idle_due = inf  # … while there are no streams
         self._leave_due = inf  # … the next step of leaving
+        self._settled = False  # the client's preface is complete
         self._noticed = False  # the first GOAWAY was sent
 
     def __repr__(self) -> str:
@@ -252,7 +259,8 @@ class Http2Downstream(StreamsConnection, SessionOwner):
         """The beginning of a frame waits for the rest: absolutely, an octet now and then changes nothing."""
         if self._frame_due == inf:
             timeouts = self.timeouts
-            patience = timeouts.request_header if self.session.awaits_headers(self._held) else timeouts.body_idle
+            is_head = not self._settled or self.session.awaits_headers(self._held)
+            patience = timeouts.request_header if is_head else timeouts.body_idle
             self._frame_due = self._edge.clock() + patience
             self.deadline = min(self.deadline, self._frame_due)
 
@@ -310,7 +318,8 @@ class Http2Downstream(StreamsConnection, SessionOwner):
         session.adopt(stream)
         stream.begin(Exchange(edge, stream, head))
 
-    def settings_received(self) -> None: ...
+    def settings_received(self) -> None:
+        self._settled = True
 
     def going_away(self, last_stream_id: int, code: int) -> None:
         """A client that opens no streams any more may still wait for answers."""
@@ -320,8 +329,8 @@ class Http2Downstream(StreamsConnection, SessionOwner):
             self._leave(ErrorCode.NO_ERROR)
 
     def _make_room(self) -> None:
-        """All streams have been taken for a while. In a browser the pages of several sandboxes share them, and whose has
-        more than half keeps the others from even asking: what lasts is cut down to that, youngest first.
+        """All streams have been taken for a while. In a browser the pages of several sandboxes share them, and whoever
+        has more than half keeps the others from even asking: what lasts is cut down to that, youngest first.
         """
         theirs: dict[str, list[ServedStream]] = {}
         for stream in self._streams:

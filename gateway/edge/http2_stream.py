@@ -419,6 +419,8 @@ class Http2Stream(ServedStream, DownstreamStream):
         if not self._upgrade:
             self._deliver_held()
             self.flush()
+        elif self._exchange is not None:
+            self._exchange.flush_request()
 
     def redirect(self, sink: RequestSink) -> None:
         self._exchange = sink
@@ -430,7 +432,7 @@ class Http2Stream(ServedStream, DownstreamStream):
         self._exchange = None
         self._held = []
         session = self.session
-        if not self._finished:
+        if not self._finished and not self._gone:
             self._finished = True
             session.end_stream(self)  # of a tunnel that has ended with a Close frame of ours; else it is reset
         session.forget(self)  # what waits still leaves; what is left of the request is not wanted

@@ -2,9 +2,9 @@
 
 Theirs, which we spend, are plain integers of the stream and of the session, next to what they gate.
 
-A window that is granted anew only when half of it is consumed goes round by halves: after a burst that fills it, what is
-short of the other half stays with us until the next one, a round trip later. So credit is given in sixteenths, and at
-least a frame at a time.
+A window that is granted anew only when half of it is consumed goes round by halves: after a burst that fills it, what
+is short of the other half stays with us until the next one, a round trip later. So credit is given in sixteenths, and
+at least a frame at a time.
 """
 
 from __future__ import annotations

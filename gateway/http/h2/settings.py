@@ -33,8 +33,10 @@ class SessionLimits:
     growth: int = 8 * 1024 * 1024
     """Octets by which all windows of a connection may have grown."""
     connection_window: int = 16 * 1024 * 1024
+    header_list_told: int = 16 * 1024
+    """Octets of a decoded field section, as section 6.5.2 counts them, that the peer is told of."""
     header_list: int = 16 * 1024
-    """Octets of a decoded field section, as section 6.5.2 counts them."""
+    """…, and that are decoded: what is somewhat too large can be answered well if it can be read."""
     header_fields: int = 100
     """Fields of one section, crumbs of a cookie and references to the table included (HPACK bomb)."""
     block: int = 32 * 1024
@@ -48,7 +50,7 @@ class SessionLimits:
         """What is told to the peer; what is not has its default value."""
         pairs = [
             (INITIAL_WINDOW_SIZE, self.window),
-            (MAX_HEADER_LIST_SIZE, self.header_list),
+            (MAX_HEADER_LIST_SIZE, self.header_list_told),
         ]
         if not server:
             return [(ENABLE_PUSH, 0), *pairs]

@@ -8,7 +8,7 @@ from gateway.http.h2.errors import ConnectionFault, ErrorCode
 from gateway.http.h2.settings import PeerSettings, SessionLimits
 from tests.support.h2_frames import Setting, settings
 
-LIMITS = SessionLimits(concurrent_streams=7, window=8, header_list=9)
+LIMITS = SessionLimits(concurrent_streams=7, window=8, header_list_told=9)
 
 
 def test_what_a_server_announces() -> None:
