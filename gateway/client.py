@@ -121,11 +121,13 @@ _ERRORS = {404: SandboxNotFound, 412: GenerationMismatch, 507: RegistryFull}
 
 class PortState(msgspec.Struct, frozen=True):
     """`state` is "listening", "refused", "stuck", …: docs/client.md lists them, and there may be more; `detail` what
-    was observed; `url` where the app is public, None if the gateway serves no domain."""
+    was observed; `url` where the app is public, None if the gateway serves no domain; `protocol` what the app was seen
+    to speak, or what is spoken to it by its record."""
 
     state: str
     detail: str
     url: str | None
+    protocol: str = "auto"
 
 
 class _Record(msgspec.Struct):

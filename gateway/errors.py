@@ -26,6 +26,8 @@ class GatewayError(Exception):
     observed: tuple[str, ...] = ()
     process: str = ""
     open_ports: tuple[int, ...] = ()
+    reset_code: int | None = None
+    """With which the app has reset its stream (RFC 9113 section 7): who can, passes that on."""
 
     def __init__(self, reason: Reason, detail: str = "", *, wording: Wording | None = None) -> None:
         self.reason = reason

@@ -391,13 +391,30 @@ class Reason(Enum):
         False,
         "http_protocol_error",
         "The app on port {port} speaks HTTP/2 only",
-        "Something listens on [{address}]:{port} and speaks HTTP/2 without TLS, but not HTTP/1.1, which is what this "
-        "gateway speaks to apps.",
+        "Something listens on [{address}]:{port} and speaks HTTP/2 without TLS (h2c), but not HTTP/1.1, by which this "
+        "request went there.",
         (
-            "Let the server speak HTTP/1.1: in Node.js `http` instead of `http2`, in Go a handler that is not h2c's "
-            "alone, in nginx `listen {port};` without `http2`, in ASP.NET Core `HttpProtocols.Http1`.",
-            "A gRPC server has no HTTP/1.1, and no browser could call it: put a proxy for gRPC-Web or JSON (Envoy, "
-            "grpc-gateway, Connect) before it, and use its port in the hostname.",
+            "Send the request again: what the app speaks has been noticed, and the next one goes by HTTP/2.",
+            'If it stays, the sandbox\'s record asks for HTTP/1.1: it should say `"protocol": "h2c"` or `"auto"`.',
+            "Do browsers call it? A gRPC server needs a proxy for gRPC-Web or JSON (Envoy, grpc-gateway, Connect) "
+            "before it, whose port is then the one in the hostname.",
+        ),
+    )
+    UPSTREAM_SPEAKS_HTTP1 = Row(
+        "upstream_speaks_http1",
+        502,
+        GrpcStatus.INTERNAL,
+        Blame.UPSTREAM,
+        False,
+        "http_protocol_error",
+        "The app on port {port} speaks HTTP/1.1 only",
+        "Something listens on [{address}]:{port} and speaks HTTP/1.1, but not HTTP/2 without TLS (h2c), which gRPC is "
+        "spoken by, or which the sandbox's record asks for.",
+        (
+            "Is the port right? A gRPC server often has one of its own, beside that of a web server.",
+            "Let the server speak HTTP/2 without TLS: in Go h2c or `http.Protocols`, in Node.js `http2.createServer`, "
+            "in nginx `http2 on;`, in ASP.NET Core `HttpProtocols.Http2`, hypercorn instead of uvicorn.",
+            'Is it no gRPC? Then the sandbox\'s record should not say `"protocol": "h2c"`.',
         ),
     )
 

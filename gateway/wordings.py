@@ -90,6 +90,18 @@ NEXT_REFUSES = Wording(
     ("In next.config: `allowedDevOrigins: ['*.{domain}']`. Then start the dev server again.",),
 )
 
+NO_WEBSOCKET_BY_HTTP2 = Wording(
+    "a WebSocket was asked for, which goes to apps by HTTP/1.1 only",
+    "Port {port} has no WebSocket: its app speaks HTTP/2 only",
+    "The record of sandbox {sandbox} says that the app on port {port} speaks HTTP/2 without TLS. WebSockets, and "
+    "whatever else asks for another protocol by Upgrade, are passed on to apps by HTTP/1.1 only.",
+    (
+        'Does the app speak HTTP/1.1, too? Then its record should say `"protocol": "auto"`, or another protocol for '
+        "port {port}.",
+        "Use the port of an app that speaks HTTP/1.1.",
+    ),
+)
+
 _PUBLISH = (
     "Publish port {port} on `::` (all IPv6 addresses): the command that forwards it has to change, not the app.",
     "Check with `ss -ltnp | grep {port}`: it should say `[::]:{port}` or `*:{port}`.",
@@ -172,6 +184,7 @@ WORDINGS: dict[Reason, tuple[Wording, ...]] = {
     Reason.DESTINATION_IP_UNROUTABLE: (REJECTED,),
     Reason.CONNECTION_TERMINATED: (HUNG_UP_UNASKED, HUNG_UP_IN_HEAD, LOST),
     Reason.HTTP_RESPONSE_TIMEOUT: (REPLACED,),
+    Reason.UPSTREAM_SPEAKS_HTTP2: (NO_WEBSOCKET_BY_HTTP2,),
     Reason.HTTP_PROTOCOL_ERROR: (ANOTHER_PROTOCOL, BROKEN_HEAD, NEXT_REFUSES),
 }
 """Every one there is, under the reason it belongs to."""

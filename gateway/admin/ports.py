@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from gateway.addresses import authority
+from gateway.app_protocol import AUTO, H2C, HTTP1, AppProtocol, protocol_of
 from gateway.diagnosis.explain import DIAL_TIMEOUT, PROBE_TIMEOUT, Context
 from gateway.directory.sandbox import Sandbox
 from gateway.endpoint import Endpoint
@@ -36,7 +37,12 @@ _STATES: dict[Reason | Wording, str] = {
     Reason.HTTP_PROTOCOL_ERROR: "listening",
     Reason.UPSTREAM_SPEAKS_TLS: "listening",
     Reason.UPSTREAM_SPEAKS_HTTP2: "listening",
+    Reason.UPSTREAM_SPEAKS_HTTP1: "listening",
+    # By HTTP/2, which begins with the app's word.
+    Reason.HTTP_RESPONSE_TIMEOUT: "stuck",
 }
+_SEEN: dict[Reason, AppProtocol] = {Reason.UPSTREAM_SPEAKS_HTTP1: HTTP1, Reason.UPSTREAM_SPEAKS_HTTP2: H2C}
+"""What a port was seen to speak, against its record."""
 
 
 class PortState(msgspec.Struct, frozen=True):
@@ -46,12 +52,15 @@ class PortState(msgspec.Struct, frozen=True):
     state: str
     detail: str
     url: str | None = None
+    protocol: str = AUTO.value
+    """What the app was seen to speak ("http1", "h2c"), else what is spoken to it by its record."""
 
 
 def make_pool(context: Context) -> Pool:
     """What checks are made with. Nothing is left in it: a check's connection is never anybody else's."""
     settings = context.settings
-    patient = replace(settings.upstream, connect_timeout=min(settings.upstream.connect_timeout, DIAL_TIMEOUT))
+    connect_timeout = min(settings.upstream.connect_timeout, DIAL_TIMEOUT)
+    patient = replace(settings.upstream, connect_timeout=connect_timeout, response_header_timeout=DIAL_TIMEOUT)
     return Pool(replace(settings, upstream=patient), context.policy, asyncio.get_running_loop().time)
 
 
@@ -60,26 +69,29 @@ async def check_port(sandbox: Sandbox, port: int, context: Context, pool: Pool) 
 
     Raises GatewayError for what is no property of the port: no descriptor left, a fault of ours.
     """
+    said = protocol_of(sandbox.protocol, port)
     try:
-        detail = await _dial(sandbox, port, context, pool)
+        detail = await _dial(sandbox, port, said is H2C, context, pool)
     except GatewayError as error:
         state = _STATES.get(error.wording or error.reason) or _STATES.get(error.reason)
         if state is None:
             raise
-        return PortState(state, error.detail)
-    return PortState("listening", detail)
+        return PortState(state, error.detail, protocol=_SEEN.get(error.reason, said).value)
+    return PortState("listening", detail, protocol=said.value)
 
 
-async def _dial(sandbox: Sandbox, port: int, context: Context, pool: Pool) -> str:
+async def _dial(sandbox: Sandbox, port: int, h2c: bool, context: Context, pool: Pool) -> str:
     if port in context.settings.upstream.deny_ports:
         raise GatewayError(Reason.PORT_DENIED, f"port {port} is in upstream.deny_ports")
     try:
-        connection = await pool.dial(Endpoint(sandbox.origin, port))
+        endpoint = Endpoint(sandbox.origin, port)
+        connection = await (pool.dial(endpoint, h2c=True) if h2c else pool.dial(endpoint))
     except GatewayError as error:
         failure = error.failure()
     else:
         connection.close()
-        return f"{authority(sandbox.address, port)} accepts connections"
+        spoken = ", and speaks HTTP/2 without TLS (h2c)" if h2c else ""
+        return f"{authority(sandbox.address, port)} accepts connections{spoken}"
     raise (await _probe(failure, sandbox, port, context)).error()
 
 

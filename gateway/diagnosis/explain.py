@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from gateway.addresses import literal
+from gateway.app_protocol import AUTO, H2C, protocol_of
 from gateway.config import Settings
 from gateway.config.values import format_duration
 from gateway.diagnosis import hints, protocol_probe
@@ -56,6 +57,7 @@ LONGEST = TRIES * (
 """Seconds that all of it can take."""
 
 
+_HTTP2 = "HTTP/2 without TLS (h2c)"
 _NO_SUCH_THING = (404, 405, 410, 501)
 """Statuses by which an app says that it has no WebSocket, as it does by answering a handshake as if it were a GET. With
 any other it refuses this one: it wants a login, another Origin or another version (426)."""
@@ -122,6 +124,7 @@ class _Examination:
         # Filled on the way.
         self._target: Target | None = None
         self._sandbox: Sandbox | None = None
+        self._h2c = False  # the app is asked by HTTP/2
 
     def close(self) -> None:
         """Closes every connection, now: one that lingers has nobody here to watch its deadline."""
@@ -135,8 +138,7 @@ class _Examination:
             page, (handshake, accept) = self._requests(target)
             sandbox = self._sandbox = await self._lookup(target)
             self._check_address(sandbox, target)
-            stream = await self._dial(sandbox, target)
-            answer = await self._ask(stream, self._request(page))
+            answer = await self._meet(sandbox, target, self._request(page))
         except GatewayError as error:
             return self._unreachable(error)
         await self._open_websocket(self._request(handshake), accept)
@@ -236,6 +238,7 @@ class _Examination:
             facts = [literal(sandbox.address), f"generation {sandbox.generation}"]
             facts += [f"IPv4 {sandbox.ipv4}"] if sandbox.ipv4 else []
             facts += [f"Host {sandbox.host}"] if sandbox.host else []
+            facts += [f"protocol {sandbox.protocol}"] if sandbox.protocol else []
             note.detail = ", ".join(facts)
             return sandbox
 
@@ -247,11 +250,30 @@ class _Examination:
 
     # --- reaching it ---------------------------------------------------------------------------------------------
 
+    async def _meet(self, sandbox: Sandbox, target: Target, request: AppRequest) -> ResponseHead:
+        """Dials and asks, by what the record says is spoken there, or what the app turns out to speak."""
+        said = protocol_of(sandbox.protocol, target.port)
+        self._h2c = said is H2C
+        until = self._clock() + DIAL_TIMEOUT + ANSWER_TIMEOUT
+        try:
+            return await self._ask(await self._dial(sandbox, target), request)
+        except GatewayError as error:
+            if error.reason is not Reason.UPSTREAM_SPEAKS_HTTP2 or said is not AUTO:
+                raise
+            failure = error.failure()
+        self._h2c = True
+        try:
+            async with asyncio.timeout_at(until):
+                return await self._ask(await self._dial(sandbox, target), request)
+        except TimeoutError:
+            raise failure.error() from None
+
     async def _dial(self, sandbox: Sandbox, target: Target) -> UpstreamStream:
         try:
             with self._step("dial") as note:
-                stream = await self._pool.dial(Endpoint(sandbox.origin, target.port))
-                note.detail = f"{stream.endpoint} accepts connections"
+                stream = await self._reach(Endpoint(sandbox.origin, target.port))
+                spoken = f", and speaks {_HTTP2}" if self._h2c else ""
+                note.detail = f"{stream.endpoint} accepts connections{spoken}"
                 return stream
         except GatewayError as error:
             failure = error.failure()
@@ -260,6 +282,16 @@ class _Examination:
         if failure.reason is Reason.CONNECTION_TIMEOUT:
             raise (await self._after_timeout(failure, sandbox, target)).error()
         raise (await self._after_refusal(failure, sandbox, target)).error()
+
+    async def _reach(self, endpoint: Endpoint) -> UpstreamStream:
+        if not self._h2c:
+            return await self._pool.dial(endpoint)
+        try:
+            async with asyncio.timeout(DIAL_TIMEOUT):
+                return await self._pool.dial(endpoint, h2c=True)
+        except TimeoutError:
+            detail = f"the app accepts connections and has not begun with HTTP/2 within {DIAL_TIMEOUT:g} s"
+            raise GatewayError(Reason.HTTP_RESPONSE_TIMEOUT, detail) from None
 
     async def _after_timeout(self, unanswered: Failure, sandbox: Sandbox, target: Target) -> Failure:
         """`unanswered`, or what it turns out to be; what was seen stands with the dial."""
@@ -315,7 +347,8 @@ class _Examination:
         try:
             with self._step("http") as note:
                 answer = await self._answer(stream, request)
-                note.detail = f"GET {shorten(self._asked.path, MAX_TEXT)} → {summary(answer)}"
+                spoken = f", by {_HTTP2}" if self._h2c else ""
+                note.detail = f"GET {shorten(self._asked.path, MAX_TEXT)} → {summary(answer)}{spoken}"
                 if answer.status >= 400:
                     note.verdict = "warning"
         except GatewayError as error:
@@ -338,6 +371,11 @@ class _Examination:
         with self._step("websocket") as note:
             note.verdict = "warning" if self._asked.is_websocket else "skipped"
             but = "no WebSocket opens here"
+            if self._h2c:
+                note.detail = "the app speaks HTTP/2, and a WebSocket goes to apps by HTTP/1.1 only"
+                if self._asked.is_websocket:
+                    self._remarks.append(f"But {but}.")
+                return
             try:
                 async with asyncio.timeout(HANDSHAKE_TIMEOUT):
                     stream = await self._pool.dial(Endpoint(self._sandbox.origin, self._target.port))

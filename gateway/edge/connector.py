@@ -44,12 +44,13 @@ class Connector:
         self._probe = probe
         self._protocols = protocols
 
-    async def connect(self, endpoint: Endpoint, sandbox: Sandbox) -> UpstreamStream | None:
-        """A stream of a new connection to `sandbox`, whose `endpoint` is; None if its name leads elsewhere by now.
+    async def connect(self, endpoint: Endpoint, sandbox: Sandbox, *, h2c: bool = False) -> UpstreamStream | None:
+        """A stream of a new connection to `sandbox`, whose `endpoint` is; None if its name leads elsewhere by now. By
+        HTTP/1.1, or by `h2c`.
 
         Raises GatewayError with all that could be seen.
         """
-        reached = await self._pool.connect(endpoint)
+        reached = await self._pool.connect(endpoint, h2c=h2c)
         if not isinstance(reached, Failure):
             return reached if await self._may_use(reached, sandbox) else None
         try:

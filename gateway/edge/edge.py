@@ -25,6 +25,7 @@ from gateway.edge.limits import Limits
 from gateway.edge.revalidation import Revalidation
 from gateway.edge.stream import RequestSink
 from gateway.edge.tls_buffers import Buffers
+from gateway.edge.upstream_protocol import UpstreamProtocols
 from gateway.errors import GatewayError, Reason
 from gateway.hostname import HostnameParser, Target
 from gateway.http.forwarding import Address
@@ -122,6 +123,7 @@ class Edge:
             denied_ports=denied_ports,
             own=own_listeners,
         )
+        self.protocols = UpstreamProtocols(self.clock)
         protocols = ProtocolProbe(self.tasks)
         self.connector = Connector(self.pool, self.directory, self.probe, protocols)
         self.error_answers = ErrorAnswers(protocols, self.clock)

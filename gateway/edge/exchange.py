@@ -23,12 +23,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gateway.addresses import authority
+from gateway.app_protocol import H2C
 from gateway.diagnosis import hints
 from gateway.diagnosis.protocol_probe import symptom_of
 from gateway.edge import cookies, host_rewrite
 from gateway.edge.local_reply import options, ready
 from gateway.edge.stream import RequestSink
-from gateway.endpoint import Endpoint, Origin
+from gateway.edge.upstream_protocol import SPOKEN
+from gateway.endpoint import Endpoint
 from gateway.errors import GatewayError, Reason
 from gateway.http.message import AS_STREAM, AS_TUNNEL, NO_BODY, Fields, RequestHead, ResponseHead
 from gateway.http.validate import IDEMPOTENT, offers
@@ -38,7 +40,7 @@ from gateway.observe.telemetry import EVENT_STREAM, LOCAL_REPLY, OTHER_TUNNEL, R
 from gateway.problems import websocket
 from gateway.problems.cross_site import is_cross_site, withheld
 from gateway.problems.problem import RequestContext
-from gateway.problems.reply import render
+from gateway.problems.reply import grpc_trailers, render
 from gateway.upstream.stream import ResponseSink, UpstreamFailure
 from gateway.wordings import HUNG_UP_UNASKED
 
@@ -175,7 +177,7 @@ class Exchange(RequestSink, ResponseSink):
                 self._admit(sandbox)
                 if head.section.probes:
                     edge.pool.check_refusal(Endpoint(sandbox.origin, target.port))
-                elif (upstream := self._open(sandbox.origin, target.port)) is not None:
+                elif (upstream := self._open(sandbox, target.port)) is not None:
                     self._reused = True
                     self._send(upstream)
                     return
@@ -199,10 +201,13 @@ class Exchange(RequestSink, ResponseSink):
             self._admitted = sandbox.id
         self._sandbox = sandbox
 
-    def _open(self, origin: Origin, port: int) -> UpstreamStream | None:
+    def _open(self, sandbox: Sandbox, port: int) -> UpstreamStream | None:
         """A stream for this request that needs no waiting: by the connection that a login has bound to downstream's,
         or by any.
         """
+        origin = sandbox.origin
+        if (self._head.section.grpc or sandbox.protocol) and self._goes_by_h2c(sandbox, port):
+            return self._edge.pool.open(origin, port, self._replayable(), h2c=True)
         if (bound := self._downstream.bound) is None:
             return self._edge.pool.open(origin, port, self._replayable())
         self._downstream.bound = None
@@ -216,6 +221,9 @@ class Exchange(RequestSink, ResponseSink):
             detail = "the app closed the connection that a login had bound"
             raise GatewayError(Reason.CONNECTION_TERMINATED, detail, wording=HUNG_UP_UNASKED)
         return bound
+
+    def _goes_by_h2c(self, sandbox: Sandbox, port: int) -> bool:
+        return self._edge.protocols.choose(self._head, sandbox, port) is H2C
 
     def _replayable(self) -> bool:
         """May be sent again if a reused connection turns out dead: nothing of a body can have been used up."""
@@ -253,19 +261,33 @@ class Exchange(RequestSink, ResponseSink):
         for _ in range(MAX_DIALS):  # each time round the record has changed while its address was dialed
             sandbox = await edge.directory.look_up(target.sandbox_id)
             self._admit(sandbox)
-            upstream = None if fresh else self._open(sandbox.origin, target.port)
+            h2c = self._goes_by_h2c(sandbox, target.port)
+            upstream = None
+            if h2c and not self._head.section.probes:
+                upstream = edge.pool.open(sandbox.origin, target.port, self._replayable(), h2c=True)
+            elif not fresh:
+                upstream = self._open(sandbox, target.port)
             if upstream is not None:
                 self._reused = True
                 return upstream
             began = time.monotonic()
             try:
-                upstream = await edge.connector.connect(Endpoint(sandbox.origin, target.port), sandbox)
+                upstream = await edge.connector.connect(Endpoint(sandbox.origin, target.port), sandbox, h2c=h2c)
+            except GatewayError as error:
+                if error.reason not in SPOKEN or not self._learn(error.reason):
+                    raise
             finally:
                 self._dial_ms = int((time.monotonic() - began) * 1e5) / 1e2
             if upstream is not None:
                 return upstream
         detail = f"the record of {target.sandbox_id} has changed {MAX_DIALS} times while its address was dialed"
         raise GatewayError(Reason.CONNECTION_TIMEOUT, detail)
+
+    def _learn(self, reason: Reason) -> bool:
+        """Notes what the app was seen to speak; whether it can be asked again, in that."""
+        sandbox, target = self._sandbox, self._target
+        assert sandbox is not None and target is not None  # somebody was asked
+        return self._edge.protocols.learn(reason, self._head, sandbox, target.port)
 
     def _send(self, upstream: UpstreamStream) -> None:
         head, sandbox, target = self._head, self._sandbox, self._target
@@ -410,16 +432,20 @@ class Exchange(RequestSink, ResponseSink):
 
     def upstream_failed(self, failure: UpstreamFailure) -> None:
         self._upstream = None
+        reason = failure.error.reason
+        learned = reason not in SPOKEN or self._learn(reason)
         if self.phase is TUNNEL:
             self._downstream.abort(failure.error)
             self._end(str(failure.error.reason), failure.error.detail)
-        elif self._may_retry(failure):
+        elif learned and self._may_retry(failure):
             self._no_retry = True
             self._reused = False
             self._connect_cold()
         elif not self._no_retry and symptom_of(failure) is not None:
             self._connecting = self._edge.tasks.spawn(self._explain(failure), f"explain {self._target}")
         else:
+            if failure.unprocessed:
+                self.phase = CONNECTING  # as if nothing had been passed on
             self.fail(hints.explain(self._head, failure))
 
     def _may_retry(self, failure: UpstreamFailure) -> bool:
@@ -429,8 +455,10 @@ class Exchange(RequestSink, ResponseSink):
         What may have been acted on, only if the connection had served before: that one may simply have grown stale
         while it was idle, or hold more octets than the last answer should have.
         """
-        if self._no_retry or self.phase is not OPEN or self.answer or self._head.framing is not NO_BODY:
+        if self._no_retry or self.phase is not OPEN or self.answer:
             return False
+        if self._head.framing is not NO_BODY and (self._received or self._request_complete):
+            return False  # some of its content is used up
         return failure.unprocessed or (failure.is_stale and self._replayable())
 
     async def _explain(self, failure: UpstreamFailure) -> None:
@@ -468,18 +496,24 @@ class Exchange(RequestSink, ResponseSink):
     def fail(self, error: GatewayError) -> None:
         if self.phase is ENDED:
             return
-        if self.answer is not None:
-            self._downstream.abort(error)
-        else:
+        answer = self.answer
+        if answer is None:
             self._send_problem(error)
+        elif answer.framing is AS_STREAM and error.reset_code is None and self._is_grpc(answer):
+            self._downstream.finish(grpc_trailers(error, self._circumstances()))
+        else:
+            self._downstream.abort(error)
         self._end(str(error.reason), error.detail)
 
-    def _send_problem(self, error: GatewayError) -> None:
-        edge, head, downstream = self._edge, self._head, self._downstream
-        if edge.withholds_from_other_sites and is_cross_site(head, edge.example_domain):
-            self._send_without_body(withheld())
-            return
-        circumstances = RequestContext(
+    def _is_grpc(self, answer: ResponseHead) -> bool:
+        """Whether a call is being answered whose caller reads trailers: they say how it has ended."""
+        section = self._head.section
+        content_type = answer.get(b"content-type") or b""
+        return section.grpc and section.trailers_ok and content_type.lower().startswith(b"application/grpc")
+
+    def _circumstances(self) -> RequestContext:
+        edge, head = self._edge, self._head
+        return RequestContext(
             request_id=self._request_id.decode(),
             head=head,
             target=self._target,
@@ -488,6 +522,13 @@ class Exchange(RequestSink, ResponseSink):
             public_port=edge.settings.edge.public_port,
             passed_on=self.phase is OPEN,
         )
+
+    def _send_problem(self, error: GatewayError) -> None:
+        edge, head, downstream = self._edge, self._head, self._downstream
+        if edge.withholds_from_other_sites and is_cross_site(head, edge.example_domain):
+            self._send_without_body(withheld())
+            return
+        circumstances = self._circumstances()
         closes = websocket.asks_for_close(head, always=edge.settings.edge.websocket_errors == "close")
         answer, body = websocket.accept_and_close(error, circumstances) if closes else render(error, circumstances)
         self.answer = answer

@@ -136,15 +136,29 @@ def _text(problem: Problem, checks: int) -> tuple[bytes, bytes]:
     return "\n".join(map(printable, lines)).encode(), b"\n"
 
 
-def _grpc_status(problem: Problem, case: Case) -> Fields:
+def grpc_trailers(error: GatewayError, context: RequestContext) -> Fields:
+    """How a gRPC call ends that has been answered in part: nobody sends it again by itself (gRPC's design A6: it is
+    "committed"), so what is not there any more is UNAVAILABLE, whatever became of the call.
+    """
+    case = case_of(error, context, for_page=False)
+    broken = case.reason is Reason.HTTP_RESPONSE_INCOMPLETE
+    status = GrpcStatus.UNAVAILABLE if broken else case.reason.row.grpc_status
+    return _grpc_fields(status, case.problem(""), case)
+
+
+def _grpc_fields(status: GrpcStatus, problem: Problem, case: Case) -> Fields:
     told = f"{problem.title}: {case.detail}" if case.detail else problem.title
-    message = quote_from_bytes(shorten(told, _MAX_MESSAGE).encode(), _UNENCODED)
+    message = quote_from_bytes(f"{shorten(told, _MAX_MESSAGE)} ({case.reason})".encode(), _UNENCODED)
+    return [(b"Grpc-Status", b"%d" % status.value), (b"Grpc-Message", message.encode())]
+
+
+def _grpc_status(problem: Problem, case: Case) -> Fields:
     status = case.reason.row.grpc_status
     if status is GrpcStatus.UNAVAILABLE and not case.may_retry:
         status = (
             GrpcStatus.UNKNOWN
         )  # clients are set up to send again what is UNAVAILABLE; this call may have been made
-    return [(b"Grpc-Status", b"%d" % status.value), (b"Grpc-Message", message.encode())]
+    return _grpc_fields(status, problem, case)
 
 
 def _escaped(request_id: str) -> bytes:

@@ -26,6 +26,7 @@ _FOR_ALL = frozenset(
         Reason.DESTINATION_IP_UNROUTABLE,
         Reason.DESTINATION_IP_PROHIBITED,
         Reason.OVERLOADED,
+        Reason.UPSTREAM_SPEAKS_HTTP1,
     )
 )
 """What one dial has met, the next would meet. An app that accepts and hangs up is there: the next dial is another's."""
@@ -36,18 +37,19 @@ class _Queue:
 
     __slots__ = ("room", "under_way", "waiting")
 
-    def __init__(self) -> None:
-        self.room = AT_ONCE
+    def __init__(self, room: int) -> None:
+        self.room = room
         self.under_way = 0
         self.waiting: dict[asyncio.Future[Failure | None], None] = {}  # in the order they came
 
 
 class DialLimiter:
-    """One per worker."""
+    """Two per worker: where connections carry many streams (HTTP/2), one dial at a time may serve all who wait."""
 
-    __slots__ = ("_queues",)
+    __slots__ = ("_at_once", "_queues")
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: int = AT_ONCE) -> None:
+        self._at_once = at_once
         self._queues: dict[Endpoint, _Queue] = {}  # those with a dial under way, and no others
 
     def __len__(self) -> int:
@@ -62,7 +64,7 @@ class DialLimiter:
         """Whether a dial may begin, which `release` ends; if not, `acquire`."""
         queue = self._queues.get(endpoint)
         if queue is None:
-            queue = self._queues[endpoint] = _Queue()
+            queue = self._queues[endpoint] = _Queue(self._at_once)
         if queue.under_way >= queue.room:
             return False
         queue.under_way += 1
@@ -88,7 +90,7 @@ class DialLimiter:
         if connected:
             queue.room += 1
         elif failure is not None:
-            queue.room = AT_ONCE
+            queue.room = self._at_once
         waiting = queue.waiting
         if failure is not None and failure.reason in _FOR_ALL:
             for waiter in waiting:

@@ -64,11 +64,13 @@ class Http1Upstream(Http1Lifecycle):
         "challenged",
         "claim_key",
         "is_available",
+        "key",
         "since",
     )
 
     def __init__(self, context: ConnectionContext, endpoint: Endpoint, sock: socket.socket) -> None:
         super().__init__(context, endpoint, sock)
+        self.key = endpoint
         self.claim_key = ClaimKey(endpoint)
         self._request: RequestHead | None = None
         self._request_done = True

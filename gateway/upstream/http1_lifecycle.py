@@ -202,4 +202,6 @@ class Http1Lifecycle(ReadingConnection, UpstreamConnection, UpstreamStream):
         sink = self.sink
         self.close()
         if sink is not None:
-            sink.upstream_failed(UpstreamFailure(error, self.reused, self._heard, received=received))
+            # Whoever speaks HTTP/2 alone has read nothing that it could have acted on.
+            unprocessed = error.reason is Reason.UPSTREAM_SPEAKS_HTTP2
+            sink.upstream_failed(UpstreamFailure(error, self.reused, self._heard, unprocessed, received))

@@ -17,6 +17,16 @@ def is_quiet(sock: socket.socket) -> bool:
     return False
 
 
+def has_ended(sock: socket.socket) -> bool:
+    """Whether its end waits to be read, before anything else."""
+    try:
+        return not sock.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
 def left_in(sock: socket.socket) -> Iterator[bytes]:
     """What waits to be read, up to the end or an error; for a transport that has given up without reading it."""
     try:

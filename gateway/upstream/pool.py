@@ -3,6 +3,9 @@
     open -----> available? -------------------------------------> a stream, at once
     connect --> refused lately? -> few under way? -> dial -----> a stream, or what became of the dial
 
+HTTP/1.1 has a connection for each exchange; by HTTP/2 they share one, and whoever waits for a dial then looks again for
+a connection that has room.
+
 Connections that can open a stream are kept under their endpoint, newest first; those that carry none, besides, in the
 order in which they became idle: there are so many per endpoint and so many in all, and the oldest goes to make room.
 Whoever needs a file descriptor goes before them, so nothing is refused while connections lie idle (`make_room`,
@@ -17,11 +20,13 @@ here too, by name, and in no cache: `retire_replaced` ends what a name no longer
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from ipaddress import ip_address
 from math import inf
+from typing import TypeVar
 
 from gateway import descriptors
 from gateway.config import Settings
@@ -37,11 +42,14 @@ from gateway.upstream.context import ConnectionContext, Timeouts
 from gateway.upstream.dial import connected_socket
 from gateway.upstream.dial_limiter import DialLimiter
 from gateway.upstream.http1 import Http1Upstream
+from gateway.upstream.http2 import H2C, START_TIMEOUT, Http2Upstream
 from gateway.upstream.policy import AddressPolicy
 from gateway.upstream.refusals import RefusalCache
-from gateway.upstream.stream import UpstreamConnection, UpstreamStream
+from gateway.upstream.stream import PoolKey, UpstreamConnection, UpstreamStream
 
 _DIALED = CONNECTIONS.at("upstream")
+
+T = TypeVar("T", bound=asyncio.BaseProtocol)
 
 
 class Pool:
@@ -75,13 +83,14 @@ class Pool:
         self._clock = clock
         self.refusals = RefusalCache(clock)
         self._dials = DialLimiter()
+        self._shared_dials = DialLimiter(at_once=1)  # of HTTP/2
         self.connections: set[UpstreamConnection] = set()
         self._by_sandbox: dict[str, set[UpstreamConnection]] = {}  # the same by sandbox id; no empty sets
         self._retired: set[UpstreamConnection] = set()  # of them those in their grace
         self._downstream_count = downstream_count
         self.dialing = 0  # sockets that are not connections yet
-        # Those that can open a stream, by endpoint, the oldest first; perhaps none is left.
-        self._available: dict[tuple[Origin, int], dict[UpstreamConnection, None]] = {}
+        # Those that can open a stream, by their key, the oldest first; perhaps none is left.
+        self._available: dict[PoolKey, dict[UpstreamConnection, None]] = {}
         # Of these all that carry no stream. A plain dict would look for its first entry past all that were deleted.
         self.idle: OrderedDict[UpstreamConnection, None] = OrderedDict()
         self._idle_owned: set[UpstreamConnection] = set()  # their owners', but for whoever claims them
@@ -94,13 +103,15 @@ class Pool:
         self._claimants = Claimants(self._claims)
         self._claims_timer: asyncio.TimerHandle | None = None  # while there is something to give or to claim
 
-    def open(self, origin: Origin, port: int, replayable: bool) -> UpstreamStream | None:
-        """A stream that a connection to `port` of `origin` can open at once, or None: then `connect`.
+    def open(self, origin: Origin, port: int, replayable: bool, h2c: bool = False) -> UpstreamStream | None:
+        """A stream that a connection to `port` of `origin` can open at once, or None: then `connect`. By HTTP/1.1, or
+        by `h2c`.
 
         A request that cannot be replayed, and any request after a long silence or an answer without content, gets only
         a connection that has just been proven alive. Raises GatewayError: the endpoint refuses, as is known.
         """
-        available = self._available.get((origin, port))  # which equals an Endpoint, and costs half of one
+        # Which equals an Endpoint, and costs half of one.
+        available = self._available.get((origin, port, H2C) if h2c else (origin, port))
         if available:
             idle = self.idle
             latest = self._clock() - self.context.timeouts.proven
@@ -125,45 +136,61 @@ class Pool:
         if refusal is not None and refusal.looked:
             raise refusal.failure.error()
 
-    async def connect(self, endpoint: Endpoint) -> UpstreamStream | Failure:
-        """A stream of a new connection, or why there is none, which may be what another's dial has met.
+    async def connect(self, endpoint: Endpoint, *, h2c: bool = False) -> UpstreamStream | Failure:
+        """A stream of a new connection, or why there is none, which may be what another's dial has met. By `h2c`, the
+        connection may be new for others, too.
 
         Who has waited in vain for a dial of their own as long as it would take is told so.
         """
         refusal = self.refusals.instead_of_dialing(endpoint)
         if refusal is not None:
             return refusal.failure  # one look for all who come while it lasts
-        if not self._dials.try_acquire(endpoint):
-            failure = await self._wait(endpoint)
+        dials = self._shared_dials if h2c else self._dials
+        if not dials.try_acquire(endpoint):
+            failure = await self._wait(endpoint, dials, h2c)
             if failure is not None:
                 return failure
+            if h2c and (shared := self._open_shared(endpoint)) is not None:
+                return shared
         self.refusals.count(endpoint)
         failure = None
         stream: UpstreamStream | None = None
         try:
-            stream = await self.dial(endpoint)
+            stream = await self.dial(endpoint, h2c=h2c)
         except GatewayError as error:
             failure = error.failure()
             if failure.reason is Reason.CONNECTION_REFUSED:
-                self.refusals.remember(endpoint, failure, dials=self._dials.under_way(endpoint))
+                self.refusals.remember(endpoint, failure, dials=dials.under_way(endpoint))
         finally:
-            self._dials.release(endpoint, failure, connected=stream is not None)
+            dials.release(endpoint, failure, connected=stream is not None and not h2c)
         if stream is not None:
             self.refusals.forget(endpoint)
             return stream
         assert failure is not None  # anything else was raised
         return failure
 
-    async def _wait(self, endpoint: Endpoint) -> Failure | None:
-        patience = self.context.timeouts.connect
+    def _open_shared(self, endpoint: Endpoint) -> UpstreamStream | None:
+        """A stream of what another's dial has made, for who was about to dial; the next one looks, too."""
+        stream = None
+        try:
+            stream = self.open(*endpoint, replayable=True, h2c=True)
+            return stream
+        except GatewayError:
+            return None  # known by now, and told by whoever dials
+        finally:
+            if stream is not None:
+                self._shared_dials.release(endpoint)
+
+    async def _wait(self, endpoint: Endpoint, dials: DialLimiter, h2c: bool) -> Failure | None:
+        patience = self.context.timeouts.connect + (START_TIMEOUT if h2c else 0)
         try:
             async with asyncio.timeout(patience):
-                return await self._dials.acquire(endpoint)
+                return await dials.acquire(endpoint)
         except TimeoutError:
             late = f"not begun within {patience:g} s, because others are on their way"
             return Failure(Reason.CONNECTION_TIMEOUT, f"connect to {endpoint}: {late}")
 
-    async def dial(self, endpoint: Endpoint) -> UpstreamStream:
+    async def dial(self, endpoint: Endpoint, *, h2c: bool = False) -> UpstreamStream:
         """A stream of a new connection, whoever else dials, and however often.
 
         The address is the record's own: nothing is resolved between policy and connect. Raises GatewayError:
@@ -174,7 +201,7 @@ class Pool:
         try:
             self.make_room()
             began = time.monotonic()
-            connection = await self._connect(endpoint)
+            connection = await (self._connect_h2c(endpoint) if h2c else self._connect(endpoint))
             DIAL.observe(self._cells, time.monotonic() - began)
             self._cells[_DIALED] += 1
             self.add(connection)
@@ -189,17 +216,24 @@ class Pool:
         return stream
 
     async def _connect(self, endpoint: Endpoint) -> UpstreamConnection:
+        connection = await self._made(endpoint, Http1Upstream)
+        if (failure := connection.early_failure()) is not None:
+            raise failure.error()
+        return connection
+
+    async def _connect_h2c(self, endpoint: Endpoint) -> UpstreamConnection:
+        connection = await self._made(endpoint, Http2Upstream)
+        await connection.started()
+        return connection
+
+    async def _made(self, endpoint: Endpoint, kind: Callable[[ConnectionContext, Endpoint, socket.socket], T]) -> T:
         sock = await connected_socket(endpoint.address, endpoint.port, self.context.timeouts.connect, self.give_up)
         keep_alive(sock, self.context.timeouts.keepalive)
         try:
-            _, connection = await self._loop.create_connection(
-                lambda: Http1Upstream(self.context, endpoint, sock), sock=sock
-            )
+            _, connection = await self._loop.create_connection(lambda: kind(self.context, endpoint, sock), sock=sock)
         except BaseException:
             sock.close()
             raise
-        if (failure := connection.early_failure()) is not None:
-            raise failure.error()
         return connection
 
     # --- what connections tell -----------------------------------------------------------------------------------
@@ -216,7 +250,7 @@ class Pool:
 
     def _reopened(self, connection: UpstreamConnection) -> None:
         """Keeps a connection that can open a stream beside others."""
-        self._available.setdefault(connection.endpoint, {})[connection] = None
+        self._available.setdefault(connection.key, {})[connection] = None
 
     def _released(self, connection: UpstreamConnection, proven: bool) -> None:
         """Keeps a connection whose last stream is over; the oldest idle one, of its endpoint or of all, makes room.
@@ -231,9 +265,9 @@ class Pool:
         now = self._clock()
         connection.since = now if proven else -inf
         connection.deadline = now + self.context.timeouts.idle
-        available = self._available.get(connection.endpoint)
+        available = self._available.get(connection.key)
         if available is None:
-            self._available[connection.endpoint] = available = {}
+            self._available[connection.key] = available = {}
         available[connection] = None
         self.idle[connection] = None
         if len(available) > self._max_per_target:
@@ -292,11 +326,11 @@ class Pool:
             if not self._by_sandbox[sandbox_id]:
                 del self._by_sandbox[sandbox_id]
         self.idle.pop(connection, None)
-        available = self._available.get(connection.endpoint)
+        available = self._available.get(connection.key)
         if available is not None:
             available.pop(connection, None)
             if not available:
-                del self._available[connection.endpoint]
+                del self._available[connection.key]
 
     def give_up(self, count: int = 1) -> bool:
         """Closes the oldest idle connections, at most so many; whether there was one.

@@ -183,12 +183,18 @@ class UpstreamStream(ABC):
         """Ends the stream, and the connection if it carries no other, without a word to the sink."""
 
 
+PoolKey = tuple[object, ...]
+"""An endpoint, and what is spoken to it if that is not HTTP/1.1."""
+
+
 class UpstreamConnection(ABC):
     """What a pool holds: a connection to an endpoint, which serves one exchange after the other or many at a time."""
 
     __slots__ = tuple[str, ...]()  # (see turns.WideReading)
 
     endpoint: Endpoint
+    key: PoolKey
+    """What the pool keeps it under."""
     claim_key: ClaimKey
     is_available: bool
     """Whether it can open a stream now."""

@@ -52,7 +52,13 @@ class Scene:
 
     async def start(self, **options: Any) -> Gateway:
         self.gateway = await self.open(**options)
+        if b"grpc" in self.form:
+            self.speaks("http1")  # as the apps of the scenes do; else gRPC is asked by HTTP/2
         return self.gateway
+
+    def speaks(self, protocol: str) -> None:
+        """What the sandbox's record says."""
+        self.gateway.table.table[SANDBOX] = Sandbox(SANDBOX, IPv6Address("::1"), "1", protocol=protocol)
 
     def ask(self, host: bytes, *, line: bytes = b"GET / HTTP/1.1", more: bytes = b"") -> bytes:
         return b"%b\r\nHost: %b\r\n%b%b\r\n" % (line, host, self.form, more)
@@ -341,8 +347,21 @@ async def upstream_speaks_tls(scene: Scene) -> Wire:
 
 @scene(Reason.UPSTREAM_SPEAKS_HTTP2)
 async def upstream_speaks_http2(scene: Scene) -> Wire:
-    _, browser, upstream = await scene.to_app()
+    app = await (await scene.start()).app()
+    scene.speaks("http1")  # else it would be asked again, by HTTP/2
+    browser = await scene.send(app.host)
+    upstream = await app.accept()
     upstream.send(bytes(3) + b"\x04" + bytes(5))  # an empty SETTINGS frame
+    return browser
+
+
+@scene(Reason.UPSTREAM_SPEAKS_HTTP1)
+async def upstream_speaks_http1(scene: Scene) -> Wire:
+    app = await (await scene.start()).app()
+    scene.speaks("h2c")
+    browser = await scene.send(app.host)
+    upstream = await app.accept()
+    upstream.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 28\r\n\r\n" + HOSTILE)
     return browser
 
 

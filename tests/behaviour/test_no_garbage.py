@@ -19,6 +19,7 @@ import pytest
 
 import gateway
 from gateway.directory.sandbox import DirectoryError, RecordError, Sandbox
+from gateway.edge.upstream_protocol import UpstreamProtocols
 from tests.behaviour.harness import (
     DOMAIN,
     OK,
@@ -42,6 +43,13 @@ SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade:
 
 Failing = Callable[["Stage"], Awaitable[None]]
 KINDS: dict[str, tuple[Failing, dict[str, Any]]] = {}
+
+
+class ByHttp1(UpstreamProtocols):
+    """Never learns: an app that speaks HTTP/2 only fails again and again."""
+
+    def learn(self, *_: object) -> bool:
+        return False
 
 
 class Stage:
@@ -285,6 +293,7 @@ async def speaks_tls(stage: Stage) -> None:
 
 @kind()
 async def speaks_http2(stage: Stage) -> None:
+    stage.gateway.edge.protocols = ByHttp1(stage.gateway.edge.clock)
     await stage.answered(bytes(3) + b"\x04" + bytes(5), b"upstream_speaks_http2")
 
 

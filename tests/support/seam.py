@@ -296,6 +296,7 @@ class Connection(UpstreamConnection):
 
     def __init__(self, context: ConnectionContext, endpoint: Endpoint, capacity: int, contract: Contract) -> None:
         self.endpoint = endpoint
+        self.key = endpoint
         self.claim_key = ClaimKey(endpoint)
         self.is_available = True
         self.since = 0.0

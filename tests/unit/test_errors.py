@@ -21,6 +21,7 @@ PROMISED = [
     ("ipv4_only_listener", 502, "connection_refused", True),
     ("upstream_speaks_tls", 502, "tls_protocol_error", False),
     ("upstream_speaks_http2", 502, "http_protocol_error", False),
+    ("upstream_speaks_http1", 502, "http_protocol_error", False),
     ("connection_timeout", 504, "connection_timeout", True),
     ("destination_ip_unroutable", 502, "destination_ip_unroutable", True),
     ("destination_ip_prohibited", 502, "destination_ip_prohibited", False),

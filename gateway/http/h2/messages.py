@@ -34,6 +34,8 @@ from gateway.http.message import Fields
 BLOCK_WORK: Final = 2
 """Units of work (`turns`) that a field block is, beside one for each `LOOK` octets of it."""
 LOOK: Final = 64
+HEAD_TOO_LARGE: Final = "a head that is too large"
+"""The `fault` of a stream whose answer has such a head."""
 
 
 class Messages(Control):
@@ -160,7 +162,7 @@ class Messages(Control):
         """Client: interim or final."""
         ended = flags & END_STREAM > 0
         if fields is None:
-            raise StreamFault(PROTOCOL_ERROR, "a head that is too large")
+            raise StreamFault(PROTOCOL_ERROR, HEAD_TOO_LARGE)
         if not _is_interim(fields):
             stream.head_received = True
         # Section 8.1: "A HEADERS frame with the END_STREAM flag set that carries an informational status code is

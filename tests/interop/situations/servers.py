@@ -228,27 +228,26 @@ HTTP2_ONLY = Says(
     Reason.UPSTREAM_SPEAKS_HTTP2,
     "The app on port {port} speaks HTTP/2 only",
     "the app began with an HTTP/2 server's SETTINGS frame, and does not take HTTP/1.1",
-    "Let the server speak HTTP/1.1: in Node.js `http` instead of `http2`, in Go a handler that is not h2c's alone, in "
-    "nginx `listen {port};` without `http2`, in ASP.NET Core `HttpProtocols.Http1`.",
+    "Send the request again: what the app speaks has been noticed, and the next one goes by HTTP/2.",
 )
 
 
 @situation("nginx that speaks HTTP/2 only", HTTP2_ONLY, needs=("nginx",))
 def _(stage: Stage) -> Where:
-    box = stage.sandbox()
+    box = stage.sandbox(protocol="http1")
     return box.where(nginx(box, "location / { return 200 hello; }", "http2").port)
 
 
 @situation("Node's http2 server", HTTP2_ONLY, needs=("node",))
 def _(stage: Stage) -> Where:
-    box, port = stage.sandbox(), free_port()
+    box, port = stage.sandbox(protocol="http1"), free_port()
     box.program("node", "-e", f"require('http2').createServer((q, a) => a.end('hi')).listen({port}, '::')", port=port)
     return box.where(port)
 
 
 @situation("a gRPC server", HTTP2_ONLY, needs=("@grpc/grpc-js",))
 def _(stage: Stage) -> Where:
-    box, port = stage.sandbox(), free_port()
+    box, port = stage.sandbox(protocol="http1"), free_port()
     modules = stage.folder / "node_modules"
     modules.symlink_to(NODE_MODULES)
     source = (

@@ -190,8 +190,10 @@ class Stage:
         self.stack.callback(self.machine.network.ip, f"address delete {box.address}/128 dev lo")
         return box
 
-    def sandbox(self, *, ipv4: bool = False) -> Box:
-        """A sandbox that nobody had before. With `ipv4` it has such an address, too, and its record says so."""
+    def sandbox(self, *, ipv4: bool = False, protocol: str = "") -> Box:
+        """A sandbox that nobody had before. With `ipv4` it has such an address, too, and its record says so, as it says
+        the `protocol` of its apps.
+        """
         number = next(self.machine.numbers)
         network = self.stack.enter_context(Namespace())
         here, there = f"fd00:7:{number:x}::1", f"fd00:7:{number:x}::2"
@@ -207,7 +209,7 @@ class Stage:
             _ANSWERS_LEFT_OUT.write_text("0")  # a firewall says no each time it is asked
         box = Box(self, f"s{number}", there, network)
         box.here = here
-        self.machine.register(box.id, there, f"10.7.{number}.2" if ipv4 else None)
+        self.machine.register(box.id, there, f"10.7.{number}.2" if ipv4 else None, protocol)
         # The cable goes with the sandbox's end of it, but in the background: its address would be found there still.
         self.stack.callback(self.machine.network.ip, f"link delete {cable}")
         return box
@@ -265,8 +267,9 @@ class Machine:
             found = self._gateways[kind] = self._stack.enter_context(edge)
         return found
 
-    def register(self, id: str, address: str, ipv4: str | None = None) -> None:
-        record = {"address": address} | ({"ipv4": ipv4} if ipv4 else {})
+    def register(self, id: str, address: str, ipv4: str | None = None, protocol: str = "") -> None:
+        given = {"address": address, "ipv4": ipv4, "protocol": protocol}
+        record = {name: value for name, value in given.items() if value}
         status, answer = self.gateway(PATIENT).api("PUT", f"sandboxes/{id}", record)
         assert status == 201, answer
 

@@ -630,6 +630,7 @@ async def test_a_port_that_listens(api_of: MakeApi, listening_port: int) -> None
         "state": "listening",
         "detail": f"[::1]:{listening_port} accepts connections",
         "url": f"https://{listening_port}-box.sandbox.example.dev",
+        "protocol": "auto",
     }
 
 

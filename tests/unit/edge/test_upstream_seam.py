@@ -1,7 +1,7 @@
 """What every implementation of the upstream side of the seam keeps to, so that an exchange can rely on it.
 
-`DRIVERS` names them: HTTP/1.1 over a transport without sockets, and the second protocol of tests/support/seam.py. A new
-one needs a driver, which says what an app says in the octets of its protocol.
+`DRIVERS` names them: HTTP/1.1 and HTTP/2 over a transport without sockets, and the protocol of tests/support/seam.py. A
+new one needs a driver, which says what an app says in the octets of its protocol.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 from unittest.mock import patch
 
@@ -16,9 +17,13 @@ import pytest
 
 from gateway.endpoint import Endpoint, Origin
 from gateway.errors import Reason
+from gateway.http.h2 import frames
+from gateway.http.h2.encoder import encode_fields, encode_status
 from gateway.http.head_parser import parse_request_head
 from gateway.http.message import AS_TUNNEL, NO_BODY, Fields, FieldSection, RequestHead, ResponseHead
 from gateway.upstream.http1 import Http1Upstream
+from gateway.upstream.http2 import Http2Upstream
+from gateway.upstream.http2_stream import Http2UpstreamStream
 from gateway.upstream.stream import ResponseSink, UpstreamConnection, UpstreamFailure, UpstreamStream
 from tests.support.seam import HOST, Connection, Contract, Downstream, Gateway, Stream, answer, gateway, settle, upload
 from tests.support.wire import Wire
@@ -95,6 +100,8 @@ class Driver(ABC):
     """One connection to an app of which the test says what it does."""
 
     stream: UpstreamStream
+    shares = False
+    """Whether its connection carries many streams."""
 
     def __init__(self, g: Gateway) -> None:
         self.g = g
@@ -119,6 +126,10 @@ class Driver(ABC):
         stream = self.stream = self.connection.open_stream()
         with patch.object(self.g.pool, "open", lambda *_: stream):
             return self.g.ask(head)
+
+    def reopened(self) -> UpstreamStream | None:
+        """A stream that the pool has, of a connection that is idle."""
+        return self.g.pool.open(ENDPOINT.origin, ENDPOINT.port, replayable=True)
 
     def _request(self, method: bytes, fields: bytes) -> RequestHead:
         block = b"%b / HTTP/1.1\r\nHost: %b\r\n%b\r\n" % (method, HOST, fields)
@@ -232,7 +243,89 @@ class Http1(Driver):
         return self.wire.reads
 
 
+class Http2(Driver):
+    shares = True
+
+    def __init__(self, g: Gateway) -> None:
+        super().__init__(g)
+        self._socket, self._peer = socket.socketpair()
+        self._socket.setblocking(False)
+        self.wire = Wire()
+        self._connection = Http2Upstream(g.pool.context, ENDPOINT, self._socket)
+        self._connection.connection_made(self.wire)
+        g.pool.add(self._connection)
+        self._feed(frames.settings([]) + frames.SETTINGS_ACK)
+
+    @property
+    def connection(self) -> UpstreamConnection:
+        return self._connection
+
+    @property
+    def _stream(self) -> Http2UpstreamStream:
+        assert isinstance(self.stream, Http2UpstreamStream)
+        return self.stream
+
+    def close(self) -> None:
+        self._connection.close()
+        self._socket.close()
+        self._peer.close()
+
+    def reopened(self) -> UpstreamStream | None:
+        return self.g.pool.open(ENDPOINT.origin, ENDPOINT.port, replayable=True, h2c=True)
+
+    def _feed(self, octets: bytes) -> None:
+        if not self.wire.closing:
+            self._connection.data_received(octets)
+
+    def _headers(self, status: int, *fields: tuple[bytes, bytes]) -> bytes:
+        return b"".join(frames.header_block(self._stream.id, 0, encode_status(status) + encode_fields(fields)))
+
+    def _data(self, data: bytes, flags: int = 0) -> bytes:
+        return frames.pack_header(0, len(data), frames.DATA, flags, self._stream.id) + data
+
+    def interim(self) -> None:
+        self._feed(self._headers(103))
+
+    def head(self) -> None:
+        self._feed(self._headers(200))
+
+    def switch(self) -> None:
+        raise AssertionError("no tunnel is ever asked for")
+
+    def body(self, data: bytes) -> None:
+        self._feed(self._data(data))
+
+    def end(self) -> None:
+        self._feed(self._data(b"", frames.END_STREAM))
+
+    def all_at_once(self) -> None:
+        self._feed(self._headers(200) + self._data(b"body", frames.END_STREAM))
+
+    def all_after_interim(self) -> None:
+        self._feed(self._headers(103) + self._headers(200) + self._data(b"body", frames.END_STREAM))
+
+    def refuses_plain_http(self) -> None:
+        head = self._headers(400, (b"content-type", b"text/html"))
+        self._feed(head + self._data(WANTS_TLS, frames.END_STREAM))
+
+    def lost(self) -> None:
+        if not self._connection.eof_received():
+            self.wire.closing = True
+            self._connection.connection_lost(None)
+
+    def full(self) -> None:
+        self.stream.send_body(bytes(frames.DEFAULT_WINDOW + 1))
+
+    def drained(self) -> None:
+        self._feed(frames.window_update(0, 100) + frames.window_update(self._stream.id, 100))
+
+    def delivers(self) -> bool:
+        return not self._stream._paused
+
+
 class Many(Driver):
+    shares = True
+
     def __init__(self, g: Gateway) -> None:
         super().__init__(g)
         self._connection = Connection(g.pool.context, ENDPOINT, 3, g.contract)
@@ -291,15 +384,28 @@ class Many(Driver):
         return not self._stream.paused
 
 
-DRIVERS: list[Any] = [Http1, Many]
+DRIVERS: list[Any] = [Http1, Http2, Many]
 UPGRADE = b"Connection: upgrade\r\nUpgrade: websocket\r\n"
 UPLOAD = b"Transfer-Encoding: chunked\r\n"
 
 
 @pytest.fixture(params=DRIVERS)
 async def app(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
+    async with connected(request.param) as driver:
+        yield driver
+
+
+@pytest.fixture(params=[each for each in DRIVERS if each is not Http2])
+async def tunnel_app(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
+    """HTTP/2 is never asked for a tunnel."""
+    async with connected(request.param) as driver:
+        yield driver
+
+
+@asynccontextmanager
+async def connected(make: Any) -> AsyncIterator[Any]:
     async with gateway() as g:
-        driver = request.param(g)
+        driver = make(g)
         yield driver
         driver.close()
         assert g.contract.broken == []
@@ -325,7 +431,7 @@ async def test_a_clean_end_keeps_the_connection(app: Driver) -> None:
         assert sink.told == [200, b"body", "end"]
         assert len(app.g.pool.idle) == 1
         assert app.connection.is_available
-        opened = app.g.pool.open(ENDPOINT.origin, ENDPOINT.port, replayable=True)
+        opened = app.reopened()
         assert opened is not None
         opened.release()  # which was given no request
         if not app.connection.is_available:
@@ -338,7 +444,7 @@ async def test_an_answer_before_the_end_of_the_request_does_not_make_the_stream_
     sink.at["end"] = app.stream.release
     app.all_at_once()
     assert sink.told == [200, b"body", "end"]
-    assert isinstance(app, Many) or not app.g.pool.connections
+    assert app.shares or not app.g.pool.connections
 
 
 @pytest.mark.parametrize("when", ["informational", "head", "body"])
@@ -488,7 +594,8 @@ async def test_an_answer_found_when_the_upload_failed_may_be_withheld() -> None:
 
 
 @pytest.mark.parametrize("first", ["app", "downstream"])
-async def test_a_tunnel_is_closed_one_side_after_the_other(app: Driver, first: str) -> None:
+async def test_a_tunnel_is_closed_one_side_after_the_other(tunnel_app: Driver, first: str) -> None:
+    app = tunnel_app
     sink = app.ask(UPGRADE)
     app.switch()
     app.stream.send_body(b"up")
@@ -504,7 +611,8 @@ async def test_a_tunnel_is_closed_one_side_after_the_other(app: Driver, first: s
     app.stream.release()
 
 
-async def test_a_tunnel_that_is_lost_fails(app: Driver) -> None:
+async def test_a_tunnel_that_is_lost_fails(tunnel_app: Driver) -> None:
+    app = tunnel_app
     sink = app.ask(UPGRADE)
     app.switch()
     app.connection.cut_off()

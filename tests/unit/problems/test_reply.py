@@ -211,7 +211,7 @@ def test_grpc_gets_a_status_of_its_own(reason: Reason) -> None:
     message = head.get(b"grpc-message")
     assert message is not None
     problem = describe(GatewayError(reason, DETAIL), circumstances(Form.JSON))
-    assert unquote_to_bytes(message).decode() == f"{problem.title}: {DETAIL}"
+    assert unquote_to_bytes(message).decode() == f"{problem.title}: {DETAIL} ({reason})"
 
 
 @pytest.mark.parametrize(
@@ -225,13 +225,15 @@ def test_grpc_gets_a_status_of_its_own(reason: Reason) -> None:
 )
 def test_a_grpc_message_is_encoded_as_grpc_says(detail: str, message: bytes) -> None:
     head, _ = render(GatewayError(Reason.PROXY_INTERNAL_ERROR, detail), circumstances(Form.GRPC))
-    assert head.get(b"grpc-message") == b"Something went wrong inside the gateway: " + message
+    assert head.get(b"grpc-message") == (
+        b"Something went wrong inside the gateway: " + message + b" (proxy_internal_error)"
+    )
 
 
 def test_a_grpc_message_stays_short() -> None:
     head, _ = render(GatewayError(Reason.HTTP_PROTOCOL_ERROR, "\u20ac" * 10_000), circumstances(Form.GRPC))
     assert len(head.get(b"grpc-message") or b"") < 8 * 1024
-    assert unquote_to_bytes(head.get(b"grpc-message") or b"").decode().endswith("…")
+    assert unquote_to_bytes(head.get(b"grpc-message") or b"").decode().endswith("… (http_protocol_error)")
 
 
 # --- a repeat -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,80 @@
+"""Which protocol a request takes to its app: HTTP/1.1, or HTTP/2 without TLS (h2c).
+
+    a tunnel is asked for          HTTP/1.1, or a failure where the record says h2c
+    the record says which          that
+    it is gRPC                     h2c
+    an app that was seen to speak  h2c, for `REMEMBERED` seconds
+      HTTP/2 only
+    anything else                  HTTP/1.1
+
+Nobody is asked what it speaks: what it does when it is asked the wrong way says so (`upstream.evidence`), once for many
+requests.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gateway.app_protocol import AUTO, H2C, HTTP1, AppProtocol, protocol_of
+from gateway.errors import GatewayError, Reason
+from gateway.wordings import NO_WEBSOCKET_BY_HTTP2
+
+if TYPE_CHECKING:
+    from gateway.directory.sandbox import Sandbox
+    from gateway.endpoint import Origin
+    from gateway.http.message import RequestHead
+
+REMEMBERED = 60.0
+"""Seconds for which an app is asked by HTTP/2 that was seen to speak nothing else; another may have taken its port."""
+MAX_REMEMBERED = 1024
+"""Apps; of more than these the oldest are forgotten."""
+
+SPOKEN = frozenset((Reason.UPSTREAM_SPEAKS_HTTP1, Reason.UPSTREAM_SPEAKS_HTTP2))
+"""Reasons that say what an app speaks."""
+
+
+class UpstreamProtocols:
+    """One per worker. `clock` is the event loop's time."""
+
+    __slots__ = ("_clock", "_seen")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        # Ports that speak HTTP/2 only, and until when that is believed, the oldest first.
+        self._seen: OrderedDict[tuple[Origin, int], float] = OrderedDict()
+
+    def choose(self, head: RequestHead, sandbox: Sandbox, port: int) -> AppProtocol:
+        """HTTP1 or H2C. Raises GatewayError(upstream_speaks_http2)."""
+        said = protocol_of(sandbox.protocol, port) if sandbox.protocol else AUTO
+        if head.upgrade is not None:
+            if said is H2C:
+                detail = f"the record of {sandbox.id} says h2c for port {port}, and the request asks for a tunnel"
+                raise GatewayError(Reason.UPSTREAM_SPEAKS_HTTP2, detail, wording=NO_WEBSOCKET_BY_HTTP2)
+            return HTTP1
+        if said is not AUTO:
+            return said
+        return H2C if head.section.grpc or self._speaks_h2c((sandbox.origin, port)) else HTTP1
+
+    def _speaks_h2c(self, key: tuple[Origin, int]) -> bool:
+        until = self._seen.get(key)
+        if until is None:
+            return False
+        if self._clock() < until:
+            return True
+        del self._seen[key]
+        return False
+
+    def learn(self, reason: Reason, head: RequestHead, sandbox: Sandbox, port: int) -> bool:
+        """Notes what a failure says of an app. True: `choose` will say something else for this request now."""
+        if sandbox.protocol and protocol_of(sandbox.protocol, port) is not AUTO:
+            return False
+        key = (sandbox.origin, port)
+        if reason is Reason.UPSTREAM_SPEAKS_HTTP1:
+            return self._seen.pop(key, None) is not None and not head.section.grpc
+        self._seen[key] = self._clock() + REMEMBERED
+        self._seen.move_to_end(key)
+        if len(self._seen) > MAX_REMEMBERED:
+            self._seen.popitem(last=False)
+        return head.upgrade is None

@@ -1,0 +1,516 @@
+"""One HTTP/2 connection to a sandbox, without TLS (h2c with prior knowledge, RFC 9113 section 3.3): many streams.
+
+    STARTING --the app's SETTINGS--> OPEN --GOAWAY, `retire`, out of numbers--> LEAVING --the last stream--> CLOSED
+       `------------------------------'------------------------------------------'--- a fault, the end ------'
+
+Nothing is asked before the app's SETTINGS have come: who answers the preface with something else speaks no HTTP/2, and
+no request was used up to learn that. From then on the connection takes as many streams as the app allows, and
+`MAX_STREAMS` at most; a pool makes another when it takes no more.
+
+The session (`http/h2`) speaks the protocol. This is its shell: reads in turns, writes, watches the time. A sandbox is
+hostile: what breaks HTTP/2 ends the connection and is told to every exchange on it, floods are the session's to count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import socket
+from enum import Enum, auto
+from math import inf
+from typing import TYPE_CHECKING, cast
+
+from gateway.errnos import SILENCE, ended, is_by_the_app
+from gateway.errors import Failure, GatewayError, Reason
+from gateway.http.h2.errors import ConnectionFault, ErrorCode
+from gateway.http.h2.session import Session, SessionOwner
+from gateway.http.h2.settings import SessionLimits
+from gateway.http.head_parser import quote
+from gateway.metrics import BYTES
+from gateway.socket_options import unanswered
+from gateway.transport import CLOSED_TRANSPORT, GatheringTransport
+from gateway.turns import LAST_WORK, SHARE, ReadingConnection
+from gateway.upstream import evidence, peek
+from gateway.upstream.claims import ClaimKey
+from gateway.upstream.http2_stream import Carrier, Http2UpstreamStream
+from gateway.upstream.stream import UpstreamConnection, UpstreamStream
+from gateway.wordings import HUNG_UP_UNASKED
+
+if TYPE_CHECKING:
+    from gateway.endpoint import Endpoint
+    from gateway.http.message import Fields
+    from gateway.upstream.context import ConnectionContext
+
+log = logging.getLogger("gateway.upstream")
+
+MAX_STREAMS = 1024
+"""Of one connection: what they may hold, a window each, is bounded by it."""
+START_TIMEOUT = 10.0
+"""Seconds for the app's SETTINGS, and for its acknowledgement of ours."""
+PING_TIMEOUT = 10.0
+"""Seconds for the answer to a PING, by which a connection that was idle proves that it is alive."""
+PUMPED = 64 * 1024
+"""Octets of frames made at a time for a connection that takes them."""
+MAX_UNSENT = 256 * 1024
+"""Octets that wait to be written past which nothing is read: what we owe in answer comes on top of content."""
+H2C = "h2c"
+"""Of a `PoolKey`."""
+GUESSED = 9
+"""Octets of which can be told whether they begin a frame: its header."""
+
+_HTTP1 = re.compile(rb"HTTP/[01]\.|\s*<(?:!doctype|html|head|\?xml)\b", re.IGNORECASE)
+"""How HTTP/1.1's servers answer the preface: with an error, of which Python's http.server, not knowing the version,
+sends the page alone."""
+_RECEIVED = BYTES.at("upstream", "received")
+
+
+class Phase(Enum):
+    """See the drawing above."""
+
+    STARTING = auto()
+    OPEN = auto()
+    LEAVING = auto()  # no more streams; those under way finish
+    CLOSED = auto()
+
+
+STARTING, OPEN, LEAVING, CLOSED = Phase
+"""By themselves: see `message.NO_BODY`."""
+
+
+class _Told(SessionOwner):
+    """Passes on what the session says, for as long as its connection lasts: no longer, or nobody would free them."""
+
+    __slots__ = ("connection",)
+
+    def __init__(self, connection: Http2Upstream) -> None:
+        self.connection: Http2Upstream | None = connection
+
+    def open_stream(self, stream_id: int, fields: Fields | None, ended: bool) -> None:
+        raise AssertionError("a server opens no streams")
+
+    def settings_received(self) -> None:
+        if self.connection is not None:
+            self.connection.settings_received()
+
+    def ping_acknowledged(self) -> None:
+        if self.connection is not None:
+            self.connection.ping_acknowledged()
+
+    def going_away(self, last_stream_id: int, code: int) -> None:
+        if self.connection is not None:
+            self.connection.going_away(code)
+
+
+class Http2Upstream(ReadingConnection, UpstreamConnection, Carrier):
+    """Made by a pool, which then awaits `started`."""
+
+    __slots__ = (
+        "_clock",
+        "_context",
+        "_failure",
+        "_ping_due",
+        "_promised",
+        "_settings_due",
+        "_socket",
+        "_started",
+        "_told",
+        "_write_full",
+        "claim_key",
+        "deadline",
+        "endpoint",
+        "ends",
+        "head_limits",
+        "is_available",
+        "key",
+        "phase",
+        "session",
+        "since",
+        "timeouts",
+        "touched",
+    )
+
+    def __init__(self, context: ConnectionContext, endpoint: Endpoint, sock: socket.socket) -> None:
+        super().__init__(context.intake)
+        self._context = context
+        self._clock = context.clock
+        self.endpoint = endpoint
+        self.key = (*endpoint, H2C)
+        self.claim_key = ClaimKey(self.key)  # nobody waits for an idle one (claims.py): it can be asked any time
+        self._socket = sock  # ours to look at (`is_alive`), the transport's to read, write and close
+        self.phase = STARTING
+        self.is_available = False
+        self.since = 0.0  # when it became idle
+        self.deadline = inf  # loop time at which `expire` is due: the earliest of all, or earlier
+        self.ends = inf  # loop time at which `cut_off` is due, whatever is under way; until `retire` there is none
+        self.timeouts = context.timeouts
+        self.head_limits = limits = context.head_limits
+        self._told = _Told(self)
+        self.session = Session(
+            self._told,
+            server=False,
+            limits=SessionLimits(header_list=limits.head, header_fields=limits.fields, block=limits.head),
+            clock=context.clock,
+        )
+        self.touched: list[Http2UpstreamStream] = []  # those to which this read has brought something
+        self._promised = 0  # streams that were handed out and have sent nothing yet
+        self._write_full = False  # the transport takes no more for now
+        self._settings_due = inf  # loop time: our SETTINGS are not acknowledged, or the app's have not come
+        self._ping_due = inf  # … a PING is not answered
+        self._failure: Failure | None = None  # why it never started
+        self._started: asyncio.Future[None] | None = None  # somebody waits for the app's SETTINGS
+
+    def __repr__(self) -> str:
+        return f"<Upstream http2 {self.phase.name} {self.endpoint} streams={len(self.session.streams)}>"
+
+    @property
+    def holds_frames(self) -> bool:
+        return bool(self._held) or not peek.is_quiet(self._socket)
+
+    # --- UpstreamConnection --------------------------------------------------------------------------------------
+
+    async def started(self) -> None:
+        """Returns when the first stream can be opened. Raises GatewayError: whoever is there speaks no HTTP/2."""
+        if self.phase is STARTING:
+            self._started = asyncio.get_running_loop().create_future()
+            try:
+                async with asyncio.timeout(patience := min(START_TIMEOUT, self.timeouts.response_header)):
+                    await self._started
+            except TimeoutError:
+                what = "takes no requests" if self._has_settings() else "sent no HTTP/2 SETTINGS"
+                detail = f"the app accepted the connection, and {what} within {patience:g} s"
+                self._failure = Failure(Reason.HTTP_RESPONSE_TIMEOUT, detail)
+            finally:
+                self._started = None
+                if self.phase is STARTING:
+                    self.close()
+        if (failure := self.early_failure()) is not None:
+            raise failure.error()
+
+    def _has_settings(self) -> bool:
+        return self.session.peer.max_concurrent_streams == 0
+
+    def early_failure(self) -> Failure | None:
+        if self.phase is not CLOSED:
+            return None
+        if self._failure is not None:
+            return self._failure
+        detail = "the app closed the connection before it was asked"
+        return Failure(Reason.CONNECTION_TERMINATED, detail, wording=HUNG_UP_UNASKED)
+
+    def open_stream(self) -> UpstreamStream:
+        session = self.session
+        if not session.streams and not self._promised and self.since + self.timeouts.proven < self._clock():
+            self._ask_whether_alive()
+        self._promised += 1
+        self._set_available()
+        return Http2UpstreamStream(self, reused=session.last_id > 0)
+
+    def is_alive(self) -> bool:
+        if self.session.streams:
+            return True
+        # Octets may come at any time: PING, WINDOW_UPDATE.
+        return not self._transport.is_closing() and not peek.has_ended(self._socket)
+
+    def is_claimable(self) -> bool:
+        return False
+
+    def awaits_first_octet(self) -> bool:
+        return False
+
+    def retire(self, ends: float) -> None:
+        self.ends = ends
+        self._leave()
+
+    def cut_off(self) -> None:
+        for stream in self._streams:
+            stream.cut_off()
+        self.close()
+
+    def end_if_dead(self, patience: float) -> None:  # see `edge.dead_peers`
+        if unanswered(self._socket) > patience:
+            self._lost(SILENCE)
+
+    def close(self) -> None:
+        """Ends the connection without a word to the sinks; the app is told that it is on purpose."""
+        if self.phase is CLOSED:
+            return
+        streams = self._streams
+        if self.phase is OPEN or self.phase is LEAVING:
+            self.session.go_away(ErrorCode.NO_ERROR)
+        self._shut()
+        for stream in streams:
+            stream.close()
+
+    def _shut(self) -> None:
+        """The transport's end. What is said already leaves, if the kernel takes it at once."""
+        self.flush()
+        self.phase = CLOSED
+        self.is_available = False
+        self.deadline = inf
+        self._held = b""
+        self._transport.flush()
+        self._transport.abort()
+        self._context.closed(self)
+        self._wake()
+
+    # --- for its streams -----------------------------------------------------------------------------------------
+
+    def begin(self) -> bool:
+        self._promised -= 1
+        return self.phase is OPEN and self.session.can_open
+
+    def stream_over(self, unused: bool) -> None:
+        if unused:
+            self._promised -= 1
+        if self.phase is CLOSED:
+            return
+        self.flush()
+        was_available = self.is_available
+        self._set_available()
+        if self.session.streams or self._promised:
+            if self.is_available and not was_available:
+                self._context.reopened(self)
+        elif self.phase is OPEN and self.session.can_open:
+            self._context.released(self, True)
+        else:
+            self.close()
+
+    def flush(self) -> None:
+        session = self.session
+        out = session.out
+        if out:
+            session.out = []
+            self._transport.write(b"".join(out))  # one alone is not copied
+
+    def room_for(self, stream: Http2UpstreamStream) -> int:
+        window = min(stream.send_window, self.session.send_window)
+        return min(window, self.room()) if window > 0 and not self._write_full else 0
+
+    def due_in(self, seconds: float) -> float:
+        due = self._clock() + seconds
+        if due < self.deadline:
+            self.deadline = due
+        return due
+
+    @property
+    def _streams(self) -> list[Http2UpstreamStream]:
+        return cast("list[Http2UpstreamStream]", [*self.session.streams.values()])
+
+    def _set_available(self) -> None:
+        session = self.session
+        taken = len(session.streams) + self._promised
+        most = min(MAX_STREAMS, session.peer.max_concurrent_streams)
+        self.is_available = self.phase is OPEN and session.can_open and taken < most
+
+    def _ask_whether_alive(self) -> None:
+        """Beside the request, not before it. An app that has moved or died without a word is found out by it."""
+        self.session.ping()
+        self._ping_due = self.due_in(PING_TIMEOUT)
+
+    # --- asyncio.BufferedProtocol --------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = GatheringTransport(cast("asyncio.Transport", transport), self._context.write_batcher)
+        self._transport.set_write_buffer_limits(high=self._context.intake.may_wait)
+        self._settings_due = self.due_in(START_TIMEOUT)
+        self.session.start()
+        self.flush()
+
+    def data_received(self, data: bytes) -> None:
+        self._context.cells[_RECEIVED] += len(data)
+        try:
+            self._process(self._held + data if self._held else data)
+        except Exception:
+            log.exception("reading from %r failed inside the gateway", self)
+            self._fail(GatewayError(Reason.PROXY_INTERNAL_ERROR, "unexpected error, logged with a traceback"))
+
+    def eof_received(self) -> bool:
+        self._lost(None)
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None and self.phase is not CLOSED:
+            self._read_what_is_left()
+        self._lost(exc)
+        self._told.connection = None
+        self._transport = CLOSED_TRANSPORT
+
+    def pause_writing(self) -> None:
+        self._write_full = self.session.paused = True
+
+    def resume_writing(self) -> None:
+        self._write_full = self.session.paused = False
+        if self.phase is not CLOSED:
+            self._pump()
+            self._set_reading()
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    def _process(self, data: bytes) -> None:
+        """Works through `data` as far as this turn goes; the rest is held."""
+        if self.phase is CLOSED:
+            return
+        session = self.session
+        if self.phase is STARTING and not self._is_http2(data):
+            return
+        fault = None
+        try:
+            self._held = session.receive(data, SHARE - self._work)
+        except ConnectionFault as error:
+            fault = error
+            self._held = b""
+        self._work += session.work
+        session.work = 0
+        self._unfinished = session.unfinished
+        touched, self.touched = self.touched, []
+        for stream in touched:
+            stream.flush_response()
+        if fault is not None:
+            self._fail(GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"in HTTP/2, {fault.detail} ({fault.code.name})"))
+            return
+        if self.phase is CLOSED:
+            return
+        self._pump()
+        if self.phase is LEAVING and not session.streams and not self._promised:
+            self.close()
+        elif self._work >= SHARE and self._held:
+            self._wait_turn()
+        elif self._write_full or not self._reading:
+            self._set_reading()
+
+    def _go_on(self) -> None:
+        data, self._held = self._held, b""
+        try:
+            self._process(data)
+        except Exception:
+            log.exception("reading from %r failed inside the gateway", self)
+            self._fail(GatewayError(Reason.PROXY_INTERNAL_ERROR, "unexpected error, logged with a traceback"))
+
+    def _has_room(self) -> bool:
+        return not self._write_full or self._transport.get_write_buffer_size() < MAX_UNSENT
+
+    def passable(self) -> int:
+        return 0  # frames of many streams, which may have to wait
+
+    def _is_http2(self, data: bytes) -> bool:
+        """Whether what begins with `data` may be; if not, the connection has failed."""
+        if len(data) < GUESSED:
+            self._held = data
+            self._unfinished = True
+            return False
+        error = None
+        if any(phrase in data for phrase in evidence.PLAIN_HTTP_REFUSED):
+            error = GatewayError(Reason.UPSTREAM_SPEAKS_TLS, f"the app answered HTTP/2 with {quote(data)}")
+        elif _HTTP1.match(data):
+            error = GatewayError(Reason.UPSTREAM_SPEAKS_HTTP1, f"the app answered HTTP/2 with {quote(data)}")
+        else:
+            unread = GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"the app answered HTTP/2 with {quote(data)}")
+            known = evidence.recognize(unread, data)
+            if known is not unread and known.reason is not Reason.UPSTREAM_SPEAKS_HTTP2:
+                error = known
+        if error is not None:
+            self._fail(error)
+        return error is None
+
+    def _pump(self) -> None:
+        """Sends what waits, as far as windows and the transport take it."""
+        session = self.session
+        while not self._write_full and session.pump(PUMPED):
+            self.flush()
+        self.flush()
+
+    def _read_what_is_left(self) -> None:
+        """What was already here when writing failed: answers, and the GOAWAY that says why."""
+        self._work = -LAST_WORK
+        for data in peek.left_in(self._socket):
+            self.data_received(data)
+            if self._work >= SHARE or self.phase is CLOSED:
+                break
+
+    # --- from the session ----------------------------------------------------------------------------------------
+
+    def settings_received(self) -> None:
+        was_available = self.is_available
+        if self.phase is STARTING:
+            if not self.session.peer.max_concurrent_streams:
+                return  # it may be about to allow some
+            self.phase = OPEN
+            self.since = self._clock()
+            self._settings_due = self.due_in(START_TIMEOUT)
+            self._set_available()
+            self._wake()
+            return
+        self._set_available()
+        if self.is_available and not was_available and (self.session.streams or self._promised):
+            self._context.reopened(self)
+
+    def ping_acknowledged(self) -> None:
+        self._ping_due = inf
+
+    def going_away(self, code: int) -> None:
+        if self.phase is STARTING:
+            detail = f"the app sent GOAWAY ({ErrorCode.name_of(code)}) before it was asked"
+            self._failure = Failure(Reason.CONNECTION_TERMINATED, detail, wording=HUNG_UP_UNASKED)
+        if self.phase is OPEN:
+            self.phase = LEAVING  # closed when this read has been worked through
+            self.is_available = False
+
+    # --- ends ----------------------------------------------------------------------------------------------------
+
+    def _leave(self) -> None:
+        """No more streams; the end if there are none."""
+        if self.phase is OPEN:
+            self.phase = LEAVING
+        self.is_available = False
+        if not self.session.streams and not self._promised:
+            self.close()
+
+    def _lost(self, exc: Exception | None) -> None:
+        """The sandbox closed, cleanly or not."""
+        if self.phase is CLOSED:
+            return
+        how, by_the_app = ended(exc), is_by_the_app(exc)
+        streams = self._streams
+        self._shut()
+        for stream in streams:
+            stream.lost(how, by_the_app)
+
+    def _fail(self, error: GatewayError) -> None:
+        """Ends the connection for what the app did, or we: every exchange on it hears that."""
+        if self.phase is CLOSED:
+            return
+        failure = self._failure = error.failure()
+        streams = self._streams
+        self._shut()
+        for stream in streams:
+            stream.fail(failure.error())
+
+    def _wake(self) -> None:
+        if self._started is not None and not self._started.done():
+            self._started.set_result(None)
+
+    def expire(self, now: float) -> None:
+        if self.phase is CLOSED:
+            return
+        if now >= self._settings_due:
+            self._settings_due = inf
+            if self.phase is STARTING or not self.session.settings_acknowledged:
+                self.session.go_away(ErrorCode.SETTINGS_TIMEOUT)
+                self._fail(GatewayError(Reason.HTTP_PROTOCOL_ERROR, "the app did not acknowledge HTTP/2 SETTINGS"))
+                return
+        if now >= self._ping_due:
+            self._lost(SILENCE)
+            return
+        for stream in self._streams:
+            if stream.deadline <= now:
+                stream.expire(now)
+        if self.phase is CLOSED:
+            return
+        self.flush()
+        streams = self._streams
+        if not streams and not self._promised and now >= self.since + self.timeouts.idle:
+            self.close()
+            return
+        idle = inf if streams or self._promised else self.since + self.timeouts.idle
+        self.deadline = min(idle, self._settings_due, self._ping_due, *[each.deadline for each in streams])
