@@ -31,7 +31,6 @@ return new Promise((resolve) => {
     const protocols = [...new Set([page, ...files].map((entry) => entry.nextHopProtocol))];
     resolve({took: page.loadEventEnd, protocols, loaded: window.loaded});
   };
-  performance.setResourceTimingBufferSize(2000);
   look();
 });
 """
