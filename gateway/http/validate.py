@@ -235,18 +235,17 @@ def _authority(host: bytes | None, authority: bytes | None) -> bytes:
         if host is None:
             raise _bad("the request has no Host field")
         return _check_authority(host)
-    # RFC 9113 section 8.3.1 lets both come, and has what differs treated as malformed. A default port is no difference
-    # (RFC 3986 section 6.2.3), whichever scheme's: names lead to the same sandboxes by both.
-    if (
-        host is not None
-        and host != authority
-        and (
-            _host_and_port(host, 443) != _host_and_port(authority, 443)
-            or _host_and_port(host, 80) != _host_and_port(authority, 80)
-        )
-    ):
+    # RFC 9113 section 8.3.1: both may come, and must not name different entities. A default port is no difference (RFC
+    # 3986 section 6.2.3), whichever scheme's: a name leads to the same sandbox by both. What goes on is `authority`.
+    if host is not None and host != authority and not _is_same(host, authority):
         raise _bad("the Host field and “:authority” differ")
     return _check_authority(authority)
+
+
+def _is_same(host: bytes, authority: bytes) -> bool:
+    return is_authority(host) and any(
+        _host_and_port(host, port) == _host_and_port(authority, port) for port in (443, 80)
+    )
 
 
 def offers(upgrade: bytes | None, protocol: bytes) -> bool:

@@ -16,7 +16,7 @@ from typing import Final, NoReturn
 
 from gateway.errors import GatewayError, Reason
 from gateway.http import serialize, validate
-from gateway.http.fields import TOKEN, Role
+from gateway.http.fields import TOKEN, Role, classify
 from gateway.http.h2.encoder import encode_field, encode_fields, encode_status
 from gateway.http.head_parser import REMEMBERED_OCTETS, REMEMBERED_SECTIONS, HeadLimits
 from gateway.http.hop import Hop, HopField, ReadHop
@@ -106,19 +106,19 @@ def _unusual_head(fields: Fields, ended: bool, limits: HeadLimits, octets: int) 
             _malformed(f"two fields “{name.decode()}”")
         pseudo[name] = value
     pairs = fields[len(pseudo) :]
-    method = pseudo.get(b":method") or _malformed("no “:method”")
-    authority = pseudo.get(b":authority")
-    if method == b"CONNECT":
+    if pseudo.get(b":method") == b"CONNECT":
         return _connect(pseudo, pairs, ended, limits, octets)
     if b":protocol" in pseudo:
         _malformed("“:protocol” without CONNECT")
-    scheme = pseudo.get(b":scheme") or _malformed("no “:scheme”")
-    if b":path" not in pseudo:
-        _malformed("no “:path”")
+    for name in (b":method", b":scheme", b":path"):
+        if name not in pseudo:
+            _malformed(f"no “{name.decode()}”")
+    authority = pseudo.get(b":authority")
     if authority is None and not any(name == b"host" for name, _ in pairs):
         _malformed("neither “:authority” nor Host")
     section = _section(authority, ended, limits, pairs)
-    return _checked(RequestHead(method, pseudo[b":path"], HTTP_2, section), scheme, limits, octets)
+    head = RequestHead(pseudo[b":method"], pseudo[b":path"], HTTP_2, section)
+    return _checked(head, pseudo[b":scheme"], limits, octets)
 
 
 def _connect(pseudo: dict[bytes, bytes], pairs: Fields, ended: bool, limits: HeadLimits, octets: int) -> RequestHead:
@@ -208,7 +208,7 @@ def _sound(pairs: Fields, limits: HeadLimits) -> tuple[Fields, int]:
     # RFC 9113 section 8.2.3: what was split "MUST be concatenated into a single octet string using the two-octet
     # delimiter of 0x3b, 0x20" before it goes anywhere else.
     if names.count(b"cookie") > 1:
-        cookie = (b"cookie", b"; ".join([value for name, value in pairs if name == b"cookie"]))
+        cookie = (b"cookie", b"; ".join([value for name, value in pairs if value and name == b"cookie"]))
         at = names.index(b"cookie")
         pairs = [*pairs[:at], cookie, *[pair for pair in pairs[at:] if pair[0] != b"cookie"]]
     if size > limits.field:
@@ -323,7 +323,10 @@ def trailers(fields: Fields, limits: HeadLimits) -> Fields:
         return fields
     if len(fields) > limits.fields:
         raise GatewayError(Reason.BAD_REQUEST, f"the trailer section has more than {limits.fields} fields")
-    well_formed(fields)  # RFC 9113 section 8.1: "Trailers MUST NOT include pseudo-header fields"
+    names, _ = well_formed(fields)  # RFC 9113 section 8.1: "Trailers MUST NOT include pseudo-header fields"
+    for name in names:
+        if Role.CONNECTION <= classify(name) <= Role.HOP:
+            _malformed("a connection-specific field in trailers")
     try:
         return validate.trailer_fields(fields)
     except GatewayError:
