@@ -98,7 +98,20 @@ class ForwardedInfo(NamedTuple):
 class Peer:
     """The other end of one downstream connection. `scheme` is what it spoke to us: b"http" or b"https"."""
 
-    __slots__ = ("_authority", "_proxy", "_usual", "address", "ids", "proxy", "scheme", "text", "tls", "trusted", "via")
+    __slots__ = (
+        "_authority",
+        "_proxy",
+        "_usual",
+        "address",
+        "ids",
+        "protocol",
+        "proxy",
+        "scheme",
+        "text",
+        "tls",
+        "trusted",
+        "via",
+    )
 
     def __init__(
         self,
@@ -114,8 +127,10 @@ class Peer:
         self.address = address
         self.text = str(address)
         self.scheme = scheme
+        self.protocol = "HTTP/1.1"
+        """What is spoken, as far as is known."""
         self.via = VIA
-        """What we are called in Via; whoever reads the connection as HTTP/2 says so."""
+        """What we are called in Via."""
         self.tls = ""
         """The version that ended here, as OpenSSL has it: `TLSv1.3`."""
         self.trusted = any(address in network for network in trusted_proxies)

@@ -29,7 +29,7 @@ from gateway.edge.http2_stream import Http2Stream, LocalReplyStream, ServedStrea
 from gateway.edge.local_reply import LocalReply, reply
 from gateway.errors import GatewayError, Reason
 from gateway.http.h2.errors import ConnectionFault, ErrorCode
-from gateway.http.h2.fields import MalformedRequest, readable_head, request_head
+from gateway.http.h2.fields import HTTP_2, MalformedRequest, readable_head, request_head
 from gateway.http.h2.session import Session, SessionOwner
 from gateway.http.h2.settings import SessionLimits
 from gateway.metrics import BYTES
@@ -107,7 +107,7 @@ class Http2Downstream(StreamsConnection, SessionOwner):
     ) -> None:
         super().__init__(edge, peer, on_close)
         self._local_reply = local_reply
-        peer.via = VIA_HTTP_2
+        peer.protocol, peer.via = HTTP_2, VIA_HTTP_2
         self.phase = OPEN
         limits = edge.settings.limits
         self._limit = limits.http2_streams

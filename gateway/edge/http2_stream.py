@@ -403,7 +403,8 @@ class Http2Stream(ServedStream, DownstreamStream):
             return
         self._gone = True
         # RFC 8441 section 5: what would be a reset of the TCP connection is CANCEL.
-        self.session.reset(self, CANCEL if self._tunnel else INTERNAL_ERROR)
+        code = CANCEL if self._tunnel else INTERNAL_ERROR if error.reset_code is None else error.reset_code
+        self.session.reset(self, code)
         self.flush()
 
     def room(self) -> int:
@@ -487,7 +488,8 @@ class Http2Stream(ServedStream, DownstreamStream):
     def _body_idle(self) -> float:
         """How long the request's body may be silent: once the answer has begun, as long as a tunnel."""
         timeouts = self._connection.timeouts
-        return timeouts.tunnel_idle if self._conversing else timeouts.body_idle
+        conversing = self._conversing or self.head.section.grpc  # which may begin long before its answer does
+        return timeouts.tunnel_idle if conversing else timeouts.body_idle
 
     def _set_deadline(self) -> None:
         """Every call is a sign of progress."""

@@ -48,7 +48,7 @@ def reply(
         method=request.method.decode() if request else "-",
         host=section.host if section else "-",
         path=request.target[:MAX_TEXT].partition(b"?")[0].decode() if request else "-",
-        protocol=request.protocol if request else "HTTP/1.1",
+        protocol=request.protocol if request else peer.protocol,
         status=head.status,
         duration_ms=0.0,
         first_byte_ms=0.0,

@@ -139,7 +139,7 @@ class Sender:
         if not stream.waiting:
             self._send_end(stream)
 
-    def reset(self, stream: Stream | int, code: ErrorCode) -> None:
+    def reset(self, stream: Stream | int, code: int) -> None:
         """Ends a stream in both directions at once. Its owner, who wants it so, is not told."""
         stream_id = stream if isinstance(stream, int) else stream.id
         known = self.streams.get(stream_id)
