@@ -25,8 +25,8 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], Loop]]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     kept = BOTH.get(metafunc.definition.path.name)
-    if kept is not None and "protocol" in metafunc.fixturenames and metafunc.definition.name not in kept:
-        metafunc.parametrize("protocol", ["http1", "http2"])
+    if kept is not None and "spoken" in metafunc.fixturenames and metafunc.definition.name not in kept:
+        metafunc.parametrize("spoken", ["http1", "http2"])
 
 
 @pytest.fixture(scope="session")
@@ -58,18 +58,18 @@ async def no_descriptor_is_left(tls_sides: TlsSides) -> AsyncIterator[None]:
 
 
 @pytest.fixture
-def protocol() -> str:
+def spoken() -> str:
     """What browsers speak; `protocols.py` says which tests are run for HTTP/2, too."""
     return "http1"
 
 
 @pytest.fixture
-async def open_gateway(tls_sides: TlsSides, no_descriptor_is_left: None, protocol: str) -> AsyncIterator[OpenGateway]:
+async def open_gateway(tls_sides: TlsSides, no_descriptor_is_left: None, spoken: str) -> AsyncIterator[OpenGateway]:
     """Makes gateways; each is proven clean after the test (`Gateway.finish`)."""
     async with AsyncExitStack() as opened:
 
         async def open_one(**options: Any) -> Gateway:
-            gateway = Gateway(tls_sides, Options(**options), protocol)
+            gateway = Gateway(tls_sides, Options(**options), spoken)
             opened.push_async_callback(gateway.finish)
             return gateway
 

@@ -13,6 +13,7 @@ breaks off is a connection that ends. `Connection: close` is the client's own bu
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import NamedTuple
 
 from gateway.http.phrases import phrase_for
@@ -61,7 +62,8 @@ class Http2Wire(Wire):
         self._tunnel = False
         self._stream = 0  # whose body it is
         self._next = 1
-        self._waiting: list[tuple[int, bytes, bool]] = []  # DATA that the windows do not allow yet, in order
+        self._waiting: deque[tuple[int, bytes, bool]] = deque()
+        """DATA that was not sent yet: stream, octets, END_STREAM; of a negative stream it is trailers."""
         self._asked: list[_Request] = []  # whose answers have not been told whole
         self._told = 0  # DATA frames of the first of them
         self._interims = 0  # heads
@@ -144,23 +146,24 @@ class Http2Wire(Wire):
 
     def _chunk(self) -> bool:
         """The line before the next chunk, or what comes behind the last."""
-        if self._unsaid.startswith(b"\r\n"):
-            del self._unsaid[:2]  # of the chunk before
-        line, found, rest = bytes(self._unsaid).partition(b"\r\n")
-        if not found:
+        unsaid = self._unsaid
+        if unsaid.startswith(b"\r\n"):
+            del unsaid[:2]  # of the chunk before
+        end = unsaid.find(b"\r\n")
+        if end < 0:
             return False
-        self._left = int(line.split(b";")[0], 16)
+        self._left = int(unsaid[:end].split(b";")[0], 16)
         if self._left:
-            del self._unsaid[: len(line) + 2]
+            del unsaid[: end + 2]
             return True
-        section, found, rest = (b"\r\n" + rest).partition(b"\r\n\r\n")
-        if not found:
+        last = unsaid.find(b"\r\n\r\n", end)
+        if last < 0:
             return False
-        self._unsaid[:] = rest
+        section = bytes(unsaid[end + 2 : last])
+        del unsaid[: last + 4]
         self._left = None
         if section:
-            self._waiting.append((self._stream, self.http2.encoder.encode(_fields(section[2:])), False))
-            self._waiting[-1] = (-self._stream, *self._waiting[-1][1:])  # a block, not content
+            self._waiting.append((-self._stream, self.http2.encoder.encode(_fields(section)), True))
         else:
             self._data(b"", True)
         return True
@@ -168,18 +171,18 @@ class Http2Wire(Wire):
     def _head(self) -> bool:
         while self._unsaid.startswith(b"\r\n"):
             del self._unsaid[:2]
-        head, found, rest = bytes(self._unsaid).partition(b"\r\n\r\n")
-        if not found:
+        end = self._unsaid.find(b"\r\n\r\n")
+        if end < 0:
             return False
-        self._unsaid[:] = rest
+        head = self._take_unsaid(end + 4)[:-4]
         line, _, section = head.partition(b"\r\n")
         method, target, version = line.split(b" ")
         fields = _fields(section)
         known = dict(reversed(fields))
-        self._tunnel = known.get(b"upgrade", b"").lower() == b"websocket"
+        self._tunnel = b"upgrade" in known.get(b"connection", b"").lower() and b"upgrade" in known
         pseudo = [(b":method", b"CONNECT" if self._tunnel else method)]
         if self._tunnel:
-            pseudo.append((b":protocol", b"websocket"))
+            pseudo.append((b":protocol", known[b"upgrade"]))
         secure = self.transport.get_extra_info("ssl_object") is not None
         pseudo += [(b":scheme", b"https" if secure else b"http"), (b":path", target)]
         if b"host" in known:
@@ -214,10 +217,10 @@ class Http2Wire(Wire):
             id, octets, ended = self._waiting[0]
             stream = http2.streams[abs(id)]
             if stream.over:
-                del self._waiting[0]
+                self._waiting.popleft()
             elif id < 0:
                 out.append(_block(-id, octets, Flag.END_HEADERS | Flag.END_STREAM))
-                del self._waiting[0]
+                self._waiting.popleft()
             else:
                 room = min(http2.window, stream.window, MAX_FRAME)
                 if octets and room <= 0:
@@ -229,7 +232,7 @@ class Http2Wire(Wire):
                 if rest:
                     self._waiting[0] = id, rest, ended
                 else:
-                    del self._waiting[0]
+                    self._waiting.popleft()
         self.writable = not self._waiting
         if out:
             super().send(b"".join(out))

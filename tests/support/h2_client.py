@@ -48,6 +48,7 @@ class H2Client(Peer):
         """`options` are our SETTINGS; None: none are sent, which is wrong. Nothing is awaited."""
         super().__init__()
         self.sock = sock
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.patience = patience
         self.ended = False  # they have closed or reset the connection
         self.broken = False  # they take nothing any more
@@ -83,7 +84,6 @@ class H2Client(Peer):
 
     def send_pieces(self, octets: bytes, size: int = 1) -> None:
         """In segments of `size` octets."""
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for at in range(0, len(octets), size):
             self.send(octets[at : at + size])
 
