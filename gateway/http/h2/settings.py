@@ -39,7 +39,7 @@ class SessionLimits:
     """…, and that are decoded: what is somewhat too large can be answered well if it can be read."""
     header_fields: int = 100
     """Fields of one section, crumbs of a cookie and references to the table included (HPACK bomb)."""
-    block: int = 32 * 1024
+    block: int = 64 * 1024
     """Octets of an encoded one, over all its frames."""
     continuations: int = 64
     """CONTINUATION frames of one field block."""
