@@ -143,7 +143,7 @@ def grpc_trailers(error: GatewayError, context: RequestContext) -> Fields:
     case = case_of(error, context, for_page=False)
     broken = case.reason is Reason.HTTP_RESPONSE_INCOMPLETE
     status = GrpcStatus.UNAVAILABLE if broken else case.reason.row.grpc_status
-    return _grpc_fields(status, case.problem(""), case)
+    return [*_grpc_fields(status, case.problem(""), case), (b"X-Gateway-Error", str(case.reason).encode())]
 
 
 def _grpc_fields(status: GrpcStatus, problem: Problem, case: Case) -> Fields:

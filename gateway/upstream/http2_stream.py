@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import Failure, GatewayError, Reason
 from gateway.http.h2.client_fields import answer_head, answer_trailers, request_block
-from gateway.http.h2.errors import ErrorCode
+from gateway.http.h2.errors import ErrorCode, StreamFault
 from gateway.http.h2.fields import trailers_block
 from gateway.http.h2.messages import HEAD_TOO_LARGE
 from gateway.http.h2.stream import Stream
@@ -242,22 +242,22 @@ class Http2UpstreamStream(Stream, UpstreamStream):
             return
         self._heard = True
         self._touch()
-        connection = self._connection
         try:
-            head = answer_head(fields, ended, self._method, connection.head_limits)
+            head = answer_head(fields, ended, self._method, self._connection.head_limits)
+            if head.framing is BY_LENGTH:
+                self.expect(head.content_length, ended)
+        except StreamFault as fault:
+            self._malformed(GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"in HTTP/2, {fault.detail}"))
+            return
         except GatewayError as error:
-            self.session.reset(self, _CANCEL)
-            self.fail(error)
+            self._malformed(error)
             return
         if head.status < 200:
             if not self._paused:  # else they could be more than anybody holds: downstream reads nothing now
                 sink.informational(head)
             self._set_deadline()  # a sign of life
             return
-        if head.framing is BY_LENGTH:
-            self.expect(head.content_length, ended)
-        elif head.framing is NO_BODY:
-            self._drops_content = True
+        self._drops_content = head.framing is NO_BODY
         self.phase = BODY
         sink.response_head(head)
         if ended:
@@ -282,9 +282,18 @@ class Http2UpstreamStream(Stream, UpstreamStream):
         sink.response_body(data)
 
     def end_received(self, trailers: Fields) -> None:
-        if trailers:
-            trailers = answer_trailers(trailers, self._connection.head_limits)
+        if trailers and self.sink is not None:
+            try:
+                trailers = answer_trailers(trailers, self._connection.head_limits)
+            except StreamFault as fault:
+                self._malformed(GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"in HTTP/2, {fault.detail}"))
+                return
         self._end(trailers)
+
+    def _malformed(self, error: GatewayError) -> None:
+        """Told here, and not by the session: to it the stream may be over already."""
+        self.session.reset(self, ErrorCode.PROTOCOL_ERROR)
+        self.fail(error)
 
     def _end(self, trailers: Fields) -> None:
         if self.sink is None:
