@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from tests.behaviour.harness import Gateway, Wire
-from tests.support.h2_frames import PREFACE, Fields, Flag, Frame, Type, frame, number
+from gateway.http.message import Field
+from gateway.http.websocket import accept
+from tests.behaviour.harness import Gateway, Message, Wire
+from tests.support.h2_frames import PREFACE, Flag, Frame, Type, frame, number
 from tests.support.h2_peer import Peer, Stream
 
 CANCEL = 8
@@ -25,7 +27,9 @@ class H2Browser:
     def tell(self, type: int, flags: int = 0, stream: int = 0, payload: bytes = b"") -> None:
         self.wire.send(frame(type, flags, stream, payload))
 
-    def ask(self, path: bytes = b"/", *, method: bytes = b"GET", more: Fields = [], end: bool = True) -> Stream:
+    def ask(
+        self, path: bytes = b"/", *, method: bytes = b"GET", more: Sequence[Field] = (), end: bool = True
+    ) -> Stream:
         fields = [(b":method", method), (b":scheme", b"http"), (b":path", path), (b":authority", self.host), *more]
         stream = self.peer.open(self._next)
         self._next += 2
@@ -35,6 +39,13 @@ class H2Browser:
 
     def ask_for_websocket(self) -> Stream:
         return self.ask(b"/ws", method=b"CONNECT", more=[(b":protocol", b"websocket")], end=False)
+
+    def switching(self, asked: Message) -> bytes:
+        """The app's 101 to a handshake that was `asked`."""
+        key = asked.get(b"Sec-WebSocket-Key")
+        assert key is not None
+        head = b"HTTP/1.1 101 Fine\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: %b\r\n\r\n"
+        return head % accept(key)
 
     def send(self, stream: Stream, data: bytes = b"", *, end: bool = False) -> None:
         self.tell(Type.DATA, Flag.END_STREAM if end else 0, stream.id, data)

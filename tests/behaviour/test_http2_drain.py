@@ -9,7 +9,6 @@ import struct
 import pytest
 
 from gateway.edge.drain import Drain
-from gateway.http.websocket import accept
 from tests.behaviour.h2_wire import H2Browser, h2_browser
 from tests.behaviour.harness import OK, App, Gateway, OpenGateway, answering, until
 from tests.support.h2_frames import Code, Frame
@@ -99,7 +98,7 @@ async def test_websockets_are_closed_before_the_first_goaway(gateway: Gateway) -
     wire = await app.accept()
     asked = await wire.request()
     assert asked.start == b"GET /ws HTTP/1.1"
-    wire.send(switching(asked.get(b"Sec-WebSocket-Key")))
+    wire.send(browser.switching(asked))
     await browser.wait(lambda: stream.status, "the tunnel is granted")
     plan = Drain(gateway.edge, 3600.0)
     plan._silence = 0.0
@@ -120,9 +119,3 @@ async def test_websockets_are_closed_before_the_first_goaway(gateway: Gateway) -
     gateway.edge.sweeper.sweep()
     await browser.wait(lambda: len(browser.goaways) == 2 or browser.wire.end, "both GOAWAYs")
     assert await left(browser) == [ANYTHING, stream.id]
-
-
-def switching(key: bytes | None) -> bytes:
-    assert key is not None
-    head = b"HTTP/1.1 101 Fine\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: %b\r\n\r\n"
-    return head % accept(key)

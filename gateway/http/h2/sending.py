@@ -260,7 +260,7 @@ class Sender:
         """Section 8.1: a server that has sent a complete response may ask the client to stop, without an error."""
         self.reset(stream, ErrorCode.NO_ERROR if self._server else ErrorCode.CANCEL)
 
-    def _send_reset(self, stream_id: int, code: ErrorCode) -> None:
+    def _send_reset(self, stream_id: int, code: int) -> None:
         self.out.append(rst_stream(stream_id, code))
         resets = self._resets
         resets[stream_id] = None
