@@ -34,3 +34,17 @@ def test_leaving() -> None:
     assert lanes.count == 1
     assert lanes.take() is two
     assert repr(lanes) == "<Lanes [0, 0, 0, 0, 0, 0, 0, 0]>"
+
+
+def test_no_lane_starves() -> None:
+    """Another sandbox's page, on the same connection, calls itself urgent for ever."""
+    lanes, [urgent, usual, late] = Lanes(), streams(0, 3, 7)
+    for stream in (urgent, usual, late):
+        lanes.add(stream)
+    taken = []
+    for _ in range(640):
+        stream = lanes.take()
+        taken.append(stream)
+        lanes.add(stream)
+    assert taken[:7] == [urgent] * 7
+    assert [taken.count(stream) for stream in (urgent, usual, late)] == [570, 30, 40]
