@@ -268,7 +268,8 @@ class Http2Stream(ServedStream, DownstreamStream):
             return
         if trailer_fields:
             try:
-                trailer_fields = trailers(trailer_fields, self._connection.edge.head_limits)
+                in_head = len(self.head.section.fields)
+                trailer_fields = trailers(trailer_fields, self._connection.edge.head_limits, in_head)
             except MalformedRequest as error:
                 raise StreamFault(ErrorCode.PROTOCOL_ERROR, error.detail) from None
             except GatewayError as error:

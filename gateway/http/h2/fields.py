@@ -137,7 +137,7 @@ def _connect(pseudo: dict[bytes, bytes], pairs: Fields, ended: bool, limits: Hea
         raise GatewayError(Reason.NOT_IMPLEMENTED, "no other “:protocol” than websocket is known")
     if ended:
         raise GatewayError(Reason.BAD_REQUEST, "a WebSocket handshake whose stream has ended")
-    pairs = [(_SPELLED.get(name, name), value) for name, value in _sound(pairs, limits)[0] if name != _KEY]
+    pairs = [(_SPELLED.get(name, name), value) for name, value in _sound(pairs, limits)[0] if name not in _DROPPED]
     # RFC 8441 section 5: Sec-WebSocket-Key and -Accept are not used. The app needs one, and its answer is looked at
     # when it comes (`validate.check_switch`).
     pairs.append((_SPELLED[_KEY], base64.b64encode(secrets.token_bytes(16))))
@@ -148,6 +148,9 @@ def _connect(pseudo: dict[bytes, bytes], pairs: Fields, ended: bool, limits: Hea
 
 
 _KEY: Final = b"sec-websocket-key"
+_CONTENT_TYPE: Final = b"content-type"
+_DROPPED: Final = (_KEY, _CONTENT_TYPE)
+"""Of an extended CONNECT. It has no content, and a failure told as gRPC does has status 200, which opens a tunnel."""
 _SPELLED: Final = {
     spelled.lower(): spelled
     for spelled in (
@@ -281,7 +284,8 @@ def readable_head(fields: Fields) -> RequestHead | None:
         return None
     if not target or not validate.is_target(target):
         return None
-    pairs = [(name, value) for name, value in fields if TOKEN.fullmatch(name) and validate.is_value(value)]
+    unread = _CONTENT_TYPE if method == b"CONNECT" else b""
+    pairs = [each for each in fields if TOKEN.fullmatch(each[0]) and validate.is_value(each[1]) and each[0] != unread]
     return RequestHead(method, target, HTTP_2, RequestSection(pairs, [], authority))
 
 
@@ -315,14 +319,14 @@ def trailers_block(trailers: Fields) -> bytes:
     return encode_fields(trailers)
 
 
-def trailers(fields: Fields, limits: HeadLimits) -> Fields:
-    """What of a trailer section goes on (RFC 9110 section 6.5.1), either way. Raises MalformedRequest, and
-    GatewayError(bad_request).
+def trailers(fields: Fields, limits: HeadLimits, in_head: int = 0) -> Fields:
+    """What of a trailer section goes on (RFC 9110 section 6.5.1), either way; it shares its limit with the fields
+    `in_head`. Raises MalformedRequest, and GatewayError(bad_request).
     """
     if not fields:
         return fields
-    if len(fields) > limits.fields:
-        raise GatewayError(Reason.BAD_REQUEST, f"the trailer section has more than {limits.fields} fields")
+    if in_head + len(fields) > limits.fields:
+        raise GatewayError(Reason.BAD_REQUEST, f"head and trailers have more than {limits.fields} fields")
     names, _ = well_formed(fields)  # RFC 9113 section 8.1: "Trailers MUST NOT include pseudo-header fields"
     for name in names:
         if Role.CONNECTION <= classify(name) <= Role.HOP:
