@@ -186,8 +186,23 @@ CONNECTIONS_REFUSED: Final = _define(
 REQUESTS_REFUSED: Final = _define(
     Kind.COUNTER,
     "requests_refused_total",
-    "Requests answered with connection_limit_reached, by the setting of [limits] that was reached.",
-    limit=("exchanges_per_sandbox", "connections_per_address"),
+    "Requests answered with connection_limit_reached, or whose HTTP/2 stream was refused (REFUSED_STREAM), by the "
+    "setting of [limits] that was reached.",
+    limit=("exchanges_per_sandbox", "connections_per_address", "http2_streams"),
+)
+HTTP2_ERRORS: Final = _define(
+    Kind.COUNTER,
+    "http2_connection_errors_total",
+    "HTTP/2 connections from downstream that ended for a fault of their client, by the error code they were told.",
+    code=(
+        "protocol_error",
+        "flow_control_error",
+        "settings_timeout",
+        "stream_closed",
+        "frame_size_error",
+        "compression_error",
+        "enhance_your_calm",
+    ),
 )
 ACCEPT_PAUSES: Final = _define(
     Kind.COUNTER, "accept_pauses_total", "Times that a listener stopped accepting until a file descriptor was free."

@@ -142,6 +142,9 @@ class Edge:
         self.proxy_headers_refused = notices.add(
             logging.WARNING, "connections refused for want of a PROXY header (edge.proxy_protocol): %d, the last: %s"
         )
+        self.http2_errors = notices.add(
+            logging.INFO, "HTTP/2 connections ended for a fault of their client: %d, the last: %s"
+        )
         self.plain_http_on_tls = notices.add(
             logging.INFO, "requests in plain HTTP to a TLS listener (edge.listen): %d, the last from %s"
         )

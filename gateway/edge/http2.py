@@ -32,7 +32,7 @@ from gateway.http.h2.errors import ConnectionFault, ErrorCode
 from gateway.http.h2.fields import HTTP_2, MalformedRequest, readable_head, request_head
 from gateway.http.h2.session import Session, SessionOwner
 from gateway.http.h2.settings import SessionLimits
-from gateway.metrics import BYTES
+from gateway.metrics import BYTES, HTTP2_ERRORS
 from gateway.turns import SHARE
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ SMALL_WINDOW = 4096
 EMPTY_ORIGIN = bytes((0, 0, 0, 0xC, 0, 0, 0, 0, 0))
 """A frame that says: this connection is for the name it was made for, and no other (RFC 8336 section 2.3)."""
 
+_ERRORS = {ErrorCode[name.upper()]: HTTP2_ERRORS.at(name) for name in HTTP2_ERRORS.values[0]}
 _RECEIVED = BYTES.at("downstream", "received")
 
 
@@ -220,7 +221,7 @@ class Http2Downstream(StreamsConnection, SessionOwner):
             self._held = session.receive(data, SHARE - self._work)
         except ConnectionFault as fault:
             self._held = b""
-            log.debug("%s broke HTTP/2: %s", self.peer.text, fault)
+            self._count_error(fault.code, fault.detail)
             self._flush_touched()
             self._tell_lost(f"it broke HTTP/2: {fault}")
             self._end()
@@ -317,6 +318,9 @@ class Http2Downstream(StreamsConnection, SessionOwner):
         stream = Http2Stream(self, stream_id, head, ended)
         session.adopt(stream)
         stream.begin(Exchange(edge, stream, head))
+
+    def stream_refused(self) -> None:
+        self._edge.counters.exchanges_refused.http2_streams += 1
 
     def settings_received(self) -> None:
         self._settled = True
@@ -483,7 +487,14 @@ class Http2Downstream(StreamsConnection, SessionOwner):
         if self.phase is OPEN or self.phase is LEAVING:
             self._set_deadline()
 
+    def _count_error(self, code: ErrorCode, detail: str) -> None:
+        edge = self._edge
+        if (cell := _ERRORS.get(code)) is not None:
+            edge.cells[cell] += 1
+            edge.http2_errors.happened(f"{code.name}: {detail}, from {self.peer.text}")
+
     def _cut_off(self, code: ErrorCode, detail: str) -> None:
+        self._count_error(code, detail)
         self.session.go_away(code)
         self.flush()
         self._tell_lost(detail)

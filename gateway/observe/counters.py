@@ -56,6 +56,7 @@ class ExchangesRefused(_Counters):
     exchanges_per_sandbox = _Counter(REQUESTS_REFUSED, "exchanges_per_sandbox")
     connections_per_address = _Counter(REQUESTS_REFUSED, "connections_per_address")
     """By a visitor behind a trusted proxy."""
+    http2_streams = _Counter(REQUESTS_REFUSED, "http2_streams")
 
 
 class Counters(_Counters):

@@ -8,6 +8,7 @@ import asyncio
 
 import pytest
 
+from gateway.metrics import HTTP2_ERRORS
 from tests.behaviour.h2_wire import H2Browser, h2_browser
 from tests.behaviour.harness import OK, OpenGateway, answering, until
 from tests.support.h2_frames import PREFACE, Code, Setting, Type, frame, number, settings
@@ -188,3 +189,16 @@ async def test_coalescing_may_be_discouraged(open_gateway: OpenGateway) -> None:
         Type.SETTINGS,
         Type.ORIGIN,
     ]
+
+
+async def test_what_ends_a_connection_is_counted_and_told(open_gateway: OpenGateway) -> None:
+    gateway = await open_gateway(limits={"http2_streams": 1})
+    app = await gateway.app()
+    browser = await h2_browser(gateway, app.host)
+    browser.ask()
+    refused = await browser.answer(browser.ask())
+    assert refused.reset == Code.REFUSED_STREAM
+    assert gateway.edge.counters.exchanges_refused.http2_streams == 1
+    browser.tell(Type.DATA, 0, 0, b"on stream 0")
+    assert await ended(browser) == [Code.PROTOCOL_ERROR]
+    assert gateway.edge.cells[HTTP2_ERRORS.at("protocol_error")] == 1

@@ -150,6 +150,7 @@ class Messages(Control):
         # Section 5.1.2: "An endpoint that receives a HEADERS frame that causes its advertised concurrent stream limit
         # to be exceeded MUST treat this as a stream error of type PROTOCOL_ERROR or REFUSED_STREAM."
         elif len(self.streams) >= self._limits.concurrent_streams:
+            self._owner.stream_refused()
             self._send_reset(stream_id, ErrorCode.REFUSED_STREAM)
             self._budget.spend(abuse.REFUSED, "streams beyond the limit")
         elif flags & SELF_DEPENDENT:

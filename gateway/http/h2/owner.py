@@ -19,6 +19,9 @@ class SessionOwner(ABC):
         Before it returns it has called `Session.adopt`, `reset` or `fault`, or it raises StreamFault.
         """
 
+    def stream_refused(self) -> None:  # noqa: B027 - a client refuses none
+        """Server: a stream was too many, and reset."""
+
     @abstractmethod
     def settings_received(self) -> None:
         """`Session.peer` may have changed."""

@@ -25,7 +25,7 @@ def test_all_are_told_of_all_workers() -> None:
     Counters(second).tunnels_cut += 1
     assert told(Totals.of([first, second])) == {
         "connections_refused": {"connections": 0, "connections_per_address": 0, "handshake_bytes": 0},
-        "exchanges_refused": {"exchanges_per_sandbox": 5, "connections_per_address": 0},
+        "exchanges_refused": {"exchanges_per_sandbox": 5, "connections_per_address": 0, "http2_streams": 0},
         "waits_for_descriptors": 0,
         "proxy_headers_refused": 0,
         "proxy_headers_unexpected": 0,
