@@ -528,6 +528,20 @@ def test_a_slow_reader_holds_up_its_own_stream_and_no_more_than_a_window(app: Ap
     assert app.sinks[slow.id].reason is Reason.HTTP_PROTOCOL_ERROR, "beyond its window"
 
 
+def test_what_a_full_downstream_was_given_last_is_not_credited_either(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = app.ask()
+    app.says(app.headers(stream, STATUS))
+    app.heard()
+    monkeypatch.setattr(app.sinks[stream.id], "response_body", lambda data: stream.pause())
+    app.says(*[app.data(stream, bytes(16_000))] * 3)
+    assert [each.stream for each in app.heard()] == []
+    stream.resume()
+    app.context.write_batcher.flush()
+    assert stream.id in [each.stream for each in app.heard()]
+
+
 def test_the_end_waits_behind_what_is_held(app: App) -> None:
     stream = app.ask()
     app.says(app.headers(stream, STATUS))
