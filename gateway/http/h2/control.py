@@ -63,7 +63,7 @@ class Control(Sender):
     # --- states --------------------------------------------------------------------------------------------------
 
     def _state_of(self, stream_id: int) -> State:
-        """Of any stream; `stream_id` is not 0."""
+        """Of any stream; 0 is idle for ever."""
         stream = self.streams.get(stream_id)
         if stream is not None:
             return stream.state

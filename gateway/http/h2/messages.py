@@ -91,16 +91,14 @@ class Messages(Control):
 
     def _judge(self, stream_id: int, kind: int) -> None:
         """A frame for a stream that it may not come for; returns if it is to be ignored."""
-        # Sections 6.1, 6.2 and 6.4: "MUST be associated with a stream".
-        if not stream_id:
-            raise ConnectionFault(PROTOCOL_ERROR, "a frame of a stream, on stream 0")
         state = self._state_of(stream_id)
         verdict = received(state, kind)
         if verdict is Verdict.ALL_CLOSED:
             raise ConnectionFault(ErrorCode.STREAM_CLOSED, f"HEADERS in state {state!r}")
         if verdict is Verdict.STREAM_CLOSED:
             raise StreamFault(ErrorCode.STREAM_CLOSED, f"a frame of type {kind} in state {state!r}")
-        # TAKEN: of an idle stream, HEADERS would be; but not if it is for us to open it (section 5.1).
+        # TAKEN: of an idle stream, HEADERS would be; but not if it is for us to open it (section 5.1), or nobody can:
+        # sections 6.1, 6.2 and 6.4 have "MUST be associated with a stream", which 0 is not.
         if verdict is not Verdict.IGNORED:
             raise ConnectionFault(PROTOCOL_ERROR, f"a frame of type {kind} in state {state!r}")
         what = f"frames of type {kind} for closed streams"

@@ -40,7 +40,7 @@ CONNECTION_FAULTS = {
     "WINDOW_UPDATE by 0": (update(0, 0), Code.PROTOCOL_ERROR),
     "WINDOW_UPDATE by 0 and the reserved bit": (update(0, 1 << 31), Code.PROTOCOL_ERROR),
     "WINDOW_UPDATE beyond 2^31-1": (update(0, LARGEST_WINDOW - WINDOW + 1), Code.FLOW_CONTROL_ERROR),
-    "PRIORITY on stream 0": (frame(Type.PRIORITY, 0, 0, bytes(5)), Code.PROTOCOL_ERROR),
+    "PRIORITY on stream 0": (frame(Type.PRIORITY, 0, 0, number(1) + b"\0"), Code.PROTOCOL_ERROR),
     "PRIORITY of 4 octets on an idle stream": (frame(Type.PRIORITY, 0, 9, bytes(4)), Code.FRAME_SIZE_ERROR),
     "an idle stream that depends on itself": (frame(Type.PRIORITY, 0, 9, number(9) + b"\0"), Code.PROTOCOL_ERROR),
     "PRIORITY_UPDATE on a stream": (frame(Type.PRIORITY_UPDATE, 0, 1, number(1)), Code.PROTOCOL_ERROR),
