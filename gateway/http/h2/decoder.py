@@ -22,9 +22,9 @@ from gateway.http.message import Field, Fields
 
 ENTRY_OVERHEAD: Final = 32
 """RFC 7541 section 4.1 and RFC 9113 section 10.5.1: an entry's size is its octets and 32."""
-MAX_INTEGER: Final = 1 << 31
 MAX_CONTINUATIONS: Final = 6
-"""Octets after an integer's first one: five hold more than `MAX_INTEGER`, so a sixth is already a peer's whim."""
+"""Octets after an integer's first one. Five hold whatever is needed; what they hold beyond is refused where it is used,
+as an index, a length or a size."""
 MAX_UPDATES: Final = 16
 """Size updates of one block. An encoder needs two (section 4.2); some write down each change of their setting."""
 MAX_SURPLUS: Final = 512
@@ -226,12 +226,10 @@ def _integer(block: bytes, position: int, prefix: int) -> tuple[int, int]:
         position += 1
         value += (octet & 0x7F) << shift
         shift += 7
-        # "Integer encodings that exceed implementation limits -- in value or octet length -- MUST be treated as
-        # decoding errors."
-        if value > MAX_INTEGER:
-            raise HpackError("an integer that is too large")
         if octet < 0x80:
             return value, position
+        # "Integer encodings that exceed implementation limits -- in value or octet length -- MUST be treated as
+        # decoding errors."
         if shift == 7 * MAX_CONTINUATIONS:
             raise HpackError("an integer of too many octets")
 

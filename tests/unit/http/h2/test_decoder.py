@@ -198,6 +198,7 @@ def test_size_updates_at_the_beginning_shrink_and_grow_the_table() -> None:
     "block",
     [
         pytest.param("80", id="index 0"),
+        pytest.param("80 01 61 01 62", id="index 0, which is no literal"),
         pytest.param("82 80", id="index 0, later"),
         pytest.param("be", id="index beyond the table"),
         pytest.param("ff 80 01", id="index far beyond the table"),
@@ -206,7 +207,7 @@ def test_size_updates_at_the_beginning_shrink_and_grow_the_table() -> None:
         pytest.param("ff", id="index that is not whole"),
         pytest.param("ff 80", id="index whose continuation is missing"),
         pytest.param("ff ff ff ff ff ff 00", id="index of more than 2 ** 31"),
-        pytest.param("ff 80 80 80 80 80 80 00", id="index of seven continuations, though small"),
+        pytest.param("04 7f" + "80" * 6 + "00" + "61" * 127, id="length of seven continuations, though small"),
         pytest.param("3f e2 1f", id="size update beyond what was announced"),
         pytest.param("3f ff ff ff ff 7f", id="size update of an enormous size"),
         pytest.param("82 20", id="size update after a field"),
@@ -293,7 +294,14 @@ def test_limits_hold_for_what_is_remembered() -> None:
     assert decoder.decode(block, 88, 2) is None
     assert decoder.decode(block, 89, 1) is None
     assert decoder.decode(block, 89, 2) is fields
-    assert Decoder().decode(block, 88, 2) is None
+
+
+def test_a_list_that_was_too_large_may_not_be_under_other_limits() -> None:
+    decoder = Decoder()
+    block = b"\x04\x0aaaaaaaaaaa\x82"
+    for limits in ((88, 2), (46, 2), (89, 1)):
+        assert decoder.decode(block, *limits) is None
+    assert decoder.decode(block, SIZE, 2) == [(b":path", b"a" * 10), (b":method", b"GET")]
 
 
 @pytest.mark.parametrize("limits", [(60, 100), (SIZE, 2)])
