@@ -5,7 +5,7 @@ from __future__ import annotations
 import hpack
 from hpack.huffman import HuffmanEncoder
 from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.http.h2 import huffman
@@ -15,6 +15,7 @@ from gateway.http.h2.static_table import STATIC_FIELDS
 from gateway.http.message import Fields
 
 ROOM = 1 << 20
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 names = st.one_of(
     st.sampled_from([name for name, _ in STATIC_FIELDS]),
     st.sampled_from([b"x-a", b"x-b", b"traceparent"]),
@@ -43,7 +44,7 @@ def write(encoder: hpack.Encoder, fields: Fields, huffman_coded: bool, secret: s
     )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(PATIENT, max_examples=40)
 @given(steps)
 def test_a_connections_blocks_are_read_as_they_were_meant(
     story: list[tuple[Fields, bool, set[int], list[int]]],
@@ -58,7 +59,7 @@ def test_a_connections_blocks_are_read_as_they_were_meant(
             assert decoder.decode(block, ROOM, ROOM) == fields
 
 
-@settings(deadline=None, max_examples=40)
+@settings(PATIENT, max_examples=40)
 @given(steps, st.integers(0, 400), st.integers(0, 6))
 def test_a_list_that_is_too_large_leaves_the_table_right(
     story: list[tuple[Fields, bool, set[int], list[int]]], max_size: int, max_fields: int
@@ -105,7 +106,7 @@ pieces = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(PATIENT, max_examples=150)
 @given(st.lists(st.lists(pieces, max_size=6).map(b"".join), max_size=4))
 def test_arbitrary_octets_mean_the_same_to_both(blocks: list[bytes]) -> None:
     ours, theirs = Decoder(), hpack.Decoder(max_header_list_size=ROOM)
@@ -114,7 +115,7 @@ def test_arbitrary_octets_mean_the_same_to_both(blocks: list[bytes]) -> None:
             return
 
 
-@settings(deadline=None, max_examples=100)
+@settings(PATIENT, max_examples=100)
 @given(lists, st.booleans(), st.data())
 def test_a_damaged_block_means_the_same_to_both(fields: Fields, huffman_coded: bool, data: st.DataObject) -> None:
     block = bytearray(hpack.Encoder().encode(fields, huffman=huffman_coded))
@@ -125,7 +126,7 @@ def test_a_damaged_block_means_the_same_to_both(fields: Fields, huffman_coded: b
     read_by_both(Decoder(), hpack.Decoder(max_header_list_size=ROOM), bytes(block))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(PATIENT, max_examples=50)
 @given(lists)
 def test_what_the_encoder_writes_both_read(fields: Fields) -> None:
     block = encode_fields(fields)
@@ -137,14 +138,14 @@ def test_what_the_encoder_writes_both_read(fields: Fields) -> None:
 _encode = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH).encode
 
 
-@settings(deadline=None, max_examples=60)
+@settings(PATIENT, max_examples=60)
 @given(st.lists(st.one_of(values, st.sampled_from(sorted(huffman._AFTER_PADDING)), st.binary(max_size=4))))
 def test_huffman_strings_one_after_the_other(texts: list[bytes]) -> None:
     for text in (*texts, b"".join(texts)):
         assert huffman.decode(_encode(text)) == text
 
 
-@settings(deadline=None, max_examples=300)
+@settings(PATIENT, max_examples=300)
 @given(st.binary(max_size=12), st.sampled_from([b"", b"\xff", b"\x7f", b"\x3f", b"\xff\xff\xff\xff"]))
 def test_a_huffman_string_is_read_only_if_it_is_what_an_encoder_writes(start: bytes, end: bytes) -> None:
     data = start + end
