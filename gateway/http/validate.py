@@ -54,6 +54,7 @@ methods are case-sensitive, but Flask and Django turn them into capitals.
 """
 MAX_USER_AGENT = 256
 """Octets of what is written down: browsers have 120, and crawlers name themselves after that."""
+AGENTS_REMEMBERED = 1024
 _DIGITS = re.compile(rb"[0-9]+")
 MOST_FORWARDS = b"999999999"
 """Our maximum supported value of Max-Forwards (RFC 9110 section 7.6.2): what is larger goes on as this."""
@@ -210,7 +211,7 @@ def request_section(read_hop: ReadHop, pairs: Fields, authority: bytes | None = 
     section.grpc = grpc
     if priority:
         section.urgency = urgency_of(b",".join(priority))
-    section.user_agent = printable_ascii(user_agent[:MAX_USER_AGENT].decode("latin-1"), "·")
+    section.user_agent = _printable(user_agent[:MAX_USER_AGENT])
     if trace_parents:
         section.trace_parent = trace_context.parse(trace_parents)
     if length is not None:
@@ -225,6 +226,11 @@ def request_section(read_hop: ReadHop, pairs: Fields, authority: bytes | None = 
         section.expects_continue = expects_continue and hop.interim
     section.upgrade = hop.upgrade
     return section, hop
+
+
+@lru_cache(maxsize=AGENTS_REMEMBERED)
+def _printable(user_agent: bytes) -> str:
+    return printable_ascii(user_agent.decode("latin-1"), "·")
 
 
 def _authority(host: bytes | None, authority: bytes | None) -> bytes:

@@ -211,9 +211,10 @@ def _sound(pairs: Fields, limits: HeadLimits) -> tuple[Fields, int]:
     # RFC 9113 section 8.2.3: what was split "MUST be concatenated into a single octet string using the two-octet
     # delimiter of 0x3b, 0x20" before it goes anywhere else.
     if names.count(b"cookie") > 1:
-        cookie = (b"cookie", b"; ".join([value for name, value in pairs if value and name == b"cookie"]))
-        at = names.index(b"cookie")
-        pairs = [*pairs[:at], cookie, *[pair for pair in pairs[at:] if pair[0] != b"cookie"]]
+        crumbs = [value for name, value in pairs if name == b"cookie" and value]
+        pairs = [pair for pair in pairs if pair[0] != b"cookie"]
+        pairs.append((b"cookie", b"; ".join(crumbs)))
+        size += 2 * len(crumbs)
     if size > limits.field:
         _check_sizes(pairs, limits)
     return pairs, size

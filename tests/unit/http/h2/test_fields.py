@@ -24,6 +24,7 @@ from gateway.http.message import AS_TUNNEL, Field, Fields, FieldSection, Framing
 from gateway.http.validate import check_switch, offers
 from gateway.http.websocket import accept
 from gateway.problems.problem import RequestContext
+from gateway.problems.reply import render
 from gateway.problems.websocket import accept_and_close, asks_for_close
 
 LIMITS = HeadLimits()
@@ -185,6 +186,7 @@ def test_what_is_asked_for() -> None:
                 (b"transfer-encoding", b"chunked"),
                 (b"transfer-encoding", b"identity"),
                 (b"upgrade", b"websocket"),
+                (b"upgrade", b"trailers"),
                 (b"te", b"gzip"),
                 (b"te", b"trailers, gzip"),
                 (b"te", b""),
@@ -285,7 +287,7 @@ def test_max_forwards_is_counted() -> None:
 def test_crumbs_are_joined(crumbs: list[bytes], joined: bytes) -> None:
     """RFC 9113 section 8.2.3."""
     pairs = [(b"cookie", crumb) for crumb in crumbs]
-    assert get((b"a", b""), *pairs, (b"b", b"")).fields == [(b"a", b""), (b"cookie", joined), (b"b", b"")]
+    assert sorted(get((b"a", b""), *pairs, (b"d", b"")).fields) == [(b"a", b""), (b"cookie", joined), (b"d", b"")]
     between = [pair for crumb in pairs for pair in (crumb, (b"x", b"y"))]
     assert [pair for pair in get(*between).fields if pair[0] == b"cookie"] == [(b"cookie", joined)]
 
@@ -337,6 +339,7 @@ CONNECT = asked(method=b"CONNECT", protocol=b"websocket")
     ("fields", "expected"),
     [
         ([(b":method", b"CONNECT"), (b":authority", b"a.dev:443")], Reason.METHOD_NOT_ALLOWED),
+        ([(b":method", b"CONNECT"), *[(b":authority", b"a.dev:443")] * 2], MALFORMED),
         ([(b":method", b"CONNECT")], MALFORMED),
         (asked(method=b"CONNECT"), MALFORMED),
         (asked(method=b"CONNECT", scheme=None), MALFORMED),
@@ -527,6 +530,18 @@ def test_a_problem_as_a_close_code() -> None:
     answer, _ = accept_and_close(GatewayError(Reason.CONNECTION_REFUSED, "x"), RequestContext("id", head))
     names = [name for name, _ in decoded(response_block(answer, b"id"))]
     assert names[:2] == [b":status", b"sec-websocket-protocol"] and b"sec-websocket-accept" not in names
+
+
+def test_a_problem_of_a_call_is_trailers_only() -> None:
+    """gRPC over HTTP2, Responses: one field block that ends its stream; HTTP's own status is 200."""
+    call = [(b"content-type", b"application/grpc+proto"), (b"te", b"trailers")]
+    head = head_of(*asked(method=b"POST"), *call, ended=False)
+    answer, body = render(GatewayError(Reason.CONNECTION_REFUSED, "x"), RequestContext("id", head))
+    assert answer.framing is Framing.NONE and not body
+    fields = dict(decoded(response_block(answer, b"id")))
+    assert fields[b":status"] == b"200"
+    assert fields[b"content-type"] == b"application/grpc+proto"
+    assert fields[b"grpc-status"] == b"14" and fields[b"grpc-message"]
 
 
 # --- trailers --------------------------------------------------------------------------------------------------------
