@@ -23,8 +23,10 @@ from tests.support.redis_server import RedisServer
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
-SOON = 1.0
-"""Seconds in which a change has reached every worker."""
+SOON = 10.0
+"""Seconds in which a change has reached every worker, on a machine with much else to do; it takes a quarter of one."""
+KEPT = 'ttl = "1h"\nnegative_ttl = "1h"'
+"""Of a gateway that asks again for nothing: what it serves anew, it was told of."""
 OUTAGE = float(os.environ.get("GATEWAY_TEST_OUTAGE", "4"))
 """Seconds without a registry; several times `directory.ttl`."""
 
@@ -38,30 +40,29 @@ def app() -> Iterator[AppProcess]:
 @pytest.fixture(params=["sqlite", "redis"])
 def gateway(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Registered]:
     if request.param == "sqlite":
-        lines = f'backend = "sqlite"\npath = {json.dumps(str(tmp_path / "sandboxes.db"))}'
+        lines = f'backend = "sqlite"\npath = {json.dumps(str(tmp_path / "sandboxes.db"))}\n{KEPT}'
         with Registered(lines, directory=tmp_path) as running:
             yield running
     else:
         with (
             RedisServer() as redis,
-            Registered(f'backend = "redis"\nurl = "{redis.url}"', directory=tmp_path) as running,
+            Registered(f'backend = "redis"\nurl = "{redis.url}"\n{KEPT}', directory=tmp_path) as running,
         ):
             yield running
 
 
-def test_a_change_reaches_every_worker_within_a_second(gateway: Registered, app: AppProcess) -> None:
+def test_a_change_reaches_every_worker(gateway: Registered, app: AppProcess) -> None:
     assert gateway.statuses(app, "box") == {(404, "destination_not_found")}
     status, record = gateway.api("PUT", "sandboxes/box", {"address": "::1"})
     assert status == 201
     assert record["publicAccessUrlTemplate"] == f"https://{{port}}-box.sandbox.localhost:{gateway.tls_port}"
-    poll(lambda: gateway.statuses(app, "box") == {(200, None)}, "every worker serves it", SOON + 0.5)
+    poll(lambda: gateway.statuses(app, "box") == {(200, None)}, "every worker serves it", SOON)
 
     kept = Connection(gateway, app.port, "box")
     kept.request("GET", "/")
     assert kept.getresponse().read()
     assert gateway.api("DELETE", "sandboxes/box")[0] == 204
-    time.sleep(SOON)
-    assert gateway.statuses(app, "box") == {(404, "destination_not_found")}
+    poll(lambda: gateway.statuses(app, "box") == {(404, "destination_not_found")}, "no worker does", SOON)
     kept.request("GET", "/")
     assert kept.getresponse().status == 404, "a connection from before is no way in"
     kept.close()
