@@ -94,7 +94,7 @@ def test_the_page_becomes_the_app(browser: DevTools, site: Site) -> None:
     assert state(browser) == "Waiting for port 5000 to accept connections"
     site.error = None
     up = time.monotonic()
-    assert site.wait_for(2, probes=False).at - up < 2
+    assert site.wait_for(2, probes=False).at - up < 4, "it asks every second; a busy browser takes its time"
     poll(lambda: browser.title == "The app", "the app is shown", 10)
     assert browser.url == site.url(DEEP)
     assert browser.evaluate("return history.length") == entries

@@ -17,7 +17,7 @@ from tests.support.process import free_port, poll
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
-PATIENCE = 2.0
+PATIENCE = 4.0
 """Seconds from the app's first accepted connection to its page."""
 
 FETCH = """
