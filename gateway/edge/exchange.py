@@ -30,7 +30,7 @@ from gateway.edge import cookies, host_rewrite
 from gateway.edge.local_reply import options, ready
 from gateway.edge.stream import RequestSink
 from gateway.edge.upstream_protocol import SPOKEN
-from gateway.endpoint import Endpoint
+from gateway.endpoint import Endpoint, Origin
 from gateway.errors import GatewayError, Reason
 from gateway.http.message import AS_STREAM, AS_TUNNEL, NO_BODY, Fields, RequestHead, ResponseHead
 from gateway.http.validate import IDEMPOTENT, offers
@@ -175,12 +175,18 @@ class Exchange(RequestSink, ResponseSink):
             sandbox = edge.directory.get_cached(target.sandbox_id)
             if sandbox is not None:
                 self._admit(sandbox)
-                if head.section.probes:
-                    edge.pool.check_refusal(Endpoint(sandbox.origin, target.port))
-                elif (upstream := self._open(sandbox, target.port)) is not None:
-                    self._reused = True
-                    self._send(upstream)
-                    return
+                section, origin, port = head.section, sandbox.origin, target.port
+                if section.probes:
+                    edge.pool.check_refusal(Endpoint(origin, port))
+                else:
+                    if (section.grpc or sandbox.protocol) and self._goes_by_h2c(sandbox, port):
+                        upstream = edge.pool.open(origin, port, self._replayable(), h2c=True)
+                    else:
+                        upstream = self._open(origin, port)
+                    if upstream is not None:
+                        self._reused = True
+                        self._send(upstream)
+                        return
         except GatewayError as error:
             if error.reason is Reason.PORT_DENIED:
                 self._target = edge.named(head.authority)  # which its texts speak of
@@ -201,13 +207,10 @@ class Exchange(RequestSink, ResponseSink):
             self._admitted = sandbox.id
         self._sandbox = sandbox
 
-    def _open(self, sandbox: Sandbox, port: int) -> UpstreamStream | None:
-        """A stream for this request that needs no waiting: by the connection that a login has bound to downstream's,
-        or by any.
+    def _open(self, origin: Origin, port: int) -> UpstreamStream | None:
+        """A stream of HTTP/1.1 that needs no waiting: by the connection that a login has bound to downstream's, or by
+        any.
         """
-        origin = sandbox.origin
-        if (self._head.section.grpc or sandbox.protocol) and self._goes_by_h2c(sandbox, port):
-            return self._edge.pool.open(origin, port, self._replayable(), h2c=True)
         if (bound := self._downstream.bound) is None:
             return self._edge.pool.open(origin, port, self._replayable())
         self._downstream.bound = None
@@ -266,7 +269,7 @@ class Exchange(RequestSink, ResponseSink):
             if h2c and not self._head.section.probes:
                 upstream = edge.pool.open(sandbox.origin, target.port, self._replayable(), h2c=True)
             elif not fresh:
-                upstream = self._open(sandbox, target.port)
+                upstream = self._open(sandbox.origin, target.port)
             if upstream is not None:
                 self._reused = True
                 return upstream
