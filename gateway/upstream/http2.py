@@ -354,11 +354,11 @@ class Http2Upstream(ReadingConnection, UpstreamConnection, Carrier):
         session = self.session
         if self.phase is STARTING and not self._is_http2(data):
             return
-        fault = None
+        fault = ""  # words, not the exception, which would lead to this frame, and the frame to it
         try:
             self._held = session.receive(data, SHARE - self._work)
         except ConnectionFault as error:
-            fault = error
+            fault = f"{error.detail} ({error.code.name})"
             self._held = b""
         self._work += session.work
         session.work = 0
@@ -366,8 +366,8 @@ class Http2Upstream(ReadingConnection, UpstreamConnection, Carrier):
         touched, self.touched = self.touched, []
         for stream in touched:
             stream.flush_response()
-        if fault is not None:
-            self._fail(GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"in HTTP/2, {fault.detail} ({fault.code.name})"))
+        if fault:
+            self._fail(GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"in HTTP/2, {fault}"))
             return
         if self.phase is CLOSED:
             return

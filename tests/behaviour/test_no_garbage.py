@@ -34,6 +34,7 @@ from tests.behaviour.harness import (
     post,
     until,
 )
+from tests.support.h2_frames import PREFACE, Flag, Type, frame, literal
 from tests.support.ports import alone, silent_port
 
 WARM_UP, ROUNDS = 3, 20
@@ -90,6 +91,24 @@ class Stage:
         upstream.send(octets)
         assert (await browser.answer()).reason == reason
         await upstream.ended()
+        browser.reset()
+
+    async def called(self, begins: bytes = b"") -> tuple[Wire, Wire]:
+        """A call of gRPC; who begins HTTP/2 has been asked, who does not, only for that."""
+        known = len(self.app.connections)
+        fields = b"Content-Type: application/grpc\r\nTE: trailers\r\nContent-Length: 0\r\n"
+        browser = await self.ask(b"POST /a/b HTTP/1.1\r\nHost: %b\r\n%b\r\n" % (self.app.host, fields))
+        await until(lambda: len(self.app.connections) > known, "the app's connection")
+        wire = self.app.connections[known]
+        await wire.read(len(PREFACE))
+        if begins:
+            wire.send(begins)
+            await wire.read_until(b"application/grpc")
+        return browser, wire
+
+    async def left(self, browser: Wire, wire: Wire) -> None:
+        self.gateway.edge.pool.give_up()
+        await wire.ended()
         browser.reset()
 
     async def released(self, *wires: Wire) -> None:
@@ -295,6 +314,49 @@ async def speaks_tls(stage: Stage) -> None:
 async def speaks_http2(stage: Stage) -> None:
     stage.gateway.edge.protocols = ByHttp1(stage.gateway.edge.clock)
     await stage.answered(bytes(3) + b"\x04" + bytes(5), b"upstream_speaks_http2")
+
+
+@kind()
+async def speaks_http1(stage: Stage) -> None:
+    browser, wire = await stage.called()
+    wire.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    assert (await browser.answer()).reason == b"upstream_speaks_http1"
+    await stage.left(browser, wire)
+
+
+@kind()
+async def broken_http2(stage: Stage) -> None:
+    browser, wire = await stage.called(frame(Type.SETTINGS))
+    wire.send(frame(Type.PING, 0, 1, bytes(8)))
+    assert (await browser.answer()).reason == b"http_protocol_error"
+    await stage.left(browser, wire)
+
+
+@kind()
+async def malformed_answer_of_http2(stage: Stage) -> None:
+    browser, wire = await stage.called(frame(Type.SETTINGS))
+    wire.send(frame(Type.HEADERS, Flag.END_HEADERS, 1, literal((b":status", b"2"))))
+    assert (await browser.answer()).reason == b"http_protocol_error"
+    await stage.left(browser, wire)
+
+
+@kind()
+async def terminated_over_http2(stage: Stage) -> None:
+    browser, wire = await stage.called(frame(Type.SETTINGS))
+    wire.reset()
+    assert (await browser.answer()).reason == b"connection_terminated"
+    await stage.left(browser, wire)
+
+
+@kind()
+async def incomplete_over_http2(stage: Stage) -> None:
+    browser, wire = await stage.called(frame(Type.SETTINGS))
+    fields = (b":status", b"200"), (b"content-type", b"application/grpc")
+    wire.send(frame(Type.HEADERS, Flag.END_HEADERS, 1, literal(*fields)) + frame(Type.DATA, 0, 1, b"part"))
+    await browser.read_until(b"part")
+    wire.reset()
+    await browser.read_until(b"(http_response_incomplete)")
+    await stage.left(browser, wire)
 
 
 @kind()
