@@ -20,6 +20,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -33,7 +34,7 @@ link set link0 up
 link set link1 up
 """
 # linux/sockios.h, linux/if.h
-_GET_FLAGS, _SET_FLAGS, _UP = 0x8913, 0x8914, 0x1
+_GET_FLAGS, _SET_FLAGS, _UP, _RUNNING = 0x8913, 0x8914, 0x1, 0x40
 _IFREQ = struct.Struct("16sh14x")
 # linux/prctl.h, linux/seccomp.h, linux/filter.h, linux/audit.h; socket(2)'s number on each architecture
 _NO_NEW_PRIVS, _SECCOMP, _FILTER = 38, 22, 2
@@ -84,16 +85,26 @@ def inside(pid: int) -> list[str]:
 # --- inside --------------------------------------------------------------------------------------------------------
 
 
+def _flags(sock: socket.socket, name: bytes) -> int:
+    flags: int = _IFREQ.unpack(fcntl.ioctl(sock, _GET_FLAGS, _IFREQ.pack(name, 0)))[1]
+    return flags
+
+
 def _loopback_up() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        name, flags = _IFREQ.unpack(fcntl.ioctl(sock, _GET_FLAGS, _IFREQ.pack(b"lo", 0)))
-        fcntl.ioctl(sock, _SET_FLAGS, _IFREQ.pack(name, flags | _UP))
+        fcntl.ioctl(sock, _SET_FLAGS, _IFREQ.pack(b"lo", _flags(sock, b"lo") | _UP))
 
 
 def _link_up() -> None:
     """A link beside loopback, both of its ends here: without one a browser says that it is offline."""
-    if ip := shutil.which("ip"):
-        subprocess.run([ip, "-batch", "-"], input=_LINK, text=True, capture_output=True, check=False)
+    ip = shutil.which("ip")
+    if ip is None or subprocess.run([ip, "-batch", "-"], input=_LINK, text=True, capture_output=True).returncode:
+        return
+    deadline = time.monotonic() + 10.0
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        # The kernel notices on its own time that an end has another.
+        while not all(_flags(sock, name) & _RUNNING for name in (b"link0", b"link1")) and time.monotonic() < deadline:
+            time.sleep(0.01)
 
 
 def _switch(value: str) -> None:
