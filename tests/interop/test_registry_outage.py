@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
+from gateway.directory.redis import RedisRegistry
+from gateway.directory.sandbox import Sandbox
 from tests.interop.harness import AppProcess, Connection, flask_app
 from tests.interop.registered import Registered
 from tests.support.dns_server import ZONE, DnsServer
@@ -53,9 +58,10 @@ class Registry:
             return f'backend = "redis"\nurl = "{self.server.url}"\nttl = "{TTL:g}s"'
         return f'backend = "dns"\nzone = "{ZONE}"\nnameservers = ["{self.server.address}"]\nttl = "{TTL:g}s"'
 
-    def fill(self, gateway: Registered) -> None:
-        if self.kind == "redis":
-            assert gateway.api("PUT", "sandboxes/known", {"address": "::1"})[0] in (200, 201)
+    def fill(self, *names: str) -> None:
+        """Before there is a gateway: one that hears of a change after it has looked forgets what it has seen."""
+        if isinstance(self.server, RedisServer):
+            asyncio.run(register(self.server.url, *names))
 
     def goes(self, how: str) -> None:
         if how == "hangs":
@@ -71,6 +77,13 @@ class Registry:
             self.server.ready()
 
 
+async def register(url: str, *names: str) -> None:
+    store = RedisRegistry(url)
+    for name in names:
+        await store.put(Sandbox(name, IPv6Address("::1"), ""))
+    await store.close()
+
+
 @pytest.fixture(scope="module")
 def app() -> Iterator[AppProcess]:
     with flask_app() as running:
@@ -81,6 +94,7 @@ def app() -> Iterator[AppProcess]:
 def registry(request: pytest.FixtureRequest) -> Iterator[Registry]:
     registry = Registry(request.param)
     with registry.server:
+        registry.fill("known")
         yield registry
 
 
@@ -108,7 +122,6 @@ def test_a_sandbox_reached_once_is_served_by_every_worker_and_nobody_waits(
     registry: Registry, app: AppProcess, tmp_path: Path, how: str
 ) -> None:
     with Registered(registry.lines, directory=tmp_path, workers=WORKERS) as gateway:
-        registry.fill(gateway)
         assert gateway.get(app, "known") == OK
         open_ = Connection(gateway, app.port, "known")
         open_.request("GET", "/")
@@ -157,7 +170,6 @@ def last_line(gateway: Registered, app: AppProcess) -> str:
 
 def test_what_was_known_survives_a_restart_of_everything(registry: Registry, app: AppProcess, tmp_path: Path) -> None:
     with Registered(registry.lines, directory=tmp_path, workers=WORKERS) as gateway:
-        registry.fill(gateway)
         assert gateway.get(app, "known") == OK
         registry.goes("ends")
         try:
@@ -175,9 +187,10 @@ def test_a_sandbox_deleted_before_the_outage_is_served_by_no_worker_and_after_no
     app: AppProcess, tmp_path: Path
 ) -> None:
     registry = Registry("redis")
-    with registry.server, Registered(registry.lines, directory=tmp_path, workers=WORKERS) as gateway:
-        registry.fill(gateway)
-        gateway.api("PUT", "sandboxes/kept", {"address": "::1"})
+    with ExitStack() as stack:
+        stack.enter_context(registry.server)
+        registry.fill("known", "kept")
+        gateway = stack.enter_context(Registered(registry.lines, directory=tmp_path, workers=WORKERS))
         for name in ("known", "kept"):
             assert {gateway.get(app, name) for _ in range(FRESH)} == {OK}
         snapshot = tmp_path / "var" / "known-sandboxes"
@@ -208,9 +221,10 @@ def test_a_sandbox_deleted_while_the_gateway_was_down_is_not_served_in_a_later_o
 ) -> None:
     """What changed while nobody watched is heard of at the start, before the registry goes away."""
     registry = Registry("redis")
-    with registry.server, Registered(registry.lines, directory=tmp_path) as gateway:
-        registry.fill(gateway)
-        gateway.api("PUT", "sandboxes/kept", {"address": "::1"})
+    with ExitStack() as stack:
+        stack.enter_context(registry.server)
+        registry.fill("known", "kept")
+        gateway = stack.enter_context(Registered(registry.lines, directory=tmp_path))
         assert (gateway.get(app, "known"), gateway.get(app, "kept")) == (OK, OK)
         gateway.stop()
         other = tmp_path / "other"
