@@ -52,7 +52,8 @@ def test_a_connections_blocks_are_read_as_they_were_meant(
     encoder, decoder = hpack.Encoder(), Decoder()
     for fields, huffman_coded, secret, sizes in story:
         for size in sizes:
-            encoder.header_table_size = size
+            if size != encoder.header_table_size:  # hpack forgets a change that is followed by none
+                encoder.header_table_size = size
         # Again and again, as browsers do: once nothing of it is new to the table, it is remembered.
         for _ in range(4):
             block = write(encoder, fields, huffman_coded, secret)
