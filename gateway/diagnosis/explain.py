@@ -189,7 +189,9 @@ class _Examination:
                 raise
             if target.port in self._settings.upstream.deny_ports:
                 raise GatewayError(Reason.PORT_DENIED, f"port {target.port} is in upstream.deny_ports")
-            note.detail = f"port {target.port} of sandbox {target.sandbox_id}, under {target.domain}"
+            offered = "h2, http/1.1" if self._settings.edge.http2 else "http/1.1"
+            where = f"port {target.port} of sandbox {target.sandbox_id}, under {target.domain}"
+            note.detail = f"{where}; ALPN offers {offered}" if self._asked.scheme in ("https", "wss") else where
             remark = self._wrong_address()
             if remark:
                 note.verdict = "warning"

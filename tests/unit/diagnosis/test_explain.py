@@ -73,7 +73,7 @@ async def test_an_app_that_answers_is_reachable(app: App, context: Context) -> N
     assert report.conclusion.startswith("Reachable: the app answers 200 OK after ")
     assert tuple(verdicts(report)) == ROAD
     assert set(verdicts(report).values()) == {"ok", "skipped"}
-    assert step(report, "parse").detail == f"port {app.port} of sandbox box, under {DOMAIN}"
+    assert step(report, "parse").detail == f"port {app.port} of sandbox box, under {DOMAIN}; ALPN offers h2, http/1.1"
     assert step(report, "directory").detail == "[::1], generation 7"
     assert step(report, "http").detail == "GET /items?page=2 → 200 OK, text/html"
     assert step(report, "websocket") == Step(
