@@ -188,7 +188,7 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     response_header_timeout: Seconds = 5 * MINUTE
     """From the request's last byte, or an interim answer (1xx), to the next one or the response head (Envoy's stream
     idle timeout). A visitor who reads slowly does not lengthen it, and an answer that could not be read for that reason
-    is not late."""
+    is not late. A call of gRPC, whose answer may begin long after it did, has `timeouts.tunnel_idle`."""
 
     idle_timeout: Seconds = 60.0
     """How long an unused connection is kept for the next request (nginx upstream keepalive_timeout)."""
