@@ -275,6 +275,7 @@ def test_a_stream_that_depends_on_itself() -> None:
 
 CONNECTION_FAULTS = {
     "HEADERS on stream 0": (headers(0), Code.PROTOCOL_ERROR),
+    "HEADERS on stream 0, to be continued": (headers(0, whole=False), Code.PROTOCOL_ERROR),
     "DATA on stream 0": (data(0, b"x"), Code.PROTOCOL_ERROR),
     "RST_STREAM on stream 0": (rst(0), Code.PROTOCOL_ERROR),
     "an even stream": (headers(4), Code.PROTOCOL_ERROR),
@@ -389,6 +390,24 @@ def test_what_is_forgotten_is_not_told() -> None:
     assert not session.streams
 
 
+def test_neither_is_the_end_of_it() -> None:
+    """What waits keeps its stream; trailers that come for it, well-formed or not, are nobody's any more."""
+    stage = Stage()
+    stage.session.paused = True
+    for stream in (1, 3, 5):
+        stage.hear(headers(stream, end=False))
+        stage.session.send_data(stage.streams[stream], b"abc")
+        stage.session.end_stream(stage.streams[stream])
+        stage.session.forget(stage.streams[stream])
+    stage.calls.clear()
+    stage.hear(trailers(1), headers(3, TRAILERS_BLOCK, end=False), rst(5))
+    assert [(frame.stream, frame.code) for frame in stage.said()] == [(3, Code.PROTOCOL_ERROR)]
+    assert not stage.calls
+    assert [*stage.session.streams] == [1]
+    stage.session.pump(1)
+    assert not stage.session.streams
+
+
 # --- responses ------------------------------------------------------------------------------------------------------
 
 
@@ -416,6 +435,19 @@ def test_a_response_without_content() -> None:
     stage.hear(headers(1, OK_BLOCK))
     assert stage.calls == [("headers", 1, OK, True)]
     assert stage.streams[1].state.over
+
+
+def test_a_response_that_nobody_waits_for() -> None:
+    stage = client()
+    stage.session.paused = True
+    stream = stage.open(end=False)
+    stage.session.send_data(stream, b"abc")
+    stage.session.end_stream(stream)
+    stage.session.forget(stream)
+    stage.hear(headers(1, OK_BLOCK))
+    assert not stage.calls
+    stage.session.pump(1)
+    assert not stage.session.streams
 
 
 def test_a_response_may_come_and_end_while_the_request_goes_on() -> None:

@@ -172,10 +172,11 @@ CONVERSATION = b"".join(
 
 
 def test_octet_by_octet_is_as_good_as_at_once() -> None:
-    whole, pieces = Stage(), Stage()
-    whole.hear(CONVERSATION)
-    for at in range(len(CONVERSATION)):
-        pieces.hear(CONVERSATION[at : at + 1])
+    whole, pieces = Stage(greeted=False), Stage(greeted=False)
+    octets = PREFACE + set() + CONVERSATION
+    whole.hear(octets)
+    for at in range(len(octets)):
+        pieces.hear(octets[at : at + 1])
     assert pieces.calls == whole.calls
     assert pieces.said() == whole.said()
     assert not pieces.rest
