@@ -187,6 +187,7 @@ class Http2Stream(ServedStream, DownstreamStream):
         super().__init__(connection, stream_id)
         self.peer: Peer = connection.peer
         self.head = head
+        self.urgency = head.section.urgency
         self.head_sent = 0
         self._exchange: RequestSink | None = None  # from `begin` to its end
         self._held: list[bytes] = []  # what upstream does not take yet

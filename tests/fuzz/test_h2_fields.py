@@ -78,14 +78,15 @@ def requests(draw: st.DrawFn) -> Fields:
 
 
 def lowered(fields: Fields) -> Fields:
-    return [(name.lower(), value) for name, value in fields]
+    """Without what each reader counts down."""
+    return [(name.lower(), value) for name, value in fields if name.lower() != b"max-forwards"]
 
 
 def assert_same(head: RequestHead) -> None:
     block = serialize.request_head(head, head.authority, NOTHING, ID)
     again = parse_request_head(block, LIMITS)
     assert (again.method, again.target, again.authority) == (head.method, head.target, head.authority)
-    assert (again.framing, again.upgrade, again.ends_here) == (head.framing, head.upgrade, head.ends_here)
+    assert (again.framing, again.upgrade) == (head.framing, head.upgrade)
     before, after = head.section, again.section
     assert after.content_length == before.content_length
     assert after.expects_continue == before.expects_continue

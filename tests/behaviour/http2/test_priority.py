@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from tests.behaviour.harness import Gateway
+from tests.behaviour.harness import Gateway, Wire
 from tests.behaviour.http2.stage import Ignored, Outcome, Serves, Stage, ends, open_stage, perform
-from tests.support.h2_frames import Code, Type, frame, number
+from tests.support.h2_client import MAX_FRAME, H2Client
+from tests.support.h2_frames import WINDOW, Code, Setting, Type, frame, number
 
 BAD_PROTOCOL = ends(Code.PROTOCOL_ERROR)
 
@@ -41,3 +44,32 @@ async def test_a_priority_field(gateway: Gateway, value: bytes) -> None:
     stage = await open_stage(gateway)
     await perform(stage, play, Serves())
     assert stage.asked[0].get(b"Priority") == value, "it is for the app, too"
+
+
+async def test_what_is_urgent_goes_first(gateway: Gateway) -> None:
+    """Two answers wait for the connection's window; the later one is more urgent, and gets what is granted."""
+    body = b"x" * (2 * WINDOW)
+
+    async def script(wire: Wire) -> None:
+        while await wire.another():
+            await wire.request()
+            wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+    app = await gateway.app(script)
+    sock = await gateway.blocking_socket()
+
+    def play() -> None:
+        with H2Client(sock, options=((Setting.INITIAL_WINDOW_SIZE, len(body)),)) as client:
+            grant = client.grant
+            client.grant = lambda id, octets: None  # type: ignore[method-assign]
+            lazy = client.request(app.host, fields=[(b"priority", b"u=5")])
+            client.wait(lambda: len(client.stream(lazy).body) == WINDOW, "the whole window")
+            urgent = client.request(app.host, fields=[(b"priority", b"u=1")])
+            client.head(urgent)
+            for granted in (1, 2):
+                grant(0, MAX_FRAME)
+                client.flush()
+                client.wait(lambda granted=granted: len(client.stream(urgent).body) == granted * MAX_FRAME, "a frame")
+            assert len(client.stream(lazy).body) == WINDOW
+
+    await asyncio.to_thread(play)

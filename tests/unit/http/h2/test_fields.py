@@ -544,6 +544,14 @@ def test_a_problem_of_a_call_is_trailers_only() -> None:
     assert fields[b"grpc-status"] == b"14" and fields[b"grpc-message"]
 
 
+def test_a_problem_of_a_handshake_grants_nothing() -> None:
+    """Over HTTP/2 a 200 opens the tunnel, so none is in the form of a gRPC call's."""
+    call = (b"content-type", b"application/grpc")
+    for head in (websocket(call), readable_head([*asked(method=b"CONNECT", protocol=b"x"), call])):
+        answer, _ = render(GatewayError(Reason.CONNECTION_REFUSED, "x"), RequestContext("id", head))
+        assert answer.status == 502
+
+
 # --- trailers --------------------------------------------------------------------------------------------------------
 
 
@@ -576,6 +584,14 @@ def test_trailers(fields: Fields, expected: object) -> None:
     except GatewayError as error:
         passed = error.reason
     assert passed == expected
+
+
+def test_trailers_share_the_limit_of_their_head() -> None:
+    limits = HeadLimits(fields=10)
+    pairs = [(b"x", b"")] * 4
+    assert trailers(pairs, limits, 6) == pairs
+    with pytest.raises(GatewayError, match="head and trailers have more than 10 fields"):
+        trailers(pairs, limits, 7)
 
 
 def test_trailers_are_written_in_lower_case() -> None:
