@@ -36,6 +36,20 @@ _PSEUDO_FIELDS: Final = frozenset((b":method", b":scheme", b":authority", b":pat
 _SCHEMES: Final = (b"https", b"http")
 _NOT_IN_TUNNELS: Final = (b"sec-websocket-accept", b"content-length")
 """Of the app's 101. The first answers a key that the client has not sent; the other, RFC 9110 section 9.3.6 forbids."""
+_KEY: Final = b"sec-websocket-key"
+_CONTENT_TYPE: Final = b"content-type"
+_DROPPED: Final = (_KEY, _CONTENT_TYPE)
+"""Of an extended CONNECT. It has no content, and a failure told as gRPC does has status 200, which opens a tunnel."""
+_SPELLED: Final = {
+    spelled.lower(): spelled
+    for spelled in (
+        b"Sec-WebSocket-Key",
+        b"Sec-WebSocket-Version",
+        b"Sec-WebSocket-Protocol",
+        b"Sec-WebSocket-Extensions",
+    )
+}
+"""Some WebSocket servers look for no other spelling, and got it from every browser over HTTP/1.1."""
 
 
 class MalformedRequest(GatewayError):
@@ -146,21 +160,6 @@ def _connect(pseudo: dict[bytes, bytes], pairs: Fields, ended: bool, limits: Hea
         _malformed("CONNECT with content")
     return _checked(WebSocketConnect(b"GET", target, HTTP_2, section), scheme, limits, octets)
 
-
-_KEY: Final = b"sec-websocket-key"
-_CONTENT_TYPE: Final = b"content-type"
-_DROPPED: Final = (_KEY, _CONTENT_TYPE)
-"""Of an extended CONNECT. It has no content, and a failure told as gRPC does has status 200, which opens a tunnel."""
-_SPELLED: Final = {
-    spelled.lower(): spelled
-    for spelled in (
-        b"Sec-WebSocket-Key",
-        b"Sec-WebSocket-Version",
-        b"Sec-WebSocket-Protocol",
-        b"Sec-WebSocket-Extensions",
-    )
-}
-"""Some WebSocket servers look for no other spelling, and got it from every browser over HTTP/1.1."""
 
 _remembered: dict[tuple[object, ...], RequestSection] = {}
 """A browser asks with the same fields, whatever for; the path is none of them."""
