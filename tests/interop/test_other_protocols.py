@@ -127,6 +127,11 @@ def test_http_2_only_is_asked_by_it(gateway: ServeProcess) -> None:
     with Server(["node", "-e", HTTP2_ONLY % port], port):
         assert told(gateway, port) == Told(200, None, "", "", "")
         assert curl(gateway.url(port, "box"), gateway.ca).text == "hi"
+        report = asked(gateway, f"/v1/explain?url={gateway.url(port, 'box')}")
+        steps = {step["name"]: step for step in report["steps"]}
+        assert steps["dial"]["detail"].endswith("and speaks HTTP/2 without TLS (h2c)")
+        assert steps["http"]["detail"].endswith("by HTTP/2 without TLS (h2c)")
+        assert steps["websocket"]["verdict"] == "skipped"
 
 
 NGINX = """

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
@@ -632,6 +633,44 @@ async def test_a_port_that_listens(api_of: MakeApi, listening_port: int) -> None
         "url": f"https://{listening_port}-box.sandbox.example.dev",
         "protocol": "auto",
     }
+
+
+SETTINGS = bytes(3) + b"\x04" + bytes(5)
+
+
+@pytest.mark.ipv6
+@pytest.mark.parametrize(
+    ("says", "state", "protocol", "detail"),
+    [
+        (SETTINGS, "listening", "h2c", " accepts connections, and speaks HTTP/2 without TLS (h2c)"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "listening", "http1", "the app answered HTTP/2 with “HTTP/1.1 400"),
+        (b"", "stuck", "h2c", "sent no HTTP/2 SETTINGS within 0.2 s"),
+    ],
+)
+async def test_a_port_that_should_speak_http2(
+    api_of: MakeApi, monkeypatch: pytest.MonkeyPatch, says: bytes, state: str, protocol: str, detail: str
+) -> None:
+    monkeypatch.setattr("gateway.admin.ports.DIAL_TIMEOUT", 3.0 if says else 0.2)
+
+    over = asyncio.Event()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(says)
+        with suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+        over.set()
+
+    server = await asyncio.start_server(accept, "::1", 0)
+    port = server.sockets[0].getsockname()[1]
+    backend = at("::1")
+    backend.table["box"] = replace(backend.table["box"], protocol=f"http1 {port}=h2c")
+    found = (await (await api_of(backend))("GET", f"{BOX}/ports/{port}")).json
+    assert (found["state"], found["protocol"]) == (state, protocol)
+    assert detail in found["detail"]
+    await over.wait()
+    server.close()
+    await asyncio.sleep(0)
 
 
 @pytest.mark.ipv6
