@@ -6,6 +6,7 @@ What the site answers is an attribute, so a test says when the app comes up.
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from gateway.http.head_parser import HeadLimits, parse_request_head
 from gateway.http.message import ResponseHead
 from gateway.problems.problem import RequestContext
 from gateway.problems.reply import render
+from tests.support.ports import alone
 
 TARGET = Target(5000, "abc123", "sandbox.localhost")
 ADDRESS = "fd00:5ab::a1c3"
@@ -170,7 +172,11 @@ def problem_site(error: GatewayError | None, target: Target = TARGET) -> Iterato
         def log_message(self, *arguments: object) -> None:
             """Nothing: `asked` has it."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    # A browser asks ::1 first, where the port may be another suite's.
+    sock, keeper = alone(lambda: socket.create_server(("127.0.0.1", 0)))
+    with keeper, ThreadingHTTPServer(sock.getsockname(), Handler, bind_and_activate=False) as server:
+        server.socket.close()
+        server.socket = sock
         server.daemon_threads = True
         site.port = server.server_address[1]
         thread = threading.Thread(target=server.serve_forever, name="problem site", daemon=True)
