@@ -276,6 +276,10 @@ class Http2Upstream(ReadingConnection, UpstreamConnection, Carrier):
         else:
             self.close()
 
+    def close_if_idle(self) -> None:
+        if not self.session.streams and not self._promised:
+            self.close()
+
     def flush(self) -> None:
         session = self.session
         out = session.out

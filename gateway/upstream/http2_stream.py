@@ -88,6 +88,10 @@ class Carrier(ABC):
         """An exchange has let go of its stream, which is forgotten already; `unused`: it never was given a request."""
 
     @abstractmethod
+    def close_if_idle(self) -> None:
+        """Ends the connection if it carries no stream."""
+
+    @abstractmethod
     def flush(self) -> None: ...
 
     @abstractmethod
@@ -217,6 +221,7 @@ class Http2UpstreamStream(Stream, UpstreamStream):
 
     def close(self) -> None:
         self._leave()
+        self._connection.close_if_idle()
 
     def _leave(self) -> None:
         """The exchange is over. An answer that is not complete is not wanted, and neither is what waits to be sent."""

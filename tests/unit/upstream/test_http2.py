@@ -322,6 +322,14 @@ def test_who_leaves_resets_the_stream(app: App) -> None:
     assert app.connection.is_available
 
 
+def test_who_closes_a_stream_ends_the_connection_unless_there_are_others(app: App) -> None:
+    stream, other = app.ask(), app.connection.open_stream()
+    stream.close()
+    assert app.pool == []
+    other.close()
+    assert app.pool[-1] == "closed"
+
+
 @pytest.mark.parametrize(("method", "status"), [(b"HEAD", b"200"), (b"GET", b"204"), (b"GET", b"304")])
 def test_what_has_no_content_has_none(app: App, method: bytes, status: bytes) -> None:
     stream = app.ask(b"", method)
