@@ -256,9 +256,9 @@ def curl(url: str, ca: Path, *arguments: str, stdin: bytes = b"", network: Seque
     return Answer(int(lines[0].split()[1]), [(name, value.strip()) for name, _, value in pairs], done.stdout)
 
 
-def tls_context(ca: Path) -> ssl.SSLContext:
+def tls_context(ca: Path, protocol: str = "http/1.1") -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=str(ca))
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols([protocol])
     return context
 
 
@@ -275,9 +275,11 @@ def tcp_connection(gateway: _Gateway, *, receive_buffer: int | None = None) -> s
     return connection
 
 
-def tls_connection(gateway: _Gateway, host: str, *, receive_buffer: int | None = None) -> ssl.SSLSocket:
+def tls_connection(
+    gateway: _Gateway, host: str, *, receive_buffer: int | None = None, protocol: str = "http/1.1"
+) -> ssl.SSLSocket:
     connection = tcp_connection(gateway, receive_buffer=receive_buffer)
-    return tls_context(gateway.ca).wrap_socket(connection, server_hostname=host)
+    return tls_context(gateway.ca, protocol).wrap_socket(connection, server_hostname=host)
 
 
 class Connection(http.client.HTTPConnection):

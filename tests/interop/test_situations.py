@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from gateway.reason_row import GrpcStatus
 from tests.interop.harness import require
 from tests.interop.situations import (
     TABLE,
@@ -58,10 +59,11 @@ def test_what_is_said(row: Situation, machine: Machine) -> None:
         where = row.set_up(stage)
         works = isinstance(row.said, Passes)
         told = tell(gateway, where, works=works, command=row.command, at_once=row.at_once)
-    if isinstance(row.said, Says):
-        _is_said(told, row.said, where)
-    else:
-        _passes(told, row.said, where)
+    for each in told:  # over HTTP/1.1, and over HTTP/2
+        if isinstance(row.said, Says):
+            _is_said(each, row.said, where)
+        else:
+            _passes(each, row.said, where)
 
 
 def _is_said(told: Told, said: Says, where: Where) -> None:
@@ -87,7 +89,12 @@ def _is_said(told: Told, said: Says, where: Where) -> None:
     assert {reply.reason for reply in (told.page, told.document, told.text, *told.problem)} == {row.name}
     # Of a preflight, too: it is not ok, so a browser sends nothing after it.
     assert {reply.status for reply in (told.page, told.document, told.text, preflight)} == {row.status}
-    assert f"{title}: {seen}".startswith(grpc_message(grpc).removesuffix("…"))
+    message, _, name = grpc_message(grpc).rpartition(" (")
+    assert f"{title}: {seen}".startswith(message.removesuffix("…"))
+    assert name == f"{row.name})"
+    assert (grpc.status, grpc.body) == (200, b"")  # over HTTP/2 that is Trailers-Only
+    # Of a call that may have been made nothing is known.
+    assert int(grpc.fields["grpc-status"]) in (row.grpc_status.value, GrpcStatus.UNKNOWN.value)
     code, why = close_frame(websocket)
     assert code == 4000 + row.status
     assert f"{row.name}: {title}".startswith(why.removesuffix("…"))

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import unquote
@@ -25,6 +26,7 @@ from gateway.process.admin_client import fetch_report
 from tests.interop.harness import tls_connection
 from tests.interop.situations import Where
 from tests.interop.situations.stage import Edge
+from tests.support.h2_client import H2Client
 from tests.support.process import clean_environment
 
 NAVIGATION = {"Accept": "text/html,*/*;q=0.8", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
@@ -74,30 +76,32 @@ class Told:
     """gRPC, WebSocket and preflight, of which an app that is well makes something of its own."""
 
 
-def tell(edge: Edge, where: Where, *, works: bool, command: bool, at_once: bool) -> Told:
-    """Asks in every way; `at_once`, because each takes a while. `works`: the app answers."""
+def tell(edge: Edge, where: Where, *, works: bool, command: bool, at_once: bool) -> list[Told]:
+    """Asks in every way, and over both protocols; `at_once`, because each takes a while. `works`: the app answers."""
     host = where.host or edge.host(where.port, where.sandbox)
-
-    def ask(method: str, fields: dict[str, str], path: str = where.path) -> Callable[[], Reply]:
-        return lambda: request(edge, host, method, path, fields)
-
     closing = f"{where.path}{'&' if '?' in where.path else '?'}gateway_close=1"
+    requests = [("GET", NAVIGATION, where.path), ("GET", PROGRAM, where.path), ("GET", CURL, where.path)]
+    if not works:
+        requests += [("POST", GRPC, where.path), ("GET", HANDSHAKE, closing), ("OPTIONS", PREFLIGHT, where.path)]
     ways: list[Callable[[], Any]] = [
         lambda: _explain(edge, f"{where.scheme}://{host}:{edge.tls_port}{where.path}", command),
         lambda: _state(edge, where),
-        ask("GET", NAVIGATION),
-        ask("GET", PROGRAM),
-        ask("GET", CURL),
     ]
-    if not works:
-        ways += [ask("POST", GRPC), ask("GET", HANDSHAKE, closing), ask("OPTIONS", PREFLIGHT)]
+    for ask in (request, request_http2):
+        for method, fields, path in requests:
+            ways.append(partial(ask, edge, host, method, path, fields))
     if at_once:
         with ThreadPoolExecutor(len(ways)) as threads:
             said = [way.result() for way in [threads.submit(way) for way in ways]]
     else:
         said = [way() for way in ways]
-    (report, printed), state, page, document, text, *problem = said
-    return Told(report, printed, state, page, document, text, None if works else (problem[0], problem[1], problem[2]))
+    (report, printed), state, *replies = said
+    told = []
+    for protocol in (replies[: len(requests)], replies[len(requests) :]):
+        page, document, text, *rest = protocol
+        problem = None if works else (rest[0], rest[1], rest[2])
+        told.append(Told(report, printed, state, page, document, text, problem))
+    return told
 
 
 def request(edge: Edge, host: str, method: str, path: str, fields: dict[str, str]) -> Reply:
@@ -113,6 +117,23 @@ def request(edge: Edge, host: str, method: str, path: str, fields: dict[str, str
         except http.client.IncompleteRead as error:
             body, broken = error.partial, True
         return Reply(answer.status, {name.lower(): value for name, value in answer.getheaders()}, body, broken)
+
+
+def request_http2(edge: Edge, host: str, method: str, path: str, fields: dict[str, str]) -> Reply:
+    """The same over HTTP/2; a handshake is an extended CONNECT (RFC 8441), and its tunnel is read to its end."""
+    names = {name.lower().encode(): value.encode() for name, value in fields.items()}
+    tunnel = names.pop(b"upgrade", None)
+    if tunnel is not None:
+        del names[b"connection"], names[b"sec-websocket-key"]
+    pseudo = [(b":method", b"CONNECT" if tunnel else method.encode())]
+    pseudo += [(b":protocol", tunnel)] if tunnel else []
+    pseudo += [(b":scheme", b"https"), (b":authority", f"{host}:{edge.tls_port}".encode()), (b":path", path.encode())]
+    with H2Client(tls_connection(edge, edge.host(1, "any"), protocol="h2"), patience=60) as client:
+        id = client.request_of([*pseudo, *names.items()], end=not tunnel)
+        stream = client.stream(id)
+        client.wait(lambda: stream.over, "an answer")
+        said = {name.decode(): value.decode() for name, value in stream.fields}
+        return Reply(stream.status, said, bytes(stream.body), not stream.ended)
 
 
 def _explain(edge: Edge, url: str, command: bool) -> tuple[Report, str]:
