@@ -213,6 +213,10 @@ MORE = {
     "trailers with a path": ((), [(Type.DATA, 0, b"a"), (Type.HEADERS, WHOLE, literal((b":path", b"/evil")))]),
     "trailers in upper case": ((), [(Type.DATA, 0, b"a"), (Type.HEADERS, WHOLE, literal((b"X-Sum", b"1")))]),
     "trailers with a line end": ((), [(Type.DATA, 0, b"a"), (Type.HEADERS, WHOLE, literal((b"x", b"1\r\nb: c")))]),
+    "trailers with a connection's field": (
+        (),
+        [(Type.DATA, 0, b"a"), (Type.HEADERS, WHOLE, literal((b"connection", b"close")))],
+    ),
 }
 
 

@@ -1,0 +1,90 @@
+"""An answer that comes before its request has ended: the stream ends with it, and the connection does not notice."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.behaviour.harness import Gateway, until
+from tests.behaviour.http2.stage import Ignored, Stage, open_stage, perform
+from tests.support.h2_client import H2Client
+from tests.support.h2_frames import Code, Flag, Type
+
+TOO_LARGE = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig"
+HALF = [(b"content-length", b"100000")]
+
+
+@pytest.mark.parametrize("app_closes", [False, True], ids=["keeps", "closes"])
+async def test_413_while_the_upload_runs(gateway: Gateway, app_closes: bool) -> None:
+    """RFC 9113 section 8.1: the answer is whole, then RST_STREAM(NO_ERROR), or silence; what comes after it goes nowhere."""
+    stage = await open_stage(gateway)
+    app = await gateway.app()
+    client = stage.client
+    id = client.request(app.host, method=b"POST", fields=HALF, end=False)
+    client.send_frame(Type.DATA, 0, id, b"half")
+    upstream = await app.accept()
+    await upstream.head()
+    upstream.send(TOO_LARGE)
+    if app_closes:
+        upstream.close()
+
+    def play(stage: Stage) -> None:
+        answer = client.response(id)
+        assert (answer.status, bytes(answer.body)) == (413, b"big")
+        for _ in range(3):
+            client.send_frame(Type.DATA, 0, id, b"GET /smuggled HTTP/1.1\r\n\r\n")
+        client.send_frame(Type.DATA, Flag.END_STREAM, id, b"")
+        assert answer.reset in (None, Code.NO_ERROR)
+
+    await perform(stage, play, Ignored())
+    assert await upstream.ended() == b"half", "cut off where the answer came"
+
+
+async def test_an_upload_that_is_given_up_is_cut_off(gateway: Gateway) -> None:
+    """RST_STREAM in the middle of a body: the app never takes it for the whole, and others of the connection go on."""
+    stage = await open_stage(gateway)
+    app = await gateway.app()
+    client = stage.client
+    id = client.request(app.host, method=b"POST", end=False)
+    client.send_frame(Type.DATA, 0, id, b"half")
+    upstream = await app.accept()
+    await upstream.head()
+    await upstream.read_until(b"half")
+    await perform(stage, lambda stage: client.reset(id), Ignored())
+    assert b"0\r\n\r\n" not in await upstream.ended()
+
+
+@pytest.mark.parametrize("head", [b"Content-Length: 10", b"Transfer-Encoding: chunked"], ids=["length", "chunked"])
+async def test_an_answer_that_breaks_off_is_not_whole(gateway: Gateway, head: bytes) -> None:
+    stage = await open_stage(gateway)
+    app = await gateway.app()
+    id = stage.client.request(app.host)
+    upstream = await app.accept()
+    await upstream.request()
+    upstream.send(b"HTTP/1.1 200 OK\r\n%b\r\n\r\n" % head + (b"abc" if b"Length" in head else b"3\r\nabc\r\n"))
+    upstream.close()
+
+    def play(stage: Stage) -> None:
+        broken = stage.client.expect_reset(id)
+        assert (broken.status, bytes(broken.body), broken.ended) == (200, b"abc", False)
+
+    await perform(stage, play, Ignored())
+
+
+async def test_a_connection_that_breaks_the_protocol_makes_no_answer_whole(gateway: Gateway) -> None:
+    """Half an answer, then a fault of the client's: the stream does not end as if that had been all."""
+    app = await gateway.app()
+    client = H2Client(await gateway.blocking_socket())
+    with client:
+        id = client.request(app.host)
+        upstream = await app.accept()
+        await upstream.request()
+        upstream.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+        stream = client.stream(id)
+        await asyncio.to_thread(client.wait, lambda: stream.body == b"abc", "half of it")
+        client.send_frame(Type.DATA, 0, 0, b"x")
+        await asyncio.to_thread(client.expect_goaway, Code.PROTOCOL_ERROR)
+        assert not stream.ended
+    await upstream.ended()
+    await until(lambda: not gateway.edge.exchanges, "nothing is left")
