@@ -5,6 +5,7 @@ All of `tests/behaviour` and `tests/interop` do, for sandboxes are reached over 
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -27,6 +28,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in needy:
         item.add_marker(pytest.mark.skip(reason="needs IPv6"))
     config.stash[_LEFT_OUT] = len(needy)
+
+
+def pytest_collection_finish() -> None:
+    """Fifteen thousand tests are objects that live to the end: looked at once, not in every collection of garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
