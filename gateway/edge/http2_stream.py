@@ -20,6 +20,7 @@ from gateway.edge.stream import DownstreamStream, RequestSink
 from gateway.errors import GatewayError, Reason
 from gateway.http.h2.errors import ErrorCode, StreamFault
 from gateway.http.h2.fields import MalformedRequest, response_block, trailers, trailers_block
+from gateway.http.h2.frames import HEADER
 from gateway.http.h2.stream import Stream
 from gateway.http.message import AS_TUNNEL, BY_LENGTH, NO_BODY, Fields, RequestHead, ResponseHead
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from gateway.upstream.stream import UpstreamStream
 
 CANCEL, INTERNAL_ERROR = ErrorCode.CANCEL, ErrorCode.INTERNAL_ERROR
-FRAME_HEADER = 9
 
 
 class StreamsConnection(DownstreamConnection):
@@ -359,7 +359,7 @@ class Http2Stream(ServedStream, DownstreamStream):
             return
         framing = head.framing
         block = response_block(head, request_id, None if head.dated else time())
-        self.head_sent = len(block) + FRAME_HEADER
+        self.head_sent = len(block) + HEADER
         if framing is NO_BODY:
             self._finished = True
             self.session.send_headers(self, block, end=True)

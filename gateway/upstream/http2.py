@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, cast
 from gateway.errnos import SILENCE, ended, is_by_the_app
 from gateway.errors import Failure, GatewayError, Reason
 from gateway.http.h2.errors import ConnectionFault, ErrorCode
+from gateway.http.h2.frames import HEADER
 from gateway.http.h2.session import Session, SessionOwner
 from gateway.http.h2.settings import SessionLimits
 from gateway.http.head_parser import quote
@@ -56,8 +57,6 @@ MAX_UNSENT = 256 * 1024
 """Octets that wait to be written past which nothing is read: what we owe in answer comes on top of content."""
 H2C = "h2c"
 """Of a `PoolKey`."""
-GUESSED = 9
-"""Octets of which can be told whether they begin a frame: its header."""
 
 _HTTP1 = re.compile(rb"HTTP/[01]\.|\s*<(?:!doctype|html|head|\?xml)\b", re.IGNORECASE)
 """How HTTP/1.1's servers answer the preface: with an error, of which Python's http.server, not knowing the version,
@@ -399,7 +398,7 @@ class Http2Upstream(ReadingConnection, UpstreamConnection, Carrier):
 
     def _is_http2(self, data: bytes) -> bool:
         """Whether what begins with `data` may be; if not, the connection has failed."""
-        if len(data) < GUESSED:
+        if len(data) < HEADER:  # of a frame, by which it can be told
             self._held = data
             self._unfinished = True
             return False

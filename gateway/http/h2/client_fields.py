@@ -13,7 +13,7 @@ from gateway.errors import GatewayError, Reason
 from gateway.http import validate
 from gateway.http.h2.encoder import encode_field, encode_fields
 from gateway.http.h2.errors import ErrorCode, StreamFault
-from gateway.http.h2.fields import trailers
+from gateway.http.h2.fields import NAME_OCTETS, trailers
 from gateway.http.head_parser import REMEMBERED_OCTETS, REMEMBERED_SECTIONS, HeadLimits
 from gateway.http.hop import Hop, HopField
 from gateway.http.message import (
@@ -30,7 +30,6 @@ from gateway.http.message import (
 _SCHEME: Final = encode_field(b":scheme", b"http")
 _TE: Final = encode_field(b"te", b"trailers")
 _EMPTY: Final = (b"content-length", b"0")
-_NAME_OCTETS: Final = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
 _remembered: dict[tuple[object, ...], ResponseSection] = {}
 """An app answers with the same fields, but for a date."""
 
@@ -116,7 +115,7 @@ def _check(pairs: Fields, limits: HeadLimits) -> int:
     for name, value in pairs:
         # RFC 9113 section 8.2.1: lower case, no colon (pseudo-fields come first, and there is but one), no white space
         # around a value. CR, LF and NUL are no octets of a value for `validate` either.
-        if not name or name.translate(None, _NAME_OCTETS):
+        if not name or name.translate(None, NAME_OCTETS):
             raise _malformed("an answer with a field name that is not allowed")
         if value != value.strip(b" \t"):
             raise _malformed("an answer with white space around a field value")

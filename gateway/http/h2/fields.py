@@ -31,7 +31,7 @@ from gateway.http.message import (
 
 HTTP_2: Final = "HTTP/2"
 
-_NAME_OCTETS: Final = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
+NAME_OCTETS: Final = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
 _PSEUDO_FIELDS: Final = frozenset((b":method", b":scheme", b":authority", b":path", b":protocol"))
 _SCHEMES: Final = (b"https", b"http")
 _NOT_IN_TUNNELS: Final = (b"sec-websocket-accept", b"content-length")
@@ -236,7 +236,7 @@ def well_formed(pairs: Fields) -> tuple[tuple[bytes, ...], int]:
     names, values = zip(*pairs, strict=True)
     # Names are tokens without upper-case letters. A colon is in none of them: pseudo-fields come first.
     joined = b"".join(names)
-    if joined.translate(None, _NAME_OCTETS):
+    if joined.translate(None, NAME_OCTETS):
         _malformed("a field name with an octet that is not allowed")
     # "A field value MUST NOT start or end with an ASCII whitespace character"
     if tuple(map(bytes.strip, values)) != values:

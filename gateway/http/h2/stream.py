@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from gateway.http.h2.outbox import Outbox
     from gateway.http.message import Fields
 
-"""RFC 9218 section 4.1."""
-
 
 class Stream(ABC):
     """One stream of a session; a subclass knows what it is for.
