@@ -480,7 +480,10 @@ class Http2Downstream(StreamsConnection, SessionOwner):
                 self._make_room()
         if now >= self._leave_due:
             self._leave_due = inf
-            self._leave(ErrorCode.NO_ERROR) if self._noticed else self._try_to_leave()
+            if self._noticed:
+                self._leave(ErrorCode.NO_ERROR)
+            else:
+                self._try_to_leave()
         elif not self.session.streams and now >= self._idle_due:
             self._leave(ErrorCode.NO_ERROR)
         self.flush()

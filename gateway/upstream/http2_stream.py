@@ -37,7 +37,7 @@ _CANCEL = ErrorCode.CANCEL
 _REPLACED = "the sandbox was replaced or removed, or its lifetime has ended"
 
 
-class State(Enum):
+class Phase(Enum):
     """See the drawing above."""
 
     OPENED = auto()  # handed out by the pool; nothing is sent yet
@@ -47,7 +47,7 @@ class State(Enum):
     OVER = auto()  # nothing more is said
 
 
-OPENED, HEAD, BODY, DONE, OVER = State
+OPENED, HEAD, BODY, DONE, OVER = Phase
 """By themselves: see `message.NO_BODY`."""
 
 _CUT_OFF = {HEAD: Reason.HTTP_RESPONSE_TIMEOUT, BODY: Reason.HTTP_RESPONSE_INCOMPLETE}

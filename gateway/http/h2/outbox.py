@@ -12,9 +12,8 @@ class Outbox:
 
     def __init__(self) -> None:
         self._chunks: deque[bytes] = deque()
-        self._sent = (
-            0  # octets of the first chunk that are gone: chunks may be large, and are not copied for each frame
-        )
+        # Octets of the first chunk that are gone: chunks may be large, and are not copied for each frame.
+        self._sent = 0
 
     def add(self, data: bytes) -> None:
         self._chunks.append(data)
