@@ -90,6 +90,7 @@ class Http2Downstream(StreamsConnection, SessionOwner):
         "_busy",
         "_crowd_due",
         "_crowd_last",
+        "_frame_block",
         "_frame_due",
         "_held_back",
         "_idle_due",
@@ -131,6 +132,7 @@ class Http2Downstream(StreamsConnection, SessionOwner):
         self._held_back: list[Http2Stream] = []  # see `holds_back`
         self.touched = []
         self._settings_due = inf  # loop time: our SETTINGS are not acknowledged yet
+        self._frame_block = 0  # the stream of the field block that is awaited
         self._frame_due = inf  # … a frame, or a header block, is not complete
         self._idle_due = inf  # … while there are no streams
         self._leave_due = inf  # … the next step of leaving
@@ -226,8 +228,8 @@ class Http2Downstream(StreamsConnection, SessionOwner):
             self._tell_lost(f"it broke HTTP/2: {fault}")
             self._end()
             return
-        self._work += session.work
-        session.work = 0
+        work, session.work = session.work, 0
+        self._work += work
         self._unfinished = session.unfinished
         if self.touched:
             self._flush_touched()
@@ -236,8 +238,8 @@ class Http2Downstream(StreamsConnection, SessionOwner):
             self._look_at_held_back()
         if self._busy and not session.streams:
             self.stream_ended()
-        if self._held and self._unfinished:
-            self._await_frame()
+        if session.open_block or (self._held and self._unfinished):
+            self._await_frame(moved=work > 0)
         elif self._frame_due != inf:
             self._frame_due = inf
         if self._work >= SHARE and self._held:
@@ -256,14 +258,18 @@ class Http2Downstream(StreamsConnection, SessionOwner):
             if stream.sink is not None and not self.holds_back(stream):
                 stream.connection_drained()
 
-    def _await_frame(self) -> None:
-        """The beginning of a frame waits for the rest: absolutely, an octet now and then changes nothing."""
-        if self._frame_due == inf:
-            timeouts = self.timeouts
-            is_head = not self._settled or self.session.awaits_headers(self._held)
-            patience = timeouts.request_header if is_head else timeouts.body_idle
-            self._frame_due = self._edge.clock() + patience
-            self.deadline = min(self.deadline, self._frame_due)
+    def _await_frame(self, *, moved: bool) -> None:
+        """The beginning of a frame, or of a field block, waits for the rest: absolutely, an octet now and then changes
+        nothing. `moved`: frames have been completed, so that what has begun is another one.
+        """
+        block = self.session.open_block
+        if self._frame_due != inf and (block == self._frame_block if block else not moved):
+            return
+        timeouts = self.timeouts
+        is_head = not self._settled or self.session.awaits_headers(self._held)
+        self._frame_block = block
+        self._frame_due = self._edge.clock() + (timeouts.request_header if is_head else timeouts.body_idle)
+        self.deadline = min(self.deadline, self._frame_due)
 
     def _go_on(self) -> None:
         try:
@@ -305,10 +311,13 @@ class Http2Downstream(StreamsConnection, SessionOwner):
         except GatewayError as error:
             self._refuse(stream_id, fields, error)
             return
-        if len(session.streams) == self._limit - 1:
-            self._crowd_last = stream_id
-            self._crowd_due = due = edge.clock() + CROWDED
-            self.deadline = min(self.deadline, due)
+        count = len(session.streams)
+        if count >= self._share and self._is_beyond_share(head):
+            self.stream_refused()
+            session.reset(stream_id, ErrorCode.REFUSED_STREAM)
+            return
+        if count >= self._limit - 1:
+            self._await_room(stream_id)
         if not self._busy:
             self._busy = True
             self.deadline = min(self._settings_due, self._frame_due, self._leave_due, self._crowd_due)
@@ -331,6 +340,26 @@ class Http2Downstream(StreamsConnection, SessionOwner):
     def ping_acknowledged(self) -> None:
         if self._noticed and self.phase is OPEN:
             self._leave(ErrorCode.NO_ERROR)
+
+    def _is_beyond_share(self, head: RequestHead) -> bool:
+        """Whether a sandbox has as many streams as it may. Not asked of whoever would not send a refused one again:
+        browsers give up after a few, gRPC after one, and a proxy's connection carries the requests of many.
+        """
+        section = head.section
+        if section.grpc or self.peer.trusted or section.get(b"sec-fetch-site") is not None:
+            return False
+        try:
+            sandbox_id = self._edge.route(head.authority).sandbox_id
+        except GatewayError:
+            return False  # it will be answered at once
+        return sum([each.sandbox_id == sandbox_id for each in self._streams]) >= self._share
+
+    def _await_room(self, last: int) -> None:
+        """All streams are taken, `last` by the last of them."""
+        if self._crowd_due == inf:
+            self._crowd_last = last
+            self._crowd_due = self._edge.clock() + CROWDED
+            self.deadline = min(self.deadline, self._crowd_due)
 
     def _make_room(self) -> None:
         """All streams have been taken for a while. In a browser the pages of several sandboxes share them, and whoever

@@ -11,7 +11,7 @@ import pytest
 from gateway.metrics import HTTP2_ERRORS
 from tests.behaviour.h2_wire import H2Browser, h2_browser
 from tests.behaviour.harness import OK, OpenGateway, answering, until
-from tests.support.h2_frames import PREFACE, Code, Setting, Type, frame, number, settings
+from tests.support.h2_frames import PREFACE, Code, Flag, Setting, Type, frame, number, settings
 
 SHORT = 0.2
 SETTINGS = frame(Type.SETTINGS)
@@ -35,7 +35,39 @@ async def ended(browser: H2Browser) -> list[int]:
 async def test_what_begins_and_stops(open_gateway: OpenGateway, begun: bytes) -> None:
     gateway = await open_gateway(timeouts={"request_header": SHORT, "idle": 60.0})
     browser = await h2_browser(gateway, b"anybody", greets=begun)
-    await ended(browser)
+    browser.peer.acknowledges = False  # which would interrupt what has begun
+    assert await ended(browser) == [Code.NO_ERROR]
+
+
+async def test_a_field_block_that_crawls(open_gateway: OpenGateway) -> None:
+    gateway = await open_gateway(timeouts={"request_header": SHORT * 2, "idle": 60.0})
+    browser = await h2_browser(gateway, b"anybody", greets=PREFACE + SETTINGS + frame(Type.HEADERS, 0, 1, b"\x82"))
+    browser.peer.acknowledges = False
+    for _ in range(50):
+        if browser.wire.end:
+            break
+        browser.wire.send(frame(Type.CONTINUATION, 0, 1, b""))
+        await asyncio.sleep(0.05)
+    assert await ended(browser) == [Code.NO_ERROR]
+
+
+async def test_an_upload_whose_reads_end_in_frames(open_gateway: OpenGateway) -> None:
+    """Each of them is another one, however often it is half of one that waits."""
+    gateway = await open_gateway(timeouts={"body_idle": 0.5, "request_header": 0.5})
+    app = await gateway.app()
+    browser = await h2_browser(gateway, app.host)
+    stream = browser.ask(method=b"POST", end=False)
+    wire = await app.accept()
+    octets = b"".join(
+        frame(Type.DATA, Flag.END_STREAM if number == 9 else 0, stream.id, bytes(64)) for number in range(10)
+    )
+    for at in range(0, len(octets), 73):
+        browser.wire.send(octets[at + 30 - 73 if at else 0 : at + 30])
+        await asyncio.sleep(0.15)
+    browser.wire.send(octets[len(octets) - 73 + 30 :])
+    assert len((await wire.request()).body) == 640
+    wire.send(OK)
+    assert (await browser.answer(stream)).status == 200
 
 
 async def test_settings_that_are_not_acknowledged(open_gateway: OpenGateway, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,11 +168,12 @@ async def test_a_browser_shares_its_streams_out(open_gateway: OpenGateway, monke
     browsers = [(b"sec-fetch-site", b"same-origin")]
     streams = [browser.ask(b"/events", more=browsers) for _ in range(6)]
     await until(lambda: len(app.waiting) == 6 if hasattr(app, "waiting") else True, "they arrive")
+    assert gateway.edge.counters.exchanges_refused.http2_streams == 0
     for stream in reversed(streams[3:]):
         assert (await browser.answer(stream)).reason == b"connection_limit_reached"
     assert not any(stream.over for stream in streams[:3])
     others = await h2_browser(gateway, app.host)
-    kept = [others.ask(b"/events") for _ in range(6)]
+    kept = [others.ask(b"/events", method=b"POST", more=[(b"content-type", b"application/grpc")]) for _ in range(6)]
     others.tell(Type.PING, 0, 0, b"a round ")
     await others.wait(lambda: others.peer.pongs, "a round trip")
     await asyncio.sleep(SHORT * 3)
@@ -202,3 +235,14 @@ async def test_what_ends_a_connection_is_counted_and_told(open_gateway: OpenGate
     browser.tell(Type.DATA, 0, 0, b"on stream 0")
     assert await ended(browser) == [Code.PROTOCOL_ERROR]
     assert gateway.edge.cells[HTTP2_ERRORS.at("protocol_error")] == 1
+
+
+async def test_a_program_has_half_of_the_streams_for_one_sandbox(open_gateway: OpenGateway) -> None:
+    gateway = await open_gateway(limits={"http2_streams": 6})
+    app = await gateway.app()
+    browser = await h2_browser(gateway, app.host)
+    kept = [browser.ask(b"/slow") for _ in range(3)]
+    assert (await browser.answer(browser.ask())).reset == Code.REFUSED_STREAM
+    browser.host = b"5000-other.sandbox.localhost"
+    assert (await browser.answer(browser.ask())).reason == b"destination_not_found"
+    assert not any(stream.over for stream in kept)

@@ -155,6 +155,11 @@ class Session(Messages):
                     self._budget.check(f"a stream reset: {fault.detail}")
         return data[at:] if at else data
 
+    @property
+    def open_block(self) -> int:
+        """The stream whose field block has begun and not ended; 0: none's."""
+        return self._block_id
+
     def awaits_headers(self, rest: bytes) -> bool:
         """Whether a field block has begun and not ended; `rest` is what `receive` has returned."""
         return self._block_id > 0 or (self.unfinished and len(rest) > 3 and rest[3] in (HEADERS, CONTINUATION))
