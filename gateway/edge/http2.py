@@ -45,8 +45,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gateway.edge")
 
-CROWDED = 5.0
-"""Seconds for which all streams of a connection may be taken before the largest share of them is looked at."""
+CROWDED, CROWDED_ALONE = 5.0, 30.0
+"""Seconds for which all streams of a connection may be taken before the largest share of them is looked at; longer
+where it has asked for one sandbox only, whose app may be slow to start. Ours: longer than most pages load."""
+LOOK_AGAIN = 1.0
+"""Seconds until it is looked again whether a connection's WebSockets are over."""
 SETTINGS_PATIENCE = 10.0
 """Seconds in which our SETTINGS are to be acknowledged."""
 REQUEST_WORK = 8
@@ -87,6 +90,7 @@ class Http2Downstream(StreamsConnection, SessionOwner):
     """The protocol object of its transport."""
 
     __slots__ = (
+        "_authority",
         "_busy",
         "_crowd_due",
         "_crowd_last",
@@ -94,10 +98,12 @@ class Http2Downstream(StreamsConnection, SessionOwner):
         "_frame_due",
         "_held_back",
         "_idle_due",
+        "_is_shared",
         "_leave_due",
         "_limit",
         "_local_reply",
         "_noticed",
+        "_sandbox_id",
         "_settings_due",
         "_settled",
         "_share",
@@ -115,6 +121,8 @@ class Http2Downstream(StreamsConnection, SessionOwner):
         self._limit = limits.http2_streams
         self._share = max(self._limit // 2, 1)  # streams of one sandbox, where others may want some
         self._crowd_due = inf  # loop time: all streams were taken `CROWDED` before
+        self._authority, self._sandbox_id = b"", ""  # of the last request
+        self._is_shared = False  # requests for several sandboxes have come
         self._crowd_last = 0  # the last of them
         self.session = Session(
             self,
@@ -238,7 +246,7 @@ class Http2Downstream(StreamsConnection, SessionOwner):
             self._look_at_held_back()
         if self._busy and not session.streams:
             self.stream_ended()
-        if session.open_block or (self._held and self._unfinished):
+        if session.open_block or (self._held and self._unfinished) or not self._settled:
             self._await_frame(moved=work > 0)
         elif self._frame_due != inf:
             self._frame_due = inf
@@ -311,6 +319,8 @@ class Http2Downstream(StreamsConnection, SessionOwner):
         except GatewayError as error:
             self._refuse(stream_id, fields, error)
             return
+        if head.authority != self._authority:
+            self._meet(head.authority)
         count = len(session.streams)
         if count >= self._share and self._is_beyond_share(head):
             self.stream_refused()
@@ -354,11 +364,20 @@ class Http2Downstream(StreamsConnection, SessionOwner):
             return False  # it will be answered at once
         return sum([each.sandbox_id == sandbox_id for each in self._streams]) >= self._share
 
+    def _meet(self, authority: bytes) -> None:
+        """A name is asked for that is not the last one."""
+        try:
+            sandbox_id = self._edge.route(authority).sandbox_id
+        except GatewayError:
+            return
+        self._is_shared = self._is_shared or (self._sandbox_id not in ("", sandbox_id))
+        self._sandbox_id, self._authority = sandbox_id, authority
+
     def _await_room(self, last: int) -> None:
         """All streams are taken, `last` by the last of them."""
         if self._crowd_due == inf:
             self._crowd_last = last
-            self._crowd_due = self._edge.clock() + CROWDED
+            self._crowd_due = self._edge.clock() + (CROWDED if self._is_shared else CROWDED_ALONE)
             self.deadline = min(self.deadline, self._crowd_due)
 
     def _make_room(self) -> None:
@@ -436,7 +455,7 @@ class Http2Downstream(StreamsConnection, SessionOwner):
     def _try_to_leave(self) -> None:
         """Says the first GOAWAY, unless there are WebSockets."""
         if any(each.is_tunnel for each in self._streams):
-            self._leave_due = self._edge.clock() + 1.0
+            self._leave_due = self._edge.clock() + LOOK_AGAIN
         else:
             self._noticed = True
             self.session.shutdown_notice()
