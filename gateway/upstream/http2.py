@@ -176,17 +176,19 @@ class Http2Upstream(ReadingConnection, UpstreamConnection, Carrier):
                 async with asyncio.timeout(patience := min(START_TIMEOUT, self.timeouts.response_header)):
                     await self._started
             except TimeoutError:
-                what = "takes no requests" if self._has_settings() else "sent no HTTP/2 SETTINGS"
+                what = "takes no requests" if self._allows_no_streams() else "sent no HTTP/2 SETTINGS"
                 detail = f"the app accepted the connection, and {what} within {patience:g} s"
                 self._failure = Failure(Reason.HTTP_RESPONSE_TIMEOUT, detail)
             finally:
                 self._started = None
                 if self.phase is STARTING:
                     self.close()
+        if self.phase is LEAVING:  # the app is going away already
+            self.close()
         if (failure := self.early_failure()) is not None:
             raise failure.error()
 
-    def _has_settings(self) -> bool:
+    def _allows_no_streams(self) -> bool:
         return self.session.peer.max_concurrent_streams == 0
 
     def early_failure(self) -> Failure | None:
@@ -316,7 +318,6 @@ class Http2Upstream(ReadingConnection, UpstreamConnection, Carrier):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = GatheringTransport(cast("asyncio.Transport", transport), self._context.write_batcher)
         self._transport.set_write_buffer_limits(high=self._context.intake.may_wait)
-        self._settings_due = self.due_in(START_TIMEOUT)
         self.session.start()
         self.flush()
 
@@ -455,7 +456,9 @@ class Http2Upstream(ReadingConnection, UpstreamConnection, Carrier):
         if self.phase is STARTING:
             detail = f"the app sent GOAWAY ({ErrorCode.name_of(code)}) before it was asked"
             self._failure = Failure(Reason.CONNECTION_TERMINATED, detail, wording=HUNG_UP_UNASKED)
-        if self.phase is OPEN:
+            self.phase = LEAVING
+            self._wake()
+        elif self.phase is OPEN:
             self.phase = LEAVING  # closed when this read has been worked through
             self.is_available = False
 
@@ -498,7 +501,7 @@ class Http2Upstream(ReadingConnection, UpstreamConnection, Carrier):
             return
         if now >= self._settings_due:
             self._settings_due = inf
-            if self.phase is STARTING or not self.session.settings_acknowledged:
+            if not self.session.settings_acknowledged:
                 self.session.go_away(ErrorCode.SETTINGS_TIMEOUT)
                 self._fail(GatewayError(Reason.HTTP_PROTOCOL_ERROR, "the app did not acknowledge HTTP/2 SETTINGS"))
                 return

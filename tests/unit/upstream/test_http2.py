@@ -235,6 +235,22 @@ async def test_an_app_that_takes_no_streams_yet_may_take_some_later(new: App) ->
     assert new.connection.is_available
 
 
+@pytest.mark.parametrize("waits", [True, False])
+@pytest.mark.parametrize("most", [0, 1])
+async def test_an_app_that_goes_away_before_it_was_asked(new: App, waits: bool, most: int) -> None:
+    """Nobody waits for what it will not allow any more."""
+    starting = Tasks().spawn(new.connection.started(), "started")
+    if waits:
+        await asyncio.sleep(0)
+    new.starts((Setting.MAX_CONCURRENT_STREAMS, 0))
+    new.says(frame(Type.GOAWAY, 0, 0, number(0) + number(Code.NO_ERROR)))
+    new.starts((Setting.MAX_CONCURRENT_STREAMS, most))
+    with pytest.raises(GatewayError) as raised:
+        await starting
+    assert raised.value.reason is Reason.CONNECTION_TERMINATED
+    assert new.pool == ["closed"]
+
+
 async def test_an_app_that_says_nothing_is_not_waited_for(new: App, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.upstream.http2.START_TIMEOUT", 0.01)
     with pytest.raises(GatewayError) as raised:
