@@ -120,10 +120,10 @@ class Http2Downstream(StreamsConnection, SessionOwner):
         limits = edge.settings.limits
         self._limit = limits.http2_streams
         self._share = max(self._limit // 2, 1)  # streams of one sandbox, where others may want some
-        self._crowd_due = inf  # loop time: all streams were taken `CROWDED` before
+        self._crowd_due = inf  # loop time: all streams were taken a while before, …
+        self._crowd_last = 0  # … the last of them by this one
         self._authority, self._sandbox_id = b"", ""  # of the last request
         self._is_shared = False  # requests for several sandboxes have come
-        self._crowd_last = 0  # the last of them
         self.session = Session(
             self,
             server=True,
@@ -330,7 +330,8 @@ class Http2Downstream(StreamsConnection, SessionOwner):
             self._await_room(stream_id)
         if not self._busy:
             self._busy = True
-            self.deadline = min(self._settings_due, self._frame_due, self._leave_due, self._crowd_due)
+            if not self._write_full:  # else it is a slow reader's
+                self.deadline = min(self._settings_due, self._frame_due, self._leave_due, self._crowd_due)
         if self._local_reply is not None:
             self._answer(stream_id, head, self._local_reply(head))
             return
