@@ -107,6 +107,7 @@ class Http2Downstream(StreamsConnection, SessionOwner):
         "_settings_due",
         "_settled",
         "_share",
+        "_stall_due",
         "phase",
     )
 
@@ -144,6 +145,7 @@ class Http2Downstream(StreamsConnection, SessionOwner):
         self._frame_due = inf  # … a frame, or a header block, is not complete
         self._idle_due = inf  # … while there are no streams
         self._leave_due = inf  # … the next step of leaving
+        self._stall_due = inf  # … a slow reader has to have taken something
         self._settled = False  # the client's preface is complete
         self._noticed = False  # the first GOAWAY was sent
 
@@ -204,7 +206,8 @@ class Http2Downstream(StreamsConnection, SessionOwner):
     def pause_writing(self) -> None:
         self._write_full = self.session.paused = True
         self._takes_octets()
-        self.deadline = min(self.deadline, self._edge.clock() + self.timeouts.body_idle)
+        self._stall_due = due = self._edge.clock() + self.timeouts.body_idle
+        self.deadline = min(self.deadline, due)
         for stream in self._streams:
             stream.connection_full()
 
@@ -508,10 +511,12 @@ class Http2Downstream(StreamsConnection, SessionOwner):
         if self.phase is CLOSED:
             self._transport.abort()
             return
-        if self._write_full and not self._takes_octets():
-            self._transport.abort()
-            self._tell_lost("it stopped taking octets")
-            return
+        if self._write_full and now >= self._stall_due:
+            if not self._takes_octets():
+                self._transport.abort()
+                self._tell_lost("it stopped taking octets")
+                return
+            self._stall_due = now + self.timeouts.body_idle
         if now >= self._settings_due:
             self._settings_due = inf
             if not self.session.settings_acknowledged:
@@ -557,7 +562,7 @@ class Http2Downstream(StreamsConnection, SessionOwner):
         streams = self.session.streams
         deadline = min(self._settings_due, self._frame_due, self._leave_due, self._crowd_due)
         if self._write_full:
-            deadline = min(deadline, self._edge.clock() + self.timeouts.body_idle)
+            deadline = min(deadline, self._stall_due)
         if streams:
             deadline = min(deadline, *[each.deadline for each in self._streams])
         else:
