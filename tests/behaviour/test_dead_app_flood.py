@@ -16,9 +16,9 @@ async def test_a_flood_dials_now_and_then(gateway: Gateway, monkeypatch: pytest.
     dialed: list[Endpoint] = []
     dial = Pool.dial
 
-    async def counted(pool: Pool, endpoint: Endpoint) -> object:
+    async def counted(pool: Pool, endpoint: Endpoint, *, h2c: bool = False) -> object:
         dialed.append(endpoint)
-        return await dial(pool, endpoint)
+        return await dial(pool, endpoint, h2c=h2c)
 
     monkeypatch.setattr(Pool, "dial", counted)
     app = await gateway.app()

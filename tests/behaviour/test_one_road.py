@@ -47,9 +47,9 @@ def counted_dials(monkeypatch: pytest.MonkeyPatch) -> Dials:
     counted = Dials(asyncio.get_running_loop().time)
     dial = Pool.dial
 
-    async def counting(pool: Pool, endpoint: Endpoint) -> object:
+    async def counting(pool: Pool, endpoint: Endpoint, *, h2c: bool = False) -> object:
         counted.append(endpoint)
-        return await dial(pool, endpoint)
+        return await dial(pool, endpoint, h2c=h2c)
 
     monkeypatch.setattr(Pool, "dial", counting)
     return counted
