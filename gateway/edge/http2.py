@@ -91,6 +91,7 @@ class Http2Downstream(StreamsConnection, SessionOwner):
 
     __slots__ = (
         "_authority",
+        "_beyond",
         "_busy",
         "_crowd_due",
         "_crowd_last",
@@ -124,6 +125,7 @@ class Http2Downstream(StreamsConnection, SessionOwner):
         self._crowd_due = inf  # loop time: all streams were taken a while before, …
         self._crowd_last = 0  # … the last of them by this one
         self._authority, self._sandbox_id = b"", ""  # of the last request
+        self._beyond = ""  # the sandbox that has all the streams it may, as counted since the last one ended
         self._is_shared = False  # requests for several sandboxes have come
         self.session = Session(
             self,
@@ -326,8 +328,7 @@ class Http2Downstream(StreamsConnection, SessionOwner):
             self._meet(head.authority)
         count = len(session.streams)
         if count >= self._share and self._is_beyond_share(head):
-            self.stream_refused()
-            session.reset(stream_id, ErrorCode.REFUSED_STREAM)
+            session.refuse(stream_id)
             return
         if count >= self._limit - 1:
             self._await_room(stream_id)
@@ -366,7 +367,10 @@ class Http2Downstream(StreamsConnection, SessionOwner):
             sandbox_id = self._edge.route(head.authority).sandbox_id
         except GatewayError:
             return False  # it will be answered at once
-        return sum([each.sandbox_id == sandbox_id for each in self._streams]) >= self._share
+        if sandbox_id != self._beyond:  # else none has ended since it was counted, however often it is asked
+            count = sum([each.sandbox_id == sandbox_id for each in self._streams])
+            self._beyond = sandbox_id if count >= self._share else ""
+        return sandbox_id == self._beyond
 
     def _meet(self, authority: bytes) -> None:
         """A name is asked for that is not the last one."""
@@ -433,6 +437,7 @@ class Http2Downstream(StreamsConnection, SessionOwner):
 
     def stream_ended(self) -> None:
         streams = self.session.streams
+        self._beyond = ""
         if self.phase is OPEN:
             if self._busy and not streams:
                 self._busy = False

@@ -148,14 +148,21 @@ class Messages(Control):
         # Section 5.1.2: "An endpoint that receives a HEADERS frame that causes its advertised concurrent stream limit
         # to be exceeded MUST treat this as a stream error of type PROTOCOL_ERROR or REFUSED_STREAM."
         elif len(self.streams) >= self._limits.concurrent_streams:
-            self._owner.stream_refused()
-            self._send_reset(stream_id, ErrorCode.REFUSED_STREAM)
-            self._budget.spend(abuse.REFUSED, "streams beyond the limit")
+            self.refuse(stream_id)
         elif flags & SELF_DEPENDENT:
             raise StreamFault(PROTOCOL_ERROR, "a stream that depends on itself")
         else:
             self._head_ended = ended = flags & END_STREAM > 0
             self._owner.open_stream(stream_id, fields, ended)
+
+    def refuse(self, stream_id: int) -> None:
+        """Server: a stream is too many; nothing was done for it (section 8.7), so the client may ask again.
+
+        Raises ConnectionFault(ENHANCE_YOUR_CALM) if that was so too often.
+        """
+        self._owner.stream_refused()
+        self._send_reset(stream_id, ErrorCode.REFUSED_STREAM)
+        self._budget.spend(abuse.REFUSED, "streams beyond the limit")
 
     def _answer_head(self, stream: Stream, flags: int, fields: Fields | None) -> None:
         """Client: interim or final."""

@@ -115,7 +115,7 @@ def registry(scene: Scene, address: str) -> None:
     path = scene.folder / "sandboxes.db"
     db, _ = sqlite_file.open_file(path, timeout=1.0)
     with closing(db):
-        db.execute("INSERT INTO sandboxes VALUES ('demo', ?, '1', NULL, '', NULL)", (address,))
+        db.execute("INSERT INTO sandboxes (id, address, generation, host) VALUES ('demo', ?, '1', '')", (address,))
     scene.set("directory", backend="sqlite", path=path)
 
 
