@@ -257,6 +257,18 @@ async def test_a_call_that_was_refused_later_is_unavailable(gateway: Gateway) ->
     assert (answer.reason, answer.get(b"grpc-status")) == (b"connection_terminated", b"14")
 
 
+async def test_of_a_call_that_may_have_been_made_nothing_is_known(gateway: Gateway) -> None:
+    """The app dies before it answers: whoever sends again what is UNAVAILABLE would make the call twice."""
+    app = await gateway.app()
+    browser = await ask(gateway, app)
+    server = await Server.on(app)
+    await server.asked()
+    server.wire.reset()
+    answer = await browser.answer()
+    assert answer.get(b"Grpc-Status") == b"2"
+    assert answer.reason == b"connection_terminated"
+
+
 async def test_a_call_that_breaks_off_ends_with_why(gateway: Gateway) -> None:
     app = await gateway.app()
     browser = await ask(gateway, app)

@@ -79,7 +79,8 @@ async def test_a_call_that_was_never_made_is_unavailable(gateway: Gateway) -> No
 
 
 async def test_of_a_call_that_may_have_been_made_nothing_is_known(gateway: Gateway) -> None:
-    answer = await read_and_dropped(gateway, b"POST", CALL)
+    """Of gRPC-Web, which comes to apps by HTTP/1.1; gRPC's own is told in test_h2c.py."""
+    answer = await read_and_dropped(gateway, b"POST", b"Content-Type: application/grpc-web\r\n")
     assert answer.reason == b"connection_terminated"
     assert answer.get(b"Grpc-Status") == b"%d" % GrpcStatus.UNKNOWN.value
     assert answer.get(b"Retry-After") is None
