@@ -25,8 +25,10 @@ from typing import TYPE_CHECKING, cast
 from gateway import errnos
 from gateway.edge.exchange import Exchange
 from gateway.edge.forwarded import VIA_HTTP_2
-from gateway.edge.http2_stream import Http2Stream, LocalReplyStream, ServedStream, StreamsConnection
+from gateway.edge.http2_stream import Http2Stream
 from gateway.edge.local_reply import LocalReply, reply
+from gateway.edge.served_stream import LocalReplyStream, ServedStream, StreamsConnection
+from gateway.edge.stream_shares import StreamShares
 from gateway.errors import GatewayError, Reason
 from gateway.http.h2.errors import ConnectionFault, ErrorCode
 from gateway.http.h2.fields import HTTP_2, MalformedRequest, readable_head, request_head
@@ -45,9 +47,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gateway.edge")
 
-CROWDED, CROWDED_ALONE = 5.0, 30.0
-"""Seconds for which all streams of a connection may be taken before the largest share of them is looked at; longer
-where it has asked for one sandbox only, whose app may be slow to start. Ours: longer than most pages load."""
 LOOK_AGAIN = 1.0
 """Seconds until it is looked again whether a connection's WebSockets are over."""
 SETTINGS_PATIENCE = 10.0
@@ -90,24 +89,17 @@ class Http2Downstream(StreamsConnection, SessionOwner):
     """The protocol object of its transport."""
 
     __slots__ = (
-        "_authority",
-        "_beyond",
         "_busy",
-        "_crowd_due",
-        "_crowd_last",
         "_frame_block",
         "_frame_due",
         "_held_back",
         "_idle_due",
-        "_is_shared",
         "_leave_due",
-        "_limit",
         "_local_reply",
         "_noticed",
-        "_sandbox_id",
         "_settings_due",
         "_settled",
-        "_share",
+        "_shares",
         "_stall_due",
         "phase",
     )
@@ -120,13 +112,7 @@ class Http2Downstream(StreamsConnection, SessionOwner):
         peer.protocol, peer.via = HTTP_2, VIA_HTTP_2
         self.phase = OPEN
         limits = edge.settings.limits
-        self._limit = limits.http2_streams
-        self._share = max(self._limit // 2, 1)  # streams of one sandbox, where others may want some
-        self._crowd_due = inf  # loop time: all streams were taken a while before, …
-        self._crowd_last = 0  # … the last of them by this one
-        self._authority, self._sandbox_id = b"", ""  # of the last request
-        self._beyond = ""  # the sandbox that has all the streams it may, as counted since the last one ended
-        self._is_shared = False  # requests for several sandboxes have come
+        self._shares = StreamShares(limits.http2_streams, edge.route)
         self.session = Session(
             self,
             server=True,
@@ -140,7 +126,7 @@ class Http2Downstream(StreamsConnection, SessionOwner):
             clock=edge.clock,
         )
         self._busy = False  # there are streams, or were when `stream_ended` looked last
-        self._held_back: list[Http2Stream] = []  # see `holds_back`
+        self._held_back: list[ServedStream] = []  # see `holds_back`
         self.touched = []
         self._settings_due = inf  # loop time: our SETTINGS are not acknowledged yet
         self._frame_block = 0  # the stream of the field block that is awaited
@@ -158,14 +144,14 @@ class Http2Downstream(StreamsConnection, SessionOwner):
     def _streams(self) -> list[ServedStream]:
         return cast("list[ServedStream]", [*self.session.streams.values()])
 
-    def holds_back(self, stream: Http2Stream) -> bool:
+    def holds_back(self, stream: ServedStream) -> bool:
         session = self.session
         if session.stalled < MAX_STALLED or stream.send_window > SMALL_WINDOW:
             return False
         self._held_back.append(stream)
         return True
 
-    def room_for(self, stream: Http2Stream) -> int:
+    def room_for(self, stream: ServedStream) -> int:
         window = min(stream.send_window, self.session.send_window)
         return min(window, self.room()) if window > 0 else 0
 
@@ -324,18 +310,20 @@ class Http2Downstream(StreamsConnection, SessionOwner):
         except GatewayError as error:
             self._refuse(stream_id, fields, error)
             return
-        if head.authority != self._authority:
-            self._meet(head.authority)
+        shares = self._shares
+        if head.authority != shares.authority:
+            shares.meet(head.authority)
         count = len(session.streams)
-        if count >= self._share and self._is_beyond_share(head):
+        if count >= shares.share and not self.peer.trusted and shares.are_taken_by(head, self._streams):
             session.refuse(stream_id)
             return
-        if count >= self._limit - 1:
-            self._await_room(stream_id)
+        if count >= shares.limit - 1:
+            shares.all_taken(stream_id, edge.clock())
+            self.deadline = min(self.deadline, shares.due)
         if not self._busy:
             self._busy = True
             if not self._write_full:  # else it is a slow reader's
-                self.deadline = min(self._settings_due, self._frame_due, self._leave_due, self._crowd_due)
+                self.deadline = min(self._settings_due, self._frame_due, self._leave_due, self._shares.due)
         if self._local_reply is not None:
             self._answer(stream_id, head, self._local_reply(head))
             return
@@ -355,52 +343,6 @@ class Http2Downstream(StreamsConnection, SessionOwner):
     def ping_acknowledged(self) -> None:
         if self._noticed and self.phase is OPEN:
             self._leave(ErrorCode.NO_ERROR)
-
-    def _is_beyond_share(self, head: RequestHead) -> bool:
-        """Whether a sandbox has as many streams as it may. Not asked of whoever would not send a refused one again:
-        browsers give up after a few, gRPC after one, and a proxy's connection carries the requests of many.
-        """
-        section = head.section
-        if section.grpc or self.peer.trusted or section.get(b"sec-fetch-site") is not None:
-            return False
-        try:
-            sandbox_id = self._edge.route(head.authority).sandbox_id
-        except GatewayError:
-            return False  # it will be answered at once
-        if sandbox_id != self._beyond:  # else none has ended since it was counted, however often it is asked
-            count = sum([each.sandbox_id == sandbox_id for each in self._streams])
-            self._beyond = sandbox_id if count >= self._share else ""
-        return sandbox_id == self._beyond
-
-    def _meet(self, authority: bytes) -> None:
-        """A name is asked for that is not the last one."""
-        try:
-            sandbox_id = self._edge.route(authority).sandbox_id
-        except GatewayError:
-            return
-        self._is_shared = self._is_shared or (self._sandbox_id not in ("", sandbox_id))
-        self._sandbox_id, self._authority = sandbox_id, authority
-
-    def _await_room(self, last: int) -> None:
-        """All streams are taken, `last` by the last of them."""
-        if self._crowd_due == inf:
-            self._crowd_last = last
-            self._crowd_due = self._edge.clock() + (CROWDED if self._is_shared else CROWDED_ALONE)
-            self.deadline = min(self.deadline, self._crowd_due)
-
-    def _make_room(self) -> None:
-        """All streams have been taken for a while. In a browser the pages of several sandboxes share them, and whoever
-        has more than half keeps the others from even asking: what lasts is cut down to that, youngest first.
-        """
-        theirs: dict[str, list[ServedStream]] = {}
-        for stream in self._streams:
-            if stream.is_browsers:
-                theirs.setdefault(stream.sandbox_id, []).append(stream)
-        for streams in theirs.values():
-            for stream in streams[self._share :][::-1]:
-                if stream.sink is not None and stream.id <= self._crowd_last:
-                    detail = f"more than {self._share} streams of a browser's one connection"
-                    stream.sink.fail(GatewayError(Reason.CONNECTION_LIMIT_REACHED, detail))
 
     # --- replies without an exchange -----------------------------------------------------------------------------
 
@@ -437,7 +379,7 @@ class Http2Downstream(StreamsConnection, SessionOwner):
 
     def stream_ended(self) -> None:
         streams = self.session.streams
-        self._beyond = ""
+        self._shares.changed()
         if self.phase is OPEN:
             if self._busy and not streams:
                 self._busy = False
@@ -533,10 +475,8 @@ class Http2Downstream(StreamsConnection, SessionOwner):
         for stream in self._streams:
             if stream.deadline <= now:
                 stream.expire(now)
-        if now >= self._crowd_due:
-            self._crowd_due = inf
-            if len(self.session.streams) >= self._limit - 1:
-                self._make_room()
+        if now >= self._shares.due:
+            self._shares.make_room(self._streams)
         if now >= self._leave_due:
             self._leave_due = inf
             if self._noticed:
@@ -565,7 +505,7 @@ class Http2Downstream(StreamsConnection, SessionOwner):
     def _set_deadline(self) -> None:
         """The earliest of all there are."""
         streams = self.session.streams
-        deadline = min(self._settings_due, self._frame_due, self._leave_due, self._crowd_due)
+        deadline = min(self._settings_due, self._frame_due, self._leave_due, self._shares.due)
         if self._write_full:
             deadline = min(deadline, self._stall_due)
         if streams:

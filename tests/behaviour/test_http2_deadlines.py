@@ -161,7 +161,7 @@ async def test_a_websocket_that_is_silent(open_gateway: OpenGateway) -> None:
 
 async def test_a_browser_shares_its_streams_out(open_gateway: OpenGateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whose page has taken them all for long gives half of them back; a client that is no browser may keep them."""
-    monkeypatch.setattr("gateway.edge.http2.CROWDED_ALONE", SHORT)
+    monkeypatch.setattr("gateway.edge.stream_shares.CROWDED_ALONE", SHORT)
     gateway = await open_gateway(limits={"http2_streams": 6})
     app = await gateway.app()
     browser = await h2_browser(gateway, app.host)

@@ -1,0 +1,149 @@
+"""What an HTTP/2 connection from downstream and its streams need of each other, and a stream that is answered without
+an exchange. The stream of an exchange is `http2_stream.py`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from time import time
+from typing import TYPE_CHECKING
+
+from gateway.edge.connection import DownstreamConnection
+from gateway.http.h2.errors import ErrorCode
+from gateway.http.h2.fields import response_block
+from gateway.http.h2.stream import Stream
+
+if TYPE_CHECKING:
+    from gateway.config.settings import Timeouts
+    from gateway.edge.edge import Edge
+    from gateway.edge.stream import RequestSink
+    from gateway.http.h2.session import Session
+    from gateway.http.message import Fields, ResponseHead
+
+CANCEL = ErrorCode.CANCEL
+
+
+class StreamsConnection(DownstreamConnection):
+    """What streams need of their connection."""
+
+    __slots__ = ("session", "touched")
+
+    session: Session
+    touched: list[ServedStream]
+    """Those to which the read under way has brought something: `flush_request` follows."""
+
+    @property
+    def edge(self) -> Edge:
+        return self._edge
+
+    @property
+    def timeouts(self) -> Timeouts:
+        return self._edge.timeouts
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        return self._edge.clock
+
+    @property
+    def takes_no_more(self) -> bool:
+        """Whether what is written would have to wait for a slow reader."""
+        return self._write_full
+
+    def holds_back(self, stream: ServedStream) -> bool:
+        """Whether the answer to a new request is not to be read before its window opens."""
+        raise NotImplementedError
+
+    def room_for(self, stream: ServedStream) -> int:
+        """Octets of a response body that would leave at once."""
+        raise NotImplementedError
+
+    def flush(self) -> None:
+        """Writes what the session has to say."""
+        raise NotImplementedError
+
+    def stream_ended(self) -> None:
+        """A stream may be over: is the connection?"""
+        raise NotImplementedError
+
+
+class ServedStream(Stream):
+    """A stream as its connection sees it: who is told of the request, and until when it may last."""
+
+    __slots__ = ("_connection", "_stall", "deadline", "session")
+
+    sandbox_id = ""
+    """Whose the request is; empty: nobody's."""
+    is_browsers = False
+    is_tunnel = False
+    sink: RequestSink | None = None
+    """Who is told of the request; None: nobody, or nobody any more."""
+
+    def __init__(self, connection: StreamsConnection, stream_id: int) -> None:
+        super().__init__(stream_id)
+        self._connection = connection
+        self.session = connection.session
+        self._stall = 0  # octets waiting when somebody last looked whether the reader takes any
+        self.deadline = inf  # loop time at which `expire` is due; the connection looks
+
+    def headers_received(self, fields: Fields, ended: bool) -> None:
+        raise AssertionError("a request has one head")
+
+    def data_received(self, data: bytes) -> None: ...
+
+    def end_received(self, trailer_fields: Fields) -> None: ...
+
+    def reset_received(self, code: int) -> None: ...
+
+    def drained(self) -> None:
+        self._connection.stream_ended()
+
+    def flush_request(self) -> None:
+        """What one read has brought was passed on: it leaves."""
+
+    def connection_full(self) -> None:
+        """The connection takes no more for now."""
+
+    def connection_drained(self) -> None:
+        """It takes more again."""
+
+    def lost(self, detail: str) -> None:
+        """Nobody is there to answer any more."""
+
+    def expire(self, now: float) -> None:
+        """The deadline has passed."""
+        if self.waiting and self.waiting != self._stall:
+            self._await_reader()  # slow, but alive
+        elif self.waiting:
+            self.session.reset(self, CANCEL)
+            self._connection.stream_ended()
+        else:
+            self.deadline = inf
+
+    def _await_reader(self) -> None:
+        """The answer is handed over, and some of it waits."""
+        self._stall = self.waiting
+        self._expire_in(self._connection.timeouts.body_idle)
+
+    def _expire_in(self, seconds: float) -> None:
+        connection = self._connection
+        self.deadline = deadline = connection.clock() + seconds
+        if deadline < connection.deadline:
+            connection.deadline = deadline
+
+
+class LocalReplyStream(ServedStream):
+    """Is answered without an exchange: what its request is cannot be read, or is not asked."""
+
+    __slots__ = ()
+
+    def send(self, head: ResponseHead, body: bytes, request_id: bytes) -> None:
+        """The whole answer; what comes of the request is thrown away."""
+        session = self.session
+        session.send_headers(self, response_block(head, request_id, time()), end=not body)
+        if body:
+            session.send_data(self, body)
+            session.end_stream(self)
+        session.forget(self)
+        if self.waiting:
+            self._await_reader()
