@@ -100,19 +100,19 @@ class Http2Stream(ServedStream, DownstreamStream):
             exchange.flush_request()
 
     @property
-    def sink(self) -> RequestSink | None:  # type: ignore[override]
+    def sink(self) -> RequestSink | None:
         return self._exchange
 
     @property
-    def is_tunnel(self) -> bool:  # type: ignore[override]
+    def is_tunnel(self) -> bool:
         return self._tunnel
 
     @property
-    def is_browsers(self) -> bool:  # type: ignore[override]
+    def is_browsers(self) -> bool:
         return self.head.get(b"sec-fetch-site") is not None
 
     @property
-    def sandbox_id(self) -> str:  # type: ignore[override]
+    def sandbox_id(self) -> str:
         try:
             return self._connection.edge.route(self.head.authority).sandbox_id
         except GatewayError:

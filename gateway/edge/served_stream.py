@@ -72,12 +72,24 @@ class ServedStream(Stream):
 
     __slots__ = ("_connection", "_stall", "deadline", "session")
 
-    sandbox_id = ""
-    """Whose the request is; empty: nobody's."""
-    is_browsers = False
-    is_tunnel = False
-    sink: RequestSink | None = None
-    """Who is told of the request; None: nobody, or nobody any more."""
+    @property
+    def sandbox_id(self) -> str:
+        """Whose the request is; empty: nobody's."""
+        return ""
+
+    @property
+    def is_browsers(self) -> bool:
+        """Whether a browser has sent the request."""
+        return False
+
+    @property
+    def is_tunnel(self) -> bool:
+        return False
+
+    @property
+    def sink(self) -> RequestSink | None:
+        """Who is told of the request; None: nobody, or nobody any more."""
+        return None
 
     def __init__(self, connection: StreamsConnection, stream_id: int) -> None:
         super().__init__(stream_id)
