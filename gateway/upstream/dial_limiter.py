@@ -26,7 +26,11 @@ _FOR_ALL = frozenset(
         Reason.DESTINATION_IP_UNROUTABLE,
         Reason.DESTINATION_IP_PROHIBITED,
         Reason.OVERLOADED,
+        # Of a dial by HTTP/2, which an app has to answer, and not only to accept.
+        Reason.HTTP_PROTOCOL_ERROR,
+        Reason.HTTP_RESPONSE_TIMEOUT,
         Reason.UPSTREAM_SPEAKS_HTTP1,
+        Reason.UPSTREAM_SPEAKS_TLS,
     )
 )
 """What one dial has met, the next would meet. An app that accepts and hangs up is there: the next dial is another's."""

@@ -48,9 +48,10 @@ log = logging.getLogger("gateway.upstream")
 MAX_STREAMS = 1024
 """Of one connection: what they may hold, a window each, is bounded by it."""
 START_TIMEOUT = 10.0
-"""Seconds for the app's SETTINGS, and for its acknowledgement of ours."""
+"""Seconds for the app's SETTINGS. When it acknowledges ours is its own business: they ask for hardly more than defaults."""
 PING_TIMEOUT = 10.0
-"""Seconds for the answer to a PING, by which a connection that was idle proves that it is alive."""
+"""Seconds for an answer to PING, by which a connection that was idle proves that it is alive: the app's, or else its
+kernel's."""
 PUMPED = 64 * 1024
 """Octets of frames made at a time for a connection that takes them."""
 MAX_UNSENT = 256 * 1024
@@ -110,7 +111,6 @@ class Http2Upstream(ReadingConnection, UpstreamConnection, Carrier):
         "_failure",
         "_ping_due",
         "_promised",
-        "_settings_due",
         "_socket",
         "_started",
         "_told",
@@ -154,8 +154,7 @@ class Http2Upstream(ReadingConnection, UpstreamConnection, Carrier):
         self.touched: list[Http2UpstreamStream] = []  # those to which this read has brought something
         self._promised = 0  # streams that were handed out and have sent nothing yet
         self._write_full = False  # the transport takes no more for now
-        self._settings_due = inf  # loop time: our SETTINGS are not acknowledged, or the app's have not come
-        self._ping_due = inf  # … a PING is not answered
+        self._ping_due = inf  # loop time: a PING is not answered
         self._failure: Failure | None = None  # why it never started
         self._started: asyncio.Future[None] | None = None  # somebody waits for the app's SETTINGS
 
@@ -441,7 +440,6 @@ class Http2Upstream(ReadingConnection, UpstreamConnection, Carrier):
                 return  # it may be about to allow some
             self.phase = OPEN
             self.since = self._clock()
-            self._settings_due = self.due_in(START_TIMEOUT)
             self._set_available()
             self._wake()
             return
@@ -499,15 +497,11 @@ class Http2Upstream(ReadingConnection, UpstreamConnection, Carrier):
     def expire(self, now: float) -> None:
         if self.phase is CLOSED:
             return
-        if now >= self._settings_due:
-            self._settings_due = inf
-            if not self.session.settings_acknowledged:
-                self.session.go_away(ErrorCode.SETTINGS_TIMEOUT)
-                self._fail(GatewayError(Reason.HTTP_PROTOCOL_ERROR, "the app did not acknowledge HTTP/2 SETTINGS"))
-                return
         if now >= self._ping_due:
-            self._lost(SILENCE)
-            return
+            if unanswered(self._socket):
+                self._lost(SILENCE)
+                return
+            self._ping_due = now + PING_TIMEOUT  # busy: the patience for what it was asked decides
         for stream in self._streams:
             if stream.deadline <= now:
                 stream.expire(now)
@@ -519,4 +513,4 @@ class Http2Upstream(ReadingConnection, UpstreamConnection, Carrier):
             self.close()
             return
         idle = inf if streams or self._promised else self.since + self.timeouts.idle
-        self.deadline = min(idle, self._settings_due, self._ping_due, *[each.deadline for each in streams])
+        self.deadline = min(idle, self._ping_due, *[each.deadline for each in streams])

@@ -380,7 +380,8 @@ class Http2UpstreamStream(Stream, UpstreamStream):
         sink = self.sink
         self._leave()
         if sink is not None:
-            sink.upstream_failed(UpstreamFailure(error, self.reused, self._heard, unprocessed))
+            # Nothing is asked before the app's SETTINGS have come.
+            sink.upstream_failed(UpstreamFailure(error, self.reused, self._heard, unprocessed, greeted=True))
 
     # --- inside --------------------------------------------------------------------------------------------------
 

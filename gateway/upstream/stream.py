@@ -42,6 +42,8 @@ class UpstreamFailure:
     """The app has certainly not acted on the request (RFC 9113 section 8.7)."""
     received: bytes = b""
     """What came in place of an answer."""
+    greeted: bool = False
+    """The app has begun to speak the protocol in which it was asked."""
 
     @property
     def is_stale(self) -> bool:
@@ -53,7 +55,7 @@ class UpstreamFailure:
         """Whether the app has hung up on a fresh connection without a word; one that was lost is no word of its."""
         error = self.error
         ended = error.reason is Reason.CONNECTION_TERMINATED and error.wording is not LOST
-        return ended and not self.answered and not self.reused
+        return ended and not (self.answered or self.reused or self.greeted)
 
 
 class ResponseSink(ABC):

@@ -6,10 +6,11 @@ import asyncio
 import json
 from ipaddress import IPv6Address
 
+import pytest
 from hpack import Decoder
 
 from gateway.directory.sandbox import Sandbox
-from tests.behaviour.harness import OK, SANDBOX, App, Gateway, Wire, get, until
+from tests.behaviour.harness import OK, SANDBOX, App, Gateway, OpenGateway, Wire, get, until
 from tests.support.h2_frames import Code, Fields, Flag, Frame, Setting, Type, frame, literal, number, settings
 
 GRPC = b"POST /a/b HTTP/1.1\r\nHost: %b\r\nContent-Type: application/grpc\r\nTE: trailers\r\n"
@@ -267,6 +268,30 @@ async def test_of_a_call_that_may_have_been_made_nothing_is_known(gateway: Gatew
     answer = await browser.answer()
     assert answer.get(b"Grpc-Status") == b"2"
     assert answer.reason == b"connection_terminated"
+
+
+@pytest.mark.parametrize("dies", [True, False])
+async def test_who_speaks_http2_is_not_asked_what_it_speaks(gateway: Gateway, dies: bool) -> None:
+    """To a call that fails before its answer, that an app does not take HTTP/1.1 is no explanation."""
+    app = await gateway.app()
+    browser = await ask(gateway, app)
+    server = await Server.on(app)
+    stream, _ = await server.asked()
+    if dies:
+        server.wire.close()
+    else:
+        server.send(frame(Type.RST_STREAM, 0, stream, number(Code.INTERNAL_ERROR)))
+    assert (await browser.answer()).reason == b"connection_terminated"
+    assert len(app.connections) == 1
+
+
+async def test_a_crowd_at_an_app_that_never_begins_is_told_at_once(open_gateway: OpenGateway) -> None:
+    gateway = await open_gateway(upstream={"response_header_timeout": 0.2})
+    app = await gateway.app()
+    browsers = [await ask(gateway, app) for _ in range(5)]
+    answers = [await browser.answer() for browser in browsers]
+    assert [answer.reason for answer in answers] == [b"http_response_timeout"] * 5
+    assert len(app.connections) == 1
 
 
 async def test_a_call_that_breaks_off_ends_with_why(gateway: Gateway) -> None:

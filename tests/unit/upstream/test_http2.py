@@ -259,14 +259,15 @@ async def test_an_app_that_says_nothing_is_not_waited_for(new: App, monkeypatch:
     assert new.pool == ["closed"]
 
 
-def test_an_app_that_never_acknowledges_is_left(new: App) -> None:
+def test_an_app_that_acknowledges_late_has_the_time_that_an_answer_has(new: App) -> None:
+    """Its one thread may be with the call before it writes anything else."""
     new.says(frame(Type.SETTINGS))
-    stream = new.ask()
-    new.clock.now += START_TIMEOUT
-    assert new.connection.deadline <= new.clock.now
+    stream = new.ask(b"", b"GET")
+    new.clock.now += 2 * START_TIMEOUT
     new.connection.expire(new.clock.now)
-    assert new.sinks[stream.id].reason is Reason.HTTP_PROTOCOL_ERROR
-    assert new.heard()[-1].code == Code.SETTINGS_TIMEOUT
+    assert new.sinks[stream.id].failure is None
+    new.says(frame(Type.SETTINGS, Flag.ACK), new.headers(stream, STATUS, end=True))
+    assert new.sinks[stream.id].told[-1] == "end"
 
 
 # --- messages ---------------------------------------------------------------------------------------------------------
@@ -630,7 +631,7 @@ def test_an_idle_connection_is_closed_in_time(app: App) -> None:
     assert app.heard()[-1].type == Type.GOAWAY
 
 
-def test_one_that_was_idle_proves_that_it_is_alive(app: App) -> None:
+def test_one_that_was_idle_proves_that_it_is_alive(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [each.type for each in (app.ask(b"", b"GET") and app.heard())] == [Type.HEADERS], "it is new"
     (first,) = app.connection._streams
     app.says(app.headers(first, STATUS, end=True))
@@ -647,7 +648,13 @@ def test_one_that_was_idle_proves_that_it_is_alive(app: App) -> None:
     second.release()
     app.clock.now += 6
     third = app.ask(b"", b"GET")
+    monkeypatch.setattr("gateway.upstream.http2.unanswered", lambda sock: 0.0)
     app.clock.now += PING_TIMEOUT
+    app.connection.expire(app.clock.now)
+    assert app.sinks[third.id].failure is None, "its kernel has acknowledged it, it is busy"
+    monkeypatch.setattr("gateway.upstream.http2.unanswered", lambda sock: PING_TIMEOUT)
+    app.clock.now += PING_TIMEOUT
+    assert app.connection.deadline <= app.clock.now
     app.connection.expire(app.clock.now)
     assert app.sinks[third.id].reason is Reason.CONNECTION_TERMINATED
 
