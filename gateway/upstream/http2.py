@@ -48,7 +48,7 @@ log = logging.getLogger("gateway.upstream")
 MAX_STREAMS = 1024
 """Of one connection: what they may hold, a window each, is bounded by it."""
 START_TIMEOUT = 10.0
-"""Seconds for the app's SETTINGS. When it acknowledges ours is its own business: they ask for hardly more than defaults."""
+"""Seconds for the app's SETTINGS. When it acknowledges ours is its own business: they hardly differ from defaults."""
 PING_TIMEOUT = 10.0
 """Seconds for an answer to PING, by which a connection that was idle proves that it is alive: the app's, or else its
 kernel's."""
