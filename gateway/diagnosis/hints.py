@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -304,11 +303,7 @@ def explain(request: RequestHead, failure: UpstreamFailure) -> GatewayError:
 
 def with_hint(section: FieldSection, hint: str) -> FieldSection:
     """`section`, which is shared and stays as it is, with the field that carries `hint` at its end."""
-    marked = copy(section)
-    pair = (FIELD, hint.encode("ascii"))
-    marked.fields = [*section.fields, pair]
-    marked.lines = section.lines + b"%b: %b\r\n" % pair
-    return marked
+    return section.with_added((FIELD, hint.encode("ascii")))
 
 
 class LogLimiter:

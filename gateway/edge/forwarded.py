@@ -136,7 +136,7 @@ class Peer:
         self.trusted = any(address in network for network in trusted_proxies)
         self._proxy = _proxy(address, scheme, tuple(trusted_proxies)) if self.trusted else None
         self._authority = b""
-        self._usual = FieldSection([])  # what is added for `_authority` to a request that claims nothing
+        self._usual = FieldSection.of([])  # what is added for `_authority` to a request that claims nothing
 
     def added(self, head: RequestHead) -> FieldSection:
         """The fields to send upstream after the request's own. Raises GatewayError(proxy_loop_detected)."""
@@ -176,7 +176,7 @@ class Peer:
             info = _forwarded_info(self._proxy, head)
             fields = [*_confirmed(head, info.client), *info.fields]
         fields.append((b"Via", b", ".join([*filter(None, via), self.via])))
-        return FieldSection(fields)
+        return FieldSection.of(fields)
 
 
 def proxy_info(header: ProxyHeader) -> ProxyInfo | None:
@@ -257,7 +257,7 @@ def _member(lines: _Lines, distance: int) -> bytes:
 def _usual(peer: str, scheme: bytes, authority: bytes, via: bytes) -> FieldSection:
     """What is added to a request without claims. Cached, because a balancer's connection carries many names."""
     node = node_of(normalized(peer))
-    return FieldSection([*_fields([], node, node, authority, scheme), (b"Via", via)])
+    return FieldSection.of([*_fields([], node, node, authority, scheme), (b"Via", via)])
 
 
 def _fields(elements: Sequence[Element], client: Node, peer: Node, host: bytes, scheme: bytes) -> Fields:

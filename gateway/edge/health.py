@@ -52,8 +52,8 @@ class HealthChecks:
             (b"Content-Length", b"%d" % len(body)),
         ]
         if request.method == b"HEAD":
-            return ResponseHead(status, FieldSection(fields)), b""
-        return ResponseHead(status, FieldSection(fields), BY_LENGTH, len(body)), body
+            return ResponseHead(status, FieldSection.of(fields)), b""
+        return ResponseHead(status, FieldSection.of(fields), BY_LENGTH, len(body)), body
 
     def without_host(self, block: bytes, limits: HeadLimits) -> Http1RequestHead | None:
         """The head of a check over HTTP/1.0 that lacks nothing but a Host; None: `block` is anything else."""

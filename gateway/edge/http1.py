@@ -284,7 +284,7 @@ class Http1Downstream(TimedConnection, DownstreamStream):
             if head.framing is BY_LENGTH:
                 self._reader = LengthReader(section.content_length)
             else:
-                self._reader = ChunkedReader(limits, len(section.fields))
+                self._reader = ChunkedReader(limits, len(section.field_lines))
             self._conversing = False
             self._expecting = section.expects_continue
             self._set_deadline()

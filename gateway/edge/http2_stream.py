@@ -142,7 +142,7 @@ class Http2Stream(ServedStream, DownstreamStream):
             return
         if trailer_fields:
             try:
-                in_head = len(self.head.section.fields)
+                in_head = len(self.head.section.field_lines)
                 trailer_fields = trailers(trailer_fields, self._connection.edge.head_limits, in_head)
             except MalformedRequest as error:
                 raise StreamFault(ErrorCode.PROTOCOL_ERROR, error.detail) from None

@@ -76,14 +76,14 @@ def ready() -> ResponseHead:
         (b"Cache-Control", b"no-store"),
         (b"Vary", b"*"),  # a service worker's cache heeds no Cache-Control, and would hold this for the app's page
     ]
-    return ResponseHead(204, FieldSection(fields))
+    return ResponseHead(204, FieldSection.of(fields))
 
 
 def options() -> ResponseHead:
     """The answer to OPTIONS of whoever is its final recipient (RFC 9110 section 9.3.7). What of this an app supports is
     not known here; every other method passes, too.
     """
-    return ResponseHead(200, FieldSection([ALLOW, (b"Proxy-Status", b"gateway"), (b"Content-Length", b"0")]))
+    return ResponseHead(200, FieldSection.of([ALLOW, (b"Proxy-Status", b"gateway"), (b"Content-Length", b"0")]))
 
 
 def plain_on_tls(request: RequestHead) -> GatewayError:
@@ -108,6 +108,6 @@ def redirect_to_https(domains: Sequence[str], public_port: int) -> LocalReply:
                 return GatewayError(error.reason, error.detail)
         name = request.authority.partition(b":")[0]
         location = b"https://" + name + suffix + (request.target if request.target != b"*" else b"/")
-        return ResponseHead(308, FieldSection([(b"Location", location), (b"Content-Length", b"0")]))
+        return ResponseHead(308, FieldSection.of([(b"Location", location), (b"Content-Length", b"0")]))
 
     return redirect

@@ -17,8 +17,8 @@ from functools import lru_cache
 from typing import Protocol
 
 from gateway.errors import GatewayError
-from gateway.http.head_parser import FieldSectionError, HeadLimits, parse_field_section, wrong_forever
-from gateway.http.message import Fields
+from gateway.http.head_parser import FieldSectionError, HeadLimits, parse_field_lines, wrong_forever
+from gateway.http.message import FieldLine, Fields
 from gateway.http.validate import trailer_fields
 
 MAX_CHUNK_LINE = 256
@@ -30,8 +30,8 @@ everybody else with it."""
 OCTETS_PER_WORK = 64
 """Of extensions and unfinished lines, which are looked at for nothing."""
 
-FieldParser = Callable[[bytes, HeadLimits], Fields]
-"""`parse_field_section`, or `parse_answer_fields`."""
+FieldParser = Callable[[bytes, HeadLimits], list[FieldLine]]
+"""`parse_field_lines`, or `parse_answer_lines`."""
 
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,%d})[ \t]*" % MAX_CHUNK_DIGITS)
 _IN_EXTENSIONS = bytes(octet for octet in range(256) if octet == 0x09 or (octet >= 0x20 and octet != 0x7F))
@@ -113,9 +113,7 @@ class ChunkedReader:
 
     SIZE, DATA, CRLF, TRAILERS, DONE = range(5)
 
-    def __init__(
-        self, limits: HeadLimits, head_fields: int = 0, parse_fields: FieldParser = parse_field_section
-    ) -> None:
+    def __init__(self, limits: HeadLimits, head_fields: int = 0, parse_fields: FieldParser = parse_field_lines) -> None:
         self._state = self.SIZE
         self._fields_left = limits.fields - head_fields
         self._left = 0
@@ -207,10 +205,10 @@ class ChunkedReader:
             self._held = data
             return None
         try:
-            pairs = self._parse_fields(data[: end + 4], self._limits)
-            if len(pairs) > self._fields_left:
+            lines = self._parse_fields(data[: end + 4], self._limits)
+            if len(lines) > self._fields_left:
                 raise BodyError(f"head and trailer section have more than {self._limits.fields} fields")
-            self.trailers = trailer_fields(pairs)
+            self.trailers = trailer_fields(lines)
         except FieldSectionError as error:
             raise BodyError(f"the trailer section {error}") from None
         except GatewayError as error:

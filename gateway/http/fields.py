@@ -7,9 +7,9 @@ one dict hit; unknown names are checked to be tokens, classified, and remembered
 from __future__ import annotations
 
 import re
-from enum import IntEnum, unique
 
 from gateway.errors import GatewayError, Reason
+from gateway.http import roles
 
 _NOT_ALPHANUMERIC = re.compile(rb"[^0-9a-z]")
 TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -48,104 +48,71 @@ _PROXY_PREFIXES = (b"x-forwarded-", b"x-envoy-", b"ssl-client-", b"x-ssl-client-
 certificate was, and that it is good (ingress-nginx; HAProxy's and nginx's usual recipes; AWS)."""
 
 
-@unique
-class Role(IntEnum):
-    """What becomes of a field. PASS is 0, so that the hot loop tests truth."""
-
-    PASS = 0
-    HOST = 1
-    CONTENT_LENGTH = 2
-    EXPECT = 3
-    DROPPED = 4
-    """Meant for one connection only, or dangerous beyond it."""
-    FORWARDING = 5
-    """Claims where a request came from; kept apart for the edge to judge."""
-    MARK = 6
-    """The gateway's own marker; a sandbox must not be able to forge it."""
-    REQUEST_ID = 7
-    PROBE = 8
-    """Asks the gateway itself whether the target accepts connections; never the app's business."""
-    MAX_FORWARDS = 9
-    """Passes, with OPTIONS one less."""
-    CREDENTIALS = 10
-    """Passes; asks for a login, or is part of one."""
-    # From here on: says something of its connection (see `hop`).
-    CONNECTION = 11
-    TRANSFER_ENCODING = 12
-    UPGRADE = 13
-    TE = 14
-    HOP = 15
-    """Nothing that anybody here wants to know."""
-    # From here on: passes in a request, whatever it says.
-    DATE = 16
-    """Passes; an answer without one gets ours."""
-    SET_COOKIE = 17
-    """Set-Cookie, and what deletes cookies; an answer's may reach the app's neighbours."""
-    LOCATION = 18
-    """Leads somewhere; an answer's may lead to the Host field that the app was sent."""
-    # From here on: passes everywhere, and is read.
-    USER_AGENT = 19
-    TRACE_PARENT = 20
-    CONTENT_TYPE = 21
-    PRIORITY = 22
-
-
-_ROLES_BY_NAME: dict[bytes, Role] = {
-    b"host": Role.HOST,
-    b"content-length": Role.CONTENT_LENGTH,
-    b"transfer-encoding": Role.TRANSFER_ENCODING,
-    b"connection": Role.CONNECTION,
-    b"upgrade": Role.UPGRADE,
-    b"expect": Role.EXPECT,
-    b"te": Role.TE,
-    b"keep-alive": Role.HOP,
-    b"proxy-connection": Role.HOP,
+_ROLES_BY_NAME: dict[bytes, int] = {
+    b"host": roles.HOST,
+    b"content-length": roles.CONTENT_LENGTH,
+    b"transfer-encoding": roles.TRANSFER_ENCODING,
+    b"connection": roles.CONNECTION,
+    b"upgrade": roles.UPGRADE,
+    b"expect": roles.EXPECT,
+    b"te": roles.TE,
+    b"keep-alive": roles.HOP,
+    b"proxy-connection": roles.HOP,
     # It belongs to the h2c upgrade we never do (RFC 9113 section 3.1).
-    b"http2-settings": Role.DROPPED,
+    b"http2-settings": roles.DROPPED,
     # CGI turns it into HTTP_PROXY ("httpoxy", CVE-2016-5385).
-    b"proxy": Role.DROPPED,
+    b"proxy": roles.DROPPED,
     # What an app says there is about a port of its own and would be taken for one of ours, or of another sandbox, for
     # as long as it says (RFC 7838 section 2.2; Alternate-Protocol came before it).
-    b"alt-svc": Role.DROPPED,
-    b"alternate-protocol": Role.DROPPED,
+    b"alt-svc": roles.DROPPED,
+    b"alternate-protocol": roles.DROPPED,
     # RFC 2965, historic since RFC 6265: no browser reads it, Java's CookieManager does, with a grammar of its own.
-    b"set-cookie2": Role.DROPPED,
-    b"forwarded": Role.FORWARDING,
-    b"x-real-ip": Role.FORWARDING,
-    b"via": Role.FORWARDING,
-    b"x-gateway-error": Role.MARK,
-    b"x-gateway-hint": Role.MARK,
-    b"proxy-status": Role.MARK,
-    b"x-gateway-probe": Role.PROBE,
-    b"x-request-id": Role.REQUEST_ID,
-    b"set-cookie": Role.SET_COOKIE,
-    b"date": Role.DATE,
-    b"max-forwards": Role.MAX_FORWARDS,
-    b"clear-site-data": Role.SET_COOKIE,
-    b"location": Role.LOCATION,
-    b"content-location": Role.LOCATION,
-    b"refresh": Role.LOCATION,
-    b"user-agent": Role.USER_AGENT,
-    b"traceparent": Role.TRACE_PARENT,
-    b"priority": Role.PRIORITY,
-    b"content-type": Role.CONTENT_TYPE,
-    **dict.fromkeys((*CLIENT_NAMES, *_PROXY_NAMES), Role.FORWARDING),
+    b"set-cookie2": roles.DROPPED,
+    b"forwarded": roles.FORWARDING,
+    b"x-real-ip": roles.FORWARDING,
+    b"via": roles.FORWARDING,
+    b"x-gateway-error": roles.MARK,
+    b"x-gateway-hint": roles.MARK,
+    b"proxy-status": roles.MARK,
+    b"x-gateway-probe": roles.PROBE,
+    b"x-request-id": roles.REQUEST_ID,
+    b"set-cookie": roles.SET_COOKIE,
+    b"date": roles.DATE,
+    b"max-forwards": roles.MAX_FORWARDS,
+    b"clear-site-data": roles.SET_COOKIE,
+    b"location": roles.LOCATION,
+    b"content-location": roles.LOCATION,
+    b"refresh": roles.LOCATION,
+    b"user-agent": roles.USER_AGENT,
+    b"traceparent": roles.TRACE_PARENT,
+    b"priority": roles.PRIORITY,
+    b"cookie": roles.COOKIE,
+    b"content-type": roles.CONTENT_TYPE,
+    **dict.fromkeys((*CLIENT_NAMES, *_PROXY_NAMES), roles.FORWARDING),
     # RFC 9110 section 11; the proxy's kind too, because an app may be a proxy itself.
-    b"authorization": Role.CREDENTIALS,
-    b"proxy-authorization": Role.CREDENTIALS,
-    b"www-authenticate": Role.CREDENTIALS,
-    b"proxy-authenticate": Role.CREDENTIALS,
+    b"authorization": roles.CREDENTIALS,
+    b"proxy-authorization": roles.CREDENTIALS,
+    b"www-authenticate": roles.CREDENTIALS,
+    b"proxy-authenticate": roles.CREDENTIALS,
 }
 
-_HARMLESS = (None, Role.LOCATION, Role.USER_AGENT, Role.TRACE_PARENT, Role.CONTENT_TYPE, Role.PRIORITY)
+_HARMLESS = (
+    None,
+    roles.LOCATION,
+    roles.USER_AGENT,
+    roles.TRACE_PARENT,
+    roles.CONTENT_TYPE,
+    roles.PRIORITY,
+    roles.COOKIE,
+)
 """By another spelling."""
 
-_remembered: dict[bytes, Role] = {}
+_remembered: dict[bytes, int] = {}
 known_role = _remembered.get
 """`known_role(name)` is the role of a spelling seen before, or None: then ask `classify`."""
 
 
-def classify(name: bytes) -> Role:
+def classify(name: bytes) -> int:
     """The role of a field name as sent.
 
     Raises GatewayError(bad_request) if the name is not a token (RFC 9110 section 5.6.2).
@@ -157,13 +124,13 @@ def classify(name: bytes) -> Role:
     # all that is neither letter nor digit, and much Java looks for HTTP_X_FORWARDED_FOR: no such spelling hides a claim
     # about the origin. Only here: a field that frames the message must be spelled right.
     dashed = _NOT_ALPHANUMERIC.sub(b"-", lowered)
-    role = _ROLES_BY_NAME.get(lowered, Role.PASS)
-    if role is Role.PASS:
+    role = _ROLES_BY_NAME.get(lowered, roles.PASS)
+    if role == roles.PASS:
         variable = dashed.removeprefix(b"http-")
-        if variable.startswith(_PROXY_PREFIXES) or _ROLES_BY_NAME.get(variable) is Role.FORWARDING:
-            role = Role.FORWARDING
-    if role is Role.PASS and lowered != dashed and _ROLES_BY_NAME.get(dashed) not in _HARMLESS:
-        role = Role.DROPPED  # transfer_encoding, content_length, …: an alias an app may believe; it goes no further
+        if variable.startswith(_PROXY_PREFIXES) or _ROLES_BY_NAME.get(variable) == roles.FORWARDING:
+            role = roles.FORWARDING
+    if role == roles.PASS and lowered != dashed and _ROLES_BY_NAME.get(dashed) not in _HARMLESS:
+        role = roles.DROPPED  # transfer_encoding, content_length, …: an alias an app may believe; it goes no further
     if len(_remembered) < MAX_REMEMBERED_NAMES and len(name) <= 64:
         _remembered[name] = role
     return role

@@ -14,7 +14,7 @@ from functools import lru_cache, partial
 from typing import NamedTuple
 
 from gateway.errors import GatewayError, Reason
-from gateway.http.fields import Role
+from gateway.http import roles
 from gateway.http.lists import members
 
 MAX_OPTIONS = 100
@@ -23,7 +23,7 @@ take 2 ms."""
 HOPS_REMEMBERED = 32
 """Hardly two of them are to be seen in life, and each may be as large as a head."""
 
-HopField = tuple[Role, bytes]
+HopField = tuple[int, bytes]
 """One of the roles CONNECTION, TRANSFER_ENCODING, UPGRADE, TE and HOP, and the field's value."""
 
 _NOT_NOMINATED = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b"content-length", b"expect", b"max-forwards"))
@@ -91,22 +91,24 @@ def protocols(upgrade: bytes) -> list[bytes]:
     return [name for name in _tokens(upgrade, "Upgrade") if _PROTOCOL.fullmatch(name) and not _H2C.fullmatch(name)]
 
 
-def _gathered(fields: tuple[HopField, ...], role: Role) -> bytes | None:
+def _gathered(fields: tuple[HopField, ...], role: int) -> bytes | None:
     """The lines of one field as one list; None without any."""
-    values = [value for each, value in fields if each is role]
+    values = [value for each, value in fields if each == role]
     return b",".join(values) if values else None
 
 
 def _coding(fields: tuple[HopField, ...]) -> bytes | None:
-    values = [value for role, value in fields if role is Role.TRANSFER_ENCODING]
+    values = [value for role, value in fields if role == roles.TRANSFER_ENCODING]
     if len(values) > 1:
         raise _bad("two Transfer-Encoding fields")
+    if values == [b""]:
+        raise _bad("an empty Transfer-Encoding field")
     return values[0] if values else None
 
 
 def _options(fields: tuple[HopField, ...]) -> frozenset[bytes]:
     """The members of Connection, lower case."""
-    return frozenset(_tokens((_gathered(fields, Role.CONNECTION) or b"").lower(), "Connection"))
+    return frozenset(_tokens((_gathered(fields, roles.CONNECTION) or b"").lower(), "Connection"))
 
 
 def _persistent(options: frozenset[bytes], minor: int) -> bool:
@@ -126,11 +128,11 @@ def _of_request(minor: int, fields: tuple[HopField, ...], has_length: bool) -> H
         if coding.lower() != b"chunked":
             raise GatewayError(Reason.NOT_IMPLEMENTED, "Transfer-Encoding is not exactly “chunked”")
     switches = b"upgrade" in options
-    asked = _gathered(fields, Role.UPGRADE)
+    asked = _gathered(fields, roles.UPGRADE)
     # RFC 9110 section 7.8: an Upgrade in an HTTP/1.0 request is ignored, and so is one that Connection does not name.
     upgrade = b", ".join(protocols(asked)) or None if asked is not None and minor and switches else None
     # RFC 9110 section 10.1.4: a list of codings, and this keyword, which has no weight.
-    trailers_ok = any(b"trailers" in bounded_members(value.lower(), "TE") for role, value in fields if role is Role.TE)
+    trailers_ok = any(b"trailers" in bounded_members(value.lower(), "TE") for role, value in fields if role == roles.TE)
     return Hop(
         coding is not None,
         _persistent(options, minor),
@@ -147,7 +149,7 @@ def _of_answer(minor: int, fields: tuple[HopField, ...], has_length: bool) -> Ho
     if coding is not None and (has_length or minor == 0 or coding.lower() != b"chunked"):
         raise _bad("Transfer-Encoding that contradicts Content-Length or HTTP/1.0, or is not “chunked”")
     options = _options(fields)
-    upgrade = _gathered(fields, Role.UPGRADE)
+    upgrade = _gathered(fields, roles.UPGRADE)
     if upgrade is not None:
         check_count(upgrade, "Upgrade")
     return Hop(

@@ -16,6 +16,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Self
 
 from gateway.http.priority import DEFAULT_URGENCY
+from gateway.http.roles import PASS
 
 if TYPE_CHECKING:
     from gateway.http.trace_context import TraceParent
@@ -42,43 +43,83 @@ NO_BODY, BY_LENGTH, AS_STREAM, AS_TUNNEL = Framing
 So it is with every enum that the hot path compares."""
 
 
-class FieldSection:
-    """A field list and its HTTP/1.1 lines, written once. Not to be changed: it is shared.
-
-    `block` is the same for HTTP/2, from the first time that somebody needs it.
+class FieldLine:
+    """One field: its pair, the role of its name (see `roles`), and how it is written, by HTTP/1.1 and as HPACK (from
+    the first time that somebody needs that). Not to be changed: sections share it.
     """
 
-    __slots__ = ("block", "fields", "lines")
+    __slots__ = ("block", "line", "pair", "role")
+
+    def __init__(self, pair: Field, role: int, line: bytes) -> None:
+        self.pair = pair
+        self.role = role
+        self.line = line
+        self.block: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"<FieldLine {self.line[:60]!r} role={self.role}>"
+
+
+def plain_line(name: bytes, value: bytes) -> FieldLine:
+    """A field of the gateway's own, or one whose role has been looked at."""
+    return FieldLine((name, value), PASS, name + b": " + value)
+
+
+class FieldSection:
+    """A list of fields. Not to be changed: it is shared.
+
+    `block` is its HPACK octets, from the first time that somebody needs them.
+    """
+
+    __slots__ = ("_octets", "block", "field_lines")
 
     set_cookies = False
     """Whether there are cookies to confine, which only an app's answer can have."""
     locates = False
     """Whether it leads somewhere, as an app's answer can: Location, Content-Location, Refresh."""
 
-    def __init__(self, fields: Fields) -> None:
-        self.fields = fields
-        lines = [b": ".join(field) for field in fields]
-        lines.append(b"")
-        self.lines = b"\r\n".join(lines)
+    def __init__(self, field_lines: list[FieldLine]) -> None:
+        self.field_lines = field_lines
+        self._octets: bytes | None = None
         self.block: bytes | None = None
+
+    @staticmethod
+    def of(fields: Fields) -> FieldSection:
+        """One of the gateway's own."""
+        return FieldSection([plain_line(*pair) for pair in fields])
+
+    @property
+    def fields(self) -> Fields:
+        """The pairs."""
+        return [line.pair for line in self.field_lines]
+
+    @property
+    def lines(self) -> bytes:
+        """As HTTP/1.1 writes it, without the empty line."""
+        octets = self._octets
+        if octets is None:
+            lines = [line.line for line in self.field_lines]
+            lines.append(b"")
+            self._octets = octets = b"\r\n".join(lines)
+        return octets
 
     def with_fields(self, fields: Fields) -> Self:
         """The same with other fields: what else was read of it stays."""
-        other = copy(self)
-        FieldSection.__init__(other, fields)
-        return other
+        return self._with_lines([plain_line(*pair) for pair in fields])
 
     def with_added(self, field: Field) -> Self:
-        """The same with one more field, last; cheaper than `with_fields`."""
+        """The same with one more field, last."""
+        return self._with_lines([*self.field_lines, plain_line(*field)])
+
+    def _with_lines(self, field_lines: list[FieldLine]) -> Self:
         other = copy(self)
-        other.fields = [*self.fields, field]
-        other.lines = b"%b%b: %b\r\n" % (self.lines, *field)
-        other.block = None
+        FieldSection.__init__(other, field_lines)
         return other
 
     def get(self, name: bytes) -> bytes | None:
         """The first value under `name` (lower case), or None."""
-        for key, value in self.fields:
+        for line in self.field_lines:
+            key, value = line.pair
             if key.lower() == name:
                 return value
         return None
@@ -111,8 +152,8 @@ class RequestSection(FieldSection):
         "user_agent",
     )
 
-    def __init__(self, fields: Fields, forwarding: Fields, authority: bytes) -> None:
-        super().__init__(fields)
+    def __init__(self, field_lines: list[FieldLine], forwarding: Fields, authority: bytes) -> None:
+        super().__init__(field_lines)
         self.forwarding = forwarding
         self.authority = authority
         self.host = authority.decode("ascii", "backslashreplace")  # a log line must never be what fails
@@ -192,8 +233,8 @@ class ResponseSection(FieldSection):
 
     __slots__ = ("binds", "content_length", "dated", "locates", "set_cookies")
 
-    def __init__(self, fields: Fields) -> None:
-        super().__init__(fields)
+    def __init__(self, field_lines: list[FieldLine]) -> None:
+        super().__init__(field_lines)
         self.content_length: int | None = None  # None: not declared
         self.set_cookies = False  # or deletes some: the edge confines that
         self.locates = False

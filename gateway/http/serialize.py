@@ -78,4 +78,4 @@ def chunk(data: bytes) -> tuple[bytes, bytes, bytes]:
 
 def last_chunk(trailers: Fields) -> bytes:
     """The zero chunk that ends a chunked body, with its trailers."""
-    return b"0\r\n" + FieldSection(trailers).lines + b"\r\n" if trailers else LAST_CHUNK
+    return b"0\r\n" + FieldSection.of(trailers).lines + b"\r\n" if trailers else LAST_CHUNK

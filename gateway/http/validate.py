@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from gateway.errors import GatewayError, Reason
 from gateway.http import trace_context
-from gateway.http.fields import TOKEN, Role, classify, known_role
+from gateway.http.fields import TOKEN
 from gateway.http.hop import Hop, HopField, ReadHop, bounded_members, protocols
 from gateway.http.http1 import Http1ResponseHead
 from gateway.http.lists import members
@@ -23,23 +23,38 @@ from gateway.http.message import (
     AS_TUNNEL,
     BY_LENGTH,
     NO_BODY,
+    FieldLine,
     Fields,
     Framing,
     RequestHead,
     RequestSection,
     ResponseSection,
+    plain_line,
 )
+from gateway.http.octets import TARGET
 from gateway.http.priority import urgency_of
+from gateway.http.roles import (
+    CONNECTION,
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    CREDENTIALS,
+    DATE,
+    EXPECT,
+    FORWARDING,
+    HOP,
+    HOST,
+    LOCATION,
+    MAX_FORWARDS,
+    PASS,
+    PRIORITY,
+    PROBE,
+    REQUEST_ID,
+    SET_COOKIE,
+    TRACE_PARENT,
+    USER_AGENT,
+)
 from gateway.http.websocket import accept
 from gateway.printable import printable_ascii
-
-# The loops below run for every field of every message: a global costs half of an enum member's look-up.
-_HOST, _LENGTH, _CONNECTION, _HOP = Role.HOST, Role.CONTENT_LENGTH, Role.CONNECTION, Role.HOP
-_FORWARDING, _REQUEST_ID, _SET_COOKIE = Role.FORWARDING, Role.REQUEST_ID, Role.SET_COOKIE
-_PROBE, _DATE, _MAX_FORWARDS, _LOCATION = Role.PROBE, Role.DATE, Role.MAX_FORWARDS, Role.LOCATION
-_CREDENTIALS, _EXPECT = Role.CREDENTIALS, Role.EXPECT
-_USER_AGENT, _TRACE_PARENT, _CONTENT_TYPE = Role.USER_AGENT, Role.TRACE_PARENT, Role.CONTENT_TYPE
-_PRIORITY = Role.PRIORITY
 
 COMMON_METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
 """What hardly any request differs from, and what Allow names: whichever else an app knows is forwarded, too."""
@@ -59,8 +74,6 @@ _DIGITS = re.compile(rb"[0-9]+")
 MOST_FORWARDS = b"999999999"
 """Our maximum supported value of Max-Forwards (RFC 9110 section 7.6.2): what is larger goes on as this."""
 _DECIMAL = re.compile(rb"0|[1-9][0-9]{0,17}")
-_TARGET_OCTETS = bytes(octet for octet in range(0x21, 0x7F) if octet != ord("#"))
-_VALUE_OCTETS = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
 # RFC 3986 host and port without userinfo: a reg-name, an IPv4 address or a bracketed IP literal. No name is longer
 # than 255 octets, and what is looked up per request must not be.
 _AUTHORITY = re.compile(rb"([A-Za-z0-9._~!$&'()*+;=%-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{0,5}))?")
@@ -77,6 +90,9 @@ _GRPC = re.compile(rb"application/grpc(?:[ \t]*(?:;.*)?|\+.*)", re.IGNORECASE | 
 """A gRPC request's media type; `application/grpc-web`, which HTTP/1.1 carries, is another."""
 
 
+_EXPECTS = plain_line(b"Expect", b"100-continue")
+_REQUESTS_ONLY = (FORWARDING, EXPECT, HOST, MAX_FORWARDS)
+"""Roles that mean something in requests; in an answer they pass."""
 _NOT_IN_TRAILERS = frozenset(
     (
         b"trailer authorization proxy-authorization www-authenticate proxy-authenticate cookie "
@@ -86,30 +102,14 @@ _NOT_IN_TRAILERS = frozenset(
 """Of the fields that pass in a head."""
 
 
-def check_values(octets: bytes) -> None:
-    """Raises GatewayError(bad_request) if field octets hold a control character (RFC 9110 section 5.5).
-
-    `octets` may be one value or many joined: HTAB, SP, visible ASCII and obs-text are allowed, nothing else.
-    """
-    if not is_value(octets):
-        raise GatewayError(Reason.BAD_REQUEST, "a field value has a control character")
-
-
 def binds_connection(value: bytes) -> bool:
     """Whether challenges or credentials are of a scheme that logs in the connection (RFC 4559 section 6)."""
     return _BINDING.search(value) is not None
 
 
-def is_value(octets: bytes) -> bool:
-    """Whether `octets` may stand in a field (RFC 9110 section 5.5): HTAB, SP, visible ASCII and obs-text, and nothing
-    else.
-    """
-    return not octets.translate(None, _VALUE_OCTETS)
-
-
 def is_target(octets: bytes) -> bool:
     """Whether `octets` may stand in a request target: visible ASCII, and no fragment."""
-    return not octets.translate(None, _TARGET_OCTETS)
+    return octets.translate(TARGET) == octets
 
 
 def is_authority(value: bytes) -> bool:
@@ -130,14 +130,15 @@ def _bad(detail: str) -> GatewayError:
     return GatewayError(Reason.BAD_REQUEST, detail)
 
 
-def request_section(read_hop: ReadHop, pairs: Fields, authority: bytes | None = None) -> tuple[RequestSection, Hop]:
-    """What the field pairs of a request say, and what of it concerns its connection only, as `read_hop` reads it.
+def request_section(
+    read_hop: ReadHop, lines: list[FieldLine], authority: bytes | None = None
+) -> tuple[RequestSection, Hop]:
+    """What the field lines of a request say, and what of it concerns its connection only, as `read_hop` reads it.
 
     `authority` is what the request asks for beside its fields, if its version of HTTP can say so; then Host may be
     missing. Raises GatewayError with the reason whose status HTTP asks for: 400, 417 or 501.
     """
-    check_values(b"".join([value for _, value in pairs]))
-    fields: Fields = []
+    passing: list[FieldLine] = []
     forwarding: Fields = []
     hop_fields: list[HopField] = []
     host: bytes | None = None
@@ -148,61 +149,60 @@ def request_section(read_hop: ReadHop, pairs: Fields, authority: bytes | None = 
     priority: list[bytes] = []
     expects_continue = probes = binds = named = grpc = False
 
-    for pair in pairs:
-        name, value = pair
-        role = known_role(name)
-        if role is None:
-            role = classify(name)
-        if not role:
-            fields.append(pair)
-        elif role >= _DATE:
-            fields.append(pair)
-            if role is _USER_AGENT:
+    for line in lines:
+        role = line.role
+        if role == PASS:
+            passing.append(line)
+            continue
+        value = line.pair[1]
+        if role >= DATE:
+            passing.append(line)
+            if role == USER_AGENT:
                 user_agent = value
-            elif role is _TRACE_PARENT:
+            elif role == TRACE_PARENT:
                 trace_parents.append(value)
-            elif role is _CONTENT_TYPE:
+            elif role == CONTENT_TYPE:
                 grpc = _GRPC.fullmatch(value) is not None
-            elif role is _PRIORITY:
+            elif role == PRIORITY:
                 priority.append(value)
-        elif role is _HOST:
+        elif role == HOST:
             if host is not None:
                 raise _bad("the request has two Host fields")
             host = value
-        elif role >= _CONNECTION:
-            hop_fields.append((role, value if role is not _HOP else b""))
-        elif role is _LENGTH:
+        elif role >= CONNECTION:
+            hop_fields.append((role, value if role != HOP else b""))
+        elif role == CONTENT_LENGTH:
             # RFC 9112 section 6.3 lets equal duplicates be merged; two parsers that merge differently are an attack.
             if length is not None:
                 raise _bad("the request has two Content-Length fields")
             length = value
-            fields.append(pair)
-        elif role is _FORWARDING:
-            forwarding.append(pair)
-        elif role is _REQUEST_ID:
-            forwarding.append(pair)
+            passing.append(line)
+        elif role == FORWARDING:
+            forwarding.append(line.pair)
+        elif role == REQUEST_ID:
+            forwarding.append(line.pair)
             named = True
-        elif role is _CREDENTIALS:
-            fields.append(pair)
+        elif role == CREDENTIALS:
+            passing.append(line)
             binds = binds or binds_connection(value)
-        elif role is _EXPECT:
+        elif role == EXPECT:
             # RFC 9110 section 10.1.1: a list, which may be empty.
             for expectation in bounded_members(value.lower(), "Expect"):
                 if expectation != b"100-continue":
                     raise GatewayError(Reason.EXPECTATION_FAILED, "only 100-continue is known")
                 expects_continue = True
-        elif role is _PROBE:
+        elif role == PROBE:
             probes = True
-        elif role is _MAX_FORWARDS:
+        elif role == MAX_FORWARDS:
             max_forwards = value if max_forwards is None else max_forwards + b"," + value
-            fields.append(pair)
+            passing.append(line)
 
     hop = read_hop(tuple(hop_fields), length is not None)
     if hop.nominated:
-        fields = _without(fields, hop.nominated)
+        passing = _without(passing, hop.nominated)
     if expects_continue and hop.interim:
-        fields.append((b"Expect", b"100-continue"))
-    section = RequestSection(fields, forwarding, _authority(host, authority))
+        passing.append(_EXPECTS)
+    section = RequestSection(passing, forwarding, _authority(host, authority))
     section.trailers_ok = hop.trailers_ok
     section.probes = probes
     section.max_forwards = max_forwards
@@ -265,7 +265,7 @@ def check_request(head: RequestHead) -> None:
     Raises GatewayError with the reason whose status HTTP asks for: 400, 405 or 501.
     """
     method, target, section = head.method, head.target, head.section
-    if target.translate(None, _TARGET_OCTETS):
+    if target.translate(TARGET) != target:
         raise _bad("the request target has a character that is not allowed")
     if method not in COMMON_METHODS:
         _check_method(method)
@@ -328,59 +328,56 @@ def _host_and_port(authority: bytes, default_port: int) -> tuple[bytes, int] | N
     return (match[1].lower().removesuffix(b"."), int(match[2] or default_port)) if match else None
 
 
-def _without(fields: Fields, nominated: frozenset[bytes]) -> Fields:
+def _without(lines: list[FieldLine], nominated: frozenset[bytes]) -> list[FieldLine]:
     """Without the fields that Connection nominates: they were meant for this hop only."""
-    return [pair for pair in fields if pair[0].lower() not in nominated]
+    return [line for line in lines if line.pair[0].lower() not in nominated]
 
 
-def response_section(read_hop: ReadHop, pairs: Fields) -> tuple[ResponseSection, Hop]:
-    """What the field pairs of a response say, and what of it concerns its connection only, as `read_hop` reads it.
+def response_section(read_hop: ReadHop, lines: list[FieldLine]) -> tuple[ResponseSection, Hop]:
+    """What the field lines of a response say, and what of it concerns its connection only, as `read_hop` reads it.
 
     Raises GatewayError(http_protocol_error) for everything a careful recipient must not guess about.
     """
-    fields: Fields = []
+    passing: list[FieldLine] = []
     hop_fields: list[HopField] = []
     length: bytes | None = None
     set_cookies = dated = locates = binds = False
     try:
-        check_values(b"".join([value for _, value in pairs]))
-        for pair in pairs:
-            name, value = pair
-            role = known_role(name)
-            if role is None:
-                role = classify(name)
-            if not role or role is _FORWARDING or role is _EXPECT or role is _HOST or role is _MAX_FORWARDS:
-                fields.append(pair)
-            elif role is _SET_COOKIE:
-                set_cookies = True
-                fields.append(pair)
-            elif role is _DATE:
+        for line in lines:
+            role = line.role
+            if role == PASS or role >= USER_AGENT:
+                passing.append(line)
+            elif role == DATE:
                 dated = True
-                fields.append(pair)
-            elif role is _LOCATION:
+                passing.append(line)
+            elif role == SET_COOKIE:
+                set_cookies = True
+                passing.append(line)
+            elif role == LOCATION:
                 locates = True
-                fields.append(pair)
-            elif role is _CREDENTIALS:
-                fields.append(pair)
-                binds = binds or binds_connection(value)
-            elif role >= _USER_AGENT:
-                fields.append(pair)
-            elif role is _LENGTH:
+                passing.append(line)
+            elif role == CONTENT_LENGTH:
                 if length is not None:
                     raise _bad("two Content-Length fields")
                 # RFC 9110 section 8.6: 1*DIGIT. Written anew, because not everybody reads 0017 as 17.
-                length = value.lstrip(b"0") or value[-1:]
-                fields.append((name, length))
-            elif role >= _CONNECTION:
-                hop_fields.append((role, value if role is not _HOP else b""))
+                name, said = line.pair
+                length = said.lstrip(b"0") or said[-1:]
+                passing.append(line if length == said else plain_line(name, length))
+            elif role >= CONNECTION:
+                hop_fields.append((role, line.pair[1] if role != HOP else b""))
+            elif role == CREDENTIALS:
+                passing.append(line)
+                binds = binds or binds_connection(line.pair[1])
+            elif role in _REQUESTS_ONLY:
+                passing.append(line)
         if length is not None and _DECIMAL.fullmatch(length) is None:
             raise _bad("Content-Length is not a decimal number")
         hop = read_hop(tuple(hop_fields), length is not None)
     except GatewayError as error:
         raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"the answer has a bad head: {error.detail}") from None
     if hop.nominated:
-        fields = _without(fields, hop.nominated)
-    section = ResponseSection(fields)
+        passing = _without(passing, hop.nominated)
+    section = ResponseSection(passing)
     section.set_cookies = set_cookies
     section.locates = locates
     section.dated = dated and b"date" not in hop.nominated
@@ -389,17 +386,17 @@ def response_section(read_hop: ReadHop, pairs: Fields) -> tuple[ResponseSection,
     return section, hop
 
 
-def trailer_fields(pairs: Fields) -> Fields:
-    """What of a trailer section goes on. Raises GatewayError(bad_request)."""
-    check_values(b"".join([value for _, value in pairs]))
+def trailer_fields(lines: list[FieldLine]) -> Fields:
+    """What of a trailer section goes on."""
     # Trailers must not do what only heads may (RFC 9110 section 6.5.1); those are dropped, the rest goes on.
-    return [pair for pair in pairs if _allowed_in_trailers(pair[0])]
+    return [line.pair for line in lines if _allowed_in_trailers(line)]
 
 
-def _allowed_in_trailers(name: bytes) -> bool:
-    role = known_role(name) or classify(name)
+def _allowed_in_trailers(line: FieldLine) -> bool:
     # One variable to many frameworks, see `fields.classify`.
-    return (not role or role >= _USER_AGENT) and name.lower().replace(b"_", b"-") not in _NOT_IN_TRAILERS
+    return (line.role == PASS or line.role >= USER_AGENT) and line.pair[0].lower().replace(
+        b"_", b"-"
+    ) not in _NOT_IN_TRAILERS
 
 
 def check_switch(request: RequestHead, answer: Http1ResponseHead) -> None:

@@ -36,4 +36,4 @@ def _lies_below(origin: bytes, domain: bytes) -> bool:
 def withheld() -> ResponseHead:
     """The answer to a page of another site in place of any problem. Without CORS its scripts cannot read even this."""
     fields = [(b"X-Gateway-Error", b"withheld"), (b"Proxy-Status", b"gateway"), (b"Cache-Control", b"no-store")]
-    return ResponseHead(502, FieldSection([*fields, (b"Content-Length", b"0")]))
+    return ResponseHead(502, FieldSection.of([*fields, (b"Content-Length", b"0")]))

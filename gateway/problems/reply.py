@@ -113,7 +113,7 @@ def _section(reply: _Reply, intent: Intent, length: int) -> FieldSection:
         fields.append((b"Content-Type", intent.media_type))
     if reply.status != 204:  # RFC 9110 section 8.6: a server MUST NOT send Content-Length in a 204
         fields.append((b"Content-Length", b"%d" % length))
-    return FieldSection(fields)
+    return FieldSection.of(fields)
 
 
 def _json(problem: Problem) -> tuple[bytes, bytes]:

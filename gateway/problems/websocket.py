@@ -44,7 +44,7 @@ def accept_and_close(error: GatewayError, context: RequestContext) -> tuple[Resp
     assert asked is not None  # see above
     key = asked.get(b"sec-websocket-key") or b""
     fields = [(b"Sec-WebSocket-Accept", accept(key)), *_selected(asked), *marker_fields(error.reason, error.detail)]
-    head = ResponseHead(101, FieldSection(fields), AS_TUNNEL, upgrade=b"websocket")
+    head = ResponseHead(101, FieldSection.of(fields), AS_TUNNEL, upgrade=b"websocket")
     problem = describe(error, context)
     payload = struct.pack("!H", CODE_BASE + problem.status) + _shortened(f"{problem.reason}: {problem.title}")
     return head, bytes((_FINAL_CLOSE, len(payload))) + payload

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, cast
 from gateway.errors import GatewayError, Reason
 from gateway.http import serialize
 from gateway.http.body import BodyError, ChunkedReader, CloseReader, LengthReader
-from gateway.http.head_parser import HEAD_END, check_partial_response, parse_answer_fields, parse_response_head, quote
+from gateway.http.head_parser import HEAD_END, check_partial_response, parse_answer_lines, parse_response_head, quote
 from gateway.http.message import AS_STREAM, BY_LENGTH, NO_BODY, Fields, FieldSection, RequestHead, ResponseHead
 from gateway.http.validate import check_switch
 from gateway.metrics import BYTES
@@ -312,7 +312,7 @@ class Http1Upstream(Http1Lifecycle):
             if framing is BY_LENGTH:
                 self._reader = LengthReader(head.content_length)
             elif head.hop.streams:
-                self._reader = ChunkedReader(limits, len(head.section.fields), parse_answer_fields)
+                self._reader = ChunkedReader(limits, len(head.section.field_lines), parse_answer_lines)
             else:
                 self._reader = CloseReader()
         self.state = BODY

@@ -17,6 +17,7 @@ from gateway.http.forwarding import MAX_HOPS, parse_chain, parse_forwarded
 from gateway.http.hop import OF_REQUEST
 from gateway.http.message import RequestHead
 from gateway.http.validate import check_request, request_section
+from tests.support.field_lines import judged
 
 HOST = b"5000-a.example.dev"
 BALANCER = "10.0.0.1"
@@ -82,7 +83,9 @@ claims = st.lists(
 
 
 def head(fields: list[tuple[bytes, bytes]]) -> RequestHead:
-    section, _ = request_section(OF_REQUEST[1], [(b"Host", HOST), *[(name, value.strip()) for name, value in fields]])
+    section, _ = request_section(
+        OF_REQUEST[1], judged([(b"Host", HOST), *[(name, value.strip()) for name, value in fields]])
+    )
     head = RequestHead(b"GET", b"/", "HTTP/1.1", section)
     check_request(head)
     return head

@@ -12,7 +12,7 @@ from gateway.http.head_parser import HeadLimits, parse_request_head
 from gateway.http.message import Fields, FieldSection, Framing, RequestHead
 
 LIMITS = HeadLimits()
-NOTHING = FieldSection([])
+NOTHING = FieldSection.of([])
 ID = b"id"
 
 _PIECES = (

@@ -28,7 +28,7 @@ from gateway.http.message import Field, Fields, FieldSection, Framing, RequestHe
 
 LIMITS = HeadLimits()
 FUZZ = settings(deadline=None, max_examples=200)
-NOTHING = FieldSection([])
+NOTHING = FieldSection.of([])
 ID = b"r-1"
 
 REQUEST_STATUSES = {400, 405, 414, 417, 431, 501, 505}

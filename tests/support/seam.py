@@ -35,6 +35,7 @@ from gateway.upstream.claims import ClaimKey
 from gateway.upstream.context import ConnectionContext
 from gateway.upstream.pool import Pool
 from gateway.upstream.stream import Owner, ResponseSink, UpstreamConnection, UpstreamFailure, UpstreamStream
+from tests.support.field_lines import judged
 from tests.support.telemetry import AtOnce
 
 HOST = b"5000-demo.sandbox.localhost"
@@ -55,7 +56,7 @@ class Contract:
 
 def request(method: bytes = b"GET", fields: Fields | None = None, host: bytes = HOST) -> RequestHead:
     """A valid head, as a codec of no HTTP version makes it."""
-    section, _ = request_section(OF_REQUEST[1], [(b"Host", host), *(fields or [])])
+    section, _ = request_section(OF_REQUEST[1], judged([(b"Host", host), *(fields or [])]))
     head = RequestHead(method, b"/", "HTTP/2", section)
     check_request(head)
     return head
@@ -71,7 +72,7 @@ def handshake() -> RequestHead:
 
 def answer(status: int = 200, framing: Framing = Framing.STREAM, fields: Fields | None = None) -> ResponseHead:
     upgrade = b"websocket" if framing is AS_TUNNEL else None
-    return ResponseHead(status, FieldSection(fields or []), framing, upgrade=upgrade)
+    return ResponseHead(status, FieldSection.of(fields or []), framing, upgrade=upgrade)
 
 
 class Downstream(DownstreamStream):

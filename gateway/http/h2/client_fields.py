@@ -11,15 +11,18 @@ from typing import Final
 
 from gateway.errors import GatewayError, Reason
 from gateway.http import validate
-from gateway.http.h2.encoder import encode_field, encode_fields
+from gateway.http.field_lines import remember
+from gateway.http.h2.encoder import encode_field, encode_section
 from gateway.http.h2.errors import ErrorCode, StreamFault
-from gateway.http.h2.fields import NAME_OCTETS, trailers
-from gateway.http.head_parser import REMEMBERED_OCTETS, REMEMBERED_SECTIONS, HeadLimits
+from gateway.http.h2.field_lines import MalformedField, field_lines, recent
+from gateway.http.h2.fields import trailers
+from gateway.http.head_parser import REMEMBERED_OCTETS, HeadLimits
 from gateway.http.hop import Hop, HopField
 from gateway.http.message import (
     AS_STREAM,
     BY_LENGTH,
     NO_BODY,
+    FieldLine,
     Fields,
     FieldSection,
     RequestHead,
@@ -44,21 +47,14 @@ def request_block(head: RequestHead, host: bytes, added: FieldSection, request_i
         _SCHEME,
         encode_field(b":path", head.target),
         encode_field(b":authority", host),
-        _block(section),
-        _block(added),
+        encode_section(section),
+        encode_section(added),
         encode_field(b"x-request-id", request_id),
     ]
     # gRPC over HTTP/2: "TE" is "Used to detect incompatible proxies": servers refuse a call without it.
     if section.trailers_ok or section.grpc:
         parts.append(_TE)
     return b"".join(parts)
-
-
-def _block(section: FieldSection) -> bytes:
-    block = section.block
-    if block is None:
-        section.block = block = encode_fields(section.fields)
-    return block
 
 
 def answer_head(fields: Fields, ended: bool, request_method: bytes, limits: HeadLimits) -> ResponseHead:
@@ -77,7 +73,7 @@ def answer_head(fields: Fields, ended: bool, request_method: bytes, limits: Head
     shown = validate.forwarded_answer(status, section)
     if ended and framing is AS_STREAM:
         framing = NO_BODY
-        shown = section.with_fields([*section.fields, _EMPTY])  # over HTTP/1.1 its end would not be seen
+        shown = section.with_added(_EMPTY)  # over HTTP/1.1 its end would not be seen
     length = section.content_length or 0 if framing is BY_LENGTH else 0
     head = ResponseHead(status, shown, framing, length)
     head.dated = section.dated
@@ -97,29 +93,26 @@ def _section(pairs: Fields, limits: HeadLimits) -> ResponseSection:
     key = (limits, *pairs)
     section = _remembered.get(key)
     if section is None:
-        octets = _check(pairs, limits)
-        section, _ = validate.response_section(_read_hop, pairs)
-        if octets <= REMEMBERED_OCTETS:
-            if len(_remembered) >= REMEMBERED_SECTIONS:
-                del _remembered[next(iter(_remembered))]
-            _remembered[key] = section
+        unseen = recent.unseen
+        lines, octets = _lines(pairs, limits)
+        section, _ = validate.response_section(_read_hop, lines)
+        if recent.unseen == unseen and octets <= REMEMBERED_OCTETS:
+            remember(_remembered, key, section)
     return section
 
 
-def _check(pairs: Fields, limits: HeadLimits) -> int:
-    """Refuses what is too large or malformed; returns the octets of all of it."""
+def _lines(pairs: Fields, limits: HeadLimits) -> tuple[list[FieldLine], int]:
+    """The lines of `pairs`, and the octets of all of it."""
     sizes = [len(name) + len(value) for name, value in pairs]
     octets = sum(sizes)
     if len(pairs) > limits.fields or octets > limits.head or (octets > limits.field and max(sizes) > limits.field):
         raise GatewayError(Reason.HTTP_RESPONSE_HEADER_SECTION_SIZE, f"{len(pairs)} fields of {octets} octets")
-    for name, value in pairs:
-        # RFC 9113 section 8.2.1: lower case, no colon (pseudo-fields come first, and there is but one), no white space
-        # around a value. CR, LF and NUL are no octets of a value for `validate` either.
-        if not name or name.translate(None, NAME_OCTETS):
-            raise _malformed("an answer with a field name that is not allowed")
-        if value != value.strip(b" \t"):
-            raise _malformed("an answer with white space around a field value")
-    return octets
+    try:
+        return field_lines(pairs), octets
+    except MalformedField as error:
+        raise _malformed(f"an answer with {error}") from None
+    except GatewayError as error:
+        raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"the answer has a bad head: {error.detail}") from None
 
 
 def _read_hop(fields: tuple[HopField, ...], has_length: bool) -> Hop:

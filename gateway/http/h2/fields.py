@@ -16,22 +16,27 @@ from typing import Final, NoReturn
 
 from gateway.errors import GatewayError, Reason
 from gateway.http import serialize, validate
-from gateway.http.fields import TOKEN, Role, classify
-from gateway.http.h2.encoder import encode_field, encode_fields, encode_status
-from gateway.http.head_parser import REMEMBERED_OCTETS, REMEMBERED_SECTIONS, HeadLimits
-from gateway.http.hop import Hop, HopField, ReadHop
+from gateway.http.field_lines import remember
+from gateway.http.fields import TOKEN
+from gateway.http.h2.encoder import encode_field, encode_fields, encode_section, encode_status
+from gateway.http.h2.field_lines import MalformedField, field_lines, recent
+from gateway.http.head_parser import REMEMBERED_OCTETS, HeadLimits
+from gateway.http.hop import Hop, HopField
 from gateway.http.message import (
     AS_TUNNEL,
     NO_BODY,
+    FieldLine,
     Fields,
     RequestHead,
     RequestSection,
     ResponseHead,
+    plain_line,
 )
+from gateway.http.octets import is_value
+from gateway.http.roles import CONNECTION, COOKIE, HOP, TE
 
 HTTP_2: Final = "HTTP/2"
 
-NAME_OCTETS: Final = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
 _PSEUDO_FIELDS: Final = frozenset((b":method", b":scheme", b":authority", b":path", b":protocol"))
 _SCHEMES: Final = (b"https", b"http")
 _NOT_IN_TUNNELS: Final = (b"sec-websocket-accept", b"content-length")
@@ -151,14 +156,20 @@ def _connect(pseudo: dict[bytes, bytes], pairs: Fields, ended: bool, limits: Hea
         raise GatewayError(Reason.NOT_IMPLEMENTED, "no other “:protocol” than websocket is known")
     if ended:
         raise GatewayError(Reason.BAD_REQUEST, "a WebSocket handshake whose stream has ended")
-    pairs = [(_SPELLED.get(name, name), value) for name, value in _sound(pairs, limits)[0] if name not in _DROPPED]
+    lines = [_spelled(line) for line in _sound(pairs, limits)[0] if line.pair[0] not in _DROPPED]
     # RFC 8441 section 5: Sec-WebSocket-Key and -Accept are not used. The app needs one, and its answer is looked at
     # when it comes (`validate.check_switch`).
-    pairs.append((_SPELLED[_KEY], base64.b64encode(secrets.token_bytes(16))))
-    section = _gated(_websocket_hop, pairs, authority)
+    lines.append(plain_line(_SPELLED[_KEY], base64.b64encode(secrets.token_bytes(16))))
+    section, _ = validate.request_section(_websocket_hop, lines, authority)
     if section.framing is not NO_BODY:
         _malformed("CONNECT with content")
     return _checked(WebSocketConnect(b"GET", target, HTTP_2, section), scheme, limits, octets)
+
+
+def _spelled(line: FieldLine) -> FieldLine:
+    name, value = line.pair
+    spelled = _SPELLED.get(name)
+    return line if spelled is None else plain_line(spelled, value)
 
 
 _remembered: dict[tuple[object, ...], RequestSection] = {}
@@ -170,57 +181,48 @@ def _section(authority: bytes | None, ended: bool, limits: HeadLimits, pairs: Fi
     key = (authority, ended, limits, *pairs)
     section = _remembered.get(key)
     if section is None:
-        read_hop = _ended_hop if ended else _open_hop
-        sound, size = _sound(pairs, limits)
-        section = _gated(read_hop, sound, authority)
+        unseen = recent.unseen
+        lines, size = _sound(pairs, limits)
+        section, _ = validate.request_section(_ended_hop if ended else _open_hop, lines, authority)
         # RFC 9113 section 8.1.1: malformed is also a content-length that is not the sum of the DATA frames.
         if ended and section.content_length:
             _malformed("content-length, and no content")
-        if size <= REMEMBERED_OCTETS:
-            if len(_remembered) >= REMEMBERED_SECTIONS:
-                del _remembered[next(iter(_remembered))]
-            _remembered[key] = section
+        if recent.unseen == unseen and size <= REMEMBERED_OCTETS:
+            remember(_remembered, key, section)
     return section
 
 
-def _gated(read_hop: ReadHop, pairs: Fields, authority: bytes | None) -> RequestSection:
+def _lines(pairs: Fields) -> list[FieldLine]:
     try:
-        return validate.request_section(read_hop, pairs, authority)[0]
-    except GatewayError:
-        _check_lines(pairs)
-        raise
+        return field_lines(pairs)
+    except MalformedField as error:
+        raise MalformedRequest(str(error)) from None
 
 
-def _check_lines(pairs: Fields) -> None:
-    """For what is at fault anyway: "A field value MUST NOT contain the zero value, line feed, or carriage return at any
-    position" (RFC 9113 section 8.2.1).
-    """
-    for _, value in pairs:
-        if 0 in value or 10 in value or 13 in value:
-            _malformed("a field value with CR, LF or NUL")
-
-
-def _sound(pairs: Fields, limits: HeadLimits) -> tuple[Fields, int]:
-    """`pairs` within their limits and well-formed, crumbs of cookies joined; and their octets."""
-    if not pairs:
-        return pairs, 0
+def _sound(pairs: Fields, limits: HeadLimits) -> tuple[list[FieldLine], int]:
+    """The lines of `pairs`, within their limits and well-formed, crumbs of cookies joined; and their octets."""
     if len(pairs) > limits.fields:
         raise GatewayError(Reason.HEADER_SECTION_TOO_LARGE, f"the request has more than {limits.fields} fields")
-    names, size = well_formed(pairs)
+    lines = _lines(pairs)
+    size = crumbs = 0
+    for line in lines:
+        size += len(line.line) - 2
+        if line.role == COOKIE:
+            crumbs += 1
     # RFC 9113 section 8.2.3: what was split "MUST be concatenated into a single octet string using the two-octet
     # delimiter of 0x3b, 0x20" before it goes anywhere else.
-    if names.count(b"cookie") > 1:
-        crumbs = [value for name, value in pairs if name == b"cookie" and value]
-        pairs = [pair for pair in pairs if pair[0] != b"cookie"]
-        pairs.append((b"cookie", b"; ".join(crumbs)))
-        size += 2 * len(crumbs)
+    if crumbs > 1:
+        values = [line.pair[1] for line in lines if line.role == COOKIE and line.pair[1]]
+        lines = [line for line in lines if line.role != COOKIE]
+        lines.append(plain_line(b"cookie", b"; ".join(values)))
+        size += 2 * len(values)
     if size > limits.field:
-        _check_sizes(pairs, limits)
-    return pairs, size
+        _check_sizes(lines, limits)
+    return lines, size
 
 
-def _check_sizes(pairs: Fields, limits: HeadLimits) -> None:
-    sizes = [len(name) + len(value) for name, value in pairs]
+def _check_sizes(lines: list[FieldLine], limits: HeadLimits) -> None:
+    sizes = [len(line.line) - 2 for line in lines]
     if max(sizes) > limits.field:
         raise GatewayError(
             Reason.HEADER_SECTION_TOO_LARGE, f"the request has a field of more than {limits.field} octets"
@@ -229,27 +231,12 @@ def _check_sizes(pairs: Fields, limits: HeadLimits) -> None:
         raise GatewayError(Reason.HEADER_SECTION_TOO_LARGE, f"the head has more than {limits.head} octets")
 
 
-def well_formed(pairs: Fields) -> tuple[tuple[bytes, ...], int]:
-    """The names of `pairs` (some), and the octets of all, if RFC 9113 section 8.2.1 finds no fault with them besides
-    control characters, which every version forbids.
-    """
-    names, values = zip(*pairs, strict=True)
-    # Names are tokens without upper-case letters. A colon is in none of them: pseudo-fields come first.
-    joined = b"".join(names)
-    if joined.translate(None, NAME_OCTETS):
-        _malformed("a field name with an octet that is not allowed")
-    # "A field value MUST NOT start or end with an ASCII whitespace character"
-    if tuple(map(bytes.strip, values)) != values:
-        _malformed("a field value with white space around it")
-    return names, len(joined) + sum(map(len, values))
-
-
 def _read_hop(hop: Hop, with_trailers: Hop, fields: tuple[HopField, ...]) -> Hop:
     """RFC 9113 section 8.2.2: "An endpoint MUST NOT generate an HTTP/2 message containing connection-specific header
     fields", with TE as the exception, which "MUST NOT contain any value other than "trailers"".
     """
     for role, value in fields:
-        if role is not Role.TE:
+        if role != TE:
             _malformed("a connection-specific field")
         if value.lower() != b"trailers":
             _malformed("TE is not “trailers”")
@@ -285,8 +272,8 @@ def readable_head(fields: Fields) -> RequestHead | None:
     if not target or not validate.is_target(target):
         return None
     unread = _CONTENT_TYPE if method == b"CONNECT" else b""
-    pairs = [each for each in fields if TOKEN.fullmatch(each[0]) and validate.is_value(each[1]) and each[0] != unread]
-    return RequestHead(method, target, HTTP_2, RequestSection(pairs, [], authority))
+    pairs = [each for each in fields if TOKEN.fullmatch(each[0]) and is_value(each[1]) and each[0] != unread]
+    return RequestHead(method, target, HTTP_2, RequestSection([plain_line(*pair) for pair in pairs], [], authority))
 
 
 # --- responses -------------------------------------------------------------------------------------------------------
@@ -300,10 +287,7 @@ def response_block(head: ResponseHead, request_id: bytes, now: float | None = No
     if head.framing is AS_TUNNEL:
         fields = [field for field in section.fields if field[0].lower() not in _NOT_IN_TUNNELS]
         return encode_status(200) + encode_fields(fields) + encode_field(b"x-request-id", request_id)
-    block = section.block
-    if block is None:
-        section.block = block = encode_fields(section.fields)
-    parts = [encode_status(head.status), block, encode_field(b"x-request-id", request_id)]
+    parts = [encode_status(head.status), encode_section(section), encode_field(b"x-request-id", request_id)]
     if now is not None:
         parts.append(_date(int(now)))
     return b"".join(parts)
@@ -327,12 +311,7 @@ def trailers(fields: Fields, limits: HeadLimits, in_head: int = 0) -> Fields:
         return fields
     if in_head + len(fields) > limits.fields:
         raise GatewayError(Reason.BAD_REQUEST, f"head and trailers have more than {limits.fields} fields")
-    names, _ = well_formed(fields)  # RFC 9113 section 8.1: "Trailers MUST NOT include pseudo-header fields"
-    for name in names:
-        if Role.CONNECTION <= classify(name) <= Role.HOP:
-            _malformed("a connection-specific field in trailers")
-    try:
-        return validate.trailer_fields(fields)
-    except GatewayError:
-        _check_lines(fields)
-        raise
+    lines = _lines(fields)  # RFC 9113 section 8.1: "Trailers MUST NOT include pseudo-header fields"
+    if any(CONNECTION <= line.role <= HOP for line in lines):
+        _malformed("a connection-specific field in trailers")
+    return validate.trailer_fields(lines)

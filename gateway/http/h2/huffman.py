@@ -138,7 +138,8 @@ def decode(data: bytes) -> bytes:
     global _stream
     stream = _stream
     try:
-        octets = stream.decompress(data.translate(_REVERSED) + _AFTER)
+        # Without a most, zlib is given 16 KiB for each string. The shortest code has five bits.
+        octets = stream.decompress(data.translate(_REVERSED) + _AFTER, 2 * len(data) + 4)
     except BaseException:  # MemoryError: nobody knows where zlib stands
         _stream = _fresh.copy()
         raise

@@ -115,7 +115,7 @@ def configured(**sections: dict[str, Any]) -> Settings:
 
 
 BOX = Sandbox("box", IPv6Address("::1"), "7")
-FORWARDED = FieldSection([(b"X-Forwarded-Proto", b"https"), (b"Via", b"1.1 gateway")])
+FORWARDED = FieldSection.of([(b"X-Forwarded-Proto", b"https"), (b"Via", b"1.1 gateway")])
 
 
 def make_context(

@@ -17,6 +17,7 @@ from gateway.http.hop import OF_ANSWER
 from gateway.http.message import FieldSection, RequestHead, ResponseHead, ResponseSection
 from gateway.upstream.stream import UpstreamFailure
 from gateway.wordings import NEXT_REFUSES
+from tests.support.field_lines import judged
 
 LIMITS = HeadLimits()
 HOST = b"5173-abc123.sandbox.example.dev:8443"
@@ -367,12 +368,12 @@ def test_only_plain_text_is_read(fields: bytes, readable: bool) -> None:
 
 
 def test_the_field_is_added_and_nothing_is_lost() -> None:
-    section, _ = validate.response_section(OF_ANSWER[1], [(b"Set-Cookie", b"a=1"), (b"Content-Length", b"5")])
+    section, _ = validate.response_section(OF_ANSWER[1], judged([(b"Set-Cookie", b"a=1"), (b"Content-Length", b"5")]))
     before = (section.fields[:], section.lines)
     marked = cast("ResponseSection", hints.with_hint(section, "Vite: allow it"))
     assert isinstance(marked, ResponseSection)
     assert marked.fields == [*section.fields, (FIELD, b"Vite: allow it")]
-    assert marked.lines == FieldSection(marked.fields).lines
+    assert marked.lines == FieldSection.of(marked.fields).lines
     for name in ResponseSection.__slots__:
         assert getattr(marked, name) == getattr(section, name)
     assert marked.set_cookies  # without it, a neighbour's cookie would pass

@@ -16,7 +16,7 @@ MASK = b"localhost:5000"
 
 def told(origin: bytes) -> FieldSection:
     scheme, _, host = origin.partition(b"://")
-    return FieldSection([(b"X-Forwarded-Host", host), (b"X-Forwarded-Proto", scheme), (b"Via", b"1.1 gateway")])
+    return FieldSection.of([(b"X-Forwarded-Host", host), (b"X-Forwarded-Proto", scheme), (b"Via", b"1.1 gateway")])
 
 
 LOCATIONS = [

@@ -116,7 +116,7 @@ class Driver(ABC):
         """Opens a stream and sends a request."""
         self.stream = self.connection.open_stream()
         self.sink = Sink(self.contract)
-        self.stream.send_request(self.sink, self._request(method, fields), HOST, FieldSection([]), b"id")
+        self.stream.send_request(self.sink, self._request(method, fields), HOST, FieldSection.of([]), b"id")
         self.stream.flush()
         self.g.pool.context.write_batcher.flush()
         return self.sink

@@ -16,7 +16,7 @@ from gateway.http.body import (
     LengthReader,
     _chunk_size,
 )
-from gateway.http.head_parser import HeadLimits, parse_answer_fields, parse_field_section
+from gateway.http.head_parser import HeadLimits, parse_answer_lines, parse_field_lines
 from gateway.http.message import Fields
 
 LIMITS = HeadLimits()
@@ -417,9 +417,9 @@ def test_a_trailer_never_says_what_belongs_into_a_head(name: bytes, passes: bool
 def test_white_space_before_a_colon_goes_from_the_trailers_of_an_answer_only() -> None:
     """RFC 9112 section 5.1; what a trailer section may not do it may not do so spelled either."""
     section = b"0\r\nX-Sum : 1\r\nSet-Cookie : a=1\r\n\r\n"
-    reader = ChunkedReader(LIMITS, 0, parse_answer_fields)
+    reader = ChunkedReader(LIMITS, 0, parse_answer_lines)
     assert reader.read(section) == (b"", b"")
     assert reader.trailers == [(b"X-Sum", b"1")]
-    for parse, framing in [(parse_field_section, b""), (parse_answer_fields, b"Content-Length : 5\r\n")]:
+    for parse, framing in [(parse_field_lines, b""), (parse_answer_lines, b"Content-Length : 5\r\n")]:
         with pytest.raises(BodyError):
             ChunkedReader(LIMITS, 0, parse).read(section[:-2] + framing + b"\r\n")

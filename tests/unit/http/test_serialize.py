@@ -10,7 +10,7 @@ from gateway.http.head_parser import HeadLimits, parse_request_head, parse_respo
 from gateway.http.message import Fields, FieldSection, ResponseHead
 
 LIMITS = HeadLimits()
-ADDED = FieldSection([(b"X-Forwarded-For", b"2001:db8::1"), (b"Via", b"1.1 gateway")])
+ADDED = FieldSection.of([(b"X-Forwarded-For", b"2001:db8::1"), (b"Via", b"1.1 gateway")])
 ADDED_LINES = b"X-Forwarded-For: 2001:db8::1\r\nVia: 1.1 gateway\r\nX-Request-Id: r-1\r\n"
 
 REQUESTS = [
@@ -71,7 +71,7 @@ def test_a_request_is_written_anew(came: bytes, goes: bytes) -> None:
 
 def test_a_request_goes_to_the_host_it_is_told() -> None:
     head = parse_request_head(REQUESTS[0][0], LIMITS)
-    written = serialize.request_head(head, b"localhost:5000", FieldSection([]), b"r-1")
+    written = serialize.request_head(head, b"localhost:5000", FieldSection.of([]), b"r-1")
     assert written == b"GET / HTTP/1.1\r\nHost: localhost:5000\r\nX-Request-Id: r-1\r\n\r\n"
 
 
@@ -144,12 +144,12 @@ def test_an_app_keeps_its_reason_phrase(status: int, phrase: bytes) -> None:
 
 @pytest.mark.parametrize(("status", "phrase"), [(200, b"OK"), (404, b"Not Found"), (599, b"")])
 def test_an_answer_without_a_reason_phrase_gets_the_registered_one(status: int, phrase: bytes) -> None:
-    head = ResponseHead(status, FieldSection([]))
+    head = ResponseHead(status, FieldSection.of([]))
     assert serialize.response_head(head, b"r-1", False, None)[0] == b"HTTP/1.1 %d %b\r\n" % (status, phrase)
 
 
 def test_what_has_no_date_gets_one_behind_the_request_id() -> None:
-    head = ResponseHead(200, FieldSection([(b"A", b"1")]))
+    head = ResponseHead(200, FieldSection.of([(b"A", b"1")]))
     assert b"".join(serialize.response_head(head, b"r-1", False, b"close", 784111777.9)) == (
         b"HTTP/1.1 200 OK\r\nA: 1\r\nX-Request-Id: r-1\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
         b"Connection: close\r\n\r\n"

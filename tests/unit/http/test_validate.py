@@ -14,6 +14,7 @@ from gateway.http import serialize, validate
 from gateway.http.hop import MAX_OPTIONS, OF_ANSWER, OF_REQUEST
 from gateway.http.http1 import PROTOCOLS, Http1RequestHead, Http1ResponseHead
 from gateway.http.message import Fields, FieldSection, Framing, RequestHead, ResponseSection
+from tests.support.field_lines import judged
 
 HOST = (b"Host", b"5000-a.example.dev")
 
@@ -21,7 +22,7 @@ HOST = (b"Host", b"5000-a.example.dev")
 def request(
     *pairs: tuple[bytes, bytes], method: bytes = b"GET", target: bytes = b"/", minor: int = 1, host: bool = True
 ) -> Http1RequestHead:
-    section, hop = validate.request_section(OF_REQUEST[minor], [HOST, *pairs] if host else list(pairs))
+    section, hop = validate.request_section(OF_REQUEST[minor], judged([HOST, *pairs] if host else list(pairs)))
     head = Http1RequestHead(method, target, PROTOCOLS[minor], section)
     head.keep_alive = hop.keep_alive
     validate.check_request(head)
@@ -31,7 +32,7 @@ def request(
 def response(
     *pairs: tuple[bytes, bytes], status: int = 200, minor: int = 1, request_method: bytes = b"GET"
 ) -> Http1ResponseHead:
-    section, hop = validate.response_section(OF_ANSWER[minor], list(pairs))
+    section, hop = validate.response_section(OF_ANSWER[minor], judged(pairs))
     return validate.response_head(status, b"", section, hop, request_method)
 
 
@@ -139,23 +140,6 @@ def test_what_a_head_says_can_be_asked_by_name() -> None:
     assert response((b"X-A", b"1")).get(b"x-a") == b"1"
 
 
-@pytest.mark.parametrize("make", [request, response])
-@pytest.mark.parametrize("value", [b"\0", b"a\0", b"a\r\nB: c", b"\n", b"\r", b"\x0b", b"\x1b[0m", b"\x7f"])
-@pytest.mark.parametrize("name", [b"A", b"Connection", b"X-Forwarded-For", b"Keep-Alive", b"X-Gateway-Error"])
-def test_no_control_character_passes_in_a_value(make: Callable[..., object], name: bytes, value: bytes) -> None:
-    expected = Reason.BAD_REQUEST if make is request else Reason.HTTP_PROTOCOL_ERROR
-    assert reason_of(make, (name, value)) is expected
-
-
-@pytest.mark.parametrize("make", [request, response])
-@pytest.mark.parametrize(
-    "name", [b"", b" ", b"A ", b" A", b"A B", b":method", b"A:", b"A\r\nB", b"A\0", b"\xe4", b"(A)"]
-)
-def test_a_name_is_a_token(make: Callable[..., object], name: bytes) -> None:
-    expected = Reason.BAD_REQUEST if make is request else Reason.HTTP_PROTOCOL_ERROR
-    assert reason_of(make, (name, b"1")) is expected
-
-
 # --- Connection ---------------------------------------------------------------------------------------------------
 
 NOMINATIONS = [
@@ -210,7 +194,7 @@ def test_a_nomination_never_takes_what_routes_frames_or_tells_the_origin(
     added.remove((b"X-Request-Id", b"ours"))
     claims = [(forwarded, b"theirs") for forwarded in PROTECTED[2:-1]]
     head = request((b"Content-Length", b"5"), (b"Expect", b"100-continue"), *claims, (b"Connection", spell(name)))
-    written = serialize.request_head(head, head.authority, FieldSection(added), b"ours")
+    written = serialize.request_head(head, head.authority, FieldSection.of(added), b"ours")
     assert b"\r\n%b: " % name in written
     assert b"theirs" not in written
     assert (head.framing, head.section.content_length) == (Framing.LENGTH, 5)
@@ -289,7 +273,7 @@ TE = [
 def test_te_goes_on_only_as_trailers(values: tuple[bytes, ...], trailers_ok: bool) -> None:
     head = request(*((b"TE", value) for value in values))
     assert head.section.trailers_ok is trailers_ok
-    written = serialize.request_head(head, head.authority, FieldSection([]), b"id")
+    written = serialize.request_head(head, head.authority, FieldSection.of([]), b"id")
     assert written.count(b"TE: ") == trailers_ok
     assert (b"\r\nConnection: TE\r\nTE: trailers\r\n" in written) is trailers_ok
 
@@ -364,7 +348,7 @@ FRAMINGS = [
     ([(b"TRANSFER-encoding", b"CHUNKED")], 1, Framing.STREAM),
     ([(b"Transfer-Encoding", b"chunked")], 0, Reason.BAD_REQUEST),
     ([(b"Transfer-Encoding", b"gzip")], 0, Reason.BAD_REQUEST),
-    ([(b"Transfer-Encoding", b"")], 1, Reason.NOT_IMPLEMENTED),
+    ([(b"Transfer-Encoding", b"")], 1, Reason.BAD_REQUEST),
     ([(b"Transfer-Encoding", b"gzip")], 1, Reason.NOT_IMPLEMENTED),
     ([(b"Transfer-Encoding", b"identity")], 1, Reason.NOT_IMPLEMENTED),
     ([(b"Transfer-Encoding", b"gzip, chunked")], 1, Reason.NOT_IMPLEMENTED),
@@ -585,7 +569,7 @@ def test_an_upgrade_is_asked_for_properly_or_not_at_all(
 ) -> None:
     head = request(*pairs, (b"Sec-WebSocket-Key", b"x"), method=method, minor=minor)
     assert head.upgrade == protocol
-    written = serialize.request_head(head, head.authority, FieldSection([]), b"id").lower()
+    written = serialize.request_head(head, head.authority, FieldSection.of([]), b"id").lower()
     assert written.count(b"upgrade") == (0 if protocol is None else 2)
     assert b"http2-settings" not in written
     assert b"\r\nsec-websocket-key: x\r\n" in written
@@ -653,12 +637,14 @@ def test_a_request_for_options_has_one_hop_less(came: bytes, goes: bytes | None)
     assert head.ends_here is (goes is None)
     if goes is not None:
         assert head.fields == [(b"A", b"1"), (b"max-Forwards", goes), (b"B", b"2")]
-        assert b"\r\nmax-Forwards: " + goes + b"\r\n" in serialize.request_head(head, HOST[1], FieldSection([]), b"id")
+        assert b"\r\nmax-Forwards: " + goes + b"\r\n" in serialize.request_head(
+            head, HOST[1], FieldSection.of([]), b"id"
+        )
 
 
 def test_a_hop_is_counted_for_each_request() -> None:
     """The section is shared by all that carry it."""
-    section, _ = validate.request_section(OF_REQUEST[1], [HOST, (b"Max-Forwards", b"5")])
+    section, _ = validate.request_section(OF_REQUEST[1], judged([HOST, (b"Max-Forwards", b"5")]))
     for _ in range(2):
         head = RequestHead(b"OPTIONS", b"/", "HTTP/1.1", section)
         validate.check_request(head)
@@ -826,7 +812,7 @@ def test_an_answer_that_loses_its_length_still_sets_cookies() -> None:
     ("pairs", "has_some"), [([], False), ([(b"sEt-Cookie", b"a=b")], True), ([(b"Cookie", b"a=b")], False)]
 )
 def test_a_response_knows_whether_it_sets_cookies(pairs: Fields, has_some: bool) -> None:
-    section, _ = validate.response_section(OF_ANSWER[1], pairs)
+    section, _ = validate.response_section(OF_ANSWER[1], judged(pairs))
     assert section.set_cookies is has_some
     assert section.fields == pairs
 
@@ -869,7 +855,7 @@ def test_heads_show_what_they_are() -> None:
     ],
 )
 def test_a_request_for_grpc_is_known_by_its_content_type(value: bytes, grpc: bool) -> None:
-    section, _ = validate.request_section(OF_REQUEST[1], [HOST, (b"content-type", value)])
+    section, _ = validate.request_section(OF_REQUEST[1], judged([HOST, (b"content-type", value)]))
     assert section.grpc is grpc
     assert (b"content-type", value) in section.fields
-    assert not validate.request_section(OF_REQUEST[1], [HOST])[0].grpc
+    assert not validate.request_section(OF_REQUEST[1], judged([HOST]))[0].grpc

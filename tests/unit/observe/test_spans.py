@@ -13,6 +13,7 @@ from gateway.http.trace_context import TraceParent
 from gateway.http.validate import request_section
 from gateway.observe.access_log import AccessRecord
 from gateway.observe.spans import Span, Spans
+from tests.support.field_lines import judged
 
 TRACE, PARENT, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", "1122334455667788"
 
@@ -51,7 +52,7 @@ def test_some_are_sampled() -> None:
 
 def test_the_app_is_told_once_and_the_head_stays_as_it_is() -> None:
     fields = [(b"Host", b"x"), (b"TraceParent", b"old"), (b"tracestate", b"a=b"), (b"User-Agent", b"u")]
-    section, _ = request_section(OF_REQUEST[1], fields)
+    section, _ = request_section(OF_REQUEST[1], judged(fields))
     head = RequestHead(b"GET", b"/", "HTTP/1.1", section)
     told = f"00-{TRACE}-{SPAN}-01".encode()
     begun = Span(TRACE, SPAN, "").sent_with(head)
@@ -65,7 +66,7 @@ def test_the_app_is_told_once_and_the_head_stays_as_it_is() -> None:
 
 @pytest.mark.parametrize("fields", [[], [(b"A", b"1"), (b"B", b"2")]])
 def test_a_head_that_names_no_trace_gets_one_field_more(fields: list[tuple[bytes, bytes]]) -> None:
-    section, _ = request_section(OF_REQUEST[1], [(b"Host", b"x"), *fields])
+    section, _ = request_section(OF_REQUEST[1], judged([(b"Host", b"x"), *fields]))
     sent = Span(TRACE, SPAN, "").sent_with(RequestHead(b"GET", b"/", "HTTP/1.1", section))
     assert sent.fields == [*fields, (b"traceparent", f"00-{TRACE}-{SPAN}-01".encode())]
     assert sent.section.lines == b"".join(b"%b: %b\r\n" % field for field in sent.fields)

@@ -255,7 +255,7 @@ HOSTILE = [
 
 
 def everywhere(text: str, reason: Reason) -> Page:
-    section = RequestSection(asked().fields, [], text.encode())
+    section = RequestSection(asked().section.field_lines, [], text.encode())
     head = RequestHead(text.encode("latin-1", "replace"), b"/", "HTTP/1.1", section)
     error = Failure(reason, text, observed=(text,), process=text, open_ports=(3000,)).error()
     return Page(render(error, RequestContext(text, head, Target(5000, text, text), text, text))[1])

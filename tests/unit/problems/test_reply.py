@@ -345,7 +345,7 @@ hostile = pytest.mark.parametrize("text", HOSTILE, ids=[text[:24] for text in HO
 
 
 def hostile_everywhere(text: str, form: Form) -> RequestContext:
-    section = RequestSection(asked(form).fields, [], text.encode())
+    section = RequestSection(asked(form).section.field_lines, [], text.encode())
     head = RequestHead(b"GET", b"/", "HTTP/1.1", section)
     return RequestContext(text, head, Target(5000, text, text), text, text)
 

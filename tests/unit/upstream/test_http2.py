@@ -141,7 +141,9 @@ class App:
         stream = self.connection.open_stream()
         assert isinstance(stream, Http2UpstreamStream)
         sink = Sink()
-        stream.send_request(sink, request(fields, method), b"50051-demo.example", FieldSection([(b"A", b"b")]), b"id")
+        stream.send_request(
+            sink, request(fields, method), b"50051-demo.example", FieldSection.of([(b"A", b"b")]), b"id"
+        )
         self.sinks[stream.id] = sink
         stream.flush()
         return stream
@@ -458,7 +460,7 @@ def test_a_stream_that_the_app_does_not_take_any_more_was_not_processed(new: App
     new.ask()
     new.starts((Setting.MAX_CONCURRENT_STREAMS, 1))
     sink = Sink()
-    handed_out.send_request(sink, request(), b"x", FieldSection([]), b"id")
+    handed_out.send_request(sink, request(), b"x", FieldSection.of([]), b"id")
     assert sink.failure is not None
     assert sink.failure.unprocessed
 

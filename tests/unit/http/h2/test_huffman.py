@@ -109,7 +109,7 @@ def test_an_accident_inside_zlib_does_not_reach_the_next_string() -> None:
     class Broken:
         eof = False
 
-        def decompress(self, data: bytes) -> bytes:
+        def decompress(self, data: bytes, most: int) -> bytes:
             raise MemoryError
 
     with mock.patch.object(huffman, "_stream", Broken()):
