@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import logging
 import socket
@@ -10,7 +9,7 @@ import struct
 import sys
 import termios
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 log = logging.getLogger("gateway.transport")
 
@@ -21,6 +20,54 @@ LARGE = 24 * 1024
 would be taken from a read's share of what a connection may hold (`turns.READ`)."""
 LINGER_OCTETS = 4 * 1024 * 1024
 """What a closing connection still reads and throws away, so that a reset does not overtake the answer."""
+
+
+class StreamTransport(Protocol):
+    """A transport of the event loop's, or one of ours that stands on it: what `asyncio.Transport` has.
+
+    By what it can do and not by its class: deriving from asyncio's would make every call here one by name, in a class
+    that cannot be compiled.
+    """
+
+    def write(self, data: Any) -> None: ...
+
+    def write_eof(self) -> None: ...
+
+    def can_write_eof(self) -> bool: ...
+
+    def close(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def is_closing(self) -> bool: ...
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    def get_write_buffer_size(self) -> int: ...
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any: ...
+
+    def set_protocol(self, protocol: Any) -> None: ...
+
+
+class StreamProtocol(Protocol):
+    """What a transport tells: what `asyncio.BaseProtocol` has, and the rest of `asyncio.BufferedProtocol` unless the
+    transport is a TLS one, which hands out octets.
+    """
+
+    def connection_made(self, transport: Any) -> None: ...
+
+    def connection_lost(self, exc: Exception | None) -> None: ...
+
+    def eof_received(self) -> bool | None: ...
+
+    def pause_writing(self) -> None: ...
+
+    def resume_writing(self) -> None: ...
 
 
 class WriteBatcher:
@@ -64,7 +111,7 @@ class WriteBatcher:
         self.cells[self.sent] += octets
 
 
-class GatheringTransport(asyncio.Transport):
+class GatheringTransport:
     """A transport, TCP or TLS, whose writes wait for the end of the turn. Only `abort` overtakes them.
 
     What is gathered is lost, too, if the event loop closes the transport below by itself: on an end of file that
@@ -73,8 +120,7 @@ class GatheringTransport(asyncio.Transport):
 
     __slots__ = ("_below", "_gathered", "_write_batcher", "waiting")
 
-    def __init__(self, below: asyncio.Transport, write_batcher: WriteBatcher) -> None:
-        super().__init__()
+    def __init__(self, below: StreamTransport, write_batcher: WriteBatcher) -> None:
         self._below = below
         self._write_batcher = write_batcher
         self._gathered: list[bytes] = []
@@ -110,7 +156,7 @@ class GatheringTransport(asyncio.Transport):
             if not below.is_closing():
                 below.write(b"".join(gathered))  # one alone is not copied
 
-    def hand_over(self, protocol: asyncio.BaseProtocol) -> None:
+    def hand_over(self, protocol: StreamProtocol) -> None:
         """The transport below is `protocol`'s from here on, which is told of it."""
         self.flush()
         self._below.set_protocol(protocol)
@@ -150,8 +196,11 @@ class GatheringTransport(asyncio.Transport):
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return self._below.get_extra_info(name, default)
 
+    def set_protocol(self, protocol: Any) -> None:
+        self._below.set_protocol(protocol)
 
-class _Closed(asyncio.Transport):
+
+class _Closed:
     """The null transport: closed, and every call is a no-op."""
 
     def is_closing(self) -> bool:
@@ -173,6 +222,15 @@ class _Closed(asyncio.Transport):
 
     def resume_reading(self) -> None: ...
 
+    def write_eof(self) -> None: ...
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default
+
+    def set_protocol(self, protocol: Any) -> None: ...
+
 
 class _Unconnected(GatheringTransport):
     """Gathers nothing."""
@@ -185,7 +243,7 @@ CLOSED_TRANSPORT: GatheringTransport = _Unconnected(_Closed(), WriteBatcher(lamb
 reference cycle."""
 
 
-def room(transport: asyncio.Transport) -> int:
+def room(transport: StreamTransport) -> int:
     """Octets that the kernel is sure to take at once (Linux; elsewhere 0): half of what is left of its buffer, whose
     size includes the kernel's bookkeeping.
     """
@@ -201,7 +259,7 @@ def room(transport: asyncio.Transport) -> int:
     return size // 2 - undelivered(transport)
 
 
-def undelivered(transport: asyncio.Transport) -> int:
+def undelivered(transport: StreamTransport) -> int:
     """Octets in flight: in the transport's buffer and, on Linux, in the kernel's.
 
     The kernel may hold megabytes, so the transport's buffer alone may not move for minutes while a slow reader reads.

@@ -9,7 +9,6 @@ loop's, so nothing is gained by working in small steps.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections import deque
@@ -118,8 +117,10 @@ class Intake:
         return self._buffer[:room] if room > self.view.nbytes and not self.turns.busy else self.view
 
 
-class WideReading(asyncio.BufferedProtocol):
-    """Reads of a large message are as large as what can be passed on at once; all others of the default size.
+class WideReading:
+    """A buffered protocol, by what it can do (see `transport.StreamTransport`).
+
+    Reads of a large message are as large as what can be passed on at once; all others of the default size.
 
     Subclasses declare the attributes: one that is also a transport can inherit no slots.
     """

@@ -10,16 +10,14 @@ import socket
 import struct
 from collections.abc import Callable, Iterable
 from math import inf
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from gateway.errnos import SILENCE, lost
 from gateway.socket_options import broken, has_unread, unanswered
-from gateway.transport import CLOSED_TRANSPORT, LINGER_OCTETS, GatheringTransport, undelivered
+from gateway.transport import CLOSED_TRANSPORT, LINGER_OCTETS, GatheringTransport, StreamTransport, undelivered
 from gateway.turns import ReadingConnection
 
 if TYPE_CHECKING:
-    import asyncio
-
     from gateway.edge.edge import Edge
     from gateway.edge.forwarded import Peer
     from gateway.edge.stream import RequestSink
@@ -40,14 +38,27 @@ class DownstreamConnection(ReadingConnection):
         self._linger_left = LINGER_OCTETS
         self.deadline = inf  # loop time at which `expire` is due; the sweeper looks
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = GatheringTransport(cast("asyncio.Transport", transport), self._edge.write_batcher)
+    def connection_made(self, transport: StreamTransport) -> None:
+        self._transport = GatheringTransport(transport, self._edge.write_batcher)
         self._transport.set_write_buffer_limits(high=self._edge.intake.may_wait)
         self.deadline = self._edge.clock() + self._edge.timeouts.idle
         self._edge.downstreams.add(self)
         if self._edge.draining:
             # It came before the listener closed, and its request may be here already: there is a moment to ask.
             self._await_first()
+
+    def eof_received(self) -> bool:
+        """Downstream sends no more; whether the connection stays open for what is written."""
+        raise NotImplementedError
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        raise NotImplementedError
+
+    def pause_writing(self) -> None:
+        raise NotImplementedError
+
+    def resume_writing(self) -> None:
+        raise NotImplementedError
 
     def _await_first(self, patience: float = 0.0) -> None:
         edge = self._edge

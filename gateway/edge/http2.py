@@ -35,11 +35,10 @@ from gateway.http.h2.fields import HTTP_2, MalformedRequest, readable_head, requ
 from gateway.http.h2.session import Session, SessionOwner
 from gateway.http.h2.settings import SessionLimits
 from gateway.metrics import BYTES, HTTP2_ERRORS
+from gateway.transport import StreamTransport
 from gateway.turns import SHARE
 
 if TYPE_CHECKING:
-    import asyncio
-
     from gateway.edge.edge import Edge
     from gateway.edge.forwarded import Peer
     from gateway.edge.stream import RequestSink
@@ -157,7 +156,7 @@ class Http2Downstream(StreamsConnection, SessionOwner):
 
     # --- asyncio.BufferedProtocol --------------------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: StreamTransport) -> None:
         super().connection_made(transport)
         self._idle_due = self.deadline
         self.session.start()

@@ -13,7 +13,7 @@ import socket
 import ssl
 from collections.abc import Hashable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from gateway import descriptors, errnos
 from gateway.addresses import Bound, bound_to
@@ -33,6 +33,7 @@ from gateway.socket_options import keep_alive, no_delay, refuse_new
 
 if TYPE_CHECKING:
     from gateway.edge.edge import Edge
+    from gateway.transport import StreamProtocol, StreamTransport
 
 log = logging.getLogger("gateway.edge")
 
@@ -178,7 +179,7 @@ class Listener:
     def _serve(self, connection: socket.socket, address: Address, header: ProxyHeader | None = None) -> None:
         edge = self.edge
         accepted: _AcceptedConnection
-        protocol: asyncio.BaseProtocol
+        protocol: StreamProtocol
         if self._tls is None:
             accepted = _AcceptedConnection(edge, address, header)
             if header is not None and header.over_tls:  # whoever came by https is not redirected there
@@ -198,10 +199,10 @@ def _is_readable(sock: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
-async def _attach(accepted: _AcceptedConnection, connection: socket.socket, protocol: asyncio.BaseProtocol) -> None:
+async def _attach(accepted: _AcceptedConnection, connection: socket.socket, protocol: StreamProtocol) -> None:
     """Hands the socket to the event loop, which owns it from then on."""
     try:
-        await accepted.edge.loop.connect_accepted_socket(lambda: protocol, connection)
+        await accepted.edge.loop.connect_accepted_socket(lambda: cast("asyncio.BaseProtocol", protocol), connection)
     except BaseException:
         connection.close()
         accepted.release()
@@ -304,7 +305,7 @@ class _TlsHandshake(_AcceptedConnection):
         speaks = Http2Downstream if tls.selected_alpn_protocol() == "h2" else Http1Downstream
         return speaks(edge, peer, self.release, self._local_reply)
 
-    def plain_http_received(self, tcp: asyncio.Transport, octets: bytes) -> None:
+    def plain_http_received(self, tcp: StreamTransport, octets: bytes) -> None:
         edge = self.edge
         edge.downstreams.discard(self)
         edge.counters.plain_http_on_tls += 1

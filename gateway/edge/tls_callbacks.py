@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Protocol
+
+from gateway.transport import StreamTransport
 
 
 class SecureProtocol(Protocol):
     """What speaks on a secure connection: an `asyncio.Protocol`."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None: ...
+    def connection_made(self, transport: StreamTransport) -> None: ...
 
     def data_received(self, data: bytes) -> None: ...
 
@@ -38,7 +39,7 @@ class HandshakeHandler(Protocol):
     def handshake_completed(self) -> SecureProtocol:
         """Returns what speaks on the connection; its `connection_made` is called next."""
 
-    def plain_http_received(self, tcp: asyncio.Transport, octets: bytes) -> None:
+    def plain_http_received(self, tcp: StreamTransport, octets: bytes) -> None:
         """The TCP transport, which needs another protocol, and what has come so far."""
 
     def handshake_failed(self, error: Exception | None) -> None:

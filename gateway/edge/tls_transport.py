@@ -21,19 +21,18 @@ handshake may take, and what speaks on the connection once it is secure.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ssl
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Any, cast
+from typing import Any
 
 from gateway.edge.tls_buffers import Buffers
 from gateway.edge.tls_callbacks import HandshakeHandler, SecureProtocol
 from gateway.edge.tls_records import HANDSHAKE_RECORD, HEADER, LARGEST_RECORD, NO_ROOM, NO_TLS, length_of
 from gateway.errors import GatewayError, Reason
 from gateway.http.greeting import Greeting, detect, explained
-from gateway.transport import CLOSED_TRANSPORT, LINGER_OCTETS
+from gateway.transport import CLOSED_TRANSPORT, LINGER_OCTETS, StreamProtocol, StreamTransport
 from gateway.turns import READ, RECORD, SHARE, WideReading
 
 RECORDS_AT_ONCE = 16
@@ -64,7 +63,7 @@ HELLO, HANDSHAKE, OPEN, HALF_CLOSED, CLOSING, CLOSED = State
 """As globals: CPython 3.11 takes 0.1 µs to find a member through its class, and every read asks."""
 
 
-class TlsTransport(WideReading, asyncio.Transport):
+class TlsTransport(WideReading):
     """One connection. Writing never fails and never blocks; what the TCP transport holds back is its business."""
 
     __slots__ = (
@@ -93,7 +92,6 @@ class TlsTransport(WideReading, asyncio.Transport):
     )
 
     def __init__(self, context: ssl.SSLContext, buffers: Buffers, handler: HandshakeHandler) -> None:
-        super().__init__()
         self._context = context
         self._buffers = buffers
         self._intake = buffers.intake
@@ -102,7 +100,7 @@ class TlsTransport(WideReading, asyncio.Transport):
         self._sure = 0
         self._flight = b""  # what has come of the handshake and waits
         self._handler: HandshakeHandler | None = handler  # until told how the handshake ended
-        self._tcp: asyncio.Transport = CLOSED_TRANSPORT  # the real one from connection_made to connection_lost
+        self._tcp: StreamTransport = CLOSED_TRANSPORT  # the real one from connection_made to connection_lost
         self._ssl: ssl.SSLObject | None = None  # from the first step of the handshake on
         self._decrypt: _Decrypt = _not_open  # set when OPEN
         self._encrypt: _Encrypt = _not_open
@@ -132,8 +130,8 @@ class TlsTransport(WideReading, asyncio.Transport):
 
     # --- asyncio.BufferedProtocol: the TCP transport's side ------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._tcp = cast("asyncio.Transport", transport)
+    def connection_made(self, transport: StreamTransport) -> None:
+        self._tcp = transport
 
     def buffer_updated(self, nbytes: int) -> None:
         state = self._state
@@ -423,7 +421,7 @@ class TlsTransport(WideReading, asyncio.Transport):
         if handler is not None:
             handler.handshake_failed(error)
 
-    # --- asyncio.Transport: the protocol's side ------------------------------------------------------------------
+    # --- StreamTransport: the protocol's side --------------------------------------------------------------------
 
     def write(self, data: Any) -> None:
         """`data` is bytes."""
@@ -466,6 +464,12 @@ class TlsTransport(WideReading, asyncio.Transport):
 
     def can_write_eof(self) -> bool:
         return False
+
+    def write_eof(self) -> None:
+        raise NotImplementedError("TLS ends both directions: `close`")
+
+    def set_protocol(self, protocol: StreamProtocol) -> None:
+        raise NotImplementedError("what speaks on it was chosen with the handshake")
 
     def pause_reading(self) -> None:
         self._paused = True

@@ -22,11 +22,10 @@ What it awaits in each state, and what its end means there, is http1_lifecycle.p
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import socket
 from math import inf
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from gateway.errors import GatewayError, Reason
 from gateway.http import serialize
@@ -35,7 +34,7 @@ from gateway.http.head_parser import HEAD_END, check_partial_response, parse_ans
 from gateway.http.message import AS_STREAM, BY_LENGTH, NO_BODY, Fields, FieldSection, RequestHead, ResponseHead
 from gateway.http.validate import check_switch
 from gateway.metrics import BYTES
-from gateway.transport import CLOSED_TRANSPORT, GatheringTransport
+from gateway.transport import CLOSED_TRANSPORT, GatheringTransport, StreamTransport
 from gateway.turns import HEAD_WORK, LAST_WORK, LOOK, SHARE, SMALL_HEAD
 from gateway.upstream import evidence, peek
 from gateway.upstream.claims import ClaimKey
@@ -186,8 +185,8 @@ class Http1Upstream(Http1Lifecycle):
 
     # --- asyncio.Protocol ----------------------------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = GatheringTransport(cast("asyncio.Transport", transport), self._context.write_batcher)
+    def connection_made(self, transport: StreamTransport) -> None:
+        self._transport = GatheringTransport(transport, self._context.write_batcher)
         self._transport.set_write_buffer_limits(high=self._context.intake.may_wait)
 
     def data_received(self, data: bytes) -> None:

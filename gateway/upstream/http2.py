@@ -30,7 +30,7 @@ from gateway.http.h2.settings import SessionLimits
 from gateway.http.head_parser import quote
 from gateway.metrics import BYTES
 from gateway.socket_options import unanswered
-from gateway.transport import CLOSED_TRANSPORT, GatheringTransport
+from gateway.transport import CLOSED_TRANSPORT, GatheringTransport, StreamTransport
 from gateway.turns import LAST_WORK, SHARE, ReadingConnection
 from gateway.upstream import evidence, peek
 from gateway.upstream.claims import ClaimKey
@@ -314,8 +314,8 @@ class Http2Upstream(ReadingConnection, UpstreamConnection, Carrier):
 
     # --- asyncio.BufferedProtocol --------------------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = GatheringTransport(cast("asyncio.Transport", transport), self._context.write_batcher)
+    def connection_made(self, transport: StreamTransport) -> None:
+        self._transport = GatheringTransport(transport, self._context.write_batcher)
         self._transport.set_write_buffer_limits(high=self._context.intake.may_wait)
         self.session.start()
         self.flush()

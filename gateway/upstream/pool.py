@@ -26,7 +26,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from ipaddress import ip_address
 from math import inf
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from gateway import descriptors
 from gateway.config import Settings
@@ -49,7 +49,7 @@ from gateway.upstream.stream import PoolKey, UpstreamConnection, UpstreamStream
 
 _DIALED = CONNECTIONS.at("upstream")
 
-T = TypeVar("T", bound=asyncio.BaseProtocol)
+T = TypeVar("T")
 
 
 class Pool:
@@ -230,7 +230,8 @@ class Pool:
         sock = await connected_socket(endpoint.address, endpoint.port, self.context.timeouts.connect, self.give_up)
         keep_alive(sock, self.context.timeouts.keepalive)
         try:
-            _, connection = await self._loop.create_connection(lambda: kind(self.context, endpoint, sock), sock=sock)
+            connection = kind(self.context, endpoint, sock)
+            await self._loop.create_connection(lambda: cast("asyncio.BaseProtocol", connection), sock=sock)
         except BaseException:
             sock.close()
             raise
