@@ -1,7 +1,9 @@
 """How many file descriptors this process may have, and what they are reserved for.
 
 A connection through the gateway needs two. So half of them are for downstream: each connection that was accepted gets
-one for the app, however many more wait. A reserve is left for files, the directory's sockets and probes.
+one for the app, however many more wait. The streams of an HTTP/2 connection may take one each; so a quarter is kept
+from apps, for whoever comes to the door: other visitors, and a balancer that asks whether anybody is there. A reserve
+is left for files, the directory's sockets and probes.
 """
 
 from __future__ import annotations
@@ -33,6 +35,12 @@ def for_connections() -> int:
 def for_downstream() -> int:
     """Connections from downstream that fit, each with one to its app."""
     return max(for_connections() // PER_CONNECTION, 1)
+
+
+def for_apps(downstream: int) -> int:
+    """Connections to apps that may be in use, while there are so many from downstream."""
+    most = for_connections()
+    return max(min(most * 3 // 4, most - downstream), 1)
 
 
 def raise_limit() -> int:

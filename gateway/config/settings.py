@@ -276,7 +276,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     connections: Count = 20_000
     """Downstream connections per worker (ours). Each may need a second descriptor, to its app; `serve` raises the soft
     limit to the hard one, and says at start if that is not enough; then as many are
-    accepted as there are two for, and the others wait in the kernel's queue."""
+    accepted as there are two for, and the others wait in the kernel's queue. The streams of an HTTP/2 connection may
+    need one each: apps have three quarters of what there is at most, and who asks beyond is answered `overloaded`."""
 
     connections_per_address: Count = 1_000
     """Downstream connections per source address, IPv6 by /64 (ours): a large office behind one NAT fits. A trusted

@@ -194,11 +194,12 @@ class Pool:
         """A stream of a new connection, whoever else dials, and however often.
 
         The address is the record's own: nothing is resolved between policy and connect. Raises GatewayError:
-        `destination_ip_prohibited`, or what became of the attempt (refused, timed out, …).
+        `destination_ip_prohibited`, `overloaded`, or what became of the attempt (refused, timed out, …).
         """
         self._policy.check(ip_address(endpoint.address), endpoint.port)
         self.dialing += 1
         try:
+            self._check_descriptors()
             self.make_room()
             began = time.monotonic()
             connection = await (self._connect_h2c(endpoint) if h2c else self._connect(endpoint))
@@ -344,6 +345,14 @@ class Pool:
             given = True
             count -= 1
         return given
+
+    def _check_descriptors(self) -> None:
+        """Raises GatewayError(overloaded) if there would be one connection too many."""
+        used = len(self.connections) - self.idle_count + self.dialing
+        most = descriptors.for_apps(self._downstream_count())
+        if used > most:
+            detail = f"{used - 1} connections to apps are in use, of {most} for which there are file descriptors"
+            raise GatewayError(Reason.OVERLOADED, detail)
 
     def make_room(self) -> None:
         """Called with each new connection, either side: idle ones leave some descriptors for files and looks."""

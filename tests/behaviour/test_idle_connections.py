@@ -10,6 +10,7 @@ import pytest
 
 from gateway import descriptors
 from gateway.edge.listener import MAX_IDLE_CLOSED
+from tests.behaviour.h2_wire import h2_browser
 from tests.behaviour.harness import OK, App, Gateway, OpenGateway, Wire, answering, get, until
 
 
@@ -134,6 +135,26 @@ async def test_nobody_inside_loses_to_newcomers(gateway: Gateway, monkeypatch: p
         assert (await each.answer()).status == 200
         each.close()
     gateway.expect_complaint("4 are open, and each may need 2 of")
+
+
+async def test_one_connections_streams_leave_some_for_who_comes_to_the_door(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each may need a connection to an app, and there are hundreds of them."""
+    monkeypatch.setattr(descriptors, "for_connections", lambda: 12)
+    app = await gateway.app()
+    browser = await h2_browser(gateway, app.host)
+    streams = [browser.ask() for _ in range(12)]
+    wires = [await app.accept() for _ in range(9)]
+    await browser.wait(lambda: sum(stream.over for stream in streams) == 3, "three are refused")
+    visitor = await gateway.connect()
+    visitor.send(get(app))
+    answer = await visitor.answer()
+    assert (answer.status, answer.reason) == (503, b"overloaded")
+    for wire in wires:
+        await wire.request()
+        wire.send(OK)
+    assert sorted([(await browser.answer(stream)).status for stream in streams]) == [200] * 9 + [503] * 3
 
 
 async def test_a_raised_limit_lets_newcomers_in(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
