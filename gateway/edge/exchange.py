@@ -494,6 +494,9 @@ class Exchange(RequestSink, ResponseSink):
         self._downstream.finish([])
         self._end()
 
+    def age(self) -> float:
+        return time.monotonic() - self._started
+
     # --- endings -------------------------------------------------------------------------------------------------
 
     def fail(self, error: GatewayError) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from gateway.edge.served_stream import ServedStream, StreamsConnection
 from gateway.edge.stream import DownstreamStream, RequestSink
 from gateway.errors import GatewayError, Reason
+from gateway.http.h2.abuse import YOUNG
 from gateway.http.h2.errors import ErrorCode, StreamFault
 from gateway.http.h2.fields import MalformedRequest, response_block, trailers, trailers_block
 from gateway.http.h2.frames import HEADER
@@ -166,6 +167,9 @@ class Http2Stream(ServedStream, DownstreamStream):
             exchange.downstream_lost(f"the stream was reset ({ErrorCode.name_of(code)})")
         else:
             exchange.fail(GatewayError(Reason.BAD_REQUEST, self.fault))
+
+    def is_young(self) -> bool:
+        return self._exchange is None or self._exchange.age() < YOUNG
 
     def drained(self) -> None:
         if self._exchange is None:

@@ -54,6 +54,10 @@ class RequestSink(ABC):
     def downstream_lost(self, detail: str) -> None:
         """Nobody is there to answer any more."""
 
+    def age(self) -> float:
+        """Seconds since the request has come, as far as is known."""
+        return 0.0
+
     @abstractmethod
     def fail(self, error: GatewayError) -> None:
         """Ends the exchange with `error`: a problem if nothing was sent yet, a visible truncation otherwise."""

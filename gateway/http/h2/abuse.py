@@ -26,7 +26,11 @@ REFILL: Final = 50.0
 
 # What things cost, in points.
 RESET_RECEIVED: Final = 4.0
-"""A stream given up before we have begun to answer."""
+"""A stream given up before we have begun to answer, and young."""
+YOUNG: Final = 0.25
+"""Seconds. Who has waited for so long has a right to leave, as whoever reloads a page that does not come does again and
+again, of hundreds of files; and since they count until their work has ended, it is so many streams in so long, at most.
+With Envoy a reset is premature for one second."""
 RESET_CAUSED: Final = 4.0
 """A stream that we reset for a fault of the peer's."""
 REFUSED: Final = 1.0

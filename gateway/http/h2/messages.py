@@ -260,7 +260,8 @@ class Messages(Control):
             return
         # A client may ask and ask, and drop it at once; a server drops what it was asked for, once each.
         if self._server and stream.last_header is None:
-            self._budget.points -= abuse.RESET_RECEIVED
+            if stream.is_young():
+                self._budget.points -= abuse.RESET_RECEIVED
         else:
             self._spend_credit(abuse.ANSWER_UNITS, "RST_STREAM")
         code = int.from_bytes(payload, "big")

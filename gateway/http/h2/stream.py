@@ -98,6 +98,10 @@ class Stream(ABC):
         Nothing more comes, and nothing can be sent.
         """
 
+    def is_young(self) -> bool:
+        """Whether it was opened less than `abuse.YOUNG` ago; who does not know says yes."""
+        return True
+
     @abstractmethod
     def drained(self) -> None:
         """`waiting` has become 0; also if nothing is to follow."""
