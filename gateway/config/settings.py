@@ -289,9 +289,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     http2_streams: Count = 256
     """Streams of an HTTP/2 connection at a time (Envoy edge and hyper 100; ours is more, since a connection may carry
-    the pages of several sandboxes). One sandbox has half of them, at least one: what a program asks beyond is refused
-    (REFUSED_STREAM), a browser gives it back once all have been taken for a while. A stream counts until its work is
-    over."""
+    the pages of several sandboxes). Where several are asked, one has half of them, at least one: what a program asks
+    beyond is refused (REFUSED_STREAM), a browser gives it back once all have been taken for a while. A stream counts
+    until its work is over."""
 
     exchanges_per_sandbox: Count = 1_000
     """Exchanges and dials per sandbox and worker (ours): one dead sandbox cannot occupy the whole gateway."""

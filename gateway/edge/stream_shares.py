@@ -1,9 +1,10 @@
 """How the streams of one HTTP/2 connection are shared among the sandboxes that it asks.
 
-A sandbox has half of them, and what is beyond is refused, so that whoever sends it again finds room (RFC 9113 section
-8.7). Not everybody does: browsers give up after a few times, gRPC after one, and a proxy's connection carries the
-requests of many. So those are not refused; but where a browser's have all been taken for a while, and a page of another
-sandbox could not even ask, what lasts is cut down to a half.
+Who asks one alone has all that were promised. Where several are asked, each has half of them, and what is beyond is
+refused, so that whoever sends it again finds room (RFC 9113 section 8.7). Not everybody does: browsers give up after a
+few times, gRPC after one, and a proxy's connection carries the requests of many. So those are not refused; but where a
+browser's have all been taken for a while, and a page of another sandbox could not even ask, what lasts is cut down to a
+half.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class StreamShares:
     def are_taken_by(self, head: RequestHead, streams: Sequence[ServedStream]) -> bool:
         """Whether the sandbox that `head` asks has its share of `streams`, and its request is to be refused."""
         section = head.section
-        if section.grpc or section.get(b"sec-fetch-site") is not None:
+        if not self._is_shared or section.grpc or section.get(b"sec-fetch-site") is not None:
             return False
         try:
             sandbox_id = self._route(head.authority).sandbox_id

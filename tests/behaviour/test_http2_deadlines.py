@@ -237,12 +237,24 @@ async def test_what_ends_a_connection_is_counted_and_told(open_gateway: OpenGate
     assert gateway.edge.cells[HTTP2_ERRORS.at("protocol_error")] == 1
 
 
-async def test_a_program_has_half_of_the_streams_for_one_sandbox(open_gateway: OpenGateway) -> None:
+async def test_a_program_has_half_of_the_streams_for_one_of_several_sandboxes(open_gateway: OpenGateway) -> None:
     gateway = await open_gateway(limits={"http2_streams": 6})
     app = await gateway.app()
-    browser = await h2_browser(gateway, app.host)
+    browser = await h2_browser(gateway, b"5000-other.sandbox.localhost")
+    assert (await browser.answer(browser.ask())).reason == b"destination_not_found"
+    browser.host = app.host
     kept = [browser.ask(b"/slow") for _ in range(3)]
     assert (await browser.answer(browser.ask())).reset == Code.REFUSED_STREAM
     browser.host = b"5000-other.sandbox.localhost"
     assert (await browser.answer(browser.ask())).reason == b"destination_not_found"
     assert not any(stream.over for stream in kept)
+
+
+async def test_a_program_that_asks_one_sandbox_has_all_streams_that_it_was_told_of(open_gateway: OpenGateway) -> None:
+    """Node's client, for one, sends nothing again that was refused."""
+    gateway = await open_gateway(limits={"http2_streams": 6})
+    app = await gateway.app(answering(OK))
+    browser = await h2_browser(gateway, app.host)
+    await browser.wait(lambda: browser.peer.settings, "SETTINGS")
+    streams = [browser.ask() for _ in range(browser.peer.settings[Setting.MAX_CONCURRENT_STREAMS])]
+    assert [(await browser.answer(stream)).status for stream in streams] == [200] * 6
