@@ -242,15 +242,14 @@ def _dev(options: argparse.Namespace) -> int:
     openssl.configure(settings.tls.groups)
     # Imported here: `gateway check` and `gateway --help` need no event loop, and start in a third of the time. And
     # whatever imports `ssl` has to come after OpenSSL's configuration.
+    from gateway.dev.options import DevOptions, Exposed
+    from gateway.dev.run import run
     from gateway.observe import logs
-    from gateway.process import dev
 
     colour = sys.stdout.isatty() and not options.no_color and not os.environ.get("NO_COLOR")
     logs.configure("text", settings.log.level)
-    exposed = [dev.Exposed(sandbox_id, port) for sandbox_id, port in options.exposed]
-    return dev.run(
-        settings, dev.DevOptions(exposed, options.listen_port, options.certs, options.domain.lower(), bool(colour))
-    )
+    exposed = [Exposed(sandbox_id, port) for sandbox_id, port in options.exposed]
+    return run(settings, DevOptions(exposed, options.listen_port, options.certs, options.domain.lower(), bool(colour)))
 
 
 def _serve(options: argparse.Namespace) -> int:

@@ -1,1 +1,1 @@
-"""Processes: a supervisor that owns the sockets, workers, the admin; and `gateway dev`, all in one."""
+"""Processes: a supervisor that owns the sockets, workers, the admin."""

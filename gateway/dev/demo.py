@@ -7,7 +7,7 @@ from importlib.resources import files
 
 from aiohttp import WSMsgType, web
 
-_PAGE = files("gateway.process").joinpath("demo.html").read_text(encoding="utf-8")
+_PAGE = files("gateway.dev").joinpath("demo.html").read_text(encoding="utf-8")
 
 
 async def start(sock: socket.socket) -> web.AppRunner:

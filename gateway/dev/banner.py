@@ -1,0 +1,65 @@
+"""What the terminal says first: the URLs, and what one does next. Also how this program is typed."""
+
+from __future__ import annotations
+
+import shlex
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from gateway import __version__
+from gateway.addresses import LOOPBACK, LOOPBACK4, authority, lack_of_ipv6, literal
+from gateway.config import Listen, Settings
+from gateway.dev.options import DevOptions
+from gateway.dev.preparing import Prepared
+
+_DIFFERENT = "apps are reached at 127.0.0.1; in a sandbox over IPv6 only, so an app must listen on :: there. Here"
+
+
+def banner(prepared: Prepared, options: DevOptions) -> str:
+    strong: Callable[[str], str] = (lambda text: f"\x1b[1m{text}\x1b[0m") if options.colour else str
+    port = prepared.settings.edge.public_port
+    suffix = "" if port == 443 else f":{port}"
+    urls = [f"https://{each.port}-{each.sandbox_id}.{options.domain}{suffix}/" for each in prepared.exposed]
+    width = max(map(len, urls))
+    command = typed_command()
+    certs = "" if options.certs == Path("certs") else f" --certs {shlex.quote(str(options.certs))}"
+    lines = [f"gateway {__version__}", ""]
+    for url, each in zip(urls, prepared.exposed, strict=True):
+        what = "the built-in demo" if prepared.demo is not None else f"port {each.port} of this machine"
+        lines.append(f"  {strong(url)}{' ' * (width - len(url))}   → {what}, {authority(prepared.loopback, each.port)}")
+    anywhere = f"https://<port>-{prepared.exposed[0].sandbox_id}.{options.domain}{suffix}/"
+    lines += ["", f"  other ports {anywhere} leads to any port of {literal(prepared.loopback)}"]
+    bind_it = " (bind it to ::)"
+    if prepared.loopback is not LOOPBACK:
+        bind_it = ""
+        lines += [f"  no IPv6     {_DIFFERENT} {lack_of_ipv6()}"]
+    lines += [
+        f"  try it      curl --cacert {shlex.quote(str(prepared.certificates.authority))} {urls[0]}",
+        f"  your app    {command} dev 3000{'':9}exposes what listens on port 3000{bind_it}",
+        f"  browsers    {command} certs trust{certs}{'':6}makes browsers on this machine trust the certificate",
+        f"  why (not)?  {_explain_line(prepared.admin)}",
+        "",
+        "Requests (Ctrl-C stops):",
+    ]
+    return "\n".join(lines)
+
+
+def _explain_line(admin: socket.socket | str) -> str:
+    if isinstance(admin, str):
+        return f"not available: {admin}; GATEWAY_ADMIN__LISTEN={LOOPBACK4}:9191 chooses another"
+    where = Listen(*admin.getsockname()[:2])
+    elsewhere = "" if where == Settings().admin.listen else f" --admin http://{where}"
+    return f"{typed_command()} explain{elsewhere} URL{'':6}says what happens to a request, step by step"
+
+
+def typed_command() -> str:
+    """This program as the user would type it."""
+    program = Path(sys.argv[0])
+    if program.name == "__main__.py":
+        return f"{Path(sys.executable).name} -m gateway"
+    try:
+        return str(program.resolve().parent.joinpath(program.name).relative_to(Path.cwd()))
+    except ValueError:
+        return program.name

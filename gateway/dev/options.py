@@ -1,0 +1,26 @@
+"""What the command line asks of `gateway dev`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Exposed:
+    """One app of this machine under a public name: `<port>-<sandbox_id>.<domain>`."""
+
+    sandbox_id: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class DevOptions:
+    """What the command line asks for. `exposed` empty means: the built-in demo."""
+
+    exposed: Sequence[Exposed]
+    listen_port: int
+    certs: Path
+    domain: str
+    colour: bool

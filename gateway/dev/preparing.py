@@ -1,0 +1,99 @@
+"""What can fail, and is done before the event loop starts: settings decided, files read, sockets bound."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_network
+
+import msgspec
+
+from gateway import descriptors
+from gateway.addresses import LOOPBACK, LOOPBACK4, Address, is_own
+from gateway.admin.auth import TokenFile
+from gateway.config import Listen, Settings
+from gateway.dev.options import DevOptions, Exposed
+from gateway.errors import UserError
+from gateway.process.sockets import available, bind
+from gateway.tls import effective, local_ca
+from gateway.tls.context import CertificatePair, server_context
+
+log = logging.getLogger("gateway.process")
+
+DEMO_PORT = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What serving needs. Whoever has it closes its sockets (`close`)."""
+
+    settings: Settings
+    exposed: Sequence[Exposed]
+    loopback: Address
+    """Where the apps are."""
+    listen_sockets: Sequence[socket.socket]
+    tls: ssl.SSLContext
+    certificates: local_ca.LocalCertificates
+    demo: socket.socket | None
+    """None: the apps are the user's own."""
+    admin: socket.socket | str
+    """Where its port is taken: a sentence that says so."""
+    token: TokenFile
+
+    def close(self) -> None:
+        for sock in self.listen_sockets:
+            sock.close()
+
+
+def prepare(settings: Settings, options: DevOptions) -> Prepared:
+    """Raises UserError with one sentence."""
+    descriptors.raise_limit()
+    certificates = local_ca.ensure(options.certs, options.domain)
+    groups = settings.tls.groups
+    tls = server_context([CertificatePair(certificates.certificate, certificates.key)], groups=groups)
+    for difference in effective.report(tls, groups)[1]:
+        log.warning(difference)
+    token = TokenFile(settings.admin.token_file)
+    loopback = LOOPBACK if is_own(LOOPBACK) else LOOPBACK4
+    try:
+        sockets = bind(Listen(str(loopback), options.listen_port))
+    except UserError as error:
+        raise UserError(f"{error}; --listen-port chooses another") from None
+    port = sockets[0].getsockname()[1]
+    if loopback is LOOPBACK:  # both families: which one a browser tries first for *.localhost is its own business
+        sockets += bind(Listen(str(LOOPBACK4), port))
+    demo_socket = None if options.exposed else _demo_socket(loopback)
+    exposed = options.exposed or [Exposed("demo", demo_socket.getsockname()[1] if demo_socket else 0)]
+    settings = _dev_settings(settings, options.domain, port, loopback)
+    admin = _admin_socket(settings.admin.listen)
+    return Prepared(settings, exposed, loopback, sockets, tls, certificates, demo_socket, admin, token)
+
+
+def _dev_settings(settings: Settings, domain: str, port: int, loopback: Address) -> Settings:
+    """`settings` with what `gateway dev` decides itself: one local domain, and loopback as the only target."""
+    replace, admin = msgspec.structs.replace, settings.admin.listen
+    return replace(
+        settings,
+        edge=replace(settings.edge, domains=(domain,), public_port=port, listen=(), listen_plain=()),
+        upstream=replace(settings.upstream, allow=(ip_network(loopback),)),
+        admin=replace(settings.admin, listen=admin if admin.is_loopback else Listen(str(LOOPBACK4), admin.port)),
+    )
+
+
+def _demo_socket(loopback: Address) -> socket.socket:
+    try:
+        return bind(Listen(str(loopback), DEMO_PORT))[0]
+    except UserError:
+        return bind(Listen(str(loopback), 0))[0]  # something of the user's is there; any other port will do
+
+
+def _admin_socket(listen: Listen) -> socket.socket | str:
+    try:
+        [listen] = available([listen])
+        [sock] = bind(listen)
+    except UserError as error:
+        return str(error)
+    return sock

@@ -1,0 +1,118 @@
+"""The running gateway: one event loop with the edge, the admin listener and the demo app, from start to drain."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from functools import partial
+
+from aiohttp import web
+
+from gateway import metrics
+from gateway.admin.app import Health, make_app, start
+from gateway.admin.metrics import Sources
+from gateway.admin.overview import Answer, refusing
+from gateway.dev import demo
+from gateway.dev.certificate import serve_renewed
+from gateway.dev.preparing import Prepared
+from gateway.directory.memory import MemoryRegistry
+from gateway.directory.sandbox import Registry, Sandbox
+from gateway.directory.watching import watch
+from gateway.edge.drain import Drain
+from gateway.edge.edge import Edge
+from gateway.edge.listener import Listener, own_listeners
+from gateway.edge.sampler import Sampler
+from gateway.observe import logs
+from gateway.observe.access_log import LineLog, text_lines
+from gateway.observe.sink import LogSink
+from gateway.observe.telemetry import Telemetry
+from gateway.observe.totals import Totals
+from gateway.process import memory
+from gateway.process.drain import Shutdown, drain
+from gateway.process.explain import make_context
+from gateway.process.worker import status_of, told
+from gateway.tasks import Tasks
+from gateway.tls.context import CertificatePair
+from gateway.tls.pair import CertificateFile, read_pair
+
+DRAIN_GRACE = 0.2
+"""`Edge.drain_grace`: browsers open connections in advance, and nobody waits for those."""
+DRAIN_TIMEOUT = 2.0
+"""Seconds for requests under way after Ctrl-C; a second one cuts them off."""
+
+
+async def serve(prepared: Prepared, banner: str, colour: bool) -> None:
+    loop = asyncio.get_running_loop()
+    table = {each.sandbox_id: Sandbox(each.sandbox_id, prepared.loopback, "dev") for each in prepared.exposed}
+    directory: Registry = MemoryRegistry(table)
+    logs.open_in(loop)
+    sink = LogSink(1)
+    sink.attach(loop, sink.pump)
+    access_log = LineLog(partial(text_lines, colour=colour), loop.call_later, sink)
+    admin = [] if isinstance(prepared.admin, str) else [prepared.admin]
+    own = own_listeners([*prepared.listen_sockets, *admin])
+    cells = metrics.private()
+    edge = Edge(prepared.settings, directory, Telemetry(access_log, cells), own)
+    sampler = Sampler(edge)
+    edge.drain_grace = DRAIN_GRACE
+    edge.withholds_from_other_sites = True
+    tasks = Tasks()
+    tasks.keep(partial(watch, directory, edge.records_changed, edge.directory.availability), "directory watch")
+    certificates = prepared.certificates
+    files = [read_pair(CertificatePair(certificates.certificate, certificates.key)).file]
+    tasks.keep(partial(serve_renewed, prepared.tls, certificates, files), "certificate watch")
+    tasks.keep(prepared.token.watch, "token file watch")
+    runners: list[web.AppRunner] = []
+    if prepared.demo is not None:
+        runners.append(await demo.start(prepared.demo))
+    for sock in admin:
+        context = make_context(prepared.settings, directory, own, tasks)
+        health = Health(partial(_status, edge), tasks, sources=_sources(sampler, cells, files))
+        app = make_app(health, context, lambda: prepared.token.token)
+        runners.append(await start(app, sock))
+    shutdown = Shutdown()
+    nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+        *([] if nohup else [signal.SIGHUP]),
+    ):  # SIGHUP: the terminal is closed
+        loop.add_signal_handler(number, shutdown.signal)
+    listeners = [Listener(edge, sock, prepared.tls) for sock in prepared.listen_sockets]
+    memory.settle()
+    collector = memory.Collector(loop, lambda: edge.connections)
+    sink.write(f"{banner}\n".encode())
+    await shutdown.begun.wait()
+    await drain(Drain(edge, DRAIN_TIMEOUT), listeners, shutdown)
+    collector.close()
+    sampler.close()
+    for runner in runners:
+        await runner.cleanup()
+    await tasks.cancel()
+    await directory.close()
+    access_log.close()
+
+
+def _sources(sampler: Sampler, cells: metrics.Cells, files: list[CertificateFile]) -> Sources:
+    """Here nobody shares anything: the one process looks at itself."""
+
+    def totals() -> Totals:
+        sampler.sample()
+        return Totals.of([cells])
+
+    limits = refusing(sampler.edge.settings.limits)
+    return Sources(
+        totals,
+        lambda: [("worker 0", os.getpid())],
+        started=time.time(),
+        directory=MemoryRegistry.where,
+        limits=limits,
+        certificates=lambda: files,
+    )
+
+
+async def _status(edge: Edge) -> list[Answer]:
+    """What `/readyz` says: here the one worker is the process that answers."""
+    return [told(status_of(edge, worker=0))]
