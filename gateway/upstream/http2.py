@@ -54,6 +54,9 @@ PING_TIMEOUT = 10.0
 kernel's."""
 PUMPED = 64 * 1024
 """Octets of frames made at a time for a connection that takes them."""
+SKIPPABLE = 4
+"""How many times too large the field block of an answer may be and still end its stream alone: it is decoded in the
+dark, because its neighbours on the connection need that. Past it the connection ends."""
 MAX_UNSENT = 256 * 1024
 """Octets that wait to be written past which nothing is read: what we owe in answer comes on top of content."""
 H2C = "h2c"
@@ -148,7 +151,7 @@ class Http2Upstream(ReadingConnection, UpstreamConnection, Carrier):
         self.session = Session(
             self._told,
             server=False,
-            limits=SessionLimits(header_list=limits.head, header_fields=limits.fields, block=limits.head),
+            limits=SessionLimits(header_list=limits.head, header_fields=limits.fields, block=SKIPPABLE * limits.head),
             clock=context.clock,
         )
         self.touched: list[Http2UpstreamStream] = []  # those to which this read has brought something

@@ -410,19 +410,26 @@ def test_malformed_trailers_are_no_end(app: App, field: tuple[bytes, bytes]) -> 
 
 
 @pytest.mark.parametrize(
-    "fields", [[(b"x%d" % number, b"y") for number in range(101)], [(b"x", b"y" * 9000)], [(b"x", b"y" * 40_000)]]
+    "fields",
+    [
+        [(b"x%d" % number, b"y") for number in range(101)],
+        [(b"x", b"y" * 9000)],
+        [(b"x", b"y" * 40_000)],
+        [(b"x", b"y" * 140_000)],
+    ],
 )
 def test_a_head_that_is_too_large_is_told_as_such(app: App, fields: Fields) -> None:
-    stream = app.ask()
+    stream, neighbour = app.ask(), app.ask()
     block = literal(STATUS, *fields)
     pieces = [block[at : at + 16_000] for at in range(0, len(block), 16_000)]
     app.says(frame(Type.HEADERS, Flag.END_HEADERS if len(pieces) == 1 else 0, stream.id, pieces[0]))
     for at, piece in enumerate(pieces[1:], 2):
         app.says(frame(Type.CONTINUATION, Flag.END_HEADERS if at == len(pieces) else 0, stream.id, piece))
-    # What is more than a whole block may have is an attack on the connection.
-    whole = len(block) <= 32 * 1024
-    wanted = Reason.HTTP_RESPONSE_HEADER_SECTION_SIZE if whole else Reason.HTTP_PROTOCOL_ERROR
-    assert app.sinks[stream.id].reason is wanted
+    if len(block) <= 4 * 32 * 1024:
+        assert app.sinks[stream.id].reason is Reason.HTTP_RESPONSE_HEADER_SECTION_SIZE
+        assert app.sinks[neighbour.id].failure is None
+    else:  # an attack on the connection
+        assert app.sinks[neighbour.id].reason is app.sinks[stream.id].reason is Reason.HTTP_PROTOCOL_ERROR
 
 
 # --- many streams -----------------------------------------------------------------------------------------------------
