@@ -188,6 +188,7 @@ class Http2Downstream(StreamsConnection, SessionOwner):
         self.phase = CLOSED
         self._tell_lost(errnos.lost(exc))
         self._held = b""
+        self.session.over()
         self._forget()
 
     def pause_writing(self) -> None:

@@ -20,6 +20,7 @@ import pytest
 import gateway
 from gateway.directory.sandbox import DirectoryError, RecordError, Sandbox
 from gateway.edge.upstream_protocol import UpstreamProtocols
+from tests.behaviour.h2_wire import h2_browser
 from tests.behaviour.harness import (
     DOMAIN,
     OK,
@@ -535,6 +536,41 @@ async def refused_with_a_look_at_ipv4(stage: Stage) -> None:
         browser = await stage.ask(request)
         assert (await browser.answer()).status == 502
         browser.reset()
+
+
+# --- HTTP/2 -----------------------------------------------------------------------------------------------------------
+
+
+@kind()
+async def http2_nothing_asked(stage: Stage) -> None:
+    browser = await h2_browser(stage.gateway, stage.app.host)
+    await browser.wait(lambda: browser.peer.settings, "SETTINGS")
+    browser.wire.close()
+
+
+@kind()
+async def http2_left_while_waiting(stage: Stage) -> None:
+    known = len(stage.app.connections)
+    browser = await h2_browser(stage.gateway, stage.app.host)
+    browser.ask()
+    await until(lambda: len(stage.app.connections) > known, "the app's connection")
+    browser.wire.reset()
+    await stage.released(stage.app.connections[known])
+
+
+@kind()
+async def http2_refused(stage: Stage) -> None:
+    browser = await h2_browser(stage.gateway, b"www.elsewhere.example")
+    assert (await browser.answer(browser.ask())).reason == b"unknown_domain"
+    browser.wire.close()
+
+
+@kind()
+async def http2_broken(stage: Stage) -> None:
+    browser = await h2_browser(stage.gateway, stage.app.host)
+    browser.ask(method=b"POST", end=False)
+    browser.tell(Type.DATA, 0, 0, b"on no stream")
+    await browser.wait(lambda: browser.wire.end, "the end")
 
 
 # --- the count --------------------------------------------------------------------------------------------------------

@@ -34,3 +34,21 @@ class SessionOwner(ABC):
     def going_away(self, last_stream_id: int, code: int) -> None:
         """The peer wants no more streams. Client: those of ours above `last_stream_id` are reset hereafter, marked as
         `unprocessed`. May come several times."""
+
+
+class Nobody(SessionOwner):
+    """The owner of a session whose connection is over."""
+
+    __slots__ = ()
+
+    def open_stream(self, stream_id: int, fields: Fields | None, ended: bool) -> None:
+        raise AssertionError("nothing is received any more")
+
+    def settings_received(self) -> None: ...
+
+    def ping_acknowledged(self) -> None: ...
+
+    def going_away(self, last_stream_id: int, code: int) -> None: ...
+
+
+NOBODY = Nobody()

@@ -59,7 +59,7 @@ from gateway.http.h2.frames import (
     window_update,
 )
 from gateway.http.h2.messages import Messages
-from gateway.http.h2.owner import SessionOwner
+from gateway.http.h2.owner import NOBODY, SessionOwner
 from gateway.http.h2.settings import SessionLimits
 
 __all__ = ["Session", "SessionOwner"]
@@ -89,6 +89,11 @@ class Session(Messages):
     def __repr__(self) -> str:
         role = "server" if self._server else "client"
         return f"<Session {role} streams={len(self.streams)} last={self.last_id} {self._budget!r}>"
+
+    def over(self) -> None:
+        """The connection is lost, and nothing is received any more. The owner leads here and is let go of: they would
+        keep each other."""
+        self._owner = NOBODY
 
     def start(self) -> None:
         """Our preface."""
