@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from gateway import __version__, cli_types, descriptors, standard_streams
+from gateway.cli_guesses import likely_of, with_verb
 from gateway.config import Loaded, fingerprint, load, render_effective
 from gateway.config.values import is_text, quote
+from gateway.dev.finding import DEFAULT_ADMIN
 from gateway.errors import UserError
 from gateway.printable import printable
 from gateway.tls import openssl
@@ -55,7 +57,7 @@ def _run(arguments: Sequence[str]) -> int:
         for argument in arguments:
             if not is_text(argument):
                 parser.error(f"{quote(argument)} is not {sys.getfilesystemencoding().upper()}")
-        options = parser.parse_args(arguments)
+        options = parser.parse_args(with_verb(arguments))
         run: Callable[[argparse.Namespace], int] = options.run
         return run(options)
     finally:
@@ -67,6 +69,13 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         super().error(printable(message))
+
+    def _check_value(self, action: argparse.Action, value: str) -> None:
+        """As argparse's own, which lists all choices and does not say the likely one (before Python 3.14)."""
+        choices = [str(choice) for choice in action.choices or ()]
+        if choices and value not in choices and (likely := likely_of(value, choices)):
+            raise argparse.ArgumentError(action, f"there is no {quote(value)}: did you mean {likely}?")
+        super()._check_value(action, value)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -85,14 +94,21 @@ def _parser() -> argparse.ArgumentParser:
         nargs="*",
         type=cli_types.exposed,
         metavar="[ID=]PORT",
-        help="what listens on PORT of this machine, as sandbox ID (default: local); none: a built-in demo app",
+        help="what listens on PORT of this machine, as sandbox ID (default: local); none: a built-in demo app. "
+        "localhost:PORT and http://localhost:PORT are understood, too",
     )
     dev.add_argument(
         "--listen-port",
         type=cli_types.port,
         default=DEFAULT_DEV_PORT,
         metavar="PORT",
-        help="HTTPS port (default: %(default)s)",
+        help="HTTPS port (default: %(default)s); if it is taken, the next free one",
+    )
+    dev.add_argument("--strict-port", action="store_true", help="an error instead of another port")
+    dev.add_argument(
+        "--loopback4",
+        action="store_true",
+        help="forward to what listens on 127.0.0.1 only, too, which a sandbox would refuse",
     )
     dev.add_argument("--domain", default=DEFAULT_DOMAIN, help="the domain of the URLs (default: %(default)s)")
     _add_certs(dev)
@@ -125,7 +141,12 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="print what /v1/status answers")
 
     explain = verbs.add_parser("explain", help="why does this URL (not) work? Each step of a request, with its time")
-    explain.add_argument("url", type=cli_types.url, metavar="URL", help="e.g. https://5000-abc123.sandbox.example.dev/")
+    explain.add_argument(
+        "url",
+        type=cli_types.url,
+        metavar="URL",
+        help="e.g. https://5000-abc123.sandbox.example.dev/; 5000: what `gateway dev` makes of that port",
+    )
     where = explain.add_mutually_exclusive_group()
     where.add_argument("--config", type=Path, metavar="FILE", help="look from here, as a gateway with these settings")
     _add_admin(where)
@@ -226,10 +247,9 @@ def _add_admin(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--admin",
         type=cli_types.admin_url,
-        default=cli_types.DEFAULT_ADMIN,
         metavar="URL",
-        help="ask the running gateway with this admin listener (default: %(default)s); its token, if it asks for one, "
-        f"is read from ${ADMIN_TOKEN}",
+        help="ask the running gateway with this admin listener (default: that of the `gateway dev` that is meant, else "
+        f"{DEFAULT_ADMIN}); its token, if it asks for one, is read from ${ADMIN_TOKEN}",
     )
 
 
@@ -242,14 +262,24 @@ def _dev(options: argparse.Namespace) -> int:
     openssl.configure(settings.tls.groups)
     # Imported here: `gateway check` and `gateway --help` need no event loop, and start in a third of the time. And
     # whatever imports `ssl` has to come after OpenSSL's configuration.
+    from gateway.dev.app_port import DEFAULT_ID
     from gateway.dev.options import DevOptions, Exposed
     from gateway.dev.run import run
     from gateway.observe import logs
 
     colour = sys.stdout.isatty() and not options.no_color and not os.environ.get("NO_COLOR")
     logs.configure("text", settings.log.level)
-    exposed = [Exposed(sandbox_id, port) for sandbox_id, port in options.exposed]
-    return run(settings, DevOptions(exposed, options.listen_port, options.certs, options.domain.lower(), bool(colour)))
+    exposed = [Exposed(app.sandbox_id or DEFAULT_ID, app.port) for app in options.exposed]
+    asked = DevOptions(
+        list(dict.fromkeys(exposed)),
+        options.listen_port,
+        options.certs,
+        options.domain.lower(),
+        bool(colour),
+        options.strict_port,
+        options.loopback4,
+    )
+    return run(settings, asked)
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -328,31 +358,38 @@ def _status(options: argparse.Namespace) -> int:
 def _running(options: argparse.Namespace) -> AdminClient:
     """The gateway that `_add_running` names."""
     from gateway.admin.auth import read_token
+    from gateway.dev import finding
     from gateway.process.admin_client import AdminClient
     from gateway.process.operate import admin_of
 
-    url, token = options.admin, os.environ.get(ADMIN_TOKEN, "")
+    token = os.environ.get(ADMIN_TOKEN, "")
     if options.config is not None:
         settings = _load(options, serve=True).settings
         url, token = admin_of(settings), read_token(settings.admin.token_file) or token
+    else:
+        url = options.admin or finding.admin_of_any()
     return AdminClient(url, token, "name its configuration")
 
 
 def _explain(options: argparse.Namespace) -> int:
     # Imported where they are needed, as above: to ask a running gateway takes no event loop of our own.
+    from gateway.dev import finding
     from gateway.diagnosis import terminal
     from gateway.diagnosis.report import as_json
     from gateway.process.admin_client import fetch_report
 
+    url, admin = options.url, options.admin
+    if not isinstance(url, str):
+        url, admin = finding.url_of_port(url)
     if options.config is not None:
         from gateway.observe import logs
         from gateway.process.explain import examine
 
         settings = _load(options, serve=True).settings
         logs.configure("text", "error")  # the report says it all
-        report = examine(settings, options.url)
+        report = examine(settings, url)
     else:
-        report = fetch_report(options.admin, options.url, os.environ.get(ADMIN_TOKEN, ""))
+        report = fetch_report(admin or finding.admin_of_url(url), url, os.environ.get(ADMIN_TOKEN, ""))
     if options.json:
         standard_streams.print_json(as_json(report))
     else:
@@ -362,11 +399,12 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 def _records(options: argparse.Namespace) -> Records:
+    from gateway.dev import finding
     from gateway.process.sandboxes import Local, Remote
 
     if options.config is not None:
         return Local(_load(options, serve=False).settings)
-    return Remote(options.admin, os.environ.get(ADMIN_TOKEN, ""))
+    return Remote(options.admin or finding.admin_of_any(), os.environ.get(ADMIN_TOKEN, ""))
 
 
 def _sandboxes_add(options: argparse.Namespace) -> int:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import re
 from math import inf
 from urllib.parse import urlsplit
 
 from gateway.config.values import quote
+from gateway.dev.app_port import AppPort, NoApp, parse_app
+from gateway.dev.finding import DEFAULT_ADMIN
 from gateway.hostname import is_sandbox_id
 
-DEFAULT_ADMIN = "http://127.0.0.1:9090"
-
-_EXPOSED = re.compile(r"(?:(?P<id>[^=]+)=)?(?P<port>[0-9]+)")
 _DIGITS = 18
 """Of a number; Python does not read thousands of them."""
 
@@ -45,22 +43,21 @@ def port(text: str) -> int:
     return int(text)
 
 
-def exposed(text: str) -> tuple[str, int]:
-    match = _EXPOSED.fullmatch(text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not PORT or ID=PORT, for example 5000 or shop=5000")
-    number = int(match["port"][:_DIGITS])  # with more it is none either
-    if not 1 <= number <= 65535 or match["port"][0] == "0":
-        raise argparse.ArgumentTypeError(f"{quote(match['port'])} is not a port between 1 and 65535")
-    name = match["id"] or "local"
-    if not is_sandbox_id(name):
-        raise argparse.ArgumentTypeError(f"{name!r} is not a sandbox id (a-z, 0-9, inner hyphens)")
-    return name, number
+def exposed(text: str) -> AppPort:
+    try:
+        return parse_app(text)
+    except NoApp as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def url(text: str) -> str:
+def url(text: str) -> str | AppPort:
+    """A URL, or an app of this machine, whose URL a running gateway knows."""
     from gateway.diagnosis.url import InvalidUrl, parse_url
 
+    try:
+        return parse_app(text)
+    except NoApp:
+        pass
     try:
         return parse_url(text).url
     except InvalidUrl as error:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import shlex
-import socket
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from gateway import __version__
-from gateway.addresses import LOOPBACK, LOOPBACK4, authority, lack_of_ipv6, literal
-from gateway.config import Listen, Settings
+from gateway.addresses import LOOPBACK, authority, lack_of_ipv6, literal
 from gateway.dev.options import DevOptions
+from gateway.dev.ports import holder
 from gateway.dev.preparing import Prepared
 
 _DIFFERENT = "apps are reached at 127.0.0.1; in a sandbox over IPv6 only, so an app must listen on :: there. Here"
@@ -26,6 +26,9 @@ def banner(prepared: Prepared, options: DevOptions) -> str:
     command = typed_command()
     certs = "" if options.certs == Path("certs") else f" --certs {shlex.quote(str(options.certs))}"
     lines = [f"gateway {__version__}", ""]
+    if options.listen_port not in (0, port):
+        who = holder(options.listen_port) or f"port {options.listen_port} is not free"
+        lines += [f"  {who}: this one has {port}", ""]
     for url, each in zip(urls, prepared.exposed, strict=True):
         what = "the built-in demo" if prepared.demo is not None else f"port {each.port} of this machine"
         lines.append(f"  {strong(url)}{' ' * (width - len(url))}   → {what}, {authority(prepared.loopback, each.port)}")
@@ -39,19 +42,11 @@ def banner(prepared: Prepared, options: DevOptions) -> str:
         f"  try it      curl --cacert {shlex.quote(str(prepared.certificates.authority))} {urls[0]}",
         f"  your app    {command} dev 3000{'':9}exposes what listens on port 3000{bind_it}",
         f"  browsers    {command} certs trust{certs}{'':6}makes browsers on this machine trust the certificate",
-        f"  why (not)?  {_explain_line(prepared.admin)}",
+        f"  why (not)?  {command} explain URL{'':6}says what happens to a request, step by step",
         "",
         "Requests (Ctrl-C stops):",
     ]
     return "\n".join(lines)
-
-
-def _explain_line(admin: socket.socket | str) -> str:
-    if isinstance(admin, str):
-        return f"not available: {admin}; GATEWAY_ADMIN__LISTEN={LOOPBACK4}:9191 chooses another"
-    where = Listen(*admin.getsockname()[:2])
-    elsewhere = "" if where == Settings().admin.listen else f" --admin http://{where}"
-    return f"{typed_command()} explain{elsewhere} URL{'':6}says what happens to a request, step by step"
 
 
 def typed_command() -> str:
@@ -62,4 +57,5 @@ def typed_command() -> str:
     try:
         return str(program.resolve().parent.joinpath(program.name).relative_to(Path.cwd()))
     except ValueError:
-        return program.name
+        found = shutil.which(program.name)
+        return program.name if found and Path(found).samefile(program) else str(program)

@@ -24,3 +24,7 @@ class DevOptions:
     certs: Path
     domain: str
     colour: bool
+    strict_port: bool = False
+    """The ports asked for, or none: otherwise the next free ones will do."""
+    loopback4: bool = False
+    """127.0.0.1 is forwarded to as well, which is more lenient than a sandbox."""

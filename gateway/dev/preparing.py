@@ -12,10 +12,12 @@ from ipaddress import ip_network
 import msgspec
 
 from gateway import descriptors
-from gateway.addresses import LOOPBACK, LOOPBACK4, Address, is_own
+from gateway.addresses import LOOPBACK, LOOPBACK4, Address, authority, is_own
 from gateway.admin.auth import TokenFile
 from gateway.config import Listen, Settings
+from gateway.dev import ports
 from gateway.dev.options import DevOptions, Exposed
+from gateway.dev.ports import PortChoice
 from gateway.errors import UserError
 from gateway.process.sockets import available, bind
 from gateway.tls import effective, local_ca
@@ -24,6 +26,7 @@ from gateway.tls.context import CertificatePair, server_context
 log = logging.getLogger("gateway.process")
 
 DEMO_PORT = 5000
+_ADMIN_FLAG = f"GATEWAY_ADMIN__LISTEN={LOOPBACK4}:9191"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +42,20 @@ class Prepared:
     certificates: local_ca.LocalCertificates
     demo: socket.socket | None
     """None: the apps are the user's own."""
-    admin: socket.socket | str
-    """Where its port is taken: a sentence that says so."""
+    admin: socket.socket
     token: TokenFile
 
+    @property
+    def port(self) -> int:
+        """The public one."""
+        return self.settings.edge.public_port
+
+    @property
+    def admin_url(self) -> str:
+        return f"http://{authority(*self.admin.getsockname()[:2])}"
+
     def close(self) -> None:
-        for sock in self.listen_sockets:
+        for sock in (*self.listen_sockets, self.admin, *([self.demo] if self.demo else [])):
             sock.close()
 
 
@@ -58,17 +69,15 @@ def prepare(settings: Settings, options: DevOptions) -> Prepared:
         log.warning(difference)
     token = TokenFile(settings.admin.token_file)
     loopback = LOOPBACK if is_own(LOOPBACK) else LOOPBACK4
-    try:
-        sockets = bind(Listen(str(loopback), options.listen_port))
-    except UserError as error:
-        raise UserError(f"{error}; --listen-port chooses another") from None
+    # Both families: which one a browser tries first for *.localhost is its own business.
+    hosts = [str(LOOPBACK), str(LOOPBACK4)] if loopback is LOOPBACK else [str(LOOPBACK4)]
+    apps = {each.port for each in options.exposed} or {DEMO_PORT}
+    sockets = ports.listen(hosts, options.listen_port, PortChoice(options.strict_port, apps))
     port = sockets[0].getsockname()[1]
-    if loopback is LOOPBACK:  # both families: which one a browser tries first for *.localhost is its own business
-        sockets += bind(Listen(str(LOOPBACK4), port))
     demo_socket = None if options.exposed else _demo_socket(loopback)
     exposed = options.exposed or [Exposed("demo", demo_socket.getsockname()[1] if demo_socket else 0)]
     settings = _dev_settings(settings, options.domain, port, loopback)
-    admin = _admin_socket(settings.admin.listen)
+    admin = _admin_socket(settings.admin.listen, PortChoice(options.strict_port, apps, _ADMIN_FLAG))
     return Prepared(settings, exposed, loopback, sockets, tls, certificates, demo_socket, admin, token)
 
 
@@ -90,10 +99,7 @@ def _demo_socket(loopback: Address) -> socket.socket:
         return bind(Listen(str(loopback), 0))[0]  # something of the user's is there; any other port will do
 
 
-def _admin_socket(listen: Listen) -> socket.socket | str:
-    try:
-        [listen] = available([listen])
-        [sock] = bind(listen)
-    except UserError as error:
-        return str(error)
+def _admin_socket(listen: Listen, choice: PortChoice) -> socket.socket:
+    [listen] = available([listen])
+    [sock] = ports.listen([listen.host], listen.port, choice)
     return sock

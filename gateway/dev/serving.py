@@ -23,6 +23,7 @@ from gateway.directory.watching import watch
 from gateway.edge.drain import Drain
 from gateway.edge.edge import Edge
 from gateway.edge.listener import Listener, own_listeners
+from gateway.edge.local_reply import redirected_from_plain_on_tls
 from gateway.edge.sampler import Sampler
 from gateway.observe import logs
 from gateway.observe.access_log import LineLog, text_lines
@@ -51,13 +52,13 @@ async def serve(prepared: Prepared, banner: str, colour: bool) -> None:
     sink = LogSink(1)
     sink.attach(loop, sink.pump)
     access_log = LineLog(partial(text_lines, colour=colour), loop.call_later, sink)
-    admin = [] if isinstance(prepared.admin, str) else [prepared.admin]
-    own = own_listeners([*prepared.listen_sockets, *admin])
+    own = own_listeners([*prepared.listen_sockets, prepared.admin])
     cells = metrics.private()
     edge = Edge(prepared.settings, directory, Telemetry(access_log, cells), own)
     sampler = Sampler(edge)
     edge.drain_grace = DRAIN_GRACE
     edge.withholds_from_other_sites = True
+    edge.answer_to_plain_on_tls = redirected_from_plain_on_tls(prepared.settings.edge.domains, prepared.port)
     tasks = Tasks()
     tasks.keep(partial(watch, directory, edge.records_changed, edge.directory.availability), "directory watch")
     certificates = prepared.certificates
@@ -67,11 +68,10 @@ async def serve(prepared: Prepared, banner: str, colour: bool) -> None:
     runners: list[web.AppRunner] = []
     if prepared.demo is not None:
         runners.append(await demo.start(prepared.demo))
-    for sock in admin:
-        context = make_context(prepared.settings, directory, own, tasks)
-        health = Health(partial(_status, edge), tasks, sources=_sources(sampler, cells, files))
-        app = make_app(health, context, lambda: prepared.token.token)
-        runners.append(await start(app, sock))
+    context = make_context(prepared.settings, directory, own, tasks)
+    health = Health(partial(_status, edge), tasks, sources=_sources(sampler, cells, files))
+    app = make_app(health, context, lambda: prepared.token.token)
+    runners.append(await start(app, prepared.admin))
     shutdown = Shutdown()
     nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     for number in (

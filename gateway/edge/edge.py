@@ -29,6 +29,7 @@ from gateway.edge.upstream_protocol import UpstreamProtocols
 from gateway.errors import GatewayError, Reason
 from gateway.hostname import HostnameParser, Target
 from gateway.http.forwarding import Address
+from gateway.http.message import RequestHead, ResponseHead
 from gateway.metrics import BYTES
 from gateway.observe.counters import Counters
 from gateway.observe.ids import RequestIds
@@ -159,6 +160,8 @@ class Edge:
         self.withholds_from_other_sites = False
         """Whether a page of another site is told that its request failed and nothing else: for a gateway that only this
         machine's browsers reach, so that not every page they show sees what runs here."""
+        self.answer_to_plain_on_tls: Callable[[RequestHead], GatewayError | ResponseHead] | None = None
+        """The `LocalReply` to plain HTTP on a TLS port; None: what `plain_on_tls` says."""
         self._drained = asyncio.Event()
         self.downstreams: set[Downstream] = set()
         self.sweeper = Sweeper(

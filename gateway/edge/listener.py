@@ -310,7 +310,9 @@ class _TlsHandshake(_AcceptedConnection):
         edge.downstreams.discard(self)
         edge.counters.plain_http_on_tls += 1
         edge.plain_http_on_tls.happened(self._address)
-        downstream = Http1Downstream(edge, self.peer(b"http"), self.release, plain_on_tls)
+        downstream = Http1Downstream(
+            edge, self.peer(b"http"), self.release, edge.answer_to_plain_on_tls or plain_on_tls
+        )
         tcp.set_protocol(downstream)
         downstream.connection_made(tcp)
         downstream.data_received(octets)

@@ -91,6 +91,17 @@ def plain_on_tls(request: RequestHead) -> GatewayError:
     return GatewayError(Reason.PLAIN_HTTP_ON_TLS_PORT, f"use https://{request.authority.decode('latin-1')}")
 
 
+def redirected_from_plain_on_tls(domains: Sequence[str], public_port: int) -> LocalReply:
+    """As `plain_on_tls`, but a name of ours is sent on its way, where the TLS port is the public one (`gateway dev`)."""
+    redirect = redirect_to_https(domains, public_port)
+
+    def answer(request: RequestHead) -> GatewayError | ResponseHead:
+        answer = redirect(request)
+        return plain_on_tls(request) if isinstance(answer, GatewayError) else answer
+
+    return answer
+
+
 def redirect_to_https(domains: Sequence[str], public_port: int) -> LocalReply:
     """The local replies of a `plain = "redirect"` listener: 308 keeps the method (RFC 9110 section 15.4.9).
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.edge.local_reply import redirected_from_plain_on_tls
 from gateway.edge.tls_records import NO_TLS
 from tests.behaviour.harness import App, Gateway, OpenGateway, until
 
@@ -116,3 +117,19 @@ async def test_nothing_is_forwarded(gateway: Gateway, app: App) -> None:
     assert (await browser.answer()).status == 400
     assert await browser.eof() == b""
     assert app.connections == []
+
+
+async def test_where_the_edge_says_so_a_name_of_ours_is_redirected(gateway: Gateway) -> None:
+    """As `gateway dev` does: the port that was typed is the right one, and only the scheme is not."""
+    domains = gateway.edge.settings.edge.domains
+    gateway.edge.answer_to_plain_on_tls = redirected_from_plain_on_tls(domains, gateway.tls_port)
+    browser = await gateway.connect_to(gateway.tls_port)
+    for host, status, location in (
+        (b"5000-box.sandbox.localhost:%d" % gateway.tls_port, 308, b"https://5000-box.sandbox.localhost:%d/path?query"),
+        (b"sandbox.localhost", 308, b"https://sandbox.localhost:%d/path?query"),
+        (b"localhost:8443", 400, None),
+    ):
+        browser.send(b"GET /path?query HTTP/1.1\r\nHost: %b\r\n\r\n" % host)
+        answer = await browser.answer()
+        assert answer.status == status
+        assert answer.get(b"Location") == (location and location % gateway.tls_port)

@@ -169,20 +169,27 @@ def test_the_app_sees_what_it_would_see_through_the_gateway(dev: DevProcess) -> 
     assert names[0] == names[1]
 
 
-def test_dev_says_how_to_ask_it(dev: DevProcess, flask_app: AppProcess) -> None:
-    line = dev.printed(r"(?m)^.* explain .*$")
-    assert f"--admin {dev.admin} URL" in line
+def test_the_gateway_that_serves_the_url_is_asked(dev: DevProcess, tmp_path: Path, flask_app: AppProcess) -> None:
+    with DevProcess(f"beside={free_port()}", directory=tmp_path) as other:
+        for gateway, name, reason in ((dev, "local", None), (other, "local", "destination_not_found")):
+            url = gateway.url(flask_app.port, name)
+            assert report_on(url, code=0 if reason is None else 1)["reason"] == reason
+        done = explain(f"https://5000-local.{DOMAIN}:{free_port()}/")
+    assert done.returncode == 1
+    assert all(f"--admin {each.admin}" in done.stderr for each in (dev, other))
 
 
-def test_dev_runs_without_when_the_port_is_taken(tmp_path: Path) -> None:
+def test_a_port_alone_is_a_url_that_the_gateway_knows(dev: DevProcess, flask_app: AppProcess) -> None:
+    for written in (str(flask_app.port), f"http://localhost:{flask_app.port}/"):
+        assert report_on(written, code=0)["url"] == dev.url(flask_app.port)
+
+
+def test_dev_takes_the_next_port_for_its_admin_listener(tmp_path: Path) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as other,
-        DevProcess(directory=tmp_path, admin_port=other.getsockname()[1]) as gateway,
+        DevProcess("5000", directory=tmp_path, admin_port=other.getsockname()[1]) as gateway,
     ):
-        line = gateway.printed(r"(?m)^.*not available.*$")
-        assert f"port {gateway.admin_port} is in use" in line
-        url = gateway.printed(r"https://\d+-demo\S+")
-        assert curl(url, gateway.ca).status == 200
+        assert report_on(gateway.url(5000, "absent"), code=1)["reason"] == "destination_not_found"
 
 
 # --- beside `gateway serve` -----------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -51,6 +52,8 @@ def _own_ports() -> Iterator[int]:
 
 
 _ports = _own_ports()
+_runtime = tempfile.TemporaryDirectory(prefix="gateway-tests-")
+"""Where gateways find each other: those of these tests, and none that somebody else has started here."""
 
 
 def free_port() -> int:
@@ -92,6 +95,7 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     }
     kept["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     kept["PYTHONUNBUFFERED"] = "1"
+    kept["XDG_RUNTIME_DIR"] = _runtime.name
     return kept | dict(extra or {})
 
 

@@ -1,0 +1,99 @@
+"""Where `gateway dev` listens: the port that was asked for, or the next free one; and who has it, if no other will do.
+
+Never a port that an app is to have: the gateway may well be started first.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.config import Listen
+from gateway.dev.running import all_running
+from gateway.diagnosis import own_sockets
+from gateway.errors import UserError
+from gateway.process.sockets import AddressInUse, bind
+
+TRIES = 100
+"""Ports that are looked at, one after the other."""
+_LAST = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class PortChoice:
+    """Which port will do."""
+
+    strict: bool
+    """That one or none."""
+    avoid: Collection[int] = ()
+    """The apps' own."""
+    flag: str = "--listen-port"
+    """What chooses another, for the sentence of an error."""
+
+
+def listen(hosts: Sequence[str], port: int, choice: PortChoice) -> list[socket.socket]:
+    """A listening socket on each of `hosts`, all of one port. Raises UserError with one sentence."""
+    taken: AddressInUse | None = None
+    for candidate in range(port, min(port + TRIES, _LAST + 1)) if port else [0] * TRIES:
+        if candidate and candidate in choice.avoid:
+            continue
+        try:
+            return _bind_all(hosts, candidate)
+        except AddressInUse as error:
+            taken = taken or error
+            if choice.strict:
+                break
+    if taken is None:
+        raise UserError(
+            f"port {port} is to be exposed, and the gateway cannot listen there, too: {choice.flag} chooses another"
+        )
+    if choice.strict:
+        who = holder(port)
+        raise UserError(
+            f"cannot listen on {taken.listen}: {who or f'port {port} is in use'}; {choice.flag} chooses another"
+        )
+    raise UserError(f"{taken}, and the {TRIES - 1} ports after it are, too; {choice.flag} chooses another")
+
+
+def _bind_all(hosts: Sequence[str], port: int) -> list[socket.socket]:
+    sockets: list[socket.socket] = []
+    try:
+        for host in hosts:
+            sockets += bind(Listen(host, port))
+            port = sockets[0].getsockname()[1]
+    except UserError:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
+def holder(port: int) -> str:
+    """Who listens on `port` of this machine, as a sentence without its full stop; empty: nobody tells."""
+    for each in all_running():
+        if port == each.port:
+            urls = ", ".join(each.url(app_port, sandbox_id) for sandbox_id, app_port in each.exposed)
+            return f"another gateway (pid {each.pid}) has port {port}, for {urls}"
+    try:
+        found = own_sockets.listening({port})
+    except OSError:
+        return ""
+    pids = [pid for each in found if (pid := own_sockets.holder(each.inode))]
+    if not pids:
+        return ""
+    name = "another gateway" if is_gateway(pids[0]) else own_sockets.program(pids[0])
+    return f"{name} (pid {pids[0]}) has port {port}"
+
+
+def is_gateway(pid: int) -> bool:
+    """Whether process `pid` is a gateway of any installation: `gateway dev`, `python -m gateway serve`."""
+    if pid == os.getpid():
+        return False
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:8]
+    except OSError:
+        return False
+    return any(word.rpartition(b"/")[2] == b"gateway" for word in words) and not {b"dev", b"serve"}.isdisjoint(words)
