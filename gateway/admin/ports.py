@@ -61,7 +61,9 @@ def make_pool(context: Context) -> Pool:
     settings = context.settings
     connect_timeout = min(settings.upstream.connect_timeout, DIAL_TIMEOUT)
     patient = replace(settings.upstream, connect_timeout=connect_timeout, response_header_timeout=DIAL_TIMEOUT)
-    return Pool(replace(settings, upstream=patient), context.policy, asyncio.get_running_loop().time)
+    pool = Pool(replace(settings, upstream=patient), context.policy, asyncio.get_running_loop().time)
+    pool.open_socket = context.open_socket
+    return pool
 
 
 async def check_port(sandbox: Sandbox, port: int, context: Context, pool: Pool) -> PortState:

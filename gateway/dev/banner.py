@@ -5,19 +5,23 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from gateway import __version__
-from gateway.addresses import LOOPBACK, authority, lack_of_ipv6, literal
+from gateway.addresses import LOOPBACK, lack_of_ipv6, literal
 from gateway.dev.options import DevOptions
 from gateway.dev.ports import holder
 from gateway.dev.preparing import Prepared
+from gateway.diagnosis.port_line import PortLine
+from gateway.printable import printable
 
+_GREEN, _YELLOW, _PLAIN = "\x1b[32m", "\x1b[33m", "\x1b[0m"
 _DIFFERENT = "apps are reached at 127.0.0.1; in a sandbox over IPv6 only, so an app must listen on :: there. Here"
 
 
-def banner(prepared: Prepared, options: DevOptions) -> str:
+def banner(prepared: Prepared, options: DevOptions, found: Mapping[int, PortLine]) -> str:
+    """Lines, the last one ended; `found` is what is at the exposed ports."""
     strong: Callable[[str], str] = (lambda text: f"\x1b[1m{text}\x1b[0m") if options.colour else str
     port = prepared.settings.edge.public_port
     suffix = "" if port == 443 else f":{port}"
@@ -30,8 +34,10 @@ def banner(prepared: Prepared, options: DevOptions) -> str:
         who = holder(options.listen_port) or f"port {options.listen_port} is not free"
         lines += [f"  {who}: this one has {port}", ""]
     for url, each in zip(urls, prepared.exposed, strict=True):
-        what = "the built-in demo" if prepared.demo is not None else f"port {each.port} of this machine"
-        lines.append(f"  {strong(url)}{' ' * (width - len(url))}   → {what}, {authority(prepared.loopback, each.port)}")
+        what = f"→ {each.port}  the built-in demo"
+        if (line := found.get(each.port)) is not None:
+            what = port_text(each.port, line, " " * (width + 5), colour=options.colour).strip()
+        lines.append(f"  {strong(url)}{' ' * (width - len(url))}   {what}")
     anywhere = f"https://<port>-{prepared.exposed[0].sandbox_id}.{options.domain}{suffix}/"
     lines += ["", f"  other ports {anywhere} leads to any port of {literal(prepared.loopback)}"]
     bind_it = " (bind it to ::)"
@@ -45,8 +51,18 @@ def banner(prepared: Prepared, options: DevOptions) -> str:
         f"  why (not)?  {command} explain URL{'':6}says what happens to a request, step by step",
         "",
         "Requests (Ctrl-C stops):",
+        "",
     ]
     return "\n".join(lines)
+
+
+def port_text(port: int, line: PortLine, indent: str, *, colour: bool) -> str:
+    """What is at a port, behind `indent`; the advice stands below, within the same margin."""
+    tint, plain = (_GREEN if line.ready else _YELLOW, _PLAIN) if colour else ("", "")
+    text = f"{indent}→ {port}  {tint}{printable(line.state)}{plain}\n"
+    if line.advice:
+        text += f"{' ' * (len(indent) + len(f'→ {port}  '))}{printable(line.advice)}\n"
+    return text
 
 
 def typed_command() -> str:

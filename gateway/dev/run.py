@@ -7,7 +7,6 @@ import os
 import uvloop
 
 from gateway.config import Settings
-from gateway.dev.banner import banner
 from gateway.dev.options import DevOptions
 from gateway.dev.preparing import prepare
 from gateway.dev.running import Published, Running, network
@@ -21,7 +20,7 @@ def run(settings: Settings, options: DevOptions) -> int:
     said = Running(os.getpid(), prepared.port, options.domain, prepared.admin_url, exposed, network())
     published = Published(said)
     try:
-        uvloop.run(serve(prepared, banner(prepared, options), options.colour))
+        uvloop.run(serve(prepared, options))
     finally:
         published.close()
         prepared.close()

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+from dataclasses import replace
 from functools import partial
 
 from aiohttp import web
@@ -15,8 +16,13 @@ from gateway.admin.app import Health, make_app, start
 from gateway.admin.metrics import Sources
 from gateway.admin.overview import Answer, refusing
 from gateway.dev import demo
+from gateway.dev.banner import banner, port_text
 from gateway.dev.certificate import serve_renewed
+from gateway.dev.following import Place, PortWatch
+from gateway.dev.lenient import leniently
+from gateway.dev.options import DevOptions
 from gateway.dev.preparing import Prepared
+from gateway.diagnosis.port_line import PortLine
 from gateway.directory.memory import MemoryRegistry
 from gateway.directory.sandbox import Registry, Sandbox
 from gateway.directory.watching import watch
@@ -44,20 +50,22 @@ DRAIN_TIMEOUT = 2.0
 """Seconds for requests under way after Ctrl-C; a second one cuts them off."""
 
 
-async def serve(prepared: Prepared, banner: str, colour: bool) -> None:
+async def serve(prepared: Prepared, options: DevOptions) -> None:
     loop = asyncio.get_running_loop()
     table = {each.sandbox_id: Sandbox(each.sandbox_id, prepared.loopback, "dev") for each in prepared.exposed}
     directory: Registry = MemoryRegistry(table)
     logs.open_in(loop)
     sink = LogSink(1)
     sink.attach(loop, sink.pump)
-    access_log = LineLog(partial(text_lines, colour=colour), loop.call_later, sink)
+    access_log = LineLog(partial(text_lines, colour=options.colour), loop.call_later, sink)
     own = own_listeners([*prepared.listen_sockets, prepared.admin])
     cells = metrics.private()
     edge = Edge(prepared.settings, directory, Telemetry(access_log, cells), own)
     sampler = Sampler(edge)
     edge.drain_grace = DRAIN_GRACE
     edge.withholds_from_other_sites = True
+    if options.loopback4:
+        edge.pool.open_socket = leniently(own)
     edge.answer_to_plain_on_tls = redirected_from_plain_on_tls(prepared.settings.edge.domains, prepared.port)
     tasks = Tasks()
     tasks.keep(partial(watch, directory, edge.records_changed, edge.directory.availability), "directory watch")
@@ -68,22 +76,22 @@ async def serve(prepared: Prepared, banner: str, colour: bool) -> None:
     runners: list[web.AppRunner] = []
     if prepared.demo is not None:
         runners.append(await demo.start(prepared.demo))
-    context = make_context(prepared.settings, directory, own, tasks)
+    context = replace(make_context(prepared.settings, directory, own, tasks), open_socket=edge.pool.open_socket)
     health = Health(partial(_status, edge), tasks, sources=_sources(sampler, cells, files))
     app = make_app(health, context, lambda: prepared.token.token)
     runners.append(await start(app, prepared.admin))
     shutdown = Shutdown()
     nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-        *([] if nohup else [signal.SIGHUP]),
-    ):  # SIGHUP: the terminal is closed
+    for number in (signal.SIGINT, signal.SIGTERM, *([] if nohup else [signal.SIGHUP])):  # the terminal is closed
         loop.add_signal_handler(number, shutdown.signal)
     listeners = [Listener(edge, sock, prepared.tls) for sock in prepared.listen_sockets]
     memory.settle()
     collector = memory.Collector(loop, lambda: edge.connections)
-    sink.write(f"{banner}\n".encode())
+    say = partial(_say, sink, options.colour)
+    place = Place(prepared.loopback, options.domain, own, options.loopback4)
+    watched = PortWatch([] if prepared.demo else [each.port for each in prepared.exposed], place, edge.probe, say)
+    sink.write(banner(prepared, options, await watched.first_look()).encode())
+    tasks.keep(watched.follow, "port watch")
     await shutdown.begun.wait()
     await drain(Drain(edge, DRAIN_TIMEOUT), listeners, shutdown)
     collector.close()
@@ -93,6 +101,11 @@ async def serve(prepared: Prepared, banner: str, colour: bool) -> None:
     await tasks.cancel()
     await directory.close()
     access_log.close()
+
+
+def _say(sink: LogSink, colour: bool, port: int, line: PortLine) -> None:
+    clock = time.strftime("%H:%M:%S")
+    sink.write(port_text(port, line, f"{clock}  ", colour=colour).encode())
 
 
 def _sources(sampler: Sampler, cells: metrics.Cells, files: list[CertificateFile]) -> Sources:

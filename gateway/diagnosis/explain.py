@@ -39,6 +39,7 @@ from gateway.observe.ids import RequestIds
 from gateway.printable import shorten
 from gateway.problems.problem import RequestContext, accepting, describe
 from gateway.tasks import Tasks
+from gateway.upstream.dial import OpenSocket, connected_socket
 from gateway.upstream.policy import AddressPolicy
 from gateway.upstream.pool import Pool
 from gateway.upstream.stream import UpstreamFailure, UpstreamStream
@@ -75,6 +76,8 @@ class Context:
     """Owns what is looked into on behalf of several examinations at once."""
     added: Callable[[RequestHead], FieldSection]
     """The fields that the edge adds to a request from this machine (X-Forwarded-For and its kin)."""
+    open_socket: OpenSocket = connected_socket
+    """The edge's way to an address."""
 
 
 async def explain(url: str, context: Context) -> Report:
@@ -116,6 +119,7 @@ class _Examination:
         clock = asyncio.get_running_loop().time
         self._clock = clock
         self._pool = Pool(replace(settings, upstream=patient), context.policy, clock)
+        self._pool.open_socket = context.open_socket
         self._protocols = protocol_probe.ProtocolProbe(context.tasks)
         self._error_answers = ErrorAnswers(self._protocols, clock)
         self._steps: dict[str, Step] = {}

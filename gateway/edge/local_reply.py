@@ -92,7 +92,7 @@ def plain_on_tls(request: RequestHead) -> GatewayError:
 
 
 def redirected_from_plain_on_tls(domains: Sequence[str], public_port: int) -> LocalReply:
-    """As `plain_on_tls`, but a name of ours is sent on its way, where the TLS port is the public one (`gateway dev`)."""
+    """As `plain_on_tls`, but a name of ours is sent on: where the TLS port is the public one (`gateway dev`)."""
     redirect = redirect_to_https(domains, public_port)
 
     def answer(request: RequestHead) -> GatewayError | ResponseHead:

@@ -83,6 +83,15 @@ def _forwarder(process: str) -> tuple[Fix, ...]:
     return next((lines for name, lines in _FORWARDERS if fnmatchcase(process, name)), ())
 
 
+def line_for(port: int, process: str) -> str:
+    """The one line for a `process` whose name says what it is ("flask", "docker-proxy"); empty: it says too little."""
+    name = process.lower()
+    lines = _forwarder(process) or tuple(
+        Fix(row.framework, row.line) for row in _TABLE if row.commands and name.startswith(row.commands)
+    )
+    return lines[0].line.replace("{port}", str(port)) if lines else ""
+
+
 def fixes(port: int, process: str = "") -> list[Fix]:
     """A line per framework for `port`, the likely ones first when `process` ("python3", "uvicorn") says which.
 

@@ -11,7 +11,7 @@ import errno
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from ipaddress import IPv6Address
 
 from gateway import errnos, icmp
@@ -26,6 +26,10 @@ TURNS_TO_CLOSE = 3
 """Turns of the event loop until a transport that was aborted has closed its descriptor, and one to spare."""
 _DISCARD = 9
 """The port of a datagram that is never sent."""
+
+
+OpenSocket = Callable[[str, int, float, Callable[[], bool]], Awaitable[socket.socket]]
+"""What `connected_socket` is, and what may stand in its place."""
 
 
 async def connected_socket(

@@ -39,7 +39,7 @@ from gateway.transport import WriteBatcher
 from gateway.turns import Intake
 from gateway.upstream.claims import CHECK_INTERVAL, Claimants, Claims
 from gateway.upstream.context import ConnectionContext, Timeouts
-from gateway.upstream.dial import connected_socket
+from gateway.upstream.dial import OpenSocket, connected_socket
 from gateway.upstream.dial_limiter import DialLimiter
 from gateway.upstream.http1 import Http1Upstream
 from gateway.upstream.http2 import H2C, START_TIMEOUT, Http2Upstream
@@ -80,6 +80,8 @@ class Pool:
             closed=self._closed,
             cells=cells,
         )
+        self.open_socket: OpenSocket = connected_socket
+        """The way to an address; `gateway dev` may know another one."""
         self._clock = clock
         self.refusals = RefusalCache(clock)
         self._dials = DialLimiter()
@@ -228,7 +230,7 @@ class Pool:
         return connection
 
     async def _made(self, endpoint: Endpoint, kind: Callable[[ConnectionContext, Endpoint, socket.socket], T]) -> T:
-        sock = await connected_socket(endpoint.address, endpoint.port, self.context.timeouts.connect, self.give_up)
+        sock = await self.open_socket(endpoint.address, endpoint.port, self.context.timeouts.connect, self.give_up)
         keep_alive(sock, self.context.timeouts.keepalive)
         try:
             connection = kind(self.context, endpoint, sock)

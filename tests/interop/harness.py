@@ -187,8 +187,8 @@ def _tcp_host(port: int) -> str | None:
 class AppProcess(Child):
     """One of the examples on a free port; in use once its port accepts."""
 
-    def __init__(self, command: Sequence[str], *, host: str = "::") -> None:
-        self.port = free_port()
+    def __init__(self, command: Sequence[str], *, host: str = "::", port: int = 0) -> None:
+        self.port = port or free_port()
         self.host = host
         super().__init__(command, cwd=ROOT, env={"PORT": str(self.port), "HOST": host})
 
@@ -197,9 +197,9 @@ class AppProcess(Child):
         self.wait_until(lambda: accepts(address, self.port), f"it accepts on [{address}]:{self.port}")
 
 
-def flask_app(host: str = "::") -> AppProcess:
+def flask_app(host: str = "::", port: int = 0) -> AppProcess:
     require("flask")
-    return AppProcess([sys.executable, "examples/flask/app.py"], host=host)
+    return AppProcess([sys.executable, "examples/flask/app.py"], host=host, port=port)
 
 
 def fastapi_app() -> AppProcess:
