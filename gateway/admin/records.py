@@ -105,7 +105,7 @@ def read_registration(
         try:
             policy.check_address(address)
         except GatewayError as error:
-            errors.append(FieldError("address", error.detail))
+            errors.append(FieldError("address", f"{error.detail}; {policy.allowed}"))
     # Where loopback is dialed (a laptop, a test), 127.0.0.1 is that same machine's other address, and nobody asks it.
     same = address is not None and ipv4 is not None and address.is_loopback and ipv4.is_loopback
     if ipv4 is not None and not same and (what := special_range(ipv4, allow_ipv4)):

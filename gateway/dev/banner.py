@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from gateway import __version__
-from gateway.addresses import LOOPBACK, lack_of_ipv6, literal
+from gateway.addresses import LOOPBACK, authority, lack_of_ipv6, literal
 from gateway.dev.options import DevOptions
 from gateway.dev.ports import holder
 from gateway.dev.preparing import Prepared
@@ -34,7 +34,7 @@ def banner(prepared: Prepared, options: DevOptions, found: Mapping[int, PortLine
         who = holder(options.listen_port) or f"port {options.listen_port} is not free"
         lines += [f"  {who}: this one has {port}", ""]
     for url, each in zip(urls, prepared.exposed, strict=True):
-        what = f"→ {each.port}  the built-in demo"
+        what = f"→ {each.port}  the built-in demo, {authority(prepared.loopback, each.port)}"
         if (line := found.get(each.port)) is not None:
             what = port_text(each.port, line, " " * (width + 5), colour=options.colour).strip()
         lines.append(f"  {strong(url)}{' ' * (width - len(url))}   {what}")

@@ -78,6 +78,11 @@ class AddressPolicy:
         self._allow = tuple(allow)
         self._own = tuple(own)
 
+    @property
+    def allowed(self) -> str:
+        """The setting and what it lists, for whoever writes records; no visitor's business."""
+        return f"upstream.allow lists {', '.join(map(str, self._allow)) or 'nothing'}"
+
     def check(self, address: Address, port: int) -> None:
         """Raises GatewayError(destination_ip_prohibited) saying which rule forbids to dial `address`."""
         self.check_address(address)

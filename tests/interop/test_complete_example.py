@@ -85,7 +85,10 @@ def test_dev_takes_loopback_only_and_never_leads_to_itself(dev: RegisteringDev) 
     status, problem = dev.call("PUT", "/v1/sandboxes/far", {"address": "fd00::5"})
     assert status == 422
     assert problem["errors"] == [
-        {"field": "address", "message": "[fd00::5] is outside the allowed prefixes (upstream.allow)"}
+        {
+            "field": "address",
+            "message": "[fd00::5] is outside the allowed prefixes (upstream.allow); upstream.allow lists ::1/128",
+        }
     ]
     # The admin listener is on 127.0.0.1, where nothing is ever forwarded to, and is nobody's app.
     for port, state in ((dev.tls_port, "prohibited"), (dev.admin_port, "refused")):

@@ -375,7 +375,11 @@ async def test_a_generation_that_no_tag_can_hold(api_of: MakeApi) -> None:
         ("address", "fd00::5/64", "IPv6"),
         ("address", 5, "IPv6"),
         ("address", ["fd00::5"], "IPv6"),
-        ("address", "2a00::1", "[2a00::1] is outside the allowed prefixes (upstream.allow)"),
+        (
+            "address",
+            "2a00::1",
+            "[2a00::1] is outside the allowed prefixes (upstream.allow); upstream.allow lists fd00::/8",
+        ),
         ("address", "fd00:ec2::254", "[fd00:ec2::254] is a cloud metadata address"),
         ("address", "::", "[::] is the unspecified address"),
         ("ipv4", "", "IPv4"),
