@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from math import inf
 from typing import TYPE_CHECKING
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING
 from gateway.errnos import SILENCE, lost
 from gateway.socket_options import broken, has_unread, unanswered
 from gateway.transport import CLOSED_TRANSPORT, LINGER_OCTETS, GatheringTransport, StreamTransport, undelivered
-from gateway.turns import ReadingConnection
 
 if TYPE_CHECKING:
     from gateway.edge.edge import Edge
@@ -23,20 +23,29 @@ if TYPE_CHECKING:
     from gateway.edge.stream import RequestSink
 
 
-class DownstreamConnection(ReadingConnection):
-    """The base of the codecs; each defines `data_received`, `expire` and what `_begin_linger` means to its phases."""
+class DownstreamConnection(ABC):
+    """What a `ReadingConnection` is, too, that comes from downstream. The codecs declare the attributes."""
 
-    __slots__ = ("_edge", "_linger_left", "_on_close", "_stall", "_write_full", "deadline", "peer")
+    __slots__ = tuple[str, ...]()  # (see turns.WideReading)
 
-    def __init__(self, edge: Edge, peer: Peer, on_close: Callable[[], None]) -> None:
-        super().__init__(edge.intake)
+    _edge: Edge
+    _held: bytes
+    _linger_left: int
+    _on_close: Callable[[], None]
+    _queued: bool
+    _stall: int
+    _transport: GatheringTransport
+    _write_full: bool
+    deadline: float
+    """Loop time at which `expire` is due; the sweeper looks."""
+    peer: Peer
+
+    def _begin(self, edge: Edge, peer: Peer, on_close: Callable[[], None]) -> None:
         self._edge = edge
         self.peer = peer
         self._on_close = on_close  # called once, when the connection is lost
-        self._write_full = False  # the transport takes no more for now
         self._stall = 0  # octets not delivered when somebody last looked whether the reader takes any
         self._linger_left = LINGER_OCTETS
-        self.deadline = inf  # loop time at which `expire` is due; the sweeper looks
 
     def connection_made(self, transport: StreamTransport) -> None:
         self._transport = GatheringTransport(transport, self._edge.write_batcher)
@@ -47,26 +56,33 @@ class DownstreamConnection(ReadingConnection):
             # It came before the listener closed, and its request may be here already: there is a moment to ask.
             self._await_first()
 
+    @abstractmethod
+    def data_received(self, data: bytes) -> None: ...
+
+    @abstractmethod
+    def passable(self) -> int:
+        """As of `turns.WideReading`."""
+
+    @abstractmethod
     def eof_received(self) -> bool:
         """Downstream sends no more; whether the connection stays open for what is written."""
-        raise NotImplementedError
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def connection_lost(self, exc: Exception | None) -> None: ...
 
-    def pause_writing(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def pause_writing(self) -> None: ...
 
-    def resume_writing(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def resume_writing(self) -> None: ...
 
     def _await_first(self, patience: float = 0.0) -> None:
         edge = self._edge
         self.deadline = min(self.deadline, edge.clock() + max(edge.drain_grace, patience))
 
+    @abstractmethod
     def expire(self, now: float) -> None:
         """The deadline has passed."""
-        raise NotImplementedError
 
     def end_if_dead(self, patience: float) -> None:
         """Ends the connection if nothing of what was sent has been acknowledged for `patience` seconds, or if the
@@ -78,13 +94,13 @@ class DownstreamConnection(ReadingConnection):
             self._tell_lost(lost(error))
             self._transport.abort()
 
+    @abstractmethod
     def _tell_lost(self, detail: str) -> None:
         """Whoever works for downstream hears that it is gone."""
-        raise NotImplementedError
 
+    @abstractmethod
     def hung_up(self) -> None:
         """Nobody listens any more."""
-        raise NotImplementedError
 
     def is_quiet(self) -> bool:
         """Whether nothing has come that was not delivered, as far as can be seen from here."""
@@ -96,17 +112,17 @@ class DownstreamConnection(ReadingConnection):
         sock = transport.get_extra_info("socket")
         return bool(self._queued or transport.get_extra_info("ahead") or sock is None or has_unread(sock))
 
+    @abstractmethod
     def sinks(self) -> Iterable[RequestSink]:
         """Who is told of the requests under way."""
-        raise NotImplementedError
 
+    @abstractmethod
     def drain(self, spread: float) -> None:
         """Finish what is under way, then close; an idle one closes within `spread` seconds."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """Close now."""
-        raise NotImplementedError
 
     def _forget(self) -> None:
         """The connection is lost: the worker forgets it."""

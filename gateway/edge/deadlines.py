@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from gateway.edge.connection import DownstreamConnection
 from gateway.errors import GatewayError, Reason
+from gateway.turns import ReadingConnection
 
 if TYPE_CHECKING:
     from gateway.edge.edge import Edge
@@ -41,14 +42,32 @@ IDLE, HEAD, EXCHANGE, TUNNEL, LINGER, CLOSED = Phase
 """By themselves: see `message.NO_BODY`."""
 
 
-class TimedConnection(DownstreamConnection):
+class TimedConnection(ReadingConnection, DownstreamConnection):
     """What `Http1Downstream` awaits, and for how long."""
 
-    __slots__ = ("_conversing", "_ended", "_exchange", "_expecting", "_paused", "_reader", "phase")
+    __slots__ = (
+        "_conversing",
+        "_edge",
+        "_ended",
+        "_exchange",
+        "_expecting",
+        "_linger_left",
+        "_on_close",
+        "_paused",
+        "_reader",
+        "_stall",
+        "_write_full",
+        "deadline",
+        "peer",
+        "phase",
+    )
 
     def __init__(self, edge: Edge, peer: Peer, on_close: Callable[[], None]) -> None:
-        super().__init__(edge, peer, on_close)
+        super().__init__(edge.intake)
+        self._begin(edge, peer, on_close)
         self.phase = IDLE
+        self.deadline = inf
+        self._write_full = False  # the transport takes no more for now
         self._exchange: RequestSink | None = None  # set exactly in EXCHANGE and TUNNEL
         self._reader: BodyReader | None = None  # None: the request's body is complete (or there is none)
         self._paused = False  # upstream takes no request body for now

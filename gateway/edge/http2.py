@@ -27,16 +27,14 @@ from gateway.edge.exchange import Exchange
 from gateway.edge.forwarded import VIA_HTTP_2
 from gateway.edge.http2_stream import Http2Stream
 from gateway.edge.local_reply import LocalReply, reply
-from gateway.edge.served_stream import LocalReplyStream, ServedStream, StreamsConnection
+from gateway.edge.served_stream import Carrier, LocalReplyStream, ServedStream
 from gateway.edge.stream_shares import StreamShares
 from gateway.errors import GatewayError, Reason
-from gateway.http.h2.errors import ConnectionFault, ErrorCode
+from gateway.http.h2.errors import ErrorCode
 from gateway.http.h2.fields import HTTP_2, MalformedRequest, readable_head, request_head
-from gateway.http.h2.session import Session, SessionOwner
 from gateway.http.h2.settings import SessionLimits
 from gateway.metrics import BYTES, HTTP2_ERRORS
 from gateway.transport import StreamTransport
-from gateway.turns import SHARE
 
 if TYPE_CHECKING:
     from gateway.edge.edge import Edge
@@ -55,10 +53,6 @@ REQUEST_WORK = 8
 READABLE = 4
 """How many times too large a head may be and still be read, for an answer in the form that its sender can use. Beyond
 that it is decoded in the dark, and past as many octets of a field block the connection ends."""
-PUMPED = 64 * 1024
-"""Octets of frames made at a time for a connection that takes them."""
-MAX_UNSENT = 256 * 1024
-"""Octets that wait to be written past which nothing is read: what we owe in answer comes on top of content."""
 MAX_STALLED = 1024 * 1024
 """Octets that may wait for windows, of all streams together. Past that no answer is read for whom it would wait, too: a
 new stream whose window is `SMALL_WINDOW` at most."""
@@ -84,49 +78,49 @@ OPEN, LEAVING, LINGER, CLOSED = Phase
 """By themselves: see `message.NO_BODY`."""
 
 
-class Http2Downstream(StreamsConnection, SessionOwner):
+class Http2Downstream(Carrier):
     """The protocol object of its transport."""
 
     __slots__ = (
         "_busy",
+        "_edge",
         "_frame_block",
         "_frame_due",
         "_held_back",
         "_idle_due",
         "_leave_due",
+        "_linger_left",
         "_local_reply",
         "_noticed",
+        "_on_close",
         "_settings_due",
         "_settled",
         "_shares",
+        "_stall",
         "_stall_due",
+        "peer",
         "phase",
     )
 
     def __init__(
         self, edge: Edge, peer: Peer, on_close: Callable[[], None], local_reply: LocalReply | None = None
     ) -> None:
-        super().__init__(edge, peer, on_close)
+        streams, head = edge.settings.limits.http2_streams, edge.head_limits
+        session_limits = SessionLimits(
+            concurrent_streams=streams,
+            header_list_told=head.head,
+            header_list=READABLE * head.head,
+            header_fields=READABLE * head.fields,
+            block=READABLE * head.head,
+        )
+        super().__init__(edge.intake, session_limits, edge.clock, is_server=True)
+        self._begin(edge, peer, on_close)
         self._local_reply = local_reply
         peer.protocol, peer.via = HTTP_2, VIA_HTTP_2
         self.phase = OPEN
-        limits = edge.settings.limits
-        self._shares = StreamShares(limits.http2_streams, edge.route)
-        self.session = Session(
-            self,
-            server=True,
-            limits=SessionLimits(
-                concurrent_streams=limits.http2_streams,
-                header_list_told=edge.head_limits.head,
-                header_list=READABLE * edge.head_limits.head,
-                header_fields=READABLE * edge.head_limits.fields,
-                block=READABLE * edge.head_limits.head,
-            ),
-            clock=edge.clock,
-        )
+        self._shares = StreamShares(streams, edge.route)
         self._busy = False  # there are streams, or were when `stream_ended` looked last
         self._held_back: list[ServedStream] = []  # see `holds_back`
-        self.touched = []
         self._settings_due = inf  # loop time: our SETTINGS are not acknowledged yet
         self._frame_block = 0  # the stream of the field block that is awaited
         self._frame_due = inf  # … a frame, or a header block, is not complete
@@ -149,10 +143,6 @@ class Http2Downstream(StreamsConnection, SessionOwner):
             return False
         self._held_back.append(stream)
         return True
-
-    def room_for(self, stream: ServedStream) -> int:
-        window = min(stream.send_window, self.session.send_window)
-        return min(window, self.room()) if window > 0 else 0
 
     # --- asyncio.BufferedProtocol --------------------------------------------------------------------------------
 
@@ -186,70 +176,45 @@ class Http2Downstream(StreamsConnection, SessionOwner):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.phase = CLOSED
+        self._is_over = True
         self._tell_lost(errnos.lost(exc))
         self._held = b""
         self.session.over()
         self._forget()
 
     def pause_writing(self) -> None:
-        self._write_full = self.session.paused = True
+        super().pause_writing()
         self._takes_octets()
         self._stall_due = due = self._edge.clock() + self.timeouts.body_idle
         self.deadline = min(self.deadline, due)
         for stream in self._streams:
             stream.connection_full()
 
-    def resume_writing(self) -> None:
-        self._write_full = self.session.paused = False
-        if self.phase is CLOSED or self.phase is LINGER:
-            return
-        self._pump()
+    def _resumed(self) -> None:
         if not self._write_full:
             for stream in self._streams:
                 stream.connection_drained()
         self._set_deadline()
-        self._set_reading()
 
     # --- reading -------------------------------------------------------------------------------------------------
 
-    def _process(self, data: bytes) -> None:
-        """Works through `data` as far as this turn goes; the rest is held."""
+    def _read_worked_through(self, *, moved: bool) -> None:
         session = self.session
-        if self._settings_due == inf and not session.settings_acknowledged:
-            self._settings_due = self._edge.clock() + SETTINGS_PATIENCE
-            self.deadline = min(self.deadline, self._settings_due)
-        try:
-            self._held = session.receive(data, SHARE - self._work)
-        except ConnectionFault as fault:
-            self._held = b""
-            self._count_error(fault.code, fault.detail)
-            self._flush_touched()
-            self._tell_lost(f"it broke HTTP/2: {fault}")
-            self._end()
-            return
-        work, session.work = session.work, 0
-        self._work += work
-        self._unfinished = session.unfinished
-        if self.touched:
-            self._flush_touched()
-        self._pump()
+        if not session.settings_acknowledged and self._settings_due == inf:
+            self._settings_due = self.due_in(SETTINGS_PATIENCE)
         if self._held_back:
             self._look_at_held_back()
         if self._busy and not session.streams:
             self.stream_ended()
         if session.open_block or (self._held and self._unfinished) or not self._settled:
-            self._await_frame(moved=work > 0)
+            self._await_frame(moved=moved)
         elif self._frame_due != inf:
             self._frame_due = inf
-        if self._work >= SHARE and self._held:
-            self._wait_turn()
-        elif self._write_full or not self._reading:
-            self._set_reading()
 
-    def _flush_touched(self) -> None:
-        touched, self.touched = self.touched, []
-        for stream in touched:
-            stream.flush_request()
+    def _broken(self, code: ErrorCode, detail: str) -> None:
+        self._count_error(code, detail)
+        self._tell_lost(f"it broke HTTP/2: {code.name}: {detail}")
+        self._end()
 
     def _look_at_held_back(self) -> None:
         held_back, self._held_back = self._held_back, []
@@ -270,37 +235,9 @@ class Http2Downstream(StreamsConnection, SessionOwner):
         self._frame_due = self._edge.clock() + (timeouts.request_header if is_head else timeouts.body_idle)
         self.deadline = min(self.deadline, self._frame_due)
 
-    def _go_on(self) -> None:
-        try:
-            self._process(self._held)
-        except Exception:
-            self._fault()
-
-    def _has_room(self) -> bool:
-        return not self._write_full or self._transport.get_write_buffer_size() < MAX_UNSENT
-
-    def passable(self) -> int:
-        return 0  # frames of many streams, which may have to wait
-
-    # --- writing -------------------------------------------------------------------------------------------------
-
-    def flush(self) -> None:
-        session = self.session
-        out = session.out
-        if out:
-            session.out = []
-            self._transport.write(b"".join(out))  # one alone is not copied
-
-    def _pump(self) -> None:
-        """Sends what waits, as far as windows and the transport take it."""
-        session = self.session
-        while not self._write_full and session.pump(PUMPED):
-            self.flush()
-        self.flush()
-
     # --- SessionOwner --------------------------------------------------------------------------------------------
 
-    def open_stream(self, stream_id: int, fields: Fields | None, ended: bool) -> None:
+    def request_received(self, stream_id: int, fields: Fields | None, ended: bool) -> None:
         edge, session = self._edge, self.session
         session.work += REQUEST_WORK
         try:
@@ -432,6 +369,7 @@ class Http2Downstream(StreamsConnection, SessionOwner):
     def _begin_linger(self) -> None:
         super()._begin_linger()
         self.phase = LINGER
+        self._is_over = True
         self._held = b""
         self._set_reading()
 

@@ -14,7 +14,7 @@ from math import inf
 from time import time
 from typing import TYPE_CHECKING
 
-from gateway.edge.served_stream import ServedStream, StreamsConnection
+from gateway.edge.served_stream import Carrier, ServedStream
 from gateway.edge.stream import DownstreamStream, RequestSink
 from gateway.errors import GatewayError, Reason
 from gateway.http.h2.abuse import YOUNG
@@ -56,7 +56,7 @@ class Http2Stream(ServedStream, DownstreamStream):
 
     bound: UpstreamStream | None = None
 
-    def __init__(self, connection: StreamsConnection, stream_id: int, head: RequestHead, complete: bool) -> None:
+    def __init__(self, connection: Carrier, stream_id: int, head: RequestHead, complete: bool) -> None:
         """`complete`: the request has ended with its head."""
         super().__init__(connection, stream_id)
         self.peer: Peer = connection.peer
@@ -77,7 +77,7 @@ class Http2Stream(ServedStream, DownstreamStream):
         self._full = False  # the exchange was told to bring no more of the response
         self._finished = False  # the end of the response was handed over
         self._gone = False  # nothing is said on this stream any more
-        self._touched = False  # `flush_request` is due
+        self._touched = False  # `flush_received` is due
         framing = head.framing
         if framing is BY_LENGTH:
             self.expected = head.section.content_length
@@ -181,7 +181,7 @@ class Http2Stream(ServedStream, DownstreamStream):
 
     # --- for the connection --------------------------------------------------------------------------------------
 
-    def flush_request(self) -> None:
+    def flush_received(self) -> None:
         self._touched = False
         if self._exchange is not None:
             self._exchange.flush_request()
@@ -383,4 +383,4 @@ class Http2Stream(ServedStream, DownstreamStream):
             return
         else:
             patience = self._body_idle()
-        self._expire_in(patience)
+        self.deadline = connection.due_in(patience)

@@ -4,7 +4,7 @@ an exchange. The stream of an exchange is `http2_stream.py`'s.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import abstractmethod
 from math import inf
 from time import time
 from typing import TYPE_CHECKING
@@ -13,25 +13,21 @@ from gateway.edge.connection import DownstreamConnection
 from gateway.http.h2.errors import ErrorCode
 from gateway.http.h2.fields import response_block
 from gateway.http.h2.stream import Stream
+from gateway.session_connection import SessionConnection
 
 if TYPE_CHECKING:
     from gateway.config.settings import Timeouts
     from gateway.edge.edge import Edge
     from gateway.edge.stream import RequestSink
-    from gateway.http.h2.session import Session
     from gateway.http.message import Fields, ResponseHead
 
 CANCEL = ErrorCode.CANCEL
 
 
-class StreamsConnection(DownstreamConnection):
-    """What streams need of their connection."""
+class Carrier(SessionConnection, DownstreamConnection):
+    """What streams need of the connection that carries them."""
 
-    __slots__ = ("session", "touched")
-
-    session: Session
-    touched: list[ServedStream]
-    """Those to which the read under way has brought something: `flush_request` follows."""
+    __slots__ = ()
 
     @property
     def edge(self) -> Edge:
@@ -42,29 +38,17 @@ class StreamsConnection(DownstreamConnection):
         return self._edge.timeouts
 
     @property
-    def clock(self) -> Callable[[], float]:
-        return self._edge.clock
-
-    @property
     def takes_no_more(self) -> bool:
         """Whether what is written would have to wait for a slow reader."""
         return self._write_full
 
+    @abstractmethod
     def holds_back(self, stream: ServedStream) -> bool:
         """Whether the answer to a new request is not to be read before its window opens."""
-        raise NotImplementedError
 
-    def room_for(self, stream: ServedStream) -> int:
-        """Octets of a response body that would leave at once."""
-        raise NotImplementedError
-
-    def flush(self) -> None:
-        """Writes what the session has to say."""
-        raise NotImplementedError
-
+    @abstractmethod
     def stream_ended(self) -> None:
         """A stream may be over: is the connection?"""
-        raise NotImplementedError
 
 
 class ServedStream(Stream):
@@ -91,7 +75,7 @@ class ServedStream(Stream):
         """Who is told of the request; None: nobody, or nobody any more."""
         return None
 
-    def __init__(self, connection: StreamsConnection, stream_id: int) -> None:
+    def __init__(self, connection: Carrier, stream_id: int) -> None:
         super().__init__(stream_id)
         self._connection = connection
         self.session = connection.session
@@ -110,8 +94,7 @@ class ServedStream(Stream):
     def drained(self) -> None:
         self._connection.stream_ended()
 
-    def flush_request(self) -> None:
-        """What one read has brought was passed on: it leaves."""
+    def flush_received(self) -> None: ...
 
     def connection_full(self) -> None:
         """The connection takes no more for now."""
@@ -135,13 +118,7 @@ class ServedStream(Stream):
     def _await_reader(self) -> None:
         """The answer is handed over, and some of it waits."""
         self._stall = self.waiting
-        self._expire_in(self._connection.timeouts.body_idle)
-
-    def _expire_in(self, seconds: float) -> None:
-        connection = self._connection
-        self.deadline = deadline = connection.clock() + seconds
-        if deadline < connection.deadline:
-            connection.deadline = deadline
+        self.deadline = self._connection.due_in(self._connection.timeouts.body_idle)
 
 
 class LocalReplyStream(ServedStream):

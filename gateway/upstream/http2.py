@@ -23,15 +23,14 @@ from typing import TYPE_CHECKING, cast
 
 from gateway.errnos import SILENCE, ended, is_by_the_app
 from gateway.errors import Failure, GatewayError, Reason
-from gateway.http.h2.errors import ConnectionFault, ErrorCode
+from gateway.http.h2.errors import ErrorCode
 from gateway.http.h2.frames import HEADER
-from gateway.http.h2.session import Session, SessionOwner
 from gateway.http.h2.settings import SessionLimits
 from gateway.http.head_parser import quote
 from gateway.metrics import BYTES
 from gateway.socket_options import unanswered
 from gateway.transport import CLOSED_TRANSPORT, GatheringTransport, StreamTransport
-from gateway.turns import LAST_WORK, SHARE, ReadingConnection
+from gateway.turns import LAST_WORK, SHARE
 from gateway.upstream import evidence, peek
 from gateway.upstream.claims import ClaimKey
 from gateway.upstream.http2_stream import Carrier, Http2UpstreamStream
@@ -52,13 +51,9 @@ START_TIMEOUT = 10.0
 PING_TIMEOUT = 10.0
 """Seconds for an answer to PING, by which a connection that was idle proves that it is alive: the app's, or else its
 kernel's."""
-PUMPED = 64 * 1024
-"""Octets of frames made at a time for a connection that takes them."""
 SKIPPABLE = 4
 """How many times too large the field block of an answer may be and still end its stream alone: it is decoded in the
 dark, because its neighbours on the connection need that. Past it the connection ends."""
-MAX_UNSENT = 256 * 1024
-"""Octets that wait to be written past which nothing is read: what we owe in answer comes on top of content."""
 H2C = "h2c"
 """Of a `PoolKey`."""
 
@@ -81,61 +76,28 @@ STARTING, OPEN, LEAVING, CLOSED = Phase
 """By themselves: see `message.NO_BODY`."""
 
 
-class _Told(SessionOwner):
-    """Passes on what the session says, for as long as its connection lasts: no longer, or nobody would free them."""
-
-    __slots__ = ("connection",)
-
-    def __init__(self, connection: Http2Upstream) -> None:
-        self.connection: Http2Upstream | None = connection
-
-    def open_stream(self, stream_id: int, fields: Fields | None, ended: bool) -> None:
-        raise AssertionError("a server opens no streams")
-
-    def settings_received(self) -> None:
-        if self.connection is not None:
-            self.connection.settings_received()
-
-    def ping_acknowledged(self) -> None:
-        if self.connection is not None:
-            self.connection.ping_acknowledged()
-
-    def going_away(self, last_stream_id: int, code: int) -> None:
-        if self.connection is not None:
-            self.connection.going_away(code)
-
-
-class Http2Upstream(ReadingConnection, UpstreamConnection, Carrier):
+class Http2Upstream(Carrier, UpstreamConnection):
     """Made by a pool, which then awaits `started`."""
 
     __slots__ = (
-        "_clock",
         "_context",
         "_failure",
         "_ping_due",
         "_promised",
         "_socket",
         "_started",
-        "_told",
-        "_write_full",
         "claim_key",
-        "deadline",
-        "endpoint",
-        "ends",
-        "head_limits",
         "is_available",
         "key",
         "phase",
-        "session",
         "since",
-        "timeouts",
-        "touched",
     )
 
     def __init__(self, context: ConnectionContext, endpoint: Endpoint, sock: socket.socket) -> None:
-        super().__init__(context.intake)
+        head = context.head_limits
+        limits = SessionLimits(header_list=head.head, header_fields=head.fields, block=SKIPPABLE * head.head)
+        super().__init__(context.intake, limits, context.clock, is_server=False)
         self._context = context
-        self._clock = context.clock
         self.endpoint = endpoint
         self.key = (*endpoint, H2C)
         self.claim_key = ClaimKey(self.key)  # nobody waits for an idle one (claims.py): it can be asked any time
@@ -143,20 +105,10 @@ class Http2Upstream(ReadingConnection, UpstreamConnection, Carrier):
         self.phase = STARTING
         self.is_available = False
         self.since = 0.0  # when it became idle
-        self.deadline = inf  # loop time at which `expire` is due: the earliest of all, or earlier
         self.ends = inf  # loop time at which `cut_off` is due, whatever is under way; until `retire` there is none
         self.timeouts = context.timeouts
-        self.head_limits = limits = context.head_limits
-        self._told = _Told(self)
-        self.session = Session(
-            self._told,
-            server=False,
-            limits=SessionLimits(header_list=limits.head, header_fields=limits.fields, block=SKIPPABLE * limits.head),
-            clock=context.clock,
-        )
-        self.touched: list[Http2UpstreamStream] = []  # those to which this read has brought something
+        self.head_limits = head
         self._promised = 0  # streams that were handed out and have sent nothing yet
-        self._write_full = False  # the transport takes no more for now
         self._ping_due = inf  # loop time: a PING is not answered
         self._failure: Failure | None = None  # why it never started
         self._started: asyncio.Future[None] | None = None  # somebody waits for the app's SETTINGS
@@ -203,7 +155,7 @@ class Http2Upstream(ReadingConnection, UpstreamConnection, Carrier):
 
     def open_stream(self) -> UpstreamStream:
         session = self.session
-        if not session.streams and not self._promised and self.since + self.timeouts.proven < self._clock():
+        if not session.streams and not self._promised and self.since + self.timeouts.proven < self.clock():
             self._ask_whether_alive()
         self._promised += 1
         self._set_available()
@@ -249,6 +201,7 @@ class Http2Upstream(ReadingConnection, UpstreamConnection, Carrier):
         """The transport's end. What is said already leaves, if the kernel takes it at once."""
         self.flush()
         self.phase = CLOSED
+        self._is_over = True
         self.is_available = False
         self.deadline = inf
         self._held = b""
@@ -283,23 +236,6 @@ class Http2Upstream(ReadingConnection, UpstreamConnection, Carrier):
         if not self.session.streams and not self._promised:
             self.close()
 
-    def flush(self) -> None:
-        session = self.session
-        out = session.out
-        if out:
-            session.out = []
-            self._transport.write(b"".join(out))  # one alone is not copied
-
-    def room_for(self, stream: Http2UpstreamStream) -> int:
-        window = min(stream.send_window, self.session.send_window)
-        return min(window, self.room()) if window > 0 and not self._write_full else 0
-
-    def due_in(self, seconds: float) -> float:
-        due = self._clock() + seconds
-        if due < self.deadline:
-            self.deadline = due
-        return due
-
     @property
     def _streams(self) -> list[Http2UpstreamStream]:
         return cast("list[Http2UpstreamStream]", [*self.session.streams.values()])
@@ -326,10 +262,12 @@ class Http2Upstream(ReadingConnection, UpstreamConnection, Carrier):
     def data_received(self, data: bytes) -> None:
         self._context.cells[_RECEIVED] += len(data)
         try:
-            self._process(self._held + data if self._held else data)
+            if self._held:
+                data = self._held + data
+            if self.phase is not STARTING or self._is_http2(data):
+                self._process(data)
         except Exception:
-            log.exception("reading from %r failed inside the gateway", self)
-            self._fail(GatewayError(Reason.PROXY_INTERNAL_ERROR, "unexpected error, logged with a traceback"))
+            self._fault()
 
     def eof_received(self) -> bool:
         self._lost(None)
@@ -339,65 +277,24 @@ class Http2Upstream(ReadingConnection, UpstreamConnection, Carrier):
         if exc is not None and self.phase is not CLOSED:
             self._read_what_is_left()
         self._lost(exc)
-        self._told.connection = None
+        self.session.over()
         self._transport = CLOSED_TRANSPORT
 
-    def pause_writing(self) -> None:
-        self._write_full = self.session.paused = True
-
-    def resume_writing(self) -> None:
-        self._write_full = self.session.paused = False
-        if self.phase is not CLOSED:
-            self._pump()
-            self._set_reading()
+    def _resumed(self) -> None:
+        """Streams are told of their own."""
 
     # --- reading -------------------------------------------------------------------------------------------------
 
-    def _process(self, data: bytes) -> None:
-        """Works through `data` as far as this turn goes; the rest is held."""
-        if self.phase is CLOSED:
-            return
-        session = self.session
-        if self.phase is STARTING and not self._is_http2(data):
-            return
-        fault = ""  # words, not the exception, which would lead to this frame, and the frame to it
-        try:
-            self._held = session.receive(data, SHARE - self._work)
-        except ConnectionFault as error:
-            fault = f"{error.detail} ({error.code.name})"
-            self._held = b""
-        self._work += session.work
-        session.work = 0
-        self._unfinished = session.unfinished
-        touched, self.touched = self.touched, []
-        for stream in touched:
-            stream.flush_response()
-        if fault:
-            self._fail(GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"in HTTP/2, {fault}"))
-            return
-        if self.phase is CLOSED:
-            return
-        self._pump()
-        if self.phase is LEAVING and not session.streams and not self._promised:
+    def _read_worked_through(self, *, moved: bool) -> None:
+        if self.phase is LEAVING and not self.session.streams and not self._promised:
             self.close()
-        elif self._work >= SHARE and self._held:
-            self._wait_turn()
-        elif self._write_full or not self._reading:
-            self._set_reading()
 
-    def _go_on(self) -> None:
-        data, self._held = self._held, b""
-        try:
-            self._process(data)
-        except Exception:
-            log.exception("reading from %r failed inside the gateway", self)
-            self._fail(GatewayError(Reason.PROXY_INTERNAL_ERROR, "unexpected error, logged with a traceback"))
+    def _broken(self, code: ErrorCode, detail: str) -> None:
+        self._fail(GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"in HTTP/2, {detail} ({code.name})"))
 
-    def _has_room(self) -> bool:
-        return not self._write_full or self._transport.get_write_buffer_size() < MAX_UNSENT
-
-    def passable(self) -> int:
-        return 0  # frames of many streams, which may have to wait
+    def _fault(self) -> None:
+        log.exception("reading from %r failed inside the gateway", self)
+        self._fail(GatewayError(Reason.PROXY_INTERNAL_ERROR, "unexpected error, logged with a traceback"))
 
     def _is_http2(self, data: bytes) -> bool:
         """Whether what begins with `data` may be; if not, the connection has failed."""
@@ -419,13 +316,6 @@ class Http2Upstream(ReadingConnection, UpstreamConnection, Carrier):
             self._fail(error)
         return error is None
 
-    def _pump(self) -> None:
-        """Sends what waits, as far as windows and the transport take it."""
-        session = self.session
-        while not self._write_full and session.pump(PUMPED):
-            self.flush()
-        self.flush()
-
     def _read_what_is_left(self) -> None:
         """What was already here when writing failed: answers, and the GOAWAY that says why."""
         self._work = -LAST_WORK
@@ -434,7 +324,10 @@ class Http2Upstream(ReadingConnection, UpstreamConnection, Carrier):
             if self._work >= SHARE or self.phase is CLOSED:
                 break
 
-    # --- from the session ----------------------------------------------------------------------------------------
+    # --- SessionOwner --------------------------------------------------------------------------------------------
+
+    def request_received(self, stream_id: int, fields: Fields | None, ended: bool) -> None:
+        raise AssertionError("a server opens no streams")
 
     def settings_received(self) -> None:
         was_available = self.is_available
@@ -442,7 +335,7 @@ class Http2Upstream(ReadingConnection, UpstreamConnection, Carrier):
             if not self.session.peer.max_concurrent_streams:
                 return  # it may be about to allow some
             self.phase = OPEN
-            self.since = self._clock()
+            self.since = self.clock()
             self._set_available()
             self._wake()
             return
@@ -453,7 +346,7 @@ class Http2Upstream(ReadingConnection, UpstreamConnection, Carrier):
     def ping_acknowledged(self) -> None:
         self._ping_due = inf
 
-    def going_away(self, code: int) -> None:
+    def going_away(self, last_stream_id: int, code: int) -> None:
         if self.phase is STARTING:
             detail = f"the app sent GOAWAY ({ErrorCode.name_of(code)}) before it was asked"
             self._failure = Failure(Reason.CONNECTION_TERMINATED, detail, wording=HUNG_UP_UNASKED)

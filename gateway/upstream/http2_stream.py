@@ -12,7 +12,7 @@ A stream ends by itself: the connection, and whoever uses it, goes on.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from enum import Enum, auto
 from math import inf
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from gateway.http.h2.fields import trailers_block
 from gateway.http.h2.messages import HEAD_TOO_LARGE
 from gateway.http.h2.stream import Stream
 from gateway.http.message import BY_LENGTH, NO_BODY, Fields, FieldSection, RequestHead
+from gateway.session_connection import SessionConnection
 from gateway.upstream.stream import Owner, ResponseSink, UpstreamFailure, UpstreamStream
 from gateway.wordings import LOST, REPLACED
 
@@ -54,19 +55,16 @@ _CUT_OFF = {HEAD: Reason.HTTP_RESPONSE_TIMEOUT, BODY: Reason.HTTP_RESPONSE_INCOM
 """What is told of an exchange that outlasts the grace of its sandbox. Neither repeats the request."""
 
 
-class Carrier(ABC):
+class Carrier(SessionConnection):
     """What streams need of the connection that carries them."""
 
-    __slots__ = tuple[str, ...]()
+    __slots__ = ("endpoint", "ends", "head_limits", "timeouts")
 
     endpoint: Endpoint
-    session: Session
     head_limits: HeadLimits
     timeouts: Timeouts
     ends: float
     """As of `UpstreamConnection`."""
-    touched: list[Http2UpstreamStream]
-    """Those to which the read under way has brought something: `flush_response` is to come."""
 
     @property
     @abstractmethod
@@ -90,17 +88,6 @@ class Carrier(ABC):
     @abstractmethod
     def close_if_idle(self) -> None:
         """Ends the connection if it carries no stream."""
-
-    @abstractmethod
-    def flush(self) -> None: ...
-
-    @abstractmethod
-    def room_for(self, stream: Http2UpstreamStream) -> int:
-        """Octets of request body that would leave at once."""
-
-    @abstractmethod
-    def due_in(self, seconds: float) -> float:
-        """The loop time of a deadline, at which the connection will look."""
 
 
 class Http2UpstreamStream(Stream, UpstreamStream):
@@ -152,7 +139,7 @@ class Http2UpstreamStream(Stream, UpstreamStream):
         self._passed = 0  # octets passed on, for which no credit was given yet
         self._paused = False  # downstream takes no more for now
         self._full = False  # the sink was told that the app takes no more for now
-        self._touched = False  # `flush_response` is due
+        self._touched = False  # `flush_received` is due
 
     def __repr__(self) -> str:
         return f"<Upstream http2 {self.phase.name} {self.endpoint} stream={self.id} waiting={self.waiting}>"
@@ -207,7 +194,7 @@ class Http2UpstreamStream(Stream, UpstreamStream):
         self._paused = False
         self._set_deadline()
         self._deliver_held()
-        self.flush_response()
+        self.flush_received()
         self._connection.flush()  # WINDOW_UPDATE
 
     def is_alive(self) -> bool:
@@ -339,7 +326,7 @@ class Http2UpstreamStream(Stream, UpstreamStream):
 
     # --- for the connection --------------------------------------------------------------------------------------
 
-    def flush_response(self) -> None:
+    def flush_received(self) -> None:
         """What one read has brought was passed on: it leaves, and its sender may go on."""
         self._touched = False
         if self.sink is not None:

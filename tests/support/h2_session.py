@@ -119,6 +119,9 @@ class RecordedStream(Stream):
     def drained(self) -> None:
         self.stage.call("drained", self.id)
 
+    def flush_received(self) -> None:
+        raise AssertionError("the session knows no connection")
+
 
 class Stage(SessionOwner):
     """Both roles. As a server it adopts what comes, unless `refuse` does something else."""
@@ -184,7 +187,7 @@ class Stage(SessionOwner):
 
     # --- SessionOwner --------------------------------------------------------------------------------------------
 
-    def open_stream(self, stream_id: int, fields: Fields | None, ended: bool) -> None:
+    def request_received(self, stream_id: int, fields: Fields | None, ended: bool) -> None:
         if self.refuse is not None and self.refuse(stream_id):
             return
         self.streams[stream_id] = stream = RecordedStream(self, stream_id)

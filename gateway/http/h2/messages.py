@@ -46,7 +46,7 @@ class Messages(Control):
     def __init__(self, owner: SessionOwner, *, server: bool, limits: SessionLimits, clock: Callable[[], float]) -> None:
         super().__init__(owner, server=server, limits=limits, clock=clock)
         self._decoder = Decoder(HEADER_TABLE)
-        self._head_ended = False  # the head that `open_stream` is given is all of its message
+        self._head_ended = False  # the head that `request_received` is given is all of its message
         self._window = ReceiveWindow(limits.connection_window)
         self._window.left = DEFAULT_WINDOW
         self.block_octets = 0  # encoded, of the field block that is being received, or was last
@@ -54,7 +54,7 @@ class Messages(Control):
     # --- streams -------------------------------------------------------------------------------------------------
 
     def adopt(self, stream: Stream) -> None:
-        """Server: the stream that `open_stream` was asked for.
+        """Server: the stream of the request that was just received.
 
         Raises StreamFault if content is declared, and there is none.
         """
@@ -153,7 +153,7 @@ class Messages(Control):
             raise StreamFault(PROTOCOL_ERROR, "a stream that depends on itself")
         else:
             self._head_ended = ended = flags & END_STREAM > 0
-            self._owner.open_stream(stream_id, fields, ended)
+            self._owner.request_received(stream_id, fields, ended)
 
     def refuse(self, stream_id: int) -> None:
         """Server: a stream is too many; nothing was done for it (section 8.7), so the client may ask again.

@@ -8,12 +8,12 @@ from gateway.http.message import Fields
 
 
 class SessionOwner(ABC):
-    """Called from within `Session.receive`; what its methods raise, but StreamFault in `open_stream`, is a bug."""
+    """Called from within `Session.receive`; what its methods raise, but StreamFault in `request_received`, is a bug."""
 
     __slots__ = ()
 
     @abstractmethod
-    def open_stream(self, stream_id: int, fields: Fields | None, ended: bool) -> None:
+    def request_received(self, stream_id: int, fields: Fields | None, ended: bool) -> None:
         """Server: a request's head; None: larger than the limits allow. `ended`: it has no content.
 
         Before it returns it has called `Session.adopt`, `reset` or `fault`, or it raises StreamFault.
@@ -41,7 +41,7 @@ class Nobody(SessionOwner):
 
     __slots__ = ()
 
-    def open_stream(self, stream_id: int, fields: Fields | None, ended: bool) -> None:
+    def request_received(self, stream_id: int, fields: Fields | None, ended: bool) -> None:
         raise AssertionError("nothing is received any more")
 
     def settings_received(self) -> None: ...

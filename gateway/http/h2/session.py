@@ -7,7 +7,7 @@ within it:
     owner                                session                                  stream (the owner's)
       | start()                            | preface, SETTINGS -> out                 |
       | receive(octets, share) ----------->| frames, states, windows, budget          |
-      |<---------- open_stream(id, fields) | a request's head                         |
+      |<----- request_received(id, fields) | a request's head                         |
       | adopt(stream) -------------------->|                                          |
       |                                    | data_received, end_received ------------>|
       |                                    |<-- consumed, send_headers, send_data, …  |

@@ -105,3 +105,7 @@ class Stream(ABC):
     @abstractmethod
     def drained(self) -> None:
         """`waiting` has become 0; also if nothing is to follow."""
+
+    @abstractmethod
+    def flush_received(self) -> None:
+        """For the connection: what one read has brought was passed on, so it leaves, and its sender may go on."""

@@ -17,6 +17,7 @@ from hpack import Decoder
 from gateway.config import Settings
 from gateway.endpoint import Endpoint, Origin
 from gateway.errors import Failure, GatewayError, Reason
+from gateway.http.h2.owner import NOBODY
 from gateway.http.head_parser import HeadLimits, parse_request_head
 from gateway.http.message import Fields, FieldSection, RequestHead, ResponseHead
 from gateway.metrics import private
@@ -738,7 +739,7 @@ def test_nothing_is_kept_of_a_connection_that_has_ended(app: App) -> None:
     app.ask()
     app.connection.connection_lost(None)
     assert app.connection.session.streams == {}
-    assert app.connection._told.connection is None
+    assert app.connection.session._owner is NOBODY
     assert app.connection.early_failure() == Failure(
         Reason.CONNECTION_TERMINATED,
         "the app closed the connection before it was asked",
