@@ -10,12 +10,14 @@ from pathlib import Path
 
 from gateway import __version__
 from gateway.addresses import LOOPBACK, authority, lack_of_ipv6, literal
+from gateway.dev.keys import is_terminal
 from gateway.dev.options import DevOptions
 from gateway.dev.ports import holder
 from gateway.dev.preparing import Prepared
 from gateway.diagnosis.port_line import PortLine
 from gateway.printable import printable
 
+REQUESTS_WITH_KEYS = "Requests (Ctrl-C stops, h shows the keys):"
 _GREEN, _YELLOW, _PLAIN = "\x1b[32m", "\x1b[33m", "\x1b[0m"
 _DIFFERENT = "apps are reached at 127.0.0.1; in a sandbox over IPv6 only, so an app must listen on :: there. Here"
 
@@ -23,8 +25,7 @@ _DIFFERENT = "apps are reached at 127.0.0.1; in a sandbox over IPv6 only, so an 
 def banner(prepared: Prepared, options: DevOptions, found: Mapping[int, PortLine]) -> str:
     """Lines, the last one ended; `found` is what is at the exposed ports."""
     strong: Callable[[str], str] = (lambda text: f"\x1b[1m{text}\x1b[0m") if options.colour else str
-    port = prepared.settings.edge.public_port
-    suffix = "" if port == 443 else f":{port}"
+    port, suffix = prepared.port, prepared.port_suffix
     urls = [f"https://{each.port}-{each.sandbox_id}.{options.domain}{suffix}/" for each in prepared.exposed]
     width = max(map(len, urls))
     command = typed_command()
@@ -50,7 +51,7 @@ def banner(prepared: Prepared, options: DevOptions, found: Mapping[int, PortLine
         f"  browsers    {command} certs trust{certs}{'':6}makes browsers on this machine trust the certificate",
         f"  why (not)?  {command} explain URL{'':6}says what happens to a request, step by step",
         "",
-        "Requests (Ctrl-C stops):",
+        REQUESTS_WITH_KEYS if is_terminal() else "Requests (Ctrl-C stops):",
         "",
     ]
     return "\n".join(lines)

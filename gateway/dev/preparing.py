@@ -51,6 +51,11 @@ class Prepared:
         return self.settings.edge.public_port
 
     @property
+    def port_suffix(self) -> str:
+        """As in a URL: ":8443", nothing for the port that https implies."""
+        return "" if self.port == 443 else f":{self.port}"
+
+    @property
     def admin_url(self) -> str:
         return f"http://{authority(*self.admin.getsockname()[:2])}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import time
 from dataclasses import replace
 from functools import partial
@@ -16,9 +17,11 @@ from gateway.admin.app import Health, make_app, start
 from gateway.admin.metrics import Sources
 from gateway.admin.overview import Answer, refusing
 from gateway.dev import demo
+from gateway.dev.actions import Actions, LastFailure, Places, Screen
 from gateway.dev.banner import banner, port_text
 from gateway.dev.certificate import serve_renewed
 from gateway.dev.following import Place, PortWatch
+from gateway.dev.keys import Keys, is_terminal
 from gateway.dev.lenient import leniently
 from gateway.dev.options import DevOptions
 from gateway.dev.preparing import Prepared
@@ -32,7 +35,7 @@ from gateway.edge.listener import Listener, own_listeners
 from gateway.edge.local_reply import redirected_from_plain_on_tls
 from gateway.edge.sampler import Sampler
 from gateway.observe import logs
-from gateway.observe.access_log import LineLog, text_lines
+from gateway.observe.access_log import AccessRecord, LineLog, text_lines
 from gateway.observe.sink import LogSink
 from gateway.observe.telemetry import Telemetry
 from gateway.observe.totals import Totals
@@ -57,7 +60,8 @@ async def serve(prepared: Prepared, options: DevOptions) -> None:
     logs.open_in(loop)
     sink = LogSink(1)
     sink.attach(loop, sink.pump)
-    access_log = LineLog(partial(text_lines, colour=options.colour), loop.call_later, sink)
+    failure = LastFailure()
+    access_log = LineLog(partial(_lines, failure, options.colour), loop.call_later, sink)
     own = own_listeners([*prepared.listen_sockets, prepared.admin])
     cells = metrics.private()
     edge = Edge(prepared.settings, directory, Telemetry(access_log, cells), own)
@@ -92,8 +96,20 @@ async def serve(prepared: Prepared, options: DevOptions) -> None:
     watched = PortWatch([] if prepared.demo else [each.port for each in prepared.exposed], place, edge.probe, say)
     sink.write(banner(prepared, options, await watched.first_look()).encode())
     tasks.keep(watched.follow, "port watch")
-    await shutdown.begun.wait()
-    await drain(Drain(edge, DRAIN_TIMEOUT), listeners, shutdown)
+    screen = Screen(lambda text: sink.write(text.encode()), shutdown.signal, options.colour)
+    first = prepared.exposed[0]
+    places = Places(
+        f"https://{first.port}-{first.sandbox_id}.{options.domain}{prepared.port_suffix}/", prepared.admin_url
+    )
+    keys = Keys(Actions(places, failure, context, screen).keys(), sys.stdin.fileno()) if is_terminal() else None
+    if keys is not None:
+        keys.open()
+    try:
+        await shutdown.begun.wait()
+        await drain(Drain(edge, DRAIN_TIMEOUT), listeners, shutdown)
+    finally:
+        if keys is not None:
+            keys.close()
     collector.close()
     sampler.close()
     for runner in runners:
@@ -101,6 +117,11 @@ async def serve(prepared: Prepared, options: DevOptions) -> None:
     await tasks.cancel()
     await directory.close()
     access_log.close()
+
+
+def _lines(failure: LastFailure, colour: bool, records: list[AccessRecord]) -> bytes:
+    failure.note(records)
+    return text_lines(records, colour)
 
 
 def _say(sink: LogSink, colour: bool, port: int, line: PortLine) -> None:
