@@ -97,7 +97,7 @@ class Drain:
         counters = self.edge.counters
         cut = counters.tunnels_cut
         for connection in self.edge.downstreams:
-            for sink in connection.sinks():
+            for sink in sinks_of(connection):
                 if isinstance(sink, Drained) and sink.was_closed:
                     counters.websockets_closed += 1
                 elif kind_of_sink(sink) in (Kind.WEBSOCKET, Kind.TUNNEL):
@@ -118,7 +118,7 @@ class Drain:
 
     def _look_at(self, connection: Downstream) -> Iterable[str]:
         kinds = []
-        for sink in connection.sinks():
+        for sink in sinks_of(connection):
             kind = kind_of_sink(sink)
             kinds.append(kind.value)
             if isinstance(sink, Exchange) and sink.streams is not None:
@@ -143,6 +143,11 @@ class Drain:
         left = ", ".join(f"{count[kind]} {kind}" for kind in kinds if count[kind])
         now = self.edge.clock()
         log.info("%s: %s; what is left is cut off in %.0f s", self._who, left, self._ends - now)
+
+
+def sinks_of(connection: Downstream) -> Iterable[RequestSink]:
+    """Who answers its requests, whoever looks on."""
+    return [sink.behind for sink in connection.sinks()]
 
 
 def kind_of_sink(sink: RequestSink) -> Kind:

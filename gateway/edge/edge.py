@@ -23,7 +23,7 @@ from gateway.edge.handshakes import HandshakeQueue
 from gateway.edge.health import HealthChecks
 from gateway.edge.limits import Limits
 from gateway.edge.revalidation import Revalidation
-from gateway.edge.stream import RequestSink
+from gateway.edge.stream import DownstreamStream, RequestSink
 from gateway.edge.tls_buffers import Buffers
 from gateway.edge.upstream_protocol import UpstreamProtocols
 from gateway.errors import GatewayError, Reason
@@ -162,6 +162,8 @@ class Edge:
         machine's browsers reach, so that not every page they show sees what runs here."""
         self.answer_to_plain_on_tls: Callable[[RequestHead], GatewayError | ResponseHead] | None = None
         """The `LocalReply` to plain HTTP on a TLS port; None: what `plain_on_tls` says."""
+        self.look_on: Callable[[Edge, DownstreamStream, RequestHead], RequestSink] | None = None
+        """Makes who is told of a request, an exchange and somebody before it (`gateway dev`); None: the exchange."""
         self._drained = asyncio.Event()
         self.downstreams: set[Downstream] = set()
         self.sweeper = Sweeper(

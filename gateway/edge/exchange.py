@@ -479,6 +479,10 @@ class Exchange(RequestSink, ResponseSink):
     # --- draining ------------------------------------------------------------------------------------------------
 
     @property
+    def request_id(self) -> bytes:
+        return self._request_id
+
+    @property
     def streams(self) -> tuple[DownstreamStream, UpstreamStream] | None:
         """The two that it stands between; None: no answer is under way."""
         upstream = self._upstream

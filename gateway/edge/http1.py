@@ -293,7 +293,8 @@ class Http1Downstream(TimedConnection, DownstreamStream):
             return data[end:]
         if self._wide >= 0:
             self._narrow()
-        self._exchange = exchange = Exchange(edge, self, head)
+        look_on = edge.look_on
+        self._exchange = exchange = Exchange(edge, self, head) if look_on is None else look_on(edge, self, head)
         exchange.begin()
         return data[end:]
 

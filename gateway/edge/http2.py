@@ -266,7 +266,8 @@ class Http2Downstream(Carrier):
             return
         stream = Http2Stream(self, stream_id, head, ended)
         session.adopt(stream)
-        stream.begin(Exchange(edge, stream, head))
+        look_on = edge.look_on
+        stream.begin(Exchange(edge, stream, head) if look_on is None else look_on(edge, stream, head))
 
     def stream_refused(self) -> None:
         self._edge.counters.exchanges_refused.http2_streams += 1

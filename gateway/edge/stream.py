@@ -23,6 +23,11 @@ class RequestSink(ABC):
 
     __slots__ = ()
 
+    @property
+    def behind(self) -> RequestSink:
+        """Who it passes everything on to, if that is all it does (`gateway dev` looks on so); else itself."""
+        return self
+
     @abstractmethod
     def begin(self) -> None:
         """Send the request on its way, at once if that needs no waiting."""

@@ -429,14 +429,18 @@ class Gateway:
     def ask(self, head: RequestHead | None = None, on: Downstream | None = None) -> Downstream:
         """A request, begun; by a stream of its own if it is not by `on`."""
         downstream = self.prepare(head, on)
-        downstream.exchange.begin()
+        assert downstream.sink is not None  # the exchange, or who looks on
+        downstream.sink.begin()
         return downstream
 
     def prepare(self, head: RequestHead | None = None, on: Downstream | None = None) -> Downstream:
         """A request that has not begun yet."""
         downstream = on or Downstream(self.contract, self.peer)
         downstream.head = head or request()
-        downstream.exchange = downstream.sink = Exchange(self.edge, downstream, downstream.head)
+        downstream.sink = (self.edge.look_on or Exchange)(self.edge, downstream, downstream.head)
+        exchange = downstream.sink.behind
+        assert isinstance(exchange, Exchange)
+        downstream.exchange = exchange
         self.downstreams.append(downstream)
         return downstream
 

@@ -26,12 +26,12 @@ SWITCH = answer(101, AS_TUNNEL)
 
 # `d` is downstream's side, `u` upstream's.
 STEPS: dict[str, Step] = {
-    "d body": lambda g, d: d.exchange.request_body(b"request"),
-    "d end": lambda g, d: d.exchange.request_end([]),
-    "d full": lambda g, d: d.exchange.downstream_full(),
-    "d drained": lambda g, d: d.exchange.downstream_drained(),
-    "d lost": lambda g, d: d.exchange.downstream_lost("it hung up"),
-    "d wrong": lambda g, d: d.exchange.fail(GatewayError(Reason.BAD_REQUEST, "in the body")),
+    "d body": lambda g, d: d.sink.request_body(b"request"),
+    "d end": lambda g, d: d.sink.request_end([]),
+    "d full": lambda g, d: d.sink.downstream_full(),
+    "d drained": lambda g, d: d.sink.downstream_drained(),
+    "d lost": lambda g, d: d.sink.downstream_lost("it hung up"),
+    "d wrong": lambda g, d: d.sink.fail(GatewayError(Reason.BAD_REQUEST, "in the body")),
     "u interim": lambda g, d: g.stream.says(EARLY_HINTS),
     "u head": lambda g, d: g.stream.says(answer()),
     "u error": lambda g, d: g.stream.says(ERROR),

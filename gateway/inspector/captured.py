@@ -1,0 +1,164 @@
+"""One exchange as the inspector has seen it: heads, the beginnings of both bodies, messages, and when what happened.
+
+Values only: who fills them (`capture`), keeps them (`store`) and shows them (`views`) is elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from gateway.edge.forwarded import Peer
+    from gateway.http.message import Fields, RequestHead, ResponseHead
+    from gateway.observe.access_log import AccessRecord
+
+BODY_OCTETS: Final = 64 * 1024
+"""What is kept of a body, each way."""
+MESSAGES: Final = 500
+"""The latest of one exchange that are kept …"""
+MESSAGE_OCTETS: Final = 16 * 1024
+"""… so many octets of each …"""
+MESSAGES_OCTETS: Final = 128 * 1024
+"""… and so many of all of them."""
+OWN_COST: Final = 16 * 1024
+"""Octets of memory that an exchange is counted with besides what it holds: its own, and those of as many messages as
+it may have, small as they are (each 200)."""
+INTERIM_HEADS: Final = 8
+"""Interim answers that are kept; an app may send any number."""
+
+
+class Body:
+    """How long a body is, and how it begins."""
+
+    __slots__ = ("left", "octets", "size")
+
+    def __init__(self) -> None:
+        self.octets = bytearray()
+        self.size = 0
+        """Octets that have passed."""
+        self.left = BODY_OCTETS
+        """Octets that may still be kept."""
+
+    def take(self, data: bytes) -> int:
+        """The octets of `data` that are kept."""
+        self.size += len(data)
+        left = self.left
+        if left <= 0:
+            return 0
+        kept = data if len(data) <= left else data[:left]
+        self.octets += kept
+        self.left = left - len(kept)
+        return len(kept)
+
+    def forget(self) -> None:
+        """Keeps nothing, and nothing more."""
+        self.octets = bytearray()
+        self.left = 0
+
+    @property
+    def is_whole(self) -> bool:
+        return self.size == len(self.octets)
+
+
+class Kind(Enum):
+    """What a message is."""
+
+    TEXT = "text"
+    BINARY = "binary"
+    PING = "ping"
+    PONG = "pong"
+    CLOSE = "close"
+    EVENT = "event"
+    NOTE = "note"
+    """The inspector's own word, e.g. that it cannot follow any more."""
+
+
+@dataclass(slots=True)
+class Message:
+    """A WebSocket message (or a fragment or control frame of one), or an event of an event stream."""
+
+    number: int
+    at: float
+    """Monotonic time."""
+    from_app: bool
+    kind: Kind
+    size: int
+    """Octets of its payload, as sent; of it, `octets` are kept, unpacked."""
+    octets: bytes
+    note: str = ""
+
+
+class Captured:
+    """An exchange. `store` adds what it costs, and takes it back when it lets go of it."""
+
+    __slots__ = (
+        "began",
+        "cost",
+        "ended",
+        "first_byte",
+        "head",
+        "interim",
+        "messages",
+        "messages_octets",
+        "number",
+        "opened",
+        "peer",
+        "record",
+        "replay_of",
+        "request",
+        "request_id",
+        "request_trailers",
+        "response",
+        "response_head",
+        "response_trailers",
+        "time",
+        "total_messages",
+        "trouble",
+        "version",
+    )
+
+    def __init__(self, number: int, head: RequestHead | None, peer: Peer | None, time: float, began: float) -> None:
+        """`time`: Unix time; `began`: the same moment by the monotonic clock."""
+        self.number = number
+        self.head = head
+        """None: it could not be read, or nobody was to be asked; `record` says more."""
+        self.peer = peer
+        self.time = time
+        self.began = began
+        self.opened = 0.0
+        """When the request began to go upstream, if that had to wait."""
+        self.first_byte = 0.0
+        """When the head of the answer went downstream."""
+        self.ended = 0.0
+        self.request = Body()
+        self.response = Body()
+        self.response_head: ResponseHead | None = None
+        self.interim: list[ResponseHead] = []
+        self.request_trailers: Fields = []
+        self.response_trailers: Fields = []
+        self.request_id = b""
+        self.trouble = ""
+        """Why the answer was broken off."""
+        self.record: AccessRecord | None = None
+        """What the access log says of it, a moment after its end."""
+        self.replay_of = 0
+        """Number of the exchange that this one repeats."""
+        self.messages: deque[Message] = deque()
+        self.messages_octets = 0
+        self.total_messages = 0
+        """Those that are not kept any more included."""
+        self.cost = 0
+        """Octets of memory, about."""
+        self.version = 0
+        """Grows with each change: see `Store.version`."""
+
+    def __repr__(self) -> str:
+        what = f"{self.head.method.decode()} {self.head.target[:40]!r}" if self.head is not None else "no head"
+        return f"<Captured {self.number} {what} {'ended' if self.ended else 'live'}>"
+
+    @property
+    def is_live(self) -> bool:
+        return not self.ended
