@@ -122,7 +122,14 @@ class SessionConnection(ReadingConnection, SessionOwner):
         return not self._write_full or self._transport.get_write_buffer_size() < MAX_UNSENT
 
     def passable(self) -> int:
-        return 0  # frames of many streams, which may have to wait
+        """Of one stream that alone brings content; that of many may have to wait."""
+        receiving = None
+        for stream in self.session.streams.values():
+            if stream.state.receives:
+                if receiving is not None:
+                    return 0
+                receiving = stream
+        return receiving.passable() if receiving is not None else 0
 
     # --- writing -------------------------------------------------------------------------------------------------
 

@@ -240,6 +240,8 @@ class Http2Downstream(Carrier):
     def request_received(self, stream_id: int, fields: Fields | None, ended: bool) -> None:
         edge, session = self._edge, self.session
         session.work += REQUEST_WORK
+        if self._wide >= 0:
+            self._narrow()
         try:
             if fields is None:
                 raise GatewayError(Reason.HEADER_SECTION_TOO_LARGE, "the request has too large a field section")

@@ -181,6 +181,10 @@ class Http2Stream(ServedStream, DownstreamStream):
 
     # --- for the connection --------------------------------------------------------------------------------------
 
+    def passable(self) -> int:
+        exchange = self._exchange
+        return 0 if exchange is None or self._paused or self._upgrade else exchange.request_room()
+
     def flush_received(self) -> None:
         self._touched = False
         if self._exchange is not None:

@@ -94,6 +94,9 @@ class ServedStream(Stream):
     def drained(self) -> None:
         self._connection.stream_ended()
 
+    def passable(self) -> int:
+        return 0
+
     def flush_received(self) -> None: ...
 
     def connection_full(self) -> None:

@@ -214,6 +214,8 @@ class Http2Upstream(Carrier, UpstreamConnection):
 
     def begin(self) -> bool:
         self._promised -= 1
+        if self._wide >= 0:
+            self._narrow()
         return self.phase is OPEN and self.session.can_open
 
     def stream_over(self, unused: bool) -> None:

@@ -326,6 +326,10 @@ class Http2UpstreamStream(Stream, UpstreamStream):
 
     # --- for the connection --------------------------------------------------------------------------------------
 
+    def passable(self) -> int:
+        sink = self.sink
+        return 0 if sink is None or self._paused or self.phase is HEAD else sink.response_room()
+
     def flush_received(self) -> None:
         """What one read has brought was passed on: it leaves, and its sender may go on."""
         self._touched = False

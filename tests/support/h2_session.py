@@ -119,6 +119,9 @@ class RecordedStream(Stream):
     def drained(self) -> None:
         self.stage.call("drained", self.id)
 
+    def passable(self) -> int:
+        raise AssertionError("the session knows no connection")
+
     def flush_received(self) -> None:
         raise AssertionError("the session knows no connection")
 

@@ -107,5 +107,9 @@ class Stream(ABC):
         """`waiting` has become 0; also if nothing is to follow."""
 
     @abstractmethod
+    def passable(self) -> int:
+        """For the connection: how many more octets of content can be passed on at once, without being held here."""
+
+    @abstractmethod
     def flush_received(self) -> None:
         """For the connection: what one read has brought was passed on, so it leaves, and its sender may go on."""
