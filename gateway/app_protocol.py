@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from enum import Enum
+from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
 
-class AppProtocol(Enum):
-    """What a record asks for."""
+class AppProtocol(StrEnum):
+    """What a record asks for. Strings, because they are part of keys, and an Enum's hash is a call."""
 
     AUTO = "auto"
     HTTP1 = "http1"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from gateway.addresses import authority
+from gateway.app_protocol import AppProtocol
 
 
 class Origin(NamedTuple):
@@ -29,6 +30,14 @@ class Endpoint(NamedTuple):
     def sandbox_id(self) -> str:
         return self.origin.sandbox_id
 
+    def by(self, protocol: AppProtocol) -> AppKey:
+        return (self.origin, self.port, protocol)
+
     def __str__(self) -> str:
         """For messages: `[fd00::5]:5000`."""
         return authority(self.origin.address, self.port)
+
+
+AppKey = tuple[Origin, int, AppProtocol]
+"""An endpoint, and what is spoken to it, HTTP1 or H2C: what connections are kept by. A plain tuple, which costs half of
+a named one to make."""

@@ -15,7 +15,6 @@ from gateway.addresses import authority
 from gateway.app_protocol import AUTO, H2C, HTTP1, AppProtocol, protocol_of
 from gateway.diagnosis.explain import DIAL_TIMEOUT, PROBE_TIMEOUT, Context
 from gateway.directory.sandbox import Sandbox
-from gateway.endpoint import Endpoint
 from gateway.errors import Failure, GatewayError, Reason, Wording
 from gateway.upstream.pool import Pool
 from gateway.wordings import ACCEPT_QUEUE_FULL, FORWARDED_ON_LOOPBACK, LOOPBACK_ONLY, QUEUE_SEEMS_FULL, REJECTED
@@ -73,7 +72,7 @@ async def check_port(sandbox: Sandbox, port: int, context: Context, pool: Pool) 
     """
     said = protocol_of(sandbox.protocol, port)
     try:
-        detail = await _dial(sandbox, port, said is H2C, context, pool)
+        detail = await _dial(sandbox, port, said, context, pool)
     except GatewayError as error:
         state = _STATES.get(error.wording or error.reason) or _STATES.get(error.reason)
         if state is None:
@@ -82,17 +81,16 @@ async def check_port(sandbox: Sandbox, port: int, context: Context, pool: Pool) 
     return PortState("listening", detail, protocol=said.value)
 
 
-async def _dial(sandbox: Sandbox, port: int, h2c: bool, context: Context, pool: Pool) -> str:
+async def _dial(sandbox: Sandbox, port: int, said: AppProtocol, context: Context, pool: Pool) -> str:
     if port in context.settings.upstream.deny_ports:
         raise GatewayError(Reason.PORT_DENIED, f"port {port} is in upstream.deny_ports")
     try:
-        endpoint = Endpoint(sandbox.origin, port)
-        connection = await (pool.dial(endpoint, h2c=True) if h2c else pool.dial(endpoint))
+        connection = await pool.dial((sandbox.origin, port, H2C if said is H2C else HTTP1))
     except GatewayError as error:
         failure = error.failure()
     else:
         connection.close()
-        spoken = ", and speaks HTTP/2 without TLS (h2c)" if h2c else ""
+        spoken = ", and speaks HTTP/2 without TLS (h2c)" if said is H2C else ""
         return f"{authority(sandbox.address, port)} accepts connections{spoken}"
     raise (await _probe(failure, sandbox, port, context)).error()
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from gateway.addresses import literal
-from gateway.app_protocol import AUTO, H2C, protocol_of
+from gateway.app_protocol import AUTO, H2C, HTTP1, protocol_of
 from gateway.config import Settings
 from gateway.config.values import format_duration
 from gateway.diagnosis import hints, protocol_probe
@@ -291,10 +291,10 @@ class _Examination:
 
     async def _reach(self, endpoint: Endpoint) -> UpstreamStream:
         if not self._h2c:
-            return await self._pool.dial(endpoint)
+            return await self._pool.dial(endpoint.by(HTTP1))
         try:
             async with asyncio.timeout(DIAL_TIMEOUT):
-                return await self._pool.dial(endpoint, h2c=True)
+                return await self._pool.dial(endpoint.by(H2C))
         except TimeoutError:
             detail = f"the app accepts connections and has not begun with HTTP/2 within {DIAL_TIMEOUT:g} s"
             raise GatewayError(Reason.HTTP_RESPONSE_TIMEOUT, detail) from None
@@ -384,7 +384,7 @@ class _Examination:
                 return
             try:
                 async with asyncio.timeout(HANDSHAKE_TIMEOUT):
-                    stream = await self._pool.dial(Endpoint(self._sandbox.origin, self._target.port))
+                    stream = await self._pool.dial((self._sandbox.origin, self._target.port, HTTP1))
                     answer = await send(stream, request, self._pool.connections, self._error_answers)
                 if isinstance(answer, UpstreamFailure):
                     raise hints.explain(request.head, answer)

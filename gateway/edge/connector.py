@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.diagnosis.port_probe import is_probed
+from gateway.endpoint import Endpoint
 from gateway.errors import Failure, GatewayError, Reason
 from gateway.wordings import ACCEPT_QUEUE_FULL, PORT_NOT_ANSWERING, QUEUE_SEEMS_FULL
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.diagnosis.protocol_probe import ProtocolProbe
     from gateway.directory.cache import DirectoryCache
     from gateway.directory.sandbox import Sandbox
-    from gateway.endpoint import Endpoint
+    from gateway.endpoint import AppKey
     from gateway.upstream.pool import Pool
     from gateway.upstream.stream import UpstreamFailure, UpstreamStream
 
@@ -44,13 +45,12 @@ class Connector:
         self._probe = probe
         self._protocols = protocols
 
-    async def connect(self, endpoint: Endpoint, sandbox: Sandbox, *, h2c: bool = False) -> UpstreamStream | None:
-        """A stream of a new connection to `sandbox`, whose `endpoint` is; None if its name leads elsewhere by now. By
-        HTTP/1.1, or by `h2c`.
+    async def connect(self, key: AppKey, sandbox: Sandbox) -> UpstreamStream | None:
+        """A stream of a new connection to `sandbox`, whose endpoint it is; None if its name leads elsewhere by now.
 
         Raises GatewayError with all that could be seen.
         """
-        reached = await self._pool.connect(endpoint, h2c=h2c)
+        reached, endpoint = await self._pool.connect(key), Endpoint(key[0], key[1])
         if not isinstance(reached, Failure):
             return reached if await self._may_use(reached, sandbox) else None
         try:

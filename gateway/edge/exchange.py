@@ -23,14 +23,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gateway.addresses import authority
-from gateway.app_protocol import H2C
+from gateway.app_protocol import H2C, HTTP1
 from gateway.diagnosis import hints
 from gateway.diagnosis.protocol_probe import symptom_of
 from gateway.edge import cookies, host_rewrite
 from gateway.edge.local_reply import options, ready
 from gateway.edge.stream import RequestSink
 from gateway.edge.upstream_protocol import SPOKEN
-from gateway.endpoint import Endpoint, Origin
+from gateway.endpoint import AppKey, Endpoint
 from gateway.errors import GatewayError, Reason
 from gateway.http.message import AS_STREAM, AS_TUNNEL, NO_BODY, Fields, RequestHead, ResponseHead
 from gateway.http.validate import IDEMPOTENT, offers
@@ -175,14 +175,14 @@ class Exchange(RequestSink, ResponseSink):
             sandbox = edge.directory.get_cached(target.sandbox_id)
             if sandbox is not None:
                 self._admit(sandbox)
-                section, origin, port = head.section, sandbox.origin, target.port
+                section, port = head.section, target.port
                 if section.probes:
-                    edge.pool.check_refusal(Endpoint(origin, port))
+                    edge.pool.check_refusal(Endpoint(sandbox.origin, port))
                 else:
-                    if (section.grpc or sandbox.protocol) and self._goes_by_h2c(sandbox, port):
-                        upstream = edge.pool.open(origin, port, self._replayable(), h2c=True)
-                    else:
-                        upstream = self._open(origin, port)
+                    # What an app was seen to speak is looked up by who finds no connection.
+                    chosen = section.grpc or sandbox.protocol
+                    key = edge.protocols.choose(head, sandbox, port) if chosen else (sandbox.origin, port, HTTP1)
+                    upstream = self._open(key)
                     if upstream is not None:
                         self._reused = True
                         self._send(upstream)
@@ -207,26 +207,21 @@ class Exchange(RequestSink, ResponseSink):
             self._admitted = sandbox.id
         self._sandbox = sandbox
 
-    def _open(self, origin: Origin, port: int) -> UpstreamStream | None:
-        """A stream of HTTP/1.1 that needs no waiting: by the connection that a login has bound to downstream's, or by
-        any.
-        """
-        if (bound := self._downstream.bound) is None:
-            return self._edge.pool.open(origin, port, self._replayable())
+    def _open(self, key: AppKey) -> UpstreamStream | None:
+        """A stream that needs no waiting: by the connection that a login has bound to downstream's, or by any."""
+        if (bound := self._downstream.bound) is None or key[2] is H2C:
+            return self._edge.pool.open(key, self._replayable())
         self._downstream.bound = None
-        if bound.endpoint != (origin, port):  # there is one at most: that one connection asks several apps is rare
+        if bound.endpoint != key[:2]:  # there is one at most: that one connection asks several apps is rare
             bound.owner = None
             bound.close()
-            return self._edge.pool.open(origin, port, self._replayable())
+            return self._edge.pool.open(key, self._replayable())
         self._no_retry = True  # no other is logged in, or knows half of the handshake
         if not bound.is_alive():
             bound.close()
             detail = "the app closed the connection that a login had bound"
             raise GatewayError(Reason.CONNECTION_TERMINATED, detail, wording=HUNG_UP_UNASKED)
         return bound
-
-    def _goes_by_h2c(self, sandbox: Sandbox, port: int) -> bool:
-        return self._edge.protocols.choose(self._head, sandbox, port) is H2C
 
     def _replayable(self) -> bool:
         """May be sent again if a reused connection turns out dead: nothing of a body can have been used up."""
@@ -260,22 +255,19 @@ class Exchange(RequestSink, ResponseSink):
         """A connection to the target. Raises GatewayError saying as much as could be found out."""
         edge, target = self._edge, self._target
         assert target is not None  # CONNECTING comes after routing
-        fresh = self._head.section.probes or self._no_retry  # only a new connection will do
         for _ in range(MAX_DIALS):  # each time round the record has changed while its address was dialed
             sandbox = await edge.directory.look_up(target.sandbox_id)
             self._admit(sandbox)
-            h2c = self._goes_by_h2c(sandbox, target.port)
+            key = edge.protocols.choose(self._head, sandbox, target.port)
             upstream = None
-            if h2c and not self._head.section.probes:
-                upstream = edge.pool.open(sandbox.origin, target.port, self._replayable(), h2c=True)
-            elif not fresh:
-                upstream = self._open(sandbox.origin, target.port)
+            if not self._head.section.probes and (key[2] is H2C or not self._no_retry):  # else only a new one will do
+                upstream = self._open(key)
             if upstream is not None:
                 self._reused = True
                 return upstream
             began = time.monotonic()
             try:
-                upstream = await edge.connector.connect(Endpoint(sandbox.origin, target.port), sandbox, h2c=h2c)
+                upstream = await edge.connector.connect(key, sandbox)
             except GatewayError as error:
                 if error.reason not in SPOKEN or not self._learn(error.reason):
                     raise

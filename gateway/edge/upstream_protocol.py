@@ -17,13 +17,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gateway.app_protocol import AUTO, H2C, HTTP1, AppProtocol, protocol_of
+from gateway.app_protocol import AUTO, H2C, HTTP1, protocol_of
 from gateway.errors import GatewayError, Reason
 from gateway.wordings import NO_WEBSOCKET_BY_HTTP2
 
 if TYPE_CHECKING:
     from gateway.directory.sandbox import Sandbox
-    from gateway.endpoint import Origin
+    from gateway.endpoint import AppKey, Origin
     from gateway.http.message import RequestHead
 
 REMEMBERED = 60.0
@@ -45,17 +45,18 @@ class UpstreamProtocols:
         # Ports that speak HTTP/2 only, and until when that is believed, the oldest first.
         self._seen: OrderedDict[tuple[Origin, int], float] = OrderedDict()
 
-    def choose(self, head: RequestHead, sandbox: Sandbox, port: int) -> AppProtocol:
-        """HTTP1 or H2C. Raises GatewayError(upstream_speaks_http2)."""
+    def choose(self, head: RequestHead, sandbox: Sandbox, port: int) -> AppKey:
+        """By which connections `head` may go. Raises GatewayError(upstream_speaks_http2)."""
+        origin = sandbox.origin
         said = protocol_of(sandbox.protocol, port) if sandbox.protocol else AUTO
         if head.upgrade is not None:
             if said is H2C:
                 detail = f"the record of {sandbox.id} says h2c for port {port}, and the request asks for a tunnel"
                 raise GatewayError(Reason.UPSTREAM_SPEAKS_HTTP2, detail, wording=NO_WEBSOCKET_BY_HTTP2)
-            return HTTP1
-        if said is not AUTO:
-            return said
-        return H2C if head.section.grpc or self._speaks_h2c((sandbox.origin, port)) else HTTP1
+            said = HTTP1
+        elif said is AUTO:
+            said = H2C if head.section.grpc or self._speaks_h2c((origin, port)) else HTTP1
+        return (origin, port, said)
 
     def _speaks_h2c(self, key: tuple[Origin, int]) -> bool:
         until = self._seen.get(key)

@@ -27,6 +27,7 @@ import socket
 from math import inf
 from typing import TYPE_CHECKING
 
+from gateway.app_protocol import HTTP1
 from gateway.errors import GatewayError, Reason
 from gateway.http import serialize
 from gateway.http.body import BodyError, ChunkedReader, CloseReader, LengthReader
@@ -69,8 +70,8 @@ class Http1Upstream(Http1Lifecycle):
 
     def __init__(self, context: ConnectionContext, endpoint: Endpoint, sock: socket.socket) -> None:
         super().__init__(context, endpoint, sock)
-        self.key = endpoint
-        self.claim_key = ClaimKey(endpoint)
+        self.key = endpoint.by(HTTP1)
+        self.claim_key = ClaimKey(self.key)
         self._request: RequestHead | None = None
         self._request_done = True
         self._had_body = False  # the last answer had one, so its end has been seen

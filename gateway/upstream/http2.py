@@ -21,6 +21,7 @@ from enum import Enum, auto
 from math import inf
 from typing import TYPE_CHECKING, cast
 
+from gateway.app_protocol import H2C
 from gateway.errnos import SILENCE, ended, is_by_the_app
 from gateway.errors import Failure, GatewayError, Reason
 from gateway.http.h2.errors import ErrorCode
@@ -54,8 +55,6 @@ kernel's."""
 SKIPPABLE = 4
 """How many times too large the field block of an answer may be and still end its stream alone: it is decoded in the
 dark, because its neighbours on the connection need that. Past it the connection ends."""
-H2C = "h2c"
-"""Of a `PoolKey`."""
 
 _HTTP1 = re.compile(rb"HTTP/[01]\.|\s*<(?:!doctype|html|head|\?xml)\b", re.IGNORECASE)
 """How HTTP/1.1's servers answer the preface: with an error, of which Python's http.server, not knowing the version,
@@ -99,7 +98,7 @@ class Http2Upstream(Carrier, UpstreamConnection):
         super().__init__(context.intake, limits, context.clock, is_server=False)
         self._context = context
         self.endpoint = endpoint
-        self.key = (*endpoint, H2C)
+        self.key = endpoint.by(H2C)
         self.claim_key = ClaimKey(self.key)  # nobody waits for an idle one (claims.py): it can be asked any time
         self._socket = sock  # ours to look at (`is_alive`), the transport's to read, write and close
         self.phase = STARTING

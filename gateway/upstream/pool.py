@@ -29,8 +29,9 @@ from math import inf
 from typing import TypeVar, cast
 
 from gateway import descriptors
+from gateway.app_protocol import H2C
 from gateway.config import Settings
-from gateway.endpoint import Endpoint, Origin
+from gateway.endpoint import AppKey, Endpoint, Origin
 from gateway.errors import Failure, GatewayError, Reason
 from gateway.http.head_parser import HeadLimits
 from gateway.metrics import BYTES, CONNECTIONS, DIAL, Cells, private
@@ -42,10 +43,10 @@ from gateway.upstream.context import ConnectionContext, Timeouts
 from gateway.upstream.dial import OpenSocket, connected_socket
 from gateway.upstream.dial_limiter import DialLimiter
 from gateway.upstream.http1 import Http1Upstream
-from gateway.upstream.http2 import H2C, START_TIMEOUT, Http2Upstream
+from gateway.upstream.http2 import START_TIMEOUT, Http2Upstream
 from gateway.upstream.policy import AddressPolicy
 from gateway.upstream.refusals import RefusalCache
-from gateway.upstream.stream import PoolKey, UpstreamConnection, UpstreamStream
+from gateway.upstream.stream import UpstreamConnection, UpstreamStream
 
 _DIALED = CONNECTIONS.at("upstream")
 
@@ -92,7 +93,7 @@ class Pool:
         self._downstream_count = downstream_count
         self.dialing = 0  # sockets that are not connections yet
         # Those that can open a stream, by their key, the oldest first; perhaps none is left.
-        self._available: dict[PoolKey, dict[UpstreamConnection, None]] = {}
+        self._available: dict[AppKey, dict[UpstreamConnection, None]] = {}
         # Of these all that carry no stream. A plain dict would look for its first entry past all that were deleted.
         self.idle: OrderedDict[UpstreamConnection, None] = OrderedDict()
         self._idle_owned: set[UpstreamConnection] = set()  # their owners', but for whoever claims them
@@ -105,15 +106,13 @@ class Pool:
         self._claimants = Claimants(self._claims)
         self._claims_timer: asyncio.TimerHandle | None = None  # while there is something to give or to claim
 
-    def open(self, origin: Origin, port: int, replayable: bool, h2c: bool = False) -> UpstreamStream | None:
-        """A stream that a connection to `port` of `origin` can open at once, or None: then `connect`. By HTTP/1.1, or
-        by `h2c`.
+    def open(self, key: AppKey, replayable: bool) -> UpstreamStream | None:
+        """A stream that a connection can open at once, or None: then `connect`.
 
         A request that cannot be replayed, and any request after a long silence or an answer without content, gets only
         a connection that has just been proven alive. Raises GatewayError: the endpoint refuses, as is known.
         """
-        # Which equals an Endpoint, and costs half of one.
-        available = self._available.get((origin, port, H2C) if h2c else (origin, port))
+        available = self._available.get(key)
         if available:
             idle = self.idle
             latest = self._clock() - self.context.timeouts.proven
@@ -129,7 +128,7 @@ class Pool:
                         available[connection] = None
                     return stream
                 connection.close()
-        self.check_refusal(Endpoint(origin, port))
+        self.check_refusal(Endpoint(key[0], key[1]))
         return None
 
     def check_refusal(self, endpoint: Endpoint) -> None:
@@ -138,53 +137,54 @@ class Pool:
         if refusal is not None and refusal.looked:
             raise refusal.failure.error()
 
-    async def connect(self, endpoint: Endpoint, *, h2c: bool = False) -> UpstreamStream | Failure:
-        """A stream of a new connection, or why there is none, which may be what another's dial has met. By `h2c`, the
+    async def connect(self, key: AppKey) -> UpstreamStream | Failure:
+        """A stream of a new connection, or why there is none, which may be what another's dial has met. By HTTP/2, the
         connection may be new for others, too.
 
         Who has waited in vain for a dial of their own as long as it would take is told so.
         """
+        endpoint, is_shared = Endpoint(key[0], key[1]), key[2] is H2C
         refusal = self.refusals.instead_of_dialing(endpoint)
         if refusal is not None:
             return refusal.failure  # one look for all who come while it lasts
-        dials = self._shared_dials if h2c else self._dials
+        dials = self._shared_dials if is_shared else self._dials
         if not dials.try_acquire(endpoint):
-            failure = await self._wait(endpoint, dials, h2c)
+            patience = self.context.timeouts.connect + (START_TIMEOUT if is_shared else 0)
+            failure = await self._wait(endpoint, dials, patience)
             if failure is not None:
                 return failure
-            if h2c and (shared := self._open_shared(endpoint)) is not None:
+            if is_shared and (shared := self._open_shared(key)) is not None:
                 return shared
         self.refusals.count(endpoint)
         failure = None
         stream: UpstreamStream | None = None
         try:
-            stream = await self.dial(endpoint, h2c=h2c)
+            stream = await self.dial(key)
         except GatewayError as error:
             failure = error.failure()
             if failure.reason is Reason.CONNECTION_REFUSED:
                 self.refusals.remember(endpoint, failure, dials=dials.under_way(endpoint))
         finally:
-            dials.release(endpoint, failure, connected=stream is not None and not h2c)
+            dials.release(endpoint, failure, connected=stream is not None and not is_shared)
         if stream is not None:
             self.refusals.forget(endpoint)
             return stream
         assert failure is not None  # anything else was raised
         return failure
 
-    def _open_shared(self, endpoint: Endpoint) -> UpstreamStream | None:
+    def _open_shared(self, key: AppKey) -> UpstreamStream | None:
         """A stream of what another's dial has made, for who was about to dial; the next one looks, too."""
         stream = None
         try:
-            stream = self.open(*endpoint, replayable=True, h2c=True)
+            stream = self.open(key, replayable=True)
             return stream
         except GatewayError:
             return None  # known by now, and told by whoever dials
         finally:
             if stream is not None:
-                self._shared_dials.release(endpoint)
+                self._shared_dials.release(Endpoint(key[0], key[1]))
 
-    async def _wait(self, endpoint: Endpoint, dials: DialLimiter, h2c: bool) -> Failure | None:
-        patience = self.context.timeouts.connect + (START_TIMEOUT if h2c else 0)
+    async def _wait(self, endpoint: Endpoint, dials: DialLimiter, patience: float) -> Failure | None:
         try:
             async with asyncio.timeout(patience):
                 return await dials.acquire(endpoint)
@@ -192,19 +192,20 @@ class Pool:
             late = f"not begun within {patience:g} s, because others are on their way"
             return Failure(Reason.CONNECTION_TIMEOUT, f"connect to {endpoint}: {late}")
 
-    async def dial(self, endpoint: Endpoint, *, h2c: bool = False) -> UpstreamStream:
+    async def dial(self, key: AppKey) -> UpstreamStream:
         """A stream of a new connection, whoever else dials, and however often.
 
         The address is the record's own: nothing is resolved between policy and connect. Raises GatewayError:
         `destination_ip_prohibited`, `overloaded`, or what became of the attempt (refused, timed out, …).
         """
+        endpoint = Endpoint(key[0], key[1])
         self._policy.check(ip_address(endpoint.address), endpoint.port)
         self.dialing += 1
         try:
             self._check_descriptors()
             self.make_room()
             began = time.monotonic()
-            connection = await (self._connect_h2c(endpoint) if h2c else self._connect(endpoint))
+            connection = await (self._connect_h2c(endpoint) if key[2] is H2C else self._connect(endpoint))
             DIAL.observe(self._cells, time.monotonic() - began)
             self._cells[_DIALED] += 1
             self.add(connection)

@@ -16,7 +16,7 @@ from gateway.errors import Failure, GatewayError, Reason
 from gateway.wordings import LOST
 
 if TYPE_CHECKING:
-    from gateway.endpoint import Endpoint
+    from gateway.endpoint import AppKey, Endpoint
     from gateway.http.message import Fields, FieldSection, RequestHead, ResponseHead
     from gateway.upstream.claims import ClaimKey
 
@@ -185,17 +185,13 @@ class UpstreamStream(ABC):
         """Ends the stream, and the connection if it carries no other, without a word to the sink."""
 
 
-PoolKey = tuple[object, ...]
-"""An endpoint, and what is spoken to it if that is not HTTP/1.1."""
-
-
 class UpstreamConnection(ABC):
     """What a pool holds: a connection to an endpoint, which serves one exchange after the other or many at a time."""
 
     __slots__ = tuple[str, ...]()  # (see turns.WideReading)
 
     endpoint: Endpoint
-    key: PoolKey
+    key: AppKey
     """What the pool keeps it under."""
     claim_key: ClaimKey
     is_available: bool

@@ -17,6 +17,7 @@ from unittest.mock import patch
 
 import msgspec
 
+from gateway.app_protocol import HTTP1
 from gateway.config import Settings
 from gateway.diagnosis import protocol_probe
 from gateway.directory.sandbox import Sandbox, TableDirectory
@@ -297,8 +298,8 @@ class Connection(UpstreamConnection):
 
     def __init__(self, context: ConnectionContext, endpoint: Endpoint, capacity: int, contract: Contract) -> None:
         self.endpoint = endpoint
-        self.key = endpoint
-        self.claim_key = ClaimKey(endpoint)
+        self.key = endpoint.by(HTTP1)
+        self.claim_key = ClaimKey(self.key)
         self.is_available = True
         self.since = 0.0
         self.deadline = inf

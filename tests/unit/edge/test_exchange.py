@@ -458,7 +458,7 @@ async def test_a_login_at_a_connection_that_ends_is_lost() -> None:
 async def bind(g: Gateway) -> tuple[Downstream, Stream]:
     """A connection that a login has bound."""
     connection = await g.warm()
-    assert g.pool.open(*connection.endpoint, replayable=True) is connection.streams[0]
+    assert g.pool.open(connection.key, replayable=True) is connection.streams[0]
     downstream = Downstream(g.contract, g.peer)
     downstream.bound = connection.streams[0]
     return downstream, connection.streams[0]

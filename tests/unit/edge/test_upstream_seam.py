@@ -15,6 +15,7 @@ from unittest.mock import patch
 
 import pytest
 
+from gateway.app_protocol import H2C, HTTP1
 from gateway.endpoint import Endpoint, Origin
 from gateway.errors import Reason
 from gateway.http.h2 import frames
@@ -129,7 +130,7 @@ class Driver(ABC):
 
     def reopened(self) -> UpstreamStream | None:
         """A stream that the pool has, of a connection that is idle."""
-        return self.g.pool.open(ENDPOINT.origin, ENDPOINT.port, replayable=True)
+        return self.g.pool.open(ENDPOINT.by(HTTP1), replayable=True)
 
     def _request(self, method: bytes, fields: bytes) -> RequestHead:
         block = b"%b / HTTP/1.1\r\nHost: %b\r\n%b\r\n" % (method, HOST, fields)
@@ -271,7 +272,7 @@ class Http2(Driver):
         self._peer.close()
 
     def reopened(self) -> UpstreamStream | None:
-        return self.g.pool.open(ENDPOINT.origin, ENDPOINT.port, replayable=True, h2c=True)
+        return self.g.pool.open(ENDPOINT.by(H2C), replayable=True)
 
     def _feed(self, octets: bytes) -> None:
         if not self.wire.closing:

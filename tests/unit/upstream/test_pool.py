@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from gateway import descriptors
+from gateway.app_protocol import HTTP1
 from gateway.config import Settings
-from gateway.endpoint import Endpoint, Origin
+from gateway.endpoint import Origin
 from gateway.errors import Failure, GatewayError, Reason
 from gateway.upstream.policy import AddressPolicy
 from tests.support.clock import Clock
@@ -46,7 +47,7 @@ async def pool(clock: Clock) -> AsyncIterator[FakePool]:
 
 async def opened(pool: FakePool, port: int = PORT, origin: Origin = OURS) -> Stream:
     """A stream of a new connection."""
-    stream = await pool.connect(Endpoint(origin, port))
+    stream = await pool.connect((origin, port, HTTP1))
     assert isinstance(stream, Stream)
     return stream
 
@@ -61,16 +62,16 @@ def leave(*streams: Stream) -> list[Connection]:
 
 async def test_the_newest_connection_is_used_first(pool: FakePool) -> None:
     first, second = leave(await opened(pool), await opened(pool))
-    taken = [pool.open(OURS, PORT, replayable=True) for _ in range(3)]
+    taken = [pool.open((OURS, PORT, HTTP1), replayable=True) for _ in range(3)]
     assert [each and each.connection for each in taken if isinstance(each, Stream)] == [second, first]
     assert taken[2] is None
 
 
 async def test_a_connection_serves_no_other_port_and_no_other_machine(pool: FakePool) -> None:
     leave(await opened(pool))
-    assert pool.open(OURS, PORT + 1, replayable=True) is None
-    assert pool.open(THEIRS, PORT, replayable=True) is None
-    assert pool.open(OURS, PORT, replayable=True)
+    assert pool.open((OURS, PORT + 1, HTTP1), replayable=True) is None
+    assert pool.open((THEIRS, PORT, HTTP1), replayable=True) is None
+    assert pool.open((OURS, PORT, HTTP1), replayable=True)
 
 
 @pytest.mark.parametrize("replayable", [True, False])
@@ -79,7 +80,7 @@ async def test_only_what_can_be_sent_again_goes_to_a_connection_that_may_be_dead
 ) -> None:
     [connection] = leave(await opened(pool))
     connection.alive = False
-    assert bool(pool.open(OURS, PORT, replayable)) is replayable
+    assert bool(pool.open((OURS, PORT, HTTP1), replayable)) is replayable
     assert connection.is_closed is not replayable
 
 
@@ -87,7 +88,7 @@ async def test_after_a_long_silence_every_connection_is_looked_at(pool: FakePool
     [connection] = leave(await opened(pool))
     clock.now += pool.context.timeouts.proven + 1
     connection.alive = False
-    assert pool.open(OURS, PORT, replayable=True) is None
+    assert pool.open((OURS, PORT, HTTP1), replayable=True) is None
     assert connection.is_closed
 
 
@@ -126,7 +127,7 @@ async def test_a_dial_that_is_refused_is_told_to_all_who_wait_for_another(pool: 
     pool.gate.clear()
     pool.refuses = REFUSED
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
-        asking = [group.create_task(pool.connect(Endpoint(OURS, PORT))) for _ in range(100)]
+        asking = [group.create_task(pool.connect((OURS, PORT, HTTP1))) for _ in range(100)]
         await settle()
         begun = pool.dialing
         pool.gate.set()
@@ -136,7 +137,7 @@ async def test_a_dial_that_is_refused_is_told_to_all_who_wait_for_another(pool: 
 
 
 async def test_an_address_that_may_not_be_dialed_is_not(pool: FakePool) -> None:
-    reached = await pool.connect(Endpoint(Origin("abc", "1", "2001:db8::1"), PORT))
+    reached = await pool.connect((Origin("abc", "1", "2001:db8::1"), PORT, HTTP1))
     assert isinstance(reached, Failure)
     assert reached.reason is Reason.DESTINATION_IP_PROHIBITED
     assert pool.dialed == []
