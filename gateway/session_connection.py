@@ -57,6 +57,12 @@ class SessionConnection(ReadingConnection, SessionOwner):
         window = min(stream.send_window, self.session.send_window)
         return min(window, self.room()) if window > 0 and not self._write_full else 0
 
+    def set_deadline(self, when: float) -> None:
+        self.deadline = when
+
+    def bring_forward(self, when: float) -> None:
+        self.deadline = min(self.deadline, when)
+
     def due_in(self, seconds: float) -> float:
         """The loop time of a deadline, at which the connection will look."""
         due = self.clock() + seconds

@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from mypy_extensions import mypyc_attr
+
 from gateway.transport import CLOSED_TRANSPORT, LARGE, room
 
 log = logging.getLogger("gateway.turns")
@@ -117,6 +119,7 @@ class Intake:
         return self._buffer[:room] if room > self.view.nbytes and not self.turns.busy else self.view
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class WideReading:
     """A buffered protocol, by what it can do (see `transport.StreamTransport`).
 
@@ -173,6 +176,7 @@ class WideReading:
         raise NotImplementedError
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class ReadingConnection(WideReading):
     """A connection that reads while it has room, and in its turn.
 

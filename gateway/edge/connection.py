@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from math import inf
 from typing import TYPE_CHECKING
 
+from mypy_extensions import trait
+
 from gateway.errnos import SILENCE, lost
 from gateway.socket_options import broken, has_unread, unanswered
 from gateway.transport import CLOSED_TRANSPORT, LINGER_OCTETS, GatheringTransport, StreamTransport, undelivered
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.edge.stream import RequestSink
 
 
+@trait
 class DownstreamConnection(ABC):
     """What a `ReadingConnection` is, too, that comes from downstream. The codecs declare the attributes."""
 
@@ -50,11 +53,19 @@ class DownstreamConnection(ABC):
     def connection_made(self, transport: StreamTransport) -> None:
         self._transport = GatheringTransport(transport, self._edge.write_batcher)
         self._transport.set_write_buffer_limits(high=self._edge.intake.may_wait)
-        self.deadline = self._edge.clock() + self._edge.timeouts.idle
+        self.set_deadline(self._edge.clock() + self._edge.timeouts.idle)
         self._edge.downstreams.add(self)
         if self._edge.draining:
             # It came before the listener closed, and its request may be here already: there is a moment to ask.
             self._await_first()
+
+    @abstractmethod
+    def set_deadline(self, when: float) -> None:
+        """As `deadline`: a trait that sets a number of its own cannot be compiled."""
+
+    @abstractmethod
+    def bring_forward(self, when: float) -> None:
+        """As `set_deadline`, if that is earlier."""
 
     @abstractmethod
     def data_received(self, data: bytes) -> None: ...
@@ -78,7 +89,7 @@ class DownstreamConnection(ABC):
 
     def _await_first(self, patience: float = 0.0) -> None:
         edge = self._edge
-        self.deadline = min(self.deadline, edge.clock() + max(edge.drain_grace, patience))
+        self.bring_forward(edge.clock() + max(edge.drain_grace, patience))
 
     @abstractmethod
     def expire(self, now: float) -> None:
@@ -126,7 +137,7 @@ class DownstreamConnection(ABC):
 
     def _forget(self) -> None:
         """The connection is lost: the worker forgets it."""
-        self.deadline = inf
+        self.set_deadline(inf)
         self._edge.downstreams.discard(self)
         self._on_close()
         self._transport = CLOSED_TRANSPORT
@@ -142,7 +153,7 @@ class DownstreamConnection(ABC):
     def _begin_linger(self) -> None:
         """From here on nothing is answered."""
         self._stall = -1
-        self.deadline = self._edge.clock() + self._edge.timeouts.linger
+        self.set_deadline(self._edge.clock() + self._edge.timeouts.linger)
 
     def _linger(self) -> None:
         """Closes so that the answer arrives: a reset for unread octets could overtake it (RFC 9112 section 9.6)."""
@@ -168,7 +179,7 @@ class DownstreamConnection(ABC):
     def _expire_lingering(self, now: float) -> None:
         """Time to go, unless the last octets are still on their way to a slow reader."""
         if self._takes_octets() and self._stall:
-            self.deadline = now + self._edge.timeouts.body_idle
+            self.set_deadline(now + self._edge.timeouts.body_idle)
         else:
             self._transport.abort()
 

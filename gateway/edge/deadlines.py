@@ -75,6 +75,12 @@ class TimedConnection(ReadingConnection, DownstreamConnection):
         self._expecting = False  # the body's sender asked for 100 (Continue) first, which the app has not given yet
         self._ended = False  # one direction is closed: downstream's, or in a tunnel upstream's
 
+    def set_deadline(self, when: float) -> None:
+        self.deadline = when
+
+    def bring_forward(self, when: float) -> None:
+        self.deadline = min(self.deadline, when)
+
     def _refuse_unread(self, error: GatewayError, received: bytes = b"") -> None:
         """Answers a head that could not be read, or never came whole; nothing on this connection is read again."""
         raise NotImplementedError

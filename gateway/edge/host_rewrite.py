@@ -15,7 +15,6 @@ a login is to return), which nobody could put right.
 from __future__ import annotations
 
 import re
-from copy import copy
 
 from gateway.hostname import Target
 from gateway.http.message import Fields, FieldSection, RequestHead
@@ -34,9 +33,7 @@ def rewrite_request(head: RequestHead, mask: bytes, added: FieldSection) -> Requ
         if name.lower() == b"origin" and _origin(value) == public:
             value = b"http://" + mask
         fields.append((name, value))
-    masked = copy(head)
-    masked.section = head.section.with_fields(fields)
-    return masked
+    return head.with_section(head.section.with_fields(fields))
 
 
 def rewrite_response(fields: Fields, mask: bytes, target: Target, added: FieldSection) -> Fields:

@@ -145,8 +145,8 @@ class Http2Stream(ServedStream, DownstreamStream):
             try:
                 in_head = len(self.head.section.field_lines)
                 trailer_fields = trailers(trailer_fields, self._connection.edge.head_limits, in_head)
-            except MalformedRequest as error:
-                raise StreamFault(ErrorCode.PROTOCOL_ERROR, error.detail) from None
+            except MalformedRequest as malformed:
+                raise StreamFault(ErrorCode.PROTOCOL_ERROR, malformed.detail) from None
             except GatewayError as error:
                 exchange.fail(error)
                 return

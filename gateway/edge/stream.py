@@ -9,6 +9,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+from mypy_extensions import trait
+
 from gateway.upstream.stream import Owner
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from gateway.upstream.stream import UpstreamStream
 
 
+@trait
 class RequestSink(ABC):
     """What a downstream stream tells an exchange, which has got the head of its request when it was made."""
 
@@ -68,6 +71,7 @@ class RequestSink(ABC):
         """Ends the exchange with `error`: a problem if nothing was sent yet, a visible truncation otherwise."""
 
 
+@trait
 class DownstreamStream(Owner):
     """One request from downstream and the response to it."""
 

@@ -14,7 +14,7 @@ import re
 import sys
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Protocol
+from typing import Final, Protocol
 
 from gateway.errors import GatewayError
 from gateway.http.head_parser import FieldSectionError, HeadLimits, parse_field_lines, wrong_forever
@@ -35,6 +35,13 @@ FieldParser = Callable[[bytes, HeadLimits], list[FieldLine]]
 
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,%d})[ \t]*" % MAX_CHUNK_DIGITS)
 _IN_EXTENSIONS = bytes(octet for octet in range(256) if octet == 0x09 or (octet >= 0x20 and octet != 0x7F))
+
+
+_SIZE: Final = 0
+_DATA: Final = 1
+_CRLF: Final = 2
+_TRAILERS: Final = 3
+_DONE: Final = 4
 
 
 class BodyError(Exception):
@@ -111,10 +118,8 @@ class ChunkedReader:
 
     __slots__ = ("_fields_left", "_held", "_left", "_limits", "_parse_fields", "_state", "trailers", "work")
 
-    SIZE, DATA, CRLF, TRAILERS, DONE = range(5)
-
     def __init__(self, limits: HeadLimits, head_fields: int = 0, parse_fields: FieldParser = parse_field_lines) -> None:
-        self._state = self.SIZE
+        self._state = _SIZE
         self._fields_left = limits.fields - head_fields
         self._left = 0
         self._held = b""
@@ -124,10 +129,10 @@ class ChunkedReader:
         self.work = 0
 
     def ends_at_eof(self) -> bool:
-        return self._state == self.DONE
+        return self._state == _DONE
 
     def to_come(self) -> int:
-        return self._left if self._state == self.DATA else 0
+        return self._left if self._state == _DATA else 0
 
     def read(self, data: bytes, budget: int = sys.maxsize) -> tuple[bytes, bytes | None]:
         if self._held:
@@ -141,7 +146,7 @@ class ChunkedReader:
                 self.work = work
                 return b"".join(pieces), data[position:]
             state = self._state
-            if state == self.SIZE:
+            if state == _SIZE:
                 line_end = data.find(b"\r\n", position, position + MAX_CHUNK_LINE + 2)
                 if line_end < 0:
                     self._hold_line(data[position:])
@@ -156,8 +161,8 @@ class ChunkedReader:
                     position = stop + 2
                 else:
                     self._left = left
-                    self._state = self.DATA if left else self.TRAILERS
-            elif state == self.DATA:
+                    self._state = _DATA if left else _TRAILERS
+            elif state == _DATA:
                 stop = position + self._left
                 if stop > end:
                     pieces.append(data[position:])
@@ -165,8 +170,8 @@ class ChunkedReader:
                     break
                 pieces.append(data[position:stop])
                 position = stop
-                self._state = self.CRLF
-            elif state == self.CRLF:
+                self._state = _CRLF
+            elif state == _CRLF:
                 if end - position < 2:
                     if data[position] != 0x0D:
                         raise BodyError("a chunk is longer than its size says")
@@ -175,7 +180,7 @@ class ChunkedReader:
                 if data[position : position + 2] != b"\r\n":
                     raise BodyError("a chunk is longer than its size says")
                 position += 2
-                self._state = self.SIZE
+                self._state = _SIZE
             else:
                 self.work = work + (end - position) // OCTETS_PER_WORK
                 return b"".join(pieces), self._read_trailers(data[position:])
@@ -192,7 +197,7 @@ class ChunkedReader:
 
     def _read_trailers(self, data: bytes) -> bytes | None:
         if data[:2] == b"\r\n":
-            self._state = self.DONE
+            self._state = _DONE
             return data[2:]
         end = data.find(b"\r\n\r\n")
         size = len(data) - 3 if end < 0 else end  # unfinished, it may end in three octets of the empty line
@@ -209,11 +214,11 @@ class ChunkedReader:
             if len(lines) > self._fields_left:
                 raise BodyError(f"head and trailer section have more than {self._limits.fields} fields")
             self.trailers = trailer_fields(lines)
-        except FieldSectionError as error:
-            raise BodyError(f"the trailer section {error}") from None
+        except FieldSectionError as malformed:
+            raise BodyError(f"the trailer section {malformed}") from None
         except GatewayError as error:
             raise BodyError(f"the trailer section is not valid: {error.detail}") from None
-        self._state = self.DONE
+        self._state = _DONE
         return data[end + 4 :]
 
 

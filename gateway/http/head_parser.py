@@ -153,8 +153,8 @@ def _request_section(key: _SectionKey) -> tuple[RequestSection, bool]:
     unseen = _recent.unseen
     try:
         lines = parse_field_lines(block, limits)
-    except FieldSectionTooLarge as error:
-        raise GatewayError(Reason.HEADER_SECTION_TOO_LARGE, f"the request {error}") from None
+    except FieldSectionTooLarge as too_large:
+        raise GatewayError(Reason.HEADER_SECTION_TOO_LARGE, f"the request {too_large}") from None
     except FieldSectionError as error:
         raise GatewayError(Reason.BAD_REQUEST, f"the request {error}") from None
     section, hop_said = validate.request_section(hop.OF_REQUEST[minor], lines)
@@ -242,8 +242,8 @@ def _response_head(key: _AnswerKey) -> Http1ResponseHead:
     unseen = _recent.unseen
     try:
         lines = parse_answer_lines(block[line_end + 2 :], limits)
-    except FieldSectionTooLarge as error:
-        raise GatewayError(Reason.HTTP_RESPONSE_HEADER_SECTION_SIZE, f"the answer {error}") from None
+    except FieldSectionTooLarge as too_large:
+        raise GatewayError(Reason.HTTP_RESPONSE_HEADER_SECTION_SIZE, f"the answer {too_large}") from None
     except FieldSectionError as error:
         raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"the answer {error}") from None
     section, hop_said = validate.response_section(hop.OF_ANSWER[minor], lines)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from gateway.http.hop import Hop
-from gateway.http.message import Framing, RequestHead, ResponseHead, ResponseSection
+from gateway.http.message import FieldSection, Framing, RequestHead, ResponseHead
 
 HTTP_1_0, HTTP_1_1 = PROTOCOLS = ("HTTP/1.0", "HTTP/1.1")
 """By minor version."""
@@ -40,7 +40,7 @@ class Http1ResponseHead(ResponseHead):
         self,
         status: int,
         phrase: bytes,
-        section: ResponseSection,
+        section: FieldSection,
         hop: Hop,
         framing: Framing,
         content_length: int,
@@ -52,8 +52,15 @@ class Http1ResponseHead(ResponseHead):
         self.framing = framing
         self.content_length = content_length
         self.upgrade = upgrade
-        self.dated = section.dated
-        self.binds = section.binds
+        self.dated = self.binds = False  # as of ResponseHead
         self.phrase = phrase
         self.status_line = status_line(status, phrase)  # as it goes downstream over HTTP/1.1
         self.hop = hop
+
+    def with_section(self, section: FieldSection) -> Http1ResponseHead:
+        other = Http1ResponseHead(
+            self.status, self.phrase, section, self.hop, self.framing, self.content_length, self.upgrade
+        )
+        other.dated = self.dated
+        other.binds = self.binds
+        return other

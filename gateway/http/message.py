@@ -11,9 +11,8 @@ never changed.
 
 from __future__ import annotations
 
-from copy import copy
 from enum import Enum
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from gateway.http.priority import DEFAULT_URGENCY
 from gateway.http.roles import PASS
@@ -103,18 +102,17 @@ class FieldSection:
             self._octets = octets = b"\r\n".join(lines)
         return octets
 
-    def with_fields(self, fields: Fields) -> Self:
-        """The same with other fields: what else was read of it stays."""
-        return self._with_lines([plain_line(*pair) for pair in fields])
+    def with_fields(self, fields: Fields) -> FieldSection:
+        """As `with_lines`, of pairs."""
+        return self.with_lines([plain_line(*pair) for pair in fields])
 
-    def with_added(self, field: Field) -> Self:
+    def with_added(self, field: Field) -> FieldSection:
         """The same with one more field, last."""
-        return self._with_lines([*self.field_lines, plain_line(*field)])
+        return self.with_lines([*self.field_lines, plain_line(*field)])
 
-    def _with_lines(self, field_lines: list[FieldLine]) -> Self:
-        other = copy(self)
-        FieldSection.__init__(other, field_lines)
-        return other
+    def with_lines(self, field_lines: list[FieldLine]) -> FieldSection:
+        """The same with other lines: what else was read of it stays."""
+        return FieldSection(field_lines)
 
     def get(self, name: bytes) -> bytes | None:
         """The first value under `name` (lower case), or None."""
@@ -171,25 +169,25 @@ class RequestSection(FieldSection):
         self.user_agent = ""  # printable, and not long
         self.trace_parent: TraceParent | None = None  # if it is valid
 
+    def with_lines(self, field_lines: list[FieldLine]) -> RequestSection:
+        other = RequestSection(field_lines, self.forwarding, self.authority)
+        other.framing = self.framing
+        other.content_length = self.content_length
+        other.upgrade = self.upgrade
+        other.expects_continue = self.expects_continue
+        other.trailers_ok = self.trailers_ok
+        other.max_forwards = self.max_forwards
+        other.binds = self.binds
+        other.probes = self.probes
+        other.named = self.named
+        other.grpc = self.grpc
+        other.urgency = self.urgency
+        other.user_agent = self.user_agent
+        other.trace_parent = self.trace_parent
+        return other
 
-class _Head:
-    """What both heads have."""
 
-    __slots__ = ("section",)
-
-    section: FieldSection
-
-    @property
-    def fields(self) -> Fields:
-        """The end-to-end fields."""
-        return self.section.fields
-
-    def get(self, name: bytes) -> bytes | None:
-        """The first value of the end-to-end field `name` (lower case), or None."""
-        return self.section.get(name)
-
-
-class RequestHead(_Head):
+class RequestHead:
     """A request head, which is valid once `validate.check_request` has returned; each codec has its own kind.
 
     `target` is origin-form or `*`. What the hot path reads of the section stands here again.
@@ -200,17 +198,14 @@ class RequestHead(_Head):
         "ends_here",
         "forwarding",
         "framing",
+        "key_is_ours",
         "method",
         "octets",
         "protocol",
+        "section",
         "target",
         "upgrade",
     )
-
-    section: RequestSection
-
-    key_is_ours = False
-    """Its Sec-WebSocket-Key was made here: nobody else can tell whether the app's answer fits it."""
 
     def __init__(self, method: bytes, target: bytes, protocol: str, section: RequestSection) -> None:
         self.method = method
@@ -223,6 +218,25 @@ class RequestHead(_Head):
         self.upgrade = section.upgrade  # a switch of protocol is asked for
         self.octets = 0  # of it, as it came
         self.ends_here = False  # its sender wants the answer of whoever it has come to (Max-Forwards: 0)
+        self.key_is_ours = False  # its Sec-WebSocket-Key was made here: nobody else can tell if the answer fits it
+
+    def with_section(self, section: FieldSection) -> RequestHead:
+        """The same with another section made of its own (`FieldSection.with_lines`), as it is sent on."""
+        assert isinstance(section, RequestSection)
+        other = RequestHead(self.method, self.target, self.protocol, section)
+        other.octets = self.octets
+        other.ends_here = self.ends_here
+        other.key_is_ours = self.key_is_ours
+        return other
+
+    @property
+    def fields(self) -> Fields:
+        """The end-to-end fields."""
+        return self.section.fields
+
+    def get(self, name: bytes) -> bytes | None:
+        """The first value of the end-to-end field `name` (lower case), or None."""
+        return self.section.get(name)
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.method!r} {self.target[:40]!r} at {self.authority!r} {self.framing.value}>"
@@ -241,14 +255,23 @@ class ResponseSection(FieldSection):
         self.dated = False  # has a Date
         self.binds = False  # asks for, or goes on with, a login of the connection
 
+    def with_lines(self, field_lines: list[FieldLine]) -> ResponseSection:
+        other = ResponseSection(field_lines)
+        other.content_length = self.content_length
+        other.set_cookies = self.set_cookies
+        other.locates = self.locates
+        other.dated = self.dated
+        other.binds = self.binds
+        return other
 
-class ResponseHead(_Head):
+
+class ResponseHead:
     """A valid response head: an app's, of its codec's own kind, or one of the gateway's own.
 
     Not to be changed: answers of the same octets share it.
     """
 
-    __slots__ = ("binds", "content_length", "dated", "framing", "status", "upgrade")
+    __slots__ = ("binds", "content_length", "dated", "framing", "section", "status", "upgrade")
 
     def __init__(
         self,
@@ -268,9 +291,19 @@ class ResponseHead(_Head):
 
     def with_section(self, section: FieldSection) -> ResponseHead:
         """The same with another section: what else was read of it stays."""
-        other = copy(self)
-        other.section = section
+        other = ResponseHead(self.status, section, self.framing, self.content_length, self.upgrade)
+        other.dated = self.dated
+        other.binds = self.binds
         return other
+
+    @property
+    def fields(self) -> Fields:
+        """The end-to-end fields."""
+        return self.section.fields
+
+    def get(self, name: bytes) -> bytes | None:
+        """The first value of the end-to-end field `name` (lower case), or None."""
+        return self.section.get(name)
 
     def __repr__(self) -> str:
         return f"<ResponseHead {self.status} {self.framing.value}>"

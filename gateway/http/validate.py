@@ -25,6 +25,7 @@ from gateway.http.message import (
     NO_BODY,
     FieldLine,
     Fields,
+    FieldSection,
     Framing,
     RequestHead,
     RequestSection,
@@ -298,9 +299,11 @@ def _count_hop(head: RequestHead, max_forwards: bytes) -> None:
         return
     left = b"%d" % (int(digits) - 1) if len(digits) <= len(MOST_FORWARDS) else MOST_FORWARDS
     section = head.section
-    head.section = section.with_fields(
+    changed = section.with_fields(
         [(name, left if name.lower() == b"max-forwards" else value) for name, value in section.fields]
     )
+    assert isinstance(changed, RequestSection)
+    head.section = changed
 
 
 def _origin_form(method: bytes, target: bytes, host: bytes) -> bytes:
@@ -443,7 +446,10 @@ def response_head(
             upgrade = b", ".join(members(hop.upgrade)) or None
     framing = AS_TUNNEL if status == 101 else answer_framing(status, section, request_method)
     length = section.content_length or 0 if framing is BY_LENGTH else 0
-    return Http1ResponseHead(status, phrase, forwarded_answer(status, section), hop, framing, length, upgrade)
+    head = Http1ResponseHead(status, phrase, forwarded_answer(status, section), hop, framing, length, upgrade)
+    head.dated = section.dated
+    head.binds = section.binds
+    return head
 
 
 def answer_framing(status: int, section: ResponseSection, request_method: bytes) -> Framing:
@@ -457,9 +463,9 @@ def answer_framing(status: int, section: ResponseSection, request_method: bytes)
     return BY_LENGTH if section.content_length else NO_BODY
 
 
-def forwarded_answer(status: int, section: ResponseSection) -> ResponseSection:
+def forwarded_answer(status: int, section: ResponseSection) -> FieldSection:
     """`section` as it may be sent on under `status`."""
     # RFC 9110 section 8.6: Content-Length MUST NOT be sent in 1xx and 204.
     if section.content_length is not None and (status < 200 or status == 204):
-        return section.with_fields([pair for pair in section.fields if pair[0].lower() != b"content-length"])
+        return section.with_lines([line for line in section.field_lines if line.pair[0].lower() != b"content-length"])
     return section

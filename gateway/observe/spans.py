@@ -6,7 +6,6 @@ that is sampled is the app's parent: the `traceparent` it is sent names our span
 
 from __future__ import annotations
 
-from copy import copy
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
@@ -33,16 +32,13 @@ class Span:
     def sent_with(self, head: RequestHead) -> RequestHead:
         """`head` as the app is to get it: part of this span."""
         section, field = head.section, (b"traceparent", f"00-{self.trace_id}-{self.span_id}-01".encode())
-        traced = copy(head)
         # What is said of a trace that is not gone on with, or cannot be read, goes (W3C Trace Context, section 4.3).
         gone = (b"traceparent",) if self.parent_id else (b"traceparent", b"tracestate")
         if all(section.get(name) is None for name in gone):
-            traced.section = section.with_added(field)
+            traced = section.with_added(field)
         else:
-            traced.section = section.with_fields(
-                [*(pair for pair in section.fields if pair[0].lower() not in gone), field]
-            )
-        return traced
+            traced = section.with_fields([*(pair for pair in section.fields if pair[0].lower() not in gone), field])
+        return head.with_section(traced)
 
 
 class SpanLog(Protocol):

@@ -12,6 +12,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mypy_extensions import trait
+
 from gateway.errors import Failure, GatewayError, Reason
 from gateway.wordings import LOST
 
@@ -58,6 +60,7 @@ class UpstreamFailure:
         return ended and not (self.answered or self.reused or self.greeted)
 
 
+@trait
 class ResponseSink(ABC):
     """What an exchange is told. After `response_end` or `upstream_failed` nothing more is said."""
 
@@ -98,6 +101,7 @@ class ResponseSink(ABC):
         """The stream has failed; it has closed itself, and calls to it do nothing any more."""
 
 
+@trait
 class Owner(ABC):
     """A connection from downstream to which a login has bound an upstream connection: that serves nobody else."""
 
@@ -112,6 +116,7 @@ class Owner(ABC):
         """What was bound has ended or is about to, and the login with it."""
 
 
+@trait
 class UpstreamStream(ABC):
     """One request to a sandbox and its response."""
 
@@ -185,6 +190,7 @@ class UpstreamStream(ABC):
         """Ends the stream, and the connection if it carries no other, without a word to the sink."""
 
 
+@trait
 class UpstreamConnection(ABC):
     """What a pool holds: a connection to an endpoint, which serves one exchange after the other or many at a time."""
 

@@ -109,8 +109,8 @@ def _lines(pairs: Fields, limits: HeadLimits) -> tuple[list[FieldLine], int]:
         raise GatewayError(Reason.HTTP_RESPONSE_HEADER_SECTION_SIZE, f"{len(pairs)} fields of {octets} octets")
     try:
         return field_lines(pairs), octets
-    except MalformedField as error:
-        raise _malformed(f"an answer with {error}") from None
+    except MalformedField as malformed:
+        raise _malformed(f"an answer with {malformed}") from None
     except GatewayError as error:
         raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"the answer has a bad head: {error.detail}") from None
 

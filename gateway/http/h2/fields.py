@@ -66,14 +66,6 @@ class MalformedRequest(GatewayError):
         super().__init__(Reason.BAD_REQUEST, detail)
 
 
-class WebSocketConnect(RequestHead):
-    """A WebSocket handshake of RFC 8441, told as the GET that it is over HTTP/1.1."""
-
-    __slots__ = ()
-
-    key_is_ours = True
-
-
 def _malformed(detail: str) -> NoReturn:
     raise MalformedRequest(detail)
 
@@ -163,7 +155,10 @@ def _connect(pseudo: dict[bytes, bytes], pairs: Fields, ended: bool, limits: Hea
     section, _ = validate.request_section(_websocket_hop, lines, authority)
     if section.framing is not NO_BODY:
         _malformed("CONNECT with content")
-    return _checked(WebSocketConnect(b"GET", target, HTTP_2, section), scheme, limits, octets)
+    # RFC 8441 section 5: told as the GET that it is over HTTP/1.1.
+    head = RequestHead(b"GET", target, HTTP_2, section)
+    head.key_is_ours = True
+    return _checked(head, scheme, limits, octets)
 
 
 def _spelled(line: FieldLine) -> FieldLine:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from mypy_extensions import trait
+
 from gateway.http.message import Fields
 
 
+@trait
 class SessionOwner(ABC):
     """Called from within `Session.receive`; what its methods raise, but StreamFault in `request_received`, is a bug."""
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+from mypy_extensions import mypyc_attr
+
 from gateway.http.h2.errors import ErrorCode, StreamFault
 from gateway.http.h2.states import IDLE, State
 from gateway.http.priority import DEFAULT_URGENCY
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.http.message import Fields
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Stream(ABC):
     """One stream of a session; a subclass knows what it is for.
 

@@ -23,7 +23,6 @@ from gateway.errors import GatewayError, Reason
 from gateway.hostname import HostnameParser, Target
 from gateway.http import roles
 from gateway.http.fields import _ROLES_BY_NAME
-from gateway.http.h2.fields import WebSocketConnect
 from gateway.http.head_parser import HeadLimits, parse_request_head, parse_response_head
 from gateway.http.message import FieldSection, RequestHead, ResponseHead, ResponseSection
 from gateway.http.validate import check_switch
@@ -169,7 +168,8 @@ def _fits_our_key(name: str, lines: Lines) -> bool:
     asked = _request(
         "Sec-WebSocket-Key", (b"dGhlIHNhbXBsZSBub25jZQ==",), b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
     )
-    ours = WebSocketConnect(b"GET", b"/", "HTTP/2", asked.section)
+    ours = RequestHead(b"GET", b"/", "HTTP/2", asked.section)
+    ours.key_is_ours = True
     more = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
     check_switch(ours, _answer(name, lines, more, b"HTTP/1.1 101 Switching Protocols"))
     return True
