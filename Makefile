@@ -2,7 +2,7 @@
 # ARGS reaches the program: make run ARGS=5000, make test ARGS="tests/unit -k hostname". PYTHON=… chooses the interpreter.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-applications test-pythons check bench format constraints clean
+.PHONY: help run test test-applications test-compiled test-pythons compiled pure check bench format constraints clean
 
 VENV := .venv
 MEASURED := .venv-bench
@@ -31,6 +31,12 @@ test-pythons: $(TOOLS) ## the tests on every supported Python of this machine (A
 	@if [ -f tests/setup.sh ]; then bash tests/setup.sh; fi
 	@$(VENV)/bin/python tests/pythons.py $(ARGS)
 
+# Of the compiled hot path what passes through sockets: tests that put fakes in its place need the sources.
+test-compiled: compiled ## the hot path compiled, and the tests of what passes through it
+	@if [ -f tests/setup.sh ]; then bash tests/setup.sh; fi
+	@$(VENV)/bin/python -m tests.run -m "not applications and not pure" $(or $(ARGS),tests/behaviour); status=$$?; \
+	$(VENV)/bin/python config/build/compile.py --clean; exit $$status
+
 # Tests are not part of it: .ci/run calls both, and running them twice would prove nothing more.
 check: $(TOOLS) ## format, lint, types, import contracts
 	$(VENV)/bin/ruff format --check .
@@ -40,6 +46,12 @@ check: $(TOOLS) ## format, lint, types, import contracts
 
 bench: $(MEASURED)/.installed ## the gateway beside nginx, HAProxy, Caddy and Go (ARGS=--quick for a glance)
 	@$(MEASURED)/bin/python -m bench $(ARGS)
+
+compiled: $(TOOLS) ## compile the hot path in place (needs a C compiler; make pure undoes it)
+	@$(VENV)/bin/python config/build/compile.py
+
+pure: $(TOOLS) ## back to plain Python
+	@$(VENV)/bin/python config/build/compile.py --clean
 
 format: $(TOOLS) ## rewrite the sources in the project's format, with the safe fixes of lint
 	$(VENV)/bin/ruff check --fix-only .

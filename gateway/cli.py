@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from gateway import __version__, cli_types, descriptors, standard_streams
+from gateway.build import BUILD
 from gateway.cli_guesses import likely_of, with_verb
 from gateway.config import Loaded, fingerprint, load, render_effective
 from gateway.config.values import is_text, quote
@@ -85,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         "reaches [address of the sandbox]:<port>.",
         epilog="Settings: flag > environment (GATEWAY_EDGE__DOMAINS, …) > file > default.",
     )
-    parser.add_argument("--version", action="version", version=f"gateway {__version__}")
+    parser.add_argument("--version", action="version", version=f"gateway {__version__} ({BUILD})")
     verbs = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     dev = verbs.add_parser("dev", help="see apps of this machine under their public URL")

@@ -22,6 +22,8 @@ have() { [[ $1 == /* && -e $1 ]] || PATH="$PATH:$elsewhere" command -v "$1" >/de
 
 # command:package, checked by the command so that a tool that came from elsewhere (nvm, a Go tarball) counts.
 commands=(
+    cc:gcc
+    /usr/include/stdio.h:libc6-dev
     chromium:chromium
     chromedriver:chromium-driver
     go:golang-go

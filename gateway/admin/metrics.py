@@ -25,6 +25,7 @@ from prometheus_client.registry import Collector
 
 from gateway import __version__, descriptors
 from gateway.admin.problem import NO_STORE
+from gateway.build import BUILD
 from gateway.metrics import CPU, METRICS, Kind, Metric
 from gateway.observe.totals import Totals
 from gateway.tasks import Tasks
@@ -126,9 +127,9 @@ def families(sources: Sources, ready: bool) -> Iterator[Family]:
         expiry.add_metric([file.name], file.expires)
     yield expiry
     build = GaugeMetricFamily(
-        PREFIX + "build_info", "Always 1; what runs is in its labels.", labels=["version", "python", "loop"]
+        PREFIX + "build_info", "Always 1; what runs is in its labels.", labels=["version", "python", "loop", "build"]
     )
-    build.add_metric([__version__, platform.python_version(), "uvloop"], 1)
+    build.add_metric([__version__, platform.python_version(), "uvloop", BUILD], 1)
     yield build
     yield from _of_processes(sources)
 

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from importlib import metadata
 
 import gateway
+from gateway.build import BUILD as KIND
+from gateway.build import COMPILED
 from gateway.config import Settings
 from gateway.printable import shorten
 from gateway.process.generation import worker_count
@@ -37,11 +39,12 @@ def start_line(settings: Settings, fingerprint: str) -> tuple[str, dict[str, obj
         "python": platform.python_version(),
         "loop": f"uvloop {metadata.version('uvloop')}",
         **({"build": build} if build else {}),
+        "compiled": COMPILED,
         "configuration": fingerprint,
         "certificates": certificates,
         "workers": worker_count(settings),
     }
-    program = f"gateway {gateway.__version__}{f' ({build})' if build else ''}"
+    program = f"gateway {gateway.__version__} ({', '.join(filter(None, (build, KIND)))})"
     until = ", ".join(f"{path} until {when}" for path, when in certificates.items()) or "none"
     text = (
         f"{program}, Python {parts['python']}, {parts['loop']}; configuration {fingerprint}; certificates: {until}; "

@@ -380,7 +380,7 @@ async def proxy_internal_error(scene: Scene) -> Wire:
     def broken(*_: object) -> None:
         raise RuntimeError(HOSTILE.decode())
 
-    scene.monkeypatch.setattr(gateway.edge.directory, "get_cached", broken)
+    scene.monkeypatch.setattr(gateway.edge.limits, "admit_exchange", broken)
     scene.complaint = "failed inside the gateway"
     return await scene.send(b"5000-box." + DOMAIN)
 

@@ -85,7 +85,7 @@ def test_its_steps_make_a_gateway_that_runs(tmp_path: Path) -> None:
         if word == "COPY":
             *what, _ = rest.split()
             for name in what:
-                ignored = shutil.ignore_patterns("__pycache__")
+                ignored = shutil.ignore_patterns("*.so", "__pycache__")
                 if (ROOT / name).is_dir():
                     shutil.copytree(ROOT / name, source / name, ignore=ignored)
                 else:

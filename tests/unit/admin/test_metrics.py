@@ -12,6 +12,7 @@ from gateway import __version__
 from gateway.admin.app import Health
 from gateway.admin.metrics import Sources
 from gateway.admin.overview import Answer
+from gateway.build import BUILD
 from gateway.metrics import CONNECTIONS_OPEN, CPU, FAILURES, METRICS, REQUEST_DURATION, REQUESTS, Kind, private
 from gateway.observe.totals import Totals
 from gateway.tls.pair import CertificateFile
@@ -86,6 +87,7 @@ async def test_what_only_the_admin_process_knows(client_of: MakeClient) -> None:
     assert ("process_open_fds", "worker 1") not in told, "it has just ended"
     [build] = [name for name in told if name[0] == "gateway_build_info"]
     assert __version__ in build
+    assert BUILD in build
 
 
 async def test_not_ready_is_told(client_of: MakeClient) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import gateway
+from gateway.build import BUILD, COMPILED
 from gateway.config.effective import fingerprint, render_effective
 from gateway.config.settings import Certificate
 from gateway.config.sources import load
@@ -38,6 +39,8 @@ def test_it_names_the_program_the_configuration_and_certificates(tmp_path: Path)
     text, keys = start_line(settings, "abc")
     assert keys["version"] == gateway.__version__
     assert keys["python"] == platform.python_version()
+    assert keys["compiled"] is COMPILED
+    assert text.startswith(f"gateway {gateway.__version__} (") and f"{BUILD}), " in text
     assert str(keys["loop"]).startswith("uvloop 0.")
     assert (keys["configuration"], keys["workers"]) == ("abc", 3)
     certificates = keys["certificates"]

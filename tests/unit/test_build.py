@@ -1,0 +1,66 @@
+"""What is compiled, and how to tell which build runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway.build import BUILD, COMPILED
+from gateway.pure import SourcesOnly
+
+ROOT = Path(__file__).parents[2]
+
+
+def compiler() -> object:
+    specification = importlib.util.spec_from_file_location("compile_hot_path", ROOT / "config/build/compile.py")
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def test_every_room_that_is_compiled_exists() -> None:
+    module = compiler()
+    for room in module.ROOMS:  # type: ignore[attr-defined]
+        assert list(ROOT.glob(room)), f"{room}: moved?"
+    listed = module.modules()  # type: ignore[attr-defined]
+    assert "gateway/edge/exchange.py" in listed
+    assert not [path for path in listed if path.endswith("__init__.py")]
+    assert len(listed) == len(set(listed))
+
+
+def test_the_build_is_told() -> None:
+    assert ("compiled" if COMPILED else "pure") == BUILD
+    said = subprocess.run(
+        [sys.executable, "-m", "gateway", "--version"], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert said.stdout.rstrip().endswith(f"({BUILD})")
+
+
+def test_sources_are_run_where_that_is_asked_for() -> None:
+    asked = {**os.environ, "GATEWAY_PURE": "1"}
+    said = subprocess.run(
+        [sys.executable, "-m", "gateway", "--version"], capture_output=True, text=True, check=True, env=asked, cwd=ROOT
+    )
+    assert said.stdout.rstrip().endswith("(pure)")
+
+
+def test_an_extension_is_not_found_by_who_wants_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib.machinery import EXTENSION_SUFFIXES, PathFinder
+
+    package = tmp_path / "both"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "part.py").touch()
+    (package / f"part{EXTENSION_SUFFIXES[0]}").touch()
+    usual = PathFinder.find_spec("both.part", [str(package)])
+    assert usual is not None and str(usual.origin).endswith(EXTENSION_SUFFIXES[0])
+    pure = SourcesOnly("both").find_spec("both.part", [str(package)])
+    assert pure is not None and str(pure.origin).endswith("part.py")
+    assert SourcesOnly("other").find_spec("both.part", [str(package)]) is None
+    assert SourcesOnly("both").find_spec("both.gone", [str(package)]) is None
