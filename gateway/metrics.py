@@ -32,7 +32,6 @@ DOWNSTREAM_CLOSED: Final = 499
 """Status of a request whose sender left before an answer (nginx's number)."""
 UNANSWERED: Final = {
     "downstream_closed": "The client left before the end",
-    "drain_timeout": "Cut off: it was not complete when the worker had to end",
 }
 """Reasons that no client is told, with what they mean."""
 _REGISTERED: Final = (
@@ -147,8 +146,7 @@ IN_FLIGHT: Final = _define(
 FAILURES: Final = _define(
     Kind.COUNTER,
     "failures_total",
-    "Requests that failed, by reason as in docs/errors.md; downstream_closed: the client left; drain_timeout: it was"
-    " not complete when a worker had to end.",
+    "Requests that failed, by reason as in docs/errors.md; downstream_closed: the client left.",
     reason=(*(str(reason) for reason in Reason), *UNANSWERED),
 )
 TUNNEL_PROTOCOLS: Final = ("websocket", "other")

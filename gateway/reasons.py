@@ -419,6 +419,21 @@ class Reason(Enum):
     )
 
     # --- ourselves -----------------------------------------------------------------------------------------------
+    DRAIN_TIMEOUT = Row(
+        "drain_timeout",
+        503,
+        GrpcStatus.UNAVAILABLE,
+        Blame.GATEWAY,
+        True,
+        "proxy_internal_error",
+        "The gateway ended before the app answered",
+        "A gateway that is stopped, or replaced, gives the requests under way some time. The app on port {port} had "
+        "not answered when that was over.",
+        (
+            "Send the request again: it is harmless unless the app carries it out twice.",
+            "Does the app need so long? Answer first, and do long work in the background.",
+        ),
+    )
     PROXY_INTERNAL_ERROR = Row(
         "proxy_internal_error",
         500,

@@ -24,6 +24,7 @@ from gateway.edge.edge import Downstream, Edge
 from gateway.edge.exchange import Exchange
 from gateway.edge.stream import RequestSink
 from gateway.edge.websocket_drain import WebSocketDrain
+from gateway.errors import GatewayError, Reason
 
 log = logging.getLogger("gateway.process")
 
@@ -92,12 +93,15 @@ class Drain:
             await asyncio.sleep(LOOK_INTERVAL)
 
     def end(self) -> None:
-        """What is left is cut off now: counts it."""
+        """What is left is cut off now: counts it. Who has no answer yet is told whose end that is."""
         self._forget_ended()
         counters = self.edge.counters
         cut = counters.tunnels_cut
-        for connection in self.edge.downstreams:
+        for connection in list(self.edge.downstreams):
             for sink in sinks_of(connection):
+                if isinstance(sink, Exchange) and sink.answer is None:
+                    sink.fail(GatewayError(Reason.DRAIN_TIMEOUT, "the gateway is shutting down"))
+                    continue
                 if isinstance(sink, Drained) and sink.was_closed:
                     counters.websockets_closed += 1
                 elif kind_of_sink(sink) in (Kind.WEBSOCKET, Kind.TUNNEL):

@@ -70,8 +70,7 @@ class AccessRecord(msgspec.Struct, omit_defaults=True, gc=False):
     """What a new upstream connection took, waiting for its turn included, also if there was none in the end."""
     upgraded: bool = False
     reason: str = ""
-    """Name of the Reason if the gateway failed it, `downstream_closed` if the other side left,
-    `drain_timeout` if it was cut off, else empty."""
+    """Name of the Reason if the gateway failed it, `downstream_closed` if the other side left, else empty."""
     detail: str = ""
     """Of the reason: see `shown`."""
     stale: bool = False

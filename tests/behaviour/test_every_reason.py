@@ -18,6 +18,7 @@ import msgspec
 import pytest
 
 from gateway.directory.sandbox import DirectoryError, Sandbox
+from gateway.edge.drain import Drain
 from gateway.errors import Blame, Reason
 from gateway.problems.problem import Problem
 from tests.behaviour.harness import SANDBOX, App, Gateway, Message, OpenGateway, Wire, get, until
@@ -370,6 +371,15 @@ async def upstream_speaks_http1(scene: Scene) -> Wire:
     browser = await scene.send(app.host)
     upstream = await app.accept()
     upstream.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 28\r\n\r\n" + HOSTILE)
+    return browser
+
+
+@scene(Reason.DRAIN_TIMEOUT)
+async def drain_timeout(scene: Scene) -> Wire:
+    _, browser, _ = await scene.to_app()
+    plan = Drain(scene.gateway.edge, 0.0)
+    plan.begin()
+    plan.end()
     return browser
 
 

@@ -56,7 +56,7 @@ def test_a_cell_is_found_by_its_labels() -> None:
 
 
 def test_every_reason_is_counted() -> None:
-    assert {*map(str, Reason), "downstream_closed", "drain_timeout"} == set(FAILURES.values[0])
+    assert {*map(str, Reason), "downstream_closed"} == set(FAILURES.values[0])
 
 
 def test_methods_and_statuses_are_those_that_are_registered() -> None:
