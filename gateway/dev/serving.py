@@ -24,6 +24,7 @@ from gateway.dev.following import Place, PortWatch
 from gateway.dev.keys import Keys, is_terminal
 from gateway.dev.lenient import leniently
 from gateway.dev.options import DevOptions
+from gateway.dev.patience import SlowApps
 from gateway.dev.preparing import Prepared
 from gateway.diagnosis.port_line import PortLine
 from gateway.directory.memory import MemoryRegistry
@@ -96,6 +97,7 @@ async def serve(prepared: Prepared, options: DevOptions) -> None:
     watched = PortWatch([] if prepared.demo else [each.port for each in prepared.exposed], place, edge.probe, say)
     sink.write(banner(prepared, options, await watched.first_look()).encode())
     tasks.keep(watched.follow, "port watch")
+    tasks.keep(SlowApps(edge, partial(_remark, sink)).follow, "slow apps")
     screen = Screen(lambda text: sink.write(text.encode()), shutdown.signal, options.colour)
     first = prepared.exposed[0]
     places = Places(
@@ -117,6 +119,10 @@ async def serve(prepared: Prepared, options: DevOptions) -> None:
     await tasks.cancel()
     await directory.close()
     access_log.close()
+
+
+def _remark(sink: LogSink, sentence: str) -> None:
+    sink.write(f"{time.strftime('%H:%M:%S')}  … {sentence}\n".encode())
 
 
 def _lines(failure: LastFailure, colour: bool, records: list[AccessRecord]) -> bytes:

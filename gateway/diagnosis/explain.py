@@ -129,6 +129,7 @@ class _Examination:
         self._target: Target | None = None
         self._sandbox: Sandbox | None = None
         self._h2c = False  # the app is asked by HTTP/2
+        self._undecided = False  # it has the request, and serving it would be waited for longer
 
     def close(self) -> None:
         """Closes every connection, now: one that lingers has nobody here to watch its deadline."""
@@ -359,7 +360,11 @@ class _Examination:
                     note.verdict = "warning"
         except GatewayError as error:
             if error.reason is Reason.HTTP_RESPONSE_TIMEOUT:
-                self._note_timeout("http", ANSWER_TIMEOUT, self._settings.upstream.response_header_timeout)
+                allowed = self._settings.upstream.response_header_timeout
+                self._note_timeout("http", ANSWER_TIMEOUT, allowed)
+                if allowed > ANSWER_TIMEOUT:
+                    self._undecided = True
+                    self._steps["http"] = replace(self._steps["http"], verdict="warning")
             raise
         return answer
 
@@ -447,6 +452,13 @@ class _Examination:
                 public_port=self._settings.edge.public_port,
             ),
         )
+        if self._undecided:
+            allowed = format_duration(self._settings.upstream.response_header_timeout)
+            sentence = (
+                f"No verdict after {ANSWER_TIMEOUT:g} s: the app has the request and has not answered yet. "
+                f"Serving, the gateway waits {allowed}."
+            )
+            return self._report(False, sentence, None, problem.fix)
         # The texts are a page's, which shows a request id; this report is what to pass on instead.
         fix = [check.replace("the request id below", "this report") for check in problem.fix]
         return self._report(False, f"{problem.title}. {fix[0]}", problem.reason, [*fix, *self._fix])

@@ -156,6 +156,16 @@ class Exchange(RequestSink, ResponseSink):
         where = self._target.host if self._target else self._head.authority.decode("latin-1")
         return f"<Exchange {self.phase.name} {where} rx={self._received} tx={self._sent}>"
 
+    @property
+    def request(self) -> RequestHead:
+        return self._head
+
+    @property
+    def waits_for_app_since(self) -> float | None:
+        """When the request came (time.monotonic), while the app has all of it and has not answered; else None."""
+        waits = self.phase is OPEN and self.answer is None and self._request_complete
+        return self._started if waits else None
+
     # --- the way up ----------------------------------------------------------------------------------------------
 
     def begin(self) -> None:

@@ -588,6 +588,10 @@ async def test_a_silent_app_beyond_our_own(app: App, context: Context, monkeypat
     app.script = lambda request: None
     report = await explain(url(app.port), context)
     assert step(report, "http").detail == "no answer within 0.05 s (serving, the gateway waits 5m)"
+    assert step(report, "http").verdict == "warning"
+    assert report.conclusion.startswith("No verdict after 0.05 s: the app has the request")
+    assert "waits 5m" in report.conclusion
+    assert (report.ok, report.reason) == (False, None)
 
 
 # --- bounds ---------------------------------------------------------------------------------------------------------
