@@ -285,7 +285,7 @@ class Http1Downstream(TimedConnection, DownstreamStream):
                 self._reader = LengthReader(section.content_length)
             else:
                 self._reader = ChunkedReader(limits, len(section.field_lines))
-            self._conversing = False
+            self._conversing = section.grpc  # whose answer may begin long after the request has
             self._expecting = section.expects_continue
             self._set_deadline()
         if self._local_reply is not None:
