@@ -38,25 +38,19 @@ class ErrorCode(IntEnum):
             return hex(code)
 
 
-class ConnectionFault(Exception):
+class _Fault(Exception):
+    def __init__(self, code: ErrorCode, detail: str) -> None:
+        super().__init__(code, detail)
+        self.code = code
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.code.name}: {self.detail}"
+
+
+class ConnectionFault(_Fault):
     """Ends the connection, by GOAWAY (section 5.4.1)."""
 
-    def __init__(self, code: ErrorCode, detail: str) -> None:
-        super().__init__(code, detail)
-        self.code = code
-        self.detail = detail
 
-    def __str__(self) -> str:
-        return f"{self.code.name}: {self.detail}"
-
-
-class StreamFault(Exception):
+class StreamFault(_Fault):
     """Ends one stream, by RST_STREAM (section 5.4.2)."""
-
-    def __init__(self, code: ErrorCode, detail: str) -> None:
-        super().__init__(code, detail)
-        self.code = code
-        self.detail = detail
-
-    def __str__(self) -> str:
-        return f"{self.code.name}: {self.detail}"

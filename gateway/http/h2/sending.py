@@ -165,11 +165,6 @@ class Sender:
 
     # --- turns ---------------------------------------------------------------------------------------------------
 
-    @property
-    def ready(self) -> bool:
-        """Whether `pump` would send something."""
-        return self._lanes.count > 0 and self.send_window > 0
-
     def pump(self, most: int) -> int:
         """Sends of what waits, until it was `most` octets or more; returns how many it was."""
         sent = 0

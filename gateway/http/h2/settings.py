@@ -43,8 +43,6 @@ class SessionLimits:
     """Octets of an encoded one, over all its frames."""
     continuations: int = 64
     """CONTINUATION frames of one field block."""
-    connect_protocol: bool = True
-    """Offer WebSocket over HTTP/2 (RFC 8441), as a server."""
 
     def announced(self, *, server: bool) -> list[tuple[int, int]]:
         """What is told to the peer; what is not has its default value."""
@@ -54,18 +52,19 @@ class SessionLimits:
         ]
         if not server:
             return [(ENABLE_PUSH, 0), *pairs]
-        pairs += [(MAX_CONCURRENT_STREAMS, self.concurrent_streams), (NO_RFC7540_PRIORITIES, 1)]
-        if self.connect_protocol:
-            pairs.append((ENABLE_CONNECT_PROTOCOL, 1))
-        return pairs
+        return [
+            *pairs,
+            (MAX_CONCURRENT_STREAMS, self.concurrent_streams),
+            (NO_RFC7540_PRIORITIES, 1),
+            (ENABLE_CONNECT_PROTOCOL, 1),
+        ]
 
 
 class PeerSettings:
-    """What the peer has told; the defaults before (section 6.5.2)."""
+    """What the peer has told, as far as we heed it; the defaults before (section 6.5.2)."""
 
     __slots__ = (
         "connect_protocol",
-        "header_list_size",
         "header_table_size",
         "initial_window",
         "max_concurrent_streams",
@@ -75,7 +74,6 @@ class PeerSettings:
         self.header_table_size = HEADER_TABLE  # the least it has asked for so far, if less than that
         self.max_concurrent_streams = frames.MAX_STREAM_ID  # no limit
         self.initial_window = frames.DEFAULT_WINDOW
-        self.header_list_size = frames.MAX_WINDOW  # no limit
         self.connect_protocol = False
 
     def take(self, payload: bytes, *, from_server: bool) -> None:
@@ -91,8 +89,6 @@ class PeerSettings:
                 self.max_concurrent_streams = value
             elif name == HEADER_TABLE_SIZE:
                 self.header_table_size = min(self.header_table_size, value)
-            elif name == MAX_HEADER_LIST_SIZE:
-                self.header_list_size = value
             elif name == MAX_FRAME_SIZE:
                 if not frames.MAX_FRAME <= value < 1 << 24:
                     raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "SETTINGS_MAX_FRAME_SIZE out of range")
