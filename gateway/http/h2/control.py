@@ -31,6 +31,8 @@ STREAMS_IN_A_UNIT: Final = 8
 """What a unit of work (`turns`) is of a SETTINGS frame, and of the streams whose windows it changes."""
 MAX_PRIORITY: Final = 256
 """Octets of a PRIORITY_UPDATE that are looked at."""
+EARLY_PRIORITIES: Final = 256
+"""Streams whose priority is kept before they are opened."""
 REMEMBERED_GAPS: Final = 16
 """Runs of numbers that the client has skipped. What is not remembered counts as closed."""
 
@@ -40,6 +42,7 @@ class Control(Sender):
 
     __slots__ = (
         "_budget",
+        "_early_urgency",
         "_gaps",
         "_initial_window",
         "_owner",
@@ -53,6 +56,7 @@ class Control(Sender):
         super().__init__(limits, server=server)
         self._owner = owner
         self._budget = abuse.Budget(clock, limits.concurrent_streams)
+        self._early_urgency: dict[int, int] = {}  # by the number of a stream that is not open yet
         self._gaps: list[range] = []  # of stream numbers, the latest ones
         self._initial_window = DEFAULT_WINDOW  # of streams to us, as the peer knows it
         self.settings_acknowledged = False
@@ -256,7 +260,7 @@ class Control(Sender):
             raise StreamFault(PROTOCOL_ERROR, "a stream that depends on itself")
 
     def _priority_update(self, stream_id: int, flags: int, payload: bytes) -> None:
-        """RFC 9218 section 7.1. For a stream that is not open yet, it is not kept: its own `priority` field says it."""
+        """RFC 9218 section 7.1: it overrides what a request says itself, also one that is yet to come."""
         # "Clients … that receive a PRIORITY_UPDATE frame MUST treat it as a connection error of type PROTOCOL_ERROR",
         # and so must a server if it comes on a stream, or for stream 0.
         if not self._server or stream_id:
@@ -267,9 +271,15 @@ class Control(Sender):
         if not prioritized:
             raise ConnectionFault(PROTOCOL_ERROR, "PRIORITY_UPDATE for stream 0")
         self._spend_credit(abuse.ANSWER_UNITS, "PRIORITY_UPDATE")
+        urgency = urgency_of(payload[4 : 4 + MAX_PRIORITY])
         stream = self.streams.get(prioritized)
         if stream is not None:
-            self.set_urgency(stream, urgency_of(payload[4 : 4 + MAX_PRIORITY]))
+            self.set_urgency(stream, urgency)
+        elif self._state_of(prioritized) is IDLE:
+            early = self._early_urgency
+            early[prioritized] = urgency
+            if len(early) > EARLY_PRIORITIES:
+                del early[next(iter(early))]
 
     def _unknown(self, stream_id: int, flags: int, payload: bytes) -> None:
         """Section 4.1: "Implementations MUST ignore and discard frames of unknown types."."""

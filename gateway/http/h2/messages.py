@@ -66,6 +66,8 @@ class Messages(Control):
             stream.state = OPEN
         stream.head_received = True
         stream.send_window = self.peer.initial_window
+        if self._early_urgency:
+            stream.urgency = self._early_urgency.pop(stream.id, stream.urgency)
         self.streams[stream.id] = stream
 
     def fault(self, stream_id: int, code: ErrorCode, detail: str = "") -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.http.h2.control import REMEMBERED_GAPS
+from gateway.http.h2.abuse import MOST_CREDIT
+from gateway.http.h2.control import EARLY_PRIORITIES, REMEMBERED_GAPS
 from gateway.http.h2.errors import ErrorCode
 from gateway.http.h2.settings import SessionLimits
 from tests.support.h2_frames import WINDOW, Code, Flag, Setting, Type, frame, number
@@ -151,10 +152,8 @@ def test_a_stream_whose_window_closes_while_it_waits_gives_up_its_turn() -> None
     session.paused = True
     session.send_data(stage.streams[1], b"abc")
     stage.hear(set((Setting.INITIAL_WINDOW_SIZE, 0)))
-    assert not session.ready
     assert session.pump(EVERYTHING) == 0
     stage.hear(set((Setting.INITIAL_WINDOW_SIZE, 2)))
-    assert session.ready
     assert session.pump(EVERYTHING) == 2
 
 
@@ -325,6 +324,27 @@ def test_priority_update_changes_whose_turn_it_is() -> None:
     session.pump(EVERYTHING)
     assert [frame.stream for frame in stage.said()] == [3, 3, 1, 1]
     assert (stage.streams[1].urgency, stage.streams[3].urgency) == (3, 1)
+
+
+def test_priority_update_may_come_before_its_stream() -> None:
+    stage = Stage()
+    stage.hear(
+        priority_update(3, b"u=6"), priority_update(3, b"u=1"), priority_update(2, b"u=0"), headers(1), headers(3)
+    )
+    assert (stage.streams[1].urgency, stage.streams[3].urgency) == (3, 1)
+    stage.hear(headers(5))
+    assert stage.streams[5].urgency == 3
+
+
+def test_not_for_ever_many_streams() -> None:
+    stage = Stage()
+    first, last = 101, 101 + 2 * EARLY_PRIORITIES
+    for stream in range(first, last + 1, 2):
+        stage.session._credit = MOST_CREDIT  # else it is a flood
+        stage.hear(priority_update(stream, b"u=0"))
+    assert len(stage.session._early_urgency) == EARLY_PRIORITIES
+    stage.hear(headers(first), headers(last))
+    assert (stage.streams[first].urgency, stage.streams[last].urgency) == (3, 0)
 
 
 def test_a_server_may_not_prioritize() -> None:
