@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gateway.upstream.stream import UpstreamStream
 
 CANCEL, INTERNAL_ERROR = ErrorCode.CANCEL, ErrorCode.INTERNAL_ERROR
+NO_LOGIN = f"the app wants to log in the connection, which HTTP/2 cannot do: {ErrorCode.HTTP_1_1_REQUIRED.name}"
 
 
 class Http2Stream(ServedStream, DownstreamStream):
@@ -237,6 +238,9 @@ class Http2Stream(ServedStream, DownstreamStream):
     def send_head(self, head: ResponseHead, request_id: bytes) -> None:
         if self._gone:
             return
+        if head.binds and head.status == 401 and not self.peer.trusted:
+            self._ask_for_http1()
+            return
         framing = head.framing
         block = response_block(head, request_id, None if head.dated else time())
         self.head_sent = len(block) + HEADER
@@ -251,6 +255,17 @@ class Http2Stream(ServedStream, DownstreamStream):
             self._conversing = True
             self._expecting = False
             self._set_deadline()
+
+    def _ask_for_http1(self) -> None:
+        """The app asks for a login of the connection (NTLM), which only HTTP/1.1 has one of for each visitor.
+
+        Browsers ask again by HTTP/1.1 when they are told HTTP_1_1_REQUIRED (RFC 9113 section 7); IIS says it, too.
+        """
+        exchange, self._gone = self._exchange, True
+        self.session.reset(self, ErrorCode.HTTP_1_1_REQUIRED)
+        self.flush()
+        if exchange is not None:
+            exchange.downstream_lost(NO_LOGIN)
 
     def _begin_tunnel(self) -> None:
         self._tunnel = True

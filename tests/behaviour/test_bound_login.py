@@ -5,13 +5,17 @@ The app of these tests does what express-ntlm and IIS do: it remembers, for each
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import socket
 from ipaddress import IPv6Network
 
 import pytest
 
 from tests.behaviour.harness import OK, App, Gateway, OpenGateway, Script, Wire, get, until
 from tests.behaviour.test_stale_connection import pooled, unnoticed
+from tests.support.h2_client import H2Client
+from tests.support.h2_frames import Code
 
 CHALLENGE = b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: %b\r\nContent-Length: 0\r\n\r\n"
 BLANKS = [b"\xa0", b"\x85", b"\xc2\xa0", b"\xe2\x80\x83", b";", b"/", b":"]
@@ -277,3 +281,33 @@ async def test_a_stale_connection_before_the_handshake(gateway: Gateway) -> None
         assert (await browser.answer()).status == 401
         if message == b"NTLM 1":
             browser.send(asking(app, b"NTLM 3"))
+
+
+def by_http2(sock: socket.socket, app: App) -> int:
+    """The status, or the code of a reset."""
+    with H2Client(sock) as client:
+        stream = client.stream(client.request(app.host))
+        client.wait(lambda: stream.over, "an answer")
+        return stream.status if stream.reset is None else stream.reset
+
+
+@pytest.mark.parametrize(
+    ("challenge", "answer"),
+    [(b"NTLM", Code.HTTP_1_1_REQUIRED), (b"negotiate", Code.HTTP_1_1_REQUIRED), (b"Basic", 401)],
+)
+async def test_by_http2_the_browser_is_sent_to_http1(gateway: Gateway, challenge: bytes, answer: int) -> None:
+    app = await gateway.app(logging_in(challenge))
+    assert await asyncio.to_thread(by_http2, await gateway.blocking_socket(), app) == answer
+    browser = await gateway.connect()
+    browser.send(get(app))
+    assert (await browser.answer()).status == 401
+    assert [(each.status, each.reason) for each in gateway.log] == [
+        (401, "" if answer == 401 else "downstream_closed"),
+        (401, ""),
+    ]
+
+
+async def test_but_not_a_proxy_whose_visitors_may_speak_anything(open_gateway: OpenGateway) -> None:
+    gateway = await open_gateway(edge={"trusted_proxies": (IPv6Network("::1/128"),)})
+    app = await gateway.app(logging_in())
+    assert await asyncio.to_thread(by_http2, await gateway.blocking_socket(), app) == 401
