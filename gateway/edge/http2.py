@@ -340,6 +340,10 @@ class Http2Downstream(Carrier):
             self.deadline = min(self.deadline, self._leave_due)
 
     def close(self) -> None:
+        if self.phase is OPEN or self.phase is LEAVING:
+            self.session.go_away(ErrorCode.NO_ERROR)
+            self.flush()
+            self._transport.flush()  # leaves, if the kernel takes it at once
         self._transport.abort()
         self._tell_lost("the gateway is shutting down")
 

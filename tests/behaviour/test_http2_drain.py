@@ -10,8 +10,8 @@ import pytest
 
 from gateway.edge.drain import Drain
 from tests.behaviour.h2_wire import H2Browser, h2_browser
-from tests.behaviour.harness import OK, App, Gateway, OpenGateway, answering, until
-from tests.support.h2_frames import Code, Frame
+from tests.behaviour.harness import OK, App, Gateway, OpenGateway, TlsSides, answering, until
+from tests.support.h2_frames import PREFACE, Code, Frame, Type, frame
 
 ANYTHING = 2**31 - 1
 CLOSE = b"\x88\x02" + struct.pack("!H", 1001)
@@ -119,3 +119,15 @@ async def test_websockets_are_closed_before_the_first_goaway(gateway: Gateway) -
     gateway.edge.sweeper.sweep()
     await browser.wait(lambda: len(browser.goaways) == 2 or browser.wire.end, "both GOAWAYs")
     assert await left(browser) == [ANYTHING, stream.id]
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+async def test_who_is_cut_off_is_told_what_was_not_served(gateway: Gateway, tls_sides: TlsSides, tls: bool) -> None:
+    app = await gateway.app()
+    port, context = (gateway.tls_port, tls_sides.client_of("h2")) if tls else (gateway.plain_port, None)
+    browser = H2Browser(await gateway.connect_to(port, context=context), app.host)
+    browser.wire.send(PREFACE + frame(Type.SETTINGS))
+    stream = browser.ask()
+    await (await app.accept()).request()
+    await gateway.edge.close()
+    assert await left(browser) == [stream.id]
