@@ -10,9 +10,9 @@ from pathlib import Path
 
 from gateway import __version__
 from gateway.addresses import LOOPBACK, authority, lack_of_ipv6, literal
+from gateway.dev.holders import holder
 from gateway.dev.keys import is_terminal
 from gateway.dev.options import DevOptions
-from gateway.dev.ports import holder
 from gateway.dev.preparing import Prepared
 from gateway.diagnosis.port_line import PortLine
 from gateway.printable import printable

@@ -9,33 +9,44 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.dev.app_port import AppPort
+from gateway.dev.holders import has_gateway
 from gateway.dev.running import Running, all_running
 from gateway.diagnosis.url import parse_url
 from gateway.errors import UserError
 
-DEFAULT_ADMIN = "http://127.0.0.1:9090"
+_DEFAULT_PORT = 9090
+DEFAULT_ADMIN = f"http://127.0.0.1:{_DEFAULT_PORT}"
 """Where `serve` has its own, unless a configuration says otherwise."""
 
 
 def admin_of_url(url: str) -> str:
-    """The admin listener of the gateway that serves `url`. Raises UserError if several might."""
-    port = parse_url(url).port_reached
-    running = all_running()
-    serves = [each for each in running if each.port == port]
-    if serves:
-        return serves[0].admin
-    return _only(running, f"none of them serves port {port}" if port else "the URL has no port")
+    """The admin listener of the gateway that serves `url`, by its port; by its domain, if no port is written.
+
+    Raises UserError if several might, or none of those that are known.
+    """
+    asked, running = parse_url(url), all_running()
+    serving = [each for each in running if each.port == asked.port_reached]
+    if not serving and asked.port is None:
+        serving = [each for each in running if asked.authority.lower().endswith(f".{each.domain}")]
+    if len(serving) > 1:
+        raise UserError(f"several gateways could be meant: write the port of the URL, or --admin\n{_list(serving)}")
+    if serving:
+        return serving[0].admin
+    if any(each.admin == DEFAULT_ADMIN for each in running):  # so no `serve` has that address
+        raise UserError(f"no gateway of yours serves port {asked.port_reached}; there are\n{_list(running)}")
+    return DEFAULT_ADMIN
 
 
 def admin_of_any() -> str:
     """The admin listener of the only gateway there is. Raises UserError if there are several."""
-    return _only(all_running(), "name one with --admin URL")
-
-
-def _only(running: Sequence[Running], why: str) -> str:
-    if len(running) > 1:
-        raise UserError(f"several gateways run, and {why}:\n{_list(running)}")
-    return running[0].admin if running else DEFAULT_ADMIN
+    running = all_running()
+    admins = [each.admin for each in running]
+    if running and DEFAULT_ADMIN not in admins and has_gateway(_DEFAULT_PORT):
+        admins.append(DEFAULT_ADMIN)
+    if len(admins) > 1:
+        besides = f"\n  --admin {DEFAULT_ADMIN}" if len(admins) > len(running) else ""
+        raise UserError(f"several gateways run: name one with --admin URL\n{_list(running)}{besides}")
+    return admins[0] if admins else DEFAULT_ADMIN
 
 
 def url_of_port(app: AppPort) -> tuple[str, str]:

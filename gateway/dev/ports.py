@@ -5,15 +5,12 @@ Never a port that an app is to have: the gateway may well be started first.
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from gateway.config import Listen
-from gateway.dev.running import all_running
-from gateway.diagnosis import own_sockets
+from gateway.dev.holders import holder
 from gateway.errors import UserError
 from gateway.process.sockets import AddressInUse, bind
 
@@ -69,31 +66,3 @@ def _bind_all(hosts: Sequence[str], port: int) -> list[socket.socket]:
             sock.close()
         raise
     return sockets
-
-
-def holder(port: int) -> str:
-    """Who listens on `port` of this machine, as a sentence without its full stop; empty: nobody tells."""
-    for each in all_running():
-        if port == each.port:
-            urls = ", ".join(each.url(app_port, sandbox_id) for sandbox_id, app_port in each.exposed)
-            return f"another gateway (pid {each.pid}) has port {port}, for {urls}"
-    try:
-        found = own_sockets.listening({port})
-    except OSError:
-        return ""
-    pids = [pid for each in found if (pid := own_sockets.holder(each.inode))]
-    if not pids:
-        return ""
-    name = "another gateway" if is_gateway(pids[0]) else own_sockets.program(pids[0])
-    return f"{name} (pid {pids[0]}) has port {port}"
-
-
-def is_gateway(pid: int) -> bool:
-    """Whether process `pid` is a gateway of any installation: `gateway dev`, `python -m gateway serve`."""
-    if pid == os.getpid():
-        return False
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:8]
-    except OSError:
-        return False
-    return any(word.rpartition(b"/")[2] == b"gateway" for word in words) and not {b"dev", b"serve"}.isdisjoint(words)

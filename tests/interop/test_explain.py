@@ -174,7 +174,7 @@ def test_the_gateway_that_serves_the_url_is_asked(dev: DevProcess, tmp_path: Pat
         for gateway, name, reason in ((dev, "local", None), (other, "local", "destination_not_found")):
             url = gateway.url(flask_app.port, name)
             assert report_on(url, code=0 if reason is None else 1)["reason"] == reason
-        done = explain(f"https://5000-local.{DOMAIN}:{free_port()}/")
+        done = explain(f"5000-local.{DOMAIN}")
     assert done.returncode == 1
     assert all(f"--admin {each.admin}" in done.stderr for each in (dev, other))
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.dev.ports import PortChoice, holder, is_gateway, listen
+from gateway.dev.holders import holder, is_gateway
+from gateway.dev.ports import PortChoice, listen
 from gateway.errors import UserError
 from tests.support.process import free_port
 

@@ -94,10 +94,32 @@ def test_the_port_of_a_url_decides(gateways: _Gateways) -> None:
     first, second = gateways.add(443, ("local", 5000)), gateways.add(8444, ("local", 5000))
     assert admin_of_url("https://5000-local.x.test/") == first.admin
     assert admin_of_url("https://5000-local.x.test:8444/") == second.admin
-    for url in ("https://5000-local.x.test:8445/", "5000-local.x.test"):
-        with pytest.raises(UserError, match=f"{first.admin}(.|\n)*{second.admin}"):
-            admin_of_url(url)
-    with pytest.raises(UserError, match="several gateways run"):
+    with pytest.raises(UserError, match=f"several(.|\n)*{first.admin}(.|\n)*{second.admin}"):
+        admin_of_url("5000-local.x.test")
+    with pytest.raises(UserError, match=f"several(.|\n)*{first.admin}(.|\n)*{second.admin}"):
+        admin_of_any()
+
+
+def test_a_url_that_none_of_them_serves_is_not_asked_of_another(gateways: _Gateways) -> None:
+    said = gateways.add(8443, ("local", 5000))
+    assert admin_of_url("5000-local.x.test") == said.admin
+    assert admin_of_url("https://5000-local.x.test/") == said.admin  # its port was forgotten, and explain says so
+    for other in ("https://5000-local.x.test:8444/", "https://5000-local.example.dev/"):
+        assert admin_of_url(other) == DEFAULT_ADMIN
+    gateways.add(9089, ("local", 6000))  # whose admin listener has the default address
+    for other in ("https://5000-local.x.test:8444/", "https://5000-local.example.dev/"):
+        with pytest.raises(UserError, match=r"no gateway of yours serves port (8444|443)"):
+            admin_of_url(other)
+
+
+def test_a_serve_at_the_default_address_could_be_meant_too(
+    gateways: _Gateways, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = gateways.add(8443, ("local", 5000))
+    monkeypatch.setattr("gateway.dev.finding.has_gateway", lambda port: False)
+    assert admin_of_any() == said.admin
+    monkeypatch.setattr("gateway.dev.finding.has_gateway", lambda port: True)
+    with pytest.raises(UserError, match=f"--admin {said.admin}(.|\n)*--admin {DEFAULT_ADMIN}"):
         admin_of_any()
 
 
