@@ -91,12 +91,12 @@ def _read_line(octets: bytes) -> FieldLine:
     line = _recent.recall(octets)
     if line is None:
         name, colon, value = octets.partition(b":")
-        if not colon or TOKEN.fullmatch(name) is None:
+        if not colon:
             raise FieldSectionError(f"has a malformed field ({_fault(octets)})")
         try:
             line = field_line(name, value.strip(b" \t"))
         except GatewayError:
-            raise FieldSectionError("has a malformed field (a control character in its value)") from None
+            raise FieldSectionError(f"has a malformed field ({_fault(octets)})") from None
         _recent.learn(octets, line)
     return line
 
@@ -107,6 +107,8 @@ def _fault(octets: bytes) -> str:
     name, colon, _ = octets.partition(b":")
     if not colon:
         return "no colon"
+    if TOKEN.fullmatch(name) is not None:
+        return "a control character in its value"
     return "white space before its colon" if name.rstrip(b" \t") != name else "a character not allowed in a name"
 
 

@@ -17,7 +17,7 @@ which Huffman 3 and remembering 0.2; 9.1 if the four are inserted; 0.13 if remem
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 
 from gateway.http.h2 import huffman
 from gateway.http.h2.static_table import STATIC_FIELDS
@@ -38,13 +38,11 @@ REMEMBERED_OCTETS: Final = 16 * 1024
 """Blocks that a decoder remembers, and the most octets: those of the blocks, and of the lists by RFC 9113's count. A
 page needs a handful; with ten thousand connections at their limits it is the memory that counts."""
 
-_STATIC: Final = [
-    ((b"", b""), 0),
-    *((field, ENTRY_OVERHEAD + len(field[0]) + len(field[1])) for field in STATIC_FIELDS),
-]
+_STATIC: Final[Fields] = [(b"", b""), *STATIC_FIELDS]
+_STATIC_SIZES: Final = [0, *[ENTRY_OVERHEAD + len(name) + len(value) for name, value in STATIC_FIELDS]]
 _FIRST_DYNAMIC: Final = len(_STATIC)
 _NAMES: Final = [
-    _STATIC[index][0][0] if 0 < index < min(prefix, _FIRST_DYNAMIC) else None
+    _STATIC[index][0] if 0 < index < min(prefix, _FIRST_DYNAMIC) else None
     for prefix, indexes in ((0x0F, 16), (0x0F, 16), (0, 32), (0x3F, 64), (0, 1))
     for index in range(indexes)
 ]
@@ -60,23 +58,25 @@ class HpackError(Exception):
 class Decoder:
     """Decodes one connection's blocks, each once and in order.
 
-    `_table` has the static and the dynamic entries at the positions that the wire calls them by, each with its size. An
-    insertion moves pointers, 128 at most with a table of 4096 octets: measured, that is faster than any structure in
-    Python that moves none.
+    `_fields` has the static and the dynamic entries at the positions that the wire calls them by, `_sizes` their sizes.
+    An insertion moves pointers, 128 at most in each with a table of 4096 octets: measured, that is faster than any
+    structure in Python that moves none.
     """
 
-    __slots__ = ("_announced", "_capacity", "_remembered", "_remembered_octets", "_table", "_used")
+    __slots__ = ("_announced", "_capacity", "_fields", "_remembered", "_remembered_octets", "_sizes", "_used")
 
     def __init__(self, max_table_size: int = 4096) -> None:
         self._announced = max_table_size  # what our SETTINGS_HEADER_TABLE_SIZE says
         self._capacity = max_table_size  # what their encoder has chosen, never more than we announced
-        self._table: list[tuple[Field, int]] = _STATIC.copy()
+        # Fields, as objects: what a compiler knows to be a pair, it takes apart, and puts together anew.
+        self._fields: list[object] = [*_STATIC]
+        self._sizes = _STATIC_SIZES.copy()
         self._used = 0  # octets in the dynamic table, never more than the capacity
         self._remembered: dict[bytes, tuple[Fields, int]] = {}  # valid for the table as it is
         self._remembered_octets = 0
 
     def __repr__(self) -> str:
-        entries = len(self._table) - _FIRST_DYNAMIC
+        entries = len(self._fields) - _FIRST_DYNAMIC
         return f"<hpack.Decoder entries={entries} octets={self._used}/{self._capacity} blocks={len(self._remembered)}>"
 
     def decode(self, block: bytes, max_size: int, max_fields: int) -> Fields | None:
@@ -89,9 +89,8 @@ class Decoder:
         if known is not None:
             fields, size = known
             return fields if size <= max_size and len(fields) <= max_fields else None
-        table = self._table
-        fields = []
-        append = fields.append
+        table, sizes = self._fields, self._sizes
+        decoded: list[object] = []
         room = max_size
         end = len(block)
         position = 0
@@ -108,10 +107,10 @@ class Decoder:
                     index = octet & 0x7F
                     if index == 0x7F:
                         index, position = _integer(block, position - 1, 0x7F)
-                    field, size = table[index]
-                    room -= size
+                    field = table[index]
+                    room -= sizes[index]
                     if room >= 0:
-                        append(field)
+                        decoded.append(field)
                     continue
                 name = _NAMES[octet]
                 if name is None:
@@ -136,7 +135,7 @@ class Decoder:
                 size = ENTRY_OVERHEAD + len(name) + len(value)
                 room -= size
                 if room >= 0:
-                    append(field)
+                    decoded.append(field)
                 else:
                     surplus += 1
                     if surplus > MAX_SURPLUS:
@@ -150,6 +149,7 @@ class Decoder:
             raise HpackError("an index beyond the table, or a field that is not whole") from None
         except huffman.HuffmanError as error:
             raise HpackError(str(error)) from None
+        fields = cast("Fields", decoded)
         if changed:
             if self._remembered:
                 self._remembered.clear()
@@ -172,10 +172,10 @@ class Decoder:
         else:
             prefix = 0x0F  # without indexing, or never indexed (sections 6.2.2 and 6.2.3)
         index, position = _integer(block, position, prefix)
-        return (self._table[index][0][0], position) if index else _string(block, position)
+        return (cast("Field", self._fields[index])[0], position) if index else _string(block, position)
 
-    def _insert(self, field: Field, size: int) -> None:
-        table = self._table
+    def _insert(self, field: object, size: int) -> None:
+        table, sizes = self._fields, self._sizes
         used = self._used + size
         while used > self._capacity:
             if len(table) == _FIRST_DYNAMIC:
@@ -183,8 +183,10 @@ class Decoder:
                 # of all existing entries and results in an empty table."
                 self._used = 0
                 return
-            used -= table.pop()[1]
-        table.insert(_FIRST_DYNAMIC, (field, size))
+            table.pop()
+            used -= sizes.pop()
+        table.insert(_FIRST_DYNAMIC, field)
+        sizes.insert(_FIRST_DYNAMIC, size)
         self._used = used
 
     def _resize(self, block: bytes) -> int:
@@ -203,7 +205,8 @@ class Decoder:
                 raise HpackError(f"a table of {capacity} octets, where {self._announced} were allowed")
             self._capacity = capacity
             while self._used > capacity:
-                self._used -= self._table.pop()[1]
+                self._fields.pop()
+                self._used -= self._sizes.pop()
         return position
 
     def _remember(self, block: bytes, fields: Fields, size: int) -> None:

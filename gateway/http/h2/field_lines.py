@@ -6,7 +6,7 @@ The same for both directions; what a fault means is the caller's to say.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 
 from gateway.errors import GatewayError
 from gateway.http.field_lines import RecentLines, field_line
@@ -14,7 +14,7 @@ from gateway.http.message import Field, FieldLine, Fields
 from gateway.http.octets import LOWER_NAME
 
 _LINE_ENDS: Final = b"\x00\n\r"
-recent: Final = RecentLines[Field]()
+recent: Final = RecentLines[object]()
 
 
 class MalformedField(Exception):
@@ -24,19 +24,19 @@ class MalformedField(Exception):
 def field_lines(pairs: Fields) -> list[FieldLine]:
     """The lines of `pairs`. Raises MalformedField, and GatewayError(bad_request) for a control character."""
     # The pairs themselves are asked for: those from a dynamic table are the same objects as last time, which know their
-    # hashes.
+    # hashes. As objects: what a compiler knows to be a pair, it takes apart, and puts together anew for the look-up.
     young = recent.young
     lines: list[FieldLine] = []
-    for pair in pairs:
+    for pair in cast("list[object]", pairs):
         line = young.get(pair)
         lines.append(_look_at(pair) if line is None else line)
     return lines
 
 
-def _look_at(pair: Field) -> FieldLine:
+def _look_at(pair: object) -> FieldLine:
     line = recent.recall(pair)
     if line is None:
-        name, value = pair
+        name, value = cast("Field", pair)
         # A colon is in no name: pseudo-fields come first.
         if name.translate(LOWER_NAME) != name:
             raise MalformedField("a field name with an octet that is not allowed")
