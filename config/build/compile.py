@@ -35,6 +35,8 @@ ROOMS = (
     "gateway/upstream/http*.py",
     "gateway/upstream/stream.py",
     "gateway/directory/cache.py",
+    "gateway/inspector/capture.py",
+    "gateway/inspector/replay_stream.py",
     "gateway/session_connection.py",
     "gateway/diagnosis/app_request.py",
     "gateway/diagnosis/error_answer.py",

@@ -10,8 +10,8 @@ behind `auth.guard`; `/v1/status` says more than readiness does, and always 200.
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any, Protocol
 
 import msgspec
 from aiohttp import web
@@ -26,6 +26,7 @@ from gateway.admin.overview import Answer, overview, without_details
 from gateway.admin.problem import NO_STORE, as_problems
 from gateway.admin.reload import ReloadHandler, Reloads
 from gateway.admin.sandboxes import MAX_BODY, Sandboxes
+from gateway.admin.status_page import AWAY
 from gateway.admin.status_page import add_routes as add_status_page
 from gateway.diagnosis.explain import Context
 from gateway.diagnosis.url import MAX_URL
@@ -129,13 +130,30 @@ def _no_token() -> str:
     return ""
 
 
-def make_app(health: Health, context: Context, token: Callable[[], str] = _no_token) -> web.Application:
+class Home(Protocol):
+    """What is at `/` in place of the status page, which is at `/status` then."""
+
+    @property
+    def paths(self) -> Sequence[str]:
+        """As its routes have them: they are guarded like the status page."""
+
+    def add_routes(self, app: web.Application) -> None: ...
+
+
+def make_app(
+    health: Health, context: Context, token: Callable[[], str] = _no_token, home: Home | None = None
+) -> web.Application:
     """The application; it holds no socket. `token()` is what the API asks for now; empty: nothing."""
-    app = web.Application(middlewares=[timed, as_problems, guard(token)], client_max_size=MAX_BODY)
+    guarded = guard(token, home.paths if home is not None else ())
+    app = web.Application(middlewares=[timed, as_problems, guarded], client_max_size=MAX_BODY)
     app.router.add_get("/livez", health.live)
     app.router.add_get("/readyz", health.ready)
     app.router.add_get("/metrics", MetricsHandler(health.sources, health.is_ready, health.tasks).metrics)
-    add_status_page(app.router)
+    if home is None:
+        add_status_page(app.router)
+    else:
+        add_status_page(app.router, AWAY)
+        home.add_routes(app)
     app.router.add_get("/events", health.live_status.events, allow_head=False)
     app.on_shutdown.append(health.end)
     app.router.add_get("/v1/explain", ExplainHandler(context).explain)

@@ -15,7 +15,7 @@ import binascii
 import hmac
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -101,39 +101,40 @@ class TokenFile:
         log.log(level if self.speaks else logging.DEBUG, message, *arguments)
 
 
-def guard(token: Callable[[], str]) -> Middleware:
+def guard(token: Callable[[], str], more_pages: Sequence[str] = ()) -> Middleware:
     """A middleware that lets a request to the API pass with `Authorization: Bearer <token>` only.
 
-    While `token()` is empty, whoever reaches the listener passes, unless it is a web page.
+    While `token()` is empty, whoever reaches the listener passes, unless it is a web page. `more_pages` are guarded as
+    `PAGES` are.
     """
+    pages = frozenset((*PAGES, *more_pages))
 
     def allowed(request: web.Request) -> None:
         if current := token():
-            _check_token(request, current.encode())
+            _check_token(request, current.encode(), is_page=_path(request) in pages)
         else:
-            _from_this_machine(request)
+            _from_this_machine(request, is_page=_path(request) in pages)
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if _is_guarded(request):
+        path = _path(request)
+        if path.startswith(API) or path in pages:
             allowed(request)
         return await handler(request)
 
     return guarded
 
 
-def _is_guarded(request: web.Request) -> bool:
+def _path(request: web.Request) -> str:
     # What counts is the route that was found, whatever spelling of the path led to it; one that leads nowhere is
     # guarded by its path, so that a stranger does not learn which exist.
     resource = request.match_info.route.resource
-    path = resource.canonical if resource is not None else request.path
-    return path.startswith(API) or path in PAGES
+    return resource.canonical if resource is not None else request.path
 
 
-def _check_token(request: web.Request, token: bytes) -> None:
+def _check_token(request: web.Request, token: bytes, *, is_page: bool) -> None:
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     scheme, secret = scheme.lower(), given.strip().encode("utf-8", "surrogateescape")
-    is_page = request.path in PAGES
     if is_page and scheme == "basic":
         secret = _password(secret)
     right = hmac.compare_digest(secret, token)
@@ -155,9 +156,13 @@ def _not_for_another_site(request: web.Request) -> None:
 
     It could read no answer, but hold all places of `/events`. A link is followed: then the whole window is ours.
     """
-    site, destination = (request.headers.get(f"Sec-Fetch-{what}", "") for what in ("Site", "Dest"))
-    if site not in ("", "same-origin", "none") and destination != "document":
+    if request.headers.get("Sec-Fetch-Site", "") not in ("", "same-origin", "none") and not _is_opened(request):
         raise web.HTTPForbidden(text="this is shown to no other site's page: open the URL itself")
+
+
+def _is_opened(request: web.Request) -> bool:
+    """Whether a link to it was followed, from wherever; a form that is sent there is more than that."""
+    return request.headers.get("Sec-Fetch-Dest") == "document" and request.method == "GET"
 
 
 def _password(credentials: bytes) -> bytes:
@@ -168,9 +173,11 @@ def _password(credentials: bytes) -> bytes:
         return b""
 
 
-def _from_this_machine(request: web.Request) -> None:
+def _from_this_machine(request: web.Request, *, is_page: bool) -> None:
     """Raises HTTPForbidden for what a web page has its browser send: it could act here without reading any answer."""
     _locally_named(request)
+    if is_page and _is_opened(request):
+        return
     site = request.headers.get("Sec-Fetch-Site", "none")  # of a browser that does not tell, Origin or Referer does
     pages = [request.headers[name] for name in ("Origin", "Referer") if name in request.headers]
     own = f"{request.scheme}://{request.host}/"

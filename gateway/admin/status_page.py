@@ -1,4 +1,5 @@
-"""The status page at `/`: one file of HTML, one of CSS, one of JavaScript, served by us and by nobody else.
+"""The status page at `/`, or at `/status` where `/` is something else's: one file of HTML, one of CSS, one of
+JavaScript, served by us and by nobody else.
 
 What it shows comes from `/events`; names, paths and details of strangers among it, which the script puts in as text.
 The policy forbids it everything but that.
@@ -21,28 +22,32 @@ _FILES = {
     "/status.css": ("status.css", "text/css"),
     "/status.js": ("status.js", "text/javascript"),
 }
-PATHS = (*_FILES, "/events")
+AWAY = "/status"
+"""Where the page is, if `/` is another's."""
+PATHS = (*_FILES, AWAY, "/events")
 """What belongs to the page."""
 
 
-def add_routes(router: web.UrlDispatcher) -> None:
-    """Serves the files of the page."""
+def add_routes(router: web.UrlDispatcher, home: str = "/") -> None:
+    """Serves the files of the page, itself at `home`."""
     folder = files("gateway.admin") / "page"
-    palette = (files("gateway.problems") / "palette.css").read_bytes()
     for path, (name, content_type) in _FILES.items():
-        content = (folder / name).read_bytes()
-        router.add_get(path, _File(palette + content if name.endswith(".css") else content, content_type).send)
+        router.add_get(home if path == "/" else path, PageFile((folder / name).read_bytes(), content_type).send)
 
 
-class _File:
-    def __init__(self, content: bytes, content_type: str) -> None:
-        self._content = content
+class PageFile:
+    """A file of a page of ours: HTML, CSS (which gets our colours) or JavaScript."""
+
+    def __init__(self, content: bytes, content_type: str, policy: str = POLICY) -> None:
+        palette = (files("gateway.problems") / "palette.css").read_bytes() if content_type == "text/css" else b""
+        self._content = palette + content
         self._content_type = content_type
+        self._policy = policy
 
     async def send(self, request: web.Request) -> web.Response:
         headers = {
             **NO_STORE,
-            "Content-Security-Policy": POLICY,
+            "Content-Security-Policy": self._policy,
             "Referrer-Policy": "no-referrer",
             "X-Content-Type-Options": "nosniff",
         }

@@ -50,6 +50,7 @@ def banner(prepared: Prepared, options: DevOptions, found: Mapping[int, PortLine
         f"  your app    {command} dev 3000{'':9}exposes what listens on port 3000{bind_it}",
         f"  browsers    {command} certs trust{certs}{'':6}makes browsers on this machine trust the certificate",
         f"  why (not)?  {command} explain URL{'':6}says what happens to a request, step by step",
+        f"  inspector   {prepared.admin_url}/{'':6}every exchange with its bodies, live; replay, copy as curl, HAR",
         "",
         REQUESTS_WITH_KEYS if is_terminal() else "Requests (Ctrl-C stops):",
         "",

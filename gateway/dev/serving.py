@@ -12,7 +12,7 @@ from functools import partial
 
 from aiohttp import web
 
-from gateway import metrics
+from gateway import __version__, metrics
 from gateway.admin.app import Health, make_app, start
 from gateway.admin.metrics import Sources
 from gateway.admin.overview import Answer, refusing
@@ -35,6 +35,11 @@ from gateway.edge.edge import Edge
 from gateway.edge.listener import Listener, own_listeners
 from gateway.edge.local_reply import redirected_from_plain_on_tls
 from gateway.edge.sampler import Sampler
+from gateway.inspector.capture import Capture
+from gateway.inspector.live import Live
+from gateway.inspector.replay import Replays
+from gateway.inspector.routes import Inspector
+from gateway.inspector.store import Store
 from gateway.observe import logs
 from gateway.observe.access_log import AccessRecord, LineLog, text_lines
 from gateway.observe.sink import LogSink
@@ -62,10 +67,13 @@ async def serve(prepared: Prepared, options: DevOptions) -> None:
     sink = LogSink(1)
     sink.attach(loop, sink.pump)
     failure = LastFailure()
-    access_log = LineLog(partial(_lines, failure, options.colour), loop.call_later, sink)
+    store = Store()
+    lines = LineLog(partial(_lines, failure, options.colour), loop.call_later, sink)
+    access_log = Capture(store, lines, loop.call_soon)
     own = own_listeners([*prepared.listen_sockets, prepared.admin])
     cells = metrics.private()
     edge = Edge(prepared.settings, directory, Telemetry(access_log, cells), own)
+    edge.look_on = access_log.look_on
     sampler = Sampler(edge)
     edge.drain_grace = DRAIN_GRACE
     edge.withholds_from_other_sites = True
@@ -83,7 +91,9 @@ async def serve(prepared: Prepared, options: DevOptions) -> None:
         runners.append(await demo.start(prepared.demo))
     context = replace(make_context(prepared.settings, directory, own, tasks), open_socket=edge.pool.open_socket)
     health = Health(partial(_status, edge), tasks, sources=_sources(sampler, cells, files))
-    app = make_app(health, context, lambda: prepared.token.token)
+    facts = {"version": __version__, "authority": str(prepared.certificates.authority.absolute())}
+    inspector = Inspector(Live(store, tasks), store, Replays(edge, store), context, facts)
+    app = make_app(health, context, lambda: prepared.token.token, inspector)
     runners.append(await start(app, prepared.admin))
     shutdown = Shutdown()
     nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

@@ -55,6 +55,7 @@ class Capture:
         stream = LookingStream(self, downstream, captured)
         stream.exchange = exchange = Exchange(edge, stream, head)
         if head.framing is NO_BODY and head.upgrade is None:
+            captured.request_complete = True
             return exchange
         stream.sink = sink = LookingSink(self._store, exchange, captured)
         return sink
@@ -164,6 +165,7 @@ class LookingSink(RequestSink):
 
     def request_end(self, trailers: Fields) -> None:
         self._captured.request_trailers = trailers
+        self._captured.request_complete = True
         self._sink.request_end(trailers)
 
     def request_room(self) -> int:
@@ -194,7 +196,6 @@ class LookingStream(DownstreamStream):
     __slots__ = (
         "_capture",
         "_captured",
-        "_cold",
         "_inner",
         "_reader",
         "_store",
@@ -211,7 +212,6 @@ class LookingStream(DownstreamStream):
         self._inner = inner
         self._captured = captured
         self._reader: FrameReader | EventReader | None = None
-        self._cold = False  # the request has to wait before it goes upstream
         self.exchange: Exchange | None = None  # from its beginning to its end
         self.sink: LookingSink | None = None  # who looks on the other way, if anybody does
         self.peer = inner.peer
@@ -280,13 +280,14 @@ class LookingStream(DownstreamStream):
     def pause(self, waiting: int = 0) -> None:
         captured = self._captured
         if not captured.opened and not captured.request.size:
-            self._cold = True
+            captured.is_waiting = True
         self._inner.pause(waiting)
 
     def resume(self) -> None:
-        if self._cold:
-            self._cold = False
-            self._captured.opened = time.monotonic()
+        captured = self._captured
+        if captured.is_waiting:
+            captured.is_waiting = False
+            captured.opened = time.monotonic()
         self._inner.resume()
 
     def redirect(self, sink: RequestSink) -> None:

@@ -101,6 +101,7 @@ class Captured:
         "first_byte",
         "head",
         "interim",
+        "is_waiting",
         "messages",
         "messages_octets",
         "number",
@@ -109,6 +110,7 @@ class Captured:
         "record",
         "replay_of",
         "request",
+        "request_complete",
         "request_id",
         "request_trailers",
         "response",
@@ -130,10 +132,13 @@ class Captured:
         self.began = began
         self.opened = 0.0
         """When the request began to go upstream, if that had to wait."""
+        self.is_waiting = False
+        """It has to, and has not yet."""
         self.first_byte = 0.0
         """When the head of the answer went downstream."""
         self.ended = 0.0
         self.request = Body()
+        self.request_complete = False
         self.response = Body()
         self.response_head: ResponseHead | None = None
         self.interim: list[ResponseHead] = []

@@ -195,7 +195,7 @@ class _Inflater:
             return packed, "compressed, and not valid"
         self.budget -= len(octets)
         if is_whole and not self._stream.unconsumed_tail:
-            return octets, "compressed"
+            return octets, ""
         self._lost = self._keeps_context
         return octets, "compressed, and long: its beginning"
 
