@@ -6,12 +6,13 @@ import asyncio
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gateway.dev.banner import REQUESTS_WITH_KEYS
 from gateway.dev.keys import Key
-from gateway.diagnosis import terminal
+from gateway.dev.terminal import Terminal
+from gateway.diagnosis import terminal as rendering
 from gateway.diagnosis.explain import Context, explain
 from gateway.diagnosis.url import InvalidUrl
 from gateway.observe.access_log import AccessRecord
@@ -31,15 +32,6 @@ class Places:
     inspector: str
 
 
-@dataclass(frozen=True, slots=True)
-class Screen:
-    """The terminal's own part: `say` writes lines, `quit` is Ctrl-C's."""
-
-    say: Callable[[str], None]
-    quit: Callable[[], None]
-    colour: bool
-
-
 class LastFailure:
     """The URL of the last request that failed; empty: none has."""
 
@@ -55,27 +47,28 @@ class LastFailure:
 class Actions:
     """One per terminal."""
 
-    def __init__(self, places: Places, failure: LastFailure, context: Context, screen: Screen) -> None:
+    def __init__(self, places: Places, failure: LastFailure, context: Context, terminal: Terminal) -> None:
         self._places = places
         self._failure = failure
         self._context = context
-        self._screen = screen
-        self._say = screen.say
+        self._colour = terminal.colour
+        self._say = terminal.say
         self._busy = False
 
-    def keys(self) -> dict[str, Key]:
-        """In the order in which they are shown."""
-        return {
+    def keys(self, quit: Callable[[], None]) -> dict[str, Key]:
+        """In the order in which they are shown; `quit` is Ctrl-C's."""
+        keys: dict[str, Key] = {
             "o": Key(lambda: self._open(self._places.app), "open the app in a browser"),
             "i": Key(lambda: self._open(self._places.inspector), "open the inspector in a browser"),
             "e": Key(self._explain, "explain the last failure"),
             "c": Key(lambda: self._say(_CLEAR), "clear the terminal"),
-            "q": Key(self._screen.quit, "quit"),
-            "h": Key(self._help, "help"),
+            "q": Key(quit, "quit"),
+            "h": Key(lambda: self._help(keys), "help"),
         }
+        return keys
 
-    def _help(self) -> None:
-        self._say("".join(f"  {key}  {what.meaning}\n" for key, what in self.keys().items()))
+    def _help(self, keys: Mapping[str, Key]) -> None:
+        self._say("".join(f"  {key}  {what.meaning}\n" for key, what in keys.items()))
 
     # --- opened -------------------------------------------------------------------------------------------------------
 
@@ -107,7 +100,7 @@ class Actions:
         try:
             report = await explain(url, self._context)
             width = shutil.get_terminal_size().columns
-            self._say(f"\n{terminal.render(report, width=width, colour=self._screen.colour)}\n\n")
+            self._say(f"\n{rendering.render(report, width=width, colour=self._colour)}\n\n")
         except InvalidUrl as error:
             self._say(f"  {error}\n")
         finally:

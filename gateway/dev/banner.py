@@ -26,7 +26,7 @@ def banner(prepared: Prepared, options: DevOptions, found: Mapping[int, PortLine
     """Lines, the last one ended; `found` is what is at the exposed ports."""
     strong: Callable[[str], str] = (lambda text: f"\x1b[1m{text}\x1b[0m") if options.colour else str
     port, suffix = prepared.port, prepared.port_suffix
-    urls = [f"https://{each.port}-{each.sandbox_id}.{options.domain}{suffix}/" for each in prepared.exposed]
+    urls = [prepared.url(each) for each in prepared.exposed]
     width = max(map(len, urls))
     command = typed_command()
     certs = "" if options.certs == Path("certs") else f" --certs {shlex.quote(str(options.certs))}"

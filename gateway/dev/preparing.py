@@ -55,6 +55,10 @@ class Prepared:
         """As in a URL: ":8443", nothing for the port that https implies."""
         return "" if self.port == 443 else f":{self.port}"
 
+    def url(self, exposed: Exposed) -> str:
+        [domain] = self.settings.edge.domains
+        return f"https://{exposed.port}-{exposed.sandbox_id}.{domain}{self.port_suffix}/"
+
     @property
     def admin_url(self) -> str:
         return f"http://{authority(*self.admin.getsockname()[:2])}"

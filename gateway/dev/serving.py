@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 import time
 from dataclasses import replace
 from functools import partial
@@ -17,16 +16,15 @@ from gateway.admin.app import Health, make_app, start
 from gateway.admin.metrics import Sources
 from gateway.admin.overview import Answer, refusing
 from gateway.dev import demo
-from gateway.dev.actions import Actions, LastFailure, Places, Screen
-from gateway.dev.banner import banner, port_text
+from gateway.dev.actions import Actions, LastFailure, Places
+from gateway.dev.banner import banner
 from gateway.dev.certificate import serve_renewed
 from gateway.dev.following import Place, PortWatch
-from gateway.dev.keys import Keys, is_terminal
 from gateway.dev.lenient import leniently
 from gateway.dev.options import DevOptions
 from gateway.dev.patience import SlowApps
 from gateway.dev.preparing import Prepared
-from gateway.diagnosis.port_line import PortLine
+from gateway.dev.terminal import Terminal
 from gateway.directory.memory import MemoryRegistry
 from gateway.directory.sandbox import Registry, Sandbox
 from gateway.directory.watching import watch
@@ -102,26 +100,17 @@ async def serve(prepared: Prepared, options: DevOptions) -> None:
     listeners = [Listener(edge, sock, prepared.tls) for sock in prepared.listen_sockets]
     memory.settle()
     collector = memory.Collector(loop, lambda: edge.connections)
-    say = partial(_say, sink, options.colour)
+    terminal = Terminal(sink, options.colour)
     place = Place(prepared.loopback, options.domain, own, options.loopback4)
-    watched = PortWatch([] if prepared.demo else [each.port for each in prepared.exposed], place, edge.probe, say)
-    sink.write(banner(prepared, options, await watched.first_look()).encode())
+    ports = [] if prepared.demo else [each.port for each in prepared.exposed]
+    watched = PortWatch(ports, place, edge.probe, terminal.port)
+    terminal.say(banner(prepared, options, await watched.first_look()))
     tasks.keep(watched.follow, "port watch")
-    tasks.keep(SlowApps(edge, partial(_remark, sink)).follow, "slow apps")
-    screen = Screen(lambda text: sink.write(text.encode()), shutdown.signal, options.colour)
-    first = prepared.exposed[0]
-    places = Places(
-        f"https://{first.port}-{first.sandbox_id}.{options.domain}{prepared.port_suffix}/", prepared.admin_url
-    )
-    keys = Keys(Actions(places, failure, context, screen).keys(), sys.stdin.fileno()) if is_terminal() else None
-    if keys is not None:
-        keys.open()
-    try:
+    tasks.keep(SlowApps(edge, terminal.remark).follow, "slow apps")
+    places = Places(prepared.url(prepared.exposed[0]), prepared.admin_url)
+    with terminal.keys(Actions(places, failure, context, terminal).keys(quit=shutdown.signal)):
         await shutdown.begun.wait()
         await drain(Drain(edge, DRAIN_TIMEOUT), listeners, shutdown)
-    finally:
-        if keys is not None:
-            keys.close()
     collector.close()
     sampler.close()
     for runner in runners:
@@ -131,18 +120,9 @@ async def serve(prepared: Prepared, options: DevOptions) -> None:
     access_log.close()
 
 
-def _remark(sink: LogSink, sentence: str) -> None:
-    sink.write(f"{time.strftime('%H:%M:%S')}  … {sentence}\n".encode())
-
-
 def _lines(failure: LastFailure, colour: bool, records: list[AccessRecord]) -> bytes:
     failure.note(records)
     return text_lines(records, colour)
-
-
-def _say(sink: LogSink, colour: bool, port: int, line: PortLine) -> None:
-    clock = time.strftime("%H:%M:%S")
-    sink.write(port_text(port, line, f"{clock}  ", colour=colour).encode())
 
 
 def _sources(sampler: Sampler, cells: metrics.Cells, files: list[CertificateFile]) -> Sources:
