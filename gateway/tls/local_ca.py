@@ -6,7 +6,9 @@ files or who trusts the root (`trust`, asked by `describe` only).
 
 A file is due when it is missing, damaged, without its other half, not for this domain, or near its end;
 a leaf also when others can read its key. `ensure` then makes a new pair. What it will not do is replace a
-file it cannot read or did not make: that would destroy somebody's key. Nor does it use an authority that
+file it cannot read or did not make: that would destroy somebody's key; nor an authority that vouches for
+another domain, because somebody may trust it: the files of a domain that came later live in a directory of
+its name beside it. Nor does it use an authority that
 vouches for more than it would make one for, or whose key others can read: the directory may have come with
 a cloned repository. A new authority also means a new leaf, and that its owner has to trust it again, hence
 `authority_is_new`.
@@ -82,9 +84,10 @@ def ensure(
     """
     _check_domain(directory, domain)
     moment = (now or datetime.now(UTC)).astimezone(UTC).replace(microsecond=0)
-    authority_files = _PairFiles(directory / "ca.pem", directory / "ca.key")
-    leaf_files = _PairFiles(directory / "leaf.pem", directory / "leaf.key")
     try:
+        directory = _home(directory, domain)
+        authority_files = _PairFiles(directory / "ca.pem", directory / "ca.key")
+        leaf_files = _PairFiles(directory / "leaf.pem", directory / "leaf.key")
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _locked(directory / ".lock"):
             # Both before anything is written: what cannot be read stops us with everything as it was.
@@ -113,6 +116,17 @@ def ensure(
         authority_not_after=authority.certificate.not_valid_after_utc,
         authority_is_new=authority_is_new,
     )
+
+
+def _home(directory: Path, domain: str) -> Path:
+    """Where the files of `domain` are, or are to be: `directory` itself is the first domain's."""
+    own = directory / domain
+    if (own / "ca.pem").exists():
+        return own
+    authority = _read_certificate(directory / "ca.pem") if directory.is_dir() else None
+    if authority is None or not is_ours(authority) or deviation(authority) is not None:
+        return directory  # nobody's yet, or what `ensure` refuses
+    return directory if _permitted_names(authority) == [domain] else own
 
 
 def reload_leaf(context: ssl.SSLContext, certs: LocalCertificates) -> None:

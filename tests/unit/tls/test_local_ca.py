@@ -273,13 +273,23 @@ def test_an_authority_near_its_end_is_replaced(tmp_path: Path) -> None:
     assert_whole(tmp_path)
 
 
-def test_another_domain_takes_another_authority(tmp_path: Path) -> None:
-    ensure(tmp_path, "one.localhost", now=NOW)
-    before = contents(tmp_path)
-    certs = ensure(tmp_path, "two.localhost", now=NOW)
-    assert certs.authority_is_new
-    assert certs.domain == "two.localhost"
-    assert changed(before, tmp_path) == set(FILES)
+def test_another_domain_has_an_authority_beside_the_first(tmp_path: Path) -> None:
+    first = ensure(tmp_path, "sandbox.localhost", now=NOW)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    other = ensure(tmp_path, "foo.test", now=NOW)
+    assert other.authority == tmp_path / "foo.test" / "ca.pem"
+    assert other.authority_is_new
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+    again = ensure(tmp_path, "foo.test", now=NOW)
+    assert (again.authority, again.authority_is_new) == (other.authority, False)
+    assert ensure(tmp_path, "sandbox.localhost", now=NOW).authority == first.authority
+
+
+def test_a_directory_stays_whose_it_is(tmp_path: Path) -> None:
+    ensure(tmp_path, "foo.test", now=NOW)
+    trusted = (tmp_path / "ca.pem").read_bytes()
+    assert ensure(tmp_path, "sandbox.localhost", now=NOW).authority == tmp_path / "sandbox.localhost" / "ca.pem"
+    assert (tmp_path / "ca.pem").read_bytes() == trusted
 
 
 def test_a_clock_that_was_ahead(tmp_path: Path) -> None:
@@ -349,7 +359,7 @@ def test_a_key_of_another_kind_is_made_anew(tmp_path: Path, openssl: str) -> Non
 
 @pytest.mark.parametrize("dies_at", range(1, 5))
 def test_a_process_that_died_in_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_at: int) -> None:
-    ensure(tmp_path, now=NOW)
+    ensure(tmp_path, now=NOW + 400 * DAY)  # a clock that was ahead: everything is due
     replace, count = Path.replace, 0
 
     def die(path: Path, target: Path) -> Path:
@@ -362,8 +372,8 @@ def test_a_process_that_died_in_between(tmp_path: Path, monkeypatch: pytest.Monk
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", die)
         with pytest.raises(KeyboardInterrupt):
-            ensure(tmp_path, "other.localhost", now=NOW)
-    ensure(tmp_path, "other.localhost", now=NOW)
+            ensure(tmp_path, now=NOW)
+    ensure(tmp_path, now=NOW)
     assert_whole(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {*FILES, ".lock"}
 
@@ -439,7 +449,7 @@ def test_an_unreadable_file_is_not_replaced(tmp_path: Path, monkeypatch: pytest.
     with monkeypatch.context() as patch:
         patch.setattr(Path, "read_bytes", refuse)
         with pytest.raises(LocalAuthorityError) as caught:
-            ensure(tmp_path, "other.localhost", now=NOW)
+            ensure(tmp_path, now=NOW, force=True)
     assert str(caught.value) == (
         f"{tmp_path / name} cannot be read or written (permission denied): "
         "give the gateway's user access to it, or use another directory."

@@ -173,7 +173,9 @@ def test_nor_one_for_another_domain(tmp_path: Path) -> None:
     context = server_context([CertificatePair(certs.certificate, certs.key)])
     first, authority = served(context, certs.authority), tmp_path / "before.pem"
     authority.write_bytes(certs.authority.read_bytes())
-    ensure(tmp_path, "other.localhost")
+    other = ensure(tmp_path / "other", "other.localhost")
+    for mine, theirs in ((certs.certificate, other.certificate), (certs.key, other.key)):
+        mine.write_bytes(theirs.read_bytes())
     with pytest.raises(LocalAuthorityError, match=rf"is not for {DOMAIN} any more"):
         local_ca.reload_leaf(context, certs)
     assert served(context, authority) == first
