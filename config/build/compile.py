@@ -47,7 +47,8 @@ ROOMS = (
     "gateway/turns.py",
 )
 """What a request passes, and nothing that runs but once a connection or less often: that would only take longer to
-compile."""
+compile. And whatever stands in the place of something on that road: what is interpreted cannot derive from a compiled
+trait."""
 GROUP = "gateway"
 """One library holds them all: calls between modules are direct."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import os
 import subprocess
@@ -32,6 +33,25 @@ def test_every_room_that_is_compiled_exists() -> None:
     assert "gateway/edge/exchange.py" in listed
     assert not [path for path in listed if path.endswith("__init__.py")]
     assert len(listed) == len(set(listed))
+
+
+def test_who_derives_from_a_trait_is_compiled_too() -> None:
+    """An interpreted class cannot, and says so only when a compiled build imports it."""
+    classes = {
+        (path, node.name): node
+        for path in (ROOT / "gateway").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+    }
+    derive = {name for (_, name), node in classes.items() if "trait" in map(ast.unparse, node.decorator_list)}
+    assert {"RequestSink", "ResponseSink", "DownstreamStream"} <= derive
+    traits = len(derive)
+    for _ in range(5):  # heirs of heirs
+        derive |= {name for (_, name), node in classes.items() if derive & set(map(ast.unparse, node.bases))}
+    assert len(derive) > traits
+    compiled = {ROOT / path for path in compiler().modules()}  # type: ignore[attr-defined]
+    left = {path.name: name for (path, name), _ in classes.items() if name in derive and path not in compiled}
+    assert not left, f"add these to ROOMS of config/build/compile.py: {left}"
 
 
 def test_the_build_is_told() -> None:
