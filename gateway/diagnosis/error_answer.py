@@ -177,17 +177,21 @@ class ErrorAnswerFilter(ResponseSink):
     def _pass(self) -> None:
         """Gives the exchange its place back, and what was withheld, unless that ends it: downstream may be gone."""
         self._leave()
-        stream, sink = self._stream, self._sink
-        stream.sink = sink
+        sink = self._sink
+        self._stream.sink = sink
         sink.response_head(self._head)
         for data in self._body:
-            if stream.sink is sink:
+            if self._tells(sink):
                 sink.response_body(data)
-        if self._trailers is not None and stream.sink is sink:
+        if self._trailers is not None and self._tells(sink):
             sink.response_end(self._trailers)
-        if stream.sink is sink:
+        if self._tells(sink):
             sink.flush_response()
             self._released()
+
+    def _tells(self, sink: ResponseSink) -> bool:
+        """Whether the stream still tells `sink`, which it may have lost with each call."""
+        return self._stream.sink is sink
 
 
 def _suspicion(status: int, begins: bytes) -> GatewayError | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from math import inf
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @trait
-class DownstreamConnection(ABC):
+class DownstreamConnection:
     """What a `ReadingConnection` is, too, that comes from downstream. The codecs declare the attributes."""
 
     __slots__ = tuple[str, ...]()  # (see turns.WideReading)

@@ -6,7 +6,7 @@ write. In the other direction the stream tells the exchange through `RequestSink
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from mypy_extensions import trait
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @trait
-class RequestSink(ABC):
+class RequestSink:
     """What a downstream stream tells an exchange, which has got the head of its request when it was made."""
 
     __slots__ = ()

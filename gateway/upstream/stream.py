@@ -8,7 +8,7 @@ one write.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -61,7 +61,7 @@ class UpstreamFailure:
 
 
 @trait
-class ResponseSink(ABC):
+class ResponseSink:
     """What an exchange is told. After `response_end` or `upstream_failed` nothing more is said."""
 
     __slots__ = ()
@@ -102,7 +102,7 @@ class ResponseSink(ABC):
 
 
 @trait
-class Owner(ABC):
+class Owner:
     """A connection from downstream to which a login has bound an upstream connection: that serves nobody else."""
 
     __slots__ = ()
@@ -117,7 +117,7 @@ class Owner(ABC):
 
 
 @trait
-class UpstreamStream(ABC):
+class UpstreamStream:
     """One request to a sandbox and its response."""
 
     __slots__ = tuple[str, ...]()  # (see turns.WideReading)
@@ -191,7 +191,7 @@ class UpstreamStream(ABC):
 
 
 @trait
-class UpstreamConnection(ABC):
+class UpstreamConnection:
     """What a pool holds: a connection to an endpoint, which serves one exchange after the other or many at a time."""
 
     __slots__ = tuple[str, ...]()  # (see turns.WideReading)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 
 from mypy_extensions import trait
 
@@ -10,7 +10,7 @@ from gateway.http.message import Fields
 
 
 @trait
-class SessionOwner(ABC):
+class SessionOwner:
     """Called from within `Session.receive`; what its methods raise, but StreamFault in `request_received`, is a bug."""
 
     __slots__ = ()
@@ -22,7 +22,7 @@ class SessionOwner(ABC):
         Before it returns it has called `Session.adopt`, `reset` or `fault`, or it raises StreamFault.
         """
 
-    def stream_refused(self) -> None:  # noqa: B027 - a client refuses none
+    def stream_refused(self) -> None:
         """Server: a stream was too many, and reset."""
 
     @abstractmethod

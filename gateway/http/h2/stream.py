@@ -8,7 +8,7 @@ it was over already. Anything else they raise is a bug.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from mypy_extensions import mypyc_attr
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-class Stream(ABC):
+class Stream:
     """One stream of a session; a subclass knows what it is for.
 
     Whoever makes one gives it to the session, by `Session.adopt` or `Session.open_stream`, and says `Session.forget`
