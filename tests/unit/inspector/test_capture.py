@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -13,36 +12,16 @@ from gateway.edge.stream import RequestSink
 from gateway.errors import Reason
 from gateway.http.message import AS_TUNNEL, BY_LENGTH
 from gateway.inspector.capture import Capture, LookingStream
-from gateway.inspector.captured import BODY_OCTETS, Captured, Kind
+from gateway.inspector.captured import BODY_OCTETS, Kind
 from gateway.inspector.store import Store
 from tests.support.access_records import record
-from tests.support.seam import Gateway, answer, gateway, handshake, settle, upload
+from tests.support.seam import answer, gateway, handshake, settle, upload
 from tests.unit.edge import test_exchange
+from tests.unit.inspector.conftest import Watched
 
 FRAME = b"\x81\x05hello"
 MASKED = b"\x82\x83\x00\x00\x01\x00abb"
 EVENTS = [(b"Content-Type", b"text/event-stream; charset=utf-8")]
-
-
-class Watched:
-    """A gateway that is looked at."""
-
-    def __init__(self, gateway: Gateway) -> None:
-        self.gateway = gateway
-        self.store = Store()
-        telemetry, edge = gateway.edge.telemetry, gateway.edge
-        telemetry.access_log = capture = Capture(self.store, telemetry.access_log, edge.loop.call_soon)
-        edge.look_on = capture.look_on
-
-    @property
-    def last(self) -> Captured:
-        return list(self.store)[-1]
-
-
-@pytest.fixture
-async def watched() -> AsyncIterator[Watched]:
-    async with gateway(capacity=10) as running:
-        yield Watched(running)
 
 
 async def test_what_passes_is_seen(watched: Watched) -> None:

@@ -53,10 +53,12 @@ def test_octets_are_bounded_and_what_was_let_go_of_keeps_nothing() -> None:
     exchanges = [begin(store, ended=False) for _ in range(20)]
     for _ in range(3):
         for each in exchanges:
-            store.grow(each, each.response.take(b"x" * BODY_OCTETS))
+            for body in (each.request, each.response):
+                store.grow(each, body.take(b"x" * BODY_OCTETS))
             assert store.octets <= 10 * (OWN_COST + BODY_OCTETS)
     assert store.octets == sum(each.cost for each in store)
-    assert sum(len(each.response.octets) for each in exchanges) <= 10 * BODY_OCTETS
+    kept = [body for each in exchanges for body in (each.request, each.response)]
+    assert sum(len(body.octets) for body in kept) <= 10 * BODY_OCTETS
     assert exchanges[0].response.size == 3 * BODY_OCTETS  # still counted
     for each in exchanges:
         end(store, each)
