@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 
 from tests.behaviour.harness import Gateway, Wire
@@ -87,11 +88,13 @@ async def test_more_than_was_granted(gateway: Gateway) -> None:
     """6.9.1: the app reads nothing, so nothing more is granted; who sends on all the same is stopped."""
     app = await gateway.app()
     sock = await gateway.blocking_socket()
+    stalled = threading.Event()
 
     def play() -> None:
         with H2Client(sock) as client:
             id = client.request(app.host, method=b"POST", end=False)
             stream = client.stream(id)
+            assert stalled.wait(client.patience)
             for _ in range(64 * 1024 * 1024 // 16_384):
                 client.send_frame(Type.DATA, 0, id, bytes(16_384))
                 client.read_some(time.monotonic() + 0.001)
@@ -103,6 +106,7 @@ async def test_more_than_was_granted(gateway: Gateway) -> None:
 
     playing = asyncio.get_running_loop().run_in_executor(None, play)
     (await app.accept()).stop_reading()
+    stalled.set()
     await playing
 
 
