@@ -135,7 +135,7 @@ class Http2Stream(ServedStream, DownstreamStream):
         if not self._touched:
             self._touched = True
             self._connection.touched.append(self)
-        self._set_deadline()
+            self._set_deadline()
 
     def end_received(self, trailer_fields: Fields) -> None:
         self._complete = True
