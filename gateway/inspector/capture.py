@@ -13,15 +13,15 @@ for no tunnel, needs no sink: what its connection still tells the exchange says 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from gateway.edge.exchange import Exchange, is_event_stream
 from gateway.edge.stream import DownstreamStream, RequestSink
-from gateway.http.message import AS_TUNNEL, NO_BODY
+from gateway.http.message import AS_TUNNEL, BY_LENGTH, NO_BODY
 from gateway.http.validate import offers
-from gateway.inspector.captured import INTERIM_HEADS, Captured, Kind, Message
+from gateway.inspector.captured import INTERIM_HEADS, Body, Captured, Kind, Message
 from gateway.inspector.messages import EventReader, FrameReader
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Capture:
 
     def __init__(self, store: Store, access_log: AccessLog, call_soon: Callable[[Callable[[], None]], object]) -> None:
         """`access_log`: who is told in turn; `call_soon` is the event loop's."""
-        self._store = store
+        self.store = store
         self._access_log = access_log
         self._call_soon = call_soon
         self._awaited: dict[str, Captured] = {}  # by request id, those whose record is to come
@@ -51,13 +51,13 @@ class Capture:
 
     def look_on(self, edge: Edge, downstream: DownstreamStream, head: RequestHead) -> RequestSink:
         """As `Edge.look_on`."""
-        captured = self._store.begin(head, downstream.peer, time.time(), time.monotonic())
+        captured = self.store.begin(head, downstream.peer, monotonic())
         stream = LookingStream(self, downstream, captured)
         stream.exchange = exchange = Exchange(edge, stream, head)
         if head.framing is NO_BODY and head.upgrade is None:
             captured.request_complete = True
             return exchange
-        stream.sink = sink = LookingSink(self._store, exchange, captured)
+        stream.sink = sink = LookingSink(self.store, exchange, captured)
         return sink
 
     # --- AccessLog ---------------------------------------------------------------------------------------------------
@@ -71,7 +71,7 @@ class Capture:
             captured = self._awaited.pop(record.request_id, None)
             if captured is not None:
                 captured.record = record
-                self._store.touch(captured)
+                self.store.touch(captured)
             else:
                 if not self._early:
                     self._call_soon(self._add_refused)
@@ -86,11 +86,12 @@ class Capture:
 
     def _add_refused(self) -> None:
         """Those without an exchange: a head that could not be read, or a listener that answers nobody."""
-        store, early = self._store, self._early
+        store, early = self.store, self._early
         self._early = {}
         for record in early.values():
-            captured = store.begin(None, None, record.time, time.monotonic())
+            captured = store.begin(None, None, monotonic())
             captured.request_id = record.request_id.encode()
+            captured.response = Body(0)
             captured.response.size = record.sent
             captured.record = record
             captured.ended = captured.began
@@ -98,15 +99,11 @@ class Capture:
 
     # --- for the streams ---------------------------------------------------------------------------------------------
 
-    @property
-    def store(self) -> Store:
-        return self._store
-
     def ended(self, captured: Captured, exchange: Exchange) -> None:
         """It is over; its record is on its way."""
-        captured.ended = time.monotonic()
+        captured.ended = monotonic()
         captured.request_id = exchange.request_id
-        self._store.end(captured)
+        self.store.end(captured)
         name = captured.request_id.decode()
         captured.record = self._early.pop(name, None)  # a batch of the log was full
         if captured.record is None:
@@ -127,8 +124,9 @@ class _Listener:
 
     def told(self, kind: Kind, size: int, octets: bytes, note: str) -> None:
         captured = self._captured
-        captured.total_messages = number = captured.total_messages + 1
-        message = Message(number, time.monotonic(), self._from_app, kind, size, octets, note)
+        extras = captured.more
+        extras.total_messages = number = extras.total_messages + 1
+        message = Message(number, monotonic(), self._from_app, kind, size, octets, note)
         self._store.add_message(captured, message)
 
 
@@ -141,7 +139,7 @@ class LookingSink(RequestSink):
         self._store = store
         self._sink = sink
         self._captured = captured
-        self._body = captured.request
+        captured.request = self._body = Body()
         self.frames: FrameReader | None = None  # set once a WebSocket is granted
 
     def __repr__(self) -> str:
@@ -164,7 +162,8 @@ class LookingSink(RequestSink):
         self._sink.request_body(data)
 
     def request_end(self, trailers: Fields) -> None:
-        self._captured.request_trailers = trailers
+        if trailers:
+            self._captured.more.request_trailers = trailers
         self._captured.request_complete = True
         self._sink.request_end(trailers)
 
@@ -224,25 +223,31 @@ class LookingStream(DownstreamStream):
         return f"<LookingStream {self._inner!r}>"
 
     def send_informational(self, head: ResponseHead, request_id: bytes) -> None:
-        if len(self._captured.interim) < INTERIM_HEADS:
-            self._captured.interim.append(head)
+        if len(self._captured.extras.interim) < INTERIM_HEADS:
+            self._captured.more.interim.append(head)
         self._inner.send_informational(head, request_id)
 
     def send_head(self, head: ResponseHead, request_id: bytes) -> None:
         captured = self._captured
         captured.response_head = head
         captured.request_id = request_id
-        captured.first_byte = time.monotonic()
-        if head.framing is AS_TUNNEL:
-            self._follow_tunnel(head)
-        elif head.framing is not NO_BODY and is_event_stream(head) and head.get(b"content-encoding") is None:
-            self._reader = EventReader(_Listener(self._store, captured, from_app=True).told)
+        captured.first_byte = monotonic()
+        framing = head.framing
+        if framing is not NO_BODY:
+            captured.response = Body()
+            if framing is not BY_LENGTH:
+                self._follow(head)
         self._store.grow(captured, sum([len(line.line) for line in head.section.field_lines]))
         self._store.touch(captured)
         self._inner.send_head(head, request_id)
         self.head_sent = self._inner.head_sent
 
-    def _follow_tunnel(self, head: ResponseHead) -> None:
+    def _follow(self, head: ResponseHead) -> None:
+        """It goes on as long as it likes: messages, or events."""
+        if head.framing is not AS_TUNNEL:
+            if is_event_stream(head) and head.get(b"content-encoding") is None:
+                self._reader = EventReader(_Listener(self._store, self._captured, from_app=True).told)
+            return
         if not offers(head.upgrade, b"websocket"):
             return
         extensions = (head.get(b"sec-websocket-extensions") or b"").lower()
@@ -253,25 +258,25 @@ class LookingStream(DownstreamStream):
             self.sink.frames = FrameReader(told, extensions, from_app=False)
 
     def send_body(self, data: bytes) -> None:
-        captured = self._captured
+        captured, store = self._captured, self._store
         kept = captured.response.take(data)
         if kept:
-            self._store.grow(captured, kept)
-        self._store.touch(captured)
+            store.grow(captured, kept)
+        store.version = captured.version = store.version + 1
         if self._reader is not None:
             _feed(self._reader, data)
         self._inner.send_body(data)
 
     def finish(self, trailers: Fields) -> None:
         if trailers:
-            self._captured.response_trailers = trailers
+            self._captured.more.response_trailers = trailers
         self._inner.finish(trailers)
 
     def flush(self) -> None:
         self._inner.flush()
 
     def abort(self, error: GatewayError) -> None:
-        self._captured.trouble = str(error)
+        self._captured.more.trouble = str(error)
         self._inner.abort(error)
 
     def room(self) -> int:
@@ -287,7 +292,7 @@ class LookingStream(DownstreamStream):
         captured = self._captured
         if captured.is_waiting:
             captured.is_waiting = False
-            captured.opened = time.monotonic()
+            captured.opened = monotonic()
         self._inner.resume()
 
     def redirect(self, sink: RequestSink) -> None:

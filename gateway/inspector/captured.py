@@ -35,11 +35,11 @@ class Body:
 
     __slots__ = ("left", "octets", "size")
 
-    def __init__(self) -> None:
-        self.octets = bytearray()
+    def __init__(self, left: int = BODY_OCTETS) -> None:
+        self.octets: bytes | bytearray = b""
         self.size = 0
         """Octets that have passed."""
-        self.left = BODY_OCTETS
+        self.left = left
         """Octets that may still be kept."""
 
     def take(self, data: bytes) -> int:
@@ -49,18 +49,27 @@ class Body:
         if left <= 0:
             return 0
         kept = data if len(data) <= left else data[:left]
-        self.octets += kept
+        if not self.octets:
+            self.octets = kept  # most bodies come in one piece
+        elif isinstance(self.octets, bytearray):
+            self.octets += kept
+        else:
+            self.octets = bytearray(self.octets) + kept
         self.left = left - len(kept)
         return len(kept)
 
     def forget(self) -> None:
         """Keeps nothing, and nothing more."""
-        self.octets = bytearray()
+        self.octets = b""
         self.left = 0
 
     @property
     def is_whole(self) -> bool:
         return self.size == len(self.octets)
+
+
+NO_CONTENT: Final = Body(0)
+"""In place of a body where there is none; nobody adds to it."""
 
 
 class Kind(Enum):
@@ -91,44 +100,66 @@ class Message:
     note: str = ""
 
 
-class Captured:
-    """An exchange. `store` adds what it costs, and takes it back when it lets go of it."""
+class Extras:
+    """What most exchanges do not have."""
 
     __slots__ = (
+        "interim",
+        "messages",
+        "messages_octets",
+        "replay_of",
+        "request_trailers",
+        "response_trailers",
+        "total_messages",
+        "trouble",
+    )
+
+    def __init__(self) -> None:
+        self.interim: list[ResponseHead] = []
+        self.request_trailers: Fields = []
+        self.response_trailers: Fields = []
+        self.trouble = ""
+        """Why the answer was broken off."""
+        self.replay_of = 0
+        """Number of the exchange that this one repeats."""
+        self.messages: deque[Message] = deque()
+        self.messages_octets = 0
+        self.total_messages = 0
+        """Those that are not kept any more included."""
+
+
+NO_EXTRAS: Final = Extras()
+"""Nobody adds to it."""
+
+
+class Captured:
+    """An exchange. `store` adds what it costs, and takes it back when it lets go of it. Moments are monotonic time."""
+
+    __slots__ = (
+        "_extras",
         "began",
         "cost",
         "ended",
         "first_byte",
         "head",
-        "interim",
         "is_waiting",
-        "messages",
-        "messages_octets",
         "number",
         "opened",
         "peer",
         "record",
-        "replay_of",
         "request",
         "request_complete",
         "request_id",
-        "request_trailers",
         "response",
         "response_head",
-        "response_trailers",
-        "time",
-        "total_messages",
-        "trouble",
         "version",
     )
 
-    def __init__(self, number: int, head: RequestHead | None, peer: Peer | None, time: float, began: float) -> None:
-        """`time`: Unix time; `began`: the same moment by the monotonic clock."""
+    def __init__(self, number: int, head: RequestHead | None, peer: Peer | None, began: float) -> None:
         self.number = number
         self.head = head
         """None: it could not be read, or nobody was to be asked; `record` says more."""
         self.peer = peer
-        self.time = time
         self.began = began
         self.opened = 0.0
         """When the request began to go upstream, if that had to wait."""
@@ -137,28 +168,18 @@ class Captured:
         self.first_byte = 0.0
         """When the head of the answer went downstream."""
         self.ended = 0.0
-        self.request = Body()
+        self.request = NO_CONTENT
         self.request_complete = False
-        self.response = Body()
+        self.response = NO_CONTENT
         self.response_head: ResponseHead | None = None
-        self.interim: list[ResponseHead] = []
-        self.request_trailers: Fields = []
-        self.response_trailers: Fields = []
         self.request_id = b""
-        self.trouble = ""
-        """Why the answer was broken off."""
         self.record: AccessRecord | None = None
         """What the access log says of it, a moment after its end."""
-        self.replay_of = 0
-        """Number of the exchange that this one repeats."""
-        self.messages: deque[Message] = deque()
-        self.messages_octets = 0
-        self.total_messages = 0
-        """Those that are not kept any more included."""
         self.cost = 0
-        """Octets of memory, about."""
+        """Octets of memory, about; 0: nobody has it any more."""
         self.version = 0
         """Grows with each change: see `Store.version`."""
+        self._extras: Extras | None = None
 
     def __repr__(self) -> str:
         what = f"{self.head.method.decode()} {self.head.target[:40]!r}" if self.head is not None else "no head"
@@ -167,3 +188,15 @@ class Captured:
     @property
     def is_live(self) -> bool:
         return not self.ended
+
+    @property
+    def extras(self) -> Extras:
+        """To be looked at."""
+        return self._extras or NO_EXTRAS
+
+    @property
+    def more(self) -> Extras:
+        """To be added to."""
+        if self._extras is None:
+            self._extras = Extras()
+        return self._extras

@@ -18,7 +18,7 @@ from gateway.http.phrases import phrase_for
 from gateway.inspector.captured import Body, Captured
 from gateway.inspector.decoding import decoded, text
 from gateway.inspector.timing import timing_of
-from gateway.inspector.views import media_type_of, request_fields, response_fields, subject_of
+from gateway.inspector.views import media_type_of, request_fields, response_fields, subject_of, time_of
 
 _BEFORE = (
     b'{"log":{"version":"1.2","creator":{"name":"gateway","version":"'
@@ -39,7 +39,7 @@ def pieces(exchanges: Sequence[Captured], now: float) -> Iterator[bytes]:
 def _entry(captured: Captured, now: float) -> dict[str, Any]:
     timing, subject = timing_of(captured, now), subject_of(captured)
     return {
-        "startedDateTime": datetime.fromtimestamp(captured.time, UTC).isoformat(),
+        "startedDateTime": datetime.fromtimestamp(time_of(captured, now), UTC).isoformat(),
         "time": timing.total,
         "request": {
             "method": subject.method,
@@ -67,11 +67,11 @@ def _entry(captured: Captured, now: float) -> dict[str, Any]:
         "_webSocketMessages": [
             {
                 "type": "receive" if message.from_app else "send",
-                "time": captured.time + message.at - captured.began,
+                "time": time_of(captured, now) + message.at - captured.began,
                 "opcode": 2 if message.kind.value == "binary" else 1,
                 "data": text(message.octets),
             }
-            for message in captured.messages
+            for message in captured.extras.messages
         ],
     }
 

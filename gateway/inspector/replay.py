@@ -71,7 +71,7 @@ class Replays:
         sink = edge.look_on(edge, replay, parsed)
         again = self._store.get(self._store.last_number)
         assert again is not None  # the store has begun it just now
-        again.replay_of = captured.number
+        again.more.replay_of = captured.number
         self._under_way.add(replay)
         replay.begin(sink, edge.loop)
         return again

@@ -59,13 +59,12 @@ class Store:
 
     # --- for the capture ---------------------------------------------------------------------------------------------
 
-    def begin(self, head: RequestHead | None, peer: Peer | None, time: float, began: float) -> Captured:
+    def begin(self, head: RequestHead | None, peer: Peer | None, began: float) -> Captured:
         self.last_number = number = self.last_number + 1
-        self._live[number] = captured = Captured(number, head, peer, time, began)
-        cost = OWN_COST if head is None else OWN_COST + head.octets
-        captured.cost = cost
+        self._live[number] = captured = Captured(number, head, peer, began)
+        captured.cost = cost = OWN_COST if head is None else OWN_COST + head.octets
         self.octets += cost
-        self.touch(captured)
+        self.version = captured.version = self.version + 1
         if len(self._live) + len(self._ended) > self._most or self.octets > self._most_octets:
             self._make_room()
         return captured
@@ -87,19 +86,20 @@ class Store:
         number = captured.number
         if self._live.pop(number, None) is not None:
             self._ended[number] = captured
-        self.touch(captured)
+        self.version = captured.version = self.version + 1
 
     def add_message(self, captured: Captured, message: Message) -> None:
         """Its oldest ones go for it."""
         self.touch(captured)
         if not captured.cost:
             return
-        messages, before = captured.messages, captured.messages_octets
+        extras = captured.more
+        messages, before = extras.messages, extras.messages_octets
         messages.append(message)
-        captured.messages_octets += len(message.octets)
-        while len(messages) > MESSAGES or captured.messages_octets > MESSAGES_OCTETS:
-            captured.messages_octets -= len(messages.popleft().octets)
-        self.grow(captured, captured.messages_octets - before)
+        extras.messages_octets += len(message.octets)
+        while len(messages) > MESSAGES or extras.messages_octets > MESSAGES_OCTETS:
+            extras.messages_octets -= len(messages.popleft().octets)
+        self.grow(captured, extras.messages_octets - before)
 
     def clear(self) -> None:
         """Lets go of all that has ended."""
@@ -124,4 +124,5 @@ class Store:
         captured.cost = 0
         captured.request.forget()
         captured.response.forget()
-        captured.messages.clear()
+        if captured.extras.messages:
+            captured.more.messages.clear()

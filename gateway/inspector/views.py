@@ -6,6 +6,7 @@ Everything in them is a stranger's and goes out as text in JSON. Lengths are bou
 from __future__ import annotations
 
 import base64
+import time
 from typing import Any, Final, NamedTuple
 
 from gateway.errors import GatewayError
@@ -87,6 +88,11 @@ def kind_of(captured: Captured) -> str:
     return _BY_TYPE.get(media_type, "other")
 
 
+def time_of(captured: Captured, now: float) -> float:
+    """The Unix time of its beginning; `now` is this moment by the monotonic clock."""
+    return round(time.time() - (now - captured.began), 3)
+
+
 def media_type_of(head: RequestHead | ResponseHead | None) -> str:
     value = (head and head.get(b"content-type")) or b""
     return text(value.partition(b";")[0].strip().lower())[:100]
@@ -98,7 +104,7 @@ def summary(captured: Captured, now: float) -> dict[str, Any]:
     head = captured.response_head
     return {
         "number": captured.number,
-        "time": captured.time,
+        "time": time_of(captured, now),
         "method": subject.method[:32],
         "host": subject.host[:255],
         "target": subject.target[:MOST_PATH],
@@ -114,8 +120,8 @@ def summary(captured: Captured, now: float) -> dict[str, Any]:
         else record.duration_ms,
         "received": captured.request.size,
         "sent": captured.response.size,
-        "messages": captured.total_messages,
-        "replay_of": captured.replay_of,
+        "messages": captured.extras.total_messages,
+        "replay_of": captured.extras.replay_of,
     }
 
 
@@ -127,14 +133,14 @@ def details(captured: Captured, now: float, after: int = 0) -> dict[str, Any]:
         "request_id": captured.request_id.decode("latin-1"),
         "remote": captured.peer.text if captured.peer is not None else record.remote if record is not None else "",
         "target": subject_of(captured).target,
-        "detail": (record.detail if record is not None else "") or captured.trouble,
+        "detail": (record.detail if record is not None else "") or captured.extras.trouble,
         "app": record.target if record is not None else "",
         "reused": record is not None and record.reused,
         "timing": timing_of(captured, now)._asdict(),
         "request": _request(captured),
         "response": _response(captured),
-        "interim": [{"status": each.status, "fields": _fields(each.fields)} for each in captured.interim],
-        "latest": [_message(each, captured.began) for each in captured.messages if each.number > after],
+        "interim": [{"status": each.status, "fields": _fields(each.fields)} for each in captured.extras.interim],
+        "latest": [_message(each, captured.began) for each in captured.extras.messages if each.number > after],
         "replayable": why_not_replayable(captured) or "yes",
     }
 
@@ -176,7 +182,7 @@ def _request(captured: Captured) -> dict[str, Any] | None:
     return {
         "fields": _fields(request_fields(head)),
         "added": _fields(_added(captured, head)),
-        "trailers": _fields(captured.request_trailers),
+        "trailers": _fields(captured.extras.request_trailers),
         "body": _body(captured.request, head),
     }
 
@@ -199,7 +205,7 @@ def _response(captured: Captured) -> dict[str, Any] | None:
     return {
         "phrase": text(phrase_for(head.status)),
         "fields": _fields(response_fields(captured)),
-        "trailers": _fields(captured.response_trailers),
+        "trailers": _fields(captured.extras.response_trailers),
         "body": _body(captured.response, head),
     }
 

@@ -33,7 +33,7 @@ async def test_what_passes_is_seen(watched: Watched) -> None:
     watched.gateway.stream.says(answer(201, fields=[(b"Content-Type", b"text/plain")]), b"what it says", ends=True)
     seen = watched.last
     assert (bytes(seen.request.octets), bytes(seen.response.octets)) == (b"what I ask", b"what it says")
-    assert seen.request_trailers == [(b"X-Sum", b"1")]
+    assert seen.extras.request_trailers == [(b"X-Sum", b"1")]
     assert seen.response_head is not None and seen.response_head.status == 201
     assert seen.record is not None and seen.record.status == 201
     assert seen.began <= seen.opened <= seen.first_byte <= seen.ended
@@ -69,7 +69,7 @@ async def test_a_truncated_answer_says_why(watched: Watched) -> None:
     stream = watched.gateway.stream
     stream.says(answer())
     stream.fails(Reason.HTTP_RESPONSE_INCOMPLETE)
-    assert watched.last.trouble
+    assert watched.last.extras.trouble
 
 
 async def test_who_leaves_before_any_answer_is_seen(watched: Watched) -> None:
@@ -90,7 +90,7 @@ async def test_a_websocket_s_messages_are_seen_both_ways(watched: Watched) -> No
     stream.says_body(FRAME)
     assert asked.sink is not None
     asked.sink.request_body(MASKED)
-    told = [(each.from_app, each.kind, each.octets) for each in watched.last.messages]
+    told = [(each.from_app, each.kind, each.octets) for each in watched.last.extras.messages]
     assert told == [(True, Kind.TEXT, b"hello"), (False, Kind.BINARY, b"abc")]
     assert stream.sent[-1] == MASKED  # passed on as it came
     asked.sink.request_end([])
@@ -103,9 +103,9 @@ async def test_events_are_seen_as_they_pass(watched: Watched) -> None:
     stream = watched.gateway.stream
     stream.says(answer(fields=EVENTS))
     stream.says_body(b"data: one\n\nda")
-    assert [each.octets for each in watched.last.messages] == [b"data: one"]
+    assert [each.octets for each in watched.last.extras.messages] == [b"data: one"]
     stream.says_body(b"ta: two\n\n")
-    assert [each.octets for each in watched.last.messages] == [b"data: one", b"data: two"]
+    assert [each.octets for each in watched.last.extras.messages] == [b"data: one", b"data: two"]
     stream.ends()
 
 
@@ -126,7 +126,7 @@ async def test_a_drain_meets_the_exchange_and_is_looked_at(watched: Watched) -> 
     assert asked.sink is not asked.exchange
     assert asked.sink.behind is asked.exchange
     asked.sink.request_body(MASKED)
-    assert len(watched.last.messages) == 1
+    assert len(watched.last.extras.messages) == 1
     asked.exchange.downstream_lost("")
 
 

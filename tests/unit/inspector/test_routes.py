@@ -336,7 +336,7 @@ async def test_who_looks_is_told_of_the_latest_and_how_many_more(
     async with client.get("/inspector/events") as events:
         assert await events.content.readuntil(b"data: {}\n\n")
         for _ in range(live.MOST + 5):
-            watched.store.begin(None, None, 0.0, 1.0)
+            watched.store.begin(None, None, 1.0)
         told = json.loads((await events.content.readuntil(b"\n\n"))[6:])
     assert [each["number"] for each in told["exchanges"]] == list(range(6, live.MOST + 6))
     assert (told["left_out"], told["total"], told["after"]) == (5, live.MOST + 5, 0)
@@ -350,7 +350,7 @@ async def test_nobody_looks_while_nobody_watches(
     async with client.get("/inspector/events") as events:
         await events.content.readuntil(b"\n\n")
     looked = len(asyncio.all_tasks())
-    watched.store.begin(None, None, 0.0, 1.0)
+    watched.store.begin(None, None, 1.0)
     for _ in range(500):
         if not [each for each in asyncio.all_tasks() if each.get_name() == "inspector"]:
             break

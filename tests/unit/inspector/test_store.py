@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from gateway.inspector.captured import BODY_OCTETS, MESSAGES, MESSAGES_OCTETS, OWN_COST, Captured, Kind, Message
+from gateway.inspector.captured import BODY_OCTETS, MESSAGES, MESSAGES_OCTETS, OWN_COST, Body, Captured, Kind, Message
 from gateway.inspector.store import Store
 
 
 def begin(store: Store, *, ended: bool = True) -> Captured:
-    captured = store.begin(None, None, 0.0, 1.0)
+    captured = store.begin(None, None, 1.0)
+    captured.request, captured.response = Body(), Body()
     if ended:
         end(store, captured)
     return captured
@@ -70,11 +71,11 @@ def test_messages_are_bounded() -> None:
     captured = begin(store, ended=False)
     for number in range(2 * MESSAGES):
         store.add_message(captured, message(number))
-    assert [each.number for each in captured.messages] == [*range(MESSAGES, 2 * MESSAGES)]
+    assert [each.number for each in captured.extras.messages] == [*range(MESSAGES, 2 * MESSAGES)]
     for number in range(100):
         store.add_message(captured, message(number, b"x" * 10_000))
-    assert sum(len(each.octets) for each in captured.messages) <= MESSAGES_OCTETS
-    assert store.octets == captured.cost == OWN_COST + captured.messages_octets
+    assert sum(len(each.octets) for each in captured.extras.messages) <= MESSAGES_OCTETS
+    assert store.octets == captured.cost == OWN_COST + captured.extras.messages_octets
 
 
 def test_who_looks_is_told_what_has_changed() -> None:
