@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.endpoint import Endpoint
+from gateway.endpoint import AppKey, Endpoint
 from gateway.upstream.pool import Pool
 from gateway.upstream.refusals import DIALS, WINDOW
 from tests.behaviour.harness import OK, Gateway, get
@@ -16,9 +16,9 @@ async def test_a_flood_dials_now_and_then(gateway: Gateway, monkeypatch: pytest.
     dialed: list[Endpoint] = []
     dial = Pool.dial
 
-    async def counted(pool: Pool, endpoint: Endpoint, *, h2c: bool = False) -> object:
-        dialed.append(endpoint)
-        return await dial(pool, endpoint, h2c=h2c)
+    async def counted(pool: Pool, key: AppKey) -> object:
+        dialed.append(Endpoint(key[0], key[1]))
+        return await dial(pool, key)
 
     monkeypatch.setattr(Pool, "dial", counted)
     app = await gateway.app()

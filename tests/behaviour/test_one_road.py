@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from gateway.directory.sandbox import Sandbox
-from gateway.endpoint import Endpoint
+from gateway.endpoint import AppKey, Endpoint
 from gateway.upstream.dial_limiter import AT_ONCE
 from gateway.upstream.pool import Pool
 from gateway.upstream.refusals import DIALS, WINDOW
@@ -47,9 +47,9 @@ def counted_dials(monkeypatch: pytest.MonkeyPatch) -> Dials:
     counted = Dials(asyncio.get_running_loop().time)
     dial = Pool.dial
 
-    async def counting(pool: Pool, endpoint: Endpoint, *, h2c: bool = False) -> object:
-        counted.append(endpoint)
-        return await dial(pool, endpoint, h2c=h2c)
+    async def counting(pool: Pool, key: AppKey) -> object:
+        counted.append(Endpoint(key[0], key[1]))
+        return await dial(pool, key)
 
     monkeypatch.setattr(Pool, "dial", counting)
     return counted

@@ -19,7 +19,8 @@ from gateway.diagnosis.findings import RefusalFindings
 from gateway.directory import cache
 from gateway.directory.sandbox import DirectoryError, Sandbox
 from gateway.errors import Failure, GatewayError, Reason
-from gateway.upstream import pool, refusals
+from gateway.upstream import refusals
+from gateway.upstream.dial import connected_socket
 from tests.behaviour.harness import LOOPBACK, OK, SANDBOX, App, Gateway, OpenGateway, Wire, answering, get, until
 from tests.support.ports import silent_port
 
@@ -67,16 +68,13 @@ class SlowDials:
         self.waiting += 1
         await self.gate.wait()
         self.waiting -= 1
-        return await CONNECTED_SOCKET(*arguments)
-
-
-CONNECTED_SOCKET: Callable[..., Awaitable[socket.socket]] = pool.connected_socket
+        return await connected_socket(*arguments)
 
 
 @pytest.fixture
-def dials(monkeypatch: pytest.MonkeyPatch) -> SlowDials:
+def dials(gateway: Gateway) -> SlowDials:
     slow = SlowDials()
-    monkeypatch.setattr(pool, "connected_socket", slow.connected_socket)
+    gateway.edge.pool.open_socket = slow.connected_socket
     return slow
 
 
@@ -164,16 +162,16 @@ class FailingDials(SlowDials):
 
     async def connected_socket(self, *arguments: Any) -> socket.socket:
         if self.gate.is_set():
-            return await CONNECTED_SOCKET(*arguments)
+            return await connected_socket(*arguments)
         self.waiting += 1
         await self.gate.wait()
         raise self.failure.error()
 
 
 @pytest.fixture
-def failing(monkeypatch: pytest.MonkeyPatch) -> FailingDials:
+def failing(gateway: Gateway) -> FailingDials:
     dials = FailingDials()
-    monkeypatch.setattr(pool, "connected_socket", dials.connected_socket)
+    gateway.edge.pool.open_socket = dials.connected_socket
     return dials
 
 
@@ -270,19 +268,17 @@ async def test_a_dial_that_fails_while_nobody_can_tell_is_just_that(
     gateway.expect_complaint("out for lunch")
 
 
-async def test_a_record_that_never_rests_is_an_answer_in_the_end(
-    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_record_that_never_rests_is_an_answer_in_the_end(gateway: Gateway) -> None:
     app, dialed = await gateway.app(), 0
 
-    async def connected_socket(*arguments: Any) -> socket.socket:
+    async def refused(*arguments: Any) -> socket.socket:
         nonlocal dialed
         dialed += 1
         gateway.table.table[SANDBOX] = machine(f"after {dialed}")
         gateway.edge.records_changed([SANDBOX])
         raise REFUSED.error()
 
-    monkeypatch.setattr(pool, "connected_socket", connected_socket)
+    gateway.edge.pool.open_socket = refused
     browser = await gateway.connect()
     browser.send(get(app))
     answer = await browser.answer()
