@@ -19,8 +19,8 @@ from gateway.diagnosis.findings import RefusalFindings
 from gateway.directory import cache
 from gateway.directory.sandbox import DirectoryError, Sandbox
 from gateway.errors import Failure, GatewayError, Reason
-from gateway.upstream import refusals
-from gateway.upstream.dial import connected_socket
+from gateway.upstream import pool, refusals
+from gateway.upstream.dial import OpenSocket, connected_socket
 from tests.behaviour.harness import LOOPBACK, OK, SANDBOX, App, Gateway, OpenGateway, Wire, answering, get, until
 from tests.support.ports import silent_port
 
@@ -72,10 +72,17 @@ class SlowDials:
 
 
 @pytest.fixture
-def dials(gateway: Gateway) -> SlowDials:
+def dials(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> SlowDials:
     slow = SlowDials()
-    gateway.edge.pool.open_socket = slow.connected_socket
+    _dial_by(slow.connected_socket, request, monkeypatch)
     return slow
+
+
+def _dial_by(dial: OpenSocket, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the test's own gateway, if it has one, and of those that it opens."""
+    monkeypatch.setattr(pool, "connected_socket", dial)
+    if "gateway" in request.fixturenames:
+        request.getfixturevalue("gateway").edge.pool.open_socket = dial
 
 
 REQUESTS = pytest.mark.parametrize("request_", [b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n", POST, HANDSHAKE])
@@ -169,9 +176,9 @@ class FailingDials(SlowDials):
 
 
 @pytest.fixture
-def failing(gateway: Gateway) -> FailingDials:
+def failing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> FailingDials:
     dials = FailingDials()
-    gateway.edge.pool.open_socket = dials.connected_socket
+    _dial_by(dials.connected_socket, request, monkeypatch)
     return dials
 
 
