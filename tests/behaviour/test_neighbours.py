@@ -63,7 +63,7 @@ async def answered(gateway: Gateway, app: App, request: bytes, answer: bytes) ->
     upstream.half_close()
     browser.half_close()
     received = await browser.ended()
-    if b"403" in answer:
+    if answer.startswith(b"HTTP/1.1 403 "):
         gateway.expect_complaint("lacks a setting")
     return received
 
