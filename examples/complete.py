@@ -20,9 +20,10 @@ from tempfile import TemporaryDirectory
 import aiohttp
 
 from gateway.client import Gateway
+from gateway.tls.local_folder import choose
 
 ADMIN = os.environ.get("GATEWAY_ADMIN", "http://127.0.0.1:9090")
-AUTHORITY = os.environ.get("GATEWAY_CA", "certs/ca.pem")
+AUTHORITY = os.environ.get("GATEWAY_CA") or choose(None, "sandbox.localhost") / "ca.pem"
 PORT = int(os.environ.get("PORT", "5050"))
 
 

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, NoReturn
 from gateway import __version__, cli_types, descriptors, standard_streams
 from gateway.build import BUILD
 from gateway.cli_guesses import likely_of, with_verb
-from gateway.config import Loaded, fingerprint, load, render_effective
+from gateway.config import Loaded, Settings, fingerprint, load, render_effective
 from gateway.config.values import is_text, quote
 from gateway.dev.finding import DEFAULT_ADMIN
+from gateway.dev.options import DEFAULT_DOMAIN, DevOptions, Exposed
 from gateway.errors import UserError
 from gateway.printable import printable
 from gateway.tls import openssl
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from gateway.process.admin_client import AdminClient
     from gateway.process.sandboxes import Records
 
-DEFAULT_DOMAIN = "sandbox.localhost"
-"""Browsers and curl resolve *.localhost to loopback by themselves. Two labels, because OpenSSL and Chromium refuse a
-wildcard directly under a single one."""
 DEFAULT_DEV_PORT = 8443
 
 ADMIN_TOKEN = "GATEWAY_ADMIN_TOKEN"  # noqa: S105 (the name of a variable)
@@ -193,11 +191,16 @@ def _parser() -> argparse.ArgumentParser:
     certs = verbs.add_parser("certs", help="the local certificate authority of `gateway dev`")
     certs.add_argument(
         "action",
-        choices=("init", "show", "trust", "renew"),
-        help="init: make what is missing; show: what there is and who trusts it; trust: let this machine's browsers "
-        "and tools trust it; renew: make a new certificate now",
+        choices=("init", "show", "trust", "untrust", "renew"),
+        help="init: make what is missing; show: what there is and who trusts it (changes nothing); trust: let this "
+        "machine's browsers and tools trust it; untrust: the contrary; renew: make a new certificate now",
     )
+    certs.add_argument(
+        "--ca", action="store_true", help="renew: another authority, too, which has to be trusted anew; asks before"
+    )
+    certs.add_argument("--yes", action="store_true", help="renew --ca: do not ask")
     _add_certs(certs)
+    _add_config(certs, required=False)
     certs.add_argument("--domain", default=DEFAULT_DOMAIN, help="the domain of the URLs (default: %(default)s)")
     certs.set_defaults(run=_certs)
     return parser
@@ -207,9 +210,9 @@ def _add_certs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--certs",
         type=Path,
-        default=Path("certs"),
         metavar="DIR",
-        help="where the local authority and its certificate are kept (default: %(default)s)",
+        help="where the local authority and its certificate are kept (default: certs here if it holds one, else "
+        "$XDG_DATA_HOME/gateway/certs/DOMAIN)",
     )
 
 
@@ -264,18 +267,19 @@ def _dev(options: argparse.Namespace) -> int:
     # Imported here: `gateway check` and `gateway --help` need no event loop, and start in a third of the time. And
     # whatever imports `ssl` has to come after OpenSSL's configuration.
     from gateway.dev.app_port import DEFAULT_ID
-    from gateway.dev.options import DevOptions, Exposed
     from gateway.dev.run import run
     from gateway.observe import logs
+    from gateway.tls import local_folder
 
+    domain = options.domain.lower()
     colour = sys.stdout.isatty() and not options.no_color and not os.environ.get("NO_COLOR")
     logs.configure("text", settings.log.level)
     exposed = [Exposed(app.sandbox_id or DEFAULT_ID, app.port) for app in options.exposed]
     asked = DevOptions(
         list(dict.fromkeys(exposed)),
         options.listen_port,
-        options.certs,
-        options.domain.lower(),
+        local_folder.choose(_certs_folder(options, settings), domain),
+        domain,
         bool(colour),
         options.strict_port,
         options.loopback4,
@@ -456,15 +460,17 @@ def _sandboxes_restore(options: argparse.Namespace) -> int:
 
 
 def _certs(options: argparse.Namespace) -> int:
-    from gateway.tls import local_ca, trust
+    from gateway.process import certs
+    from gateway.tls import local_folder
 
-    certificates = local_ca.ensure(options.certs, options.domain.lower(), force=options.action == "renew")
-    if options.action != "trust":
-        print("\n".join(map(printable, local_ca.describe(certificates))))
-        return 0
-    outcomes = trust.install(certificates.authority)
-    for outcome in outcomes:
-        print(printable(f"{'done' if outcome.done else 'todo':<5} {outcome.store}: {outcome.message}"))
-        if outcome.command:
-            print(printable(f"      {outcome.command}"))
-    return 0 if any(outcome.done for outcome in outcomes) else 1
+    if options.ca and options.action != "renew":
+        raise UserError("--ca goes with renew: gateway certs renew --ca")
+    domain = options.domain.lower()
+    folder = local_folder.choose(_certs_folder(options, _load(options, serve=False).settings), domain)
+    return certs.VERBS[options.action](certs.Asked(folder, domain, new_authority=options.ca, agreed=options.yes))
+
+
+def _certs_folder(options: argparse.Namespace, settings: Settings) -> Path | None:
+    """What flag or setting name."""
+    named: Path | None = options.certs or settings.tls.local_authority
+    return named

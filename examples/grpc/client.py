@@ -1,6 +1,7 @@
 """Calls the server of this example at its public URL.
 
-python examples/grpc/client.py https://50051-local.sandbox.localhost:8443 World --ca certs/ca.pem
+CA=~/.local/share/gateway/certs/sandbox.localhost/ca.pem
+python examples/grpc/client.py https://50051-local.sandbox.localhost:8443 World --ca $CA
 """
 
 import argparse

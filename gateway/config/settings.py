@@ -120,6 +120,11 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     As with nginx -p, relative paths start at the working directory, so `certs/` and `config/` stay side by side
     whichever file is read."""
 
+    local_authority: OptionalPath = None
+    """Where `gateway dev` and `gateway certs` keep the authority of this machine, as `--certs` does; `gateway serve`
+    has no use for it. Empty: `certs` in the working directory if it holds one, else the user's own,
+    `$XDG_DATA_HOME/gateway/certs/<domain>`."""
+
     minimum_version: Annotated[Literal["1.2", "1.3"], choice("1.2", "1.3")] = "1.2"
     """1.0 and 1.1 are forbidden by RFC 8996."""
 

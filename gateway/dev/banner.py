@@ -12,10 +12,11 @@ from gateway import __version__
 from gateway.addresses import LOOPBACK, authority, lack_of_ipv6, literal
 from gateway.dev.holders import holder
 from gateway.dev.keys import is_terminal
-from gateway.dev.options import DevOptions
+from gateway.dev.options import DEFAULT_DOMAIN, DevOptions
 from gateway.dev.preparing import Prepared
 from gateway.diagnosis.port_line import PortLine
 from gateway.printable import printable
+from gateway.tls import local_folder
 
 REQUESTS_WITH_KEYS = "Requests (Ctrl-C stops, h shows the keys):"
 _GREEN, _YELLOW, _PLAIN = "\x1b[32m", "\x1b[33m", "\x1b[0m"
@@ -29,7 +30,9 @@ def banner(prepared: Prepared, options: DevOptions, found: Mapping[int, PortLine
     urls = [prepared.url(each) for each in prepared.exposed]
     width = max(map(len, urls))
     command = typed_command()
-    certs = "" if options.certs == Path("certs") else f" --certs {shlex.quote(str(options.certs))}"
+    certs = "" if options.domain == DEFAULT_DOMAIN else f" --domain {options.domain}"
+    if not local_folder.is_of_user(options.certs, options.domain):
+        certs += f" --certs {shlex.quote(str(options.certs))}"
     lines = [f"gateway {__version__}", ""]
     if options.listen_port not in (0, port):
         who = holder(options.listen_port) or f"port {options.listen_port} is not free"

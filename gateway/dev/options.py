@@ -6,6 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+DEFAULT_DOMAIN = "sandbox.localhost"
+"""Browsers and curl resolve *.localhost to loopback by themselves. Two labels, because OpenSSL and Chromium refuse a
+wildcard directly under a single one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Exposed:
@@ -22,6 +26,7 @@ class DevOptions:
     exposed: Sequence[Exposed]
     listen_port: int
     certs: Path
+    """Where the local authority is kept, absolute."""
     domain: str
     colour: bool
     strict_port: bool = False

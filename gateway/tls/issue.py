@@ -7,6 +7,7 @@ something is due; `local_ca` does. Times are UTC and whole seconds, as X.509 sto
 from __future__ import annotations
 
 import ipaddress
+import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -26,7 +27,8 @@ added to it.
 """
 
 MAX_COMMON_NAME = 64
-"""RFC 5280 appendix A, ub-common-name: longer ones are refused by `cryptography` and by OpenSSL."""
+"""RFC 5280 appendix A, ub-common-name, and as much for an organizational unit: longer ones are refused by
+`cryptography` and by OpenSSL."""
 
 _EVERY_ADDRESS = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
 
@@ -50,15 +52,22 @@ def make_authority(domain: str, hostname: str, now: datetime) -> Issued:
     """A root that can vouch for web servers named `domain` or below it, and for nothing else.
 
     The name shows up in trust stores years later, among roots its owner has never heard of: it says which
-    program made it, on which machine and when.
+    program made it, for which domain, on which machine and when. No two are alike: NSS takes roots of one subject for
+    one and the same.
     """
     room = MAX_COMMON_NAME - len("gateway local CA  2026-01-31")
-    name = _subject(f"gateway local CA {hostname[:room]} {now:%Y-%m-%d}")
+    name = _subject(f"gateway local CA {hostname[:room]} {now:%Y-%m-%d}", _told_apart(domain))
     key = ec.generate_private_key(ec.SECP256R1())
     builder = _builder(name, name, key, now, AUTHORITY_LIFE)
     for extension, critical in _constraints(domain):
         builder = builder.add_extension(extension, critical)
     return Issued(builder.sign(key, hashes.SHA256()), key)
+
+
+def _told_apart(domain: str) -> x509.NameAttribute[str]:
+    number = secrets.token_hex(4)
+    unit = f"{domain} {number}"
+    return x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit if len(unit) <= MAX_COMMON_NAME else number)
 
 
 def deviation(authority: x509.Certificate) -> str | None:
@@ -100,13 +109,16 @@ def _constraints(domain: str) -> list[tuple[x509.ExtensionType, bool]]:
 
 
 def make_leaf(authority: Issued, domain: str, now: datetime) -> Issued:
-    """A server certificate for `domain` and every name one label below it, signed by `authority`."""
+    """A server certificate for `domain` and every name one label below it, signed by `authority`, which it does not
+    outlive.
+    """
+    life = min(LEAF_LIFE, authority.certificate.not_valid_after_utc - _begin(now) + timedelta(seconds=1))
     key = ec.generate_private_key(ec.SECP256R1())
     issuer_keys = authority.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
     certificate = (
         # No host name in the common name: nothing reads it where alternative names stand, and it holds 64
         # characters.
-        _builder(_subject("gateway local certificate"), authority.certificate.subject, key, now, LEAF_LIFE)
+        _builder(_subject("gateway local certificate"), authority.certificate.subject, key, now, life)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -124,25 +136,39 @@ def leaf_names(domain: str) -> list[str]:
     return [f"*.{domain}", domain]
 
 
+def alternative_names(certificate: x509.Certificate) -> list[str]:
+    """The names a certificate is for."""
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except (x509.ExtensionNotFound, ValueError):
+        return []
+    return [str(name.value) for name in found.value]
+
+
 def is_ours(certificate: x509.Certificate) -> bool:
     """Whether this module made the certificate, as far as its subject tells."""
     attributes = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
     return [attribute.value for attribute in attributes] == [ORGANIZATION]
 
 
-def _subject(common_name: str) -> x509.Name:
+def _subject(common_name: str, *more: x509.NameAttribute[str]) -> x509.Name:
     return x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, ORGANIZATION),
+            *more,
             x509.NameAttribute(NameOID.COMMON_NAME, common_name),
         ]
     )
 
 
+def _begin(now: datetime) -> datetime:
+    return now.replace(microsecond=0) - BACKDATE
+
+
 def _builder(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, now: datetime, life: timedelta
 ) -> x509.CertificateBuilder:
-    not_before = now.replace(microsecond=0) - BACKDATE
+    not_before = _begin(now)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

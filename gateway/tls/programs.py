@@ -54,7 +54,8 @@ def run(command: Sequence[str]) -> Finished:
         return Finished(b"", f"{command[0]} could not be run ({cause_of(error)})")
     if done.returncode == 0:
         return Finished(done.stdout, None)
-    lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
+    said = done.stderr.strip() or done.stdout.strip()  # keytool complains on its standard output
+    lines = said.decode(errors="replace").splitlines() or ["no message"]
     return Finished(done.stdout, f"{command[0]} failed with exit code {done.returncode}: {lines[-1]}")
 
 

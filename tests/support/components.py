@@ -78,6 +78,7 @@ COMPONENTS = {
     "haproxy": command("haproxy", "haproxy"),
     "IPv6": Component(network.has_ipv6, "sudo sysctl -w net.ipv6.conf.all.disable_ipv6=0"),
     "ip": command("ip", "iproute2"),
+    "keytool": command("keytool", "default-jdk-headless"),
     "knotd": command("knotd", "knot"),
     "kubernetes schemas": module("kubernetes_validate"),
     "namespaces": Component(makes_namespaces, "root, or: sudo sysctl kernel.unprivileged_userns_clone=1"),

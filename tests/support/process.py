@@ -95,7 +95,7 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     }
     kept["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     kept["PYTHONUNBUFFERED"] = "1"
-    kept["XDG_RUNTIME_DIR"] = _runtime.name
+    kept["XDG_RUNTIME_DIR"] = kept["XDG_DATA_HOME"] = _runtime.name
     return kept | dict(extra or {})
 
 

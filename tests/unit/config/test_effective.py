@@ -27,6 +27,7 @@ health_path = "/.well-known/health"
 websocket_errors = "close"
 [tls]
 certificates = [{ cert = "c\\"1.pem", key = "k\\\\1.key" }, { cert = "ü.pem", key = "tab\\t.key" }]
+local_authority = "mine"
 minimum_version = "1.3"
 groups = ["P-521", "X25519"]
 [directory]

@@ -30,6 +30,7 @@ websocket_errors = "status"
 
 [tls]
 certificates = []
+local_authority = ""
 minimum_version = "1.2"
 groups = ["X25519MLKEM768", "X25519", "P-256", "P-384"]
 

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 import gateway
-from gateway.tls import issue, local_ca, trust
-from gateway.tls.local_ca import LocalAuthorityError, ensure
+from gateway.tls.local_ca import LocalAuthorityError, ensure, find, renew_authority
+from tests.support.certificates import write_pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -143,6 +143,8 @@ def test_the_authority_is_recognisable(tmp_path: Path, monkeypatch: pytest.Monke
     assert str(name.value).startswith("gateway local CA a-machine-with-a-long-name.")
     assert str(name.value).endswith(" 2026-03-01")
     assert len(name.value) == 64
+    (unit,) = authority.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
+    assert str(unit.value).startswith("sandbox.localhost ")
 
 
 def test_the_leaf(tmp_path: Path) -> None:
@@ -260,17 +262,24 @@ def test_force_renews_the_leaf(tmp_path: Path) -> None:
     assert not certs.authority_is_new
 
 
-def test_an_authority_near_its_end_is_replaced(tmp_path: Path) -> None:
+def test_an_authority_is_used_to_its_end(tmp_path: Path) -> None:
     first = ensure(tmp_path, now=NOW)
-    margin = timedelta(days=90)
-    kept = ensure(tmp_path, now=first.authority_not_after - margin)
+    ca = contents(tmp_path)["ca.pem"]
+    late = first.authority_not_after - 10 * DAY
+    kept = ensure(tmp_path, now=late)
     assert not kept.authority_is_new
-    assert kept.not_after < kept.authority_not_after, "no leaf outlives its root"
+    assert kept.not_after == kept.authority_not_after, "no leaf outlives its root"
     before = contents(tmp_path)
-    second = ensure(tmp_path, now=first.authority_not_after - margin + timedelta(seconds=1))
-    assert second.authority_is_new
-    assert changed(before, tmp_path) == set(FILES)
+    assert ensure(tmp_path, now=late + 9 * DAY).not_after == kept.not_after
+    assert changed(before, tmp_path) == set(), "a new leaf would not last longer"
+    with pytest.raises(LocalAuthorityError, match=rf"has expired \(2036-02-27\): {renewal(tmp_path)}"):
+        ensure(tmp_path, now=first.authority_not_after + DAY)
+    assert contents(tmp_path)["ca.pem"] == ca
     assert_whole(tmp_path)
+
+
+def renewal(folder: Path, domain: str = "sandbox.localhost") -> str:
+    return f"gateway certs renew --ca --domain {domain} --certs {folder} makes another"
 
 
 def test_another_domain_has_an_authority_beside_the_first(tmp_path: Path) -> None:
@@ -285,6 +294,14 @@ def test_another_domain_has_an_authority_beside_the_first(tmp_path: Path) -> Non
     assert ensure(tmp_path, "sandbox.localhost", now=NOW).authority == first.authority
 
 
+def test_a_later_domain_stays_where_it_is(tmp_path: Path) -> None:
+    ensure(tmp_path, "sandbox.localhost", now=NOW)
+    other = ensure(tmp_path, "foo.test", now=NOW)
+    (tmp_path / "ca.pem").unlink()
+    again = ensure(tmp_path, "foo.test", now=NOW)
+    assert (again.authority, again.authority_is_new) == (other.authority, False)
+
+
 def test_a_directory_stays_whose_it_is(tmp_path: Path) -> None:
     ensure(tmp_path, "foo.test", now=NOW)
     trusted = (tmp_path / "ca.pem").read_bytes()
@@ -295,8 +312,41 @@ def test_a_directory_stays_whose_it_is(tmp_path: Path) -> None:
 def test_a_clock_that_was_ahead(tmp_path: Path) -> None:
     ensure(tmp_path, now=NOW + 400 * DAY)
     before = contents(tmp_path)
-    assert ensure(tmp_path, now=NOW).authority_is_new
+    with pytest.raises(LocalAuthorityError, match=rf"is not valid before 2027-04-05 11:00 UTC: {renewal(tmp_path)}"):
+        ensure(tmp_path, now=NOW)
+    assert changed(before, tmp_path) == set()
+
+
+def test_another_authority_for_who_insists(tmp_path: Path) -> None:
+    ensure(tmp_path, now=NOW)
+    ensure(tmp_path, "foo.test", now=NOW)
+    before, foo = contents(tmp_path), contents(tmp_path / "foo.test")
+    certs = renew_authority(tmp_path, "sandbox.localhost", now=NOW)
+    assert certs.authority_is_new
     assert changed(before, tmp_path) == set(FILES)
+    assert changed(foo, tmp_path / "foo.test") == set()
+    assert_whole(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["ca.pem", "leaf.pem"])
+def test_nobody_insists_on_replacing_what_is_somebody_elses(tmp_path: Path, path: str) -> None:
+    write_pair(tmp_path, "example.com").cert.rename(tmp_path / path)
+    theirs = (tmp_path / path).read_bytes()
+    with pytest.raises(LocalAuthorityError, match="was not made by the gateway"):
+        renew_authority(tmp_path, "sandbox.localhost")
+    assert (tmp_path / path).read_bytes() == theirs
+
+
+def test_what_is_there_is_found_and_left(tmp_path: Path) -> None:
+    with pytest.raises(LocalAuthorityError) as caught:
+        find(tmp_path / "certs", "foo.test")
+    assert str(caught.value) == (
+        f"{tmp_path}/certs holds no local certificates for foo.test: gateway certs init --domain foo.test makes them."
+    )
+    assert list(tmp_path.iterdir()) == []
+    ensure(tmp_path, now=NOW)
+    made = ensure(tmp_path, "foo.test", now=NOW)
+    assert find(tmp_path, "foo.test").authority.certificate == made.authority
 
 
 def test_a_leaf_made_while_the_clock_was_ahead(tmp_path: Path) -> None:
@@ -337,15 +387,55 @@ def put_another_key(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [remove, truncate, garble, put_another_key])
-@pytest.mark.parametrize("name", FILES)
-def test_a_damaged_pair_is_made_anew(tmp_path: Path, name: str, damage: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize("name", ["leaf.pem", "leaf.key"])
+def test_a_damaged_leaf_is_made_anew(tmp_path: Path, name: str, damage: Callable[[Path], None]) -> None:
     ensure(tmp_path, now=NOW)
     before = contents(tmp_path)
     damage(tmp_path / name)
-    certs = ensure(tmp_path, now=NOW)
-    authority_is_due = name.startswith("ca.")
-    assert certs.authority_is_new == authority_is_due
-    assert changed(before, tmp_path) == (set(FILES) if authority_is_due else {"leaf.pem", "leaf.key"})
+    assert not ensure(tmp_path, now=NOW).authority_is_new
+    assert changed(before, tmp_path) == {"leaf.pem", "leaf.key"}
+    assert_whole(tmp_path)
+
+
+@pytest.mark.parametrize("damage", [truncate, garble])
+def test_a_damaged_authority_is_not_replaced(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    """The file can be had back from a backup, or from the store that trusts it; its key cannot."""
+    ensure(tmp_path, now=NOW)
+    damage(tmp_path / "ca.pem")
+    before = contents(tmp_path)
+    with pytest.raises(LocalAuthorityError, match=rf"ca\.pem is not a certificate in PEM form: {renewal(tmp_path)}"):
+        ensure(tmp_path, now=NOW, force=True)
+    assert changed(before, tmp_path) == set()
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (remove, "is missing or damaged"),
+        (truncate, "is missing or damaged"),
+        (garble, "is missing or damaged"),
+        (put_another_key, r"is not the key of ca\.pem"),
+    ],
+)
+def test_an_authority_without_its_key_is_not_replaced(
+    tmp_path: Path, damage: Callable[[Path], None], problem: str
+) -> None:
+    ensure(tmp_path, now=NOW)
+    damage(tmp_path / "ca.key")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    assert not ensure(tmp_path, now=NOW + 59 * DAY).authority_is_new, "its leaf is good until it is due"
+    with pytest.raises(LocalAuthorityError, match=rf"ca\.key {problem}: gateway certs renew --ca"):
+        ensure(tmp_path, now=NOW + 61 * DAY)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_a_removed_authority_is_made_anew(tmp_path: Path) -> None:
+    """Which is how its owner gives it up."""
+    ensure(tmp_path, now=NOW)
+    before = contents(tmp_path)
+    (tmp_path / "ca.pem").unlink()
+    assert ensure(tmp_path, now=NOW).authority_is_new
+    assert changed(before, tmp_path) == set(FILES)
     assert_whole(tmp_path)
 
 
@@ -359,7 +449,6 @@ def test_a_key_of_another_kind_is_made_anew(tmp_path: Path, openssl: str) -> Non
 
 @pytest.mark.parametrize("dies_at", range(1, 5))
 def test_a_process_that_died_in_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_at: int) -> None:
-    ensure(tmp_path, now=NOW + 400 * DAY)  # a clock that was ahead: everything is due
     replace, count = Path.replace, 0
 
     def die(path: Path, target: Path) -> Path:
@@ -452,7 +541,7 @@ def test_an_unreadable_file_is_not_replaced(tmp_path: Path, monkeypatch: pytest.
             ensure(tmp_path, now=NOW, force=True)
     assert str(caught.value) == (
         f"{tmp_path / name} cannot be read or written (permission denied): "
-        "give the gateway's user access to it, or use another directory."
+        "give the gateway's user access to it, or name another folder with --certs DIR."
     )
     assert changed(before, tmp_path) == set()
 
@@ -483,7 +572,7 @@ def test_an_encrypted_key_is_not_replaced(tmp_path: Path) -> None:
     )
     path.write_bytes(encrypted)
     with pytest.raises(LocalAuthorityError, match=r"ca\.key is encrypted: decrypt it"):
-        ensure(tmp_path, now=NOW)
+        ensure(tmp_path, now=NOW, force=True)
     assert path.read_bytes() == encrypted
 
 
@@ -521,52 +610,3 @@ def test_the_longest_domain(tmp_path: Path, openssl: str) -> None:
     certs = ensure(tmp_path, domain)
     done = verify(openssl, certs.authority, certs.certificate, "-verify_hostname", f"x.{domain}")
     assert done.returncode == 0, done.stderr
-
-
-# --- describe -----------------------------------------------------------------------------------------------
-
-
-def test_describe(tmp_path: Path) -> None:
-    certs = ensure(tmp_path, now=NOW)
-    stores = [
-        trust.TrustOutcome("system store (Debian)", True, "trusted"),
-        trust.TrustOutcome("Chromium", False, "not trusted", "certutil …"),
-    ]
-    lines = local_ca.describe(certs, now=NOW, stores=stores)
-    text = "\n".join(lines)
-    assert lines[0] == f"authority: {certs.authority}"
-    for path in (certs.authority, certs.certificate):
-        fingerprint = certificate(path).fingerprint(hashes.SHA256()).hex(":").upper()
-        assert f"  SHA-256      {fingerprint}" in lines
-    assert f"O={issue.ORGANIZATION}" in text
-    assert "2026-03-01 to 2026-05-30 (89 days left)" in text
-    assert "  vouches for  sandbox.localhost and names below, nothing else" in lines
-    assert "  trusted by   system store (Debian): trusted" in lines
-    assert "  unknown to   Chromium: not trusted" in lines
-    assert "  names        *.sandbox.localhost, sandbox.localhost" in lines
-
-
-def test_describe_something_expired(tmp_path: Path) -> None:
-    certs = ensure(tmp_path, now=NOW)
-    text = "\n".join(local_ca.describe(certs, now=certs.not_after + 2 * DAY, stores=[]))
-    assert "(expired 2 days ago)" in text
-
-
-def test_describe_asks_the_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    certs = ensure(tmp_path, now=NOW)
-    asked: list[Path] = []
-
-    def status(authority: Path) -> list[trust.TrustOutcome]:
-        asked.append(authority)
-        return [trust.TrustOutcome("some store", True, "trusted")]
-
-    monkeypatch.setattr(trust, "status", status)
-    assert "  trusted by   some store: trusted" in local_ca.describe(certs, now=NOW)
-    assert asked == [certs.authority]
-
-
-def test_describe_something_gone(tmp_path: Path) -> None:
-    certs = ensure(tmp_path, now=NOW)
-    certs.certificate.unlink()
-    with pytest.raises(LocalAuthorityError, match=r"leaf\.pem cannot be read \(no such file or directory\)"):
-        local_ca.describe(certs, now=NOW, stores=[])

@@ -15,8 +15,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from gateway.tls import local_ca
 from gateway.tls.context import CertificatePair, server_context
+from gateway.tls.describe import describe
 from gateway.tls.errors import KeyMaterialError
 from gateway.tls.local_ca import LocalAuthorityError, ensure
+from gateway.tls.local_files import LocalFiles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,16 +80,16 @@ def test_one_that_vouches_for_more_is_refused_by_name(tmp_path: Path, changes: E
     with pytest.raises(LocalAuthorityError) as raised:
         ensure(tmp_path, DOMAIN)
     assert str(raised.value).startswith(f"{certs.authority} ")
-    assert f"remove {certs.authority} and {tmp_path / 'ca.key'}" in str(raised.value)
+    assert f"gateway certs renew --ca --domain {DOMAIN} --certs {tmp_path} makes another" in str(raised.value)
     assert certs.authority.read_bytes() == before
-    assert "nothing else" not in "\n".join(local_ca.describe(certs, stores=[]))
+    assert "nothing else" not in "\n".join(describe(LocalFiles.of(tmp_path, DOMAIN), stores=[]))
 
 
 def test_one_without_changes_is_not(tmp_path: Path) -> None:
     plant(tmp_path, {})
     certs = ensure(tmp_path, DOMAIN)
     assert not certs.authority_is_new
-    assert "nothing else" in "\n".join(local_ca.describe(certs, stores=[]))
+    assert "nothing else" in "\n".join(describe(LocalFiles.of(tmp_path, DOMAIN), stores=[]))
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620, 0o601])

@@ -5,15 +5,24 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from gateway.tls import local_ca, programs, trust
 from gateway.tls.local_ca import LocalAuthorityError
-from gateway.tls.trust import SystemStore, TrustOutcome, install, status
+from gateway.tls.trust import Machine, SystemStore, TrustOutcome, install, java, node, remove, status
+from gateway.tls.trust.root import Root
 
 NO_SYSTEM: tuple[SystemStore, ...] = ()
+
+
+@pytest.fixture(autouse=True)
+def no_runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Java and Node.js have tests of their own."""
+    for runtime in (java, node):
+        monkeypatch.setattr(runtime, "stores", lambda: ())
 
 
 @pytest.fixture
@@ -83,43 +92,71 @@ def no_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_system_store(tmp_path: Path, authority: Path, home: Path, system: SystemStore, no_tools: Path) -> None:
     shutil.copy(shutil.which("cat", path="/usr/bin:/bin") or "", no_tools)
-    assert not system_outcome(status(authority, home=home, system=[system])).done
+    assert not system_outcome(status(authority, Machine(home, [system]))).done
     before = os.umask(0o077)  # root's, on some machines: everybody must read the anchor all the same
     try:
-        done = system_outcome(install(authority, home=home, system=[system]))
+        done = system_outcome(install(authority, Machine(home, [system])))
     finally:
         os.umask(before)
     assert done == TrustOutcome("system store (Test)", True, "added; curl, OpenSSL and Go programs trust it now")
     assert (tmp_path / "bundle").read_bytes() == authority.read_bytes()
     (anchor,) = system.anchors.iterdir()
     assert anchor.stat().st_mode & 0o777 == 0o644
-    assert system_outcome(status(authority, home=home, system=[system])).done
-    again = system_outcome(install(authority, home=home, system=[system]))
+    assert system_outcome(status(authority, Machine(home, [system]))).done
+    again = system_outcome(install(authority, Machine(home, [system])))
     assert again == TrustOutcome("system store (Test)", True, f"trusted ({anchor})")
 
 
-def test_system_store_replaces_an_older_authority(
+def test_system_store_keeps_the_authorities_of_others(
     authority: Path, another_authority: Path, home: Path, system: SystemStore
 ) -> None:
     theirs = system.anchors / "company.crt"
     theirs.write_text("")
-    install(another_authority, home=home, system=[system])
-    install(authority, home=home, system=[system])
-    assert len(list(system.anchors.iterdir())) == 2
-    assert theirs.exists()
-    assert system_outcome(status(authority, home=home, system=[system])).done
-    assert not system_outcome(status(another_authority, home=home, system=[system])).done
+    for each in (another_authority, authority):
+        install(each, Machine(home, [system]))
+    assert len(list(system.anchors.iterdir())) == 3
+    for each in (another_authority, authority):
+        assert system_outcome(status(each, Machine(home, [system]))).done
+
+
+def test_system_store_is_left(
+    tmp_path: Path, authority: Path, another_authority: Path, home: Path, system: SystemStore
+) -> None:
+    here = Machine(home, [system])
+    assert system_outcome(remove(authority, here)) == TrustOutcome("system store (Test)", True, "was not there")
+    for each in (another_authority, authority):
+        install(each, here)
+    assert system_outcome(remove(authority, here)) == TrustOutcome("system store (Test)", True, "removed")
+    assert not system_outcome(status(authority, here)).done
+    assert (tmp_path / "bundle").read_bytes() == another_authority.read_bytes()
+
+
+def test_the_command_that_leaves_the_system_store_works(
+    tmp_path: Path, authority: Path, home: Path, system: SystemStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = Machine(home, [system])
+    install(authority, here)
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:  # patched in, as everything is permitted to root
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        refused = system_outcome(remove(authority, here))
+    assert (refused.done, refused.message) == (False, "not changed: permission denied")
+    system.anchors.joinpath("company.crt").write_text("")
+    paste(refused)
+    assert system_outcome(remove(authority, here)).message == "was not there"
+    assert (tmp_path / "bundle").read_bytes() == b""
 
 
 def test_system_store_without_permission(
     tmp_path: Path,
     authority: Path,
-    another_authority: Path,
     home: Path,
     system: SystemStore,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    install(another_authority, home=home, system=[system])
 
     def refuse(*arguments: object) -> None:  # patched in, as everything is permitted to root
         raise PermissionError(13, "Permission denied")
@@ -127,52 +164,49 @@ def test_system_store_without_permission(
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "copyfile", refuse)
         patch.setattr(os, "geteuid", lambda: 1000)
-        refused = system_outcome(install(authority, home=home, system=[system]))
+        refused = system_outcome(install(authority, Machine(home, [system])))
     assert not refused.done
     assert refused.message == "not changed: permission denied"
     assert refused.command is not None
-    rm, copy, refresh = refused.command.split(" && ")
-    assert rm.startswith("sudo rm -f ")
+    copy, refresh = refused.command.split(" && ")
     assert copy.startswith(f"sudo install -m 644 '{authority}' ")
     assert refresh == f"sudo {tmp_path / 'refresh'}"
-    assert not system_outcome(status(authority, home=home, system=[system])).done
+    assert not system_outcome(status(authority, Machine(home, [system]))).done
 
 
 def test_the_command_for_the_system_store_works(
     tmp_path: Path,
     authority: Path,
-    another_authority: Path,
     home: Path,
     system: SystemStore,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    install(another_authority, home=home, system=[system])
     monkeypatch.setattr(os, "geteuid", lambda: 0)  # so that the command needs no sudo
-    paste(system_outcome(status(authority, home=home, system=[system])))
-    assert system_outcome(status(authority, home=home, system=[system])).done
+    paste(system_outcome(status(authority, Machine(home, [system]))))
+    assert system_outcome(status(authority, Machine(home, [system]))).done
     assert (tmp_path / "bundle").read_bytes() == authority.read_bytes()
 
 
 def test_a_refresh_that_fails_leaves_nothing(tmp_path: Path, authority: Path, home: Path, system: SystemStore) -> None:
     program = str(script(tmp_path / "broken", "echo no luck >&2", "exit 3"))
     broken = SystemStore("Test", system.anchors, (program,))
-    outcome = system_outcome(install(authority, home=home, system=[broken]))
+    outcome = system_outcome(install(authority, Machine(home, [broken])))
     assert not outcome.done
     assert outcome.message == f"not changed: {program} failed with exit code 3: no luck"
     assert outcome.command is not None
     assert list(system.anchors.iterdir()) == []
-    assert not system_outcome(status(authority, home=home, system=[broken])).done
+    assert not system_outcome(status(authority, Machine(home, [broken]))).done
 
 
 def test_the_first_store_that_is_there(tmp_path: Path, authority: Path, home: Path, system: SystemStore) -> None:
     absent = SystemStore("Absent", tmp_path / "absent", system.refresh)
     toolless = SystemStore("Toolless", system.anchors, ("no-such-program-anywhere",))
-    outcome = system_outcome(status(authority, home=home, system=[absent, toolless, system]))
+    outcome = system_outcome(status(authority, Machine(home, [absent, toolless, system])))
     assert outcome.store == "system store (Test)"
 
 
 def test_no_system_store(authority: Path, home: Path) -> None:
-    outcome = system_outcome(install(authority, home=home, system=NO_SYSTEM))
+    outcome = system_outcome(install(authority, Machine(home, NO_SYSTEM)))
     assert not outcome.done
     assert f"curl --cacert {authority}" in outcome.message
     assert outcome.command is None
@@ -209,45 +243,65 @@ def listed(certutil: str, directory: Path) -> dict[str, str]:
     return {nickname.strip(): flags for nickname, flags in lines}
 
 
+def nickname(authority: Path) -> str:
+    return f"gateway local CA {Root.read(authority).tag}"
+
+
 def test_chromium_store_is_made(certutil: str, authority: Path, home: Path) -> None:
-    before = only(browsers(status(authority, home=home, system=NO_SYSTEM)))
+    before = only(browsers(status(authority, Machine(home, NO_SYSTEM))))
     assert before.store == "Chromium (~/.pki/nssdb)"
     assert not before.done
     assert not (home / ".pki").exists(), "status changes nothing"
-    done = only(browsers(install(authority, home=home, system=NO_SYSTEM)))
+    done = only(browsers(install(authority, Machine(home, NO_SYSTEM))))
     assert done == TrustOutcome(before.store, True, "added; restart the browser if it is running")
     directory = home / ".pki" / "nssdb"
-    assert listed(certutil, directory) == {"gateway local CA": "C,,"}
+    assert listed(certutil, directory) == {nickname(authority): "C,,"}
     assert directory.stat().st_mode & 0o777 == 0o700
-    assert only(browsers(status(authority, home=home, system=NO_SYSTEM))).done
+    assert only(browsers(status(authority, Machine(home, NO_SYSTEM)))).done
 
 
 def test_the_command_for_chromium_works(certutil: str, authority: Path, home: Path) -> None:
-    paste(only(browsers(status(authority, home=home, system=NO_SYSTEM))))
-    assert only(browsers(status(authority, home=home, system=NO_SYSTEM))).done
-
-
-def test_the_command_for_chromium_replaces(certutil: str, authority: Path, another_authority: Path, home: Path) -> None:
-    install(another_authority, home=home, system=NO_SYSTEM)
-    paste(only(browsers(status(authority, home=home, system=NO_SYSTEM))))
-    assert only(browsers(status(authority, home=home, system=NO_SYSTEM))).done
-    assert not only(browsers(status(another_authority, home=home, system=NO_SYSTEM))).done
+    paste(only(browsers(status(authority, Machine(home, NO_SYSTEM)))))
+    assert only(browsers(status(authority, Machine(home, NO_SYSTEM)))).done
 
 
 def test_repeating_changes_nothing(certutil: str, authority: Path, home: Path) -> None:
-    install(authority, home=home, system=NO_SYSTEM)
+    install(authority, Machine(home, NO_SYSTEM))
     database = home / ".pki" / "nssdb" / "cert9.db"
     before = database.read_bytes()
-    assert only(browsers(install(authority, home=home, system=NO_SYSTEM))).message == "trusted"
+    assert only(browsers(install(authority, Machine(home, NO_SYSTEM)))).message == "trusted"
     assert database.read_bytes() == before
 
 
-def test_an_older_authority_is_replaced(certutil: str, authority: Path, another_authority: Path, home: Path) -> None:
-    install(another_authority, home=home, system=NO_SYSTEM)
-    assert only(browsers(install(authority, home=home, system=NO_SYSTEM))).done
-    assert listed(certutil, home / ".pki" / "nssdb") == {"gateway local CA": "C,,"}
-    assert only(browsers(status(authority, home=home, system=NO_SYSTEM))).done
-    assert not only(browsers(status(another_authority, home=home, system=NO_SYSTEM))).done
+def test_several_authorities_are_trusted_beside_each_other(certutil: str, tmp_path: Path, home: Path) -> None:
+    """Of several domains, or folders; all made on one day by one machine."""
+    made = [local_ca.ensure(tmp_path / str(i), f"{name}.test").authority for i, name in enumerate(("a", "b", "b"))]
+    for each in made:
+        assert only(browsers(install(each, Machine(home, NO_SYSTEM)))).done
+    for each in made:
+        assert only(browsers(status(each, Machine(home, NO_SYSTEM)))).done
+    assert only(browsers(remove(made[1], Machine(home, NO_SYSTEM)))).done
+    trusted = [only(browsers(status(each, Machine(home, NO_SYSTEM)))).done for each in made]
+    assert trusted == [True, False, True]
+
+
+@pytest.mark.parametrize("flags", ["C,,", ",,"])
+def test_what_was_there_under_the_name_of_before(certutil: str, authority: Path, home: Path, flags: str) -> None:
+    directory = make_database(certutil, home / ".pki" / "nssdb")
+    command = [certutil, "-A", "-d", f"sql:{directory}", "-t", flags, "-n", "gateway local CA", "-i", str(authority)]
+    subprocess.run(command, check=True, timeout=30)
+    assert only(browsers(status(authority, Machine(home, NO_SYSTEM)))).done == (flags == "C,,")
+    assert only(browsers(remove(authority, Machine(home, NO_SYSTEM)))).done
+    assert listed(certutil, directory) == {}
+
+
+def test_what_is_not_there_is_not_removed(certutil: str, authority: Path, another_authority: Path, home: Path) -> None:
+    outcome = only(browsers(remove(authority, Machine(home, NO_SYSTEM))))
+    assert outcome == TrustOutcome("Chromium (~/.pki/nssdb)", True, "was not there")
+    assert not (home / ".pki").exists(), "no database is made to remove nothing from it"
+    install(another_authority, Machine(home, NO_SYSTEM))
+    assert only(browsers(remove(authority, Machine(home, NO_SYSTEM)))).message == "was not there"
+    assert only(browsers(status(another_authority, Machine(home, NO_SYSTEM)))).done
 
 
 def test_every_browser_that_is_there(certutil: str, authority: Path, home: Path) -> None:
@@ -262,13 +316,13 @@ def test_every_browser_that_is_there(certutil: str, authority: Path, home: Path)
     for place in places:
         make_database(certutil, home / place)
     (home / ".mozilla/firefox/Crash Reports").mkdir()
-    outcomes = browsers(install(authority, home=home, system=NO_SYSTEM))
+    outcomes = browsers(install(authority, Machine(home, NO_SYSTEM)))
     assert all(outcome.done for outcome in outcomes)
     names = [outcome.store for outcome in outcomes]
     assert names[0] == "Chromium (~/.pki/nssdb)"
     assert names[1:3] == [f"Chromium (~/{place})" for place in places[:2]]
     assert names[3:] == [f"Firefox (~/{place})" for place in places[2:]]
-    assert all(listed(certutil, home / place) == {"gateway local CA": "C,,"} for place in places)
+    assert all(listed(certutil, home / place) == {nickname(authority): "C,,"} for place in places)
 
 
 def test_a_root_imported_by_hand_counts(certutil: str, authority: Path, home: Path) -> None:
@@ -286,7 +340,7 @@ def test_a_root_imported_by_hand_counts(certutil: str, authority: Path, home: Pa
         str(authority),
     ]
     subprocess.run(command, check=True, timeout=30)
-    assert only(browsers(status(authority, home=home, system=NO_SYSTEM))).done
+    assert only(browsers(status(authority, Machine(home, NO_SYSTEM)))).done
 
 
 def test_a_root_that_is_there_but_not_trusted(certutil: str, authority: Path, home: Path) -> None:
@@ -294,28 +348,28 @@ def test_a_root_that_is_there_but_not_trusted(certutil: str, authority: Path, ho
     for nickname in ("gateway local CA", "another name"):
         command = [certutil, "-A", "-d", f"sql:{directory}", "-t", ",,", "-n", nickname, "-i", str(authority)]
         subprocess.run(command, check=True, timeout=30)
-    assert not only(browsers(status(authority, home=home, system=NO_SYSTEM))).done
-    assert only(browsers(install(authority, home=home, system=NO_SYSTEM))).done
-    assert only(browsers(status(authority, home=home, system=NO_SYSTEM))).done
+    assert not only(browsers(status(authority, Machine(home, NO_SYSTEM)))).done
+    assert only(browsers(install(authority, Machine(home, NO_SYSTEM)))).done
+    assert only(browsers(status(authority, Machine(home, NO_SYSTEM)))).done
 
 
 def test_a_database_with_a_password_is_left_to_its_owner(certutil: str, authority: Path, home: Path) -> None:
     profile = make_database(certutil, home / ".mozilla/firefox/abc.default", "secret")
-    outcome = browsers(install(authority, home=home, system=NO_SYSTEM))[1]
+    outcome = browsers(install(authority, Machine(home, NO_SYSTEM)))[1]
     assert not outcome.done
     assert "password" in outcome.message
     assert outcome.command is not None
-    assert not browsers(status(authority, home=home, system=NO_SYSTEM))[1].done
+    assert not browsers(status(authority, Machine(home, NO_SYSTEM)))[1].done
     command = outcome.command.replace("certutil", f"certutil -f '{profile / 'password'}'")
     subprocess.run(["/bin/sh", "-c", command], check=True, timeout=30)
-    assert browsers(status(authority, home=home, system=NO_SYSTEM))[1].done
+    assert browsers(status(authority, Machine(home, NO_SYSTEM)))[1].done
 
 
 def test_a_broken_database(certutil: str, authority: Path, home: Path) -> None:
     directory = home / ".pki" / "nssdb"
     directory.mkdir(parents=True)
     (directory / "cert9.db").write_text("not a database")
-    outcome = only(browsers(install(authority, home=home, system=NO_SYSTEM)))
+    outcome = only(browsers(install(authority, Machine(home, NO_SYSTEM))))
     assert not outcome.done
     assert outcome.message.startswith("not changed: certutil failed with exit code 255: ")
     assert outcome.command is not None
@@ -323,7 +377,7 @@ def test_a_broken_database(certutil: str, authority: Path, home: Path) -> None:
 
 def test_a_home_that_cannot_be_written(certutil: str, authority: Path, home: Path) -> None:
     (home / ".pki").write_text("in the way")
-    outcome = only(browsers(install(authority, home=home, system=NO_SYSTEM)))
+    outcome = only(browsers(install(authority, Machine(home, NO_SYSTEM))))
     assert not outcome.done
     assert outcome.message == "not changed: not a directory"
 
@@ -349,7 +403,7 @@ def test_without_certutil(
         script(no_tools / manager)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     for verb in (install, status):
-        outcome = only(browsers(verb(authority, home=home, system=NO_SYSTEM)))
+        outcome = only(browsers(verb(authority, Machine(home, NO_SYSTEM))))
         assert not outcome.done
         assert "certutil, which reads and changes this store, is not installed" in outcome.message
         assert outcome.command == command
@@ -361,12 +415,12 @@ def test_a_user_without_a_home(authority: Path, monkeypatch: pytest.MonkeyPatch)
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr(Path, "home", homeless)
-    assert browsers(install(authority, system=NO_SYSTEM)) == []
+    assert browsers(install(authority, Machine(system=NO_SYSTEM))) == []
 
 
 def test_home_is_the_users(authority: Path, home: Path, monkeypatch: pytest.MonkeyPatch, certutil: str) -> None:
     monkeypatch.setenv("HOME", str(home))
-    assert only(browsers(install(authority, system=NO_SYSTEM))).done
+    assert only(browsers(install(authority, Machine(system=NO_SYSTEM)))).done
     assert (home / ".pki" / "nssdb" / "cert9.db").exists()
 
 
@@ -376,23 +430,30 @@ def test_home_is_the_users(authority: Path, home: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("verb", [install, status])
 def test_other_platforms_get_a_command(authority: Path, home: Path, verb: object) -> None:
     call = install if verb is install else status
-    mac = only(call(authority, home=home, platform="darwin"))
+    mac = only(call(authority, Machine(home, platform="darwin")))
     assert not mac.done
     assert mac.command == (
         f"sudo security add-trusted-cert -d -r trustRoot -k /Library/Keychains/System.keychain '{authority}'"
     )
-    windows = only(call(authority, home=home, platform="win32"))
+    windows = only(call(authority, Machine(home, platform="win32")))
     assert windows.command == f'certutil -addstore -f ROOT "{authority}"'
-    other = only(call(authority, home=home, platform="freebsd14"))
+    other = only(call(authority, Machine(home, platform="freebsd14")))
     assert other.command is None
     assert str(authority) in other.message
 
 
-@pytest.mark.parametrize("verb", [install, status])
-def test_no_authority(tmp_path: Path, home: Path, verb: object) -> None:
-    call = install if verb is install else status
+def test_other_platforms_get_a_command_to_undo_it(authority: Path) -> None:
+    mac = only(remove(authority, Machine(platform="darwin")))
+    assert not mac.done
+    assert mac.command == f"sudo security remove-trusted-cert -d '{authority}'"
+    windows = only(remove(authority, Machine(platform="win32")))
+    assert windows.command == f"certutil -delstore ROOT {Root.read(authority).sha1}"
+
+
+@pytest.mark.parametrize("call", [install, status, remove])
+def test_no_authority(tmp_path: Path, home: Path, call: Callable[[Path, Machine], list[TrustOutcome]]) -> None:
     with pytest.raises(LocalAuthorityError, match=r"ca\.pem cannot be read .*: make the local certificates"):
-        call(tmp_path / "ca.pem", home=home, system=NO_SYSTEM)
+        call(tmp_path / "ca.pem", Machine(home, NO_SYSTEM))
     (tmp_path / "ca.pem").write_text("-----BEGIN NONSENSE-----")
     with pytest.raises(LocalAuthorityError, match="is not a certificate in PEM form"):
-        call(tmp_path / "ca.pem", home=home, system=NO_SYSTEM)
+        call(tmp_path / "ca.pem", Machine(home, NO_SYSTEM))
