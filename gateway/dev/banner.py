@@ -5,13 +5,14 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from gateway import __version__
-from gateway.addresses import LOOPBACK, authority, lack_of_ipv6, literal
+from gateway.addresses import LOOPBACK, LOOPBACK4, authority, lack_of_ipv6, literal
 from gateway.dev.holders import holder
 from gateway.dev.keys import is_terminal
+from gateway.dev.names import is_localhost, what_to_add
 from gateway.dev.options import DEFAULT_DOMAIN, DevOptions
 from gateway.dev.preparing import Prepared
 from gateway.diagnosis.port_line import PortLine
@@ -23,8 +24,12 @@ _GREEN, _YELLOW, _PLAIN = "\x1b[32m", "\x1b[33m", "\x1b[0m"
 _DIFFERENT = "apps are reached at 127.0.0.1; in a sandbox over IPv6 only, so an app must listen on :: there. Here"
 
 
-def banner(prepared: Prepared, options: DevOptions, found: Mapping[int, PortLine]) -> str:
-    """Lines, the last one ended; `found` is what is at the exposed ports."""
+def banner(
+    prepared: Prepared, options: DevOptions, found: Mapping[int, PortLine], strangers: Mapping[str, Sequence[str]]
+) -> str:
+    """Lines, the last one ended; `found` is what is at the exposed ports, `strangers` the names that lead nowhere or
+    elsewhere, with their addresses.
+    """
     strong: Callable[[str], str] = (lambda text: f"\x1b[1m{text}\x1b[0m") if options.colour else str
     port, suffix = prepared.port, prepared.port_suffix
     urls = [prepared.url(each) for each in prepared.exposed]
@@ -48,8 +53,13 @@ def banner(prepared: Prepared, options: DevOptions, found: Mapping[int, PortLine
     if prepared.loopback is not LOOPBACK:
         bind_it = ""
         lines += [f"  no IPv6     {_DIFFERENT} {lack_of_ipv6()}"]
+    if strangers:
+        lines += [f"  names       {what_to_add(strangers)}"]
+    curl = f"curl --cacert {shlex.quote(str(prepared.certificates.authority))}"
+    if (host := prepared.host(prepared.exposed[0])) in strangers and not is_localhost(host):
+        curl += f" --resolve {host}:{port}:{LOOPBACK4}"
     lines += [
-        f"  try it      curl --cacert {shlex.quote(str(prepared.certificates.authority))} {urls[0]}",
+        f"  try it      {curl} {urls[0]}",
         f"  your app    {command} dev 3000{'':9}exposes what listens on port 3000{bind_it}",
         f"  browsers    {command} certs trust{certs}{'':6}makes browsers on this machine trust the certificate",
         f"  why (not)?  {command} explain URL{'':6}says what happens to a request, step by step",

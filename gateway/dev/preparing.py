@@ -56,8 +56,11 @@ class Prepared:
         return "" if self.port == 443 else f":{self.port}"
 
     def url(self, exposed: Exposed) -> str:
+        return f"https://{self.host(exposed)}{self.port_suffix}/"
+
+    def host(self, exposed: Exposed) -> str:
         [domain] = self.settings.edge.domains
-        return f"https://{exposed.port}-{exposed.sandbox_id}.{domain}{self.port_suffix}/"
+        return f"{exposed.port}-{exposed.sandbox_id}.{domain}"
 
     @property
     def admin_url(self) -> str:

@@ -21,6 +21,7 @@ from gateway.dev.banner import banner
 from gateway.dev.certificate import serve_renewed
 from gateway.dev.following import Place, PortWatch
 from gateway.dev.lenient import leniently
+from gateway.dev.names import NameLookup
 from gateway.dev.options import DevOptions
 from gateway.dev.patience import SlowApps
 from gateway.dev.preparing import Prepared
@@ -104,7 +105,9 @@ async def serve(prepared: Prepared, options: DevOptions) -> None:
     place = Place(prepared.loopback, options.domain, own, options.loopback4)
     ports = [] if prepared.demo else [each.port for each in prepared.exposed]
     watched = PortWatch(ports, place, edge.probe, terminal.port)
-    terminal.say(banner(prepared, options, await watched.first_look()))
+    names = NameLookup([prepared.host(each) for each in prepared.exposed])
+    found = await watched.first_look()
+    terminal.say(banner(prepared, options, found, await names.strangers()))
     tasks.keep(watched.follow, "port watch")
     tasks.keep(SlowApps(edge, terminal.remark).follow, "slow apps")
     places = Places(prepared.url(prepared.exposed[0]), prepared.admin_url)

@@ -12,6 +12,7 @@ import pytest
 from gateway.tls import local_ca
 from gateway.tls.trust import java
 from gateway.tls.trust.root import Root
+from tests.interop.harness import GatewayProcess
 from tests.support.components import program, require
 from tests.support.process import clean_environment
 
@@ -64,6 +65,22 @@ def test_the_setting_names_a_folder(tmp_path: Path) -> None:
 def test_ca_goes_with_renew(tmp_path: Path) -> None:
     done = gateway(tmp_path, tmp_path / "data", "certs", "init", "--ca")
     assert (done.returncode, done.stderr) == (1, "gateway: --ca goes with renew: gateway certs renew --ca\n")
+
+
+def test_the_printed_curl_line_of_a_domain_that_nobody_knows(tmp_path: Path) -> None:
+    require("curl")
+    with GatewayProcess("--domain", "foo.test", directory=tmp_path) as running:
+        assert "-demo.foo.test is not found on this machine: " in running.printed(r"  names  .*")
+        line = running.printed(r"curl [^\n]*--cacert [^\n]*https://[^\n]*")
+        done = subprocess.run(
+            ["sh", "-c", f"{line} --silent --show-error --output /dev/null --write-out '%{{http_code}}'"],
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert (done.returncode, done.stdout) == (0, "200"), f"{line}\n{done.stderr}"
 
 
 def test_a_real_keytool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
