@@ -176,8 +176,19 @@ REJECTED = Wording(
         "machine: `nft list ruleset`, `ip -6 route`. " + ASK_OPERATOR,
     ),
 )
+NOT_ON_THIS_MACHINE = Wording(
+    "it is asked of `gateway dev`",
+    "There is no sandbox “{sandbox}” on this machine",
+    "The hostname is well formed, but this `gateway dev` has no sandbox with the id {sandbox}.",
+    (
+        "Check the sandbox id for typing errors: those that exist are named above.",
+        "Add it while the gateway runs: `gateway sandboxes add {sandbox} ::1`",
+        "Or start the gateway with it: `gateway dev {sandbox}={port}`",
+    ),
+)
 
 WORDINGS: dict[Reason, tuple[Wording, ...]] = {
+    Reason.DESTINATION_NOT_FOUND: (NOT_ON_THIS_MACHINE,),
     Reason.CONNECTION_REFUSED: (LOOPBACK_ONLY, FORWARDED_ON_LOOPBACK, REJECTED),
     Reason.IPV4_ONLY_LISTENER: (FORWARDED_ON_IPV4,),
     Reason.CONNECTION_TIMEOUT: (ACCEPT_QUEUE_FULL, QUEUE_SEEMS_FULL, PORT_NOT_ANSWERING),

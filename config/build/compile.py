@@ -35,6 +35,7 @@ ROOMS = (
     "gateway/upstream/http*.py",
     "gateway/upstream/stream.py",
     "gateway/directory/cache.py",
+    "gateway/dev/front.py",
     "gateway/inspector/capture.py",
     "gateway/inspector/replay_stream.py",
     "gateway/session_connection.py",

@@ -49,6 +49,7 @@ def banner(
         lines.append(f"  {strong(url)}{' ' * (width - len(url))}   {what}")
     anywhere = f"https://<port>-{prepared.exposed[0].sandbox_id}.{options.domain}{suffix}/"
     lines += ["", f"  other ports {anywhere} leads to any port of {literal(prepared.loopback)}"]
+    lines.append(f"  index       {prepared.index_url}{'':6}sandboxes and their ports, live")
     bind_it = " (bind it to ::)"
     if prepared.loopback is not LOOPBACK:
         bind_it = ""

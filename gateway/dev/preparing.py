@@ -63,6 +63,17 @@ class Prepared:
         return f"{exposed.port}-{exposed.sandbox_id}.{domain}"
 
     @property
+    def index_names(self) -> Sequence[bytes]:
+        """What a browser may say of the domain itself; the port that https implies is not said."""
+        [domain] = self.settings.edge.domains
+        return [f"{domain}:{self.port}".encode(), *([domain.encode()] if self.port == 443 else [])]
+
+    @property
+    def index_url(self) -> str:
+        [domain] = self.settings.edge.domains
+        return f"https://{domain}{self.port_suffix}/"
+
+    @property
     def admin_url(self) -> str:
         return f"http://{authority(*self.admin.getsockname()[:2])}"
 

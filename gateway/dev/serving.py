@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -17,9 +18,13 @@ from gateway.admin.metrics import Sources
 from gateway.admin.overview import Answer, refusing
 from gateway.dev import demo
 from gateway.dev.actions import Actions, LastFailure, Places
-from gateway.dev.banner import banner
+from gateway.dev.banner import banner, typed_command
 from gateway.dev.certificate import serve_renewed
 from gateway.dev.following import Place, PortWatch
+from gateway.dev.front import Front
+from gateway.dev.index.listing import Listing
+from gateway.dev.index.pages import IndexPages
+from gateway.dev.index.unknown import Unknown
 from gateway.dev.lenient import leniently
 from gateway.dev.names import NameLookup
 from gateway.dev.options import DevOptions
@@ -27,7 +32,7 @@ from gateway.dev.patience import SlowApps
 from gateway.dev.preparing import Prepared
 from gateway.dev.terminal import Terminal
 from gateway.directory.memory import MemoryRegistry
-from gateway.directory.sandbox import Registry, Sandbox
+from gateway.directory.sandbox import Sandbox
 from gateway.directory.watching import watch
 from gateway.edge.drain import Drain
 from gateway.edge.edge import Edge
@@ -61,7 +66,7 @@ DRAIN_TIMEOUT = 2.0
 async def serve(prepared: Prepared, options: DevOptions) -> None:
     loop = asyncio.get_running_loop()
     table = {each.sandbox_id: Sandbox(each.sandbox_id, prepared.loopback, "dev") for each in prepared.exposed}
-    directory: Registry = MemoryRegistry(table)
+    directory = MemoryRegistry(table)
     logs.open_in(loop)
     sink = LogSink(1)
     sink.attach(loop, sink.pump)
@@ -72,7 +77,7 @@ async def serve(prepared: Prepared, options: DevOptions) -> None:
     own = own_listeners([*prepared.listen_sockets, prepared.admin])
     cells = metrics.private()
     edge = Edge(prepared.settings, directory, Telemetry(access_log, cells), own)
-    edge.look_on = access_log.look_on
+    edge.directory.not_found = Unknown(lambda: directory.table, prepared.index_url).error
     sampler = Sampler(edge)
     edge.drain_grace = DRAIN_GRACE
     edge.withholds_from_other_sites = True
@@ -98,13 +103,15 @@ async def serve(prepared: Prepared, options: DevOptions) -> None:
     nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     for number in (signal.SIGINT, signal.SIGTERM, *([] if nohup else [signal.SIGHUP])):  # the terminal is closed
         loop.add_signal_handler(number, shutdown.signal)
-    listeners = [Listener(edge, sock, prepared.tls) for sock in prepared.listen_sockets]
-    memory.settle()
-    collector = memory.Collector(loop, lambda: edge.connections)
     terminal = Terminal(sink, options.colour)
     place = Place(prepared.loopback, options.domain, own, options.loopback4)
     ports = [] if prepared.demo else [each.port for each in prepared.exposed]
     watched = PortWatch(ports, place, edge.probe, terminal.port)
+    index = IndexPages(_listing(prepared, directory, watched), prepared.admin_url, typed_command())
+    edge.look_on = Front(prepared.index_names, index.answer, access_log.look_on).look_on
+    listeners = [Listener(edge, sock, prepared.tls) for sock in prepared.listen_sockets]
+    memory.settle()
+    collector = memory.Collector(loop, lambda: edge.connections)
     names = NameLookup([prepared.host(each) for each in prepared.exposed])
     found = await watched.first_look()
     terminal.say(banner(prepared, options, found, await names.strangers()))
@@ -121,6 +128,15 @@ async def serve(prepared: Prepared, options: DevOptions) -> None:
     await tasks.cancel()
     await directory.close()
     access_log.close()
+
+
+def _listing(prepared: Prepared, directory: MemoryRegistry, watched: PortWatch) -> Listing:
+    exposed = [(each.sandbox_id, each.port) for each in prepared.exposed]
+
+    def addresses() -> Mapping[str, str]:
+        return {sandbox_id: str(sandbox.address) for sandbox_id, sandbox in directory.table.items()}
+
+    return Listing(addresses, exposed, watched.lines, prepared.index_url.replace("://", "://<port>-<id>."))
 
 
 def _lines(failure: LastFailure, colour: bool, records: list[AccessRecord]) -> bytes:

@@ -96,6 +96,8 @@ class DirectoryCache:
         self.on_answer: Callable[[str, Sandbox | None], None] = lambda sandbox_id, sandbox: None
         """Called with each answer, whoever asked: whose the id is now, None for nobody's. Who knows what is open
         compares; what is kept here says nothing of that."""
+        self.not_found: Callable[[str], GatewayError] = not_found
+        """What is said of an id without a record; `gateway dev` says which there are."""
         self.on_flush: Callable[[], None] = lambda: None
         """Called when changes have been missed: whatever was told may be wrong."""
         # The oldest first. A plain dict would look for it past all that were deleted before it.
@@ -124,7 +126,7 @@ class DirectoryCache:
         sandbox = entry.sandbox
         if sandbox is None:
             self._cells[_NOT_FOUND] += 1
-            raise _not_found(sandbox_id)
+            raise self.not_found(sandbox_id)
         self._cells[_STALE if sandbox.stale else _CACHED] += 1
         return sandbox
 
@@ -151,7 +153,7 @@ class DirectoryCache:
         known = self._entries.get(sandbox_id)
         if known is not None and known.expires >= self._clock():
             if known.sandbox is None:
-                raise _not_found(sandbox_id)
+                raise self.not_found(sandbox_id)
             return known.sandbox
         if self.availability.away:
             old = self._old(sandbox_id)
@@ -176,7 +178,7 @@ class DirectoryCache:
                 raise GatewayError(Reason.DIRECTORY_UNAVAILABLE, answer.why)
             return self._serve_old(sandbox_id, old)
         if answer is None:
-            raise _not_found(sandbox_id)
+            raise self.not_found(sandbox_id)
         return answer
 
     # --- asking --------------------------------------------------------------------------------------------------
@@ -403,5 +405,6 @@ class DirectoryCache:
                 raise
 
 
-def _not_found(sandbox_id: str) -> GatewayError:
+def not_found(sandbox_id: str) -> GatewayError:
+    """Nobody knows it."""
     return GatewayError(Reason.DESTINATION_NOT_FOUND, f"no record for {sandbox_id}")
