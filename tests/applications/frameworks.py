@@ -1,0 +1,119 @@
+"""The table of docs/frameworks.md: the tests run its commands and put its settings into their programs, as they stand.
+
+A program of a test says where the settings belong, by `# proxy` and `# origin` on lines of their own. So a row that is
+wrong fails a test, and one that is missing has none to start.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from websockets.sync.client import ClientConnection, connect
+
+from tests.applications.harness import INSTALLED, NODE_MODULES, PLAIN, Application, Applications
+from tests.interop.harness import Answer, curl, tcp_connection, tls_context
+from tests.support.process import ROOT, clean_environment
+
+DOCUMENT = ROOT / "docs" / "frameworks.md"
+PROGRAMS = (INSTALLED / "python" / "bin", NODE_MODULES / ".bin")
+"""Where the commands find what they name first; `npx` is one of them that is left out."""
+UPLOAD = 3_000_000
+"""Octets of a file that is uploaded."""
+
+_CODE = re.compile(r"`([^`]+)`")
+_PORT = re.compile(r"(?<![\d.])\d{4}(?![\d.])")
+_DEV_PORT = "8443"
+
+
+@dataclass(frozen=True, slots=True)
+class Framework:
+    """A row of the table."""
+
+    name: str
+    command: str
+    proxy: tuple[str, ...]
+    """Lines of code or configuration; none: it needs none."""
+    origin: tuple[str, ...]
+
+    def told(self, source: str, gateway: Applications, *, of: tuple[str, ...] = ("proxy", "origin")) -> str:
+        """`source` with the settings `of` the row in their places, at the gateway's own port."""
+        for name in ("proxy", "origin"):
+            lines = getattr(self, name) if name in of else ()
+            place = re.compile(rf"^([ \t]*)(?:#|//) {name}$", re.MULTILINE)
+            if lines and not place.search(source):
+                raise ValueError(f"{self.name}: no place for its {name} setting")
+            text = "\n".join(line.replace(_DEV_PORT, str(gateway.tls_port)) for line in lines)
+            source = place.sub(lambda at, text=text: re.sub("^", at[1], text, flags=re.MULTILINE), source)
+        return source
+
+    def started(
+        self, gateway: Applications, folder: Path, env: Mapping[str, str] | None = None, *options: str
+    ) -> Application:
+        """The command, run in `folder` on a port of its own instead of the usual one."""
+        told, words = dict(env or {}), shlex.split(_PORT.sub("{port}", self.command)) + list(options)
+        while "=" in words[0]:
+            name, _, value = words.pop(0).partition("=")
+            told[name] = value
+        if words[0] == "npx":
+            words.pop(0)
+        path = ":".join([*map(str, PROGRAMS), clean_environment()["PATH"]])
+        return Application(gateway, "env", f"PATH={path}", *words, cwd=folder, env={"HOME": str(folder)} | told)
+
+
+@cache
+def table() -> dict[str, Framework]:
+    """Every row by its name."""
+    rows: dict[str, Framework] = {}
+    for line in DOCUMENT.read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if line.startswith("| ") and len(cells) == 4 and cells[0] != "Framework":
+            name, command, *settings = cells
+            proxy, origin = (tuple(_CODE.findall(cell)) for cell in settings)
+            rows[name] = Framework(name, _CODE.findall(command)[0], proxy, origin)
+    return rows
+
+
+def framework(name: str) -> Framework:
+    return table()[name]
+
+
+# --- what is driven ---------------------------------------------------------------------------------------------------
+
+
+def get(app: Application, path: str = "/", *arguments: str, sandbox: str = PLAIN) -> Answer:
+    """The page at `path`, which is not a hint's case: whatever a row sets is right."""
+    answer = curl(app.url(path, sandbox), app.gateway.ca, *arguments)
+    assert answer.header("X-Gateway-Hint") is None, answer.header("X-Gateway-Hint")
+    return answer
+
+
+def upload(app: Application, path: str, folder: Path, *arguments: str) -> Answer:
+    """What the app says to a form with a file of UPLOAD octets, field `file`, as a page of its own would send it."""
+    (folder / "noise.bin").write_bytes(bytes(UPLOAD))
+    origin = f"Origin: https://{app.authority()}"
+    return get(app, path, "--form", f"file=@{folder / 'noise.bin'}", "--header", origin, *arguments)
+
+
+@contextmanager
+def websocket(app: Application, path: str, origin: str | None = None, **options: object) -> Iterator[ClientConnection]:
+    """A WebSocket that a page of the app's own opens, or one of `origin`."""
+    with (
+        closing(tcp_connection(app.gateway)) as connection,
+        connect(
+            f"wss://{app.authority()}{path}",
+            sock=connection,
+            ssl=tls_context(app.gateway.ca),
+            server_hostname=app.host(),
+            origin=origin or f"https://{app.authority()}",  # type: ignore[arg-type]
+            proxy=None,
+            max_size=None,
+            **options,  # type: ignore[arg-type]
+        ) as opened,
+    ):
+        yield opened
