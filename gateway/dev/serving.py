@@ -81,6 +81,7 @@ async def serve(prepared: Prepared, options: DevOptions) -> None:
     sampler = Sampler(edge)
     edge.drain_grace = DRAIN_GRACE
     edge.withholds_from_other_sites = True
+    edge.error_answers.judged_from = 200
     if options.loopback4:
         edge.pool.open_socket = leniently(own)
     edge.answer_to_plain_on_tls = redirected_from_plain_on_tls(prepared.settings.edge.domains, prepared.port)
@@ -104,6 +105,7 @@ async def serve(prepared: Prepared, options: DevOptions) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, *([] if nohup else [signal.SIGHUP])):  # the terminal is closed
         loop.add_signal_handler(number, shutdown.signal)
     terminal = Terminal(sink, options.colour)
+    edge.error_answers.hint_log.say = terminal.hint
     place = Place(prepared.loopback, options.domain, own, options.loopback4)
     ports = [] if prepared.demo else [each.port for each in prepared.exposed]
     watched = PortWatch(ports, place, edge.probe, terminal.port)

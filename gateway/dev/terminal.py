@@ -27,6 +27,11 @@ class Terminal:
         """Between the lines of requests, which begin with a time as well."""
         self.say(f"{time.strftime('%H:%M:%S')}  … {sentence}\n")
 
+    def hint(self, sentences: str) -> None:
+        """What the app did, and below it the line that mends it."""
+        did, _, line = sentences.partition(". ")
+        self.remark(f"{did}\n            {line}" if line else did)
+
     def port(self, port: int, line: PortLine) -> None:
         """What is at a port by now."""
         self.say(port_text(port, line, f"{time.strftime('%H:%M:%S')}  ", colour=self.colour))

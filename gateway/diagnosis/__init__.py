@@ -4,8 +4,8 @@
 `explain` examines one URL, step by step: `url` parses what was typed, `app_request` asks the app, `answer_text` words
 its answer, `report` is what comes out, `terminal` shows it.
 
-After an app has answered: `protocol_probe` finds out what it speaks, `error_answer` looks into an error's body,
-and `hints` know which setting such an app lacks.
+After an app has answered: `protocol_probe` finds out what it speaks, `error_answer` looks into an error's body, and
+`hints` know which setting such an app lacks, by the tables in `refusals` (bodies) and `own_urls` (heads).
 
 Knows nothing of downstream connections: the edge and the admin listener ask, and say for which address.
 """

@@ -2,30 +2,27 @@
 
 The beginning of its body may sound like a server that wants TLS, which a look at the port settles, or say which setting
 the app lacks, which the answer then carries as a hint. Some apps write head and body apart, so an answer waits
-for that beginning a moment, where anything is known that could stand there.
+for that beginning a moment, where anything is known that could stand there. What a head alone betrays needs no wait.
 
 A filter takes the exchange's place as the stream's sink for that time. Knows heads and pieces of body; no protocol.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from math import inf
 
-from gateway.diagnosis import hints, protocol_probe
+from gateway.diagnosis import hints, own_urls, protocol_probe, refusals
 from gateway.diagnosis.protocol_probe import DetectedProtocol, ProtocolProbe, Symptom
 from gateway.errors import GatewayError, Reason
-from gateway.http.message import NO_BODY, Fields, RequestHead, ResponseHead
+from gateway.http.message import NO_BODY, Fields, FieldSection, RequestHead, ResponseHead
 from gateway.upstream import evidence
 from gateway.upstream.stream import ResponseSink, UpstreamFailure, UpstreamStream
-
-log = logging.getLogger("gateway.upstream")
 
 BEGINNING_TIMEOUT = 0.5
 """Seconds the head waits for the first octets of its body, and one step of the sweeper more."""
 
-_STATUSES = hints.STATUSES | {evidence.REFUSES_PLAIN_HTTP}
+_STATUSES = refusals.STATUSES | {evidence.REFUSES_PLAIN_HTTP}
 
 
 class ErrorAnswers:
@@ -34,7 +31,9 @@ class ErrorAnswers:
     def __init__(self, protocols: ProtocolProbe, clock: Callable[[], float]) -> None:
         self.protocols = protocols
         self.clock = clock
-        self.log_limiter = hints.LogLimiter()
+        self.hint_log = hints.HintLog(clock)
+        self.judged_from = 300
+        """The lowest status of a head that is judged by its fields; below, nobody pays for it but in `gateway dev`."""
         self.waiting: set[ErrorAnswerFilter] = set()
         """Those that have a deadline, for a sweeper."""
 
@@ -46,10 +45,27 @@ class ErrorAnswers:
         Then it comes once more to whoever is the sink of `stream`, with what follows it, and `released` is called when
         nothing is withheld any more: the stream, which may have been paused, is its user's again.
         """
-        if head.status not in _STATUSES or head.framing is NO_BODY or not hints.is_readable(head):
+        if head.status not in _STATUSES or not hints.is_readable(head):
             return False
+        if head.framing is NO_BODY and request.upgrade is None:
+            return False  # a refused WebSocket speaks by its status alone
         stream.sink = ErrorAnswerFilter(self, request, head, stream, released)
         return True
+
+    def judged(
+        self, request: RequestHead, head: ResponseHead, added: FieldSection, stream: UpstreamStream
+    ) -> ResponseHead:
+        """`head` of an answer to `request`, with a hint if it shows that the app takes its own URL for another one;
+        `added` is what the app was told of that."""
+        if head.get(hints.FIELD.lower()) is not None:
+            return head  # its body has said what is wrong
+        hint = own_urls.find(request, head, added)
+        return head if hint is None else self.hinted(request, head, hint, stream)
+
+    def hinted(self, request: RequestHead, head: ResponseHead, hint: str, stream: UpstreamStream) -> ResponseHead:
+        """`head` with `hint`, which is logged as well."""
+        self.hint_log.tell(stream.endpoint, request.authority, hint)
+        return head.with_section(hints.with_hint(head.section, hint))
 
 
 class ErrorAnswerFilter(ResponseSink):
@@ -107,6 +123,8 @@ class ErrorAnswerFilter(ResponseSink):
     def response_end(self, trailers: Fields) -> None:
         self._trailers = trailers
         if self._suspicion is None:
+            if not self._body:
+                self._hint(b"")
             self._pass()
 
     def response_room(self) -> int:
@@ -129,21 +147,22 @@ class ErrorAnswerFilter(ResponseSink):
     # --- the look ------------------------------------------------------------------------------------------------
 
     def _examine(self, begins: bytes) -> None:
-        request, head, stream, shared = self._request, self._head, self._stream, self._shared
+        stream, shared = self._stream, self._shared
         # Who is reused has spoken HTTP; once retired, its address may be another's.
         if not stream.reused and not stream.is_retired:
-            self._suspicion = _suspicion(head.status, begins)
+            self._suspicion = _suspicion(self._head.status, begins)
         if self._suspicion is not None:
             self.deadline = shared.clock() + protocol_probe.MAX_DURATION
             stream.pause()
             shared.protocols.detect_then(stream.endpoint, Symptom.TLS, self._hear)
             return
-        hint = hints.find(request, head, begins)
-        if hint is not None:
-            self._head = head.with_section(hints.with_hint(head.section, hint))
-            if shared.log_limiter.should_log(stream.endpoint, hint, shared.clock()):
-                log.warning("the app behind %s lacks a setting: %s", request.authority.decode(), hint)
+        self._hint(begins)
         self._pass()
+
+    def _hint(self, begins: bytes) -> None:
+        hint = hints.find(self._request, self._head, begins)
+        if hint is not None:
+            self._head = self._shared.hinted(self._request, self._head, hint, self._stream)
 
     def _hear(self, protocol: DetectedProtocol | None) -> None:
         """What a look at the port has found, if that is still waited for."""

@@ -22,7 +22,7 @@ from gateway.addresses import literal
 from gateway.app_protocol import AUTO, H2C, HTTP1, protocol_of
 from gateway.config import Settings
 from gateway.config.values import format_duration
-from gateway.diagnosis import hints, protocol_probe
+from gateway.diagnosis import hints, own_urls, protocol_probe
 from gateway.diagnosis.answer_text import MAX_TEXT, advice, status, summary
 from gateway.diagnosis.app_request import AppRequest, page_request, send, websocket_request
 from gateway.diagnosis.error_answer import ErrorAnswers
@@ -129,6 +129,7 @@ class _Examination:
         self._target: Target | None = None
         self._sandbox: Sandbox | None = None
         self._h2c = False  # the app is asked by HTTP/2
+        self._hint = ""  # what the app's answer betrays
         self._undecided = False  # it has the request, and serving it would be waited for longer
 
     def close(self) -> None:
@@ -356,7 +357,9 @@ class _Examination:
                 answer = await self._answer(stream, request)
                 spoken = f", by {_HTTP2}" if self._h2c else ""
                 note.detail = f"GET {shorten(self._asked.path, MAX_TEXT)} → {summary(answer)}{spoken}"
-                if answer.status >= 400:
+                if answer.status < 400 and request.host == request.head.authority:  # else the edge rewrites it
+                    self._hint = own_urls.find(request.head, answer, request.added) or ""
+                if answer.status >= 400 or self._hint:
                     note.verdict = "warning"
         except GatewayError as error:
             if error.reason is Reason.HTTP_RESPONSE_TIMEOUT:
@@ -408,8 +411,11 @@ class _Examination:
             if answer.status < 300 or answer.status in _NO_SUCH_THING:
                 note.detail = f"the app has no WebSocket here (HTTP {answer.status})"
                 return None
-            note.detail = f"the app refuses this handshake: {status(answer)}"
-            return f"the app refuses this WebSocket handshake ({status(answer)})"
+            usually = ", usually by its origin check" if answer.status == 403 else ""
+            if self._asked.is_websocket and (hint := answer.get(hints.FIELD.lower())) is not None:
+                self._hint = hint.decode("ascii")
+            note.detail = f"the app refuses this handshake{usually}: {status(answer)}"
+            return f"the app refuses this WebSocket handshake ({status(answer)}{usually})"
         elif answer.get(b"sec-websocket-accept") != accept:
             note.verdict = "warning"
             note.detail = "101, but with a wrong Sec-WebSocket-Accept: browsers will refuse it"
@@ -435,7 +441,9 @@ class _Examination:
         else:
             also = ", and opens a WebSocket" if opens else ""
             sentence = f"Reachable: the app answers {status(answer)} after {http.milliseconds:g} ms{also}."
-            if answer.status >= 400:
+            if self._hint:
+                self._fix.append(self._hint)
+            elif answer.status >= 400:
                 self._fix.append(advice(answer))
         return self._report(True, " ".join([sentence, *self._remarks]), None, self._fix)
 

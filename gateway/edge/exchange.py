@@ -361,7 +361,7 @@ class Exchange(RequestSink, ResponseSink):
         if head.binds:
             self._bind(head)
         if head.status != 100 or self._head.section.expects_continue:
-            if head.section.set_cookies or self._rewritten_host:
+            if head.section.set_cookies or head.section.locates:
                 head = self._rewritten(head)
             self._downstream.send_informational(head, self._request_id)
 
@@ -379,7 +379,8 @@ class Exchange(RequestSink, ResponseSink):
         self.answer = head
         self._answered = True
         self._first_byte = time.monotonic()
-        if head.section.set_cookies or self._rewritten_host:
+        section = head.section
+        if section.set_cookies or section.locates:
             head = self._rewritten(head)
         if head.binds or self._head.section.binds:
             self._bind(head)
@@ -391,16 +392,17 @@ class Exchange(RequestSink, ResponseSink):
 
     def _rewritten(self, head: ResponseHead) -> ResponseHead:
         """What the app says of itself, as it is to be understood outside."""
-        section, target = head.section, self._target
-        assert target is not None  # whoever answers has been found by it
-        if section.set_cookies:
-            section = section.with_fields(cookies.confine(section.fields, target))
-        if section.locates and self._rewritten_host:
+        target, stream, answers = self._target, self._upstream, self._edge.error_answers
+        assert target is not None and stream is not None  # whoever answers has been found by it, and has brought it
+        if head.section.locates and self._rewritten_host:
             added = self._downstream.peer.added(self._head)
-            section = section.with_fields(
-                host_rewrite.rewrite_response(section.fields, self._rewritten_host, target, added)
-            )
-        return head.with_section(section)
+            shown = host_rewrite.rewrite_response(head.section.fields, self._rewritten_host, target, added)
+            head = head.with_section(head.section.with_fields(shown))
+        if head.status >= answers.judged_from:
+            head = answers.judged(self._head, head, self._downstream.peer.added(self._head), stream)
+        if head.section.set_cookies:
+            head = head.with_section(head.section.with_fields(cookies.confine(head.section.fields, target)))
+        return head
 
     def _bind(self, head: ResponseHead) -> None:
         """RFC 4559 section 6: the app logs in the connection, which serves nobody else from now on."""

@@ -12,7 +12,7 @@ VITE = (
     b'"5173-box.sandbox.localhost" to `server.allowedHosts` in vite.config.js.'
 )
 HINT = (
-    b"Vite: server.allowedHosts: ['.sandbox.localhost'] in vite.config, "
+    b"the app refused its public name. Vite: server.allowedHosts: ['.sandbox.localhost'] in vite.config, "
     b'or upstream.host = "localhost:{port}" in the gateway'
 )
 FORBIDDEN = b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\n"
@@ -127,6 +127,76 @@ async def test_a_refused_upgrade_passes_whole(gateway: Gateway, app: App, browse
     await gateway.settled()
     upstream.send(VITE)
     hinted(gateway, await browser.answer())
+
+
+WEBSOCKET = b"the app refused the WebSocket, usually by its origin check. "
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        b"Content-Length: 0\r\n\r\n",
+        b"Content-Type: text/plain\r\nContent-Length: 2\r\n\r\nno",
+        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"Connection: close\r\n\r\n",
+    ],
+    ids=["without-body", "with-a-body", "with-an-empty-body", "until-the-end"],
+)
+async def test_a_websocket_is_refused_by_its_status_alone(
+    gateway: Gateway, app: App, browser: Wire, refusal: bytes
+) -> None:
+    """uvicorn's refusal has no body, Go's some word; neither is an app without WebSockets."""
+    request = b"GET /ws HTTP/1.1\r\nHost: %b\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n" % app.host
+    upstream = await asked(app, browser, request)
+    upstream.send(b"HTTP/1.1 403 Forbidden\r\n" + refusal)
+    if b"close" in refusal:
+        upstream.close()
+    answer = await browser.answer()
+    assert answer.status == 403
+    assert answer.get(hints.FIELD).startswith(WEBSOCKET)
+    (line,) = gateway.complaints()
+    assert WEBSOCKET.decode() in line
+
+
+# --- what a head alone betrays ----------------------------------------------------------------------------------------
+
+REDIRECT = b"HTTP/1.1 302 Found\r\nLocation: %b\r\nContent-Length: 0\r\n\r\n"
+LOCAL = b"the app redirects to http://localhost:3000, which is the visitor's own machine. "
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+async def test_a_redirect_to_localhost_passes_with_one_field_more(gateway: Gateway, app: App, tls: bool) -> None:
+    browser = await gateway.connect(tls=tls)
+    upstream = await asked(app, browser)
+    upstream.send(REDIRECT % b"http://localhost:3000/login")
+    answer = await browser.answer()
+    assert answer.get(b"Location") == b"http://localhost:3000/login", "a hint, never a rewrite"
+    if not tls:  # outside, it is plain HTTP as well: what the app sees is true
+        assert answer.get(hints.FIELD) is None
+        return
+    assert answer.get(hints.FIELD).startswith(LOCAL)
+    (line,) = gateway.complaints()
+    assert f"{app.port}-box.sandbox.localhost: {LOCAL.decode()}" in line
+    browser.send(get(app))
+    await upstream.request()
+    upstream.send(REDIRECT % b"/login")
+    assert (await browser.answer()).get(hints.FIELD) is None
+
+
+async def test_a_good_answer_is_not_judged_in_serve(gateway: Gateway, app: App) -> None:
+    """Nobody pays for it there; `gateway dev` looks at all of them."""
+    cookie = b"HTTP/1.1 200 OK\r\nSet-Cookie: a=1; Domain=localhost\r\nContent-Length: 0\r\n\r\n"
+    browser = await gateway.connect(tls=True)
+    upstream = await asked(app, browser)
+    upstream.send(cookie)
+    assert (await browser.answer()).get(hints.FIELD) is None
+    gateway.edge.error_answers.judged_from = 200
+    browser.send(get(app))
+    await upstream.request()
+    upstream.send(cookie)
+    answer = await browser.answer()
+    assert answer.get(hints.FIELD).startswith(b"the app sets a cookie for Domain=localhost")
+    assert len(gateway.complaints()) == 1
 
 
 async def test_a_cookie_beside_a_hint_stays_confined(gateway: Gateway, app: App, browser: Wire) -> None:

@@ -64,7 +64,7 @@ async def answered(gateway: Gateway, app: App, request: bytes, answer: bytes) ->
     browser.half_close()
     received = await browser.ended()
     if answer.startswith(b"HTTP/1.1 403 "):
-        gateway.expect_complaint("lacks a setting")
+        gateway.expect_complaint("refused its public name")
     return received
 
 

@@ -140,6 +140,8 @@ async def test_a_refusal_passes_whole(gateway: Gateway, app: App, status: bytes,
     await gateway.settled()
     assert b"/smuggled" not in app.received
     assert len(app.connections) == 1
+    if status.startswith(b"403"):
+        gateway.expect_complaint("usually by its origin check")
 
 
 async def test_a_refusal_keeps_the_connection_if_nothing_came_along(gateway: Gateway, app: App) -> None:

@@ -24,7 +24,8 @@ VITE = ROOT / "examples" / "vite"
 PROGRAM = VITE / "node_modules" / "vite" / "bin" / "vite.js"
 COMPONENTS["vite"] = Component(PROGRAM.is_file, "bash tests/setup.sh")
 HINT = (
-    f"Vite: server.allowedHosts: ['.{DOMAIN}'] in vite.config, or upstream.host = \"localhost:{{port}}\" in the gateway"
+    f"the app refused its public name. Vite: server.allowedHosts: ['.{DOMAIN}'] in vite.config, "
+    'or upstream.host = "localhost:{port}" in the gateway'
 )
 
 # What a plugin of the copy answers: the fields that Vite was asked with, and how many pages listen for edits.

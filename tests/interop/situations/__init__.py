@@ -66,7 +66,7 @@ class Passes:
     explain: str
     """How `explain` concludes, without the milliseconds."""
     fix: str = ""
-    """What `explain` advises; an error answer of an app's own has that."""
+    """What `explain` advises; an error answer of an app's own has that. `{authority}` is the URL's."""
     hint: bool = False
     """The advice is in `X-Gateway-Hint`, too."""
     broken: bool = False

@@ -215,7 +215,7 @@ def _(stage: Stage) -> Where:
     Passes(
         403,
         "Reachable: the app answers 403 Forbidden after {ms} ms.",
-        f"Vite: server.allowedHosts: ['.{ELSEWHERE}'] in vite.config, "
+        f"the app refused its public name. Vite: server.allowedHosts: ['.{ELSEWHERE}'] in vite.config, "
         'or upstream.host = "localhost:{as_it_is}" in the gateway',
         hint=True,
     ),
@@ -252,16 +252,25 @@ serve(lambda connection: connection.recv(), "::", int(sys.argv[1]), family=socke
       ).serve_forever()
 """
 
-for status, phrase, concluded in (
-    (403, "Forbidden", "But the app refuses this WebSocket handshake (403 Forbidden)."),
-    (401, "Unauthorized", "But the app refuses this WebSocket handshake (401 Unauthorized)."),
-    (426, "Upgrade Required", "But the app refuses this WebSocket handshake (426 Upgrade Required)."),
-    (404, "Not Found", "But no WebSocket opens here."),
+REFUSED = (
+    "the app refused the WebSocket, usually by its origin check. It has to accept https://{authority} "
+    "(docs/frameworks.md), or has no such route, if it is FastAPI or Starlette"
+)
+for status, phrase, concluded, fix in (
+    (
+        403,
+        "Forbidden",
+        "the app refuses this WebSocket handshake (403 Forbidden, usually by its origin check)",
+        REFUSED,
+    ),
+    (401, "Unauthorized", "the app refuses this WebSocket handshake (401 Unauthorized)", OWN_ANSWER),
+    (426, "Upgrade Required", "the app refuses this WebSocket handshake (426 Upgrade Required)", OWN_ANSWER),
+    (404, "Not Found", "no WebSocket opens here", OWN_ANSWER),
 ):
 
     @situation(
         f"a WebSocket answered {status}",
-        Passes(status, f"Reachable: the app answers {status} {phrase} after {{ms}} ms. {concluded}", OWN_ANSWER),
+        Passes(status, f"Reachable: the app answers {status} {phrase} after {{ms}} ms. But {concluded}.", fix),
     )
     def _(stage: Stage, status: int = status, phrase: str = phrase) -> Where:
         box = stage.sandbox()

@@ -16,7 +16,7 @@ from gateway.diagnosis.findings import RefusalFindings, TimeoutFindings
 from gateway.diagnosis.port_probe import PortProbe
 from gateway.directory.sandbox import Directory, Sandbox, TableDirectory
 from gateway.errors import Failure
-from gateway.http.message import FieldSection
+from gateway.http.message import FieldSection, RequestHead
 from gateway.tasks import Tasks
 from gateway.upstream.policy import AddressPolicy
 
@@ -115,7 +115,11 @@ def configured(**sections: dict[str, Any]) -> Settings:
 
 
 BOX = Sandbox("box", IPv6Address("::1"), "7")
-FORWARDED = FieldSection.of([(b"X-Forwarded-Proto", b"https"), (b"Via", b"1.1 gateway")])
+
+
+def forwarded(head: RequestHead) -> FieldSection:
+    told = (b"X-Forwarded-Host", head.authority), (b"X-Forwarded-Proto", b"https"), (b"Via", b"1.1 gateway")
+    return FieldSection.of([*told])
 
 
 def make_context(
@@ -132,7 +136,7 @@ def make_context(
         AddressPolicy(settings.upstream.allow, own),
         cast("PortProbe", looking),
         Tasks(),
-        lambda head: FORWARDED,
+        forwarded,
     )
 
 

@@ -201,7 +201,7 @@ async def test_a_url_of_a_websocket_where_there_is_none(app: App, context: Conte
     ("line", "said"),
     [
         (b"426 Upgrade Required", "the app refuses this handshake: 426 Upgrade Required"),
-        (b"403 Forbidden", "the app refuses this handshake: 403 Forbidden"),
+        (b"403 Forbidden", "the app refuses this handshake, usually by its origin check: 403 Forbidden"),
         (b"401 Unauthorized", "the app refuses this handshake: 401 Unauthorized"),
         (b"400 Bad Request", "the app refuses this handshake: 400 Bad Request"),
         (b"302 Found", "the app refuses this handshake: 302 Found"),
@@ -217,8 +217,23 @@ async def test_a_refused_handshake_is_not_a_lack_of_websockets(
     app.script = lambda request: refusal if is_handshake(request) else OK
     report = await explain(url(app.port, "/ws", "wss"), context)
     assert step(report, "websocket").detail == said
-    refused = f"the app refuses this WebSocket handshake ({line.decode()})" if "refuses" in said else None
+    usually = ", usually by its origin check" if line.startswith(b"403") else ""
+    refused = f"the app refuses this WebSocket handshake ({line.decode()}{usually})" if "refuses" in said else None
     assert report.conclusion.endswith(f" But {refused or 'no WebSocket opens here'}.")
+    assert [fix.partition(".")[0] for fix in report.fix] == [f"the app refused the WebSocket{usually}"] * bool(usually)
+
+
+async def test_a_redirect_that_leads_to_the_visitors_own_machine_comes_with_its_hint(
+    app: App, context: Context, looking: Looking
+) -> None:
+    redirect = b"HTTP/1.1 302 Found\r\nLocation: http://localhost:3000/\r\nContent-Length: 0\r\n\r\n"
+    app.script = lambda request: redirect
+    report = await explain(url(app.port, "/"), context)
+    assert step(report, "http").verdict == "warning"
+    (fix,) = report.fix
+    assert fix.startswith("the app redirects to http://localhost:3000, which is the visitor's own machine. ")
+    masking = make_context(looking, configured(upstream={"host": "localhost:3000"}))
+    assert (await explain(url(app.port, "/"), masking)).fix == [], "the edge rewrites it"
 
 
 @pytest.mark.parametrize("userinfo", ["user:s3cret@", "s3cret@", "a@b:s3cret@", ":s3cret@"])

@@ -9,7 +9,8 @@ from typing import cast
 import pytest
 
 from gateway.diagnosis import hints
-from gateway.diagnosis.hints import FIELD, LOOKED_AT, MAX_REMEMBERED, MOST_LOGGED, REPEATED_AFTER, TABLE, LogLimiter
+from gateway.diagnosis.hints import FIELD, LOOKED_AT, MAX_REMEMBERED, MOST_LOGGED, REPEATED_AFTER, LogLimiter
+from gateway.diagnosis.refusals import TABLE
 from gateway.errors import GatewayError, Reason
 from gateway.http import validate
 from gateway.http.head_parser import HeadLimits, parse_request_head, parse_response_head
@@ -48,9 +49,12 @@ DJANGO_HEAD = (
     b'\n  <meta name="robots" content="NONE,NOARCHIVE">\n'
 )
 
+UPGRADE = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+FOREIGN = b"Origin: https://3000-abc123.sandbox.example.dev:8443\r\n"
+
 # Each whole, but for style sheets, and in the media type that comes with it: Vite 8.3, Django 5.2, jupyter_server 2.21,
-# Apache 2.4, webpack-dev-server 5.2, Next 16.4, both MCP SDKs, Starlette and Werkzeug observed; Angular 21, Rails 6 to
-# 8 and ASP.NET Core from their sources.
+# Apache 2.4, webpack-dev-server 5.2, Next 16.4, both MCP SDKs, Starlette, Werkzeug, Tornado and Socket.IO observed;
+# Angular 21, Rails 6 to 8, ASP.NET Core, Spring, SvelteKit and python-engineio from their sources.
 ANSWERS: dict[str, tuple[int, bytes | None, bytes, str, RequestHead]] = {
     "vite": (
         403,
@@ -209,31 +213,124 @@ ANSWERS: dict[str, tuple[int, bytes | None, bytes, str, RequestHead]] = {
         'ASP.NET Core: "Protocols": "Http1" for this endpoint of Kestrel (gRPC needs a proxy for gRPC-Web in front)',
         request(),
     ),
+    "tornado": (
+        403,
+        HTML,
+        b"Cross origin websockets not allowed",
+        "Jupyter: c.ServerApp.allow_origin = 'https://5173-abc123.sandbox.example.dev:8443'; others on Tornado: "
+        "check_origin of a WebSocketHandler",
+        request(b"/api/kernels/1/channels", FOREIGN + UPGRADE),
+    ),
+    "starlette-cors": (
+        400,
+        b"text/plain; charset=utf-8",
+        b"Disallowed CORS origin, method",
+        "FastAPI or Starlette: allow_origins of CORSMiddleware needs that page's https://...sandbox.example.dev:8443",
+        request(b"/api", FOREIGN, b"OPTIONS"),
+    ),
+    "spring": (
+        403,
+        None,
+        b"Invalid CORS request",
+        "Spring: server.forward-headers-strategy=framework in application.properties",
+        request(b"/api", ORIGIN, b"POST"),
+    ),
+    "spring-cors": (
+        403,
+        None,
+        b"Invalid CORS request",
+        'Spring: allowedOriginPatterns("https://*.sandbox.example.dev:8443") in its CORS mapping',
+        request(b"/api", FOREIGN, b"POST"),
+    ),
+    "sveltekit": (
+        403,
+        TEXT,
+        b"Cross-site POST form submissions are forbidden",
+        "SvelteKit: PROTOCOL_HEADER=x-forwarded-proto HOST_HEADER=x-forwarded-host in the environment; Astro: "
+        "security.allowedDomains: [{hostname: '**.sandbox.example.dev'}] in astro.config",
+        request(b"/", ORIGIN, b"POST"),
+    ),
+    "socket.io": (
+        403,
+        JSON,
+        b'{"code":4,"message":"Forbidden"}',
+        "Socket.IO: https://5173-abc123.sandbox.example.dev:8443 in its allowRequest, and in cors.origin if a page of "
+        "another name asks",
+        request(b"/socket.io/?EIO=4&transport=polling", ORIGIN),
+    ),
+    "socket.io-websocket": (
+        400,
+        b"text/html",
+        b"Forbidden",
+        "Socket.IO: https://5173-abc123.sandbox.example.dev:8443 in its allowRequest, and in cors.origin if a page of "
+        "another name asks",
+        request(b"/socket.io/?EIO=4&transport=websocket", ORIGIN + UPGRADE),
+    ),
+    "python-socketio": (
+        400,
+        b"text/plain",
+        b'"Not an accepted origin."',
+        "python-socketio or Flask-SocketIO: cors_allowed_origins=['https://5173-abc123.sandbox.example.dev:8443'], or "
+        "whatever page asks",
+        request(b"/socket.io/?EIO=4&transport=polling", ORIGIN),
+    ),
+    "websocket": (
+        403,
+        None,
+        b"",
+        "It has to accept https://5173-abc123.sandbox.example.dev:8443 (docs/frameworks.md), or has no such route, "
+        "if it is FastAPI or Starlette",
+        request(b"/ws", ORIGIN + UPGRADE),
+    ),
 }
+OF_ANY_BODY = ("next-actions", "websocket")
+"""A stream of rows, of which any may be it; and a status that speaks for itself."""
 
 
-@pytest.mark.parametrize(("status", "media_type", "body", "hint", "asked"), ANSWERS.values(), ids=ANSWERS.keys())
-def test_an_answer_that_betrays_its_cause(
-    status: int, media_type: bytes | None, body: bytes, hint: str, asked: RequestHead
-) -> None:
-    assert hints.find(asked, answer(status, body, media_type), body) == hint
+def mends(line: str, asked: RequestHead, head: ResponseHead, body: bytes) -> bool:
+    """Whether there is a hint with that `line`, behind what the app did."""
+    return (hints.find(asked, head, body) or "").endswith(f". {line}")
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_an_answer_that_betrays_its_cause(name: str) -> None:
+    status, media_type, body, hint, asked = ANSWERS[name]
+    assert mends(hint, asked, answer(status, body, media_type), body)
     assert hints.find(asked, answer(404, body, media_type), body) is None, "the same words with another status"
-    other = b"text/css" if media_type is None else b"application/xhtml+xml"
-    assert hints.find(asked, answer(status, body, other), body) is None, "… in another media type"
+    if name != "websocket":
+        other = b"text/css" if media_type is None else b"application/xhtml+xml"
+        assert not mends(hint, asked, answer(status, body, other), body), "… in another media type"
 
 
-@pytest.mark.parametrize(("status", "media_type", "body", "hint", "asked"), ANSWERS.values(), ids=ANSWERS.keys())
-def test_who_quotes_it_gets_no_hint(
-    status: int, media_type: bytes | None, body: bytes, hint: str, asked: RequestHead
-) -> None:
+@pytest.mark.parametrize("name", [name for name in ANSWERS if name not in OF_ANY_BODY])
+def test_who_quotes_it_gets_no_hint(name: str) -> None:
     """A log that is shown, an API that passes an error on, a page about the error."""
+    status, media_type, body, hint, asked = ANSWERS[name]
     for quoting in (b"Error: " + body, b'{"error": "%b"}' % body, b"<p>The dev server said:</p><pre>%b</pre>" % body):
-        if media_type != b"text/x-component":  # a stream of rows, of which any may be it
-            assert hints.find(asked, answer(status, quoting, media_type), quoting) is None
+        assert not mends(hint, asked, answer(status, quoting, media_type), quoting)
+
+
+@pytest.mark.parametrize(
+    "name", ["tornado", "starlette-cors", "spring", "spring-cors", "sveltekit", "socket.io", "socket.io-websocket"]
+)
+def test_who_is_not_asked_so_says_it_for_another_reason(name: str) -> None:
+    status, media_type, body, _, _ = ANSWERS[name]
+    for other in (request(), request(method=b"POST")):
+        assert hints.find(other, answer(status, body, media_type), body) is None
+
+
+def test_a_refused_websocket_is_told_from_a_page_that_is_forbidden() -> None:
+    for body, media_type in ((b"", None), (b"Forbidden", TEXT), (b"{}", JSON)):
+        found = hints.find(request(b"/ws", UPGRADE), answer(403, body, media_type), body) or ""
+        assert found.startswith("the app refused the WebSocket, usually by its origin check. ")
+        assert hints.find(request(b"/ws"), answer(403, body, media_type), body) is None
+        assert hints.find(request(b"/ws", UPGRADE), answer(401, body, media_type), body) is None
 
 
 WHOLE = [
-    name for name in ANSWERS if name.partition("-")[0] in ("vite", "webpack", "mcp", "starlette", "next", "kestrel")
+    name
+    for name in ANSWERS
+    if name.partition("-")[0] in ("vite", "webpack", "mcp", "starlette", "next", "kestrel", "spring", "sveltekit")
 ]
 
 
@@ -257,7 +354,8 @@ def test_next_refuses_its_own_resources_and_to_a_foreign_page_only() -> None:
         (b"/_next/data/abc/account.json", ORIGIN, None),  # the app's own middleware
         (b"/account", ORIGIN, None),
     ):
-        assert hints.find(request(target, fields), answer(403, said, None), said) == expected, target
+        found = hints.find(request(target, fields), answer(403, said, None), said)
+        assert (found and found.partition(". ")[2]) == expected, target
         upgrade = request(target, fields + b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
         assert is_refused_by_next(upgrade, said) is (expected is not None)
         assert not is_refused_by_next(request(target, fields), said), "who asks for no upgrade gets a head"
@@ -309,12 +407,13 @@ def test_what_is_far_away_is_not_looked_for() -> None:
 
 def test_every_row_has_an_answer_and_every_hint_fits_in_a_field() -> None:
     fitting = set()
-    for status, media_type, body, hint, asked in ANSWERS.values():
-        assert re.fullmatch(r"[\x21-\x7e][\x20-\x7e]*[\x21-\x7e]", hint)
-        assert "{" not in hint.replace("localhost:{port}", ""), "a name that is not filled in"
+    for status, media_type, body, _, asked in ANSWERS.values():
         head = answer(status, body, media_type)
-        (row,) = (row for row in TABLE if row.status == status and hints._fits(row, head, body) and row.asked(asked))
-        fitting.add(row)
+        hint = hints.find(asked, head, body) or ""
+        assert re.fullmatch(r"[\x21-\x7e][\x20-\x7e]*[\x21-\x7e]", hint)
+        assert not re.search(r"\{[a-z:]+\}", hint.replace("localhost:{port}", "")), "a name that is not filled in"
+        rows = (row for row in TABLE if row.status == status and hints._fits(row, head, body) and row.asked(asked))
+        fitting.add(next(rows))
     assert fitting == set(TABLE)
 
 
