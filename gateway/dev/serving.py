@@ -40,6 +40,7 @@ from gateway.edge.listener import Listener, own_listeners
 from gateway.edge.local_reply import redirected_from_plain_on_tls
 from gateway.edge.sampler import Sampler
 from gateway.inspector.capture import Capture
+from gateway.inspector.hinting import BodyHints
 from gateway.inspector.live import Live
 from gateway.inspector.replay import Replays
 from gateway.inspector.routes import Inspector
@@ -82,6 +83,7 @@ async def serve(prepared: Prepared, options: DevOptions) -> None:
     edge.drain_grace = DRAIN_GRACE
     edge.withholds_from_other_sites = True
     edge.error_answers.judged_from = 200
+    access_log.look = BodyHints(edge.error_answers.hint_log).look
     if options.loopback4:
         edge.pool.open_socket = leniently(own)
     edge.answer_to_plain_on_tls = redirected_from_plain_on_tls(prepared.settings.edge.domains, prepared.port)

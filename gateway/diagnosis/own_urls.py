@@ -28,7 +28,7 @@ _LOCAL: Final = rb"localhost|127(?:\.[0-9]{1,3}){3}|0\.0\.0\.0|\[::1?\]"
 _URL: Final = re.compile(
     rb"(https?)://([a-z0-9.-]{1,253}|\[[0-9a-f:.]{2,45}\])(:[0-9]{1,5})?(?=[/?#]|\Z)", re.IGNORECASE
 )
-_IS_LOCAL: Final = re.compile(_LOCAL, re.IGNORECASE)
+IS_LOCAL: Final = re.compile(_LOCAL, re.IGNORECASE)
 _RETURN: Final = re.compile(rb"[?&](?:redirect_uri|post_logout_redirect_uri|service)=([^&#]*)")
 _HANDED: Final = re.compile(rb"[?&#](?:code|error|id_token|access_token|token)=")
 _REFRESH: Final = re.compile(rb"[0-9.]*[ \t]*[;,][ \t]*(?:url[ \t]*=[ \t]*)?[\"']?", re.IGNORECASE)
@@ -182,7 +182,7 @@ def _kind(url: re.Match[bytes], public: bytes, asked: bytes) -> str:
     host, port = url[2].lower(), url[3] or b""
     if host + port in asked:
         return ""  # the visitor has named it
-    if _IS_LOCAL.fullmatch(host):
+    if IS_LOCAL.fullmatch(host):
         return "local"
     own, _, public_port = public.partition(b":")
     default = b":443" if url[1].lower() == b"https" else b":80"

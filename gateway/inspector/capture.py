@@ -38,6 +38,10 @@ AWAITED = 2048
 """Exchanges that have ended and whose record is to come: more than telemetry gathers."""
 
 
+def _let_be(captured: Captured) -> None:
+    """Nobody looks."""
+
+
 class Capture:
     """One per gateway: what makes its exchanges, and what its access log tells."""
 
@@ -46,6 +50,8 @@ class Capture:
         self.store = store
         self._access_log = access_log
         self._call_soon = call_soon
+        self.look: Callable[[Captured], None] = _let_be
+        """Told of each exchange at its end."""
         self._awaited: dict[str, Captured] = {}  # by request id, those whose record is to come
         self._early: dict[str, AccessRecord] = {}  # by request id, of whom nothing was seen, or not its end yet
 
@@ -103,6 +109,7 @@ class Capture:
         """It is over; its record is on its way."""
         captured.ended = monotonic()
         captured.request_id = exchange.request_id
+        self.look(captured)
         self.store.end(captured)
         name = captured.request_id.decode()
         captured.record = self._early.pop(name, None)  # a batch of the log was full

@@ -104,6 +104,7 @@ class Extras:
     """What most exchanges do not have."""
 
     __slots__ = (
+        "hint",
         "interim",
         "messages",
         "messages_octets",
@@ -120,6 +121,8 @@ class Extras:
         self.response_trailers: Fields = []
         self.trouble = ""
         """Why the answer was broken off."""
+        self.hint = ""
+        """What its body betrays of an app behind a proxy; what a head betrays is in X-Gateway-Hint."""
         self.replay_of = 0
         """Number of the exchange that this one repeats."""
         self.messages: deque[Message] = deque()

@@ -113,7 +113,7 @@ def summary(captured: Captured, now: float) -> dict[str, Any]:
         "kind": kind_of(captured),
         "type": media_type_of(head),
         "reason": reason_of(captured),
-        "hint": head is not None and head.get(b"x-gateway-hint") is not None,
+        "hint": bool(_hint(captured)),
         "live": captured.is_live,
         "duration": round(((captured.ended or now) - captured.began) * 1e3, 2)
         if captured.head is not None or record is None
@@ -133,6 +133,7 @@ def details(captured: Captured, now: float, after: int = 0) -> dict[str, Any]:
         "request_id": captured.request_id.decode("latin-1"),
         "remote": captured.peer.text if captured.peer is not None else record.remote if record is not None else "",
         "target": subject_of(captured).target,
+        "hint": _hint(captured),
         "detail": (record.detail if record is not None else "") or captured.extras.trouble,
         "app": record.target if record is not None else "",
         "reused": record is not None and record.reused,
@@ -173,6 +174,11 @@ def response_fields(captured: Captured) -> Fields:
         return []
     upgrade = [(b"Upgrade", head.upgrade)] if head.upgrade is not None else []
     return [*head.fields, *upgrade, (b"X-Request-Id", captured.request_id)]
+
+
+def _hint(captured: Captured) -> str:
+    head = captured.response_head
+    return captured.extras.hint or text((head and head.get(b"x-gateway-hint")) or b"")
 
 
 def _request(captured: Captured) -> dict[str, Any] | None:

@@ -86,8 +86,21 @@ Others are told in their own way:
 Three replies are the gateway's own and no failures, so they have no `X-Gateway-Error`: that 204, the 200 to an OPTIONS
 with `Max-Forwards: 0` (both say `Proxy-Status: gateway`), and the 308 of `edge.plain = "redirect"`.
 
-An app's own reply may carry `X-Gateway-Hint`: a dev server has refused its public name, or Apache a `Destination` in
-https, and the field says which setting helps. No app can send that field itself.
+An app's own reply may carry `X-Gateway-Hint`: what the app did that fails behind any proxy that ends TLS, and the line
+that mends it in that framework. The reply passes unchanged otherwise, and no app can send that field itself. It tells
+
+- that the app refused its public name: by the error of Vite, Angular, webpack, Django, Rails, Flask, Starlette, MCP;
+- that it refused the page that asked, often its own: by the error of Django, Next, Spring, SvelteKit, Astro, Socket.IO,
+  FastAPI, Tornado, Jupyter; and of any app that it refused a WebSocket (403), usually by its origin check;
+- that a redirect, or the `redirect_uri` of a login, leads to `localhost`, the visitor's own machine, or to the app's own
+  name by `http:` or at another port: the app believed the plain HTTP that it sees (`request.url`);
+- that a permanent redirect leads to the very URL that was asked for: the app demands https and takes all for http;
+- that a cookie has `Domain=localhost`; of good replies `gateway dev` alone looks at that, and into pages as well, for
+  what is loaded from `localhost`, and for mixed content (`http:` and `ws:` in a page that came by https).
+
+A redirect elsewhere is the app's own business, as is an address that the request has named (a tool that waits for its
+login on loopback). `gateway dev` says each hint in its terminal, too, and `gateway serve` logs it: once a minute for a
+port, and eight for a sandbox. [frameworks.md](frameworks.md) has the settings, before anything has failed.
 
 An app's reply that breaks off after its head has been passed on cannot be replaced. It is cut off visibly, without the
 end that was announced, and only the gateway's log names the reason.

@@ -324,7 +324,7 @@ function title(text, ...notes) {
 
 // What went wrong, or may: the gateway's own words, and its page where there was one.
 function trouble(told) {
-  const hint = field(told.response?.fields, "x-gateway-hint");
+  const hint = told.hint;
   if (!told.reason && !told.detail && !hint) return null;
   const card = element("div", undefined, `card ${isFailed(told) ? "bad-card" : "hint-card"}`);
   card.append(title(told.reason || (told.detail ? "The answer was broken off" : "Hint")));

@@ -143,6 +143,8 @@ async def test_an_app_that_refuses(scene: Scene) -> None:
         scene.upstream.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 4\r\nX-Why: so\r\n\r\nno!!")
         answer = await asyncio.to_thread(scene.client.response, scene.id)
         assert (answer.status, bytes(answer.body), answer.get(b"x-why")) == (403, b"no!!", b"so")
+        assert answer.get(b"x-gateway-hint").startswith(b"the app refused the WebSocket, usually by its origin check. ")
+        scene.gateway.expect_complaint("usually by its origin check")
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,8 @@ class Watched:
         self.gateway = gateway
         self.store = Store()
         telemetry, edge = gateway.edge.telemetry, gateway.edge
-        telemetry.access_log = capture = Capture(self.store, telemetry.access_log, edge.loop.call_soon)
-        edge.look_on = capture.look_on
+        telemetry.access_log = self.capture = Capture(self.store, telemetry.access_log, edge.loop.call_soon)
+        edge.look_on = self.capture.look_on
 
     @property
     def last(self) -> Captured:
