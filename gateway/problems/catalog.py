@@ -92,8 +92,8 @@ that mends it in that framework. The reply passes unchanged otherwise, and no ap
 - that the app refused its public name: by the error of Vite, Angular, webpack, Django, Rails, Flask, Starlette, MCP;
 - that it refused the page that asked, often its own: by the error of Django, Next, Spring, SvelteKit, Astro, Socket.IO,
   FastAPI, Tornado, Jupyter; and of any app that it refused a WebSocket (403), usually by its origin check;
-- that a redirect, or the `redirect_uri` of a login, leads to `localhost`, the visitor's own machine, or to the app's own
-  name by `http:` or at another port: the app believed the plain HTTP that it sees (`request.url`);
+- that a redirect, or the `redirect_uri` of a login, leads to `localhost`, the visitor's own machine, or to the app's
+  own name by `http:` or at another port: the app believed the plain HTTP that it sees (`request.url`);
 - that a permanent redirect leads to the very URL that was asked for: the app demands https and takes all for http;
 - that a cookie has `Domain=localhost`; of good replies `gateway dev` alone looks at that, and into pages as well, for
   what is loaded from `localhost`, and for mixed content (`http:` and `ws:` in a page that came by https).
