@@ -29,6 +29,14 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Applications]:
 
 
 @pytest.fixture(scope="session")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Applications]:
+    """A gateway whose domain is like a platform's: development servers let in who comes by a name below .localhost."""
+    with Applications(directory=tmp_path_factory.mktemp("elsewhere"), domain="sandbox.test") as running:
+        yield running
+        assert "proxy_internal_error" not in running.log, running.log
+
+
+@pytest.fixture(scope="session")
 def browser(gateway: Applications, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevTools]:
     require("chromium", "chromedriver", "certutil")
     home = tmp_path_factory.mktemp("browser") / "home"

@@ -6,10 +6,11 @@ wrong fails a test, and one that is missing has none to start.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,7 +18,7 @@ from pathlib import Path
 from websockets.sync.client import ClientConnection, connect
 
 from tests.applications.harness import INSTALLED, NODE_MODULES, PLAIN, Application, Applications
-from tests.interop.harness import Answer, curl, tcp_connection, tls_context
+from tests.interop.harness import DOMAIN, Answer, curl, tcp_connection, tls_context
 from tests.support.process import ROOT, clean_environment
 
 DOCUMENT = ROOT / "docs" / "frameworks.md"
@@ -42,13 +43,13 @@ class Framework:
     origin: tuple[str, ...]
 
     def told(self, source: str, gateway: Applications, *, of: tuple[str, ...] = ("proxy", "origin")) -> str:
-        """`source` with the settings `of` the row in their places, at the gateway's own port."""
+        """`source` with the settings `of` the row in their places, for this gateway's domain and port."""
         for name in ("proxy", "origin"):
             lines = getattr(self, name) if name in of else ()
             place = re.compile(rf"^([ \t]*)(?:#|//) {name}$", re.MULTILINE)
             if lines and not place.search(source):
                 raise ValueError(f"{self.name}: no place for its {name} setting")
-            text = "\n".join(line.replace(_DEV_PORT, str(gateway.tls_port)) for line in lines)
+            text = "\n".join(_public(line, gateway) for line in lines)
             source = place.sub(lambda at, text=text: re.sub("^", at[1], text, flags=re.MULTILINE), source)
         return source
 
@@ -56,14 +57,24 @@ class Framework:
         self, gateway: Applications, folder: Path, env: Mapping[str, str] | None = None, *options: str
     ) -> Application:
         """The command, run in `folder` on a port of its own instead of the usual one."""
-        told, words = dict(env or {}), shlex.split(_PORT.sub("{port}", self.command)) + list(options)
-        while "=" in words[0]:
-            name, _, value = words.pop(0).partition("=")
-            told[name] = value
-        if words[0] == "npx":
-            words.pop(0)
-        path = ":".join([*map(str, PROGRAMS), clean_environment()["PATH"]])
-        return Application(gateway, "env", f"PATH={path}", *words, cwd=folder, env={"HOME": str(folder)} | told)
+        words = [word for word in shlex.split(_PORT.sub("{port}", self.command)) if word != "npx"]
+        path = ":".join([str(folder / "node_modules" / ".bin"), *map(str, PROGRAMS), clean_environment()["PATH"]])
+        told = {"HOME": str(folder)} | dict(env or {})
+        return _Started(gateway, "env", f"PATH={path}", *words, *options, cwd=folder, env=told)
+
+
+class _Started(Application):
+    """A command that may be a launcher (`go run`, `next dev`): what it has started ends with it."""
+
+    def stop(self) -> int:
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, self.stop_signal)
+        return super().stop()
+
+
+def _public(line: str, gateway: Applications) -> str:
+    """`line` with the gateway's own domain and port."""
+    return line.replace(DOMAIN, gateway.domain).replace(_DEV_PORT, str(gateway.tls_port))
 
 
 @cache
@@ -88,9 +99,14 @@ def framework(name: str) -> Framework:
 
 def get(app: Application, path: str = "/", *arguments: str, sandbox: str = PLAIN) -> Answer:
     """The page at `path`, which is not a hint's case: whatever a row sets is right."""
-    answer = curl(app.url(path, sandbox), app.gateway.ca, *arguments)
+    answer = ask(app, path, *arguments, sandbox=sandbox)
     assert answer.header("X-Gateway-Hint") is None, answer.header("X-Gateway-Hint")
     return answer
+
+
+def ask(app: Application, path: str = "/", *arguments: str, sandbox: str = PLAIN) -> Answer:
+    """What is answered for `path`, and be it with a hint. No name server knows the gateway's domain."""
+    return curl(app.url(path, sandbox), app.gateway.ca, "--connect-to", "::localhost:", *arguments)
 
 
 def upload(app: Application, path: str, folder: Path, *arguments: str) -> Answer:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.harness import ServeProcess
+from tests.interop.harness import DOMAIN, ServeProcess
 from tests.support.components import COMPONENTS, Component, program, require
 from tests.support.process import ROOT, Child, accepts, clean_environment, free_port
 
@@ -70,8 +70,8 @@ COMPONENTS.update(_listed())
 class Applications(ServeProcess):
     """The gateway in front of all of them: `PLAIN` and `MASKED` lead to ::1, whatever the port."""
 
-    def __init__(self, *, directory: Path) -> None:
-        super().__init__({PLAIN: "::1", MASKED: "::1"}, directory=directory)
+    def __init__(self, *, directory: Path, domain: str = DOMAIN) -> None:
+        super().__init__({PLAIN: "::1", MASKED: "::1"}, directory=directory, domain=domain)
         with (directory / "sandboxes.toml").open("a") as table:
             table.write('host = "localhost:{port}"\n')
         self.hosts = directory / "hosts"

@@ -54,6 +54,8 @@ _SIGNS_OF_A_BUG = (
 class _Gateway(Child):
     """A gateway process. A clean end is exit code 0, no process left behind, no trace of a bug in the log."""
 
+    domain = DOMAIN
+
     def __init__(self, arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str] | None = None) -> None:
         super().__init__([sys.executable, "-m", "gateway", *arguments], cwd=cwd, env=env)
         self.tls_port = free_port()
@@ -64,7 +66,7 @@ class _Gateway(Child):
         return f"https://{self.host(port, id)}:{self.tls_port}{path}"
 
     def host(self, port: int, id: str = "local") -> str:
-        return f"{port}-{id}.{DOMAIN}"
+        return f"{port}-{id}.{self.domain}"
 
     def stop(self) -> int:
         self._family = descendants(self.pid)
@@ -117,21 +119,29 @@ class ServeProcess(_Gateway):
     `sandboxes` maps ids to addresses; the file is `directory / "sandboxes.toml"`. `env` holds further settings.
     """
 
-    def __init__(self, sandboxes: Mapping[str, str], *, directory: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        sandboxes: Mapping[str, str],
+        *,
+        directory: Path,
+        env: Mapping[str, str] | None = None,
+        domain: str = DOMAIN,
+    ) -> None:
         # Here, because only this one makes its certificates itself: `gateway dev` does so without help.
         from gateway.tls import local_ca
 
         config = directory / "gateway.toml"
         super().__init__(["serve", "--config", str(config)], cwd=directory, env=env)
         self.admin_port = free_port()
-        certificates = local_ca.ensure(directory / "certs")
+        self.domain = domain
+        certificates = local_ca.ensure(directory / "certs", domain)
         self.ca = certificates.authority
         table = directory / "sandboxes.toml"
         table.write_text("".join(f'[sandboxes.{name}]\naddress = "{at}"\n' for name, at in sandboxes.items()))
         config.write_text(
             f"""
 [edge]
-domains = ["{DOMAIN}"]
+domains = ["{domain}"]
 listen = ["[::1]:{self.tls_port}"]
 public_port = {self.tls_port}
 
