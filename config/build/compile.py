@@ -12,6 +12,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,6 +74,7 @@ def extensions(folder: Path) -> list[object]:
             debug_level="0",  # a traceback names its line all the same
             target_dir=str(folder),
             group_name=GROUP,
+            multi_file=True,  # C's compiler takes nine tenths of the time: on every core
         )
     )
 
@@ -80,8 +84,20 @@ def build(built: Path, into: Path | None) -> list[Path]:
     from setuptools.command.build_ext import build_ext
     from setuptools.dist import Distribution
 
+    class OnEveryCore(build_ext):
+        def build_extensions(self) -> None:
+            compile_one = self.compiler.compile
+
+            def compile_all(sources: Sequence[str], **options: object) -> list[str]:
+                with ThreadPoolExecutor(os.cpu_count()) as cores:
+                    built_of_each = cores.map(lambda source: compile_one([source], **options), sources)
+                    return list(chain.from_iterable(built_of_each))
+
+            self.compiler.compile = compile_all
+            super().build_extensions()
+
     os.chdir(ROOT)
-    command = build_ext(Distribution({"name": GROUP, "ext_modules": extensions(built)}))
+    command = OnEveryCore(Distribution({"name": GROUP, "ext_modules": extensions(built)}))
     command.build_temp = str(built)
     command.inplace = into is None
     if into is not None:
