@@ -44,7 +44,7 @@ check: $(TOOLS) ## format, lint, types, import contracts
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-bench: $(MEASURED)/.installed ## the gateway beside nginx, HAProxy, Caddy and Go (ARGS=--quick for a glance)
+bench: $(MEASURED)/.installed ## both builds beside nginx, HAProxy, Caddy and Go (ARGS=--quick for a glance)
 	@$(MEASURED)/bin/python -m bench $(ARGS)
 
 compiled: $(TOOLS) ## compile the hot path in place (needs a C compiler; make pure undoes it)
@@ -95,7 +95,7 @@ $(MEASURED)/bin/python:
 
 $(MEASURED)/.installed: pyproject.toml constraints.txt | $(MEASURED)/bin/python
 	@echo "installing the gateway into $(MEASURED)"
-	@$(MEASURED)/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt -e .
+	@$(MEASURED)/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt -e '.[compile]'
 	@touch $@
 
 $(RUNTIME): pyproject.toml constraints.txt | $(VENV)/bin/python

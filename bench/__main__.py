@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import chart, curves, machine, peers, report, runner, turns
+from bench import chart, compiled, curves, machine, peers, report, runner, turns
 from bench.processes import ROOT, find
-from bench.samples import Sample, summarize
+from bench.samples import COMPILED, Sample, summarize
 from bench.site import Unable, open_site
 from bench.targets import judge
 from bench.workloads import TURN_SECONDS, WORKLOADS, Kind, Workload
@@ -102,6 +102,8 @@ def _side_by_side(options: argparse.Namespace) -> int:
     chosen = set(options.only or (QUICK_WORKLOADS if options.quick else WORKLOADS))
     if any(WORKLOADS[name].kind is Kind.OPEN_LOOP for name in chosen):
         chosen.add("get_tls")  # half of what is found there
+    if COMPILED in present:
+        compiled.build()
     workloads = _runnable([workload for name, workload in WORKLOADS.items() if name in chosen])
     fixed = options.rounds or (QUICK_ROUNDS if options.quick else 0)
     seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)

@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 
 from bench.peers import PEERS
 from bench.report import Result
-from bench.samples import GATEWAY, Summary
+from bench.samples import BUILDS, GATEWAY, Summary
 from bench.workloads import WORKLOADS, Kind
 
 BACKGROUND, PANEL, LINE, TEXT, FAINT = "#fbfaf8", "#ffffff", "#d8d4cc", "#1c2024", "#5b636b"
@@ -32,7 +32,7 @@ _FONT = 'font-family="ui-sans-serif, system-ui, sans-serif"'
 
 # --- bars -------------------------------------------------------------------------------------------------------
 
-SHOWN = ("get_tls", "h2_get", "resp_1m", "h2_grpc", "ws_32", "new_conn", "mixed_200", "idle_tls")
+SHOWN = ("get_tls", "h2_get", "mixed_200", "resp_1m", "ws_32", "h2_grpc", "new_conn", "idle_tls")
 """Panels of the picture, those that were measured; two in a row."""
 ROW = 24
 HEAD = 40
@@ -74,11 +74,11 @@ def _panel(x: float, y: float, width: float, height: float, title: str, rows: li
     scale = (width - label - value - 24) / max(figure for _, figure in rows)
     for number, (peer, figure) in enumerate(rows):
         top = y + HEAD + number * ROW
-        colour = OURS if peer == GATEWAY else THEIRS.get(peer, FAINT)
-        weight = 600 if peer == GATEWAY else 400
-        name = PEERS[peer].title.partition(" ")[0]
+        colour = OURS if peer in BUILDS else THEIRS.get(peer, FAINT)
+        weight = 600 if peer in BUILDS else 400
+        name = PEERS[peer].label or PEERS[peer].title.partition(" ")[0]
         length = max(1.0, figure * scale)
-        yield _text(x + label, top + 14, name, anchor="end", weight=weight, fill=OURS if peer == GATEWAY else TEXT)
+        yield _text(x + label, top + 14, name, anchor="end", weight=weight, fill=OURS if peer in BUILDS else TEXT)
         yield f'<rect x="{x + label + 8:g}" y="{top + 2}" width="{length:.1f}" height="16" rx="3" fill="{colour}"/>'
         yield _text(x + label + 14 + length, top + 14, compact(figure), weight=weight, fill=TEXT)
 

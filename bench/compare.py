@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from bench.report import load
-from bench.samples import GATEWAY, Summary
+from bench.samples import BUILDS, Summary
 
 AGREES = 0.10
 """Share by which two ratios may differ."""
@@ -28,6 +28,8 @@ class Pair:
     """One ratio in both runs."""
 
     workload: str
+    build: str
+    """Of the gateway, whose figure is divided by the peer's."""
     peer: str
     before: float
     after: float
@@ -43,11 +45,13 @@ class Pair:
 
 def pairs(before: Sequence[Summary], after: Sequence[Summary]) -> list[Pair]:
     """Every ratio that both runs have, in the order of the first."""
-    later = {(each.workload, each.peer): each.ratio for each in after if not each.errors}
+    later = {(each.workload, each.peer): each for each in after if not each.errors}
     return [
-        Pair(each.workload, each.peer, each.ratio, later[each.workload, each.peer])
+        Pair(each.workload, build, each.peer, each.ratio_of(build), then.ratio_of(build))
         for each in before
-        if each.peer != GATEWAY and not each.errors and each.ratio and later.get((each.workload, each.peer))
+        if each.peer not in BUILDS and not each.errors and (then := later.get((each.workload, each.peer)))
+        for build in BUILDS
+        if each.ratio_of(build) and then.ratio_of(build)
     ]
 
 
@@ -55,7 +59,8 @@ def table(found: Sequence[Pair]) -> Iterator[str]:
     """For a terminal."""
     for pair in found:
         mark = "" if pair.agrees else "  differs"
-        yield f"{pair.workload:<18} {pair.peer:<14} {pair.before:>6.2f} {pair.after:>6.2f} {pair.change:>+6.0%}{mark}"
+        row = f"{pair.workload:<18} {pair.build:<16} {pair.peer:<14}"
+        yield f"{row} {pair.before:>6.2f} {pair.after:>6.2f} {pair.change:>+6.0%}{mark}"
     within = sum(pair.agrees for pair in found)
     yield f"{within} of {len(found)} ratios within {AGREES:.0%}"
 

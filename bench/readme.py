@@ -27,7 +27,7 @@ README = ROOT / "README.md"
 PICTURE = ROOT / "docs" / "images" / "bench.svg"
 BEGIN, END = "<!-- figures: written by python -m bench.readme -->\n", "<!-- end of figures -->\n"
 SHOWN = (
-    *("get_tls", "mixed_200", "resp_1m", "upload_1m", "h2_get", "h2_mixed", "h2_resp_1m", "h2_grpc"),
+    *("get_tls", "get_same", "mixed_200", "resp_1m", "upload_1m", "h2_get", "h2_mixed", "h2_resp_1m", "h2_grpc"),
     *("ws_32", "new_conn", "refused", "idle_tls"),
 )
 
@@ -61,10 +61,10 @@ def _lines(result: Result) -> Iterator[str]:
             yield f"| {_title(name)} | {' | '.join(cells)} |"
     yield ""
     judged = [verdict for verdict in result.verdicts if verdict.reached is not None]
+    reached = f" {sum(bool(verdict.reached) for verdict in judged)} of {len(judged)} targets reached." if judged else ""
     yield (
         f"CPU time in all of the proxy's processes, on one core; {result.method()}; in one run on "
-        f"{result.machine.sentence()}. {sum(bool(verdict.reached) for verdict in judged)} of {len(judged)} targets "
-        "reached. Repeat it with `make bench`."
+        f"{result.machine.sentence()}.{reached} Repeat it with `make bench`."
     )
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from bench.machine import Machine
 from bench.peers import PEERS
-from bench.samples import GATEWAY, Sample, Summary
+from bench.samples import BUILDS, COMPILED, GATEWAY, Sample, Summary
 from bench.targets import Verdict
 from bench.workloads import WORKLOADS, Kind
 
@@ -79,17 +79,28 @@ def _workload(name: str, summaries: Sequence[Summary]) -> Iterator[str]:
     rows = [summary for summary in summaries if summary.workload == name]
     idle = workload.kind is Kind.IDLE
     figure = f"KiB/{workload.unit}" if idle else "CPU µs"
+    builds = [build for build in BUILDS if any(row.peer == build for row in rows)]
     columns = "" if idle else f"{'per s':>9} {'p50 µs':>8} {'p99 µs':>8} {'busy':>5}"
+    multiples = " ".join(f"{_IS[build]:>12}" for build in builds)
     yield workload.title
-    yield f"  {'':<26}{figure:>15} {'gateway is':>12} {'MiB':>6} {columns}"
+    yield f"  {'':<26}{figure:>15} {multiples} {'MiB':>6} {columns}"
     for row in rows:
-        multiple = f"{row.ratio:.2f} × ±{row.margin:.0%}" if row.ratio and row.peer != GATEWAY else f"±{row.margin:.0%}"
+        multiples = " ".join(f"{_multiple(row, build):>12}" for build in builds)
         flow = f"{row.per_second:>9,.0f} {row.p50_us:>8,.0f} {row.p99_us:>8,.0f} {row.busy:>5.0%}"
         remarks = [*filter(None, [row.left_out]), *(f"{count} × {kind}" for kind, count in row.errors.items())]
-        figures = f"{row.figure:>15.1f} {multiple:>12} {row.pss_kib / 1024:>6.1f} {'' if idle else flow}"
+        figures = f"{row.figure:>15.1f} {multiples} {row.pss_kib / 1024:>6.1f} {'' if idle else flow}"
         yield (
             f"  {PEERS[row.peer].title:<26}{figures if row.figure else '–'.rjust(15)}  {', '.join(remarks)}"
         ).rstrip()
+
+
+_IS = {GATEWAY: "gateway is", COMPILED: "compiled is"}
+
+
+def _multiple(row: Summary, build: str) -> str:
+    """A build's figure as a multiple of the row's; of its own the margin alone."""
+    margin = f"±{row.margin_of(build):.0%}"
+    return f"{row.ratio_of(build):.2f} × {margin}" if row.ratio_of(build) and row.peer != build else margin
 
 
 def _doubts(result: Result) -> Iterator[str]:

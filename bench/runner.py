@@ -18,7 +18,7 @@ from bench import loading, turns
 from bench.load.result import Flow
 from bench.loading import LoadFailed, Reading
 from bench.peers import PEERS, Peer, running
-from bench.samples import GATEWAY, Sample, summarize
+from bench.samples import BUILDS, Sample, summarize
 from bench.site import Site, Unable
 from bench.workloads import Kind, Load, Workload
 
@@ -54,7 +54,8 @@ class Plan:
         if number >= self.most_rounds:
             return False
         summaries = summarize(sample for sample in samples if sample.workload == workload.name)
-        return any(each.margin > MARGIN for each in summaries if each.peer != GATEWAY and not each.errors)
+        compared = (each for each in summaries if each.peer not in BUILDS and not each.errors)
+        return any(each.margin_of(build) > MARGIN for each in compared for build in BUILDS)
 
 
 def run(plan: Plan, site: Site, tell: Callable[[Sample], None]) -> list[Sample]:

@@ -11,6 +11,9 @@ import msgspec
 from bench.load.result import Flow
 
 GATEWAY = "gateway"
+COMPILED = "gateway_compiled"
+BUILDS = (GATEWAY, COMPILED)
+"""Ours: the others are compared with each of them."""
 
 METRICS = ("cpu_us", "per_second", "p50_us", "p99_us", "rss_kib", "pss_kib", "held_kib", "busy", "load_busy", "foreign")
 
@@ -81,6 +84,9 @@ class Summary(msgspec.Struct, kw_only=True):
     of a single one, by its turns; else half of what the rounds lie apart. Of the gateway, the same for its figure."""
     errors: dict[str, int]
     extra: dict[str, float]
+    compiled_ratio: float = 0.0
+    compiled_margin: float = 0.0
+    """`ratio` and `margin` of the compiled gateway."""
     left_out: str = ""
     """Why there are no figures (all are 0), though nothing went wrong."""
 
@@ -94,10 +100,12 @@ class Summary(msgspec.Struct, kw_only=True):
         """Per second of CPU time. Unlike `per_second` it does not depend on whether the load could keep up."""
         return 1e6 / self.cpu_us if self.cpu_us else 0.0
 
-    @property
-    def capacity_ratio(self) -> float:
-        """The gateway's capacity divided by this peer's."""
-        return 1 / self.ratio if self.ratio else 0.0
+    def ratio_of(self, build: str) -> float:
+        """One of `BUILDS`' figure divided by this peer's."""
+        return self.compiled_ratio if build == COMPILED else self.ratio
+
+    def margin_of(self, build: str) -> float:
+        return self.compiled_margin if build == COMPILED else self.margin
 
 
 def spread(values: Sequence[float]) -> float:
@@ -122,10 +130,13 @@ def summarize(samples: Iterable[Sample]) -> list[Summary]:
     groups: dict[tuple[str, str], list[Sample]] = {}
     for sample in samples:
         groups.setdefault((sample.workload, sample.peer), []).append(sample)
-    return [_summary(group, groups.get((workload, GATEWAY), [])) for (workload, _), group in groups.items()]
+    return [
+        _summary(group, groups.get((workload, GATEWAY), []), groups.get((workload, COMPILED), []))
+        for (workload, _), group in groups.items()
+    ]
 
 
-def _summary(group: list[Sample], ours: list[Sample]) -> Summary:
+def _summary(group: list[Sample], ours: list[Sample], compiled: list[Sample]) -> Summary:
     left_out = next((sample.left_out for sample in group if sample.left_out), "")
     medians = {
         metric: 0.0 if left_out else float(median(getattr(sample, metric) for sample in group)) for metric in METRICS
@@ -136,12 +147,15 @@ def _summary(group: list[Sample], ours: list[Sample]) -> Summary:
             errors[kind] = errors.get(kind, 0) + count
     extras = {name for sample in group for name in sample.extra}
     ratio, margin = (0.0, 0.0) if left_out else _ratio(group, ours)
+    compiled_ratio, compiled_margin = (0.0, 0.0) if left_out or not compiled else _ratio(group, compiled)
     return Summary(
         peer=group[0].peer,
         workload=group[0].workload,
         rounds=len(group),
         ratio=ratio,
         margin=margin,
+        compiled_ratio=compiled_ratio,
+        compiled_margin=compiled_margin,
         errors=errors,
         extra={name: float(median(sample.extra.get(name, 0.0) for sample in group)) for name in sorted(extras)},
         left_out=left_out,

@@ -2,57 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
-from bench.samples import GATEWAY, Summary
+from bench.samples import BUILDS, COMPILED, GATEWAY, Summary
 
-RATIOS = ("ratio", "capacity_ratio")
-_NAMES = {"go": "Go, tuned", "go_as_shipped": "Go, as shipped", "caddy": "Caddy"}
+_NAMES = {"nginx": "nginx", "haproxy": "HAProxy", "go": "Go, tuned"}
+_OF = {GATEWAY: "", COMPILED: ", compiled"}
+CPU, CAPACITY = "ratio", "capacity"
+"""Metrics that compare with a peer turn by turn: the build's CPU time divided by the peer's, and the inverse."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The gateway's `metric` in `workload`, divided by that of `peer` in `base` (both empty: as it stands).
-
-    A metric that is a ratio already is `peer`'s, as it stands.
-    """
+    """What one build set out to reach in one workload."""
 
     title: str
     workload: str
     metric: str
-    """Attribute of `Summary`."""
+    """`CPU`, `CAPACITY`, or an attribute of `Summary`, which is divided by that of `peer` in `base` if given."""
     limit: float
     peer: str = ""
     base: str = ""
     """Workload of the divisor; empty: the same."""
-    at_least: bool = False
-    """The value has to reach the limit; otherwise it has to stay below."""
     unit: str = ""
+    build: str = GATEWAY
+
+    @property
+    def at_least(self) -> bool:
+        """Whether the value has to reach the limit; otherwise it has to stay below."""
+        return self.metric == CAPACITY
+
+
+def _rows(
+    title: str, workload: str, metric: str, limits: dict[str, tuple[float, float]], unit: str = ""
+) -> Iterator[Target]:
+    """Targets of both builds, plain Python's before the compiled one's, against each peer; none where a limit is 0."""
+    for number, build in enumerate(BUILDS):
+        for peer, of_builds in limits.items():
+            if limit := of_builds[number]:
+                yield Target(title + _OF[build], workload, metric, limit, peer=peer, unit=unit, build=build)
 
 
 TARGETS = (
-    Target("small GET, TLS: CPU", "get_tls", "ratio", 0.55, peer="go_as_shipped"),
-    Target("small GET, TLS: CPU", "get_tls", "ratio", 0.55, peer="go"),
-    Target("small GET, TLS: CPU", "get_tls", "ratio", 0.35, peer="caddy"),
-    Target("small GET, TLS: CPU", "get_tls", "ratio", 2.0, peer="nginx"),
-    Target("1 MiB response, TLS: CPU", "resp_1m", "ratio", 1.15, peer="nginx"),
-    Target("WebSocket echo 32 B: CPU", "ws_32", "ratio", 0.6, peer="go"),
-    Target("WebSocket echo 32 B: CPU", "ws_32", "ratio", 1.8, peer="nginx"),
-    Target("idle TLS connection", "idle_tls", "held_kib", 32.0, unit="KiB"),
-    Target("new TLS connections per CPU second", "new_conn", "capacity_ratio", 0.9, peer="nginx", at_least=True),
-    Target("refused target: CPU", "refused", "cpu_us", 1.5, peer=GATEWAY, base="get_tls"),
-    Target("small GET, HTTP/2: CPU", "h2_get", "ratio", 0.35, peer="go"),
-    Target("small GET, HTTP/2: CPU", "h2_get", "ratio", 2.0, peer="nginx"),
-    Target("1 MiB response, HTTP/2: CPU", "h2_resp_1m", "ratio", 1.2, peer="nginx"),
-    Target("gRPC unary call: CPU", "h2_grpc", "ratio", 0.5, peer="go"),
-    Target("p99 at half load", "half_load_p99", "p99_us", 2.0, peer="nginx"),
+    *_rows(
+        *("small GET, all heads differ: CPU", "get_tls", CPU),
+        {"nginx": (1.8, 1.2), "haproxy": (0, 1.1), "go": (0.6, 0.4)},
+    ),
+    *_rows("small GET, one head: CPU", "get_same", CPU, {"nginx": (1.4, 1.0), "haproxy": (0, 1.0)}),
+    *_rows("16 KiB response: CPU", "resp_16k", CPU, {"nginx": (1.1, 0.9)}),
+    *_rows("1 MiB response: CPU", "resp_1m", CPU, {"nginx": (1.0, 0.9)}),
+    *_rows("WebSocket echo 32 B: CPU", "ws_32", CPU, {"nginx": (1.35, 1.1), "go": (0, 1.0)}),
+    *_rows("new TLS connections per CPU second", "new_conn", CAPACITY, {"nginx": (0.76, 0.85)}),
+    *_rows("HTTP/2 small GET, all heads differ: CPU", "h2_get", CPU, {"nginx": (2.0, 1.3), "go": (0.35, 0.2)}),
+    *_rows("HTTP/2 1 MiB response: CPU", "h2_resp_1m", CPU, {"nginx": (1.2, 1.2)}),
+    *_rows("gRPC unary call: CPU", "h2_grpc", CPU, {"go": (0.5, 0.5)}),
+    Target("refused target: CPU", "refused", "cpu_us", 1.25, peer=GATEWAY, base="get_tls"),
+    Target("refused target: CPU, compiled", "refused", "cpu_us", 1.25, peer=COMPILED, base="get_tls", build=COMPILED),
+    *_rows("idle TLS connection", "idle_tls", "held_kib", {"": (17.0, 17.0)}, "KiB"),
+    *_rows("p99 at half load", "half_load_p99", "p99_us", {"nginx": (2.0, 2.0)}),
 )
-"""Go is judged twice: as shipped, `httputil.ReverseProxy` keeps two idle connections per upstream and dials anew for
-everybody else; tuned, it keeps 256. New connections are counted per CPU second, because the load's core is full before
-nginx's is."""
+"""New connections are counted per CPU second, because the load's core is full before nginx's is. Go, tuned, keeps 256
+idle connections per upstream; as shipped, two, so that it is no measure."""
 
 
 class Verdict(msgspec.Struct, kw_only=True):
@@ -94,17 +107,19 @@ def judge(summaries: Sequence[Summary], targets: Sequence[Target] = TARGETS) -> 
 def _against(target: Target) -> str:
     if not target.peer:
         return target.unit
-    return "× its own small GET" if target.peer == GATEWAY else f"× {_NAMES.get(target.peer, target.peer)}"
+    return "× its own small GET" if target.peer in BUILDS else f"× {_NAMES[target.peer]}"
 
 
 def _value(target: Target, found: dict[tuple[str, str], Summary]) -> float | None:
-    ours = found.get((target.workload, GATEWAY))
-    theirs = found.get((target.base or target.workload, target.peer or GATEWAY))
+    ours = found.get((target.workload, target.build))
+    theirs = found.get((target.base or target.workload, target.peer or target.build))
     if ours is None or theirs is None:
         return None
+    if target.metric in (CPU, CAPACITY):
+        ratio = theirs.ratio_of(target.build)
+        return None if not ratio else 1 / ratio if target.metric == CAPACITY else ratio
+    value = float(getattr(ours, target.metric))
     if not target.peer:
-        return float(getattr(ours, target.metric))
+        return value
     divisor = float(getattr(theirs, target.metric))
-    if target.metric in RATIOS:
-        return divisor or None
-    return float(getattr(ours, target.metric)) / divisor if divisor else None
+    return value / divisor if divisor else None

@@ -3,8 +3,8 @@
     python -m bench.upstream --ports 200
 
 binds that many ports of [::1] (the kernel chooses them), prints them as one line of JSON, and serves until its
-standard input closes. Answers: `/` 33 bytes, `/16k`, `/1m`, `/bytes/<n>`, and `/own/<anything>` 33 bytes below a head
-that no other answer had lately; a body of any method is read, counted and dropped before the answer; an upgrade to
+standard input closes. Answers: `/` 33 bytes, `/16k`, `/1m`, `/bytes/<n>`, and `/own/<n>/<anything>` n bytes below a
+head that no other answer had lately; a body of any method is read, counted and dropped before the answer; an upgrade to
 WebSocket is accepted (RFC 6455 section 4.2.2) and every octet echoed as it came. No proxy looks into frames, except one
 that ends both WebSockets, and that one does not mind. Who begins with HTTP/2's preface gets `bench.grpc_upstream`.
 """
@@ -38,7 +38,7 @@ _WEBSOCKET_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 """RFC 6455 section 1.3."""
 PREFACE_HEAD = b"PRI * HTTP/2.0"
 UNLIKE = 8192
-"""Heads of `/own/…`, given out in turn."""
+"""Heads of `/own/<n>/…`, given out in turn."""
 _DATE = b"Sun, 06 Nov 1994 08:49:37 GMT"
 
 
@@ -47,22 +47,35 @@ def response(path: bytes) -> bytes:
     """The whole response to `path`, head and content; the same bytes for every request."""
     named = NAMED.get(path, len(BODY))
     size = min(int(path[7:]), MAX_SIZE) if path.startswith(b"/bytes/") else named
-    content = (BODY * (size // len(BODY) + 1))[-size:] if size else b""
     return (
         b"HTTP/1.1 200 OK\r\nDate: %s\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-cache\r\n"
         b'ETag: "33-1f"\r\nVary: Accept-Encoding\r\nContent-Length: %d\r\n\r\n' % (_DATE, size)
-    ) + content
+    ) + content(size)
 
 
-@lru_cache(maxsize=1)
-def unlike() -> Iterator[bytes]:
-    """Responses of which no two in a row of `UNLIKE` have the same entity tag, trace and cookie; without end."""
+@lru_cache(maxsize=8)
+def content(size: int) -> bytes:
+    """Of an answer of so many octets."""
+    return (BODY * (size // len(BODY) + 1))[-size:] if size else b""
+
+
+@lru_cache(maxsize=8)
+def unlike(size: int) -> Iterator[bytes]:
+    """Heads of which no two in a row of `UNLIKE` have the same entity tag, trace and cookie; without end."""
     return cycle(
         b"HTTP/1.1 200 OK\r\nDate: %s\r\nContent-Type: text/javascript; charset=utf-8\r\nCache-Control: no-cache\r\n"
         b'ETag: W/"%s"\r\nVary: Accept-Encoding\r\nX-Trace-Id: %s\r\nSet-Cookie: seen=%s; Path=/; HttpOnly\r\n'
-        b"Content-Length: %d\r\n\r\n%s" % (_DATE, tag[:16], tag, tag[16:], len(BODY), BODY)
+        b"Content-Length: %d\r\n\r\n" % (_DATE, tag[:16], tag, tag[16:], size)
         for tag in (blake2b(b"%d" % number, digest_size=16).hexdigest().encode() for number in range(UNLIKE))
     )
+
+
+def answer(path: bytes) -> bytes:
+    """Head and content. A query makes a request another, and its answer the same."""
+    if not path.startswith(b"/own/"):
+        return response(path.partition(b"?")[0])
+    size = min(int(path[5:].partition(b"/")[0]), MAX_SIZE)
+    return next(unlike(size)) + content(size)
 
 
 def switching(key: bytes) -> bytes:
@@ -139,13 +152,11 @@ class App(asyncio.Protocol):
         length = _value(fields, lower, b"\r\ncontent-length:")
         if length and int(length):
             self._left = int(length)
-            self._answer = response(path)
+            self._answer = answer(path)
             if b"\r\nexpect: 100-continue" in lower:
                 self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        elif path.startswith(b"/own/"):
-            self._transport.write(next(unlike()))
         else:
-            self._transport.write(response(path))
+            self._transport.write(answer(path))
         if b"\r\nconnection: close" in lower and not self._left:
             self._transport.close()
 

@@ -90,11 +90,23 @@ def client(load: Load, module: str, *arguments: str) -> list[str]:
 
 
 def _get(load: Load) -> list[str]:
+    return wrk(load, f"host={load.site.host}", "unlike=both")
+
+
+def _get_same(load: Load) -> list[str]:
     return wrk(load, f"host={load.site.host}")
 
 
+def _get_requests(load: Load) -> list[str]:
+    return wrk(load, f"host={load.site.host}", "unlike=requests")
+
+
+def _get_answers(load: Load) -> list[str]:
+    return wrk(load, f"host={load.site.host}", "unlike=answers")
+
+
 def _get_plain(load: Load) -> list[str]:
-    return wrk(load, f"host={load.site.host}", tls=False)
+    return wrk(load, f"host={load.site.host}", "unlike=both", tls=False)
 
 
 def _post_1k(load: Load) -> list[str]:
@@ -182,8 +194,11 @@ def _http2_grpc(load: Load) -> list[str]:
 WORKLOADS = {
     workload.name: workload
     for workload in (
-        Workload("get_tls", "small GET, TLS", "request", Kind.WRK, _get),
-        Workload("get_plain", "small GET, plain", "request", Kind.WRK, _get_plain),
+        Workload("get_tls", "small GET, TLS, all heads differ", "request", Kind.WRK, _get),
+        Workload("get_same", "small GET, TLS, one head", "request", Kind.WRK, _get_same),
+        Workload("get_requests", "small GET, TLS, requests differ", "request", Kind.WRK, _get_requests),
+        Workload("get_answers", "small GET, TLS, answers differ", "request", Kind.WRK, _get_answers),
+        Workload("get_plain", "small GET, plain, all heads differ", "request", Kind.WRK, _get_plain),
         Workload("post_1k", "POST 1 KiB, TLS", "request", Kind.WRK, _post_1k),
         Workload("resp_16k", "16 KiB response, TLS", "request", Kind.WRK, _response_16k),
         Workload("resp_1m", "1 MiB response, TLS", "request", Kind.WRK, _response_1m),

@@ -247,7 +247,7 @@ def cycle_of(options: argparse.Namespace, number: int) -> list[Request]:
         return [Request(each, MESSAGE, len(MESSAGE)) for each in block]
     body = b"x" * options.body
     if options.unlike:
-        paths = [(f"/own/{number}/{each}/module.js", f"{number}.{each}") for each in range(CYCLE)]
+        paths = [(f"/own/{len(BODY)}/{number}/{each}/module.js", f"{number}.{each}") for each in range(CYCLE)]
     else:
         paths = [(options.path, "")] * CYCLE
     blocks = hpack.cycle(browser.request(host, path, tag, length=len(body)) for path, tag in paths)
@@ -257,13 +257,14 @@ def cycle_of(options: argparse.Namespace, number: int) -> list[Request]:
 def _mixed(hosts: Sequence[str], number: int) -> list[Request]:
     """What load.lua deals, of all hosts over every connection: any twenty requests in a row weigh about the same."""
     chosen = random.Random(SEED + number)
-    kinds = [("/", 0, len(BODY))] * 13 + [("/16k", 0, 16_384)] * 4 + [("/", 1024, len(BODY))] * 2
-    kinds.append(("/bytes/65536", 0, 65_536))
+    kinds = [(0, len(BODY))] * 13 + [(0, 16_384)] * 4 + [(1024, len(BODY))] * 2 + [(0, 65_536)]
     deck = [kind for _ in range(MIXED_CYCLE // len(kinds)) for kind in chosen.sample(kinds, len(kinds))]
-    heads = [browser.request(chosen.choice(hosts), path, str(number), length=length) for path, length, _ in deck]
+    heads = [
+        browser.request(chosen.choice(hosts), f"/own/{answer}/{number}/{each}", f"{number}.{each}", length=length)
+        for each, (length, answer) in enumerate(deck)
+    ]
     return [
-        Request(block, b"x" * length, answer)
-        for block, (_, length, answer) in zip(hpack.cycle(heads), deck, strict=True)
+        Request(block, b"x" * length, answer) for block, (length, answer) in zip(hpack.cycle(heads), deck, strict=True)
     ]
 
 

@@ -20,7 +20,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bench import compiled
 from bench.processes import ROOT, Child, find
+from bench.samples import COMPILED, GATEWAY
 from bench.site import Site, Unable, free_port
 from bench.upstream import BODY
 
@@ -56,6 +58,8 @@ class Peer:
     """Run once; makes `@BINARY@`."""
     http2: bool = True
     """Whether it speaks it, to clients and to a gRPC app."""
+    label: str = ""
+    """In pictures; the title's first word if not given."""
 
 
 def _go(name: str, title: str, *flags: str) -> Peer:
@@ -79,17 +83,27 @@ def _go(name: str, title: str, *flags: str) -> Peer:
     )
 
 
+_GATEWAY = Peer(
+    name=GATEWAY,
+    title="gateway",
+    program=sys.executable,
+    package="",
+    command=("@PYTHON@", "-m", "gateway", "serve", "--config", "@CONFIG@"),
+    version=("@PYTHON@", "-m", "gateway", "--version"),
+    configuration="gateway.toml",
+)
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer(
-            name="gateway",
-            title="gateway",
-            program=sys.executable,
-            package="",
-            command=("@PYTHON@", "-m", "gateway", "serve", "--config", "@CONFIG@"),
-            version=("@PYTHON@", "-m", "gateway", "--version"),
-            configuration="gateway.toml",
+        _GATEWAY,
+        replace(
+            _GATEWAY,
+            name=COMPILED,
+            title="gateway, compiled",
+            label="compiled",
+            program="cc",
+            package="gcc python3-dev",
+            tree=compiled.TREE,
         ),
         Peer(
             name="nginx",
@@ -148,7 +162,7 @@ def add_before(tree: Path) -> None:
     """
     if not (tree / "gateway" / "__main__.py").exists():
         raise Unable(f"--before: {tree} is no checkout of the gateway")
-    PEERS[BEFORE] = replace(PEERS["gateway"], name=BEFORE, title="gateway, before", tree=tree.resolve())
+    PEERS[BEFORE] = replace(_GATEWAY, name=BEFORE, title="gateway, before", tree=tree.resolve())
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +208,7 @@ def effective_config(site: Site) -> str:
     """What `gateway check` says of the configuration that is measured."""
     scratch = site.directory / "check"
     scratch.mkdir(exist_ok=True)
-    config = _configure(PEERS["gateway"], placeholders(PEERS["gateway"], site, scratch))
+    config = _configure(_GATEWAY, placeholders(_GATEWAY, site, scratch))
     command = [sys.executable, "-m", "gateway", "check", "--config", config]
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
     if result.returncode:

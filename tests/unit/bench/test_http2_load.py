@@ -87,9 +87,13 @@ def test_what_counts_as_an_answer(block: bytes, left: int, is_answer: bool) -> N
 
 
 def test_answers_of_the_upstream_differ_too() -> None:
-    answers = [next(upstream.unlike()) for _ in range(1000)]
+    answers = [upstream.answer(b"/own/33/module.js") for _ in range(1000)]
     assert len(set(answers)) == 1000
-    assert all(answer.endswith(upstream.BODY) for answer in answers)
+    assert all(answer.endswith(b"\r\n\r\n" + upstream.BODY) for answer in answers)
+
+
+def test_of_the_upstream_s_other_answers_a_query_makes_no_difference() -> None:
+    assert len({upstream.answer(b"/?module=%d" % number) for number in range(100)}) == 1
 
 
 class Transport(asyncio.Transport):

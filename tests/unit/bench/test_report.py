@@ -11,7 +11,7 @@ from bench import chart, curves
 from bench.machine import Machine
 from bench.readme import PICTURE, PUBLISHED, README, figures, markdown
 from bench.report import Result, load, save, terminal
-from bench.samples import Sample, summarize
+from bench.samples import COMPILED, Sample, summarize
 from bench.targets import judge
 
 MACHINE = Machine(
@@ -32,6 +32,7 @@ MACHINE = Machine(
 def result() -> Result:
     samples = [
         Sample(peer="gateway", workload="get_tls", round=0, cpu_us=24.0, per_second=40_000.0, busy=1.0),
+        Sample(peer=COMPILED, workload="get_tls", round=0, cpu_us=18.0, per_second=50_000.0, busy=1.0),
         Sample(peer="go", workload="get_tls", round=0, cpu_us=60.0, per_second=16_000.0, busy=1.0),
         Sample(peer="nginx", workload="get_tls", round=0, cpu_us=12.0, per_second=50_000.0, busy=0.6, foreign=0.2),
         Sample(peer="gateway", workload="idle_tls", round=0, held_kib=24.5),
@@ -59,34 +60,43 @@ def test_a_saved_result_comes_back_whole(result: Result, tmp_path: Path) -> None
 def test_a_ratio_is_the_gateways_figure_over_the_peers(result: Result) -> None:
     assert [summary.ratio for summary in result.summaries] == [
         1.0,
+        pytest.approx(24 / 18),
         pytest.approx(0.4),
         pytest.approx(2.0),
         1.0,
         pytest.approx(24.5 / 36),
     ]
+    assert [summary.compiled_ratio for summary in result.summaries] == [
+        pytest.approx(0.75),
+        1.0,
+        pytest.approx(0.3),
+        pytest.approx(1.5),
+        0.0,
+        0.0,
+    ]
 
 
 def test_the_terminal_shows_ratios_verdicts_errors_and_doubts(result: Result) -> None:
     text = terminal(result)
-    assert "0.40 × ±0%" in text
+    assert "0.40 × ±0%   0.30 × ±0%" in text
     assert "2 × timeout" in text
-    [verdict] = [line for line in text.splitlines() if "× Go, tuned" in line and "small GET" in line]
-    assert verdict.split()[0] == "reached"
+    verdicts = [line for line in text.splitlines() if "× Go, tuned" in line and "small GET" in line]
+    assert [verdict.split()[0] for verdict in verdicts] == ["reached", "reached"]
     assert "others used up to 20% of the proxy's core" in text
     assert "the load was the bottleneck" in text
 
 
 def test_the_readme_shows_no_figure_that_came_with_errors(result: Result) -> None:
     table = markdown(result)
-    assert "| small GET, TLS, µs | 24 | 60 | 12 |" in table
-    assert "| idle TLS connection, KiB | 24 | failed | – |" in table
+    assert "| small GET, TLS, all heads differ, µs | 24 | 18 | 60 | 12 |" in table
+    assert "| idle TLS connection, KiB | 24 | – | failed | – |" in table
     assert "2026-01-02" in table
 
 
 def test_the_bar_chart_is_well_formed_and_sorted(result: Result) -> None:
     texts = [element.text for element in ElementTree.fromstring(chart.bars(result)).iter() if element.text]
-    peers = [text for text in texts if text in ("gateway", "nginx", "Go")]
-    assert peers == ["nginx", "gateway", "Go", "gateway"]  # the failed one is not drawn
+    peers = [text for text in texts if text in ("gateway", "compiled", "nginx", "Go")]
+    assert peers == ["nginx", "compiled", "gateway", "Go", "gateway"]  # the failed one is not drawn
     assert any("A <fast> & quiet CPU" in text for text in texts)
 
 

@@ -95,7 +95,6 @@ def test_of_turns_the_ratio_is_the_mean_of_the_ratios_cycle_by_cycle() -> None:
     theirs = Sample(peer="nginx", workload="get_tls", round=0, cpu_us=20.0, turns=[15.0, 20.0, 40.0])
     gateway, nginx = summarize([ours, theirs])
     assert nginx.ratio == pytest.approx((2.0 * 3.0 * 1.5) ** (1 / 3))
-    assert nginx.capacity_ratio == pytest.approx(1 / nginx.ratio)
     assert gateway.ratio == 1.0
 
 
