@@ -31,11 +31,10 @@ test-pythons: $(TOOLS) ## the tests on every supported Python of this machine (A
 	@if [ -f tests/setup.sh ]; then bash tests/setup.sh; fi
 	@$(VENV)/bin/python tests/pythons.py $(ARGS)
 
-# Of the compiled hot path what passes through sockets: tests that put fakes in its place need the sources.
-test-compiled: compiled ## the hot path compiled, and the tests of what passes through it
+# Tests with fakes in the place of what is compiled (`tests/run.py`) would prove nothing more than `make test` has.
+test-compiled: compiled ## the hot path compiled, the tests of what passes through it, and back to plain Python
 	@if [ -f tests/setup.sh ]; then bash tests/setup.sh; fi
-	@$(VENV)/bin/python -m tests.run -m "not applications and not pure" $(or $(ARGS),tests/behaviour); status=$$?; \
-	$(VENV)/bin/python config/build/compile.py --clean; exit $$status
+	@$(VENV)/bin/python -m pytest $(ARGS); status=$$?; $(VENV)/bin/python config/build/compile.py --clean; exit $$status
 
 # Tests are not part of it: .ci/run calls both, and running them twice would prove nothing more.
 check: $(TOOLS) ## format, lint, types, import contracts

@@ -1,6 +1,7 @@
-"""Which tests need IPv6, and what becomes of them on a machine that has none and makes no network namespaces.
+"""Which tests run here: on a machine without IPv6 and without network namespaces, and on a compiled gateway.
 
-All of `tests/behaviour` and `tests/interop` do, for sandboxes are reached over IPv6; elsewhere the mark `ipv6` says so.
+All of `tests/behaviour` and `tests/interop` need IPv6, for sandboxes are reached over it; elsewhere the mark `ipv6` says
+so. Tests with the mark `pure` need sources, and those with `compiled` a compiled gateway (`tests/run.py`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from gateway.addresses import IN_A_CONTAINER, SWITCH_ON
+from gateway.build import COMPILED
 from tests.support.network import has_ipv6
 
 _ALL_OF = tuple(Path(__file__).parent / room for room in ("applications", "behaviour", "interop"))
@@ -20,6 +22,7 @@ _LEFT_OUT = pytest.StashKey[int]()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    _choose_for_the_build(config, items)
     if has_ipv6():
         return
     needy = [item for item in items if item.get_closest_marker("ipv6") or any(map(item.path.is_relative_to, _ALL_OF))]
@@ -28,6 +31,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in needy:
         item.add_marker(pytest.mark.skip(reason="needs IPv6"))
     config.stash[_LEFT_OUT] = len(needy)
+
+
+def _choose_for_the_build(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if os.environ.get("TESTS_OF_SOURCES"):
+        kept = [item for item in items if item.get_closest_marker("pure")]
+    else:
+        kept = [item for item in items if not item.get_closest_marker("pure" if COMPILED else "compiled")]
+    left = set(items) - set(kept)
+    if left:
+        config.hook.pytest_deselected(items=[item for item in items if item in left])
+        items[:] = kept
 
 
 def pytest_collection_finish() -> None:

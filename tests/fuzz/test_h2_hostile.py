@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,6 +31,8 @@ from tests.support.h2_session import (
     trailers,
     update,
 )
+
+pytestmark = pytest.mark.pure  # fakes stand in the place of what is compiled
 
 FUZZ = settings(deadline=None, max_examples=150)
 LIMITS = SessionLimits(concurrent_streams=5, window=70_000, header_list=2_000, continuations=4)

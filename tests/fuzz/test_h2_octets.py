@@ -15,6 +15,8 @@ from tests.support.h2_frames import PREFACE, Flag, Frame, Type, frame, number
 from tests.support.h2_frames import settings as pairs
 from tests.support.h2_session import BLOCK, EARLY_BLOCK, EVERYTHING, OK_BLOCK, SETTINGS_ACK, TRAILERS_BLOCK, Stage
 
+pytestmark = pytest.mark.pure  # fakes stand in the place of what is compiled
+
 STREAMS = (1, 1, 1, 3, 3, 5, 7, 9, 2, 0)
 VALUES = (0, 1, 2, 100, 16_384, 65_535, 1 << 24, (1 << 31) - 1, 1 << 31)
 USUAL = (Type.HEADERS, Type.DATA)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import h2.events
+import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from hypothesis import given, settings
@@ -20,6 +21,8 @@ from gateway.http.h2.encoder import encode_fields
 from gateway.http.h2.errors import ErrorCode
 from gateway.http.message import Fields
 from tests.support.h2_session import EVERYTHING, RecordedStream, Stage
+
+pytestmark = pytest.mark.pure  # fakes stand in the place of what is compiled
 
 REQUEST: Fields = [
     (b":method", b"POST"),

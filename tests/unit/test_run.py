@@ -1,4 +1,4 @@
-"""What `make test` does where there is no IPv6."""
+"""What `make test` does where there is no IPv6, and on a compiled gateway."""
 
 from __future__ import annotations
 
@@ -77,3 +77,24 @@ def test_ci_leaves_nothing_out() -> None:
     done = without_inet6(*SOME, ci="true")
     assert done.returncode == 4, done.stdout + done.stderr
     assert "no IPv6, and CI runs every test" in done.stderr
+
+
+SAID = "import os, sys; sys.exit({} if os.environ.get('TESTS_OF_SOURCES') else {})"
+
+
+@pytest.mark.parametrize(
+    ("compiled", "sources", "status"),
+    [(0, 0, 0), (1, 0, 1), (0, 1, 1), (2, 1, 2), (5, 0, 0), (0, 5, 0), (5, 1, 1), (1, 5, 1), (5, 5, 5)],
+)
+def test_a_compiled_gateway_passes_if_it_and_its_sources_do(compiled: int, sources: int, status: int) -> None:
+    assert run.both([sys.executable, "-c", SAID.format(sources, compiled)]) == status
+
+
+def test_tests_with_fakes_are_chosen_where_sources_are_asked_for() -> None:
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "tests/unit/directory"]
+    chosen = subprocess.run(
+        command, cwd=ROOT, env=clean_environment(run.ON_SOURCES), capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert [line.partition("::")[2] for line in chosen if "::" in line] == [
+        "test_a_fault_while_asking_again_is_no_reason_not_to"
+    ]

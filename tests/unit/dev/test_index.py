@@ -126,6 +126,7 @@ def test_an_unknown_sandbox_is_told_with_those_that_exist() -> None:
     assert "no sandbox at all" in unknown.error("shp").observed[0]
 
 
+@pytest.mark.pure
 async def test_the_front_answers_for_its_names_alone() -> None:
     seen: list[RequestHead] = []
     pages = IndexPages(listing(), "http://127.0.0.1:9090", "gateway")

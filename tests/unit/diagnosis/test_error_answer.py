@@ -17,6 +17,8 @@ from gateway.upstream.stream import ResponseSink, UpstreamFailure, UpstreamStrea
 from tests.support.clock import Clock
 from tests.support.seam import answer, request
 
+pytestmark = pytest.mark.pure  # fakes stand in the place of what is compiled
+
 ENDPOINT = Endpoint(Origin("demo", "1", "fd00::5"), 5000)
 HOST_REFUSED = b"Invalid Host header"
 WANTS_TLS = b"<h1>400 Bad Request</h1>The plain HTTP request was sent to HTTPS port"

@@ -466,6 +466,7 @@ def test_only_plain_text_is_read(fields: bytes, readable: bool) -> None:
 # --- the field --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.pure
 def test_the_field_is_added_and_nothing_is_lost() -> None:
     section, _ = validate.response_section(OF_ANSWER[1], judged([(b"Set-Cookie", b"a=1"), (b"Content-Length", b"5")]))
     before = (section.fields[:], section.lines)

@@ -489,6 +489,7 @@ async def test_a_fault_of_the_prober_ends_no_probing(
     await until(lambda: not cache.failing, "it is over")
 
 
+@pytest.mark.pure
 async def test_a_fault_while_asking_again_is_no_reason_not_to(
     cache: DirectoryCache, backend: Backend, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

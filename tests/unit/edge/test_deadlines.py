@@ -9,6 +9,8 @@ from gateway.edge.http1 import Http1Downstream
 from tests.support.seam import HOST, gateway
 from tests.support.wire import Wire
 
+pytestmark = pytest.mark.pure  # fakes stand in the place of what is compiled
+
 
 @pytest.mark.parametrize(
     ("content_type", "setting"),

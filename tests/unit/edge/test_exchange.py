@@ -18,6 +18,8 @@ from gateway.errors import GatewayError, Reason
 from gateway.http.message import AS_TUNNEL, NO_BODY, RequestHead, ResponseHead
 from tests.support.seam import Downstream, Gateway, Stream, answer, gateway, handshake, request, settle, upload
 
+pytestmark = pytest.mark.pure  # fakes stand in the place of what is compiled
+
 Step = Callable[[Gateway, Downstream], None]
 
 EARLY_HINTS = answer(103, NO_BODY)

@@ -38,6 +38,8 @@ from gateway.turns import READ, WIDE_READ
 from gateway.upstream.http1 import Http1Upstream
 from tests.support.tls_client import TlsClient
 
+pytestmark = pytest.mark.pure  # fakes stand in the place of what is compiled
+
 CALLS_PER_REQUEST = 131
 """Python and C calls for a small GET on a warm TLS connection, access log included; the same on CPython 3.11
 to 3.14. Raise it only with a reason in `docs/performance.md`; the test allows a tenth more."""

@@ -100,6 +100,7 @@ async def upload(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Upload]:
         connection.connection_lost(None)
 
 
+@pytest.mark.pure
 async def test_an_upload_that_fills_its_reads_is_read_in_larger_ones(upload: Upload) -> None:
     upload.begins(1)
     assert upload.goes_on(1) == READ
@@ -108,6 +109,7 @@ async def test_an_upload_that_fills_its_reads_is_read_in_larger_ones(upload: Upl
     assert upload.connection.get_buffer(-1).nbytes == READ, "most requests are short"
 
 
+@pytest.mark.pure
 async def test_what_may_have_to_wait_is_read_in_small_pieces(upload: Upload) -> None:
     connection = upload.connection
     upload.begins(1)

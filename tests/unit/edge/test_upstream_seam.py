@@ -29,6 +29,8 @@ from gateway.upstream.stream import ResponseSink, UpstreamConnection, UpstreamFa
 from tests.support.seam import HOST, Connection, Contract, Downstream, Gateway, Stream, answer, gateway, settle, upload
 from tests.support.wire import Wire
 
+pytestmark = pytest.mark.pure  # fakes stand in the place of what is compiled
+
 WANTS_TLS = b"<title>400 The plain HTTP request was sent to HTTPS port</title>"
 COMPLETE = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"
 REFUSES_PLAIN_HTTP = (

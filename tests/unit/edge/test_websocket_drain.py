@@ -14,6 +14,8 @@ from gateway.http.message import AS_TUNNEL
 from tests.support.clock import Clock
 from tests.support.seam import Downstream, Gateway, Stream, answer, gateway, handshake
 
+pytestmark = pytest.mark.pure  # fakes stand in the place of what is compiled
+
 SILENCE = 1.0
 CLOSE = b"\x88\x02\x03\xe9"
 OWN = b"\x88\x02\x03\xe8"

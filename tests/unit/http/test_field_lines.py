@@ -107,6 +107,7 @@ def test_a_generation_has_its_octets() -> None:
         assert len(recent) <= 2 * GENERATION_OCTETS // REMEMBERED_OCTETS
 
 
+@pytest.mark.pure
 def test_memory_is_bounded_and_the_oldest_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(field_lines, "REMEMBERED_SECTIONS", 3)
     memory: dict[int, int] = {}

@@ -16,6 +16,8 @@ from gateway.inspector import live
 from tests.support.seam import answer, handshake, request, settle, upload
 from tests.unit.inspector.conftest import MakeClient, Watched
 
+pytestmark = pytest.mark.pure  # fakes stand in the place of what is compiled
+
 TOKEN = "c0ffee"
 JSON = {"Content-Type": "application/json"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Dest": "document"}

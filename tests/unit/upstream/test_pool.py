@@ -18,6 +18,8 @@ from gateway.upstream.policy import AddressPolicy
 from tests.support.clock import Clock
 from tests.support.seam import Connection, Contract, FakePool, Stream, settle
 
+pytestmark = pytest.mark.pure  # fakes stand in the place of what is compiled
+
 OURS, THEIRS = Origin("abc", "1", "fd00::5"), Origin("abc", "2", "fd00::6")
 PORT = 5000
 REFUSED = GatewayError(Reason.CONNECTION_REFUSED, "as the test wants it")

@@ -29,6 +29,8 @@ from tests.support.h2_session import (
     update,
 )
 
+pytestmark = pytest.mark.pure  # fakes stand in the place of what is compiled
+
 Flood = Callable[[int], bytes]
 LIMITS = SessionLimits(concurrent_streams=200)
 """Few enough for the bucket to hold its 1,000 points."""

@@ -27,6 +27,8 @@ from tests.support.h2_session import (
     update,
 )
 
+pytestmark = pytest.mark.pure  # fakes stand in the place of what is compiled
+
 CONNECTION_FAULTS = {
     "SETTINGS on a stream": (frame(Type.SETTINGS, 0, 1), Code.PROTOCOL_ERROR),
     "SETTINGS of 5 octets": (frame(Type.SETTINGS, 0, 0, bytes(5)), Code.FRAME_SIZE_ERROR),

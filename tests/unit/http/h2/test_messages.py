@@ -26,6 +26,8 @@ from tests.support.h2_session import (
     trailers,
 )
 
+pytestmark = pytest.mark.pure  # fakes stand in the place of what is compiled
+
 # --- requests -------------------------------------------------------------------------------------------------------
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gateway.http.h2.scheduler import Lanes
 from tests.support.h2_session import RecordedStream, Stage
+
+pytestmark = pytest.mark.pure  # fakes stand in the place of what is compiled
 
 
 def streams(*urgencies: int) -> list[RecordedStream]:

@@ -24,6 +24,8 @@ from tests.support.h2_session import (
     update,
 )
 
+pytestmark = pytest.mark.pure  # fakes stand in the place of what is compiled
+
 FRAME = 16_384
 END = Flag.END_STREAM
 HEADERS = Flag.END_HEADERS

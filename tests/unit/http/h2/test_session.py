@@ -23,6 +23,8 @@ from tests.support.h2_session import (
     update,
 )
 
+pytestmark = pytest.mark.pure  # fakes stand in the place of what is compiled
+
 # --- prefaces -------------------------------------------------------------------------------------------------------
 
 
