@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 
 class AppProtocol(StrEnum):
@@ -27,15 +27,17 @@ class AppProtocol(StrEnum):
     H2C = "h2c"
 
 
-AUTO, HTTP1, H2C = AppProtocol
+AUTO: Final = AppProtocol.AUTO
+HTTP1: Final = AppProtocol.HTTP1
+H2C: Final = AppProtocol.H2C
 """By themselves: see `message.NO_BODY`."""
 
-MAX_PORTS = 32
+MAX_PORTS: Final = 32
 """Ports of which one record says something of its own: as many as fit into every backend's."""
 
-_WORDS = tuple(each.value for each in AppProtocol)
-_EXPECTED = 'auto, http1 or h2c, or such a word by port: {"default": "auto", "ports": {"50051": "h2c"}}'
-_TEXT = re.compile(r"(auto|http1|h2c)((?: [1-9][0-9]{0,4}=(?:auto|http1|h2c))*)")
+_WORDS: Final = tuple(each.value for each in AppProtocol)
+_EXPECTED: Final = 'auto, http1 or h2c, or such a word by port: {"default": "auto", "ports": {"50051": "h2c"}}'
+_TEXT: Final = re.compile(r"(auto|http1|h2c)((?: [1-9][0-9]{0,4}=(?:auto|http1|h2c))*)")
 
 
 def of_json(value: object) -> str:

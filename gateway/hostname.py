@@ -10,19 +10,20 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.errors import GatewayError, Reason
 
-PRESERVE = "preserve"
+PRESERVE: Final = "preserve"
 """The Host mask that is none: the Host field goes upstream as it came."""
-MAX_LABEL = 63
+MAX_LABEL: Final = 63
 """Octets of one DNS label (RFC 1035 section 2.3.4)."""
-MAX_NAME = 253
+MAX_NAME: Final = 253
 """Octets of a whole name in text form, without the trailing dot (RFC 1035 section 2.3.4)."""
 
-_SANDBOX_ID = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
-_TARGET_LABEL = re.compile(r"([0-9]+)-(.+)")
-_DOTTED_QUAD = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
+_SANDBOX_ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
+_TARGET_LABEL: Final = re.compile(r"([0-9]+)-(.+)")
+_DOTTED_QUAD: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
 
 
 @dataclass(frozen=True, slots=True)

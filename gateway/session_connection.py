@@ -111,6 +111,10 @@ class SessionConnection(ReadingConnection, SessionOwner):
         elif session.out:
             self.flush()
         self._read_worked_through(moved=work > 0)
+        self._go_on_reading()
+
+    def _go_on_reading(self) -> None:
+        """At once, in a turn of its own, or when what is to be sent has left; or never, where it is over meanwhile."""
         if self._is_over:
             self._held = b""
         elif self._work >= SHARE and self._held:

@@ -9,16 +9,16 @@ import struct
 import sys
 import termios
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
-log = logging.getLogger("gateway.transport")
+log: Final = logging.getLogger("gateway.transport")
 
-AT_ONCE = 64
+AT_ONCE: Final = 64
 """Transports written in one go. More would keep the first of them waiting for milliseconds."""
-LARGE = 24 * 1024
+LARGE: Final = 24 * 1024
 """Octets that are written without waiting: there is nothing to gain, and the other side may have to be paused. More
 would be taken from a read's share of what a connection may hold (`turns.READ`)."""
-LINGER_OCTETS = 4 * 1024 * 1024
+LINGER_OCTETS: Final = 4 * 1024 * 1024
 """What a closing connection still reads and throws away, so that a reset does not overtake the answer."""
 
 

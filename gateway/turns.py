@@ -13,33 +13,33 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from mypy_extensions import mypyc_attr
 
 from gateway.transport import CLOSED_TRANSPORT, LARGE, room
 
-log = logging.getLogger("gateway.turns")
+log: Final = logging.getLogger("gateway.turns")
 
-SHARE = 128
+SHARE: Final = 128
 """Units of work between two turns. A hundred connections that come at once block the event loop for a dozen ms."""
-HEAD_WORK = 32
+HEAD_WORK: Final = 32
 """Units of a head that costs no exchange with the other side: one more in a read, or an interim one."""
-SMALL_HEAD = 2048
+SMALL_HEAD: Final = 2048
 """Octets of a head up to which parsing it is not counted beside that; beyond, it is, by `LOOK`."""
-LAST_WORK = 1024
+LAST_WORK: Final = 1024
 """Units after the end of a connection, when it gets no other turn."""
-LOOK = 64
+LOOK: Final = 64
 """Octets parsed in one unit: unfinished lines and sections, large heads."""
-RECORD = 16 * 1024
+RECORD: Final = 16 * 1024
 """Octets of content in a TLS record at most (RFC 8446 section 5.1)."""
-READ = 40 * 1024
+READ: Final = 40 * 1024
 """Octets of one read by default: what it brings may have to wait for a slow reader."""
-WIDE_READ = 256 * 1024
+WIDE_READ: Final = 256 * 1024
 """Octets of one read at most, if all of them can be passed on at once: saves a third of the CPU of a large body."""
-WIDE_READS = 16
+WIDE_READS: Final = 16
 """How many reads may be as large after two that have filled their buffer."""
-ROUND_LIMIT = 0.004
+ROUND_LIMIT: Final = 0.004
 """Seconds of turns in one turn of the event loop; the rest continues in the next."""
 
 

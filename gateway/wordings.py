@@ -8,6 +8,7 @@ the reasons, which must not know who meets them. Texts have the same placeholder
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.reason_row import ASK_OPERATOR
 from gateway.reasons import Reason
@@ -24,7 +25,7 @@ class Wording:
     checks: tuple[str, ...]
 
 
-HUNG_UP_UNASKED = Wording(
+HUNG_UP_UNASKED: Final = Wording(
     "the app hung up before it was asked",
     "The app on port {port} hung up before it was asked",
     "Something accepted the connection to [{address}]:{port} and closed it before the request was passed on: no "
@@ -35,7 +36,7 @@ HUNG_UP_UNASKED = Wording(
         "Read the app's log: does it refuse this address, or has it too many connections?",
     ),
 )
-HUNG_UP_IN_HEAD = Wording(
+HUNG_UP_IN_HEAD: Final = Wording(
     "the app hung up within its answer's head",
     "The app's answer broke off within its head",
     "The app on port {port} got the request, began to answer, and closed the connection before the head of its answer "
@@ -45,7 +46,7 @@ HUNG_UP_IN_HEAD = Wording(
         "Does the app write the head itself? An empty line ends it.",
     ),
 )
-LOST = Wording(
+LOST: Final = Wording(
     "the connection was lost, which the app need not have closed",
     "The connection to port {port} was lost before the answer",
     "The request was passed on to [{address}]:{port}, and the connection was lost before the answer began in full.",
@@ -55,14 +56,14 @@ LOST = Wording(
         "this gateway.",
     ),
 )
-REPLACED = Wording(
+REPLACED: Final = Wording(
     "the sandbox ended while its app was at work",
     "Sandbox {sandbox} ended before its app answered",
     "The app on port {port} got the request, and did not answer before the sandbox was replaced or removed, or its "
     "lifetime was over.",
     ("Send the request again if it is harmless to do it twice: the app may have carried it out.",),
 )
-ANOTHER_PROTOCOL = Wording(
+ANOTHER_PROTOCOL: Final = Wording(
     "another service than a web server was recognised",
     "What listens on port {port} is not a web server",
     "Something listens on [{address}]:{port} and speaks another protocol than HTTP; what was observed says which.",
@@ -73,7 +74,7 @@ ANOTHER_PROTOCOL = Wording(
         "{port}.",
     ),
 )
-BROKEN_HEAD = Wording(
+BROKEN_HEAD: Final = Wording(
     "the answer begins as one of HTTP and breaks a rule",
     "The app's answer on port {port} is not valid HTTP",
     "What listens on [{address}]:{port} answers in HTTP, and the head of its answer breaks a rule; what was observed "
@@ -83,14 +84,14 @@ BROKEN_HEAD = Wording(
         "In the sandbox, see all of it: `printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc {address} {port}`",
     ),
 )
-NEXT_REFUSES = Wording(
+NEXT_REFUSES: Final = Wording(
     "the dev server of Next.js refused a WebSocket",
     "Next.js on port {port} refused this origin",
     "Its dev server answers a WebSocket of a page whose host it does not know with one word, which is not HTTP.",
     ("In next.config: `allowedDevOrigins: ['*.{domain}']`. Then start the dev server again.",),
 )
 
-NO_WEBSOCKET_BY_HTTP2 = Wording(
+NO_WEBSOCKET_BY_HTTP2: Final = Wording(
     "a WebSocket was asked for, which goes to apps by HTTP/1.1 only",
     "Port {port} has no WebSocket: its app speaks HTTP/2 only",
     "The record of sandbox {sandbox} says that the app on port {port} speaks HTTP/2 without TLS. WebSockets, and "
@@ -102,26 +103,26 @@ NO_WEBSOCKET_BY_HTTP2 = Wording(
     ),
 )
 
-_PUBLISH = (
+_PUBLISH: Final = (
     "Publish port {port} on `::` (all IPv6 addresses): the command that forwards it has to change, not the app.",
     "Check with `ss -ltnp | grep {port}`: it should say `[::]:{port}` or `*:{port}`.",
 )
-_FORWARDS = "what listens there forwards to an app elsewhere (docker-proxy, rootlessport, `kubectl`, `ssh -L`)"
-FORWARDED_ON_IPV4 = Wording(
+_FORWARDS: Final = "what listens there forwards to an app elsewhere (docker-proxy, rootlessport, `kubectl`, `ssh -L`)"
+FORWARDED_ON_IPV4: Final = Wording(
     _FORWARDS,
     "Port {port} is published on IPv4 only",
     "Sandboxes are reached over IPv6. Nothing accepts connections on [{address}]:{port}; on the same port over IPv4 "
     "something does that passes them on to an app in a container, a cluster or on another machine.",
     _PUBLISH,
 )
-FORWARDED_ON_LOOPBACK = Wording(
+FORWARDED_ON_LOOPBACK: Final = Wording(
     _FORWARDS,
     "Over IPv6, port {port} is published on localhost only",
     "Nothing accepts connections on [{address}]:{port}; on the same port of ::1, where nobody outside can reach it, "
     "something does that passes them on to an app in a container, a cluster or on another machine.",
     _PUBLISH,
 )
-LOOPBACK_ONLY = Wording(
+LOOPBACK_ONLY: Final = Wording(
     "the app listens on `::1` alone, as the books of the sandbox's machine say",
     "Over IPv6, port {port} listens on localhost only",
     "Nothing accepts connections on [{address}]:{port}, but something does on the same port of ::1: the app runs, "
@@ -131,7 +132,7 @@ LOOPBACK_ONLY = Wording(
         "Check with `ss -ltnp | grep {port}`: it should say `[::]:{port}` or `*:{port}`.",
     ),
 )
-ACCEPT_QUEUE_FULL = Wording(
+ACCEPT_QUEUE_FULL: Final = Wording(
     "the app is known to be there and its queue to be full",
     "The queue of the app on port {port} is full",
     "Sandbox {sandbox} is up and something listens on [{address}]:{port}, but who connects waits there until the app "
@@ -142,7 +143,7 @@ ACCEPT_QUEUE_FULL = Wording(
         "Is it only busy? Let it serve several at once (threads, workers), and listen with a larger backlog.",
     ),
 )
-QUEUE_SEEMS_FULL = Wording(
+QUEUE_SEEMS_FULL: Final = Wording(
     "the queue cannot be seen, and connections made before wait for an answer",
     "The app on port {port} seems stuck",
     "Sandbox {sandbox} is up. Connections that were made to [{address}]:{port} before wait for an answer, and new ones "
@@ -153,7 +154,7 @@ QUEUE_SEEMS_FULL = Wording(
         "If it is not, a firewall drops new connections, perhaps beyond a rate: `nft list ruleset`.",
     ),
 )
-PORT_NOT_ANSWERING = Wording(
+PORT_NOT_ANSWERING: Final = Wording(
     "the sandbox is known to be up",
     "Port {port} of sandbox {sandbox} does not answer",
     "Sandbox {sandbox} is up, but nothing came back from [{address}]:{port}, neither an answer nor a refusal. A "
@@ -164,7 +165,7 @@ PORT_NOT_ANSWERING = Wording(
         "A firewall that drops packets looks the same: allow TCP port {port}, in the sandbox and on the way there.",
     ),
 )
-REJECTED = Wording(
+REJECTED: Final = Wording(
     "a firewall or a route turns connections away",
     "A firewall or a route rejects connections to port {port}",
     "Connections to [{address}]:{port} are turned away on purpose, by a rule of a firewall or by a route. No app "
@@ -176,7 +177,7 @@ REJECTED = Wording(
         "machine: `nft list ruleset`, `ip -6 route`. " + ASK_OPERATOR,
     ),
 )
-NOT_ON_THIS_MACHINE = Wording(
+NOT_ON_THIS_MACHINE: Final = Wording(
     "it is asked of `gateway dev`",
     "There is no sandbox “{sandbox}” on this machine",
     "The hostname is well formed, but this `gateway dev` has no sandbox with the id {sandbox}.",

@@ -1,7 +1,7 @@
 """Which tests run here: on a machine without IPv6 and without network namespaces, and on a compiled gateway.
 
-All of `tests/behaviour` and `tests/interop` need IPv6, for sandboxes are reached over it; elsewhere the mark `ipv6` says
-so. Tests with the mark `pure` need sources, and those with `compiled` a compiled gateway (`tests/run.py`).
+All of `tests/behaviour` and `tests/interop` need IPv6, for sandboxes are reached over it; elsewhere the mark `ipv6`
+says so. Tests with the mark `pure` need sources, and those with `compiled` a compiled gateway (`tests/run.py`).
 """
 
 from __future__ import annotations

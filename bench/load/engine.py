@@ -78,8 +78,11 @@ class Connection:
         """Sends all of it, later what the socket does not take now."""
         if self._unsent:
             self._unsent += octets
-            return
-        self._write(octets)
+        else:
+            self._write(octets)
+            self._await_room()
+
+    def _await_room(self) -> None:
         if self._unsent:
             self._engine.watch(self, writing=True)
 

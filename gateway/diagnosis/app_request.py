@@ -11,6 +11,7 @@ import base64
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.diagnosis.error_answer import ErrorAnswers
 from gateway.http.head_parser import HeadLimits, parse_request_head
@@ -18,14 +19,14 @@ from gateway.http.message import AS_TUNNEL, Fields, FieldSection, RequestHead, R
 from gateway.http.websocket import accept
 from gateway.upstream.stream import ResponseSink, UpstreamConnection, UpstreamFailure, UpstreamStream
 
-USER_AGENT = "gateway-explain"
+USER_AGENT: Final = "gateway-explain"
 
-SWEEP = 0.05
+SWEEP: Final = 0.05
 """Seconds between two looks at a deadline."""
-FAREWELL = 0.5
+FAREWELL: Final = 0.5
 """Seconds an app gets to answer a WebSocket's Close; most servers log an error when they never see one."""
 
-_CLOSE_FRAME = b"\x88\x80\x00\x00\x00\x00"
+_CLOSE_FRAME: Final = b"\x88\x80\x00\x00\x00\x00"
 """RFC 6455 section 5.5.1: FIN and opcode 8, no payload, masked (with zeros) as a client's frames must be."""
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
+from typing import Final
 
 from gateway.diagnosis import hints, own_urls, protocol_probe, refusals
 from gateway.diagnosis.protocol_probe import DetectedProtocol, ProtocolProbe, Symptom
@@ -19,10 +20,10 @@ from gateway.http.message import NO_BODY, Fields, FieldSection, RequestHead, Res
 from gateway.upstream import evidence
 from gateway.upstream.stream import ResponseSink, UpstreamFailure, UpstreamStream
 
-BEGINNING_TIMEOUT = 0.5
+BEGINNING_TIMEOUT: Final = 0.5
 """Seconds the head waits for the first octets of its body, and one step of the sweeper more."""
 
-_STATUSES = refusals.STATUSES | {evidence.REFUSES_PLAIN_HTTP}
+_STATUSES: Final = refusals.STATUSES | {evidence.REFUSES_PLAIN_HTTP}
 
 
 class ErrorAnswers:

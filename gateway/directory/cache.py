@@ -20,6 +20,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from gateway.config import Directory as DirectorySettings
 from gateway.directory.availability import Availability
@@ -31,22 +32,22 @@ from gateway.errors import GatewayError, Reason
 from gateway.metrics import LOOKUP_SECONDS, LOOKUPS, Cells, private
 from gateway.tasks import SingleFlight, Tasks
 
-MAX_ENTRIES = 100_000
+MAX_ENTRIES: Final = 100_000
 """Entries kept (about 300 octets each); the oldest goes first."""
-MAX_MISSING = 8192
+MAX_MISSING: Final = 8192
 """Of them names that the backend does not know, which anybody can make up: they push out each other, and no record."""
-MIN_RECORD_TTL = 0.5
+MIN_RECORD_TTL: Final = 0.5
 """Seconds a record is used at least, whatever its own ttl: zero would ask the backend for every request."""
-RETRY_AFTER_ERROR = 1.0
+RETRY_AFTER_ERROR: Final = 1.0
 """Seconds a stale entry is served before the backend is asked again."""
-MIN_RESPONSE_TIMER = 0.2
+MIN_RESPONSE_TIMER: Final = 0.2
 """Seconds an expired entry waits for the backend: the client response timer of RFC 8767, which resolvers set to 1.8 s
 (ours: a page makes many requests). Twice as long as answers have been taking lately, if that is more."""
-MAX_RESPONSE_TIMER = 1.0
-SLOW_LIMIT = 30.0
+MAX_RESPONSE_TIMER: Final = 1.0
+SLOW_LIMIT: Final = 30.0
 """Seconds past its end that a record is served because of slowness alone, if its backend reports no changes: while that
 is away there is nothing better, but an answer that takes 0.3 s is worth more than one from ten minutes ago."""
-REFRESHED_AT_ONCE = 8
+REFRESHED_AT_ONCE: Final = 8
 """Questions under way that no request waits for, about what was served stale, once the backend is back, and about what
 has connections: it has enough to do."""
 

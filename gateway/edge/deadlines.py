@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum, auto
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.edge.connection import DownstreamConnection
 from gateway.errors import GatewayError, Reason
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.http.body import BodyReader
 
 
-READ_GRACE = 1.0
+READ_GRACE: Final = 1.0
 """Seconds past its deadline in which an idle connection is not closed while something waits to be read: a read is a
 matter of milliseconds, unless the one who sends is cut off in the middle of a TLS record."""
 
@@ -38,7 +38,12 @@ class Phase(Enum):
     CLOSED = auto()  # the transport is lost, or about to be
 
 
-IDLE, HEAD, EXCHANGE, TUNNEL, LINGER, CLOSED = Phase
+IDLE: Final = Phase.IDLE
+HEAD: Final = Phase.HEAD
+EXCHANGE: Final = Phase.EXCHANGE
+TUNNEL: Final = Phase.TUNNEL
+LINGER: Final = Phase.LINGER
+CLOSED: Final = Phase.CLOSED
 """By themselves: see `message.NO_BODY`."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.edge.exchange import OPEN, TUNNEL, Exchange, is_event_stream, kind_of_tunnel
 from gateway.edge.stream import RequestSink
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from gateway.http.message import Fields, ResponseHead
     from gateway.upstream.stream import UpstreamFailure
 
-_EVENT_ENDS = (b"\n\n", b"\r\r", b"\n\r\n", b"\r\r\n")
+_EVENT_ENDS: Final = (b"\n\n", b"\r\r", b"\n\r\n", b"\r\r\n")
 """A blank line, whatever ends lines (HTML Standard, section 9.2.5)."""
-_EVENT_END = re.compile(b"|".join(_EVENT_ENDS))
-_TAIL = 3
+_EVENT_END: Final = re.compile(b"|".join(_EVENT_ENDS))
+_TAIL: Final = 3
 """Octets of the longest."""
 
 

@@ -20,7 +20,7 @@ import logging
 import time
 from enum import Enum, auto
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.addresses import authority
 from gateway.app_protocol import H2C, HTTP1
@@ -53,13 +53,13 @@ if TYPE_CHECKING:
     from gateway.observe.spans import Span
     from gateway.upstream.stream import UpstreamStream
 
-log = logging.getLogger("gateway.edge")
+log: Final = logging.getLogger("gateway.edge")
 
-MAX_DIALS = 3
+MAX_DIALS: Final = 3
 """Addresses that are dialed for one request, if its record changes while each of them is."""
-TARGETS_REMEMBERED = 8192
+TARGETS_REMEMBERED: Final = 8192
 _target = lru_cache(maxsize=TARGETS_REMEMBERED)(authority)
-_TUNNELS_OPEN = {kind: TUNNELS_OPEN.at(kind) for kind in TUNNEL_PROTOCOLS}
+_TUNNELS_OPEN: Final = {kind: TUNNELS_OPEN.at(kind) for kind in TUNNEL_PROTOCOLS}
 
 
 class Phase(Enum):
@@ -72,7 +72,11 @@ class Phase(Enum):
     ENDED = auto()  # recorded; nothing more is said
 
 
-ROUTING, CONNECTING, OPEN, TUNNEL, ENDED = Phase
+ROUTING: Final = Phase.ROUTING
+CONNECTING: Final = Phase.CONNECTING
+OPEN: Final = Phase.OPEN
+TUNNEL: Final = Phase.TUNNEL
+ENDED: Final = Phase.ENDED
 """By themselves: see `message.NO_BODY`."""
 
 

@@ -26,7 +26,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gateway.errors import GatewayError, Reason
 from gateway.http.fields import CLIENT_NAMES
@@ -51,26 +51,26 @@ from gateway.printable import printable_ascii
 
 Network = IPv4Network | IPv6Network
 
-VIA = b"1.1 gateway"
+VIA: Final = b"1.1 gateway"
 """Our pseudonym (RFC 9110 section 7.6.3). One name for all gateways: what loops may loop through several."""
-VIA_HTTP_2 = b"2.0 gateway"
+VIA_HTTP_2: Final = b"2.0 gateway"
 """The same of what came by HTTP/2: the version stands for how a message was received."""
-_OURS = re.compile(rb"[12]\.[01][ \t]+gateway(?![^\t ,(])")
+_OURS: Final = re.compile(rb"[12]\.[01][ \t]+gateway(?![^\t ,(])")
 """Our hop in a Via, in lower case, with whatever is optional: the name of HTTP, blanks, a comment. One search that
 begins with two digits, because a request can name thousands."""
-SECTIONS_CACHED = 4096
+SECTIONS_CACHED: Final = 4096
 """Field sections by (peer, scheme, authority, version); about 600 octets each, 3 KiB for the longest names."""
-RESOLVED_CACHED = 4096
+RESOLVED_CACHED: Final = 4096
 """`ForwardedInfo` by trusted proxy, authority and claims; about 2 KiB each."""
-MAX_CACHED = 256
+MAX_CACHED: Final = 256
 """Octets of claims that are cached: a client can send longer ones, each different."""
-MAX_FOREIGN_ID = 128
+MAX_FOREIGN_ID: Final = 128
 """Octets of somebody else's request id that are written down: as many as one that is believed may have."""
-MAX_VIAS = 8
+MAX_VIAS: Final = 8
 """How often we may find ourselves in Via before it is a loop."""
 
-_CLAIMS = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded")
-_SCHEMES = {b"http": b"http", b"https": b"https", b"ws": b"http", b"wss": b"https"}
+_CLAIMS: Final = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded")
+_SCHEMES: Final = {b"http": b"http", b"https": b"https", b"ws": b"http", b"wss": b"https"}
 
 _Lines = tuple[bytes, ...]
 """The values of one field name, line by line."""

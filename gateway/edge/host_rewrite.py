@@ -15,14 +15,15 @@ a login is to return), which nobody could put right.
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from gateway.hostname import Target
 from gateway.http.message import Fields, FieldSection, RequestHead
 
-_URL = re.compile(rb"(?:https?:)?//([^/?#\\\"']*)(.*)", re.IGNORECASE | re.DOTALL)
-_PORT = re.compile(rb":[0-9]*\Z")
+_URL: Final = re.compile(rb"(?:https?:)?//([^/?#\\\"']*)(.*)", re.IGNORECASE | re.DOTALL)
+_PORT: Final = re.compile(rb":[0-9]*\Z")
 # https://html.spec.whatwg.org/multipage/semantics.html#shared-declarative-refresh-steps
-_REFRESH = re.compile(rb"([0-9.]*[ \t]*[;,][ \t]*(?:url[ \t]*=[ \t]*)?[\"']?)(.*)", re.IGNORECASE | re.DOTALL)
+_REFRESH: Final = re.compile(rb"([0-9.]*[ \t]*[;,][ \t]*(?:url[ \t]*=[ \t]*)?[\"']?)(.*)", re.IGNORECASE | re.DOTALL)
 
 
 def rewrite_request(head: RequestHead, mask: bytes, added: FieldSection) -> RequestHead:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from math import inf
 from random import random
 from time import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway import errnos
 from gateway.edge.connection import DownstreamConnection
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from gateway.edge.edge import Edge
     from gateway.upstream.stream import UpstreamStream
 
-log = logging.getLogger("gateway.edge")
+log: Final = logging.getLogger("gateway.edge")
 
-_RECEIVED = BYTES.at("downstream", "received")
-HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n"
+_RECEIVED: Final = BYTES.at("downstream", "received")
+HTTP2_PREFACE: Final = b"PRI * HTTP/2.0\r\n"
 """A request line that asks for nothing: what an HTTP/2 connection begins with (RFC 9113 section 3.4)."""
 
 OtherVersion = Callable[[Peer, Callable[[], None], LocalReply | None], DownstreamConnection]

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable
 from enum import Enum, auto
 from math import inf
 from random import random
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from gateway import errnos
 from gateway.edge.exchange import Exchange
@@ -42,27 +42,27 @@ if TYPE_CHECKING:
     from gateway.edge.stream import RequestSink
     from gateway.http.message import Fields, RequestHead, ResponseHead
 
-log = logging.getLogger("gateway.edge")
+log: Final = logging.getLogger("gateway.edge")
 
-LOOK_AGAIN = 1.0
+LOOK_AGAIN: Final = 1.0
 """Seconds until it is looked again whether a connection's WebSockets are over."""
-SETTINGS_PATIENCE = 10.0
+SETTINGS_PATIENCE: Final = 10.0
 """Seconds in which our SETTINGS are to be acknowledged."""
-REQUEST_WORK = 8
+REQUEST_WORK: Final = 8
 """Units (see gateway.turns) of a request, besides its octets."""
-READABLE = 4
+READABLE: Final = 4
 """How many times too large a head may be and still be read, for an answer in the form that its sender can use. Beyond
 that it is decoded in the dark, and past as many octets of a field block the connection ends."""
-MAX_STALLED = 1024 * 1024
+MAX_STALLED: Final = 1024 * 1024
 """Octets that may wait for windows, of all streams together. Past that no answer is read for whom it would wait, too: a
 new stream whose window is `SMALL_WINDOW` at most."""
-SMALL_WINDOW = 4096
+SMALL_WINDOW: Final = 4096
 
-EMPTY_ORIGIN = bytes((0, 0, 0, 0xC, 0, 0, 0, 0, 0))
+EMPTY_ORIGIN: Final = bytes((0, 0, 0, 0xC, 0, 0, 0, 0, 0))
 """A frame that says: this connection is for the name it was made for, and no other (RFC 8336 section 2.3)."""
 
-_ERRORS = {ErrorCode[name.upper()]: HTTP2_ERRORS.at(name) for name in HTTP2_ERRORS.values[0]}
-_RECEIVED = BYTES.at("downstream", "received")
+_ERRORS: Final = {ErrorCode[name.upper()]: HTTP2_ERRORS.at(name) for name in HTTP2_ERRORS.values[0]}
+_RECEIVED: Final = BYTES.at("downstream", "received")
 
 
 class Phase(Enum):
@@ -74,7 +74,10 @@ class Phase(Enum):
     CLOSED = auto()  # the transport is lost, or about to be
 
 
-OPEN, LEAVING, LINGER, CLOSED = Phase
+OPEN: Final = Phase.OPEN
+LEAVING: Final = Phase.LEAVING
+LINGER: Final = Phase.LINGER
+CLOSED: Final = Phase.CLOSED
 """By themselves: see `message.NO_BODY`."""
 
 

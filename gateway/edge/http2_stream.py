@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from math import inf
 from time import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.edge.served_stream import Carrier, ServedStream
 from gateway.edge.stream import DownstreamStream, RequestSink
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.upstream.stream import UpstreamStream
 
 CANCEL, INTERNAL_ERROR = ErrorCode.CANCEL, ErrorCode.INTERNAL_ERROR
-NO_LOGIN = f"the app wants to log in the connection, which HTTP/2 cannot do: {ErrorCode.HTTP_1_1_REQUIRED.name}"
+NO_LOGIN: Final = f"the app wants to log in the connection, which HTTP/2 cannot do: {ErrorCode.HTTP_1_1_REQUIRED.name}"
 
 
 class Http2Stream(ServedStream, DownstreamStream):

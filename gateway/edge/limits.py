@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from gateway import descriptors
 from gateway.config import Settings
@@ -19,7 +19,7 @@ from gateway.metrics import CONNECTIONS
 from gateway.observe.counters import Counters
 from gateway.observe.notices import Notice, Notices
 
-_ACCEPTED = CONNECTIONS.at("downstream")
+_ACCEPTED: Final = CONNECTIONS.at("downstream")
 
 
 class Acceptor(Protocol):

@@ -97,6 +97,9 @@ class Listener:
             if self._out_of_descriptors:
                 self._await_room()
             return False
+        return self._accept_queued()
+
+    def _accept_queued(self) -> bool:
         for _ in range(ACCEPTS_PER_TURN):
             try:
                 connection, address = self._socket.accept()

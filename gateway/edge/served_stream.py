@@ -7,7 +7,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from math import inf
 from time import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.edge.connection import DownstreamConnection
 from gateway.http.h2.errors import ErrorCode
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.edge.stream import RequestSink
     from gateway.http.message import Fields, ResponseHead
 
-CANCEL = ErrorCode.CANCEL
+CANCEL: Final = ErrorCode.CANCEL
 
 
 class Carrier(SessionConnection, DownstreamConnection):

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from gateway.turns import RECORD
 
-HEADER = 5
+HEADER: Final = 5
 """Octets before a record's fragment: type, version, length (RFC 8446 section 5.1)."""
-LARGEST_RECORD = HEADER + RECORD + 2048
+LARGEST_RECORD: Final = HEADER + RECORD + 2048
 """Octets of a record on the wire at most (RFC 5246 section 6.2.3)."""
-HANDSHAKE_RECORD = 0x16
+HANDSHAKE_RECORD: Final = 0x16
 """First octet of a ClientHello's record (RFC 8446 section 5.1)."""
 
-NO_ROOM = b"\x15\x03\x03\x00\x02\x02\x50"
+NO_ROOM: Final = b"\x15\x03\x03\x00\x02\x02\x50"
 """A record with an alert: fatal, internal_error (RFC 8446 section 6). There is none for "too busy"."""
 
-NO_TLS = b"\x15\x03\x01\x00\x02\x02\x46"
+NO_TLS: Final = b"\x15\x03\x01\x00\x02\x02\x46"
 """Fatal, protocol_version: for who speaks SSLv2, a balancer's header, or no TLS at all."""
 
 

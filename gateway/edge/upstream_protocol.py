@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.app_protocol import AUTO, H2C, HTTP1, protocol_of
 from gateway.errors import GatewayError, Reason
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from gateway.endpoint import AppKey, Origin
     from gateway.http.message import RequestHead
 
-REMEMBERED = 60.0
+REMEMBERED: Final = 60.0
 """Seconds for which an app is asked by HTTP/2 that was seen to speak nothing else; another may have taken its port."""
-MAX_REMEMBERED = 1024
+MAX_REMEMBERED: Final = 1024
 """Apps; of more than these the oldest are forgotten."""
 
-SPOKEN = frozenset((Reason.UPSTREAM_SPEAKS_HTTP1, Reason.UPSTREAM_SPEAKS_HTTP2))
+SPOKEN: Final = frozenset((Reason.UPSTREAM_SPEAKS_HTTP1, Reason.UPSTREAM_SPEAKS_HTTP2))
 """Reasons that say what an app speaks."""
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from enum import Enum, auto
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.edge.drained import Drained, Kind
 from gateway.http.websocket_frames import GOING_AWAY, FrameTracker, close_frame
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gateway.edge.exchange import Exchange
     from gateway.http.message import Fields
 
-CLOSE_WAIT = 2.0
+CLOSE_WAIT: Final = 2.0
 """Seconds for the other side's Close: a round trip, and a program that is busy (browsers wait as long for ours)."""
 
 

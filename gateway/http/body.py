@@ -21,20 +21,20 @@ from gateway.http.head_parser import FieldSectionError, HeadLimits, parse_field_
 from gateway.http.message import FieldLine, Fields
 from gateway.http.validate import trailer_fields
 
-MAX_CHUNK_LINE = 256
+MAX_CHUNK_LINE: Final = 256
 """Octets of a chunk-size line with its extensions, without CRLF."""
-MAX_CHUNK_DIGITS = 16
-WORK_PER_CHUNK = 1
+MAX_CHUNK_DIGITS: Final = 16
+WORK_PER_CHUNK: Final = 1
 """One-octet chunks are the dearest octets there are: a whole read of them would hold the event loop for 20 ms, and
 everybody else with it."""
-OCTETS_PER_WORK = 64
+OCTETS_PER_WORK: Final = 64
 """Of extensions and unfinished lines, which are looked at for nothing."""
 
 FieldParser = Callable[[bytes, HeadLimits], list[FieldLine]]
 """`parse_field_lines`, or `parse_answer_lines`."""
 
-_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,%d})[ \t]*" % MAX_CHUNK_DIGITS)
-_IN_EXTENSIONS = bytes(octet for octet in range(256) if octet == 0x09 or (octet >= 0x20 and octet != 0x7F))
+_CHUNK_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,%d})[ \t]*" % MAX_CHUNK_DIGITS)
+_IN_EXTENSIONS: Final = bytes(octet for octet in range(256) if octet == 0x09 or (octet >= 0x20 and octet != 0x7F))
 
 
 _SIZE: Final = 0

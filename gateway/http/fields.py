@@ -7,18 +7,19 @@ one dict hit; unknown names are checked to be tokens, classified, and remembered
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from gateway.errors import GatewayError, Reason
 from gateway.http import roles
 
-_NOT_ALPHANUMERIC = re.compile(rb"[^0-9a-z]")
-TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_NOT_ALPHANUMERIC: Final = re.compile(rb"[^0-9a-z]")
+TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
-MAX_REMEMBERED_NAMES = 4096
+MAX_REMEMBERED_NAMES: Final = 4096
 """Spellings kept; beyond that, new ones are classified each time. Hostile names cannot grow the table."""
 
 
-CLIENT_NAMES = frozenset(
+CLIENT_NAMES: Final = frozenset(
     (
         b"client-ip x-client-ip x-cluster-client-ip x-remote-ip x-remote-addr remote-addr x-originating-ip "
         b"x-proxyuser-ip x-forwarded forwarded-for forwarded-for-ip x-original-forwarded-for x-coming-from coming-from "
@@ -32,7 +33,7 @@ CLIENT_NAMES = frozenset(
 )
 """Who asks, as CDNs and proxies call it beside X-Forwarded-For, and as npm's request-ip, python-ipware, Rails, gin and
 what is usually written in PHP and Java look for it."""
-_PROXY_NAMES = (
+_PROXY_NAMES: Final = (
     # By which URL it was asked: IIS's rewriting (Symfony believed it: CVE-2018-14773), ingress-nginx, Flask recipes,
     # gunicorn's forwarder_headers.
     b"x-original-url x-original-uri x-original-host x-original-method x-original-scheme x-rewrite-url "
@@ -43,7 +44,7 @@ _PROXY_NAMES = (
     b"x-sendfile-type x-accel-mapping"
 ).split()
 """What only a proxy of the app's own could say."""
-_PROXY_PREFIXES = (b"x-forwarded-", b"x-envoy-", b"ssl-client-", b"x-ssl-client-", b"x-amzn-mtls-")
+_PROXY_PREFIXES: Final = (b"x-forwarded-", b"x-envoy-", b"ssl-client-", b"x-ssl-client-", b"x-amzn-mtls-")
 """Envoy's as at its own edge: they steer retries and timeouts of an Envoy beside the app. The last three say whose the
 certificate was, and that it is good (ingress-nginx; HAProxy's and nginx's usual recipes; AWS)."""
 
@@ -96,7 +97,7 @@ _ROLES_BY_NAME: dict[bytes, int] = {
     b"proxy-authenticate": roles.CREDENTIALS,
 }
 
-_HARMLESS = (
+_HARMLESS: Final = (
     None,
     roles.LOCATION,
     roles.USER_AGENT,

@@ -11,28 +11,28 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gateway.http.validate import is_authority
 
 Address = IPv4Address | IPv6Address
 
-MAX_HOPS = 32
+MAX_HOPS: Final = 32
 """Hops of a chain that are read and passed on, the nearest (ours; nobody has that many proxies)."""
-MAX_READ = 4096
+MAX_READ: Final = 4096
 """Octets of a list that are read, the last (ours): the longest Forwarded would take 10 ms."""
-ADDRESSES_REMEMBERED = 4096
+ADDRESSES_REMEMBERED: Final = 4096
 """Parsed addresses kept: whoever connects once often connects again, and balancers always do."""
 
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_TOKENS = re.compile(_TOKEN)
+_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_TOKENS: Final = re.compile(_TOKEN)
 # RFC 7239 section 4: forwarded-pair = token "=" ( token / quoted-string ), separated by semicolons. Blanks around those
 # are read, though its grammar has no place for them, and not written.
-_PAIR = re.compile(rb'[ \t]*(?:(%b)=(?:(%b)|"((?:[^"\\]|\\.)*)"))?[ \t]*' % (_TOKEN, _TOKEN))
-_ESCAPED = re.compile(rb"\\(.)")
-_SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]{0,31}")
+_PAIR: Final = re.compile(rb'[ \t]*(?:(%b)=(?:(%b)|"((?:[^"\\]|\\.)*)"))?[ \t]*' % (_TOKEN, _TOKEN))
+_ESCAPED: Final = re.compile(rb"\\(.)")
+_SCHEME: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]{0,31}")
 # RFC 7239 section 6, and what is written instead of it: an IPv6 address without brackets, one with a zone (RFC 4007).
-_NODE = re.compile(
+_NODE: Final = re.compile(
     r"(?:(?P<v4>[0-9.]{7,15})|\[(?P<bracketed>[0-9A-Fa-f:.]{2,45})(?:%[!-~]{1,32}?)?\]|(?P<obscure>unknown|_[A-Za-z0-9._\-]{1,63}))"
     r"(?::(?:(?P<port>[0-9]{1,5})|_[A-Za-z0-9._\-]{1,63}))?"
     r"|(?P<bare>[0-9A-Fa-f:.]{2,45})(?:%[!-~]{1,32})?",
@@ -59,7 +59,7 @@ class Element(NamedTuple):
     """By name in lower case, `for` excepted: `host`, `proto`, `by` and extensions, values without their quotes."""
 
 
-UNKNOWN = Node(None, "unknown", b"unknown")
+UNKNOWN: Final = Node(None, "unknown", b"unknown")
 
 
 @lru_cache(maxsize=ADDRESSES_REMEMBERED)

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import re
 from enum import Enum
+from typing import Final
 
 from gateway.errors import GatewayError, Reason
 from gateway.http.head_parser import AROUND_TARGET, HeadLimits
 
-PROXY_V2 = b"\r\n\r\n\0\r\nQUIT\n"
+PROXY_V2: Final = b"\r\n\r\n\0\r\nQUIT\n"
 """Signature of a binary header; the text one begins with "PROXY " (both: HAProxy's proxy-protocol.txt, section 2)."""
-MAX_LINE = HeadLimits().target + AROUND_TARGET
+MAX_LINE: Final = HeadLimits().target + AROUND_TARGET
 """Octets that may still become a request line."""
 
-_PROXY_V1 = re.compile(rb"PROXY (?:TCP4|TCP6|UNKNOWN)\b")
-_REQUEST_LINE = re.compile(rb"(?:\r?\n)?[!-~]+ [^\r\n]* HTTP/[0-9.]+\r?")
-_TEXT = bytes([0x09, 0x0A, 0x0D, *range(0x20, 0x7F), *range(0x80, 0x100)])
+_PROXY_V1: Final = re.compile(rb"PROXY (?:TCP4|TCP6|UNKNOWN)\b")
+_REQUEST_LINE: Final = re.compile(rb"(?:\r?\n)?[!-~]+ [^\r\n]* HTTP/[0-9.]+\r?")
+_TEXT: Final = bytes([0x09, 0x0A, 0x0D, *range(0x20, 0x7F), *range(0x80, 0x100)])
 
 
 class Greeting(Enum):

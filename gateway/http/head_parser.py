@@ -22,19 +22,19 @@ from gateway.http.http1 import PROTOCOLS, Http1RequestHead, Http1ResponseHead
 from gateway.http.message import FieldLine, RequestSection
 from gateway.printable import printable_ascii
 
-HEAD_END = b"\r\n\r\n"
-_HEAD_OCTETS = bytes([0x09, 0x0A, 0x0D, *range(0x20, 0x7F), *range(0x80, 0x100)])
-_VERSION = re.compile(rb"HTTP/[0-9]+(?:\.[0-9]+)?")
-_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
-_SPACED_NAME = re.compile(rb"(?m)^([!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]+:")
-_FRAMING = (b"content-length", b"transfer-encoding")
+HEAD_END: Final = b"\r\n\r\n"
+_HEAD_OCTETS: Final = bytes([0x09, 0x0A, 0x0D, *range(0x20, 0x7F), *range(0x80, 0x100)])
+_VERSION: Final = re.compile(rb"HTTP/[0-9]+(?:\.[0-9]+)?")
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
+_SPACED_NAME: Final = re.compile(rb"(?m)^([!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]+:")
+_FRAMING: Final = (b"content-length", b"transfer-encoding")
 
 
-AROUND_TARGET = validate.MAX_METHOD + len("  HTTP/1.1")
+AROUND_TARGET: Final = validate.MAX_METHOD + len("  HTTP/1.1")
 """Octets that a request line may have besides its target."""
-MAX_STATUS_LINE = 1024
+MAX_STATUS_LINE: Final = 1024
 """Octets of a status line; they are remembered, so a sandbox must not choose how much."""
-REMEMBERED_OCTETS = 2048
+REMEMBERED_OCTETS: Final = 2048
 """Of the largest section of a request, or head of an answer, that is kept by its octets: the same browser asks with the
 same fields, the same app answers with the same head, and what was seen before costs 0.3 µs. Measured, a worker keeps 9
 MiB of ordinary ones (750 octets, 15 fields), and 37 of the worst (2 KiB, 100 fields)."""
@@ -282,7 +282,7 @@ def check_partial_response(received: bytes | bytearray, limits: HeadLimits) -> N
         )
 
 
-_TEXT_LINE = re.compile(rb"[ -~]+\r?\n")
+_TEXT_LINE: Final = re.compile(rb"[ -~]+\r?\n")
 
 
 def quote(octets: bytes) -> str:

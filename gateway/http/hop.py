@@ -11,29 +11,31 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gateway.errors import GatewayError, Reason
 from gateway.http import roles
 from gateway.http.lists import members
 
-MAX_OPTIONS = 100
+MAX_OPTIONS: Final = 100
 """Members of Connection, Expect, TE or Upgrade, empty ones included: as many as a head has fields. Fifteen thousand
 take 2 ms."""
-HOPS_REMEMBERED = 32
+HOPS_REMEMBERED: Final = 32
 """Hardly two of them are to be seen in life, and each may be as large as a head."""
 
 HopField = tuple[int, bytes]
 """One of the roles CONNECTION, TRANSFER_ENCODING, UPGRADE, TE and HOP, and the field's value."""
 
-_NOT_NOMINATED = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b"content-length", b"expect", b"max-forwards"))
+_NOT_NOMINATED: Final = frozenset(
+    (b"close", b"keep-alive", b"upgrade", b"te", b"content-length", b"expect", b"max-forwards")
+)
 """What Connection may say without removing a field.
 
 The first four are its options. A nomination never reaches what routes or frames a message (CVE-2024-45410): most of
 that is not among the plain fields, and what is stands here.
 """
-_PROTOCOL = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:/[!#$%&'*+\-.^_`|~0-9A-Za-z]+)?")
-_H2C = re.compile(rb"(?i:h2c)(?:[-/].*)?")
+_PROTOCOL: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:/[!#$%&'*+\-.^_`|~0-9A-Za-z]+)?")
+_H2C: Final = re.compile(rb"(?i:h2c)(?:[-/].*)?")
 
 
 class Hop(NamedTuple):
@@ -166,6 +168,6 @@ def _remembering(read: Callable[[int, tuple[HopField, ...], bool], Hop], minor: 
     return lru_cache(maxsize=HOPS_REMEMBERED)(partial(read, minor))
 
 
-OF_REQUEST = (_remembering(_of_request, 0), _remembering(_of_request, 1))
+OF_REQUEST: Final = (_remembering(_of_request, 0), _remembering(_of_request, 1))
 """By the minor version of an HTTP/1.x request."""
-OF_ANSWER = (_remembering(_of_answer, 0), _remembering(_of_answer, 1))
+OF_ANSWER: Final = (_remembering(_of_answer, 0), _remembering(_of_answer, 1))

@@ -7,10 +7,11 @@ what somebody wants. Those that frame or route a message have tokens only, and `
 from __future__ import annotations
 
 import re
+from typing import Final
 
-_QUOTED = rb'"(?:[^"\\]|\\.)*"?'
-_MEMBER = re.compile(rb'(?:[^,"]|%b)+' % _QUOTED, re.DOTALL)
-_PARAMETER = re.compile(rb'(?:[^;"]|%b)+' % _QUOTED, re.DOTALL)
+_QUOTED: Final = rb'"(?:[^"\\]|\\.)*"?'
+_MEMBER: Final = re.compile(rb'(?:[^,"]|%b)+' % _QUOTED, re.DOTALL)
+_PARAMETER: Final = re.compile(rb'(?:[^;"]|%b)+' % _QUOTED, re.DOTALL)
 
 
 def members(value: bytes) -> list[bytes]:

@@ -12,7 +12,7 @@ never changed.
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.http.priority import DEFAULT_URGENCY
 from gateway.http.roles import PASS
@@ -37,7 +37,10 @@ class Framing(Enum):
     """No content: the switch to another protocol is granted, whose octets follow until one side closes."""
 
 
-NO_BODY, BY_LENGTH, AS_STREAM, AS_TUNNEL = Framing
+NO_BODY: Final = Framing.NONE
+BY_LENGTH: Final = Framing.LENGTH
+AS_STREAM: Final = Framing.STREAM
+AS_TUNNEL: Final = Framing.TUNNEL
 """By themselves: through its class, CPython 3.11 takes 0.1 µs to find a member, thirty times a request.
 So it is with every enum that the hot path compares."""
 

@@ -6,7 +6,9 @@ A table of our own: the standard library's follows whatever RFC was current when
 
 from __future__ import annotations
 
-_REGISTERED = """
+from typing import Final
+
+_REGISTERED: Final = """
 100 Continue
 101 Switching Protocols
 102 Processing
@@ -72,7 +74,7 @@ _REGISTERED = """
 """IANA's HTTP Status Code Registry: RFC 9110 section 15, and RFC 2295, 2518, 2774, 3229, 4918, 5842, 6585, 7725, 8297
 and 8470. Reserved numbers (306, 418) and temporary registrations (104) have no phrase."""
 
-_PHRASES = {int(line[:3]): line[4:].encode() for line in _REGISTERED.split("\n") if line}
+_PHRASES: Final = {int(line[:3]): line[4:].encode() for line in _REGISTERED.split("\n") if line}
 
 
 def phrase_for(status: int) -> bytes:

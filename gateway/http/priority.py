@@ -8,7 +8,7 @@ from typing import Final
 
 URGENCIES: Final = 8
 DEFAULT_URGENCY: Final = 3
-_URGENCY = re.compile(rb"(?:\A|,)[ \t]*u=([0-7])(?=[ \t]*(?:[,;]|\Z))")
+_URGENCY: Final = re.compile(rb"(?:\A|,)[ \t]*u=([0-7])(?=[ \t]*(?:[,;]|\Z))")
 """A member of a dictionary (RFC 8941 section 3.2) whose only members of use to us are integers without signs."""
 
 

@@ -15,32 +15,35 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from typing import Final
 
 from gateway.http.forwarding import Address, as_meant
 from gateway.http.greeting import PROXY_V2
 
-V1_BEGINS = b"PROXY "
-MAX_V1 = 107
+V1_BEGINS: Final = b"PROXY "
+MAX_V1: Final = 107
 """Octets of a line with its CRLF, at most (section 2.1)."""
-MAX_V2 = 4096
+MAX_V2: Final = 4096
 """Octets of a binary header, as in nginx; 65,551 could be said. One of 16 KiB, all TLVs and a checksum, takes 9 ms."""
-MAX_UNIQUE_ID = 128
+MAX_UNIQUE_ID: Final = 128
 """Octets (section 2.2.5)."""
 
-_V2_FIXED = 16
+_V2_FIXED: Final = 16
 """Octets before what the length counts: the signature, version and command, family, length."""
 _LOCAL, _PROXY = 0x20, 0x21
-_UNSPEC = 0x00
-_ADDRESSES = {0x11: 12, 0x21: 36}
+_UNSPEC: Final = 0x00
+_ADDRESSES: Final = {0x11: 12, 0x21: 36}
 """TCP over IPv4 and IPv6: octets of both addresses and ports."""
 _AUTHORITY, _CRC32C, _UNIQUE_ID, _SSL, _GCP, _AWS, _AZURE = 0x02, 0x03, 0x05, 0x20, 0xE0, 0xEA, 0xEE
-_SSL_FIXED = 5
+_SSL_FIXED: Final = 5
 """Octets of PP2_TYPE_SSL before its own TLVs: `client`, a set of flags, and the result of a verification."""
-_CLIENT_SSL = 0x01
+_CLIENT_SSL: Final = 0x01
 """The flag for "the client connected over SSL/TLS"."""
 
-_LINE = re.compile(rb"PROXY (TCP4|TCP6) ([0-9A-Fa-f.:]+) ([0-9A-Fa-f.:]+) (0|[1-9][0-9]{0,4}) (0|[1-9][0-9]{0,4})")
-_UNKNOWN = re.compile(rb"PROXY UNKNOWN(?: [^\r\n]*)?")
+_LINE: Final = re.compile(
+    rb"PROXY (TCP4|TCP6) ([0-9A-Fa-f.:]+) ([0-9A-Fa-f.:]+) (0|[1-9][0-9]{0,4}) (0|[1-9][0-9]{0,4})"
+)
+_UNKNOWN: Final = re.compile(rb"PROXY UNKNOWN(?: [^\r\n]*)?")
 
 
 class ProxyHeaderError(ValueError):
@@ -232,7 +235,7 @@ def _table() -> tuple[int, ...]:
     return tuple(table)
 
 
-_TABLE = _table()
+_TABLE: Final = _table()
 
 
 def crc32c(octets: bytes) -> int:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from email.utils import formatdate
 from functools import lru_cache
+from typing import Final
 
 from gateway.http.http1 import Http1ResponseHead, status_line
 from gateway.http.message import AS_STREAM, Fields, FieldSection, RequestHead, ResponseHead
 from gateway.http.phrases import phrase_for
 
-LAST_CHUNK = b"0\r\n\r\n"
+LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
 def request_head(head: RequestHead, host: bytes, added: FieldSection, request_id: bytes) -> bytes:

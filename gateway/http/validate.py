@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import Final
 
 from gateway.errors import GatewayError, Reason
 from gateway.http import trace_context
@@ -57,29 +58,29 @@ from gateway.http.roles import (
 from gateway.http.websocket import accept
 from gateway.printable import printable_ascii
 
-COMMON_METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
+COMMON_METHODS: Final = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
 """What hardly any request differs from, and what Allow names: whichever else an app knows is forwarded, too."""
-IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
+IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
 """RFC 9110 section 9.2.2; of the methods we forward, those that may be sent twice."""
-MAX_METHOD = 128
+MAX_METHOD: Final = 128
 """Octets of a method: every character of a token once is 77, no registered one has more than 17."""
-_NOT_FORWARDED = frozenset((b"CONNECT", b"TRACE", b"PRI"))
+_NOT_FORWARDED: Final = frozenset((b"CONNECT", b"TRACE", b"PRI"))
 """Methods that end here. CONNECT asks for a tunnel to anywhere; TRACE would show a script the cookies it cannot read
 (RFC 9110 section 9.3.8); PRI is how HTTP/2 begins, and never a request (RFC 9113 section 11.6). In any letter case:
 methods are case-sensitive, but Flask and Django turn them into capitals.
 """
-MAX_USER_AGENT = 256
+MAX_USER_AGENT: Final = 256
 """Octets of what is written down: browsers have 120, and crawlers name themselves after that."""
-AGENTS_REMEMBERED = 1024
-_DIGITS = re.compile(rb"[0-9]+")
-MOST_FORWARDS = b"999999999"
+AGENTS_REMEMBERED: Final = 1024
+_DIGITS: Final = re.compile(rb"[0-9]+")
+MOST_FORWARDS: Final = b"999999999"
 """Our maximum supported value of Max-Forwards (RFC 9110 section 7.6.2): what is larger goes on as this."""
-_DECIMAL = re.compile(rb"0|[1-9][0-9]{0,17}")
+_DECIMAL: Final = re.compile(rb"0|[1-9][0-9]{0,17}")
 # RFC 3986 host and port without userinfo: a reg-name, an IPv4 address or a bracketed IP literal. No name is longer
 # than 255 octets, and what is looked up per request must not be.
-_AUTHORITY = re.compile(rb"([A-Za-z0-9._~!$&'()*+;=%-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{0,5}))?")
-_ABSOLUTE_FORM = re.compile(rb"(?i:(http)|https)://([^/?]*)(.*)")
-_BINDING = re.compile(
+_AUTHORITY: Final = re.compile(rb"([A-Za-z0-9._~!$&'()*+;=%-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{0,5}))?")
+_ABSOLUTE_FORM: Final = re.compile(rb"(?i:(http)|https)://([^/?]*)(.*)")
+_BINDING: Final = re.compile(
     rb"(?:^|[ \t,\x80-\xff])(?:ntlm|nego[a-z0-9]*|kerberos|credssp|pku2u|livessp)(?![!#$%&'*+\-.^_`|~0-9A-Za-z=])",
     re.IGNORECASE,
 )
@@ -87,14 +88,14 @@ _BINDING = re.compile(
 Negotiate, Nego2 and NegoEx. Wherever in a list of challenges one stands; within a quoted string, too, which costs a
 connection and nothing else. It ends where its token does: JavaScript and Python part it from what follows at blanks
 beyond ASCII's as well (U+00A0, U+0085)."""
-_GRPC = re.compile(rb"application/grpc(?:[ \t]*(?:;.*)?|\+.*)", re.IGNORECASE | re.DOTALL)
+_GRPC: Final = re.compile(rb"application/grpc(?:[ \t]*(?:;.*)?|\+.*)", re.IGNORECASE | re.DOTALL)
 """A gRPC request's media type; `application/grpc-web`, which HTTP/1.1 carries, is another."""
 
 
-_EXPECTS = plain_line(b"Expect", b"100-continue")
-_REQUESTS_ONLY = (FORWARDING, EXPECT, HOST, MAX_FORWARDS)
+_EXPECTS: Final = plain_line(b"Expect", b"100-continue")
+_REQUESTS_ONLY: Final = (FORWARDING, EXPECT, HOST, MAX_FORWARDS)
 """Roles that mean something in requests; in an answer they pass."""
-_NOT_IN_TRAILERS = frozenset(
+_NOT_IN_TRAILERS: Final = frozenset(
     (
         b"trailer authorization proxy-authorization www-authenticate proxy-authenticate cookie "
         b"content-encoding content-type content-range"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from typing import Final
 
-_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 """Section 1.3."""
 
 

@@ -30,7 +30,7 @@ from enum import Enum, auto
 from itertools import islice
 from typing import Final
 
-GOING_AWAY = 1001
+GOING_AWAY: Final = 1001
 """RFC 6455 section 7.4.1: "going away", such as a server going down."""
 
 CONFIRMED: Final = 45
@@ -57,18 +57,18 @@ MIN_HEADERS: Final = 64
 OCTETS_PER_HEADER: Final = 32
 """Headers looked at in one read: `MIN_HEADERS`, and one for so many octets. A flood of tiny frames is not followed."""
 
-_TAIL = 9
+_TAIL: Final = 9
 """Octets kept of a read: a header with a length of eight, without its last octet."""
 _FIN, _MASK, _OPCODE = 0x80, 0x80, 0x0F
 _CLOSE, _PING, _PONG = 0x88, 0x89, 0x8A
-_CONTROL = frozenset((_CLOSE, _PING, _PONG))
+_CONTROL: Final = frozenset((_CLOSE, _PING, _PONG))
 # Continuation, text and binary, final or not; RSV1 is permessage-deflate's, on a message's first frame (RFC 7692).
-_FIRST = frozenset((0x00, 0x01, 0x02, 0x41, 0x42, 0x80, 0x81, 0x82, 0xC1, 0xC2)) | _CONTROL
-_GUESS = {
+_FIRST: Final = frozenset((0x00, 0x01, 0x02, 0x41, 0x42, 0x80, 0x81, 0x82, 0xC1, 0xC2)) | _CONTROL
+_GUESS: Final = {
     0: re.compile(rb"[\x00-\x02\x41\x42\x80-\x82\xc1\xc2\x88-\x8a](?=[\x00-\x7f])"),
     _MASK: re.compile(rb"[\x00-\x02\x41\x42\x80-\x82\xc1\xc2\x88-\x8a](?=[\x80-\xff])"),
 }
-_LONG_GUESS = {
+_LONG_GUESS: Final = {
     0: re.compile(rb"[\x00-\x02\x41\x42\x80-\x82\xc1\xc2](?=\x7f\x00{4})"),
     _MASK: re.compile(rb"[\x00-\x02\x41\x42\x80-\x82\xc1\xc2](?=\xff\x00{4})"),
 }

@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.edge.exchange import Exchange, is_event_stream
 from gateway.edge.stream import DownstreamStream, RequestSink
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from gateway.observe.access_log import AccessLog, AccessRecord
     from gateway.upstream.stream import UpstreamStream
 
-log = logging.getLogger("gateway.inspector")
+log: Final = logging.getLogger("gateway.inspector")
 
-AWAITED = 2048
+AWAITED: Final = 2048
 """Exchanges that have ended and whose record is to come: more than telemetry gathers."""
 
 

@@ -9,21 +9,21 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from gateway.observe.sink import LogSink
 from gateway.printable import printable
 
-MAX_TEXT = 256
+MAX_TEXT: Final = 256
 """Characters of any one foreign value in a line."""
-NO_WORKER = -1
+NO_WORKER: Final = -1
 """In place of a worker's number, where there is one process."""
-SAID_EVERY = 60.0
+SAID_EVERY: Final = 60.0
 """Seconds between two lines about lost ones, at least."""
 
-log = logging.getLogger("gateway.access")
+log: Final = logging.getLogger("gateway.access")
 
 
 class ProxyInfo(msgspec.Struct, omit_defaults=True, gc=False, frozen=True):
@@ -195,7 +195,7 @@ def text_lines(records: list[AccessRecord], colour: bool = False) -> bytes:
     return b"".join([text_line(record, colour) for record in records])
 
 
-_VERSIONS = {"HTTP/2": "h2", "HTTP/1.1": "h1", "HTTP/1.0": "h1.0"}
+_VERSIONS: Final = {"HTTP/2": "h2", "HTTP/1.1": "h1", "HTTP/1.0": "h1.0"}
 _GREEN, _CYAN, _YELLOW, _RED, _DIM, _PLAIN = "\x1b[32m", "\x1b[36m", "\x1b[33m", "\x1b[31m", "\x1b[2m", "\x1b[0m"
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import secrets
 from itertools import count
+from typing import Final
 
-_ACCEPTABLE = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+_ACCEPTABLE: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
 class RequestIds:

@@ -34,8 +34,11 @@ from gateway.observe.heavy_hitters import HeavyHitters
 from gateway.observe.recent_failures import RecentFailures
 from gateway.observe.spans import Spans
 
-RESPONSE, EVENT_STREAM, LOCAL_REPLY = ("response", "event_stream", "local_reply")
-WEBSOCKET, OTHER_TUNNEL = TUNNEL_PROTOCOLS
+RESPONSE: Final = "response"
+EVENT_STREAM: Final = "event_stream"
+LOCAL_REPLY: Final = "local_reply"
+WEBSOCKET: Final = TUNNEL_PROTOCOLS[0]
+OTHER_TUNNEL: Final = TUNNEL_PROTOCOLS[1]
 """What has ended: an app's answer, an app's answer that lasts as long as somebody listens, an answer of the gateway's
 own (or none at all), and the two kinds of tunnels."""
 
@@ -54,9 +57,9 @@ _SANDBOX: Final = attrgetter("sandbox")
 _FAILURE: Final = {reason: FAILURES.at(reason) for reason in FAILURES.values[0]}
 
 
-FLUSH_DELAY = 0.1
+FLUSH_DELAY: Final = 0.1
 """Seconds between an exchange's end and its being counted, at most; as for its line in the log."""
-MAX_BATCH = 512
+MAX_BATCH: Final = 512
 
 
 class Telemetry:

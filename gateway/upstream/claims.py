@@ -16,16 +16,16 @@ from __future__ import annotations
 
 import mmap
 from itertools import takewhile
-from typing import Protocol
+from typing import Final, Protocol
 
-FIRST_OCTET_TIMEOUT = 0.1
+FIRST_OCTET_TIMEOUT: Final = 0.1
 """Seconds: a person does not notice less, and to an app that needs more for its answers a dial is cheap."""
-CLAIM_INTERVAL = 0.25
+CLAIM_INTERVAL: Final = 0.25
 """Seconds. Whoever was closed for it may have been followed by others, which were there before."""
-CHECK_INTERVAL = 0.1
+CHECK_INTERVAL: Final = 0.1
 """Seconds between two looks at what is claimed, by a worker that has anything to give or to wait for."""
 
-SLOTS = 4096
+SLOTS: Final = 4096
 _TAG_SHIFT, _COUNT_MASK = 32, 0xFFFFFFFF
 
 

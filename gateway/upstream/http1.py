@@ -25,7 +25,7 @@ from __future__ import annotations
 import logging
 import socket
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.app_protocol import HTTP1
 from gateway.errors import GatewayError, Reason
@@ -46,9 +46,9 @@ if TYPE_CHECKING:
     from gateway.endpoint import Endpoint
     from gateway.upstream.context import ConnectionContext
 
-log = logging.getLogger("gateway.upstream")
+log: Final = logging.getLogger("gateway.upstream")
 
-_RECEIVED = BYTES.at("upstream", "received")
+_RECEIVED: Final = BYTES.at("upstream", "received")
 
 
 class Http1Upstream(Http1Lifecycle):
@@ -177,6 +177,10 @@ class Http1Upstream(Http1Lifecycle):
     def open_stream(self) -> UpstreamStream:
         self.is_available = False
         return self
+
+    def rest(self, since: float, deadline: float) -> None:
+        self.since = since
+        self.deadline = deadline
 
     def is_claimable(self) -> bool:
         return self.state is IDLE and not self.challenged

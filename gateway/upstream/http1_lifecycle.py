@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 from enum import Enum, auto
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.errnos import SILENCE, ended, is_by_the_app
 from gateway.errors import Failure, GatewayError, Reason
@@ -38,10 +38,15 @@ class State(Enum):
     CLOSED = auto()  # nothing more is said; a tunnel's last octets may still leave
 
 
-IDLE, HEAD, BODY, TUNNEL, DONE, CLOSED = State
+IDLE: Final = State.IDLE
+HEAD: Final = State.HEAD
+BODY: Final = State.BODY
+TUNNEL: Final = State.TUNNEL
+DONE: Final = State.DONE
+CLOSED: Final = State.CLOSED
 """By themselves: see `message.NO_BODY`."""
 
-_CUT_OFF = {
+_CUT_OFF: Final = {
     HEAD: Reason.HTTP_RESPONSE_TIMEOUT,
     BODY: Reason.HTTP_RESPONSE_INCOMPLETE,
     TUNNEL: Reason.CONNECTION_TERMINATED,

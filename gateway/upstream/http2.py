@@ -19,7 +19,7 @@ import re
 import socket
 from enum import Enum, auto
 from math import inf
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from gateway.app_protocol import H2C
 from gateway.errnos import SILENCE, ended, is_by_the_app
@@ -43,23 +43,23 @@ if TYPE_CHECKING:
     from gateway.http.message import Fields
     from gateway.upstream.context import ConnectionContext
 
-log = logging.getLogger("gateway.upstream")
+log: Final = logging.getLogger("gateway.upstream")
 
-MAX_STREAMS = 1024
+MAX_STREAMS: Final = 1024
 """Of one connection: what they may hold, a window each, is bounded by it."""
-START_TIMEOUT = 10.0
+START_TIMEOUT: Final = 10.0
 """Seconds for the app's SETTINGS. When it acknowledges ours is its own business: they hardly differ from defaults."""
-PING_TIMEOUT = 10.0
+PING_TIMEOUT: Final = 10.0
 """Seconds for an answer to PING, by which a connection that was idle proves that it is alive: the app's, or else its
 kernel's."""
-SKIPPABLE = 4
+SKIPPABLE: Final = 4
 """How many times too large the field block of an answer may be and still end its stream alone: it is decoded in the
 dark, because its neighbours on the connection need that. Past it the connection ends."""
 
-_HTTP1 = re.compile(rb"HTTP/[01]\.|\s*<(?:!doctype|html|head|\?xml)\b", re.IGNORECASE)
+_HTTP1: Final = re.compile(rb"HTTP/[01]\.|\s*<(?:!doctype|html|head|\?xml)\b", re.IGNORECASE)
 """How HTTP/1.1's servers answer the preface: with an error, of which Python's http.server, not knowing the version,
 sends the page alone."""
-_RECEIVED = BYTES.at("upstream", "received")
+_RECEIVED: Final = BYTES.at("upstream", "received")
 
 
 class Phase(Enum):
@@ -71,7 +71,10 @@ class Phase(Enum):
     CLOSED = auto()
 
 
-STARTING, OPEN, LEAVING, CLOSED = Phase
+STARTING: Final = Phase.STARTING
+OPEN: Final = Phase.OPEN
+LEAVING: Final = Phase.LEAVING
+CLOSED: Final = Phase.CLOSED
 """By themselves: see `message.NO_BODY`."""
 
 
@@ -165,6 +168,10 @@ class Http2Upstream(Carrier, UpstreamConnection):
             return True
         # Octets may come at any time: PING, WINDOW_UPDATE.
         return not self._transport.is_closing() and not peek.has_ended(self._socket)
+
+    def rest(self, since: float, deadline: float) -> None:
+        self.since = since
+        self.deadline = deadline
 
     def is_claimable(self) -> bool:
         return False
@@ -391,8 +398,12 @@ class Http2Upstream(Carrier, UpstreamConnection):
         if self._started is not None and not self._started.done():
             self._started.set_result(None)
 
+    def _has_closed(self) -> bool:
+        """A call: a stream that is told something may close it, and of an attribute mypy believes that it stays."""
+        return self.phase is CLOSED
+
     def expire(self, now: float) -> None:
-        if self.phase is CLOSED:
+        if self._has_closed():
             return
         if now >= self._ping_due:
             if unanswered(self._socket):
@@ -402,7 +413,7 @@ class Http2Upstream(Carrier, UpstreamConnection):
         for stream in self._streams:
             if stream.deadline <= now:
                 stream.expire(now)
-        if self.phase is CLOSED:
+        if self._has_closed():
             return
         self.flush()
         streams = self._streams

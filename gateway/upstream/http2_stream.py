@@ -15,7 +15,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from enum import Enum, auto
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.errors import Failure, GatewayError, Reason
 from gateway.http.h2.client_fields import answer_head, answer_trailers, request_block
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from gateway.http.head_parser import HeadLimits
     from gateway.upstream.context import Timeouts
 
-_CANCEL = ErrorCode.CANCEL
-_REPLACED = "the sandbox was replaced or removed, or its lifetime has ended"
+_CANCEL: Final = ErrorCode.CANCEL
+_REPLACED: Final = "the sandbox was replaced or removed, or its lifetime has ended"
 
 
 class Phase(Enum):
@@ -48,10 +48,14 @@ class Phase(Enum):
     OVER = auto()  # nothing more is said
 
 
-OPENED, HEAD, BODY, DONE, OVER = Phase
+OPENED: Final = Phase.OPENED
+HEAD: Final = Phase.HEAD
+BODY: Final = Phase.BODY
+DONE: Final = Phase.DONE
+OVER: Final = Phase.OVER
 """By themselves: see `message.NO_BODY`."""
 
-_CUT_OFF = {HEAD: Reason.HTTP_RESPONSE_TIMEOUT, BODY: Reason.HTTP_RESPONSE_INCOMPLETE}
+_CUT_OFF: Final = {HEAD: Reason.HTTP_RESPONSE_TIMEOUT, BODY: Reason.HTTP_RESPONSE_INCOMPLETE}
 """What is told of an exchange that outlasts the grace of its sandbox. Neither repeats the request."""
 
 

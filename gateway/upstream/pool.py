@@ -26,7 +26,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from ipaddress import ip_address
 from math import inf
-from typing import TypeVar, cast
+from typing import Final, TypeVar, cast
 
 from gateway import descriptors
 from gateway.app_protocol import H2C
@@ -48,7 +48,7 @@ from gateway.upstream.policy import AddressPolicy
 from gateway.upstream.refusals import RefusalCache
 from gateway.upstream.stream import UpstreamConnection, UpstreamStream
 
-_DIALED = CONNECTIONS.at("upstream")
+_DIALED: Final = CONNECTIONS.at("upstream")
 
 T = TypeVar("T")
 
@@ -268,8 +268,7 @@ class Pool:
         if self._claims_timer is None:
             self._serve_claims_later()
         now = self._clock()
-        connection.since = now if proven else -inf
-        connection.deadline = now + self.context.timeouts.idle
+        connection.rest(now if proven else -inf, now + self.context.timeouts.idle)
         available = self._available.get(connection.key)
         if available is None:
             self._available[connection.key] = available = {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import trait
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.http.message import Fields, FieldSection, RequestHead, ResponseHead
     from gateway.upstream.claims import ClaimKey
 
-_NO_ANSWER = (
+_NO_ANSWER: Final = (
     Reason.CONNECTION_TERMINATED,
     Reason.HTTP_PROTOCOL_ERROR,
     Reason.UPSTREAM_SPEAKS_TLS,
@@ -203,7 +203,7 @@ class UpstreamConnection:
     is_available: bool
     """Whether it can open a stream now."""
     since: float
-    """Loop time at which it became idle; the pool's to set."""
+    """Loop time at which it became idle."""
     deadline: float
     """Loop time at which `expire` is due."""
     ends: float
@@ -216,6 +216,10 @@ class UpstreamConnection:
     @abstractmethod
     def is_alive(self) -> bool:
         """Whether it still is what it seems; while it carries streams, it is."""
+
+    @abstractmethod
+    def rest(self, since: float, deadline: float) -> None:
+        """It carries nothing, and the pool keeps it: see the two attributes."""
 
     @abstractmethod
     def is_claimable(self) -> bool:

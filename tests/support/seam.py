@@ -320,6 +320,9 @@ class Connection(UpstreamConnection):
         self.is_available = len(self.streams) < self._capacity
         return stream
 
+    def rest(self, since: float, deadline: float) -> None:
+        self.since, self.deadline = since, deadline
+
     def stream_over(self, stream: Stream, clean: bool) -> None:
         self.streams.remove(stream)
         if self.is_closed:

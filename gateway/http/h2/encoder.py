@@ -64,7 +64,7 @@ def _beginning(name: bytes) -> bytes:
     return bytes((flags,)) + _integer(len(name), 0x7F, 0) + name
 
 
-_remembered_beginning = lru_cache(maxsize=REMEMBERED)(_beginning)
+_remembered_beginning: Final = lru_cache(maxsize=REMEMBERED)(_beginning)
 
 
 def encode_field(name: bytes, value: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Final
 
 from mypy_extensions import trait
 
@@ -54,4 +55,4 @@ class Nobody(SessionOwner):
     def going_away(self, last_stream_id: int, code: int) -> None: ...
 
 
-NOBODY = Nobody()
+NOBODY: Final = Nobody()

@@ -69,7 +69,11 @@ class Verdict(Enum):
     """A connection error of type PROTOCOL_ERROR."""
 
 
-_TAKEN, _IGNORED, _STREAM, _CLOSED, _FAIL = Verdict
+_TAKEN: Final = Verdict.TAKEN
+_IGNORED: Final = Verdict.IGNORED
+_STREAM: Final = Verdict.STREAM_CLOSED
+_CLOSED: Final = Verdict.ALL_CLOSED
+_FAIL: Final = Verdict.ALL_FAIL
 
 # HEADERS for what is closed is the connection's end, by section 5.1 or, if it was skipped, by 5.1.1. DATA is not:
 # section 6.1 has "MUST respond with a stream error of type STREAM_CLOSED" for every state in which it may not come,

@@ -6,8 +6,8 @@ from typing import Final
 
 from gateway.http.message import Fields
 
-_STATUSES = (b"200", b"204", b"206", b"304", b"400", b"404", b"500")
-_NAMES = (
+_STATUSES: Final = (b"200", b"204", b"206", b"304", b"400", b"404", b"500")
+_NAMES: Final = (
     b"accept-charset accept-encoding accept-language accept-ranges accept access-control-allow-origin age allow"
     b" authorization cache-control content-disposition content-encoding content-language content-length"
     b" content-location content-range content-type cookie date etag expect expires from host if-match"
