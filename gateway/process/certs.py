@@ -30,7 +30,7 @@ class Asked:
 
 
 def init(asked: Asked) -> int:
-    local_ca.ensure(asked.folder, asked.domain)
+    _made(asked)
     return show(asked)
 
 
@@ -45,8 +45,7 @@ def show(asked: Asked) -> int:
 
 
 def install(asked: Asked) -> int:
-    made = local_ca.ensure(asked.folder, asked.domain)
-    outcomes = trust.install(made.authority)
+    outcomes = trust.install(_made(asked))
     _print(_lines(outcomes))
     return 0 if any(outcome.done for outcome in outcomes) else 1
 
@@ -83,6 +82,13 @@ VERBS: dict[str, Callable[[Asked], int]] = {
     "untrust": remove,
     "renew": renew,
 }
+
+
+def _made(asked: Asked) -> Path:
+    """The authority's file, with everything made that is missing."""
+    if asked.domain == local_ca.LAN_DOMAIN:
+        return local_ca.ensure_authority(asked.folder, asked.domain)
+    return local_ca.ensure(asked.folder, asked.domain).authority
 
 
 def _breaks(files: LocalFiles, trusted: Sequence[TrustOutcome] | None) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from gateway.tls import trust
+from gateway.tls import local_ca, trust
 from gateway.tls.issue import alternative_names, deviation
 from gateway.tls.local_files import LocalFiles, permitted_names
 
@@ -26,18 +26,24 @@ def describe(
     LocalAuthorityError when a certificate cannot be read.
     """
     moment = (now or datetime.now(UTC)).astimezone(UTC)
-    authority_file, leaf_file = files.authority.certificate, files.leaf.certificate
-    authority = trust.read_certificate(authority_file)
-    leaf = trust.read_certificate(leaf_file)
+    authority_file = files.authority.certificate
+    authority, leaf = trust.read_certificate(authority_file), _describe_leaf(files, moment)
     if stores is None:
         stores = trust.status(authority_file)
     return [
         *_describe_one("authority", authority_file, authority, moment),
         f"  vouches for  {_vouches_for(authority)}",
         *(f"  {'trusted by' if store.done else 'unknown to':<12} {store.store}: {store.message}" for store in stores),
-        *_describe_one("certificate", leaf_file, leaf, moment),
-        f"  names        {', '.join(alternative_names(leaf))}",
+        *leaf,
     ]
+
+
+def _describe_leaf(files: LocalFiles, now: datetime) -> list[str]:
+    if files.domain == local_ca.LAN_DOMAIN:
+        return ["certificate: gateway dev --lan makes one for its names at each start, and keeps it nowhere"]
+    path = files.leaf.certificate
+    leaf = trust.read_certificate(path)
+    return [*_describe_one("certificate", path, leaf, now), f"  names        {', '.join(alternative_names(leaf))}"]
 
 
 def _vouches_for(authority: x509.Certificate) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -108,10 +109,8 @@ def _constraints(domain: str) -> list[tuple[x509.ExtensionType, bool]]:
     ]
 
 
-def make_leaf(authority: Issued, domain: str, now: datetime) -> Issued:
-    """A server certificate for `domain` and every name one label below it, signed by `authority`, which it does not
-    outlive.
-    """
+def make_leaf(authority: Issued, names: Sequence[str], now: datetime) -> Issued:
+    """A server certificate for `names`, signed by `authority`, which it does not outlive."""
     life = min(LEAF_LIFE, authority.certificate.not_valid_after_utc - _begin(now) + timedelta(seconds=1))
     key = ec.generate_private_key(ec.SECP256R1())
     issuer_keys = authority.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
@@ -122,7 +121,7 @@ def make_leaf(authority: Issued, domain: str, now: datetime) -> Issued:
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in leaf_names(domain)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer_keys.value), critical=False
         )

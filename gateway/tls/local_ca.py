@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -42,7 +42,21 @@ from gateway.tls.local_files import (
 )
 from gateway.tls.pair import CertificatePair, read_current
 
-__all__ = ["LocalAuthorityError", "LocalCertificates", "ensure", "find", "reload_leaf", "renew_authority"]
+__all__ = [
+    "LAN_DOMAIN",
+    "LocalAuthorityError",
+    "LocalCertificates",
+    "ensure",
+    "ensure_authority",
+    "find",
+    "issue",
+    "reload_leaf",
+    "renew_authority",
+]
+
+LAN_DOMAIN = "local"
+"""Names of multicast DNS (RFC 6762). Of this domain there is an authority and no leaf: no wildcard stands for its
+names, so whoever serves some has one made for them (`issue`)."""
 
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 _MAX_DOMAIN = 253 - len("*.")
@@ -76,22 +90,39 @@ def ensure(
     cannot be read or written, when a file there is somebody else's, and when the authority cannot be used.
     """
     moment = _moment(now)
+    _check_wildcard(directory, domain)
     with _changing(directory, domain) as files:
         # Both before anything is written: what cannot be read stops us with everything as it was.
         certificate, leaf = _usable_authority(files, moment), read_pair(files.leaf)
         if not (certificate is None or leaf is None or force or _leaf_is_due(files, leaf, certificate, moment)):
             return _found(files, certificate, leaf.certificate, is_new=False)
-        if certificate is None:
-            authority = make_authority(domain, socket.gethostname(), moment)
-            write_pair(files.authority, authority)
-        else:
-            authority = Issued(certificate, _signing_key(files, certificate))
-        leaf = make_leaf(authority, domain, moment)
+        authority = _authority(files, certificate, moment)
+        leaf = make_leaf(authority, leaf_names(domain), moment)
         write_pair(files.leaf, leaf)
     return _found(files, authority.certificate, leaf.certificate, is_new=certificate is None)
 
 
-def renew_authority(directory: Path, domain: str, *, now: datetime | None = None) -> LocalCertificates:
+def ensure_authority(directory: Path, domain: str, *, now: datetime | None = None) -> Path:
+    """The file of an authority for `domain`, made if there is none. Raises as `ensure`."""
+    moment = _moment(now)
+    with _changing(directory, domain) as files:
+        _authority(files, _usable_authority(files, moment), moment)
+    return files.authority.certificate
+
+
+def issue(
+    directory: Path, domain: str, names: Sequence[str], *, now: datetime | None = None
+) -> tuple[x509.Certificate, Issued]:
+    """The authority for `domain`, made if there is none, and a leaf by it for `names`, which is kept nowhere.
+    Raises as `ensure`.
+    """
+    moment = _moment(now)
+    with _changing(directory, domain) as files:
+        authority = _authority(files, _usable_authority(files, moment), moment)
+    return authority.certificate, make_leaf(authority, names, moment)
+
+
+def renew_authority(directory: Path, domain: str, *, now: datetime | None = None) -> None:
     """Another authority for `domain`, and a leaf by it, whatever was there. Whoever trusted the old one trusts this one
     only when told to.
 
@@ -102,10 +133,9 @@ def renew_authority(directory: Path, domain: str, *, now: datetime | None = None
         for pair in (files.authority, files.leaf):
             read_pair(pair)  # raises for what is not ours to replace
         authority = make_authority(domain, socket.gethostname(), moment)
-        leaf = make_leaf(authority, domain, moment)
         write_pair(files.authority, authority)
-        write_pair(files.leaf, leaf)
-    return _found(files, authority.certificate, leaf.certificate, is_new=True)
+        if domain != LAN_DOMAIN:
+            write_pair(files.leaf, make_leaf(authority, leaf_names(domain), moment))
 
 
 def find(directory: Path, domain: str) -> LocalFiles:
@@ -166,10 +196,16 @@ def _check_domain(directory: Path, domain: str) -> None:
     if len(domain) > _MAX_DOMAIN or not all(_LABEL.fullmatch(label) for label in labels):
         advice = "use lower-case labels of a-z, 0-9 and inner hyphens, such as sandbox.localhost"
         raise LocalAuthorityError(directory, f"cannot hold a certificate for the domain {domain!r}", advice)
-    if len(labels) < 2:
+    if len(labels) < 2 and domain != LAN_DOMAIN:
         # OpenSSL and Chromium do not match `*.localhost`: a wildcard needs two labels behind it.
         advice = f"browsers refuse a wildcard under a single label; use two, such as sandbox.{domain}"
         raise LocalAuthorityError(directory, f"cannot hold a certificate for *.{domain}", advice)
+
+
+def _check_wildcard(directory: Path, domain: str) -> None:
+    if domain == LAN_DOMAIN:
+        advice = "gateway dev --lan makes one for its names at each start"
+        raise LocalAuthorityError(directory.absolute(), f"holds no certificate for *.{domain}", advice)
 
 
 # --- what can be used, and what is due ----------------------------------------------------------------------
@@ -199,6 +235,15 @@ def _usable_authority(files: LocalFiles, now: datetime) -> x509.Certificate | No
         raise LocalAuthorityError(path, "holds something besides its certificate", advice)
     if key.exists() and is_exposed(key):
         raise LocalAuthorityError(key, "can be read by others, who can sign with it", advice)
+    return authority
+
+
+def _authority(files: LocalFiles, certificate: x509.Certificate | None, now: datetime) -> Issued:
+    """What signs: the authority that `_usable_authority` has found, or a new one."""
+    if certificate is not None:
+        return Issued(certificate, _signing_key(files, certificate))
+    authority = make_authority(files.domain, socket.gethostname(), now)
+    write_pair(files.authority, authority)
     return authority
 
 

@@ -48,6 +48,8 @@ def test_one_authority_from_every_folder_and_none_replaced(tmp_path: Path) -> No
         gateway(there, data, "certs", *verb)
     assert contents(data) == made
     assert gateway(there, data, "certs", "init", "--domain", "foo.test").returncode == 0
+    phone = gateway(there, data, "certs", "init", "--domain", "local")
+    assert (phone.returncode, "gateway dev --lan makes one for its names" in phone.stdout) == (0, True), phone.stderr
     assert contents(data).items() > made.items(), "beside it"
     assert list(there.iterdir()) == []
     assert gateway(there, data, "certs", "renew", "--ca", "--yes").returncode == 0

@@ -18,7 +18,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 import gateway
-from gateway.tls.local_ca import LocalAuthorityError, ensure, find, renew_authority
+from gateway.tls.issue import alternative_names
+from gateway.tls.local_ca import (
+    LAN_DOMAIN,
+    LocalAuthorityError,
+    ensure,
+    ensure_authority,
+    find,
+    issue,
+    renew_authority,
+)
+from gateway.tls.local_files import permitted_names
 from tests.support.certificates import write_pair
 
 if TYPE_CHECKING:
@@ -68,7 +78,6 @@ def test_first_use_makes_everything(tmp_path: Path) -> None:
         directory / name for name in ("ca.pem", "leaf.pem", "leaf.key")
     )
     assert certs.domain == "sandbox.localhost"
-    assert certs.authority_is_new
     assert certs.not_after == certificate(certs.certificate).not_valid_after_utc
     assert certs.authority_not_after == certificate(certs.authority).not_valid_after_utc
     assert_whole(directory)
@@ -321,8 +330,7 @@ def test_another_authority_for_who_insists(tmp_path: Path) -> None:
     ensure(tmp_path, now=NOW)
     ensure(tmp_path, "foo.test", now=NOW)
     before, foo = contents(tmp_path), contents(tmp_path / "foo.test")
-    certs = renew_authority(tmp_path, "sandbox.localhost", now=NOW)
-    assert certs.authority_is_new
+    renew_authority(tmp_path, "sandbox.localhost", now=NOW)
     assert changed(before, tmp_path) == set(FILES)
     assert changed(foo, tmp_path / "foo.test") == set()
     assert_whole(tmp_path)
@@ -610,3 +618,22 @@ def test_the_longest_domain(tmp_path: Path, openssl: str) -> None:
     certs = ensure(tmp_path, domain)
     done = verify(openssl, certs.authority, certs.certificate, "-verify_hostname", f"x.{domain}")
     assert done.returncode == 0, done.stderr
+
+
+def test_names_of_multicast_dns_have_a_leaf_that_is_kept_nowhere(tmp_path: Path) -> None:
+    ensure(tmp_path, now=NOW)
+    before = contents(tmp_path)
+    path = ensure_authority(tmp_path, LAN_DOMAIN, now=NOW)
+    assert path == tmp_path / "local" / "ca.pem"
+    assert {each.name for each in path.parent.iterdir()} == {"ca.pem", "ca.key", ".lock"}
+    authority, leaf = issue(tmp_path, LAN_DOMAIN, ["5000-anna.local", "3000-anna.local"], now=NOW)
+    assert x509.load_pem_x509_certificate(path.read_bytes()) == authority
+    leaf.certificate.verify_directly_issued_by(authority)
+    assert alternative_names(leaf.certificate) == ["5000-anna.local", "3000-anna.local"]
+    assert permitted_names(authority) == ["local"]
+    assert changed(before, tmp_path) == set()
+    with pytest.raises(LocalAuthorityError, match="gateway dev --lan makes one for its names"):
+        ensure(tmp_path, LAN_DOMAIN)
+    renew_authority(tmp_path, LAN_DOMAIN)
+    assert x509.load_pem_x509_certificate(path.read_bytes()) != authority
+    assert {each.name for each in path.parent.iterdir()} == {"ca.pem", "ca.key", ".lock"}
