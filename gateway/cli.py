@@ -6,8 +6,10 @@ Exit statuses: 0 ok, 1 the user's input or state (one sentence on stderr), 2 usa
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -108,6 +110,11 @@ def _parser() -> argparse.ArgumentParser:
         "--loopback4",
         action="store_true",
         help="forward to what listens on 127.0.0.1 only, too, which a sandbox would refuse",
+    )
+    dev.add_argument(
+        "--lan",
+        action="store_true",
+        help="let everybody in the local network open the exposed apps, under names that phones find",
     )
     dev.add_argument("--domain", default=DEFAULT_DOMAIN, help="the domain of the URLs (default: %(default)s)")
     _add_certs(dev)
@@ -270,8 +277,11 @@ def _dev(options: argparse.Namespace) -> int:
     from gateway.dev.run import run
     from gateway.observe import logs
     from gateway.tls import local_folder
+    from gateway.tls.local_ca import LAN_DOMAIN
 
     domain = options.domain.lower()
+    if options.lan:
+        _check_extra("lan", "--lan", ("ifaddr", "segno", "zeroconf"))
     colour = sys.stdout.isatty() and not options.no_color and not os.environ.get("NO_COLOR")
     logs.configure("text", settings.log.level)
     exposed = [Exposed(app.sandbox_id or DEFAULT_ID, app.port) for app in options.exposed]
@@ -283,8 +293,17 @@ def _dev(options: argparse.Namespace) -> int:
         bool(colour),
         options.strict_port,
         options.loopback4,
+        local_folder.choose(_certs_folder(options, settings), LAN_DOMAIN) if options.lan else None,
     )
     return run(settings, asked)
+
+
+def _check_extra(extra: str, flag: str, packages: Sequence[str]) -> None:
+    """Raises UserError if one of the `packages` that `flag` needs is not installed."""
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        command = shlex.join([sys.executable, "-m", "pip", "install", f"sandbox-gateway[{extra}]"])
+        raise UserError(f"{flag} needs packages that are not installed ({', '.join(missing)}): {command}")
 
 
 def _serve(options: argparse.Namespace) -> int:

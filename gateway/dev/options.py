@@ -10,6 +10,9 @@ DEFAULT_DOMAIN = "sandbox.localhost"
 """Browsers and curl resolve *.localhost to loopback by themselves. Two labels, because OpenSSL and Chromium refuse a
 wildcard directly under a single one."""
 
+DEMO_ID = "demo"
+"""The sandbox of the built-in demo app."""
+
 
 @dataclass(frozen=True, slots=True)
 class Exposed:
@@ -33,3 +36,5 @@ class DevOptions:
     """The ports asked for, or none: otherwise the next free ones will do."""
     loopback4: bool = False
     """127.0.0.1 is forwarded to as well, which is more lenient than a sandbox."""
+    lan: Path | None = None
+    """Where the authority for names of the local network is kept, absolute; None: the network is let have nothing."""

@@ -16,7 +16,8 @@ from gateway.addresses import LOOPBACK, LOOPBACK4, Address, authority, is_own
 from gateway.admin.auth import TokenFile
 from gateway.config import Listen, Settings
 from gateway.dev import ports
-from gateway.dev.options import DevOptions, Exposed
+from gateway.dev.lan.certificate import LanCertificate
+from gateway.dev.options import DEMO_ID, DevOptions, Exposed
 from gateway.dev.ports import PortChoice
 from gateway.errors import UserError
 from gateway.process.sockets import available, bind
@@ -44,6 +45,8 @@ class Prepared:
     """None: the apps are the user's own."""
     admin: socket.socket
     token: TokenFile
+    lan: LanCertificate | None
+    """None: the local network is let have nothing."""
 
     @property
     def port(self) -> int:
@@ -59,19 +62,22 @@ class Prepared:
         return f"https://{self.host(exposed)}{self.port_suffix}/"
 
     def host(self, exposed: Exposed) -> str:
-        [domain] = self.settings.edge.domains
-        return f"{exposed.port}-{exposed.sandbox_id}.{domain}"
+        return f"{exposed.port}-{exposed.sandbox_id}.{self.domain}"
+
+    @property
+    def domain(self) -> str:
+        """This machine's own; the local network's stands behind it."""
+        return self.settings.edge.domains[0]
 
     @property
     def index_names(self) -> Sequence[bytes]:
         """What a browser may say of the domain itself; the port that https implies is not said."""
-        [domain] = self.settings.edge.domains
-        return [f"{domain}:{self.port}".encode(), *([domain.encode()] if self.port == 443 else [])]
+        domain = self.domain.encode()
+        return [b"%b:%d" % (domain, self.port), *([domain] if self.port == 443 else [])]
 
     @property
     def index_url(self) -> str:
-        [domain] = self.settings.edge.domains
-        return f"https://{domain}{self.port_suffix}/"
+        return f"https://{self.domain}{self.port_suffix}/"
 
     @property
     def admin_url(self) -> str:
@@ -87,6 +93,7 @@ def prepare(settings: Settings, options: DevOptions) -> Prepared:
     descriptors.raise_limit()
     certificates = local_ca.ensure(options.certs, options.domain)
     groups = settings.tls.groups
+    lan = LanCertificate(options.lan, groups) if options.lan else None
     tls = server_context([CertificatePair(certificates.certificate, certificates.key)], groups=groups)
     for difference in effective.report(tls, groups)[1]:
         log.warning(difference)
@@ -98,18 +105,19 @@ def prepare(settings: Settings, options: DevOptions) -> Prepared:
     sockets = ports.listen(hosts, options.listen_port, PortChoice(options.strict_port, apps))
     port = sockets[0].getsockname()[1]
     demo_socket = None if options.exposed else _demo_socket(loopback)
-    exposed = options.exposed or [Exposed("demo", demo_socket.getsockname()[1] if demo_socket else 0)]
-    settings = _dev_settings(settings, options.domain, port, loopback)
+    exposed = options.exposed or [Exposed(DEMO_ID, demo_socket.getsockname()[1] if demo_socket else 0)]
+    domains = (options.domain, *([local_ca.LAN_DOMAIN] if lan else []))
+    settings = _dev_settings(settings, domains, port, loopback)
     admin = _admin_socket(settings.admin.listen, PortChoice(options.strict_port, apps, _ADMIN_FLAG))
-    return Prepared(settings, exposed, loopback, sockets, tls, certificates, demo_socket, admin, token)
+    return Prepared(settings, exposed, loopback, sockets, tls, certificates, demo_socket, admin, token, lan)
 
 
-def _dev_settings(settings: Settings, domain: str, port: int, loopback: Address) -> Settings:
-    """`settings` with what `gateway dev` decides itself: one local domain, and loopback as the only target."""
+def _dev_settings(settings: Settings, domains: Sequence[str], port: int, loopback: Address) -> Settings:
+    """`settings` with what `gateway dev` decides itself: its own domains, and loopback as the only target."""
     replace, admin = msgspec.structs.replace, settings.admin.listen
     return replace(
         settings,
-        edge=replace(settings.edge, domains=(domain,), public_port=port, listen=(), listen_plain=()),
+        edge=replace(settings.edge, domains=tuple(domains), public_port=port, listen=(), listen_plain=()),
         upstream=replace(settings.upstream, allow=(ip_network(loopback),)),
         admin=replace(settings.admin, listen=admin if admin.is_loopback else Listen(str(LOOPBACK4), admin.port)),
     )

@@ -117,11 +117,17 @@ def _bind(listen: Listen, *, shared: bool) -> socket.socket:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if listen.is_ipv6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        sock.bind((listen.host, listen.port))
+        sock.bind(_sockaddr(listen))
     except OSError as error:
         sock.close()
         raise _refused(error, listen) from None
     return sock
+
+
+def _sockaddr(listen: Listen) -> tuple[str, int] | tuple[str, int, int, int]:
+    """What a socket binds; a link-local address says of which interface (`fe80::1%eth0`)."""
+    host, _, interface = listen.host.partition("%")
+    return (host, listen.port, 0, socket.if_nametoindex(interface)) if interface else (host, listen.port)
 
 
 def _listen(sock: socket.socket, listen: Listen) -> None:

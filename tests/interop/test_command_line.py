@@ -275,3 +275,17 @@ def test_an_admin_url_that_is_one_is_asked(url: str) -> None:
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
     assert line.startswith(b"gateway: no running gateway answers at http://")
+
+
+def test_lan_without_its_packages_says_what_installs_them(tmp_path: Path) -> None:
+    """One of them is not found, whatever is installed here."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util as util\nfind = util.find_spec\n"
+        "util.find_spec = lambda name, *more: None if name == 'zeroconf' else find(name, *more)\n"
+    )
+    done = run("dev", "--lan", env={"PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 1
+    assert done.stderr.decode() == (
+        "gateway: --lan needs packages that are not installed (zeroconf): "
+        f"{sys.executable} -m pip install 'sandbox-gateway[lan]'\n"
+    )

@@ -13,43 +13,55 @@ function element(name, text, className) {
   return made;
 }
 
-function portItem(port, hasCodes) {
+function link(url) {
+  const made = element("a", url);
+  made.href = url;
+  return made;
+}
+
+// A button that shows and hides the code of `url`, which /qr/`name` draws, in `text`.
+function codeButton(url, name, text) {
+  const button = element("button", "QR code");
+  button.type = "button";
+  button.setAttribute("aria-expanded", String(shown.has(url)));
+  button.setAttribute("aria-label", `QR code of ${url}`);
+  button.addEventListener("click", () => {
+    if (!shown.delete(url)) shown.add(url);
+    before = "";
+    look();
+  });
+  if (shown.has(url)) {
+    const code = element("img", undefined, "qr");
+    code.src = `/qr/${name}`;
+    code.alt = `QR code of ${url}`;
+    text.append(code);
+  }
+  return button;
+}
+
+function portItem(port) {
   const item = element("li", undefined, port.ready === false ? "waiting" : "ready");
   const text = element("div");
-  const link = element("a", port.url);
-  link.href = port.url;
-  text.append(link, element("p", port.state));
+  text.append(link(port.url), element("p", port.state));
   if (port.advice) text.append(element("p", port.advice, "advice"));
   item.append(text);
-  if (hasCodes) {
-    const button = element("button", "QR code");
-    button.type = "button";
-    button.setAttribute("aria-expanded", String(shown.has(port.url)));
-    button.setAttribute("aria-label", `QR code of ${port.url}`);
-    button.addEventListener("click", () => {
-      if (!shown.delete(port.url)) shown.add(port.url);
-      before = "";
-      look();
-    });
-    item.append(button);
-    if (shown.has(port.url)) {
-      const code = element("img", undefined, "qr");
-      code.src = `/qr/${new URL(port.url).hostname.split(".")[0]}`;
-      code.alt = `QR code of ${port.url}`;
-      text.append(code);
-    }
+  if (port.lan) {
+    const phone = element("p", "On a phone: ");
+    phone.append(link(port.lan));
+    text.append(phone);
+    item.append(codeButton(port.lan, new URL(port.url).hostname.split(".")[0], text));
   }
   return item;
 }
 
-function sandboxSection(sandbox, hasCodes) {
+function sandboxSection(sandbox) {
   const section = element("section");
   const heading = element("h2", sandbox.id);
   heading.append(element("small", sandbox.address));
   section.append(heading);
   if (sandbox.ports.length) {
     const list = element("ul");
-    list.append(...sandbox.ports.map((port) => portItem(port, hasCodes)));
+    list.append(...sandbox.ports.map(portItem));
     section.append(list);
   }
   const any = element("p", "Any port: ", "any");
@@ -58,12 +70,23 @@ function sandboxSection(sandbox, hasCodes) {
   return section;
 }
 
+// `phone`: null without --lan, empty while there is no local network.
+function phoneText(phone, command) {
+  if (phone === null) return [element("code", `${command} dev --lan 3000`), " lets phones of your network in"];
+  if (!phone) return ["this machine has no address in a local network just now"];
+  const text = element("div");
+  text.append("first ", link(phone), ", to trust the certificate ");
+  text.append(codeButton(phone, "phone", text));
+  return [text];
+}
+
 function show(told) {
-  const { sandboxes, inspector, command, qr } = told;
+  const { sandboxes, inspector, command, phone } = told;
   byId("dev").textContent = `${command} dev 3000 shop=5173`;
   byId("add").textContent = `${command} sandboxes add shop ${sandboxes[0]?.address ?? "::1"}`;
   byId("inspector").href = inspector;
-  byId("sandboxes").replaceChildren(...sandboxes.map((sandbox) => sandboxSection(sandbox, qr)));
+  byId("phone").replaceChildren(...phoneText(phone, command));
+  byId("sandboxes").replaceChildren(...sandboxes.map(sandboxSection));
 }
 
 async function look() {

@@ -13,28 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from gateway.http.message import BY_LENGTH, FieldSection, ResponseHead
+from gateway.dev.content import CSS, HTML, JSON, SCRIPT, SVG, TEXT, Content, answer, path_of, wants_page
 from gateway.printable import printable
 
 if TYPE_CHECKING:
     from gateway.dev.index.listing import Listing
-    from gateway.http.message import RequestHead
+    from gateway.http.message import RequestHead, ResponseHead
 
-POLICY: Final = (
-    b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:;"
-    b" base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-_HTML, _CSS, _SCRIPT, _JSON, _TEXT, _SVG = (
-    b"text/html; charset=utf-8",
-    b"text/css; charset=utf-8",
-    b"text/javascript; charset=utf-8",
-    b"application/json",
-    b"text/plain; charset=utf-8",
-    b"image/svg+xml",
-)
 _QR: Final = b"/qr/"
-Content = tuple[int, bytes, bytes]
-"""Status, media type, body."""
 
 
 class IndexPages:
@@ -42,51 +28,33 @@ class IndexPages:
 
     def __init__(self, listing: Listing, inspector: str, command: str) -> None:
         self._listing = listing
-        self._about = {"inspector": inspector, "command": command, "qr": _segno() is not None}
+        self._about = {"inspector": inspector, "command": command}
         folder, palette = files("gateway.dev.index"), files("gateway.problems") / "palette.css"
         self._files: dict[bytes, tuple[bytes, bytes]] = {
-            b"/index.css": (_CSS, palette.read_bytes() + (folder / "index.css").read_bytes()),
-            b"/index.js": (_SCRIPT, (folder / "index.js").read_bytes()),
+            b"/index.css": (CSS, palette.read_bytes() + (folder / "index.css").read_bytes()),
+            b"/index.js": (SCRIPT, (folder / "index.js").read_bytes()),
         }
         self._page = (folder / "index.html").read_bytes()
 
     def answer(self, head: RequestHead) -> tuple[ResponseHead, bytes]:
         """The head and body of the answer to whatever is asked here."""
-        fields: list[tuple[bytes, bytes]] = []
-        if head.method in (b"GET", b"HEAD"):
-            status, kind, body = self._content(head)
-        else:
-            status, kind, body = 405, _TEXT, b"the index can be read, and nothing else\n"
-            fields.append((b"Allow", b"GET, HEAD"))
-        fields += [
-            (b"Content-Type", kind),
-            (b"Content-Length", b"%d" % len(body)),
-            (b"Cache-Control", b"no-store"),
-            (b"Content-Security-Policy", POLICY),
-            (b"Cross-Origin-Resource-Policy", b"same-origin"),
-            (b"Referrer-Policy", b"no-referrer"),
-            (b"X-Content-Type-Options", b"nosniff"),
-            (b"Vary", b"Accept"),
-        ]
-        if head.method == b"HEAD":
-            return ResponseHead(status, FieldSection.of(fields)), b""
-        return ResponseHead(status, FieldSection.of(fields), BY_LENGTH, len(body)), body
+        return answer(head, self._content)
 
     def _content(self, head: RequestHead) -> Content:
-        path = head.target.partition(b"?")[0]
-        accept = (head.get(b"accept") or b"").lower()
+        path = path_of(head)
         if path in self._files:
             return 200, *self._files[path]
-        if path == b"/index.json" or (path == b"/" and b"application/json" in accept):
-            return 200, _JSON, msgspec.json.encode(self._told())
+        if path == b"/index.json" or (path == b"/" and b"application/json" in (head.get(b"accept") or b"").lower()):
+            return 200, JSON, msgspec.json.encode(self._told())
         if path == b"/":
-            return (200, _HTML, self._page) if b"text/html" in accept else (200, _TEXT, self._text())
+            return (200, HTML, self._page) if wants_page(head) else (200, TEXT, self._text())
         if path.startswith(_QR) and (code := self._code(path.removeprefix(_QR).decode("latin-1"))):
-            return 200, _SVG, code
-        return 404, _TEXT, b"the index is at /\n"
+            return 200, SVG, code
+        return 404, TEXT, b"the index is at /\n"
 
     def _told(self) -> dict[str, Any]:
-        return {"sandboxes": self._listing.all(), **self._about}
+        lan = self._listing.lan
+        return {"sandboxes": self._listing.all(), "phone": lan and lan.page_url, **self._about}
 
     def _text(self) -> bytes:
         lines = []
@@ -96,20 +64,17 @@ class IndexPages:
         return "".join(f"{printable(line)}\n" for line in lines).encode()
 
     def _code(self, name: str) -> bytes:
-        """The code of a listed URL, `<port>-<id>`; empty: it is none, or nobody can draw it."""
-        segno = _segno()
-        urls = [port.url for sandbox in self._listing.all() for port in sandbox.ports]
-        url = next((url for url in urls if url.startswith(f"https://{name}.")), None)
-        if segno is None or url is None:
+        """The code of a URL of the local network: of an app, `<port>-<id>`, or of the page for `phone`s; empty: it is
+        none. A phone can do nothing with the URLs of this machine: they lead it to itself.
+        """
+        lan = self._listing.lan
+        ports = [port for sandbox in self._listing.all() for port in sandbox.ports]
+        url = next((port.lan for port in ports if port.url.startswith(f"https://{name}.")), "")
+        if lan is not None and name == "phone":
+            url = lan.page_url
+        if not url:
             return b""
+        segno = importlib.import_module("segno")  # is there with --lan
         out = io.BytesIO()
         segno.make(url, error="m").save(out, kind="svg", scale=4, border=3, light="#fff", xmldecl=False)
         return out.getvalue()
-
-
-def _segno() -> Any:
-    """The package that draws QR codes, if it is installed (extra `lan`)."""
-    try:
-        return importlib.import_module("segno")
-    except ImportError:
-        return None

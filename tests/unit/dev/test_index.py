@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from gateway.dev.front import Front
-from gateway.dev.index.listing import Listing
+from gateway.dev.index.listing import Listing, LocalNetwork
 from gateway.dev.index.pages import IndexPages
 from gateway.dev.index.unknown import NAMED, Unknown
 from gateway.diagnosis.port_line import PortLine
@@ -26,15 +26,17 @@ DOMAIN = b"sandbox.localhost:8443"
 HTML: Fields = [(b"Accept", b"text/html,*/*;q=0.8")]
 
 
-def listing() -> Listing:
+def listing(lan: LocalNetwork | None = None) -> Listing:
     exposed = [("shop", 3000), ("local", 5000), ("local", 8000), ("gone", 1)]
-    return Listing(lambda: ADDRESSES, exposed, LINES, TEMPLATE)
+    return Listing(lambda: ADDRESSES, exposed, LINES, TEMPLATE, lan)
 
 
-def ask(path: bytes = b"/", method: bytes = b"GET", fields: Fields | None = None) -> tuple[ResponseHead, bytes]:
+def ask(
+    path: bytes = b"/", method: bytes = b"GET", fields: Fields | None = None, lan: LocalNetwork | None = None
+) -> tuple[ResponseHead, bytes]:
     head = request(method, fields, DOMAIN)
     head.target = path
-    return IndexPages(listing(), "http://127.0.0.1:9090", "gateway").answer(head)
+    return IndexPages(listing(lan), "http://127.0.0.1:9090", "gateway").answer(head)
 
 
 def test_sandboxes_come_in_the_order_of_the_command_line() -> None:
@@ -94,22 +96,33 @@ def test_it_can_be_read_and_nothing_else() -> None:
     assert head.get(b"content-length") != b"0"
 
 
-def test_a_code_is_drawn_of_what_is_listed_if_somebody_can(monkeypatch: pytest.MonkeyPatch) -> None:
+class Network:
+    """The local network, without `local`'s first app."""
+
+    page_url = "http://192.168.7.1:8444/"
+
+    def url(self, sandbox_id: str, port: int) -> str:
+        return "" if port == 5000 else f"https://{port}-{sandbox_id}-anna.local:8443/"
+
+
+def test_codes_are_of_what_a_phone_can_open(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[str] = []
 
     def make(url: str, **_: Any) -> Any:
         drawn.append(url)
         return SimpleNamespace(save=lambda out, **_: out.write(b"<svg/>"))
 
-    monkeypatch.setitem(sys.modules, "segno", None)
-    assert ask(b"/qr/5000-local")[0].status == 404
-    assert msgspec.json.decode(ask(b"/index.json")[1])["qr"] is False
     monkeypatch.setitem(sys.modules, "segno", SimpleNamespace(make=make))
-    assert msgspec.json.decode(ask(b"/index.json")[1])["qr"] is True
-    head, body = ask(b"/qr/5000-local")
-    assert (head.get(b"content-type"), body) == (b"image/svg+xml", b"<svg/>")
-    assert ask(b"/qr/9-local")[0].status == 404
-    assert drawn == ["https://5000-local.sandbox.localhost:8443/"]
+    assert msgspec.json.decode(ask(b"/index.json")[1])["phone"] is None
+    assert [ask(path)[0].status for path in (b"/qr/phone", b"/qr/8000-local")] == [404, 404]
+    told = msgspec.json.decode(ask(b"/index.json", lan=Network())[1])
+    assert told["phone"] == Network.page_url
+    assert [port["lan"] for port in told["sandboxes"][1]["ports"]] == ["", "https://8000-local-anna.local:8443/"]
+    for name in b"phone", b"8000-local":
+        head, body = ask(b"/qr/" + name, lan=Network())
+        assert (head.get(b"content-type"), body) == (b"image/svg+xml", b"<svg/>")
+    assert ask(b"/qr/5000-local", lan=Network())[0].status == 404
+    assert drawn == [Network.page_url, "https://8000-local-anna.local:8443/"]
 
 
 def test_an_unknown_sandbox_is_told_with_those_that_exist() -> None:
@@ -137,7 +150,7 @@ async def test_the_front_answers_for_its_names_alone() -> None:
             seen.append(head)
             return Exchange(edge, downstream, head)
 
-        front = Front([DOMAIN], pages.answer, behind)
+        front = Front([DOMAIN], pages.answer, behind, None)
         for head in (request(host=DOMAIN), request(b"POST", [(b"Content-Length", b"3")], DOMAIN)):
             downstream = running.prepare()
             sink = front.look_on(running.edge, downstream, head)
