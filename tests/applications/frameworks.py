@@ -109,6 +109,12 @@ def ask(app: Application, path: str = "/", *arguments: str, sandbox: str = PLAIN
     return curl(app.url(path, sandbox), app.gateway.ca, "--connect-to", "::localhost:", *arguments)
 
 
+def hint(app: Application, path: str, *arguments: str) -> str:
+    """What is said of the answer at `path`, where the app is not told what the row says."""
+    answer = ask(app, path, *arguments)
+    return answer.header("X-Gateway-Hint") or f"none, to {answer.status} {answer.text[:500]}"
+
+
 def upload(app: Application, path: str, folder: Path, *arguments: str) -> Answer:
     """What the app says to a form with a file of UPLOAD octets, field `file`, as a page of its own would send it."""
     (folder / "noise.bin").write_bytes(bytes(UPLOAD))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.applications.frameworks import framework
 from tests.applications.harness import (
     MASKED,
     PLAIN,
@@ -16,7 +17,6 @@ from tests.applications.harness import (
     Application,
     Applications,
     all_applications,
-    python_program,
 )
 from tests.support.components import require
 from tests.support.devtools import DevTools
@@ -25,7 +25,7 @@ from tests.support.process import poll
 pytestmark = all_applications
 
 PROGRAM = """
-import sys, time
+import time
 import gradio
 
 def greet(name):
@@ -42,7 +42,7 @@ with gradio.Blocks() as app:
     button.click(greet, name, said, api_name="greet")
     file, size = gradio.File(), gradio.Number()
     file.upload(measure, file, size, api_name="measure")
-app.queue().launch(server_name="[::1]", server_port=int(sys.argv[1]))
+app.queue().launch()
 """
 
 CLIENT = """
@@ -68,7 +68,8 @@ SAID = "return [...document.querySelectorAll('textarea')].map((each) => each.val
 def app(gateway: Applications, tmp_path: Path) -> Iterator[Application]:
     require("gradio")
     environment = {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(tmp_path / "temporary")}
-    with python_program(gateway, PROGRAM, tmp_path, env=environment) as running:
+    (tmp_path / "app.py").write_text(PROGRAM)
+    with framework("Gradio").started(gateway, tmp_path, environment) as running:
         yield running
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from websockets.exceptions import InvalidStatus
 
-from tests.applications.harness import MASKED, PLAIN, PYTHON, START_TIMEOUT, Application, Applications, all_applications
+from tests.applications.frameworks import UPLOAD, framework, websocket
+from tests.applications.harness import MASKED, PLAIN, START_TIMEOUT, Application, Applications, all_applications
 from tests.interop.harness import curl
 from tests.support.components import require
 from tests.support.devtools import DevTools
@@ -23,7 +26,7 @@ SOURCE = "import time\nfor number in range(3):\n    print('line', number, flush=
 
 @pytest.fixture
 def options() -> list[str]:
-    return ["--ServerApp.allow_remote_access=True"]
+    return []
 
 
 @pytest.fixture
@@ -33,10 +36,9 @@ def app(gateway: Applications, tmp_path: Path, options: list[str]) -> Iterator[A
     kernel = {"display_name": "Python", "language": "python", "name": "python3"}
     notebook = {"cells": [cell], "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
     (tmp_path / "sums.ipynb").write_text(json.dumps(notebook))
-    arguments = ["--allow-root", "--no-browser", "--ip=::1", "--port={port}", "--IdentityProvider.token=open"]
+    arguments = ["--allow-root", "--no-browser", "--IdentityProvider.token=open"]
     arguments += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", *options]
-    environment = {"HOME": str(tmp_path), "JUPYTER_PLATFORM_DIRS": "1"}
-    with Application(gateway, PYTHON, "-m", "jupyterlab", *arguments, cwd=tmp_path, env=environment) as running:
+    with framework("Jupyter").started(gateway, tmp_path, {"JUPYTER_PLATFORM_DIRS": "1"}, *arguments) as running:
         yield running
 
 
@@ -51,8 +53,29 @@ def test_a_cell_runs(app: Application, browser: DevTools, sandbox: str) -> None:
     assert browser.evaluate(OUTPUT).split() == ["line", "0", "line", "1", "line", "2", "42"]
 
 
-@pytest.mark.parametrize("options", [[]])
-def test_bound_to_loopback_it_refuses_the_public_name_with_a_hint(app: Application) -> None:
+@pytest.mark.parametrize("options", [["--ServerApp.allow_remote_access=False"]])
+def test_for_this_machine_only_it_refuses_the_public_name_with_a_hint(app: Application) -> None:
     answer = curl(app.url("/lab"), app.gateway.ca)
     assert answer.status == 403
     assert "allow_remote_access" in (answer.header("X-Gateway-Hint") or "")
+
+
+def test_a_file_is_uploaded_and_a_page_of_another_name_refused(app: Application) -> None:
+    """As JupyterLab does it: base64 in JSON. A kernel's WebSocket is for pages of the same name only."""
+    headers = ("--header", "Authorization: token open")
+    content = base64.b64encode(bytes(UPLOAD)).decode()
+    model = json.dumps({"type": "file", "format": "base64", "content": content})
+    stored = curl(
+        app.url("/api/contents/noise.bin"),
+        app.gateway.ca,
+        *headers,
+        *("--request", "PUT", "--header", "Content-Type: application/json", "--data-binary", "@-"),
+        stdin=model.encode(),
+    )
+    assert (stored.status, json.loads(stored.text)["size"]) == (201, UPLOAD)
+    kernel = json.loads(curl(app.url("/api/kernels"), app.gateway.ca, *headers, "--request", "POST").text)["id"]
+    channels = f"/api/kernels/{kernel}/channels"
+    with pytest.raises(InvalidStatus) as refused, websocket(app, channels, "https://elsewhere.example"):
+        pass
+    assert refused.value.response.status_code == 403
+    assert "c.ServerApp.allow_origin = " in refused.value.response.headers["X-Gateway-Hint"]

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from websockets.exceptions import InvalidStatus
 
-from tests.applications.harness import MASKED, PLAIN, PYTHON, START_TIMEOUT, Application, Applications, all_applications
+from tests.applications.frameworks import framework, websocket
+from tests.applications.harness import MASKED, PLAIN, START_TIMEOUT, Application, Applications, all_applications
 from tests.support.components import require
 from tests.support.devtools import DevTools
 from tests.support.process import poll
@@ -38,10 +40,8 @@ input.dispatchEvent(new Event("change", {bubbles: true}));
 def app(gateway: Applications, tmp_path: Path) -> Iterator[Application]:
     require("streamlit")
     (tmp_path / "app.py").write_text(SCRIPT)
-    arguments = ["--server.address=::1", "--server.port={port}", "--server.headless=true"]
-    arguments += ["--browser.gatherUsageStats=false", "--server.fileWatcherType=none"]
-    command = (PYTHON, "-m", "streamlit", "run", tmp_path / "app.py", *arguments)
-    with Application(gateway, *command, cwd=tmp_path, env={"HOME": str(tmp_path)}) as running:
+    options = ["--browser.gatherUsageStats=false", "--server.fileWatcherType=none"]
+    with framework("Streamlit").started(gateway, tmp_path, None, *options) as running:
         yield running
 
 
@@ -57,3 +57,10 @@ def test_the_script_runs_again_on_a_click(app: Application, browser: DevTools, s
         shows(f"counted {count}")
     browser.evaluate(UPLOAD)
     shows("got noise.bin of 5000000")
+
+
+def test_a_page_of_another_name_is_refused_and_the_hint_says_why(app: Application) -> None:
+    with pytest.raises(InvalidStatus) as refused, websocket(app, "/_stcore/stream", "https://elsewhere.example"):
+        pass
+    assert refused.value.response.status_code == 403
+    assert "usually by its origin check" in refused.value.response.headers["X-Gateway-Hint"]
