@@ -225,14 +225,30 @@ TABLE = (
         did=ORIGIN,
     ),
     # jupyter_server error.html: why stands in its log only ("Blocking request with non-local 'Host'"). Any other 403
-    # of its own has a message behind the heading.
-    Row(
-        403,
-        b"text/html",
-        "Jupyter: if its log says it blocks a non-local 'Host', c.ServerApp.allow_remote_access = True",
-        phrases=(b"<!DOCTYPE HTML>", b"<title>Jupyter", b"<h1>403 : Forbidden</h1>"),
-        rest=re.compile(rb"\s*</div>"),
-        did="the app refused this request, perhaps by its public name",
+    # of its own has a message behind the heading. A WebSocket without its login gets the same page.
+    *(
+        Row(
+            403,
+            b"text/html",
+            fix,
+            phrases=(b"<!DOCTYPE HTML>", b"<title>Jupyter", b"<h1>403 : Forbidden</h1>"),
+            rest=re.compile(rb"\s*</div>"),
+            did=did,
+            asked=asked,
+        )
+        for fix, did, asked in (
+            (
+                "Jupyter: open its page with its token first; and if its log says it blocks a non-local 'Host', "
+                "c.ServerApp.allow_remote_access = True",
+                "the app refused the WebSocket, by its login or its public name",
+                _is_websocket,
+            ),
+            (
+                "Jupyter: if its log says it blocks a non-local 'Host', c.ServerApp.allow_remote_access = True",
+                "the app refused this request, perhaps by its public name",
+                _always,
+            ),
+        )
     ),
     # Apache's modules/dav/main/util.c: COPY and MOVE name their Destination by its public https URL; so Subversion.
     Row(

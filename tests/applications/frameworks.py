@@ -1,6 +1,7 @@
 """The table of docs/frameworks.md: the tests run its commands and put its settings into their programs, as they stand.
 
-A program of a test says where the settings belong, by `# proxy` and `# origin` on lines of their own. So a row that is
+A program of a test says where the settings belong, by `# listen`, `# proxy` and `# origin` on lines of
+their own. So a row that is
 wrong fails a test, and one that is missing has none to start.
 """
 
@@ -38,14 +39,16 @@ class Framework:
 
     name: str
     command: str
+    listen: tuple[str, ...]
+    """Lines of code or configuration by which it is reached; none: its command says that."""
     proxy: tuple[str, ...]
-    """Lines of code or configuration; none: it needs none."""
+    """By which it believes the proxy; none: it needs none."""
     origin: tuple[str, ...]
 
     def told(self, source: str, gateway: Applications, *, of: tuple[str, ...] = ("proxy", "origin")) -> str:
         """`source` with the settings `of` the row in their places, for this gateway's domain and port."""
-        for name in ("proxy", "origin"):
-            lines = getattr(self, name) if name in of else ()
+        for name in ("listen", "proxy", "origin"):
+            lines = getattr(self, name) if name in ("listen", *of) else ()
             place = re.compile(rf"^([ \t]*)(?:#|//) {name}$", re.MULTILINE)
             if lines and not place.search(source):
                 raise ValueError(f"{self.name}: no place for its {name} setting")
@@ -84,9 +87,9 @@ def table() -> dict[str, Framework]:
     for line in DOCUMENT.read_text().splitlines():
         cells = [cell.strip() for cell in line.strip("|").split(" | ")]
         if line.startswith("| ") and len(cells) == 4 and cells[0] != "Framework":
-            name, command, *settings = cells
-            proxy, origin = (tuple(_CODE.findall(cell)) for cell in settings)
-            rows[name] = Framework(name, _CODE.findall(command)[0], proxy, origin)
+            name, *settings = cells
+            command, proxy, origin = (tuple(_CODE.findall(cell)) for cell in settings)
+            rows[name] = Framework(name, command[0], command[1:], proxy, origin)
     return rows
 
 

@@ -42,7 +42,8 @@ with gradio.Blocks() as app:
     button.click(greet, name, said, api_name="greet")
     file, size = gradio.File(), gradio.Number()
     file.upload(measure, file, size, api_name="measure")
-app.queue().launch()
+demo = app.queue()
+# listen
 """
 
 CLIENT = """
@@ -68,8 +69,9 @@ SAID = "return [...document.querySelectorAll('textarea')].map((each) => each.val
 def app(gateway: Applications, tmp_path: Path) -> Iterator[Application]:
     require("gradio")
     environment = {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(tmp_path / "temporary")}
-    (tmp_path / "app.py").write_text(PROGRAM)
-    with framework("Gradio").started(gateway, tmp_path, environment) as running:
+    row = framework("Gradio")
+    (tmp_path / "app.py").write_text(row.told(PROGRAM, gateway))
+    with row.started(gateway, tmp_path, environment) as running:
         yield running
 
 

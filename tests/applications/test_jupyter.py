@@ -75,7 +75,12 @@ def test_a_file_is_uploaded_and_a_page_of_another_name_refused(app: Application)
     assert (stored.status, json.loads(stored.text)["size"]) == (201, UPLOAD)
     kernel = json.loads(curl(app.url("/api/kernels"), app.gateway.ca, *headers, "--request", "POST").text)["id"]
     channels = f"/api/kernels/{kernel}/channels"
-    with pytest.raises(InvalidStatus) as refused, websocket(app, channels, "https://elsewhere.example"):
+    page = curl(app.url("/lab?token=open"), app.gateway.ca)
+    cookies = [value.partition(";")[0] for name, value in page.headers if name.lower() == "set-cookie"]
+    login = {"additional_headers": {"Cookie": "; ".join(cookies)}}
+    with websocket(app, channels, **login) as opened:
+        assert json.loads(opened.recv(60))["header"]["msg_type"] == "status"
+    with pytest.raises(InvalidStatus) as refused, websocket(app, channels, "https://elsewhere.example", **login):
         pass
     assert refused.value.response.status_code == 403
     assert "c.ServerApp.allow_origin = " in refused.value.response.headers["X-Gateway-Hint"]

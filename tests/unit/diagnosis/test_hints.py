@@ -49,6 +49,10 @@ DJANGO_HEAD = (
     b'\n  <meta name="robots" content="NONE,NOARCHIVE">\n'
 )
 
+JUPYTER = (
+    b'<!DOCTYPE HTML>\n<html>\n\n<head>\n\n    <meta charset="utf-8">\n\n    <title>Jupyter Server</title>\n'
+    b'<div class="error">\n    \n    <h1>403 : Forbidden</h1>\n    \n    \n    \n    \n</div>\n'
+)
 UPGRADE = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
 FOREIGN = b"Origin: https://3000-abc123.sandbox.example.dev:8443\r\n"
 
@@ -191,10 +195,17 @@ ANSWERS: dict[str, tuple[int, bytes | None, bytes, str, RequestHead]] = {
     "jupyter": (
         403,
         b"text/html",
-        b'<!DOCTYPE HTML>\n<html>\n\n<head>\n\n    <meta charset="utf-8">\n\n    <title>Jupyter Server</title>\n'
-        b'<div class="error">\n    \n    <h1>403 : Forbidden</h1>\n    \n    \n    \n    \n</div>\n',
+        JUPYTER,
         "Jupyter: if its log says it blocks a non-local 'Host', c.ServerApp.allow_remote_access = True",
         request(),
+    ),
+    "jupyter-websocket": (
+        403,
+        b"text/html",
+        JUPYTER,
+        "Jupyter: open its page with its token first; and if its log says it blocks a non-local 'Host', "
+        "c.ServerApp.allow_remote_access = True",
+        request(b"/api/kernels/1/channels", UPGRADE),
     ),
     "mod_dav": (
         502,
