@@ -1,0 +1,148 @@
+"""Spring MVC in Tomcat, Debian's, started and told as docs/frameworks.md has it.
+
+Spring Boot itself is in none of the registries that the tests are installed from. What its
+`server.forward-headers-strategy=framework` registers is a bean of Spring's, and here a bean it is; what Boot does with
+such a bean, and with `--server.port`, `main` does.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from zipfile import ZipFile
+
+from tests.applications.frameworks import UPLOAD, framework, get, upload, websocket
+from tests.applications.harness import MASKED, PLAIN, Application, Applications
+from tests.support.components import require
+
+SOURCE = """
+import java.util.Collections;
+import javax.servlet.Filter;
+import javax.servlet.MultipartConfigElement;
+import javax.servlet.http.HttpServletRequest;
+import javax.websocket.OnMessage;
+import javax.websocket.server.ServerEndpoint;
+import org.apache.catalina.Context;
+import org.apache.catalina.Wrapper;
+import org.apache.catalina.startup.Tomcat;
+import org.apache.tomcat.util.descriptor.web.FilterDef;
+import org.apache.tomcat.util.descriptor.web.FilterMap;
+import org.apache.tomcat.websocket.server.WsSci;
+import org.springframework.context.annotation.Bean;
+import org.springframework.stereotype.Controller;
+import org.springframework.web.bind.annotation.*;
+import org.springframework.web.context.support.AnnotationConfigWebApplicationContext;
+import org.springframework.web.filter.ForwardedHeaderFilter;
+import org.springframework.web.multipart.MultipartFile;
+import org.springframework.web.multipart.support.StandardServletMultipartResolver;
+import org.springframework.web.servlet.DispatcherServlet;
+import org.springframework.web.servlet.mvc.method.annotation.RequestMappingHandlerAdapter;
+import org.springframework.web.servlet.mvc.method.annotation.RequestMappingHandlerMapping;
+
+public class App {
+  // proxy
+
+  @Bean StandardServletMultipartResolver multipartResolver() { return new StandardServletMultipartResolver(); }
+  @Bean RequestMappingHandlerMapping mapping() { return new RequestMappingHandlerMapping(); }
+  @Bean RequestMappingHandlerAdapter adapter() { return new RequestMappingHandlerAdapter(); }
+
+  // origin
+  @Controller
+  public static class Pages {
+    @GetMapping("/") @ResponseBody
+    public String page(HttpServletRequest request) { return request.getRequestURL().toString(); }
+
+    @GetMapping("/login")
+    public String login(HttpServletRequest request) { return "redirect:" + request.getRequestURL().toString(); }
+
+    @PostMapping("/upload") @ResponseBody
+    public String upload(@RequestParam("file") MultipartFile file) { return String.valueOf(file.getSize()); }
+  }
+
+  @ServerEndpoint("/socket")
+  public static class Echo {
+    @OnMessage public String said(String message) { return message; }
+  }
+
+  public static void main(String[] arguments) throws Exception {
+    AnnotationConfigWebApplicationContext beans = new AnnotationConfigWebApplicationContext();
+    beans.register(App.class);
+    Tomcat tomcat = new Tomcat();
+    tomcat.setBaseDir("tomcat");
+    tomcat.setPort(Integer.parseInt(arguments[0].replace("--server.port=", "")));
+    tomcat.getConnector();
+    Context context = tomcat.addContext("", null);
+    context.addServletContainerInitializer(new WsSci(), Collections.singleton(Echo.class));
+    Wrapper servlet = Tomcat.addServlet(context, "dispatcher", new DispatcherServlet(beans));
+    servlet.setMultipartConfigElement(new MultipartConfigElement(""));
+    servlet.setLoadOnStartup(1);
+    context.addServletMappingDecoded("/", "dispatcher");
+    beans.setServletContext(context.getServletContext());
+    beans.refresh();
+    beans.getBeansOfType(Filter.class).forEach((name, filter) -> {
+      FilterDef definition = new FilterDef();
+      definition.setFilterName(name);
+      definition.setFilter(filter);
+      context.addFilterDef(definition);
+      FilterMap map = new FilterMap();
+      map.setFilterName(name);
+      map.addURLPattern("/*");
+      context.addFilterMap(map);
+    });
+    tomcat.start();
+    tomcat.getServer().await();
+  }
+}
+"""
+JAVA = Path("/usr/share/java")
+PARTS = ("aop", "beans", "context", "core", "expression", "web", "web.servlet")
+NEIGHBOUR = "https://5173-local.sandbox.test"
+
+
+def jars() -> list[Path]:
+    """Of Spring and Tomcat, as Debian names them."""
+    spring = [JAVA / f"spring3-{part}.jar" for part in PARTS]
+    return [*spring, *sorted(JAVA.glob("tomcat9-*.jar")), JAVA / "commons-logging.jar"]
+
+
+@contextmanager
+def spring(gateway: Applications, folder: Path, *, of: tuple[str, ...] = ("proxy", "origin")) -> Iterator[Application]:
+    require("default-jdk-headless", "libspring-web-servlet-java", "libtomcat9-java")
+    row = framework("Spring")
+    (folder / "App.java").write_text(row.told(SOURCE, gateway, of=of))
+    path = ":".join(map(str, jars()))
+    # Spring 4 reads the classes of Java 8.
+    subprocess.run(["javac", "--release", "8", "-nowarn", "-cp", path, "App.java"], cwd=folder, check=True)
+    with ZipFile(folder / "app.jar", "w") as jar:
+        # A line has 72 octets at most, and goes on behind a blank.
+        entry = "Class-Path: " + " ".join(each.as_uri() for each in jars())
+        lines = [entry[:70], *(entry[at : at + 70] for at in range(70, len(entry), 70))]
+        manifest = ["Manifest-Version: 1.0", "Main-Class: App", "\n ".join(lines), ""]
+        jar.writestr("META-INF/MANIFEST.MF", "\n".join(manifest))
+        for compiled in folder.glob("*.class"):
+            jar.write(compiled, compiled.name)
+    with row.started(gateway, folder) as app:
+        yield app
+
+
+def test_spring(elsewhere: Applications, tmp_path: Path) -> None:
+    with spring(elsewhere, tmp_path) as app:
+        for sandbox in (PLAIN, MASKED):
+            assert get(app, sandbox=sandbox).text == app.url(sandbox=sandbox)
+            assert get(app, "/login", sandbox=sandbox).header("Location") == app.url("/login", sandbox)
+        page = f"{NEIGHBOUR}:{elsewhere.tls_port}"
+        asked = get(app, "/", "--header", f"Origin: {page}")
+        assert asked.header("Access-Control-Allow-Origin") == page
+        assert upload(app, "/upload", tmp_path).text == str(UPLOAD)
+        with websocket(app, "/socket") as socket:
+            socket.send("größe")
+            assert socket.recv(60) == "größe"
+
+
+def test_spring_that_is_told_nothing_takes_itself_for_http(elsewhere: Applications, tmp_path: Path) -> None:
+    with spring(elsewhere, tmp_path, of=()) as app:
+        asked = get(app, "/", "--header", f"Origin: {NEIGHBOUR}:{elsewhere.tls_port}")
+        assert asked.text == app.url().replace("https:", "http:")
+        assert asked.header("Access-Control-Allow-Origin") is None
