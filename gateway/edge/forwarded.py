@@ -17,8 +17,8 @@ From an untrusted peer every claim is dropped (underscore spellings too) and our
   the client's own, and only those that set them agree with X-Forwarded-For.
 
 Apps take Forwarded's values as they stand, quotes included (code-server, hypercorn), so a host that would need them,
-which is any with a port, cannot be in it; and of a Forwarded without a host Spring takes the scheme, forgets the port and
-looks at no other field. For a public name with a port there is no Forwarded.
+which is any with a port, cannot be in it; and of a Forwarded without a host Spring takes the scheme, forgets the port
+and looks at no other field. For a public name with a port there is no Forwarded.
 """
 
 from __future__ import annotations
