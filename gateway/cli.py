@@ -401,7 +401,9 @@ def _explain(options: argparse.Namespace) -> int:
     from gateway.diagnosis import terminal
     from gateway.diagnosis.report import as_json
     from gateway.process.admin_client import fetch_report
+    from gateway.process.waiting import waiting
 
+    patient = "waiting for the sandbox and its app"
     url, admin = options.url, options.admin
     if not isinstance(url, str):
         url, admin = finding.url_of_port(url)
@@ -411,9 +413,12 @@ def _explain(options: argparse.Namespace) -> int:
 
         settings = _load(options, serve=True).settings
         logs.configure("text", "error")  # the report says it all
-        report = examine(settings, url)
+        with waiting(patient):
+            report = examine(settings, url)
     else:
-        report = fetch_report(admin or finding.admin_of_url(url), url, os.environ.get(ADMIN_TOKEN, ""))
+        admin = admin or finding.admin_of_url(url)
+        with waiting(patient):
+            report = fetch_report(admin, url, os.environ.get(ADMIN_TOKEN, ""))
     if options.json:
         standard_streams.print_json(as_json(report))
     else:

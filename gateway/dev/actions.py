@@ -94,6 +94,7 @@ class Actions:
             self._say("  nothing has failed yet\n")
         elif not self._busy:
             self._busy = True
+            self._say(f"  examining {url} …\n")
             self._context.tasks.spawn(self._examine(url), "explain the last failure")
 
     async def _examine(self, url: str) -> None:

@@ -11,6 +11,8 @@ examination and closed with it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +20,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from gateway.addresses import literal
+from gateway.addresses import authority, literal
 from gateway.app_protocol import AUTO, H2C, HTTP1, protocol_of
 from gateway.config import Settings
 from gateway.config.values import format_duration
@@ -119,7 +121,7 @@ class _Examination:
         clock = asyncio.get_running_loop().time
         self._clock = clock
         self._pool = Pool(replace(settings, upstream=patient), context.policy, clock)
-        self._pool.open_socket = context.open_socket
+        self._pool.open_socket = self._open_socket
         self._protocols = protocol_probe.ProtocolProbe(context.tasks)
         self._error_answers = ErrorAnswers(self._protocols, clock)
         self._steps: dict[str, Step] = {}
@@ -129,6 +131,7 @@ class _Examination:
         self._target: Target | None = None
         self._sandbox: Sandbox | None = None
         self._h2c = False  # the app is asked by HTTP/2
+        self._peer = ""  # the address that was connected to
         self._hint = ""  # what the app's answer betrays
         self._undecided = False  # it has the request, and serving it would be waited for longer
 
@@ -281,7 +284,7 @@ class _Examination:
             with self._step("dial") as note:
                 stream = await self._reach(Endpoint(sandbox.origin, target.port))
                 spoken = f", and speaks {_HTTP2}" if self._h2c else ""
-                note.detail = f"{stream.endpoint} accepts connections{spoken}"
+                note.detail = f"{self._accepted(stream)} connections{spoken}"
                 return stream
         except GatewayError as error:
             failure = error.failure()
@@ -290,6 +293,21 @@ class _Examination:
         if failure.reason is Reason.CONNECTION_TIMEOUT:
             raise (await self._after_timeout(failure, sandbox, target)).error()
         raise (await self._after_refusal(failure, sandbox, target)).error()
+
+    async def _open_socket(
+        self, address: str, port: int, patience: float, give_up: Callable[[], bool]
+    ) -> socket.socket:
+        sock = await self._context.open_socket(address, port, patience, give_up)
+        with contextlib.suppress(OSError):  # reset already
+            self._peer = sock.getpeername()[0]
+        return sock
+
+    def _accepted(self, stream: UpstreamStream) -> str:
+        """Who accepts; with --loopback4 it may be another address than the record's."""
+        endpoint = stream.endpoint
+        if self._peer in ("", endpoint.origin.address):
+            return f"{endpoint} accepts"
+        return f"{endpoint} refuses, as it would in a sandbox, and {authority(self._peer, endpoint.port)} accepts"
 
     async def _reach(self, endpoint: Endpoint) -> UpstreamStream:
         if not self._h2c:
