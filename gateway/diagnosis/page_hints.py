@@ -21,8 +21,8 @@ LOOKED_AT: Final = 64 * 1024
 _BLOCKED: Final = (b"script", b"link", b"iframe", b"frame", b"embed", b"object")
 """What browsers do not load by `http:`, wherever it is; they try images by https first, and so come to no harm."""
 _TAG: Final = re.compile(
-    rb"<(!--|(?:script|style|textarea|title|link|iframe|frame|embed|object|img|audio|video|source|form)(?=[\s/>]))"
-    rb"([^>]*)",
+    rb"<(?=[!aefilostv])(!--|(?:script|style|textarea|title|link|iframe|frame|embed|object|img|audio|video|source|form)(?=[\s/>]))"
+    rb"([^>]{0,4096})",
     re.IGNORECASE,
 )
 _OF_TEXT: Final = (b"script", b"style", b"textarea", b"title")
