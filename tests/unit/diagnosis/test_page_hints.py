@@ -71,6 +71,7 @@ def test_its_own_name_by_http_has_the_line_of_its_framework() -> None:
         '<img data-src="http://localhost/a.png">',
         '<!-- <script src="http://localhost:3000/a.js"></script> -->',
         '<!-- <script src="http://localhost:3000/a.js"></script>',
+        '<!-- <p> <script src="http://localhost:3000/a.js"></script> -->',
         "<textarea><script src='http://localhost:3000/a.js'></script></textarea>",
         "<title><script src='http://localhost:3000/a.js'></title>",
         "<pre>&lt;script src=&quot;http://localhost:3000/a.js&quot;&gt;</pre>",
