@@ -61,7 +61,7 @@ constraints: $(RUNTIME) ## newest versions of everything, pinned anew: constrain
 	@set -e; scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
 	$(VENV)/bin/python -m venv "$$scratch"; \
 	"$$scratch/bin/python" -m pip --disable-pip-version-check install --quiet '.[dev]'; \
-	"$$scratch/bin/python" -m pip --disable-pip-version-check freeze --exclude sandbox-gateway > "$$scratch/freeze"; \
+	"$$scratch/bin/python" -m pip --disable-pip-version-check freeze --all --exclude pip --exclude sandbox-gateway > "$$scratch/freeze"; \
 	if grep -nvE '^[A-Za-z0-9._-]+==[A-Za-z0-9.]+$$' "$$scratch/freeze"; then \
 		echo "constraints: the lines above are not plain name==version pins; constraints.txt is unchanged" >&2; exit 1; fi; \
 	{ printf '# Exact versions of everything: runtime, tests, tools. Written by: make constraints\n'; \

@@ -50,6 +50,7 @@ commands=(
     promtool:prometheus
     docker-compose:docker-compose
     logrotate:logrotate
+    valgrind:valgrind
 )
 
 # What the applications of this run need from one registry.

@@ -48,9 +48,10 @@ def pinned(folder: Path) -> str:
 
 def main() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"]
     for name, requirements in (
         ("requirements.txt", project["project"]["dependencies"]),
-        ("build-requirements.txt", project["build-system"]["requires"]),
+        ("build-requirements.txt", [*project["build-system"]["requires"], *extras["compile"]]),
     ):
         with tempfile.TemporaryDirectory() as folder:
             wheels(requirements, Path(folder))

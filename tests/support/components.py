@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,10 +65,16 @@ def reaches_an_index() -> bool:
         return not subprocess.run(command, capture_output=True).returncode
 
 
+def compiles_extensions() -> bool:
+    """Whether there are a C compiler and this Python's headers."""
+    return program("cc") is not None and Path(sysconfig.get_path("include"), "Python.h").exists()
+
+
 NGINX_STREAM = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 """What Debian's nginx loads to pass connections on."""
 
 COMPONENTS = {
+    "C compiler": Component(compiles_extensions, "sudo apt-get install -y gcc libc6-dev python3-dev"),
     "chromium": command("chromium", "chromium"),
     "chromedriver": command("chromedriver", "chromium-driver"),
     "certutil": command("certutil", "libnss3-tools"),
@@ -97,6 +104,7 @@ COMPONENTS = {
         lambda: network.prefix(network.WITHOUT_INET6) is not None, "run on Linux, on x86-64 or ARM64"
     ),
     "systemd": command("systemd-analyze", "systemd"),
+    "valgrind": command("valgrind", "valgrind"),
     "tun": Component(Path("/dev/net/tun").exists, "sudo modprobe tun"),
 }
 

@@ -1,0 +1,53 @@
+"""The compiled hot path stays as short as it is: a request's instructions are the same at any speed of a machine.
+
+They are told as a multiple of a fixed piece of work: another build of Python or OpenSSL has other counts for both.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.support.components import require
+from tests.support.process import ROOT, clean_environment
+
+FEW, MANY = 100, 300
+REQUEST_COSTS = 1.0
+"""A small GET over HTTP/1.1 and TLS, all heads different: so many times `replay.measure`. Raise it only with a reason
+in docs/performance.md; the test allows a twentieth more."""
+
+
+def instructions(what: str, count: int) -> int:
+    """Of a whole run."""
+    program = [sys.executable, "-m", "tests.support.replay", what, str(count)]
+    done = subprocess.run(
+        ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", *program],
+        cwd=ROOT,
+        env=clean_environment({"PYTHONHASHSEED": "0"}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = re.search(r"Collected : (\d+)", done.stderr)
+    assert done.returncode == 0 and found, done.stderr
+    return int(found[1])
+
+
+@pytest.mark.compiled
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_request_costs_no_more_instructions_than_it_did() -> None:
+    require("valgrind")
+    runs = [(what, count) for what in ("road", "measure") for count in (FEW, MANY)]
+    with ThreadPoolExecutor(2) as both:
+        road_few, road_many, measure_few, measure_many = both.map(lambda run: instructions(*run), runs)
+    request, measure = (road_many - road_few) / (MANY - FEW), (measure_many - measure_few) / (MANY - FEW)
+    cost = request / measure
+    told = f"{request:,.0f} instructions a request, {cost:.3f} times the measure's {measure:,.0f}"
+    assert cost <= REQUEST_COSTS * 1.05, told
+    # The other way round, a road that became much shorter wants its gain protected.
+    assert cost >= REQUEST_COSTS * 0.9, f"{told}: lower REQUEST_COSTS"
