@@ -5,13 +5,17 @@ from __future__ import annotations
 import ast
 import importlib.util
 import os
+import re
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
 
 from gateway.build import BUILD, COMPILED
+from gateway.errors import GatewayError
+from gateway.http.head_parser import HeadLimits, parse_request_head
 from gateway.pure import SourcesOnly
 
 ROOT = Path(__file__).parents[2]
@@ -68,6 +72,17 @@ def test_sources_are_run_where_that_is_asked_for() -> None:
         [sys.executable, "-m", "gateway", "--version"], capture_output=True, text=True, check=True, env=asked, cwd=ROOT
     )
     assert said.stdout.rstrip().endswith("(pure)")
+
+
+@pytest.mark.compiled
+def test_a_traceback_of_a_compiled_gateway_names_file_and_line() -> None:
+    with pytest.raises(GatewayError) as caught:
+        parse_request_head(b"GET\r\n\r\n", HeadLimits(8192, 8192, 8192, 64))
+    told = "".join(traceback.format_exception(caught.value))
+    source = (ROOT / "gateway/http/head_parser.py").read_text().splitlines()
+    named = re.findall(r'File "\S*gateway/http/head_parser\.py", line (\d+), in (\w+)', told)
+    assert named[0][1] == "parse_request_head", told
+    assert "raise GatewayError" in source[int(named[-1][0]) - 1], told
 
 
 def test_an_extension_is_not_found_by_who_wants_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
