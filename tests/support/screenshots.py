@@ -21,7 +21,7 @@ from tests.support.status_site import Invented, status_site
 IMAGES = ROOT / "docs" / "images"
 TARGET = Target(5000, "abc123", "sandbox.example.dev")
 
-_FONTS = """<?xml version="1.0"?>
+FONTS = """<?xml version="1.0"?>
 <!DOCTYPE fontconfig SYSTEM "fonts.dtd">
 <fontconfig>
   <include ignore_missing="yes">/etc/fonts/fonts.conf</include>
@@ -64,7 +64,7 @@ def take(pictures: tuple[Picture, ...], into: Path) -> None:
     with tempfile.TemporaryDirectory() as directory:
         home = Path(directory)
         (home / ".config" / "fontconfig").mkdir(parents=True)
-        (home / ".config" / "fontconfig" / "fonts.conf").write_text(_FONTS)
+        (home / ".config" / "fontconfig" / "fonts.conf").write_text(FONTS)
         with DevTools(home) as browser:
             for picture in pictures:
                 browser.emulate(picture.width, picture.height, picture.scheme, scale=picture.scale)

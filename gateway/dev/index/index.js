@@ -13,6 +13,13 @@ function element(name, text, className) {
   return made;
 }
 
+// A paragraph in which what stands between backticks is code.
+function prose(text, className) {
+  const made = element("p", undefined, className);
+  made.append(...text.split("`").map((part, index) => (index % 2 ? element("code", part) : part)));
+  return made;
+}
+
 function link(url) {
   const made = element("a", url);
   made.href = url;
@@ -43,10 +50,10 @@ function portItem(port) {
   const item = element("li", undefined, port.ready === false ? "waiting" : "ready");
   const text = element("div");
   text.append(link(port.url), element("p", port.state));
-  if (port.advice) text.append(element("p", port.advice, "advice"));
+  if (port.advice) text.append(prose(port.advice, "advice"));
   item.append(text);
   if (port.lan) {
-    const phone = element("p", "On a phone: ");
+    const phone = element("p", "On a phone: ", "phone");
     phone.append(link(port.lan));
     text.append(phone);
     item.append(codeButton(port.lan, new URL(port.url).hostname.split(".")[0], text));

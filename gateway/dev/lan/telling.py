@@ -38,10 +38,10 @@ def lines(told: Told, *, draws: bool) -> str:
         "              and through this gateway nothing else: no other port, not the index, not the inspector",
         f"  phone       {told.page} has the authority to install, and the links",
         f"              its SHA-256 is {told.fingerprint}",
+        *(f"              {line}" for line in (_code(told.page) if draws else ())),
         f"  firewall    if the phone gets no answer: {_firewall(told)}",
     ]
-    code = [f"              {line}" for line in _code(told.page)] if draws else []
-    return "".join(f"{line}\n" for line in ("", *text, *code, ""))
+    return "".join(f"{line}\n" for line in ("", *text, ""))
 
 
 def _code(url: str) -> list[str]:
