@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +17,15 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from tests.applications.frameworks import UPLOAD, Framework, ask, framework, get, upload, websocket
-from tests.applications.harness import MASKED, NODE_MODULES, PLAIN, Application, Applications
+from tests.applications.harness import (
+    INSTALLED,
+    MASKED,
+    NODE_MODULES,
+    PLAIN,
+    Application,
+    Applications,
+    all_applications,
+)
 from tests.interop.harness import Component
 from tests.support.components import COMPONENTS, require
 from tests.support.process import ROOT
@@ -183,3 +193,80 @@ def test_vite_that_is_told_nothing_refuses_the_name(elsewhere: Applications, tmp
         assert "allowedHosts: ['.sandbox.test']" in (page.header("X-Gateway-Hint") or "")
         with pytest.raises(InvalidStatus), websocket(app, "/", subprotocols=["vite-hmr"]):
             pass
+
+
+# --- Next -------------------------------------------------------------------------------------------------------------
+
+NEXT = {
+    "package.json": "{}",
+    "app/layout.jsx": "export default ({children}) => <html><body>{children}</body></html>;",
+    "app/page.jsx": "export default () => <p>Hello from Next</p>;",
+    "app/upload/route.js": """
+export async function POST(request) {
+  const form = await request.formData();
+  return new Response(String(form.get("file").size));
+}
+""",
+    "app/login/route.js": """
+import {NextResponse} from "next/server";
+
+export function GET(request) {
+  let base = request.url;
+  // proxy
+  return NextResponse.redirect(new URL("/", base));
+}
+""",
+    "next.config.mjs": """
+export default {
+  // origin
+  turbopack: {root: new URL("..", import.meta.url).pathname},
+};
+""",
+}
+EDITS = "/_next/hmr?id=1"
+SCRIPT = "/_next/static/chunks/nothing.js"
+
+
+@contextmanager
+def next_js(gateway: Applications, *, of: tuple[str, ...] = ALL) -> Iterator[Application]:
+    """Below what is installed: Turbopack looks at nothing outside of one root, and follows no link out of it."""
+    require("node", "next", "react", "react-dom")
+    row = framework("Next")
+    folder = Path(tempfile.mkdtemp(prefix="next-", dir=INSTALLED))
+    try:
+        for name, source in NEXT.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            places = [place for place in of if f"// {place}" in source]
+            path.write_text(row.told(source, gateway, of=tuple(places)))
+        with row.started(gateway, folder, {"NEXT_TELEMETRY_DISABLED": "1"}) as app:
+            yield app
+    finally:
+        shutil.rmtree(folder)
+
+
+@all_applications
+def test_next(elsewhere: Applications, tmp_path: Path) -> None:
+    with next_js(elsewhere) as app:
+        for sandbox in (PLAIN, MASKED):
+            assert "Hello from Next" in get(app, sandbox=sandbox).text
+            assert get(app, "/login", sandbox=sandbox).header("Location") == app.url(sandbox=sandbox)
+        assert upload(app, "/upload", tmp_path).text == str(UPLOAD)
+        assert get(app, SCRIPT, "--header", f"Origin: https://{app.authority()}").status == 404
+        with websocket(app, EDITS) as edits:
+            assert edits.recv(60)
+
+
+@all_applications
+def test_next_that_is_told_nothing_leads_astray_and_reloads_nothing(elsewhere: Applications) -> None:
+    with next_js(elsewhere, of=()) as app:
+        login = ask(app, "/login")
+        assert (login.header("Location") or "").startswith("https://localhost:")
+        assert "which is the visitor's own machine" in (login.header("X-Gateway-Hint") or "")
+        script = ask(app, SCRIPT, "--header", f"Origin: https://{app.authority()}")
+        assert script.status == 403
+        assert "allowedDevOrigins: ['*.sandbox.test']" in (script.header("X-Gateway-Hint") or "")
+        # It answers with one word and no head, which the gateway knows.
+        with pytest.raises(InvalidStatus, match="502") as refused, websocket(app, EDITS):
+            pass
+        assert b"Next.js" in refused.value.response.body
