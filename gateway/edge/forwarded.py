@@ -16,9 +16,8 @@ From an untrusted peer every claim is dropped (underscore spellings too) and our
 - Other fields with the client's address (CF-Connecting-IP, True-Client-IP, …) go on if they agree: most proxies pass on
   the client's own, and only those that set them agree with X-Forwarded-For.
 
-Apps take Forwarded's values as they stand, quotes included (code-server, hypercorn), so a host that would need them,
-which is any with a port, cannot be in it; and of a Forwarded without a host Spring takes the scheme, forgets the port
-and looks at no other field. For a public name with a port there is no Forwarded.
+Apps take Forwarded's values as they stand, quotes included, so a host that would need them is not written: one with a
+port is in X-Forwarded-Host only.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Final, NamedTuple
 
 from gateway.errors import GatewayError, Reason
-from gateway.http.fields import CLIENT_NAMES, TOKEN
+from gateway.http.fields import CLIENT_NAMES
 from gateway.http.forwarding import (
     Address,
     Element,
@@ -268,13 +267,11 @@ def _fields(elements: Sequence[Element], client: Node, peer: Node, host: bytes, 
         port = b"443" if scheme == b"https" else b"80"
     port = port.lstrip(b"0")  # which it may have before it (RFC 3986 section 3.2.3)
     elements = [*elements, Element(peer, {b"host": host, b"proto": scheme})]
-    fields = [
+    return [
         (b"X-Forwarded-For", ", ".join([element.node.text for element in elements]).encode()),
         (b"X-Forwarded-Host", host),
         (b"X-Forwarded-Port", port),
         (b"X-Forwarded-Proto", scheme),
         (b"X-Real-Ip", client.text.encode()),
+        (b"Forwarded", b", ".join(map(write_element, elements))),
     ]
-    if TOKEN.fullmatch(host) is not None:
-        fields.append((b"Forwarded", b", ".join(map(write_element, elements))))
-    return fields

@@ -1,8 +1,7 @@
 """Spring MVC in Tomcat, Debian's, started and told as docs/frameworks.md has it.
 
-Spring Boot itself is in none of the registries that the tests are installed from. What its
-`server.forward-headers-strategy=framework` registers is a bean of Spring's, and here a bean it is; what Boot does with
-such a bean, and with `--server.port`, `main` does.
+Spring Boot itself is in none of the registries that the tests are installed from. What it makes of these lines of
+application.properties and of `--server.port` (TomcatWebServerFactoryCustomizer), `main` does.
 """
 
 from __future__ import annotations
@@ -18,8 +17,10 @@ from tests.applications.harness import MASKED, PLAIN, Application, Applications
 from tests.support.components import require
 
 SOURCE = """
+import java.nio.file.Files;
+import java.nio.file.Paths;
 import java.util.Collections;
-import javax.servlet.Filter;
+import java.util.Properties;
 import javax.servlet.MultipartConfigElement;
 import javax.servlet.http.HttpServletRequest;
 import javax.websocket.OnMessage;
@@ -27,14 +28,12 @@ import javax.websocket.server.ServerEndpoint;
 import org.apache.catalina.Context;
 import org.apache.catalina.Wrapper;
 import org.apache.catalina.startup.Tomcat;
-import org.apache.tomcat.util.descriptor.web.FilterDef;
-import org.apache.tomcat.util.descriptor.web.FilterMap;
+import org.apache.catalina.valves.RemoteIpValve;
 import org.apache.tomcat.websocket.server.WsSci;
 import org.springframework.context.annotation.Bean;
 import org.springframework.stereotype.Controller;
 import org.springframework.web.bind.annotation.*;
 import org.springframework.web.context.support.AnnotationConfigWebApplicationContext;
-import org.springframework.web.filter.ForwardedHeaderFilter;
 import org.springframework.web.multipart.MultipartFile;
 import org.springframework.web.multipart.support.StandardServletMultipartResolver;
 import org.springframework.web.servlet.DispatcherServlet;
@@ -42,15 +41,14 @@ import org.springframework.web.servlet.mvc.method.annotation.RequestMappingHandl
 import org.springframework.web.servlet.mvc.method.annotation.RequestMappingHandlerMapping;
 
 public class App {
-  // proxy
-
   @Bean StandardServletMultipartResolver multipartResolver() { return new StandardServletMultipartResolver(); }
   @Bean RequestMappingHandlerMapping mapping() { return new RequestMappingHandlerMapping(); }
   @Bean RequestMappingHandlerAdapter adapter() { return new RequestMappingHandlerAdapter(); }
 
-  // origin
   @Controller
   public static class Pages {
+    // Not on the upload as well: Spring before 5.1 reads Forwarded here, whatever the valve says, and loses the port.
+    // origin
     @GetMapping("/") @ResponseBody
     public String page(HttpServletRequest request) { return request.getRequestURL().toString(); }
 
@@ -81,21 +79,21 @@ public class App {
     context.addServletMappingDecoded("/", "dispatcher");
     beans.setServletContext(context.getServletContext());
     beans.refresh();
-    beans.getBeansOfType(Filter.class).forEach((name, filter) -> {
-      FilterDef definition = new FilterDef();
-      definition.setFilterName(name);
-      definition.setFilter(filter);
-      context.addFilterDef(definition);
-      FilterMap map = new FilterMap();
-      map.setFilterName(name);
-      map.addURLPattern("/*");
-      context.addFilterMap(map);
-    });
+    Properties told = new Properties();
+    told.load(Files.newBufferedReader(Paths.get("application.properties")));
+    if ("native".equals(told.getProperty("server.forward-headers-strategy"))) {
+      RemoteIpValve valve = new RemoteIpValve();
+      valve.setHostHeader("X-Forwarded-Host");
+      valve.setPortHeader("X-Forwarded-Port");
+      valve.setInternalProxies(told.getProperty("server.tomcat.remoteip.internal-proxies"));
+      tomcat.getEngine().getPipeline().addValve(valve);
+    }
     tomcat.start();
     tomcat.getServer().await();
   }
 }
 """
+PROPERTIES = "# proxy\n"
 JAVA = Path("/usr/share/java")
 PARTS = ("aop", "beans", "context", "core", "expression", "web", "web.servlet")
 NEIGHBOUR = "https://5173-local.sandbox.test"
@@ -108,10 +106,11 @@ def jars() -> list[Path]:
 
 
 @contextmanager
-def spring(gateway: Applications, folder: Path, *, of: tuple[str, ...] = ("proxy", "origin")) -> Iterator[Application]:
+def spring(gateway: Applications, folder: Path, *, told: bool = True) -> Iterator[Application]:
     require("default-jdk-headless", "libspring-web-servlet-java", "libtomcat9-java")
     row = framework("Spring")
-    (folder / "App.java").write_text(row.told(SOURCE, gateway, of=of))
+    (folder / "App.java").write_text(row.told(SOURCE, gateway, of=("origin",) if told else ()))
+    (folder / "application.properties").write_text(row.told(PROPERTIES, gateway, of=("proxy",) if told else ()))
     path = ":".join(map(str, jars()))
     # Spring 4 reads the classes of Java 8.
     subprocess.run(["javac", "--release", "8", "-nowarn", "-cp", path, "App.java"], cwd=folder, check=True)
@@ -142,7 +141,7 @@ def test_spring(elsewhere: Applications, tmp_path: Path) -> None:
 
 
 def test_spring_that_is_told_nothing_takes_itself_for_http(elsewhere: Applications, tmp_path: Path) -> None:
-    with spring(elsewhere, tmp_path, of=()) as app:
+    with spring(elsewhere, tmp_path, told=False) as app:
         asked = get(app, "/", "--header", f"Origin: {NEIGHBOUR}:{elsewhere.tls_port}")
         assert asked.text == app.url().replace("https:", "http:")
         assert asked.header("Access-Control-Allow-Origin") is None

@@ -99,16 +99,14 @@ def test_what_goes_out_is_valid_and_ours_is_last(
     peer = Peer(ip_address(address), scheme, [ip_network("10.0.0.0/8"), ip_network("fd99::/16")])
     request = head(fields)
     told = dict(peer.added(request).fields)
+    *before, ours = elements(told[b"Forwarded"])
     host, proto = told[b"X-Forwarded-Host"], told[b"X-Forwarded-Proto"]
+    bracketed = f'"[{address}]"' if ":" in address else address
+    named = b";host=" + host if re.fullmatch(TOKEN, host) else b""
+    assert ours == b"for=%b%b;proto=%b" % (bracketed.encode(), named, proto)
+    assert b'host="' not in told[b"Forwarded"]
     assert proto in (b"http", b"https")
     assert 0 < int(told[b"X-Forwarded-Port"]) <= 65535
-    if not re.fullmatch(TOKEN, host):
-        assert b"Forwarded" not in told
-        return
-    *before, ours = elements(told[b"Forwarded"])
-    bracketed = f'"[{address}]"' if ":" in address else address
-    assert ours == b"for=%b;host=%b;proto=%b" % (bracketed.encode(), host, proto)
-    assert b'host="' not in told[b"Forwarded"]
     # Both lists name the same hops, each of them an address, or hidden.
     chain = told[b"X-Forwarded-For"].decode().split(", ")
     assert len(chain) == len(before) + 1 <= MAX_HOPS + 1

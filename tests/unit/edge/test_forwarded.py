@@ -41,7 +41,7 @@ def told(of: Peer, head: RequestHead) -> dict[str, str]:
 # --- nobody claims anything ---------------------------------------------------------------------------------------
 
 PLAIN = [
-    # the peer, its scheme, Host; X-Forwarded-For, -Host, -Port, -Proto, X-Real-Ip, Forwarded if Host has no port
+    # the peer, its scheme, Host; X-Forwarded-For, -Host, -Port, -Proto, X-Real-Ip, Forwarded
     (
         "192.0.2.7",
         b"https",
@@ -52,21 +52,21 @@ PLAIN = [
         "2001:db8::7",
         b"https",
         f"{HOST}:8443",
-        ("2001:db8::7", f"{HOST}:8443", "8443", "https", "2001:db8::7"),
+        ("2001:db8::7", f"{HOST}:8443", "8443", "https", "2001:db8::7", 'for="[2001:db8::7]";proto=https'),
     ),
     (
         "192.0.2.7",
         b"http",
         f"{HOST}:",
-        ("192.0.2.7", f"{HOST}:", "80", "http", "192.0.2.7"),
+        ("192.0.2.7", f"{HOST}:", "80", "http", "192.0.2.7", "for=192.0.2.7;proto=http"),
     ),
     (
         "::1",
         b"http",
         "[::1]:8080",
-        ("::1", "[::1]:8080", "8080", "http", "::1"),
+        ("::1", "[::1]:8080", "8080", "http", "::1", 'for="[::1]";proto=http'),
     ),
-    ("::1", b"http", "[::1]", ("::1", "[::1]", "80", "http", "::1")),
+    ("::1", b"http", "[::1]", ("::1", "[::1]", "80", "http", "::1", 'for="[::1]";proto=http')),
 ]
 
 NAMES = ("X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Proto", "X-Real-Ip", "Forwarded")
@@ -79,21 +79,13 @@ def test_the_app_is_told_who_asks(
 ) -> None:
     of = Peer(ip_address(address), scheme, [ip_network(address)] if trusted else [])
     assert of.trusted is trusted
-    assert told(of, asked(host=host)) == {**dict(zip(NAMES, values, strict=False)), "Via": "1.1 gateway"}
+    assert told(of, asked(host=host)) == {**dict(zip(NAMES, values, strict=True)), "Via": "1.1 gateway"}
 
 
 def test_on_one_connection_each_host_is_told_as_it_is() -> None:
     of = peer(STRANGER)
     for host in ("a.example.dev", "b.example.dev:8443", "b.example.dev:8443", "a.example.dev"):
         assert told(of, asked(host=host))["X-Forwarded-Host"] == host
-
-
-def test_of_a_name_with_a_port_no_forwarded_goes_on_not_even_the_visitors() -> None:
-    """Spring takes the scheme of one without a host, forgets the port, and looks at no other field."""
-    claim = ("Forwarded", "for=192.0.2.9;host=evil.test;proto=http")
-    fields = told(peer(STRANGER), asked(claim, host=f"{HOST}:8443"))
-    assert fields["X-Forwarded-Host"] == f"{HOST}:8443"
-    assert "Forwarded" not in fields
 
 
 # --- an untrusted peer claims things ------------------------------------------------------------------------------
@@ -332,7 +324,7 @@ CHAINS = [
     # A proxy that writes Forwarded only.
     (None, "for=203.0.113.7;proto=https", f"for=203.0.113.7;proto=https, {OURS}"),
     (None, "for=203.0.113.7;proto=wss", f"for=203.0.113.7;proto=https, {OURS}"),
-    (None, 'for=203.0.113.7;host="a:80";proto=ftp', None),
+    (None, 'for=203.0.113.7;host="a:80";proto=ftp', f"for=203.0.113.7;proto=https, for={BALANCER};proto=https"),
     (None, "For=203.0.113.7; PROTO=https ;by=_x", f"for=203.0.113.7;proto=https;by=_x, {OURS}"),
     (None, "for=127.0.0.1;host=evil.test;proto=http, for=203.0.113.7", f"for=127.0.0.1, for=203.0.113.7, {OURS}"),
     ("", "for=203.0.113.7", f"for=203.0.113.7, {OURS}"),
@@ -360,10 +352,10 @@ CHAINS = [
 
 
 @pytest.mark.parametrize(("chain", "forwarded", "expected"), CHAINS)
-def test_both_lists_say_the_same(chain: str | None, forwarded: str | None, expected: str | None) -> None:
+def test_both_lists_say_the_same(chain: str | None, forwarded: str | None, expected: str) -> None:
     claims = [("X-Forwarded-For", chain)] * (chain is not None) + [("Forwarded", forwarded)] * (forwarded is not None)
     fields = told(peer(BALANCER), asked(*claims))
-    assert fields.get("Forwarded") == expected
+    assert fields["Forwarded"] == expected
     assert fields["X-Forwarded-Host"] == ("a:80" if 'host="a:80"' in str(forwarded) else HOST)
     assert told(peer(STRANGER), asked(*claims)) == told(peer(STRANGER), asked())
 
@@ -390,7 +382,9 @@ def test_a_forwarded_that_is_believed_says_scheme_and_host() -> None:
         "8443",
     )
     assert fields["X-Forwarded-For"] == f"6.6.6.6, 203.0.113.7, 10.1.1.1, {BALANCER}"
-    assert "Forwarded" not in fields
+    assert fields["Forwarded"] == (
+        f"for=6.6.6.6, for=203.0.113.7;proto=https, for=10.1.1.1;proto=http, for={BALANCER};proto=https"
+    )
 
 
 BALANCERS = [
@@ -506,10 +500,8 @@ def test_balancers_as_they_are(fields: list[tuple[str, str]], expected: tuple[st
     goes = told(of, head)
     assert str(of.client(head)) == goes["X-Real-Ip"] == "203.0.113.7"
     assert (goes["X-Forwarded-Proto"], goes["X-Forwarded-Host"], goes["X-Forwarded-Port"]) == expected
-    if ":" in expected[1]:
-        assert "Forwarded" not in goes
-    else:
-        assert goes["Forwarded"].endswith(f", for={BALANCER};host={expected[1]};proto={expected[0]}")
+    host = "" if ":" in expected[1] else f";host={expected[1]}"
+    assert goes["Forwarded"].endswith(f", for={BALANCER}{host};proto={expected[0]}")
     assert "evil" not in str(goes)
     assert "X-Forwarded-Server" not in goes
 
@@ -542,8 +534,8 @@ def test_a_proxys_host_is_taken_if_it_is_one(value: str, host: str, port: str) -
     fields = told(peer(BALANCER), asked(("X-Forwarded-Host", value), ("X-Forwarded-Port", "1")))
     assert fields["X-Forwarded-Host"] == host
     assert fields["X-Forwarded-Port"] == port, "the host's own, whatever X-Forwarded-Port says"
-    expected = None if ":" in host else f"for={BALANCER};host={host};proto=https"
-    assert fields.get("Forwarded") == expected, "without quotes or not at all: apps take it as it stands"
+    named = "" if ":" in host else f";host={host}"
+    assert fields["Forwarded"] == f"for={BALANCER}{named};proto=https", "without quotes: apps take it as it stands"
 
 
 def test_a_host_field_with_a_port_that_does_not_exist_makes_none() -> None:
