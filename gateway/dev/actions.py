@@ -91,7 +91,7 @@ class Actions:
     def _explain(self) -> None:
         url = self._failure.url
         if not url:
-            self._say("  nothing has failed yet\n")
+            self._say("  nothing has failed in the gateway yet; what apps answered is in the inspector (i)\n")
         elif not self._busy:
             self._busy = True
             self._say(f"  examining {url} …\n")

@@ -101,8 +101,10 @@ def typed_command() -> str:
     program = Path(sys.argv[0])
     if program.name == "__main__.py":
         return f"{Path(sys.executable).name} -m gateway"
+    found = shutil.which(program.name)
+    if found and program.exists() and Path(found).samefile(program):
+        return program.name
     try:
         return str(program.resolve().parent.joinpath(program.name).relative_to(Path.cwd()))
     except ValueError:
-        found = shutil.which(program.name)
-        return program.name if found and Path(found).samefile(program) else str(program)
+        return str(program)

@@ -99,7 +99,7 @@ def test_each_key_does_what_help_says(tmp_path: Path) -> None:
         ):
             terminal.sees(line)
         terminal.press("e")
-        terminal.sees("nothing has failed yet")
+        terminal.sees("nothing has failed in the gateway yet")
         assert curl(f"{terminal.url}failing", terminal.ca).status == 502
         terminal.sees("/failing  connection_refused")
         terminal.press("e\n")  # whoever is used to Enter
