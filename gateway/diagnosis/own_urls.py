@@ -13,7 +13,7 @@ so is one that is handed a code. What is quoted of an app is a scheme, a host an
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -50,6 +50,8 @@ class Framework:
     """By which it is told its own URL; empty: there is no one place for it."""
     cookie: str = ""
     """By which a cookie has no Domain."""
+    cross: str = ""
+    """By which a page of another name may ask; `{page}` is its origin."""
 
 
 FRAMEWORKS: Final = (
@@ -59,6 +61,7 @@ FRAMEWORKS: Final = (
         "Flask: app.wsgi_app = ProxyFix(app.wsgi_app, x_proto=1, x_host=1)",
         "Flask: redirect(url_for(...)), and no SERVER_NAME in its config",
         "Flask: no SESSION_COOKIE_DOMAIN in its config",
+        "Flask: CORS(app, origins=['{page}']) of flask-cors",
     ),
     Framework(
         b"server",
@@ -66,8 +69,14 @@ FRAMEWORKS: Final = (
         "Django: SECURE_PROXY_SSL_HEADER = ('HTTP_X_FORWARDED_PROTO', 'https') in settings.py",
         "Django: request.build_absolute_uri(...) in the place of a fixed URL",
         "Django: SESSION_COOKIE_DOMAIN = CSRF_COOKIE_DOMAIN = None in settings.py",
+        "Django: CORS_ALLOWED_ORIGINS = ['{page}'] of django-cors-headers in settings.py",
     ),
-    Framework(b"server", b"uvicorn", "uvicorn: --proxy-headers --forwarded-allow-ips='*'"),
+    Framework(
+        b"server",
+        b"uvicorn",
+        "uvicorn: --proxy-headers --forwarded-allow-ips='*'",
+        cross="FastAPI or Starlette: app.add_middleware(CORSMiddleware, allow_origins=['{page}'])",
+    ),
     Framework(
         b"server", b"gunicorn", "gunicorn: --forwarded-allow-ips='*'; Django needs SECURE_PROXY_SSL_HEADER as well"
     ),
@@ -91,6 +100,7 @@ FRAMEWORKS: Final = (
         "Express: app.set('trust proxy', true)",
         "Express: res.redirect('/path'), or the base URL that it is configured with: {origin}",
         "Express: no domain in the cookie's options",
+        "Express: app.use(cors({origin: '{page}'})) of the package cors",
     ),
     Framework(
         b"x-powered-by",
@@ -106,7 +116,10 @@ FRAMEWORKS: Final = (
         "Rails: no host in default_url_options",
     ),
     Framework(
-        b"set-cookie", b"jsessionid=", "Spring: server.forward-headers-strategy=framework in application.properties"
+        b"set-cookie",
+        b"jsessionid=",
+        "Spring: server.forward-headers-strategy=native, server.tomcat.remoteip.internal-proxies=.* "
+        "in application.properties",
     ),
 )
 """The first that fits; what stands behind it, a proxy in the sandbox, is not seen."""
@@ -116,6 +129,7 @@ UNKNOWN: Final = Framework(
     "It has to believe X-Forwarded-Proto and X-Forwarded-Host (docs/frameworks.md)",
     "Set the base URL that it is configured with (BASE_URL, APP_URL, SITE_URL, AUTH_URL) to {origin}",
     "Leave out the cookie's Domain, or SESSION_COOKIE_DOMAIN and its kin",
+    "It has to answer with Access-Control-Allow-Origin: {page}",
 )
 
 
@@ -127,8 +141,11 @@ def framework_of(answer: ResponseHead) -> Framework:
         if value is not None and value.lower().startswith(each.begins):
             found = each
             break
-    return Framework(
-        found.field, found.begins, found.believe, found.base or UNKNOWN.base, found.cookie or UNKNOWN.cookie
+    return replace(
+        found,
+        base=found.base or UNKNOWN.base,
+        cookie=found.cookie or UNKNOWN.cookie,
+        cross=found.cross or UNKNOWN.cross,
     )
 
 

@@ -54,6 +54,8 @@ class Row:
 _MASK = 'upstream.host = "localhost:{port}" in the gateway'
 """Where it helps: not for those who compare Origin or X-Forwarded-Host too."""
 
+_SPRING = "Spring: server.forward-headers-strategy=native, server.tomcat.remoteip.internal-proxies=.* in application.properties"
+
 
 def first_word(value: bytes | None) -> bytes | None:
     """What stands before the parameters, in lower case."""
@@ -293,7 +295,11 @@ TABLE = (
     *(
         Row(403, None, fix, body=re.compile(rb"Invalid CORS request"), did=did, asked=asked)
         for fix, did, asked in (
-            ("Spring: server.forward-headers-strategy=framework in application.properties", PAGE, _is_of_own_page),
+            (
+                _SPRING,
+                PAGE,
+                _is_of_own_page,
+            ),
             ('Spring: allowedOriginPatterns("https://*.{domain:port}") in its CORS mapping', ORIGIN, _is_of_other_page),
         )
     ),

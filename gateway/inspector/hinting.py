@@ -1,4 +1,4 @@
-"""Hints that only a body or a message gives: of a page's mixed content, and of dev servers that say no with 200.
+"""Hints of good answers: a page's mixed content, what a browser does not give to its page, a dev server's no with 200.
 
 Looks at an exchange once, at its end, and at a few pages a second at most: of a flood of them, none says anything new.
 What it finds stands in the exchange, and is told as every other hint is. Knows nothing of how it is shown.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from gateway.diagnosis import hints, page_hints
+from gateway.diagnosis import cross_origin, hints, page_hints
 from gateway.diagnosis.refusals import first_word
 from gateway.endpoint import Endpoint, Origin
 from gateway.http.message import AS_TUNNEL
@@ -59,6 +59,8 @@ class BodyHints:
             extras = captured.extras
             refused = extras.total_messages <= FEW and any(each.octets == _WEBPACK_MESSAGE for each in extras.messages)
             return self._of_webpack(captured) if refused else None
+        if (withheld := cross_origin.find(request, answer)) is not None:
+            return withheld
         if answer.status != 200 or captured.ended < self._next or captured.peer is None:
             return None
         if first_word(answer.get(b"content-type")) != b"text/html" or answer.get(hints.FIELD.lower()) is not None:

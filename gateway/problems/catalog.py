@@ -96,7 +96,8 @@ that mends it in that framework. The reply passes unchanged otherwise, and no ap
   own name by `http:` or at another port: the app believed the plain HTTP that it sees (`request.url`);
 - that a permanent redirect leads to the very URL that was asked for: the app demands https and takes all for http;
 - that a cookie has `Domain=localhost`; of good replies `gateway dev` alone looks at that, and into pages as well, for
-  what is loaded from `localhost`, and for mixed content (`http:` and `ws:` in a page that came by https).
+  what is loaded from `localhost`, for mixed content (`http:` and `ws:` in a page that came by https), and for answers
+  that a page of another name of the same domain may not read (CORS).
 
 A redirect elsewhere is the app's own business, as is an address that the request has named (a tool that waits for its
 login on loopback). `gateway dev` says each hint in its terminal, too, and `gateway serve` logs it: once a minute for a

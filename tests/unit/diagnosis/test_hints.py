@@ -243,7 +243,8 @@ ANSWERS: dict[str, tuple[int, bytes | None, bytes, str, RequestHead]] = {
         403,
         None,
         b"Invalid CORS request",
-        "Spring: server.forward-headers-strategy=framework in application.properties",
+        "Spring: server.forward-headers-strategy=native, server.tomcat.remoteip.internal-proxies=.* "
+        "in application.properties",
         request(b"/api", ORIGIN, b"POST"),
     ),
     "spring-cors": (
