@@ -54,7 +54,10 @@ class Row:
 _MASK = 'upstream.host = "localhost:{port}" in the gateway'
 """Where it helps: not for those who compare Origin or X-Forwarded-Host too."""
 
-_SPRING = "Spring: server.forward-headers-strategy=native, server.tomcat.remoteip.internal-proxies=.* in application.properties"
+_SPRING = (
+    "Spring: server.forward-headers-strategy=native, server.tomcat.remoteip.internal-proxies=.* "
+    "in application.properties"
+)
 
 
 def first_word(value: bytes | None) -> bytes | None:
