@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from zipfile import ZipFile
 
-from tests.applications.frameworks import UPLOAD, framework, get, upload, websocket
+import pytest
+
+from tests.applications.frameworks import UPLOAD, ask, framework, get, upload, websocket
 from tests.applications.harness import MASKED, PLAIN, Application, Applications
 from tests.support.components import require
 
@@ -93,7 +95,6 @@ public class App {
   }
 }
 """
-PROPERTIES = "# proxy\n"
 JAVA = Path("/usr/share/java")
 PARTS = ("aop", "beans", "context", "core", "expression", "web", "web.servlet")
 NEIGHBOUR = "https://5173-local.sandbox.test"
@@ -105,29 +106,37 @@ def jars() -> list[Path]:
     return [*spring, *sorted(JAVA.glob("tomcat9-*.jar")), JAVA / "commons-logging.jar"]
 
 
-@contextmanager
-def spring(gateway: Applications, folder: Path, *, told: bool = True) -> Iterator[Application]:
+@pytest.fixture(scope="module")
+def folder(elsewhere: Applications, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With app.jar in it."""
     require("default-jdk-headless", "libspring-web-servlet-java", "libtomcat9-java")
-    row = framework("Spring")
-    (folder / "App.java").write_text(row.told(SOURCE, gateway, of=("origin",) if told else ()))
-    (folder / "application.properties").write_text(row.told(PROPERTIES, gateway, of=("proxy",) if told else ()))
+    folder = tmp_path_factory.mktemp("spring")
+    (folder / "App.java").write_text(framework("Spring").told(SOURCE, elsewhere, of=("origin",)))
     path = ":".join(map(str, jars()))
     # Spring 4 reads the classes of Java 8.
     subprocess.run(["javac", "--release", "8", "-nowarn", "-cp", path, "App.java"], cwd=folder, check=True)
     with ZipFile(folder / "app.jar", "w") as jar:
         # A line has 72 octets at most, and goes on behind a blank.
         entry = "Class-Path: " + " ".join(each.as_uri() for each in jars())
-        lines = [entry[:70], *(entry[at : at + 70] for at in range(70, len(entry), 70))]
+        lines = [entry[at : at + 70] for at in range(0, len(entry), 70)]
         manifest = ["Manifest-Version: 1.0", "Main-Class: App", "\n ".join(lines), ""]
         jar.writestr("META-INF/MANIFEST.MF", "\n".join(manifest))
         for compiled in folder.glob("*.class"):
             jar.write(compiled, compiled.name)
-    with row.started(gateway, folder) as app:
+    return folder
+
+
+@contextmanager
+def spring(gateway: Applications, folder: Path, *, of: tuple[str, ...] = ("proxy",)) -> Iterator[Application]:
+    row = framework("Spring")
+    (folder / "application.properties").write_text(row.told("# proxy\n", gateway, of=of))
+    # Who lives for seconds compiles lightly.
+    with row.started(gateway, folder, {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1"}) as app:
         yield app
 
 
-def test_spring(elsewhere: Applications, tmp_path: Path) -> None:
-    with spring(elsewhere, tmp_path) as app:
+def test_spring(elsewhere: Applications, folder: Path, tmp_path: Path) -> None:
+    with spring(elsewhere, folder) as app:
         for sandbox in (PLAIN, MASKED):
             assert get(app, sandbox=sandbox).text == app.url(sandbox=sandbox)
             assert get(app, "/login", sandbox=sandbox).header("Location") == app.url("/login", sandbox)
@@ -140,8 +149,9 @@ def test_spring(elsewhere: Applications, tmp_path: Path) -> None:
             assert socket.recv(60) == "größe"
 
 
-def test_spring_that_is_told_nothing_takes_itself_for_http(elsewhere: Applications, tmp_path: Path) -> None:
-    with spring(elsewhere, tmp_path, told=False) as app:
-        asked = get(app, "/", "--header", f"Origin: {NEIGHBOUR}:{elsewhere.tls_port}")
-        assert asked.text == app.url().replace("https:", "http:")
-        assert asked.header("Access-Control-Allow-Origin") is None
+def test_spring_that_is_told_nothing_takes_itself_for_http(elsewhere: Applications, folder: Path) -> None:
+    with spring(elsewhere, folder, of=()) as app:
+        assert get(app).text == app.url().replace("https:", "http:")
+        login = ask(app, "/login")
+        assert login.header("Location") == app.url("/login").replace("https:", "http:")
+        assert "and not to https://" in (login.header("X-Gateway-Hint") or "")
