@@ -18,6 +18,7 @@ from gateway.dev.front import Front
 from gateway.dev.index.listing import Listing
 from gateway.dev.index.pages import IndexPages
 from gateway.dev.index.unknown import Unknown
+from gateway.dev.lan.names import LanNames, LanPlace, machine_name
 from gateway.dev.lan.registry import LanRegistry
 from gateway.dev.lenient import leniently
 from gateway.dev.options import DevOptions
@@ -60,15 +61,17 @@ class Parts:
         self.cells = metrics.private()
         self.edge = self._edge()
         settings = prepared.settings
+        self.lan = self._lan()
         context = make_context(settings, self.directory, self.own, self.tasks)
         self.context = replace(context, open_socket=self.edge.pool.open_socket)
+        if self.lan is not None:
+            self.context = replace(self.context, kept_out=self.lan.door.kept_out)
         certificates = prepared.certificates
         self.certificate_files = [read_pair(CertificatePair(certificates.certificate, certificates.key)).file]
         """What is told of the certificate that is served just now."""
         place = Place(prepared.loopback, options.domain, self.own, options.loopback4)
         ports = [] if prepared.demo else [each.port for each in prepared.exposed]
         self.port_watch = PortWatch(ports, place, self.edge.probe, self.terminal.port)
-        self.lan = self._lan()
         self._put_front()
 
     def _edge(self) -> Edge:
@@ -93,7 +96,10 @@ class Parts:
             return None
         from gateway.dev.lan.opening import open_lan  # needs the packages of the extra `lan`
 
-        return open_lan(prepared.lan, prepared.exposed, prepared.port, terminal.say, terminal.remark)
+        exposed = prepared.exposed
+        names, apps = LanNames(machine_name(), exposed), {each.port for each in exposed}
+        place = LanPlace(names, prepared.port, apps, prepared.domain)
+        return open_lan(prepared.lan, place, terminal.say, terminal.remark)
 
     def _put_front(self) -> None:
         """The index, and what the local network is let have, before who looks on."""

@@ -80,6 +80,8 @@ class Context:
     """The fields that the edge adds to a request from this machine (X-Forwarded-For and its kin)."""
     open_socket: OpenSocket = connected_socket
     """The edge's way to an address."""
+    kept_out: Callable[[str], str] = lambda host: ""
+    """Why a name that is served here leads nowhere all the same (`gateway dev --lan`); empty: it does lead on."""
 
 
 async def explain(url: str, context: Context) -> Report:
@@ -198,6 +200,8 @@ class _Examination:
                 raise
             if target.port in self._settings.upstream.deny_ports:
                 raise GatewayError(Reason.PORT_DENIED, f"port {target.port} is in upstream.deny_ports")
+            if why := self._context.kept_out(target.host):
+                raise GatewayError(Reason.UNKNOWN_DOMAIN, why)
             offered = "h2, http/1.1" if self._settings.edge.http2 else "http/1.1"
             where = f"port {target.port} of sandbox {target.sandbox_id}, under {target.domain}"
             note.detail = f"{where}; ALPN offers {offered}" if self._asked.scheme in ("https", "wss") else where

@@ -182,6 +182,9 @@ def test_it_says_who_can_now_reach_what(lan: Lan) -> None:
         index = f"https://sandbox.localhost:{lan.gateway.tls_port}/"
         told = json.loads(curl(f"{index}index.json", lan.gateway.ca).body)
         assert curl(f"{index}qr/phone", lan.gateway.ca).header("content-type") == "image/svg+xml"
+        for host, answers in (name, True), (name.replace(name.partition("-")[0], "22"), False):
+            url = f"{lan.gateway.printed('http://127.0.0.1:[0-9]+')}/v1/explain?url=https://{host}:{lan.gateway.tls_port}/"
+            assert (json.loads(curl(url, NO_CA).body)["reason"] is None) is answers
     assert told["phone"] == page
     assert told["sandboxes"][0]["ports"][0]["lan"] == f"https://{name}:{lan.gateway.tls_port}/"
 

@@ -21,14 +21,28 @@ if TYPE_CHECKING:
     from gateway.http.message import RequestHead
 
 _SUFFIX = f".{LAN_DOMAIN}".encode()
+_WHY = "the local network is let have the announced names, on the announced port, and nothing else"
 
 
 class Door:
-    """One per gateway. `authorities` are what may be asked for, in lower case."""
+    """One per gateway. `authorities` are what may be asked for, in lower case; `domain` is of this machine's own names,
+    and may itself lie under `local`.
+    """
 
-    def __init__(self, page: LanPage) -> None:
+    def __init__(self, page: LanPage, domain: str) -> None:
         self.authorities: frozenset[bytes] = frozenset()
         self._page = page
+        self._domain = f".{domain}".encode()
+
+    def kept_out(self, host: str) -> str:
+        """Why nobody comes in by a name; empty: somebody does."""
+        name = host.encode()
+        announced = {authority.partition(b":")[0] for authority in self.authorities}
+        return _WHY if name not in announced and not self._is_of_this_machine(name) else ""
+
+    def _is_of_this_machine(self, name: bytes) -> bool:
+        name = b"." + name
+        return name.endswith(self._domain) or not name.endswith(_SUFFIX)
 
     def answer(self, edge: Edge, peer: Peer, head: RequestHead) -> Answered | None:
         """What is answered instead of the app; None: it may be asked."""
@@ -38,7 +52,6 @@ class Door:
         if authority in self.authorities:
             return None
         name = authority.partition(b":")[0].removesuffix(b".")
-        if peer.address.is_loopback and not name.endswith(_SUFFIX):
+        if peer.address.is_loopback and self._is_of_this_machine(name):
             return None
-        detail = "the local network is let have the announced names, on the announced port, and nothing else"
-        return reply(edge, peer, head, GatewayError(Reason.UNKNOWN_DOMAIN, detail))
+        return reply(edge, peer, head, GatewayError(Reason.UNKNOWN_DOMAIN, _WHY))

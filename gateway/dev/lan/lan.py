@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 
 from gateway.addresses import authority
@@ -19,7 +18,7 @@ from gateway.dev.lan.certificate import LanCertificate
 from gateway.dev.lan.door import Door
 from gateway.dev.lan.interfaces import LanAddress, lan_addresses
 from gateway.dev.lan.multicast import Multicast
-from gateway.dev.lan.names import LanNames
+from gateway.dev.lan.names import LanPlace
 from gateway.dev.lan.page import LanPage
 from gateway.dev.lan.registry import LanRegistry
 from gateway.dev.lan.telling import Told
@@ -41,17 +40,6 @@ MOST_DISPUTES = 5
 nobody trusts, so the worst is that the app is not found."""
 
 
-@dataclass(frozen=True, slots=True)
-class LanPlace:
-    """What is exposed, and where."""
-
-    names: LanNames
-    port: int
-    """The public one."""
-    avoid: Collection[int]
-    """The apps' own ports."""
-
-
 class Lan:
     """One per gateway. `told` is called with what is to be reached now, None for nothing; `remark` with sentences."""
 
@@ -66,7 +54,7 @@ class Lan:
         """Those that are open, for the drain."""
         self.names = place.names
         self.page = LanPage(certificate)
-        self.door = Door(self.page)
+        self.door = Door(self.page, place.domain)
         self._certificate = certificate
         self._place = place
         self._told = told

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from gateway.dev.app_port import DEFAULT_ID
 from gateway.dev.options import DEMO_ID, Exposed
@@ -48,6 +49,19 @@ class LanNames:
     def next(self) -> LanNames:
         """Others, for these are somebody else's."""
         return LanNames(self._machine, self.exposed, self.number + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class LanPlace:
+    """What is exposed, and where."""
+
+    names: LanNames
+    port: int
+    """The public one."""
+    avoid: Collection[int]
+    """The apps' own ports."""
+    domain: str
+    """Of this machine's own names, in which the local network has no part."""
 
 
 def machine_name() -> str:
