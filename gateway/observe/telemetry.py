@@ -13,6 +13,8 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Final
 
+from mypy_extensions import mypyc_attr
+
 from gateway.metrics import (
     BY_CODE,
     BY_METHOD,
@@ -62,6 +64,7 @@ FLUSH_DELAY: Final = 0.1
 MAX_BATCH: Final = 512
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Telemetry:
     """One per worker. `cells` are what it counts in, and `publish` shows them to others."""
 

@@ -257,6 +257,7 @@ async def test_interim_answers(gateway: Gateway, meter: Meter, size: int) -> Non
     assert all(each.received.count(b" 103 ") == 16 for each in browsers)
 
 
+@pytest.mark.pure
 async def test_interim_answers_take_several_turns(gateway: Gateway, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     """However few they are: sixteen of them in one read are passed on a few at a time."""
     turn = 0
@@ -282,6 +283,7 @@ async def test_interim_answers_take_several_turns(gateway: Gateway, app: App, mo
     assert max(passed.count(each) for each in passed) <= SHARE // HEAD_WORK
 
 
+@pytest.mark.pure
 @pytest.mark.parametrize("kind", ["chunks", "interim"])
 async def test_who_is_gone_has_no_other_turn(
     gateway: Gateway, app: App, monkeypatch: pytest.MonkeyPatch, kind: str

@@ -255,6 +255,7 @@ async def test_a_flood_is_read_in_small_pieces(
     assert max(reads) == gateway.edge.intake.view.nbytes
 
 
+@pytest.mark.pure
 async def test_what_waits_here_for_a_slow_reader_is_not_late(
     gateway: Gateway, app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:

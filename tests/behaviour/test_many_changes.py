@@ -93,6 +93,7 @@ async def test_a_fleet_that_is_written_anew_is_asked_about_a_few_at_a_time(gatew
     assert most == REFRESHED_AT_ONCE
 
 
+@pytest.mark.pure
 async def test_what_fails_while_asking_is_asked_again(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """And named meanwhile; no doubt is lost."""
     monkeypatch.setattr(tasks_module, "PAUSE", 0.01)

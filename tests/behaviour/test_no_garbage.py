@@ -592,7 +592,9 @@ def _leads_inside(error: BaseException) -> bool:
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.pure) if name == "speaks_http2" else name for name in KINDS]
+)
 async def test_no_failure_leaves_a_cycle(
     name: str, tls: bool, open_gateway: OpenGateway, tls_sides: TlsSides, monkeypatch: pytest.MonkeyPatch
 ) -> None:

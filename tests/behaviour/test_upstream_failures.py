@@ -118,6 +118,7 @@ def json_get(app: App) -> bytes:
     return b"GET / HTTP/1.1\r\nHost: %b\r\nAccept: application/json\r\n\r\n" % app.host
 
 
+@pytest.mark.pure
 async def test_an_end_before_the_question_is_told_so(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """Seen while the directory is asked, once more, whose the address is."""
 
