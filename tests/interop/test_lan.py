@@ -239,3 +239,28 @@ def test_a_machine_without_a_network_says_so(tmp_path: Path) -> None:
     require("networks")
     with Namespace() as alone, alone.inside(), GatewayProcess("--lan", directory=tmp_path) as gateway:
         gateway.printed("this machine has no address in a local network; as soon as it has one")
+
+
+def test_a_link_local_address_will_do_where_there_is_no_other(tmp_path: Path) -> None:
+    require("ip", "networks")
+    with Namespace() as laptop, Namespace() as phone:
+        laptop.connect("lan0", phone, "wlan0")
+        laptop.ip("addr add fe80::1/64 dev lan0 nodad")
+        phone.ip("addr add fe80::2/64 dev wlan0 nodad")
+        with laptop.inside(), GatewayProcess("--lan", directory=tmp_path) as gateway, phone.inside():
+            page = gateway.printed(r"http://\d+-\S+\.local:\d+/")  # by name: no browser takes fe80::1%wlan0
+            name, port = page.split("/")[2].split(":")
+            with contextlib.closing(Zeroconf(interfaces=["fe80::2%wlan0"])) as asking:
+                found = AddressResolver(f"{name}.")
+                assert found.request(asking, 10_000)
+                assert [each.partition("%")[0] for each in found.parsed_scoped_addresses()] == ["fe80::1"]
+            with socket.create_connection(("fe80::1%wlan0", int(port)), timeout=20) as sock:
+                sock.sendall(f"GET /gateway-ca.pem HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
+                answer = b"".join(iter(lambda: sock.recv(65536), b"")).decode()
+            context = ssl.create_default_context(cadata=answer.partition("\r\n\r\n")[2])
+            with (
+                socket.create_connection(("fe80::1%wlan0", gateway.tls_port), timeout=20) as sock,
+                context.wrap_socket(sock, server_hostname=name) as secure,
+            ):
+                secure.sendall(f"GET / HTTP/1.1\r\nHost: {name}:{gateway.tls_port}\r\n\r\n".encode())
+                assert secure.recv(65536).startswith(b"HTTP/1.1 200 ")

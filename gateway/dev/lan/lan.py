@@ -205,11 +205,13 @@ class Lan:
         told = None
         if self._open:
             reached = [each for each in self._addresses if each in self._open]
+            # No browser takes an address that says of which interface, as a link-local one has to.
+            where = self.names.hosts[0] if "%" in reached[0].host else reached[0].host
             told = Told(
                 reached,
                 self.page.urls,
                 (self._place.port, self._page_port),
-                f"http://{authority(reached[0].host, self._page_port)}/",
+                f"http://{authority(where, self._page_port)}/",
                 self._certificate.fingerprint,
             )
         if told != self._last or not self._has_told:
