@@ -81,4 +81,6 @@ def test_untold_of_tls_it_refuses_the_form_and_the_hint_says_why(app: Applicatio
     browser.evaluate(SEND, "Ada")
     poll(lambda: "Origin checking failed" in browser.text, "Django refuses")
     script = "return fetch('/', {method: 'POST'}).then((answer) => answer.headers.get('x-gateway-hint'))"
-    assert browser.evaluate(script).startswith("Django: SECURE_PROXY_SSL_HEADER = ")
+    assert browser.evaluate(script).startswith(
+        "the app refused the Origin of the page that asked. Django: SECURE_PROXY_SSL_HEADER = "
+    )

@@ -76,5 +76,5 @@ def test_an_unknown_host_is_refused_with_a_hint(app: Application) -> None:
     answer = curl(app.url("/mcp"), app.gateway.ca, *json_)
     assert (answer.status, answer.text) == (421, "Invalid Host header")
     assert answer.header("X-Gateway-Hint") == (
-        f"MCP server: TransportSecuritySettings(allowed_hosts=['{app.authority()}'])"
+        f"the app refused its public name. MCP server: TransportSecuritySettings(allowed_hosts=['{app.authority()}'])"
     )
