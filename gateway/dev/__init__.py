@@ -1,7 +1,8 @@
 """`gateway dev`: the gateway on a laptop, everything in one process and one event loop.
 
-Loopback only, the admin listener too, whatever a configuration says. `gateway explain` and the Python client ask the
-admin listener; if its port is taken, the gateway runs without. Sandboxes registered there are forgotten at the end.
+Loopback only, the admin listener too, whatever a configuration says; `--lan` lets others in to the exposed apps and to
+nothing else (`lan/`). `gateway explain` and the Python client ask the admin listener; if its port is taken, it is the
+next free one. Sandboxes registered there are forgotten at the end.
 
 A machine without IPv6 (most containers) uses 127.0.0.1 on both sides, and the banner says what is different then.
 
