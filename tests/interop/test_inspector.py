@@ -172,7 +172,7 @@ def test_the_list_is_filtered(page: Page) -> None:
 def test_a_sandbox_s_page_can_neither_read_nor_act(page: Page) -> None:
     page.ask("/hook", "--data-raw", "once")
     before = len(page.app.posted)
-    number = max(page.browser.evaluate(NUMBERS))
+    number = max(poll(lambda: page.browser.evaluate(NUMBERS), "the page has its list"))
     page.browser.open(page.gateway.url(page.app.port, path="/page"))
     for options in (
         "{}",
