@@ -15,6 +15,8 @@ from tests.support.h2_frames import PREFACE, Flag, Type, frame
 from tests.support.seam import gateway
 from tests.support.wire import Wire
 
+pytestmark = pytest.mark.pure  # fakes stand in the place of what is compiled
+
 
 class Slow(Wire):
     """Takes nothing."""
@@ -100,7 +102,6 @@ async def upload(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Upload]:
         connection.connection_lost(None)
 
 
-@pytest.mark.pure
 async def test_an_upload_that_fills_its_reads_is_read_in_larger_ones(upload: Upload) -> None:
     upload.begins(1)
     assert upload.goes_on(1) == READ
@@ -109,7 +110,6 @@ async def test_an_upload_that_fills_its_reads_is_read_in_larger_ones(upload: Upl
     assert upload.connection.get_buffer(-1).nbytes == READ, "most requests are short"
 
 
-@pytest.mark.pure
 async def test_what_may_have_to_wait_is_read_in_small_pieces(upload: Upload) -> None:
     connection = upload.connection
     upload.begins(1)
