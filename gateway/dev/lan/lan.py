@@ -215,5 +215,7 @@ class Lan:
                 self._certificate.fingerprint,
             )
         if told != self._last or not self._has_told:
-            self._last, self._has_told = told, True
-            self._told(told)
+            self._last = told
+            self._has_told = told is not None or not self._addresses  # otherwise `_listen` has said why
+            if self._has_told:
+                self._told(told)

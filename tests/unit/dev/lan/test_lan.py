@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from pathlib import Path
@@ -75,3 +76,26 @@ async def test_a_neighbour_who_claims_every_name_is_given_up_on(
         await lan.close()
         for listener in lan.listeners:
             listener.close()
+
+
+async def test_who_cannot_listen_is_not_told_that_there_is_no_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    addresses = [LanAddress("lo", ip_address("127.0.0.1"))]
+    monkeypatch.setattr(module, "Multicast", Claimed)
+    monkeypatch.setattr(module, "LOOK_INTERVAL", 0.01)
+    monkeypatch.setattr(module, "lan_addresses", lambda: list(addresses))
+    heard: asyncio.Queue[Told | None] = asyncio.Queue()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        place = LanPlace(LanNames("anna", [Exposed("local", 5000)]), taken.getsockname()[1], [], "sandbox.localhost")
+        async with gateway() as running:
+            lan = Lan(LanCertificate(tmp_path, ()), place, heard.put_nowait, lambda remark: None)
+            lan.start(running.edge, LanRegistry({}))
+            async with asyncio.timeout(30):
+                while "cannot listen on 127.0.0.1" not in caplog.text:
+                    await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)  # for what must not happen
+            assert heard.empty()
+            addresses.clear()
+            assert await asyncio.wait_for(heard.get(), 30) is None
+            await lan.close()
