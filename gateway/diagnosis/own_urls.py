@@ -30,7 +30,7 @@ _URL: Final = re.compile(
 )
 IS_LOCAL: Final = re.compile(_LOCAL, re.IGNORECASE)
 _RETURN: Final = re.compile(rb"[?&](?:redirect_uri|post_logout_redirect_uri|service)=([^&#]*)")
-_HANDED: Final = re.compile(rb"[?&#](?:code|error|id_token|access_token|token)=")
+_HANDED: Final = re.compile(rb"[?&#](?:code|error|id_token|access_token|token|ticket|oauth_verifier)=")
 _REFRESH: Final = re.compile(rb"[0-9.]*[ \t]*[;,][ \t]*(?:url[ \t]*=[ \t]*)?[\"']?", re.IGNORECASE)
 _LOCAL_COOKIE: Final = re.compile(rb";[ \t]*domain[ \t]*=[ \t]*\.?(?:%b)[ \t]*(?:;|\Z)" % _LOCAL, re.IGNORECASE)
 _FOR_GOOD: Final = (301, 308)

@@ -108,6 +108,8 @@ def test_a_cookie_for_localhost(domain: str, status: int) -> None:
         # An authorization server: the client listens on loopback and has said so, or is handed its code.
         (["Location: http://localhost:33418/callback?code=abc&state=s"], "/consent"),
         (["Location: http://127.0.0.1:33418/?error=access_denied"], "/consent"),
+        (["Location: http://localhost:33418/?ticket=ST-1"], "/login"),  # CAS, whose parameter is `service`
+        (["Location: http://localhost:33418/?oauth_token=t&oauth_verifier=v"], "/consent"),  # RFC 5849 section 2.2
         (["Location: http://localhost:33418/done"], "/authorize?redirect_uri=http%3A%2F%2Flocalhost%3A33418%2Fdone"),
         (
             ["Location: https://login.example/?redirect_uri=http%3A%2F%2Flocalhost%3A33418%2Fdone"],
