@@ -101,8 +101,13 @@ def prepare(settings: Settings, options: DevOptions) -> Prepared:
     loopback = LOOPBACK if is_own(LOOPBACK) else LOOPBACK4
     # Both families: which one a browser tries first for *.localhost is its own business.
     hosts = [str(LOOPBACK), str(LOOPBACK4)] if loopback is LOOPBACK else [str(LOOPBACK4)]
+    of_this_machine = len(hosts)
+    hosts += _lan_hosts() if lan else []
     apps = {each.port for each in options.exposed} or {DEMO_PORT}
     sockets = ports.listen(hosts, options.listen_port, PortChoice(options.strict_port, apps))
+    for sock in sockets[of_this_machine:]:
+        sock.close()  # the port is free there, too; who follows the addresses opens it again
+    sockets = sockets[:of_this_machine]
     port = sockets[0].getsockname()[1]
     demo_socket = None if options.exposed else _demo_socket(loopback)
     exposed = options.exposed or [Exposed(DEMO_ID, demo_socket.getsockname()[1] if demo_socket else 0)]
@@ -110,6 +115,12 @@ def prepare(settings: Settings, options: DevOptions) -> Prepared:
     settings = _dev_settings(settings, domains, port, loopback)
     admin = _admin_socket(settings.admin.listen, PortChoice(options.strict_port, apps, _ADMIN_FLAG))
     return Prepared(settings, exposed, loopback, sockets, tls, certificates, demo_socket, admin, token, lan)
+
+
+def _lan_hosts() -> list[str]:
+    from gateway.dev.lan.interfaces import lan_addresses  # needs the packages of the extra `lan`
+
+    return [each.host for each in lan_addresses()]
 
 
 def _dev_settings(settings: Settings, domains: Sequence[str], port: int, loopback: Address) -> Settings:

@@ -10,7 +10,7 @@ from gateway.directory.sandbox import Sandbox
 
 
 class LanRegistry(MemoryRegistry):
-    """`aliases`: a sandbox's id by another one. They are found by who asks for them, and listed nowhere."""
+    """`aliases`: a sandbox's id by another one, which no sandbox has itself. They are listed nowhere."""
 
     def __init__(self, table: Mapping[str, Sandbox]) -> None:
         super().__init__(table)
@@ -18,5 +18,7 @@ class LanRegistry(MemoryRegistry):
 
     async def fetch(self, sandbox_id: str) -> Sandbox | None:
         """As `Directory.fetch`."""
-        found = await super().fetch(self.aliases.get(sandbox_id, sandbox_id))
+        found = await super().fetch(sandbox_id)
+        if found is None and (alias_of := self.aliases.get(sandbox_id)) is not None:
+            found = await super().fetch(alias_of)
         return found if found is None or found.id == sandbox_id else replace(found, id=sandbox_id)
