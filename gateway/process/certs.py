@@ -51,7 +51,11 @@ def install(asked: Asked) -> int:
 
 
 def remove(asked: Asked) -> int:
-    outcomes = trust.remove(local_ca.find(asked.folder, asked.domain).authority.certificate)
+    try:
+        files = local_ca.find(asked.folder, asked.domain)
+    except local_ca.LocalAuthorityError as error:
+        raise UserError(f"{error.problem}: nothing of it can be taken out") from None
+    outcomes = trust.remove(files.authority.certificate)
     _print(_lines(outcomes))
     return 0 if all(outcome.done for outcome in outcomes) else 1
 

@@ -6,6 +6,7 @@ belongs to the domain that came first. It must not decide when a file is due: `l
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shlex
@@ -104,8 +105,17 @@ def failures_told(directory: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Alone among the processes that change these files; the kernel releases the lock of a killed one."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Alone among the processes that change these files; the kernel releases the lock of a killed one.
+
+    Where nothing can be written there is no lock to have, and no need: what is due fails when it is written.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES):
+            raise
+        yield
+        return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

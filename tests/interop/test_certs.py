@@ -56,6 +56,36 @@ def test_one_authority_from_every_folder_and_none_replaced(tmp_path: Path) -> No
     assert contents(data)[data / "gateway/certs/sandbox.localhost/ca.pem"] not in made.values()
 
 
+def test_files_that_cannot_be_written_are_served(tmp_path: Path) -> None:
+    """Of an image, or mounted from another machine."""
+    require("namespaces")
+    assert gateway(tmp_path, tmp_path / "data", "certs", "init").returncode == 0
+    folder = tmp_path / "data/gateway/certs"
+    mount = f"mount --bind {folder} {folder} && mount -o remount,bind,ro {folder}"
+    root = [] if os.geteuid() == 0 else ["--map-root-user"]
+
+    def read_only(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = f"{mount} && exec {sys.executable} -m gateway certs {' '.join(arguments)}"
+        environment = clean_environment({"XDG_DATA_HOME": str(tmp_path / "data"), "HOME": str(tmp_path / "data")})
+        return subprocess.run(
+            ["unshare", "--mount", *root, "sh", "-c", command],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    made = contents(folder)
+    as_it_is = read_only("init")
+    assert as_it_is.returncode == 0, as_it_is.stderr
+    renewed = read_only("renew")
+    assert renewed.returncode == 1
+    assert "(read-only file system)" in renewed.stderr and str(folder) in renewed.stderr
+    assert contents(folder) == made
+
+
 def test_the_setting_names_a_folder(tmp_path: Path) -> None:
     config = tmp_path / "gateway.toml"
     config.write_text('[tls]\nlocal_authority = "mine"\n')
