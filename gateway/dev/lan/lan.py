@@ -69,6 +69,7 @@ class Lan:
         self._claimed = asyncio.Event()
         self._disputes = 0
         self._failure = ""  # to listen
+        self._has_failed = False  # to announce; it is tried again, and nothing is opened or told before
         self._last: Told | None = None
         self._has_told = False
 
@@ -97,14 +98,15 @@ class Lan:
         while True:
             self._claimed.clear()
             addresses = lan_addresses()
-            if addresses != self._addresses:
+            if addresses != self._addresses or self._has_failed:
                 await self._move(edge, registry, addresses)
             elif self._claims:
                 await self._announce(registry)
             elif addresses and self._certificate.is_due:
                 self._serve()
-            self._listen(edge)
-            self._tell()
+            if not self._has_failed:
+                self._listen(edge)
+                self._tell()
             try:
                 async with asyncio.timeout(LOOK_INTERVAL):
                     await self._claimed.wait()
@@ -130,6 +132,7 @@ class Lan:
     async def _announce(self, registry: LanRegistry) -> None:
         """Names that nobody else has, and everything that depends on them."""
         await self._withdraw()
+        self._has_failed = False
         if not self._addresses:
             return
         try:
@@ -143,7 +146,7 @@ class Lan:
             await multicast.announce(self.names.hosts, self._place.port)
         except (OSError, RuntimeError) as error:  # zeroconf's own for an interface that has gone meanwhile
             log.warning("the names cannot be announced in the local network: %s", error)
-            self._addresses = []  # tried again
+            self._has_failed = True
             await self._withdraw()
 
     async def _find_names(self, multicast: Multicast) -> None:

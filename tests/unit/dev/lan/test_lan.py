@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
@@ -99,3 +100,38 @@ async def test_who_cannot_listen_is_not_told_that_there_is_no_network(
             addresses.clear()
             assert await asyncio.wait_for(heard.get(), 30) is None
             await lan.close()
+
+
+class Lost(Claimed):
+    """As `Multicast`, in a network that goes while the second one announces."""
+
+    async def probe(self, hosts: Sequence[str]) -> None: ...
+
+    async def announce(self, hosts: Sequence[str], port: int) -> None:
+        if len(Claimed.made) > 1:
+            raise OSError(errno.ENODEV, "No such device")
+
+
+async def test_a_network_that_goes_while_it_is_told_of_names_is_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    addresses = [LanAddress("lo", ip_address("127.0.0.1"))]
+    monkeypatch.setattr(module, "Multicast", Lost)
+    monkeypatch.setattr(module, "LOOK_INTERVAL", 0.01)
+    monkeypatch.setattr(module, "lan_addresses", lambda: list(addresses))
+    heard: asyncio.Queue[Told | None] = asyncio.Queue()
+    place = LanPlace(LanNames("anna", [Exposed("local", 5000)]), free_port(), [], "sandbox.localhost")
+    Claimed.made.clear()
+    async with gateway() as running:
+        lan = Lan(LanCertificate(tmp_path, ()), place, heard.put_nowait, lambda remark: None)
+        lan.start(running.edge, LanRegistry({}))
+        assert await asyncio.wait_for(heard.get(), 30) is not None
+        addresses[:] = [LanAddress("lo", ip_address("127.0.0.1")), LanAddress("lo", ip_address("127.0.0.2"))]
+        async with asyncio.timeout(30):
+            while "cannot be announced" not in caplog.text:
+                await asyncio.sleep(0.01)
+        addresses.clear()
+        assert await asyncio.wait_for(heard.get(), 30) is None
+        assert lan.listeners == []
+        assert "begins anew" not in caplog.text
+        await lan.close()
