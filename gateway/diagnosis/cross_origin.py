@@ -20,8 +20,8 @@ _SOCKET_IO: Final = "Socket.IO: cors: {origin: '{page}'} in the options of its S
 def find(request: RequestHead, answer: ResponseHead) -> str | None:
     """The hint for `answer`, if its browser does not give it to the page that has sent `request`."""
     origin = request.get(b"origin")
-    if origin is None or request.get(b"sec-fetch-mode") != b"cors":
-        return None
+    if origin is None or request.get(b"sec-fetch-mode") != b"cors" or answer.status == 304:
+        return None  # in the place of a 304 the page gets what was stored, with its fields
     asking = _ORIGIN.fullmatch(origin)
     own = request.authority.lower()
     if asking is None or asking[1] == own or asking[1].partition(b".")[2] != own.partition(b".")[2]:

@@ -12,10 +12,16 @@ PAGE = b"https://5173-box.sandbox.localhost:8443"
 WITHHELD = f"the app does not allow {PAGE.decode()} to read its answer (CORS), so browsers throw it away. "
 
 
-def hint(origin: bytes, *fields: tuple[bytes, bytes], target: bytes = b"/api", mode: bytes = b"cors") -> str | None:
+def hint(
+    origin: bytes,
+    *fields: tuple[bytes, bytes],
+    target: bytes = b"/api",
+    mode: bytes = b"cors",
+    status: int = 200,
+) -> str | None:
     lines = b"Host: 3000-box.sandbox.localhost:8443\r\nOrigin: %b\r\nSec-Fetch-Mode: %b\r\n" % (origin, mode)
     asked = parse_request_head(b"GET %b HTTP/1.1\r\n%b\r\n" % (target, lines), HeadLimits())
-    return find(asked, ResponseHead(200, FieldSection.of(list(fields))))
+    return find(asked, ResponseHead(status, FieldSection.of(list(fields))))
 
 
 @pytest.mark.parametrize("allowed", [None, b"http://localhost:5173", b"null"])
@@ -48,3 +54,7 @@ def test_the_line_is_that_of_the_framework() -> None:
 )
 def test_no_false_alarm(origin: bytes, field: tuple[bytes, bytes], mode: bytes) -> None:
     assert hint(origin, field, mode=mode) is None
+
+
+def test_of_a_stored_answer_nothing_is_known() -> None:
+    assert hint(PAGE, status=304) is None
