@@ -387,10 +387,10 @@ async def drain_timeout(scene: Scene) -> Wire:
 async def proxy_internal_error(scene: Scene) -> Wire:
     gateway = await scene.start()
 
-    def broken(*_: object) -> None:
+    async def broken(*_: object) -> socket.socket:
         raise RuntimeError(HOSTILE.decode())
 
-    scene.monkeypatch.setattr(gateway.edge.limits, "admit_exchange", broken)
+    gateway.edge.pool.open_socket = broken
     scene.complaint = "failed inside the gateway"
     return await scene.send(b"5000-box." + DOMAIN)
 
