@@ -46,26 +46,31 @@ class Claimed:
     async def close(self) -> None: ...
 
 
+def join(monkeypatch: pytest.MonkeyPatch, multicast: type[Claimed], addresses: list[LanAddress]) -> None:
+    """A local network in which this machine has `addresses`, which change meanwhile."""
+    monkeypatch.setattr(module, "Multicast", multicast)
+    monkeypatch.setattr(module, "LOOK_INTERVAL", 0.01)
+    monkeypatch.setattr(module, "lan_addresses", lambda: list(addresses))
+
+
 async def test_a_neighbour_who_claims_every_name_is_given_up_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "Multicast", Claimed)
-    monkeypatch.setattr(module, "LOOK_INTERVAL", 0.01)
-    monkeypatch.setattr(module, "lan_addresses", lambda: [LanAddress("lo", ip_address("127.0.0.1"))])
+    join(monkeypatch, Claimed, [LanAddress("lo", ip_address("127.0.0.1"))])
     heard: asyncio.Queue[Told | None] = asyncio.Queue()
     remarks: list[str] = []
     place = LanPlace(LanNames("anna", [Exposed("local", 5000)]), free_port(), [], "sandbox.localhost")
     Claimed.made.clear()
     async with gateway() as running:
         lan = Lan(LanCertificate(tmp_path, ()), place, heard.put_nowait, remarks.append)
-        registry = LanRegistry({})
-        lan.start(running.edge, registry)
+        known = LanRegistry({})
+        lan.start(running.edge, known)
         told = await asyncio.wait_for(heard.get(), 30)
         [multicast] = Claimed.made
         last = f"5000-anna-{MOST_DISPUTES + 1}.local"
         assert multicast.announced == lan.names.hosts == [last]
         assert len(remarks) == MOST_DISPUTES
-        assert registry.aliases == {f"anna-{MOST_DISPUTES + 1}": "local"}
+        assert known.aliases == {f"anna-{MOST_DISPUTES + 1}": "local"}
         assert lan.door.authorities == {f"{last}:{place.port}".encode()}
         assert told is not None
         assert (lan.url("local", 5000), lan.page_url) == (told.urls[0], told.page)
@@ -83,9 +88,7 @@ async def test_who_cannot_listen_is_not_told_that_there_is_no_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     addresses = [LanAddress("lo", ip_address("127.0.0.1"))]
-    monkeypatch.setattr(module, "Multicast", Claimed)
-    monkeypatch.setattr(module, "LOOK_INTERVAL", 0.01)
-    monkeypatch.setattr(module, "lan_addresses", lambda: list(addresses))
+    join(monkeypatch, Claimed, addresses)
     heard: asyncio.Queue[Told | None] = asyncio.Queue()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         place = LanPlace(LanNames("anna", [Exposed("local", 5000)]), taken.getsockname()[1], [], "sandbox.localhost")
@@ -116,9 +119,7 @@ async def test_a_network_that_goes_while_it_is_told_of_names_is_let_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     addresses = [LanAddress("lo", ip_address("127.0.0.1"))]
-    monkeypatch.setattr(module, "Multicast", Lost)
-    monkeypatch.setattr(module, "LOOK_INTERVAL", 0.01)
-    monkeypatch.setattr(module, "lan_addresses", lambda: list(addresses))
+    join(monkeypatch, Lost, addresses)
     heard: asyncio.Queue[Told | None] = asyncio.Queue()
     place = LanPlace(LanNames("anna", [Exposed("local", 5000)]), free_port(), [], "sandbox.localhost")
     Claimed.made.clear()
