@@ -274,8 +274,8 @@ async def test_many_such_answers_are_one_look(gateway: Gateway, app: App) -> Non
     browsers = [await gateway.connect() for _ in range(5)]
     for browser in browsers:
         browser.send(get(app))
-    for _ in browsers:
-        upstream = await app.accept()
+    upstreams = [await app.accept() for _ in browsers]
+    for upstream in upstreams:  # all are here, so what comes after them is the look
         await upstream.request()
         upstream.send(NGINX_HEAD + NGINX_BODY)
     asked = await app.accept()
