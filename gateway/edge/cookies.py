@@ -25,7 +25,8 @@ from functools import lru_cache
 from typing import Final
 
 from gateway.hostname import Target
-from gateway.http.message import Fields
+from gateway.http.message import FieldLine
+from gateway.http.roles import SET_COOKIE
 
 MAX_DOMAINS: Final = 16
 """Domain attributes of one cookie that are parsed; of a cookie with more all go, for a third of the time."""
@@ -46,22 +47,35 @@ _OWN_DATA: Final = (
 )
 
 
-def confine(fields: Fields, target: Target) -> Fields:
-    """`fields` with every Set-Cookie and Clear-Site-Data confined; all other octets unchanged."""
-    confined: Fields = []
-    for name, value in fields:
-        lowered = name.lower()
-        if lowered == b"set-cookie":
-            mentions = value.lower().count(b"doma")
-            if mentions:
-                pattern = _reaching(target.host, target.domain) if mentions <= MAX_DOMAINS else _DOMAIN
-                value = pattern.sub(b"", value)
-        elif lowered == b"clear-site-data":
-            value = _confined_data(value)
-            if not value:
-                continue
-        confined.append((name, value))
-    return confined
+def confine(lines: list[FieldLine], target: Target) -> list[FieldLine]:
+    """`lines` with every Set-Cookie and Clear-Site-Data confined, all other lines as they are; `lines` itself if none
+    reaches beyond `target`.
+    """
+    confined: list[FieldLine] = []
+    changed = False
+    for line in lines:
+        if line.role == SET_COOKIE:
+            name, value = line.pair
+            if name.lower() == b"set-cookie":
+                kept = _confined_cookie(value, target)
+            else:
+                kept = _confined_data(value)
+                if not kept:
+                    changed = True
+                    continue
+            if kept != value:
+                changed = True
+                line = line.with_value(kept)
+        confined.append(line)
+    return confined if changed else lines
+
+
+def _confined_cookie(value: bytes, target: Target) -> bytes:
+    mentions = value.lower().count(b"doma")
+    if not mentions:
+        return value
+    pattern = _reaching(target.host, target.domain) if mentions <= MAX_DOMAINS else _DOMAIN
+    return pattern.sub(b"", value)
 
 
 @lru_cache(maxsize=HOSTS_CACHED)

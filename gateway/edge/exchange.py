@@ -400,12 +400,12 @@ class Exchange(RequestSink, ResponseSink):
         assert target is not None and stream is not None  # whoever answers has been found by it, and has brought it
         if head.section.locates and self._rewritten_host:
             added = self._downstream.peer.added(self._head)
-            shown = host_rewrite.rewrite_response(head.section.fields, self._rewritten_host, target, added)
-            head = head.with_section(head.section.with_fields(shown))
+            shown = host_rewrite.rewrite_response(head.section.field_lines, self._rewritten_host, target, added)
+            head = head.with_lines(shown)
         if head.status >= answers.judged_from:
             head = answers.judged(self._head, head, self._downstream.peer.added(self._head), stream)
         if head.section.set_cookies:
-            head = head.with_section(head.section.with_fields(cookies.confine(head.section.fields, target)))
+            head = head.with_lines(cookies.confine(head.section.field_lines, target))
         return head
 
     def _bind(self, head: ResponseHead) -> None:

@@ -18,7 +18,8 @@ import re
 from typing import Final
 
 from gateway.hostname import Target
-from gateway.http.message import Fields, FieldSection, RequestHead
+from gateway.http.message import FieldLine, FieldSection, RequestHead
+from gateway.http.roles import LOCATION
 
 _URL: Final = re.compile(rb"(?:https?:)?//([^/?#\\\"']*)(.*)", re.IGNORECASE | re.DOTALL)
 _PORT: Final = re.compile(rb":[0-9]*\Z")
@@ -29,28 +30,27 @@ _REFRESH: Final = re.compile(rb"([0-9.]*[ \t]*[;,][ \t]*(?:url[ \t]*=[ \t]*)?[\"
 def rewrite_request(head: RequestHead, mask: bytes, added: FieldSection) -> RequestHead:
     """`head`, an upgrade, as it goes to an app that is sent `mask` as Host; `added` says what the public URL is."""
     public = _origin(_public(added))
-    fields: Fields = []
-    for name, value in head.fields:
-        if name.lower() == b"origin" and _origin(value) == public:
-            value = b"http://" + mask
-        fields.append((name, value))
-    return head.with_section(head.section.with_fields(fields))
+    lines: list[FieldLine] = []
+    for line in head.section.field_lines:
+        name, value = line.pair
+        same = name.lower() == b"origin" and _origin(value) == public
+        lines.append(line.with_value(b"http://" + mask) if same else line)
+    return head.with_section(head.section.with_lines(lines))
 
 
-def rewrite_response(fields: Fields, mask: bytes, target: Target, added: FieldSection) -> Fields:
-    """The fields of an answer of `target`, which was sent `mask` as Host, as they go downstream."""
+def rewrite_response(lines: list[FieldLine], mask: bytes, target: Target, added: FieldSection) -> list[FieldLine]:
+    """The lines of an answer of `target`, which was sent `mask` as Host, as they go downstream."""
     hosts = (_host(mask), _host(b"%b:%d" % (_PORT.sub(b"", mask), target.port)))  # some apps add the one they listen on
     public = _public(added)
-    shown: Fields = []
-    for name, value in fields:
-        lowered = name.lower()
-        if lowered == b"location" or lowered == b"content-location":
-            value = _led_back(value, hosts, public)
-        elif lowered == b"refresh":
-            refresh = _REFRESH.fullmatch(value)
-            if refresh is not None:
-                value = refresh[1] + _led_back(refresh[2], hosts, public)
-        shown.append((name, value))
+    shown: list[FieldLine] = []
+    for line in lines:
+        if line.role == LOCATION:
+            name, value = line.pair
+            if name.lower() != b"refresh":
+                line = line.with_value(_led_back(value, hosts, public))
+            elif (refresh := _REFRESH.fullmatch(value)) is not None:
+                line = line.with_value(refresh[1] + _led_back(refresh[2], hosts, public))
+        shown.append(line)
     return shown
 
 

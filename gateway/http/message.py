@@ -58,6 +58,11 @@ class FieldLine:
         self.line = line
         self.block: bytes | None = None
 
+    def with_value(self, value: bytes) -> FieldLine:
+        """The same field, of the same role, with another value."""
+        name = self.pair[0]
+        return FieldLine((name, value), self.role, name + b": " + value)
+
     def __repr__(self) -> str:
         return f"<FieldLine {self.line[:60]!r} role={self.role}>"
 
@@ -104,10 +109,6 @@ class FieldSection:
             lines.append(b"")
             self._octets = octets = b"\r\n".join(lines)
         return octets
-
-    def with_fields(self, fields: Fields) -> FieldSection:
-        """As `with_lines`, of pairs."""
-        return self.with_lines([plain_line(*pair) for pair in fields])
 
     def with_added(self, field: Field) -> FieldSection:
         """The same with one more field, last."""
@@ -291,6 +292,11 @@ class ResponseHead:
         self.upgrade = upgrade  # the protocol of the tunnel that is granted, or which a 426 asks for
         self.dated = False  # has a Date of its own; a final head without one gets one when it is written
         self.binds = False  # as its section says
+
+    def with_lines(self, field_lines: list[FieldLine]) -> ResponseHead:
+        """The same with other lines; itself if they are its own."""
+        section = self.section
+        return self if field_lines is section.field_lines else self.with_section(section.with_lines(field_lines))
 
     def with_section(self, section: FieldSection) -> ResponseHead:
         """The same with another section: what else was read of it stays."""

@@ -299,12 +299,10 @@ def _count_hop(head: RequestHead, max_forwards: bytes) -> None:
         head.ends_here = True
         return
     left = b"%d" % (int(digits) - 1) if len(digits) <= len(MOST_FORWARDS) else MOST_FORWARDS
-    section = head.section
-    changed = section.with_fields(
-        [(name, left if name.lower() == b"max-forwards" else value) for name, value in section.fields]
+    lines = head.section.field_lines
+    head.section = head.section.with_lines(
+        [line.with_value(left) if line.role == MAX_FORWARDS else line for line in lines]
     )
-    assert isinstance(changed, RequestSection)
-    head.section = changed
 
 
 def _origin_form(method: bytes, target: bytes, host: bytes) -> bytes:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.http.message import plain_line
+
 if TYPE_CHECKING:
     from gateway.http.message import RequestHead
     from gateway.http.trace_context import TraceParent
@@ -31,14 +33,11 @@ class Span:
 
     def sent_with(self, head: RequestHead) -> RequestHead:
         """`head` as the app is to get it: part of this span."""
-        section, field = head.section, (b"traceparent", f"00-{self.trace_id}-{self.span_id}-01".encode())
+        section, parent = head.section, f"00-{self.trace_id}-{self.span_id}-01".encode()
         # What is said of a trace that is not gone on with, or cannot be read, goes (W3C Trace Context, section 4.3).
         gone = (b"traceparent",) if self.parent_id else (b"traceparent", b"tracestate")
-        if all(section.get(name) is None for name in gone):
-            traced = section.with_added(field)
-        else:
-            traced = section.with_fields([*(pair for pair in section.fields if pair[0].lower() not in gone), field])
-        return head.with_section(traced)
+        lines = [line for line in section.field_lines if line.pair[0].lower() not in gone]
+        return head.with_section(section.with_lines([*lines, plain_line(b"traceparent", parent)]))
 
 
 class SpanLog(Protocol):

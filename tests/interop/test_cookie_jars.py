@@ -144,8 +144,9 @@ def let_through(fields: Fields) -> list[tuple[bytes, bytes]]:
     for name, value in fields:
         block = b"HTTP/1.1 200 OK\r\n%b: %b\r\nContent-Length: 0\r\n\r\n" % (name, value)
         head = parse_response_head(block, HeadLimits(), b"GET")
-        *rest, _ = confine(head.fields, TARGET) if head.section.set_cookies else head.fields
-        passed.append(rest[0] if rest else (b"X-Nothing", b""))
+        lines = head.section.field_lines
+        *rest, _ = confine(lines, TARGET) if head.section.set_cookies else lines
+        passed.append(rest[0].pair if rest else (b"X-Nothing", b""))
     return passed
 
 

@@ -149,7 +149,8 @@ def _one_allowed(of: str) -> Callable[[str, Lines], str | None]:
 
 def _led_back(name: str, lines: Lines) -> list[bytes]:
     told = FieldSection.of([(b"X-Forwarded-Proto", b"https"), (b"X-Forwarded-Host", b"a.test")])
-    return [value for _, value in rewrite_response(_answer(name, lines).fields, b"localhost", TARGET, told)]
+    shown = rewrite_response(_answer(name, lines).section.field_lines, b"localhost", TARGET, told)
+    return [line.pair[1] for line in shown]
 
 
 def _confirmed(name: str, lines: Lines) -> list[bytes]:
@@ -527,7 +528,7 @@ ANSWERS = [
     Field(
         "Clear-Site-Data",
         "a list of quoted strings, compared as they stand (Clear Site Data, 3.1)",
-        lambda name, lines: confine(_answer(name, lines).fields, TARGET),
+        lambda name, lines: [line.pair for line in confine(_answer(name, lines).section.field_lines, TARGET)],
         (
             ((b'"cache" ,"cookies",, "storage"',), [(b"Clear-Site-Data", b'"cache", "storage"')]),
             ((b'"Cookies"', b"cache"), []),

@@ -20,7 +20,16 @@ from gateway.http.h2.fields import (
     trailers_block,
 )
 from gateway.http.head_parser import HeadLimits, parse_response_head
-from gateway.http.message import AS_TUNNEL, Field, Fields, FieldSection, Framing, RequestHead, ResponseHead
+from gateway.http.message import (
+    AS_TUNNEL,
+    Field,
+    Fields,
+    FieldSection,
+    Framing,
+    RequestHead,
+    ResponseHead,
+    plain_line,
+)
 from gateway.http.validate import check_switch, offers
 from gateway.http.websocket import accept
 from gateway.problems.problem import RequestContext
@@ -491,7 +500,7 @@ def test_an_answer() -> None:
 def test_a_section_changed_is_written_anew() -> None:
     section = FieldSection.of([(b"a", b"1")])
     response_block(ResponseHead(200, section), b"id")
-    added, other = section.with_added((b"b", b"2")), section.with_fields([(b"c", b"3")])
+    added, other = section.with_added((b"b", b"2")), section.with_lines([plain_line(b"c", b"3")])
     assert decoded(response_block(ResponseHead(200, added), b"id"))[1:-1] == [(b"a", b"1"), (b"b", b"2")]
     assert decoded(response_block(ResponseHead(200, other), b"id"))[1:-1] == [(b"c", b"3")]
     assert decoded(response_block(ResponseHead(200, section), b"id"))[1:-1] == [(b"a", b"1")]
