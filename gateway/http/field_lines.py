@@ -17,6 +17,8 @@ REMEMBERED_SECTIONS: Final = 1024
 """Sections of requests, and as many of answers, that a codec remembers by what they were made of."""
 REMEMBERED: Final = 2048
 """Lines of each of two generations; ten apps with ten browsers each have some hundreds that come again."""
+ASKED: Final = 16 * 1024
+"""Places in which it is noted that a line was asked for; a power of two."""
 REMEMBERED_OCTETS: Final = 2048
 """Of the longest line that is remembered: cookies are long, and come again."""
 GENERATION_OCTETS: Final = 1024 * 1024
@@ -29,27 +31,33 @@ def field_line(name: bytes, value: bytes) -> FieldLine:
     """A field that nothing is known about. Raises GatewayError(bad_request): its name is no token, or its value has a
     control character.
     """
-    role = known_role(name)
-    if role is None:
-        role = classify(name)
     check_value(value)
-    return FieldLine((name, value), role, name + b": " + value)
+    return FieldLine((name, value), role_of(name), name + b": " + value)
+
+
+def role_of(name: bytes) -> int:
+    """What a name means. Raises GatewayError(bad_request) if it is no token."""
+    role = known_role(name)
+    return classify(name) if role is None else role
 
 
 class RecentLines(Generic[K]):
     """The lines seen lately, by whatever a codec knows them by.
 
     Of two generations. What is asked for moves to the young one; once that is full, it takes the place of the old one,
-    which is forgotten whole: nothing is sorted, and what comes only once pushes out nothing that comes again.
+    which is forgotten whole: nothing is sorted. What comes only once is not kept at all: the first time, it is no more
+    than noted that a line was there, by one octet of its hash. So what is new in each request dies with it, in the same
+    few places of memory, instead of living on in megabytes that push everything else out of the processor's caches.
     """
 
-    __slots__ = ("_octets", "_old", "unseen", "young")
+    __slots__ = ("_asked", "_octets", "_old", "unseen", "young")
 
     def __init__(self) -> None:
         self.young: dict[K, FieldLine] = {}
         """For the hot loops, which ask it first and `recall` only if it does not know."""
         self._old: dict[K, FieldLine] = {}
         self._octets = 0  # of the young ones
+        self._asked = bytearray(ASKED)  # an octet of the hash of who was last here
         self.unseen = 0
         """How many came that were not known. A section in which one did is not worth remembering: it hardly comes
         again, and what comes again was pushed out for it."""
@@ -65,9 +73,13 @@ class RecentLines(Generic[K]):
         return line
 
     def learn(self, key: K, line: FieldLine) -> None:
-        """What was found out of `key`, which is not known."""
+        """What was found out of `key`, which is not known; kept from the second time on."""
         self.unseen += 1
-        if len(line.line) <= REMEMBERED_OCTETS:
+        noted = hash(key)
+        place, mark = noted & ASKED - 1, noted >> 32 & 0xFF
+        if self._asked[place] != mark:
+            self._asked[place] = mark
+        elif len(line.line) <= REMEMBERED_OCTETS:
             self._keep(key, line)
 
     def _keep(self, key: K, line: FieldLine) -> None:

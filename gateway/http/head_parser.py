@@ -16,10 +16,11 @@ from typing import Final
 
 from gateway.errors import GatewayError, Reason
 from gateway.http import hop, validate
-from gateway.http.field_lines import RecentLines, field_line, remember
+from gateway.http.field_lines import RecentLines, remember, role_of
 from gateway.http.fields import TOKEN
 from gateway.http.http1 import PROTOCOLS, Http1RequestHead, Http1ResponseHead
 from gateway.http.message import FieldLine, RequestSection
+from gateway.http.octets import VALUE
 from gateway.printable import printable_ascii
 
 HEAD_END: Final = b"\r\n\r\n"
@@ -90,13 +91,19 @@ def parse_field_lines(block: bytes, limits: HeadLimits) -> list[FieldLine]:
 def _read_line(octets: bytes) -> FieldLine:
     line = _recent.recall(octets)
     if line is None:
-        name, colon, value = octets.partition(b":")
-        if not colon:
+        colon = octets.find(b":")
+        if colon < 0 or octets.translate(VALUE) != octets:
             raise FieldSectionError(f"has a malformed field ({_fault(octets)})")
+        name = octets[:colon]
         try:
-            line = field_line(name, value.strip(b" \t"))
+            role = role_of(name)
         except GatewayError:
             raise FieldSectionError(f"has a malformed field ({_fault(octets)})") from None
+        value = octets[colon + 1 :]
+        plain = value.strip(b" \t")
+        # As nearly every line comes, it goes on: with one space before its value, and nothing behind it.
+        as_it_is = len(value) == len(plain) + 1 and value[:1] == b" "
+        line = FieldLine((name, plain), role, octets if as_it_is else name + b": " + plain)
         _recent.learn(octets, line)
     return line
 

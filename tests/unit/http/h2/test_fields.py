@@ -320,7 +320,8 @@ def test_sizes() -> None:
 
 def test_a_section_is_remembered_by_all_that_it_depends_on() -> None:
     pair = (b"x-remembered", b"1")
-    get(pair)  # its lines are unseen: not worth it
+    for _ in range(2):  # its lines are unseen: not worth it
+        get(pair)
     first = get(pair).section
     assert get((b"x-remembered", b"1")).section is first
     assert head_of(*asked(path=b"/other", method=b"POST"), pair).section is first
@@ -334,8 +335,8 @@ def test_memory_is_bounded() -> None:
     large = (b"x-large", b"y" * 2048)
     assert get(large).section is not get(large).section
     for number in range(REMEMBERED_SECTIONS + 10):
-        get((b"x-number", b"%d" % number))
-        get((b"x-number", b"%d" % number))
+        for _ in range(3):
+            get((b"x-number", b"%d" % number))
     assert len(remembered) == REMEMBERED_SECTIONS
     last = (b"x-number", b"%d" % (REMEMBERED_SECTIONS + 9))
     assert get(last).section is get(last).section
