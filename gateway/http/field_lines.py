@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import Final, Generic, TypeVar
 
-from gateway.http.fields import classify, known_role
+from mypy_extensions import i64
+
+from gateway.http.fields import KNOWN_ROLES, classify
 from gateway.http.message import FieldLine
 from gateway.http.octets import check_value
 
@@ -31,14 +33,11 @@ def field_line(name: bytes, value: bytes) -> FieldLine:
     """A field that nothing is known about. Raises GatewayError(bad_request): its name is no token, or its value has a
     control character.
     """
+    role = KNOWN_ROLES.get(name)
+    if role is None:
+        role = classify(name)
     check_value(value)
-    return FieldLine((name, value), role_of(name), name + b": " + value)
-
-
-def role_of(name: bytes) -> int:
-    """What a name means. Raises GatewayError(bad_request) if it is no token."""
-    role = known_role(name)
-    return classify(name) if role is None else role
+    return FieldLine((name, value), role, name + b": " + value)
 
 
 class RecentLines(Generic[K]):
@@ -75,7 +74,7 @@ class RecentLines(Generic[K]):
     def learn(self, key: K, line: FieldLine) -> None:
         """What was found out of `key`, which is not known; kept from the second time on."""
         self.unseen += 1
-        noted = hash(key)
+        noted: i64 = hash(key)
         place, mark = noted & ASKED - 1, noted >> 32 & 0xFF
         if self._asked[place] != mark:
             self._asked[place] = mark

@@ -1,7 +1,7 @@
 """What each field name means to a gateway: one table, looked up once per field.
 
-`known_role(name)` is the hot path's only look-up. It is keyed by the name as it was sent, so the usual spellings cost
-one dict hit; unknown names are checked to be tokens, classified, and remembered while there is room.
+`KNOWN_ROLES` is the hot path's only look-up. It is keyed by the name as it was sent, so the usual spellings cost one
+dict hit; unknown names are checked to be tokens, classified, and remembered while there is room.
 """
 
 from __future__ import annotations
@@ -108,9 +108,8 @@ _HARMLESS: Final = (
 )
 """By another spelling."""
 
-_remembered: dict[bytes, int] = {}
-known_role = _remembered.get
-"""`known_role(name)` is the role of a spelling seen before, or None: then ask `classify`."""
+KNOWN_ROLES: Final[dict[bytes, int]] = {}
+"""The roles of spellings seen before; of others, ask `classify`."""
 
 
 def classify(name: bytes) -> int:
@@ -132,6 +131,6 @@ def classify(name: bytes) -> int:
             role = roles.FORWARDING
     if role == roles.PASS and lowered != dashed and _ROLES_BY_NAME.get(dashed) not in _HARMLESS:
         role = roles.DROPPED  # transfer_encoding, content_length, …: an alias an app may believe; it goes no further
-    if len(_remembered) < MAX_REMEMBERED_NAMES and len(name) <= 64:
-        _remembered[name] = role
+    if len(KNOWN_ROLES) < MAX_REMEMBERED_NAMES and len(name) <= 64:
+        KNOWN_ROLES[name] = role
     return role

@@ -16,11 +16,11 @@ from typing import Final
 
 from gateway.errors import GatewayError, Reason
 from gateway.http import hop, validate
-from gateway.http.field_lines import RecentLines, remember, role_of
-from gateway.http.fields import TOKEN
+from gateway.http.field_lines import RecentLines, field_line, remember
+from gateway.http.fields import KNOWN_ROLES, TOKEN
 from gateway.http.http1 import PROTOCOLS, Http1RequestHead, Http1ResponseHead
 from gateway.http.message import FieldLine, RequestSection
-from gateway.http.octets import VALUE
+from gateway.http.octets import is_value
 from gateway.printable import printable_ascii
 
 HEAD_END: Final = b"\r\n\r\n"
@@ -91,21 +91,25 @@ def parse_field_lines(block: bytes, limits: HeadLimits) -> list[FieldLine]:
 def _read_line(octets: bytes) -> FieldLine:
     line = _recent.recall(octets)
     if line is None:
-        colon = octets.find(b":")
-        if colon < 0 or octets.translate(VALUE) != octets:
-            raise FieldSectionError(f"has a malformed field ({_fault(octets)})")
-        name = octets[:colon]
-        try:
-            role = role_of(name)
-        except GatewayError:
-            raise FieldSectionError(f"has a malformed field ({_fault(octets)})") from None
-        value = octets[colon + 1 :]
-        plain = value.strip(b" \t")
-        # As nearly every line comes, it goes on: with one space before its value, and nothing behind it.
-        as_it_is = len(value) == len(plain) + 1 and value[:1] == b" "
-        line = FieldLine((name, plain), role, octets if as_it_is else name + b": " + plain)
+        # As nearly every line comes, it goes on: a name that was seen before, one space, and a value with none around.
+        name, _, value = octets.partition(b": ")
+        role = KNOWN_ROLES.get(name)
+        if role is not None and value and value[0] > 0x20 and value[-1] > 0x20 and is_value(octets):
+            line = FieldLine((name, value), role, octets)
+        else:
+            line = _respelled(octets)
         _recent.learn(octets, line)
     return line
+
+
+def _respelled(octets: bytes) -> FieldLine:
+    name, colon, value = octets.partition(b":")
+    if not colon:
+        raise FieldSectionError(f"has a malformed field ({_fault(octets)})")
+    try:
+        return field_line(name, value.strip(b" \t"))
+    except GatewayError:
+        raise FieldSectionError(f"has a malformed field ({_fault(octets)})") from None
 
 
 def _fault(octets: bytes) -> str:

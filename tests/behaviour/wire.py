@@ -14,7 +14,7 @@ from tests.support.event_loop import Loop
 
 T = TypeVar("T")
 
-PATIENCE = 5.0
+PATIENCE = 20.0
 """Seconds until a wait has failed. Never reached by a test that passes."""
 
 

@@ -24,7 +24,7 @@ from tests.support.h2_frames import PREFACE, Code, Fields, Flag, Frame, Setting,
 from tests.support.h2_peer import MAX_FRAME, Peer, Stream
 
 T = TypeVar("T")
-PATIENCE = 15.0
+PATIENCE = 30.0
 """Seconds; never reached by a test that passes."""
 
 

@@ -20,7 +20,7 @@ from gateway.http.message import FieldSection, RequestHead
 from gateway.tasks import Tasks
 from gateway.upstream.policy import AddressPolicy
 
-PATIENCE = 5.0
+PATIENCE = 20.0
 """Seconds until a wait has failed. Never reached by a test that passes."""
 DOMAIN = "sandbox.localhost"
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from gateway.errors import GatewayError, Reason
-from gateway.http import field_lines, roles
+from gateway.http import field_lines, head_parser, roles
 from gateway.http.field_lines import (
     GENERATION_OCTETS,
     REMEMBERED,
@@ -80,7 +80,8 @@ def test_what_was_seen_is_not_looked_at_again(monkeypatch: pytest.MonkeyPatch) -
     pairs = [(b"x-seen", b"1"), (b"x-seen", b"2")]
     for _ in range(2):  # the first time, it is only noted that they were there
         seen = parse_field_lines(block, LIMITS), h2_field_lines(pairs)
-    monkeypatch.setattr(field_lines, "known_role", None)
+    monkeypatch.setattr(field_lines, "KNOWN_ROLES", None)
+    monkeypatch.setattr(head_parser, "KNOWN_ROLES", None)
     assert parse_field_lines(block, LIMITS) == seen[0]
     assert h2_field_lines(pairs) == seen[1]
     assert len({id(line) for line in (*seen[0], *seen[1])}) == 5, "each is known as it was sent"

@@ -103,19 +103,19 @@ def test_a_message_that_unpacks_to_gigabytes_takes_no_time() -> None:
     frames, heard = reader(b"permessage-deflate")
     bomb = frame(Opcode.BINARY, packed[:-4])
     bomb = bytes((bomb[0] | 0x40,)) + bomb[1:]
-    began = time.monotonic()
+    began = time.thread_time()
     for _ in range(50):
         frames.feed(bomb)
-    assert time.monotonic() - began < PATIENCE
+    assert time.thread_time() - began < PATIENCE
     assert len(heard) == 50
     assert all(len(octets) <= MESSAGE_OCTETS for _, _, octets, _ in heard)
 
 
 def test_a_flood_of_tiny_frames_is_left() -> None:
     frames, heard = reader()
-    began = time.monotonic()
+    began = time.thread_time()
     frames.feed(b"\x81\x00" * 500_000)
-    assert time.monotonic() - began < PATIENCE
+    assert time.thread_time() - began < PATIENCE
     assert len(heard) <= MOST_FRAMES + 1
     assert heard[-1][0] is Kind.NOTE
 
@@ -134,9 +134,9 @@ def test_reads_may_cut_events_anywhere(sizes: list[int], line: bytes) -> None:
 
 def test_a_flood_of_events_is_left() -> None:
     reading, heard = events()
-    began = time.monotonic()
+    began = time.thread_time()
     reading.feed(b"a\n\n" * 500_000)
-    assert time.monotonic() - began < PATIENCE
+    assert time.thread_time() - began < PATIENCE
     assert len(heard) == MOST_FRAMES + 1
     assert heard[-1][0] is Kind.NOTE
 
