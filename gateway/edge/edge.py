@@ -37,6 +37,7 @@ from gateway.observe.notices import Notices
 from gateway.observe.telemetry import Telemetry
 from gateway.tasks import Tasks
 from gateway.transport import WriteBatcher
+from gateway.turns import Pace
 from gateway.upstream.claims import Claims
 from gateway.upstream.policy import AddressPolicy
 from gateway.upstream.pool import Pool
@@ -130,6 +131,7 @@ class Edge:
         self.error_answers = ErrorAnswers(protocols, self.clock)
         self.host = settings.upstream.host
         self.intake = self.pool.context.intake
+        self.pace = Pace(loop.call_soon)
         self.write_batcher = WriteBatcher(loop.call_soon, cells, BYTES.at("downstream", "sent"))
         self.tls_buffers = Buffers(self.intake)
         self.handshakes = HandshakeQueue(loop.call_soon, limits.handshake_bytes)

@@ -259,6 +259,7 @@ class Exchange(RequestSink, ResponseSink):
                 if self.phase is OPEN:  # else the stream has failed at once
                     self._downstream.resume()
         except GatewayError as error:
+            await self._edge.pace.keep()  # others may have waited for the same
             self._connecting = None
             self.fail(error)
         except Exception:
@@ -478,6 +479,7 @@ class Exchange(RequestSink, ResponseSink):
             sandbox, target = self._sandbox, self._target
             assert sandbox is not None and target is not None  # there was a connection
             error = await self._edge.connector.explain(failure, Endpoint(sandbox.origin, target.port), sandbox)
+            await self._edge.pace.keep()
             self._connecting = None
             self.fail(error)
         except Exception:

@@ -17,6 +17,7 @@ import asyncio
 import logging
 import re
 import socket
+from collections.abc import Callable
 from enum import Enum, auto
 from math import inf
 from typing import TYPE_CHECKING, Final, cast
@@ -31,7 +32,7 @@ from gateway.http.head_parser import quote
 from gateway.metrics import BYTES
 from gateway.socket_options import unanswered
 from gateway.transport import CLOSED_TRANSPORT, GatheringTransport, StreamTransport
-from gateway.turns import LAST_WORK, SHARE
+from gateway.turns import LAST_WORK, SHARE, Portions
 from gateway.upstream import evidence, peek
 from gateway.upstream.claims import ClaimKey
 from gateway.upstream.http2_stream import Carrier, Http2UpstreamStream
@@ -40,6 +41,7 @@ from gateway.wordings import HUNG_UP_UNASKED
 
 if TYPE_CHECKING:
     from gateway.endpoint import Endpoint
+    from gateway.http.h2.stream import Stream
     from gateway.http.message import Fields
     from gateway.upstream.context import ConnectionContext
 
@@ -184,9 +186,12 @@ class Http2Upstream(Carrier, UpstreamConnection):
         self._leave()
 
     def cut_off(self) -> None:
-        for stream in self._streams:
-            stream.cut_off()
-        self.close()
+        if self.phase is CLOSED:
+            return
+        streams = self._streams
+        self._say_goodbye()
+        self._shut()
+        self._tell(streams, Http2UpstreamStream.cut_off)
 
     def end_if_dead(self, patience: float) -> None:  # see `edge.dead_peers`
         if unanswered(self._socket) > patience:
@@ -197,11 +202,18 @@ class Http2Upstream(Carrier, UpstreamConnection):
         if self.phase is CLOSED:
             return
         streams = self._streams
-        if self.phase is OPEN or self.phase is LEAVING:
-            self.session.go_away(ErrorCode.NO_ERROR)
+        self._say_goodbye()
         self._shut()
         for stream in streams:
             stream.close()
+
+    def _say_goodbye(self) -> None:
+        if self.phase is OPEN or self.phase is LEAVING:
+            self.session.go_away(ErrorCode.NO_ERROR)
+
+    def _tell(self, streams: list[Http2UpstreamStream], what: Callable[[Http2UpstreamStream], None]) -> None:
+        """A stream of whose connection there is nothing left may be told so some turns later."""
+        Portions(self._context.intake.turns, streams, what)
 
     def _shut(self) -> None:
         """The transport's end. What is said already leaves, if the kernel takes it at once."""
@@ -364,6 +376,9 @@ class Http2Upstream(Carrier, UpstreamConnection):
             self.phase = LEAVING  # closed when this read has been worked through
             self.is_available = False
 
+    def never_taken(self, streams: list[Stream]) -> None:
+        self._tell(cast("list[Http2UpstreamStream]", streams), Http2UpstreamStream.refused)
+
     # --- ends ----------------------------------------------------------------------------------------------------
 
     def _leave(self) -> None:
@@ -381,8 +396,7 @@ class Http2Upstream(Carrier, UpstreamConnection):
         how, by_the_app = ended(exc), is_by_the_app(exc)
         streams = self._streams
         self._shut()
-        for stream in streams:
-            stream.lost(how, by_the_app)
+        self._tell(streams, lambda stream: stream.lost(how, by_the_app))
 
     def _fail(self, error: GatewayError) -> None:
         """Ends the connection for what the app did, or we: every exchange on it hears that."""
@@ -391,8 +405,7 @@ class Http2Upstream(Carrier, UpstreamConnection):
         failure = self._failure = error.failure()
         streams = self._streams
         self._shut()
-        for stream in streams:
-            stream.fail(failure.error())
+        self._tell(streams, lambda stream: stream.fail(failure.error()))
 
     def _wake(self) -> None:
         if self._started is not None and not self._started.done():
@@ -410,9 +423,8 @@ class Http2Upstream(Carrier, UpstreamConnection):
                 self._lost(SILENCE)
                 return
             self._ping_due = now + PING_TIMEOUT  # busy: the patience for what it was asked decides
-        for stream in self._streams:
-            if stream.deadline <= now:
-                stream.expire(now)
+        late = [each for each in self._streams if each.deadline <= now]
+        self._tell(late, lambda stream: stream.expire(now))
         if self._has_closed():
             return
         self.flush()

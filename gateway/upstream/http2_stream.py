@@ -309,8 +309,7 @@ class Http2UpstreamStream(Stream, UpstreamStream):
             reason = Reason.HTTP_RESPONSE_HEADER_SECTION_SIZE if too_large else Reason.HTTP_PROTOCOL_ERROR
             self.fail(GatewayError(reason, f"in HTTP/2, {self.fault}"))
         elif self.unprocessed:
-            detail = "the app refused the stream, or went away before it took it (REFUSED_STREAM, GOAWAY)"
-            self.fail(GatewayError(Reason.CONNECTION_TERMINATED, detail, wording=LOST), unprocessed=True)
+            self.refused()
         elif self.phase is BODY:
             error = GatewayError(Reason.HTTP_RESPONSE_INCOMPLETE, f"the app reset the stream inside the body ({name})")
             error.reset_code = code
@@ -320,6 +319,11 @@ class Http2UpstreamStream(Stream, UpstreamStream):
         else:
             detail = f"the app reset the stream before answering ({name})"
             self.fail(GatewayError(Reason.CONNECTION_TERMINATED, detail))
+
+    def refused(self) -> None:
+        """The app has not processed it."""
+        detail = "the app refused the stream, or went away before it took it (REFUSED_STREAM, GOAWAY)"
+        self.fail(GatewayError(Reason.CONNECTION_TERMINATED, detail, wording=LOST), unprocessed=True)
 
     def drained(self) -> None:
         if self._full:
@@ -347,7 +351,9 @@ class Http2UpstreamStream(Stream, UpstreamStream):
         """The connection has ended; what has come in full stays."""
         if self._content_ended or self.phase is OVER:
             return
-        if self.phase is BODY:
+        if self.unprocessed:
+            self.refused()
+        elif self.phase is BODY:
             self.fail(GatewayError(Reason.HTTP_RESPONSE_INCOMPLETE, f"the app {how} inside the body"))
         else:
             wording = None if by_the_app else LOST
@@ -356,13 +362,16 @@ class Http2UpstreamStream(Stream, UpstreamStream):
     def cut_off(self) -> None:
         """The grace of a sandbox that was replaced is over."""
         reason = _CUT_OFF.get(self.phase)
-        if reason is not None:
+        if reason is None:
+            self.close()
+        else:
             wording = REPLACED if self.phase is HEAD else None
-            self.session.reset(self, _CANCEL)
             self.fail(GatewayError(reason, _REPLACED, wording=wording))
 
     def expire(self, now: float) -> None:
-        """The deadline has passed."""
+        """The deadline has passed, if nothing was said meanwhile."""
+        if self.deadline > now:
+            return
         allowed = self._patience()
         self.session.reset(self, _CANCEL)
         if self.phase is HEAD:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import socket
 from ipaddress import IPv6Address
 
 import pytest
 from hpack import Decoder
 
 from gateway.directory.sandbox import Sandbox
+from gateway.errors import GatewayError, Reason
+from gateway.turns import PORTION
 from tests.behaviour.harness import OK, SANDBOX, App, Gateway, OpenGateway, Wire, get, until
 from tests.support.h2_frames import Code, Fields, Flag, Frame, Setting, Type, frame, literal, number, settings
 
@@ -365,3 +369,127 @@ async def test_a_slow_reader_holds_up_no_other(gateway: Gateway) -> None:
     slow.read_on()
     server.answer(stream, (b"grpc-status", b"0"))
     await slow.read_until(b"grpc-status: 0\r\n")
+
+
+# --- many at once -----------------------------------------------------------------------------------------------------
+
+CROWD = 5 * PORTION
+
+
+async def crowd(gateway: Gateway, app: App, request: bytes = UNARY) -> tuple[list[Wire], Server]:
+    """Browsers whose requests, which are not sent again, wait for an answer, all on one connection."""
+    browsers = [await ask(gateway, app, request) for _ in range(CROWD)]
+    server = await Server.on(app)
+    for _ in browsers:
+        await server.asked()
+    return browsers, server
+
+
+def look_each_turn(gateway: Gateway) -> list[int]:
+    """How many exchanges there are in each turn of the event loop from now on, until there are none."""
+    loop, seen = asyncio.get_running_loop(), [gateway.edge.exchanges[SANDBOX]]
+
+    def look() -> None:
+        seen.append(gateway.edge.exchanges.get(SANDBOX, 0))
+        if seen[-1]:
+            loop.call_soon(look)
+
+    loop.call_soon(look)
+    return seen
+
+
+def most_at_once(seen: list[int]) -> int:
+    """How many of them have ended in one turn."""
+    return max(before - after for before, after in itertools.pairwise(seen))
+
+
+@pytest.mark.parametrize("end", ["reset", "broken", "replaced"])
+async def test_a_crowd_whose_connection_ends_is_told_in_portions(gateway: Gateway, end: str) -> None:
+    """A thousand at once would hold everybody else up for 50 ms."""
+    app = await gateway.app()
+    browsers, server = await crowd(gateway, app)
+    seen = look_each_turn(gateway)
+    if end == "reset":
+        server.wire.reset()
+    elif end == "broken":
+        server.send(frame(Type.PING, 0, 1, bytes(8)))
+    else:
+        (connection,) = gateway.edge.pool.connections
+        connection.cut_off()
+    for browser in browsers:
+        assert (await browser.answer()).reason in (
+            b"connection_terminated",
+            b"http_protocol_error",
+            b"http_response_timeout",
+        )
+    assert seen[-1] == 0
+    assert most_at_once(seen) <= PORTION
+
+
+async def test_a_crowd_that_is_late_is_told_in_portions(open_gateway: OpenGateway) -> None:
+    gateway = await open_gateway(upstream={"response_header_timeout": 0.5})
+    app = await gateway.app()
+    speaks(gateway, "h2c")
+    browsers, _ = await crowd(gateway, app, get(app))
+    seen = look_each_turn(gateway)
+    for browser in browsers:
+        assert (await browser.answer()).reason == b"http_response_timeout"
+    assert most_at_once(seen) <= PORTION
+
+
+@pytest.mark.parametrize("protocol", ["http1", "h2c"])
+async def test_a_crowd_at_an_app_that_cannot_be_reached_is_told_in_portions(
+    open_gateway: OpenGateway, protocol: str
+) -> None:
+    """Most of it waits for the outcome of the dials of a few."""
+    gateway = await open_gateway(upstream={"connect_timeout": 5.0})
+    app = await gateway.app()
+    reached = asyncio.Event()
+
+    async def open_socket(*_: object) -> socket.socket:
+        await reached.wait()
+        raise GatewayError(Reason.CONNECTION_TIMEOUT, "nobody there")
+
+    speaks(gateway, protocol)
+    gateway.edge.pool.open_socket = open_socket
+    browsers = [await ask(gateway, app, get(app)) for _ in range(CROWD)]
+    await until(lambda: gateway.edge.exchanges.get(SANDBOX) == CROWD, "all wait")
+    seen = look_each_turn(gateway)
+    reached.set()
+    for browser in browsers:
+        assert (await browser.answer()).reason == b"connection_timeout"
+    assert most_at_once(seen) <= PORTION
+
+
+async def test_a_crowd_that_was_not_taken_is_taken_elsewhere(gateway: Gateway) -> None:
+    """Whoever has not been told of GOAWAY yet when the connection ends, too."""
+    app = await gateway.app()
+    speaks(gateway, "h2c")
+    browsers, server = await crowd(gateway, app, get(app))
+    server.send(frame(Type.GOAWAY, 0, 0, number(0) + number(Code.NO_ERROR)))
+    server.wire.close()
+    another = await Server.on(app)
+    for _ in browsers:
+        stream, _ = await another.asked()
+        another.answer(stream, STATUS, body=b"taken")
+    for browser in browsers:
+        assert (await browser.answer()).body == b"taken"
+
+
+async def test_who_was_not_told_yet_may_go_on(gateway: Gateway) -> None:
+    """Uploads to a connection that has ended: what they send goes nowhere, who leaves is not missed."""
+    app = await gateway.app()
+    speaks(gateway, "h2c")
+    browsers = [await ask(gateway, app, STREAM) for _ in range(CROWD)]
+    server = await Server.on(app)
+    for _ in browsers:
+        await server.asked()
+    server.wire.reset()
+    await server.wire.ended()
+    for number_, browser in enumerate(browsers):
+        browser.send(b"4\r\nping\r\n")
+        if number_ % 5 == 0:
+            browser.reset()
+    for number_, browser in enumerate(browsers):
+        if number_ % 5:
+            assert (await browser.answer()).reason == b"connection_terminated"

@@ -9,7 +9,19 @@ from collections.abc import Callable
 import pytest
 
 from gateway.transport import LARGE, GatheringTransport, WriteBatcher
-from gateway.turns import READ, RECORD, ROUND_LIMIT, SHARE, WIDE_READ, WIDE_READS, Intake, ReadingConnection, Turns
+from gateway.turns import (
+    PORTION,
+    READ,
+    RECORD,
+    ROUND_LIMIT,
+    SHARE,
+    WIDE_READ,
+    WIDE_READS,
+    Intake,
+    Portions,
+    ReadingConnection,
+    Turns,
+)
 
 
 class Loop:
@@ -250,3 +262,32 @@ def test_what_was_sure_before_others_waited_is_so_no_longer(loop: Loop) -> None:
     loop.turn()
     loop.turn()
     assert {careless.read(WIDE_READ) for _ in range(3 * WIDE_READS)} == {READ}
+
+
+def test_many_are_told_in_portions(loop: Loop) -> None:
+    turns = Turns(loop.soon.append)
+    told: list[int] = []
+    order: list[str] = []
+    Portions(turns, list(range(3 * PORTION - 1)), told.append)
+    assert told == list(range(PORTION)), "the first at once"
+    turns.wait(Busy("other", turns, order, 1))
+    loop.turn()
+    assert (len(told), order) == (2 * PORTION, ["other"]), "others have their turns"
+    while loop.turn():
+        pass
+    assert told == list(range(3 * PORTION - 1))
+
+
+def test_a_portion_that_fails_is_not_the_others_loss(loop: Loop) -> None:
+    turns = Turns(loop.soon.append)
+    told: list[int] = []
+
+    def tell(number: int) -> None:
+        told.append(number)
+        if number == PORTION:
+            raise RuntimeError("of one of them")
+
+    Portions(turns, list(range(3 * PORTION)), tell)
+    while loop.turn():
+        pass
+    assert told == [*range(PORTION + 1), *range(2 * PORTION, 3 * PORTION)]

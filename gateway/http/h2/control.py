@@ -236,12 +236,11 @@ class Control(Sender):
         self._owner.going_away(last_id, code)
         if self._server:
             return
-        for stream in list(self.streams.values()):
-            if stream.id > last_id and not stream.state.over:
-                self._close(stream, CLOSED)
-                if not stream.released:
-                    stream.unprocessed = True
-                    stream.reset_received(ErrorCode.REFUSED_STREAM)
+        never_taken = [each for each in self.streams.values() if each.id > last_id and not each.state.over]
+        for stream in never_taken:
+            self._close(stream, CLOSED)
+            stream.unprocessed = True
+        self._owner.never_taken([each for each in never_taken if not each.released])
 
     # --- priorities ----------------------------------------------------------------------------------------------
 

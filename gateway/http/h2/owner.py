@@ -7,6 +7,8 @@ from typing import Final
 
 from mypy_extensions import trait
 
+from gateway.http.h2.errors import ErrorCode
+from gateway.http.h2.stream import Stream
 from gateway.http.message import Fields
 
 
@@ -36,8 +38,14 @@ class SessionOwner:
 
     @abstractmethod
     def going_away(self, last_stream_id: int, code: int) -> None:
-        """The peer wants no more streams. Client: those of ours above `last_stream_id` are reset hereafter, marked as
-        `unprocessed`. May come several times."""
+        """The peer wants no more streams. Client: `never_taken` follows, for those of ours above `last_stream_id`. May
+        come several times."""
+
+    def never_taken(self, streams: list[Stream]) -> None:
+        """Client: these the peer has not processed, and never will. They are over, and marked so; whoever uses one is
+        to be told, at once or soon."""
+        for stream in streams:
+            stream.reset_received(ErrorCode.REFUSED_STREAM)
 
 
 class Nobody(SessionOwner):
