@@ -1,5 +1,8 @@
 """Deadlines are numbers on connections and streams, looked at by one timer per worker, so that a request costs none.
 
+Who comes together is late together: ten thousand silent connections would hold the event loop for a fifth of a second
+as they are ended. So they are ended in portions (`turns.Portions`), and whoever has gone on meanwhile goes on.
+
 The same timer asks the kernel who is gone without a word (`dead_peers`).
 
 What a replaced sandbox leaves open is not its business: `Pool.retire_replaced` and `retired_past_grace`.
@@ -11,15 +14,19 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from gateway.config import Settings
 from gateway.edge.dead_peers import Connection, DeadPeerDetector
+from gateway.turns import Portions, Turns
 
 log = logging.getLogger("gateway.edge")
 
 DRAIN_INTERVAL = 0.1
 """Seconds between sweeps while draining, so that the end does not wait for the sweeper."""
+
+
+T = TypeVar("T")
 
 
 class Sweepable(Protocol):
@@ -53,6 +60,7 @@ class Sweeper:
         self._connections = connections
         self._groups: tuple[Collection[Sweepable], ...] = (*connections, others)
         self._and_then = and_then
+        self._turns = Turns(loop.call_soon)
         self._interval = _interval(settings)
         self._dead_peers = DeadPeerDetector(settings.timeouts.tcp_keepalive, self._interval)
         self._timer = loop.call_later(self._interval, self.sweep)
@@ -62,17 +70,15 @@ class Sweeper:
         self._timer.cancel()
         self._timer = self._loop.call_later(self._interval, self.sweep)
         for group in self._groups:
-            for each in [each for each in group if each.deadline <= now]:
-                self.end(each, partial(each.expire, now))
+            late = [each for each in group if each.deadline <= now]
+            if late:
+                self.end_all(late, partial(_expire, group, now))
         self._and_then(now)
         self._dead_peers.look(*self._connections)
 
-    def end(self, who: object, end: Callable[[], None]) -> None:
-        """Calls `end`. One connection's bug must not stop the clock of all others."""
-        try:
-            end()
-        except Exception:
-            log.exception("ending %r failed", who)
+    def end_all(self, many: list[T], end: Callable[[T], None]) -> None:
+        """Calls `end` with each, which must bear that some turns have passed."""
+        Portions(self._turns, many, partial(_end, end))
 
     def hurry(self) -> None:
         """Sweeps now, and often from here on."""
@@ -81,6 +87,19 @@ class Sweeper:
 
     def stop(self) -> None:
         self._timer.cancel()
+
+
+def _expire(group: Collection[Sweepable], now: float, who: Sweepable) -> None:
+    if who.deadline <= now and who in group:
+        who.expire(now)
+
+
+def _end(end: Callable[[T], None], who: T) -> None:
+    """One connection's bug must not stop the clock of all others."""
+    try:
+        end(who)
+    except Exception:
+        log.exception("ending %r failed", who)
 
 
 def _interval(settings: Settings) -> float:

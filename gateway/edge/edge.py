@@ -223,8 +223,8 @@ class Edge:
     # --- the sweeper ---------------------------------------------------------------------------------------------
 
     def _swept(self, now: float) -> None:
-        for upstream in self.pool.retired_past_grace(now):
-            self.sweeper.end(upstream, upstream.cut_off)
+        if retired := self.pool.retired_past_grace(now):
+            self.sweeper.end_all(retired, self.pool.cut_off)
         self.revalidation.due(self.limits.exchanges)
         self.limits.accept_again()
         self.notices.tell(now)

@@ -382,6 +382,11 @@ class Pool:
         """What was retired and should have ended."""
         return [each for each in self._retired if each.ends <= now]
 
+    def cut_off(self, retired: UpstreamConnection) -> None:
+        """Ends it, whatever is under way, if it has not ended."""
+        if retired in self._retired:
+            retired.cut_off()
+
     def close(self) -> None:
         """Closes every connection; exchanges under way hear nothing, they were ended before."""
         if self._claims_timer is not None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 
-from tests.behaviour.harness import OK, OpenGateway, answering, get, until
+from gateway.turns import PORTION
+from tests.behaviour.harness import OK, Gateway, OpenGateway, answering, get, until
 
 
 class Broken:
@@ -45,3 +48,29 @@ async def test_one_connections_bug_keeps_no_other_alive(open_gateway: OpenGatewa
     finally:
         gateway.edge.downstreams.discard(broken)
     gateway.expect_complaint("a bug of ours")
+
+
+class Late(Broken):
+    """A connection that is late; what it does about it is no more than to be there no longer."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        super().__init__()
+        self._all = gateway.edge.downstreams
+        self._all.add(self)
+
+    def expire(self, now: float) -> None:
+        self.asked += 1
+        self._all.discard(self)
+
+
+async def test_a_crowd_that_is_late_is_ended_in_portions(gateway: Gateway) -> None:
+    """Whoever goes on, or ends, before it is told has nothing to hear."""
+    crowd = [Late(gateway) for _ in range(5 * PORTION)]
+    gateway.edge.sweeper.sweep()
+    assert sum(each.asked for each in crowd) == PORTION
+    goes_on, has_ended = [each for each in crowd if not each.asked][:2]
+    goes_on.deadline = inf
+    gateway.edge.downstreams.discard(has_ended)
+    await until(lambda: len(gateway.edge.downstreams) == 1, "all others are ended")
+    assert [each for each in crowd if each.asked != 1] == [goes_on, has_ended]
+    gateway.edge.downstreams.discard(goes_on)
