@@ -37,9 +37,8 @@ def main() -> None:
             print(*channel.unary_stream("/example.Greeter/Spell", **TEXT)(options.name, timeout=10))
             print(*channel.stream_stream("/example.Greeter/Chat", **TEXT)(iter(["ping", "pong"]), timeout=10))
         except grpc.RpcError as error:
-            # The gateway's own answers have a reason, as over HTTP: docs/errors.md lists them.
-            reason = dict(error.trailing_metadata() or ()).get("x-gateway-error", "the app's own")
-            raise SystemExit(f"{error.code().name}: {error.details()} ({reason})") from None
+            # The gateway's own failures end in their reason (docs/errors.md), which is x-gateway-error in the metadata.
+            raise SystemExit(f"{error.code().name}: {error.details()}") from None
 
 
 if __name__ == "__main__":
