@@ -29,7 +29,9 @@ _URL: Final = re.compile(
     rb"(https?)://([a-z0-9.-]{1,253}|\[[0-9a-f:.]{2,45}\])(:[0-9]{1,5})?(?=[/?#]|\Z)", re.IGNORECASE
 )
 IS_LOCAL: Final = re.compile(_LOCAL, re.IGNORECASE)
-_RETURN: Final = re.compile(rb"[?&](?:redirect_uri|post_logout_redirect_uri|service)=([^&#]*)")
+_RETURN: Final = re.compile(rb"[?&](?:redirect_uri|post_logout_redirect_uri)=([^&#]*)")
+_CAS_RETURN: Final = re.compile(rb"[?&]service=([^&#]*)")
+"""Of CAS, and a word of many other meanings on a page of the app's own."""
 _HANDED: Final = re.compile(rb"[?&#](?:code|error|id_token|access_token|token|ticket|oauth_verifier)=")
 _REFRESH: Final = re.compile(rb"[0-9.]*[ \t]*[;,][ \t]*(?:url[ \t]*=[ \t]*)?[\"']?", re.IGNORECASE)
 _LOCAL_COOKIE: Final = re.compile(rb";[ \t]*domain[ \t]*=[ \t]*\.?(?:%b)[ \t]*(?:;|\Z)" % _LOCAL, re.IGNORECASE)
@@ -180,12 +182,16 @@ def _misled(request: RequestHead, answer: ResponseHead, url: bytes, public: byte
     where = _URL.match(url)
     if where is not None and (kind := _kind(where, public, asked)) and not _HANDED.search(url):
         seen = where[0].decode("latin-1")
+        does, at = ("says that what it created is", "at") if answer.status == 201 else ("redirects", "to")
         if kind == "local":
-            return f"the app redirects to {seen}, which is the visitor's own machine. {framework.base}"
-        return f"the app redirects to {seen}, and not to {{origin}}. {framework.believe}"
+            return f"the app {does} {at} {seen}, which is the visitor's own machine. {framework.base}"
+        return f"the app {does} {at} {seen}, and not {at} {{origin}}. {framework.believe}"
     if answer.status in _FOR_GOOD and request.method in (b"GET", b"HEAD") and _is_itself(request, url, public):
         return f"the app redirects to the very URL it was asked for, as it takes that for http:. {framework.believe}"
-    for value in _RETURN.findall(url)[:MOST_RETURNS]:
+    returns = _RETURN.findall(url)
+    if where is not None and where[2].lower() != public.partition(b":")[0]:
+        returns += _CAS_RETURN.findall(url)
+    for value in returns[:MOST_RETURNS]:
         back = _URL.match(unquote_to_bytes(value))
         if back is not None and (kind := _kind(back, public, asked)):
             seen = back[0].decode("latin-1")

@@ -99,7 +99,9 @@ def failures_told(directory: Path) -> Iterator[None]:
         yield
     except OSError as error:
         path = Path(error.filename).absolute() if isinstance(error.filename, str | os.PathLike) else directory
-        advice = "give the gateway's user access to it, or name another folder with --certs DIR"
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        first = "make room on that disk" if is_full else "give the gateway's user access to it"
+        advice = f"{first}, or name another folder with --certs DIR"
         raise LocalAuthorityError(path, f"cannot be read or written ({cause_of(error)})", advice) from error
 
 

@@ -37,7 +37,7 @@ def hint(
         ("http://0.0.0.0:8000/", "redirects to http://0.0.0.0:8000, which is the visitor's own machine"),
     ],
 )
-@pytest.mark.parametrize("status", [201, 301, 302, 303, 307, 308])
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_it_leads_to_the_visitors_own_machine(location: str, did: str, status: int) -> None:
     assert hint(f"Location: {location}", status=status) == f"the app {did}. {BASE}"
 
@@ -53,6 +53,22 @@ def test_it_leads_to_the_visitors_own_machine(location: str, did: str, status: i
 )
 def test_it_leads_to_its_own_name_by_another_scheme_or_port(location: str, seen: str) -> None:
     assert hint(f"Location: {location}") == f"the app redirects to {seen}, and not to https://{PUBLIC}. {BELIEVE}"
+
+
+def test_what_was_created_is_said_to_be_elsewhere() -> None:
+    assert hint("Location: http://localhost:3000/7", status=201) == (
+        f"the app says that what it created is at http://localhost:3000, which is the visitor's own machine. {BASE}"
+    )
+    assert hint(f"Location: http://{HOST}/7", status=201) == (
+        f"the app says that what it created is at http://{HOST}, and not at https://{PUBLIC}. {BELIEVE}"
+    )
+
+
+def test_a_service_is_one_of_cas_elsewhere_only() -> None:
+    back = "service=http%3A%2F%2Flocalhost%3A3000%2F"
+    assert "has a login return to http://localhost:3000" in (hint(f"Location: https://cas.test/login?{back}") or "")
+    assert hint(f"Location: /add?{back}") is None, "a word with other meanings"
+    assert hint(f"Location: https://{PUBLIC}/add?{back}") is None
 
 
 def test_a_refresh_is_a_redirect_too() -> None:

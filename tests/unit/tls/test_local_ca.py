@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import shutil
@@ -552,6 +553,17 @@ def test_an_unreadable_file_is_not_replaced(tmp_path: Path, monkeypatch: pytest.
         "give the gateway's user access to it, or name another folder with --certs DIR."
     )
     assert changed(before, tmp_path) == set()
+
+
+@pytest.mark.parametrize("full", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_told_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: int) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(full, os.strerror(full), str(tmp_path / "ca.key"))
+
+    monkeypatch.setattr(os, "write", refuse)
+    monkeypatch.setattr(os, "fdopen", refuse)
+    with pytest.raises(LocalAuthorityError, match="make room on that disk, or name another folder with --certs DIR"):
+        ensure(tmp_path, now=NOW)
 
 
 def test_somebody_elses_authority_is_not_replaced(tmp_path: Path) -> None:
