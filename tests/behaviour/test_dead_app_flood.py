@@ -12,6 +12,7 @@ from tests.behaviour.harness import OK, Gateway, get
 REQUESTS = 600
 
 
+@pytest.mark.pure
 async def test_a_flood_dials_now_and_then(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     dialed: list[Endpoint] = []
     dial = Pool.dial

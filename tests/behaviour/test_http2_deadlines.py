@@ -181,6 +181,7 @@ async def test_a_browser_shares_its_streams_out(open_gateway: OpenGateway, monke
     assert not any(stream.over for stream in kept)
 
 
+@pytest.mark.pure
 async def test_an_answer_that_has_to_wait_is_not_read(
     open_gateway: OpenGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,8 @@ from gateway.upstream.refusals import DIALS, WINDOW
 from tests.behaviour.harness import DOMAIN, OK, SANDBOX, Gateway, OpenGateway, Script, Wire, get
 from tests.support.ports import silent_port
 
+pytestmark = pytest.mark.pure
+
 CROWD = 200
 
 

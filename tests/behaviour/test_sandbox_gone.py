@@ -350,6 +350,7 @@ async def test_after_a_timeout(open_gateway: OpenGateway) -> None:
     await upstream.ended()
 
 
+@pytest.mark.pure
 async def test_after_a_flood(open_gateway: OpenGateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """So many sandboxes are asked for that the cache has forgotten this one."""
     monkeypatch.setattr(cache, "MAX_ENTRIES", 4)
@@ -466,6 +467,7 @@ async def forgotten_in_a_flood(gateway: Gateway) -> None:
             await gateway.edge.directory.fetch(f"other{number}")
 
 
+@pytest.mark.pure
 @pytest.mark.parametrize("forgotten", [forgotten_by_a_change, forgotten_as_changes_were_missed, forgotten_in_a_flood])
 async def test_a_lifetime_ends_during_an_outage_and_its_record_is_forgotten(
     open_gateway: OpenGateway, monkeypatch: pytest.MonkeyPatch, forgotten: Callable[[Gateway], Awaitable[None]]

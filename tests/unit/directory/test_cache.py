@@ -905,6 +905,7 @@ async def test_nor_is_it_if_nobody_else_asks_again(cache: DirectoryCache, backen
     assert error.value.reason is Reason.DESTINATION_NOT_FOUND
 
 
+@pytest.mark.pure
 async def test_the_oldest_record_goes_when_there_is_no_room(
     cache: DirectoryCache, backend: Backend, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -922,6 +923,7 @@ async def test_the_oldest_record_goes_when_there_is_no_room(
     assert [name for name in "abcde" if cache.get_cached(name)] == ["a", "d", "e"]
 
 
+@pytest.mark.pure
 async def test_names_nobody_has_cannot_grow_the_cache(cache: DirectoryCache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache_module, "MAX_ENTRIES", 3)
     for number in range(20):
@@ -929,6 +931,7 @@ async def test_names_nobody_has_cannot_grow_the_cache(cache: DirectoryCache, mon
     assert len(cache) == 3
 
 
+@pytest.mark.pure
 async def test_names_nobody_has_push_out_each_other_and_no_record(
     cache: DirectoryCache, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -125,11 +125,13 @@ def forgetful(monkeypatch: pytest.MonkeyPatch) -> dict[bytes, int]:
     return remembered
 
 
+@pytest.mark.pure
 def test_a_spelling_is_remembered(forgetful: dict[bytes, int]) -> None:
     classify(b"X-Forwarded-For")
     assert forgetful == {b"X-Forwarded-For": roles.FORWARDING}
 
 
+@pytest.mark.pure
 def test_hostile_names_cannot_grow_the_memory(forgetful: dict[bytes, int]) -> None:
     for number in range(MAX_REMEMBERED_NAMES + 100):
         assert classify(b"x-%d" % number) == roles.PASS
@@ -138,6 +140,7 @@ def test_hostile_names_cannot_grow_the_memory(forgetful: dict[bytes, int]) -> No
     assert len(forgetful) == MAX_REMEMBERED_NAMES
 
 
+@pytest.mark.pure
 @pytest.mark.parametrize(("length", "remembered"), [(64, True), (65, False), (8000, False)])
 def test_long_names_are_not_kept(forgetful: dict[bytes, int], length: int, remembered: bool) -> None:
     name = b"x" * length
