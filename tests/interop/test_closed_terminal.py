@@ -11,6 +11,7 @@ from tests.interop.harness import GatewayProcess
 
 def test_it_ends_in_order(tmp_path: Path) -> None:
     gateway = GatewayProcess("5000", directory=tmp_path)
+    gateway.command = ["env", "--default-signal=HUP", *gateway.command]  # whatever has started the tests
     gateway.stop_signal = signal.SIGHUP
     with gateway:
         pass
