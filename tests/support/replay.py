@@ -3,8 +3,8 @@
     python -m tests.support.replay road 300           requests that pass the road, all heads different
     python -m tests.support.replay measure 300        what the machine's Python and OpenSSL cost, without the gateway
 
-Two runs that differ in the number tell what one costs. Of the second the first is a multiple, which hardly depends on
-how Python and OpenSSL were built.
+Two runs that differ in the number tell what one costs: what clients and apps say is made beforehand, and as much of it
+each time. Of the second the first is a multiple, which hardly depends on how Python and OpenSSL were built.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from tests.support.road import NAME, opened
 from tests.support.tls_client import TlsClient
 
 WARM = 50
+MOST = 300
+"""The highest number that may be asked for."""
 REQUEST = (
     "GET /assets/module-{0}.js?v={0:x} HTTP/1.1\r\nHost: 5000-demo.sandbox.localhost\r\nAccept: */*\r\n"
     "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/150.0.0.0\r\n"
@@ -44,12 +46,12 @@ async def travel(folder: Path, count: int) -> None:
         # Under such a tool seconds pass: nothing grows old, or another request than the one before would be measured.
         now = road.upstream.since = asyncio.get_running_loop().time()
         road.edge.directory._clock = road.edge.pool._clock = lambda: now
-        road.prepare(*(REQUEST.format(number).encode() for number in range(WARM + count)))
-        answers = [ANSWER.format(number).encode() for number in range(WARM + count)]
+        road.prepare(*(REQUEST.format(number).encode() for number in range(WARM + MOST)))
+        answers = [ANSWER.format(number).encode() for number in range(WARM + MOST)]
         for answer in answers[:WARM]:
             road.travel(answer)
         gc.disable()
-        for answer in answers[WARM:]:
+        for answer in answers[WARM : WARM + count]:
             road.travel(answer)
         road.edge.telemetry.flush()
         answered = len(road.downstream_wire.writes)
@@ -71,9 +73,9 @@ def measure(folder: Path, count: int) -> None:
         return outgoing.read()
 
     exchange(client.shake_hands(exchange))
-    sealed = [client.sealed(REQUEST.format(number).encode()) for number in range(count)]
+    sealed = [client.sealed(REQUEST.format(number).encode()) for number in range(MOST)]
     gc.disable()
-    for record in sealed:
+    for record in sealed[:count]:
         incoming.write(record)
         lines = server.read(4096).split(b"\r\n")
         fields = {name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
