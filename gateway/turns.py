@@ -1,4 +1,5 @@
-"""Fair scheduling of connections: none works longer than its share while others wait.
+"""Fair scheduling: no connection works longer than its share while others wait, and nothing that concerns many at once
+is told to all of them at once.
 
 A ready socket is read up to 32 times before the event loop polls another (libuv), and a read of 64 KiB may hold a
 thousand things to do. So work is counted, in units of about a microsecond: chunks, pipelined heads, records, whatever
@@ -41,7 +42,8 @@ WIDE_READ: Final = 256 * 1024
 WIDE_READS: Final = 16
 """How many reads may be as large after two that have filled their buffer."""
 PORTION: Final = 16
-"""Of many who are to be told something, those who are told in one turn."""
+"""Of many who are to be told something, those who are told at once in one turn of the event loop, and in each turn of
+the queue."""
 ROUND_LIMIT: Final = 0.004
 """Seconds of turns in one turn of the event loop; the rest continues in the next."""
 
@@ -56,11 +58,12 @@ class Schedulable(Protocol):
 class Turns:
     """One FIFO queue per event loop."""
 
-    __slots__ = ("_call_soon", "_queue")
+    __slots__ = ("_allowance", "_call_soon", "_queue")
 
     def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
         self._call_soon = call_soon
         self._queue: deque[Schedulable] = deque()
+        self._allowance = PORTION  # of whom may still be told at once, in this turn of the event loop
 
     @property
     def busy(self) -> bool:
@@ -72,6 +75,18 @@ class Turns:
         self._queue.append(connection)
         if len(self._queue) == 1:
             self._call_soon(self._go_round)
+
+    def allow(self, count: int) -> int:
+        """How many of `count` may be told something at once, whoever asks: a portion in a turn of the event loop."""
+        allowed = min(count, self._allowance)
+        if allowed:
+            if self._allowance == PORTION:
+                self._call_soon(self._renew)
+            self._allowance -= allowed
+        return allowed
+
+    def _renew(self) -> None:
+        self._allowance = PORTION
 
     def _go_round(self) -> None:
         """One turn for each in the queue now, or for as many as there is time for."""
@@ -94,8 +109,8 @@ T = TypeVar("T")
 
 
 class Portions(Generic[T]):
-    """Tells each of many something, the first at once, the others in turns: a thousand exchanges whose connection has
-    ended take 50 ms, because each answers, retries or records.
+    """Tells each of many something, some at once, as far as `Turns.allow` goes, the others in turns: a thousand
+    exchanges whose connection has ended take 50 ms, because each answers, retries or records.
     """
 
     __slots__ = ("_left", "_tell", "_turns")
@@ -105,14 +120,20 @@ class Portions(Generic[T]):
         self._turns = turns
         self._left = everybody
         self._tell = tell
-        self.take_turn()
+        self._tell_some(turns.allow(len(everybody)))
 
     def take_turn(self) -> None:
-        portion, self._left = self._left[:PORTION], self._left[PORTION:]
+        self._tell_some(PORTION)
+
+    def _tell_some(self, count: int) -> None:
+        portion, self._left = self._left[:count], self._left[count:]
         if self._left:
             self._turns.wait(self)
         for each in portion:
-            self._tell(each)
+            try:
+                self._tell(each)
+            except Exception:  # a bug met with one must not leave the others waiting for ever
+                log.exception("telling %r failed", each)
 
 
 class Pace:

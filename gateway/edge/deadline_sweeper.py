@@ -50,17 +50,17 @@ class Sweeper:
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        turns: Turns,
         settings: Settings,
         connections: tuple[Collection[SweepableConnection], ...],
         others: Collection[Sweepable],
         and_then: Callable[[float], None],
     ) -> None:
-        self._loop = loop
+        self._loop = loop = asyncio.get_running_loop()
+        self._turns = turns
         self._connections = connections
         self._groups: tuple[Collection[Sweepable], ...] = (*connections, others)
         self._and_then = and_then
-        self._turns = Turns(loop.call_soon)
         self._interval = _interval(settings)
         self._dead_peers = DeadPeerDetector(settings.timeouts.tcp_keepalive, self._interval)
         self._timer = loop.call_later(self._interval, self.sweep)
@@ -78,7 +78,7 @@ class Sweeper:
 
     def end_all(self, many: list[T], end: Callable[[T], None]) -> None:
         """Calls `end` with each, which must bear that some turns have passed."""
-        Portions(self._turns, many, partial(_end, end))
+        Portions(self._turns, many, end)
 
     def hurry(self) -> None:
         """Sweeps now, and often from here on."""
@@ -92,14 +92,6 @@ class Sweeper:
 def _expire(group: Collection[Sweepable], now: float, who: Sweepable) -> None:
     if who.deadline <= now and who in group:
         who.expire(now)
-
-
-def _end(end: Callable[[T], None], who: T) -> None:
-    """One connection's bug must not stop the clock of all others."""
-    try:
-        end(who)
-    except Exception:
-        log.exception("ending %r failed", who)
 
 
 def _interval(settings: Settings) -> float:

@@ -169,7 +169,11 @@ class Edge:
         self._drained = asyncio.Event()
         self.downstreams: set[Downstream] = set()
         self.sweeper = Sweeper(
-            loop, settings, (self.downstreams, self.pool.connections), self.error_answers.waiting, self._swept
+            self.intake.turns,
+            settings,
+            (self.downstreams, self.pool.connections),
+            self.error_answers.waiting,
+            self._swept,
         )
 
     @property

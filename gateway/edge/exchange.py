@@ -271,7 +271,10 @@ class Exchange(RequestSink, ResponseSink):
         edge, target = self._edge, self._target
         assert target is not None  # CONNECTING comes after routing
         for _ in range(MAX_DIALS):  # each time round the record has changed while its address was dialed
+            waits = edge.directory.get_cached(target.sandbox_id) is None
             sandbox = await edge.directory.look_up(target.sandbox_id)
+            if waits:
+                await edge.pace.keep()  # others may have waited for the same
             self._admit(sandbox)
             key = edge.protocols.choose(self._head, sandbox, target.port)
             upstream = None

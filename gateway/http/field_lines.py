@@ -44,9 +44,9 @@ class RecentLines(Generic[K]):
     """The lines seen lately, by whatever a codec knows them by.
 
     Of two generations. What is asked for moves to the young one; once that is full, it takes the place of the old one,
-    which is forgotten whole: nothing is sorted. What comes only once is not kept at all: the first time, it is no more
-    than noted that a line was there, by one octet of its hash. So what is new in each request dies with it, in the same
-    few places of memory, instead of living on in megabytes that push everything else out of the processor's caches.
+    which is forgotten whole: nothing is sorted. What comes only once is not kept, but for one in 128: the first time it
+    is only noted that a line was there, by an octet of its hash. So what is new in each request dies with it, in the
+    same few places of memory, instead of living on in megabytes that push all else out of the processor's caches.
     """
 
     __slots__ = ("_asked", "_octets", "_old", "unseen", "young")
@@ -56,7 +56,7 @@ class RecentLines(Generic[K]):
         """For the hot loops, which ask it first and `recall` only if it does not know."""
         self._old: dict[K, FieldLine] = {}
         self._octets = 0  # of the young ones
-        self._asked = bytearray(ASKED)  # an octet of the hash of who was last here
+        self._asked = bytearray(ASKED)  # in pairs: an octet of the hashes of the last two who came here
         self.unseen = 0
         """How many came that were not known. A section in which one did is not worth remembering: it hardly comes
         again, and what comes again was pushed out for it."""
@@ -75,9 +75,11 @@ class RecentLines(Generic[K]):
         """What was found out of `key`, which is not known; kept from the second time on."""
         self.unseen += 1
         noted: i64 = hash(key)
-        place, mark = noted & ASKED - 1, noted >> 32 & 0xFF
-        if self._asked[place] != mark:
-            self._asked[place] = mark
+        place, mark = noted & ASKED - 2, noted >> 32 & 0xFF
+        asked = self._asked
+        if asked[place] != mark and asked[place + 1] != mark:
+            asked[place + 1] = asked[place]
+            asked[place] = mark
         elif len(line.line) <= REMEMBERED_OCTETS:
             self._keep(key, line)
 

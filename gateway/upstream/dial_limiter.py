@@ -9,9 +9,11 @@ slow start: after seven round trips a thousand have been made. The first that fa
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.errors import Failure, Reason
+from gateway.turns import Portions, Turns
 
 if TYPE_CHECKING:
     from gateway.endpoint import Endpoint
@@ -36,6 +38,11 @@ _FOR_ALL = frozenset(
 """What one dial has met, the next would meet. An app that accepts and hangs up is there: the next dial is another's."""
 
 
+def _tell(failure: Failure, waiter: asyncio.Future[Failure | None]) -> None:
+    if not waiter.done():
+        waiter.set_result(failure)
+
+
 class _Queue:
     """Of one endpoint, with dials under way."""
 
@@ -50,9 +57,11 @@ class _Queue:
 class DialLimiter:
     """Two per worker: where connections carry many streams (HTTP/2), one dial at a time may serve all who wait."""
 
-    __slots__ = ("_at_once", "_queues")
+    __slots__ = ("_at_once", "_queues", "_turns")
 
-    def __init__(self, at_once: int = AT_ONCE) -> None:
+    def __init__(self, turns: Turns, at_once: int = AT_ONCE) -> None:
+        """`turns`: who hears of a failure hears it in portions."""
+        self._turns = turns
         self._at_once = at_once
         self._queues: dict[Endpoint, _Queue] = {}  # those with a dial under way, and no others
 
@@ -97,9 +106,7 @@ class DialLimiter:
             queue.room = self._at_once
         waiting = queue.waiting
         if failure is not None and failure.reason in _FOR_ALL:
-            for waiter in waiting:
-                if not waiter.done():
-                    waiter.set_result(failure)
+            Portions(self._turns, list(waiting), partial(_tell, failure))
             waiting.clear()
         while waiting and queue.under_way < queue.room:
             waiter = next(iter(waiting))

@@ -212,7 +212,7 @@ class Http2Upstream(Carrier, UpstreamConnection):
             self.session.go_away(ErrorCode.NO_ERROR)
 
     def _tell(self, streams: list[Http2UpstreamStream], what: Callable[[Http2UpstreamStream], None]) -> None:
-        """A stream of whose connection there is nothing left may be told so some turns later."""
+        """Some of them some turns later; the connection may have ended, or gone on, meanwhile."""
         Portions(self._context.intake.turns, streams, what)
 
     def _shut(self) -> None:
@@ -377,7 +377,10 @@ class Http2Upstream(Carrier, UpstreamConnection):
             self.is_available = False
 
     def never_taken(self, streams: list[Stream]) -> None:
-        self._tell(cast("list[Http2UpstreamStream]", streams), Http2UpstreamStream.refused)
+        ours = cast("list[Http2UpstreamStream]", streams)
+        for stream in ours:
+            stream.wait_for_the_news()
+        self._tell(ours, Http2UpstreamStream.refused)
 
     # --- ends ----------------------------------------------------------------------------------------------------
 

@@ -320,8 +320,16 @@ class Http2UpstreamStream(Stream, UpstreamStream):
             detail = f"the app reset the stream before answering ({name})"
             self.fail(GatewayError(Reason.CONNECTION_TERMINATED, detail))
 
+    def wait_for_the_news(self) -> None:
+        """It will be `refused`, some turns later: nothing of the request may be used up meanwhile."""
+        if self.sink is not None:
+            self._full = True
+            self.sink.upstream_full(self.waiting)
+
     def refused(self) -> None:
-        """The app has not processed it."""
+        """The app has not processed it, whatever it says."""
+        if self._content_ended:
+            return
         detail = "the app refused the stream, or went away before it took it (REFUSED_STREAM, GOAWAY)"
         self.fail(GatewayError(Reason.CONNECTION_TERMINATED, detail, wording=LOST), unprocessed=True)
 
@@ -351,9 +359,7 @@ class Http2UpstreamStream(Stream, UpstreamStream):
         """The connection has ended; what has come in full stays."""
         if self._content_ended or self.phase is OVER:
             return
-        if self.unprocessed:
-            self.refused()
-        elif self.phase is BODY:
+        if self.phase is BODY:
             self.fail(GatewayError(Reason.HTTP_RESPONSE_INCOMPLETE, f"the app {how} inside the body"))
         else:
             wording = None if by_the_app else LOST
@@ -380,7 +386,10 @@ class Http2UpstreamStream(Stream, UpstreamStream):
             self.fail(GatewayError(Reason.HTTP_RESPONSE_INCOMPLETE, f"the answer stood still for {allowed:g} s"))
 
     def fail(self, error: GatewayError, *, unprocessed: bool = False) -> None:
-        """Tells the sink, once, and leaves."""
+        """Tells the sink, once, and leaves. Of what the app has never processed there is nothing else to say."""
+        if self.unprocessed and not unprocessed:
+            self.refused()
+            return
         sink = self.sink
         self._leave()
         if sink is not None:

@@ -85,8 +85,9 @@ class Pool:
         """The way to an address; `gateway dev` may know another one."""
         self._clock = clock
         self.refusals = RefusalCache(clock)
-        self._dials = DialLimiter()
-        self._shared_dials = DialLimiter(at_once=1)  # of HTTP/2
+        turns = self.context.intake.turns
+        self._dials = DialLimiter(turns)
+        self._shared_dials = DialLimiter(turns, at_once=1)  # of HTTP/2
         self.connections: set[UpstreamConnection] = set()
         self._by_sandbox: dict[str, set[UpstreamConnection]] = {}  # the same by sandbox id; no empty sets
         self._retired: set[UpstreamConnection] = set()  # of them those in their grace

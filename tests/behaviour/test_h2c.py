@@ -403,8 +403,15 @@ def most_at_once(seen: list[int]) -> int:
     return max(before - after for before, after in itertools.pairwise(seen))
 
 
-@pytest.mark.parametrize("end", ["reset", "broken", "replaced"])
-async def test_a_crowd_whose_connection_ends_is_told_in_portions(gateway: Gateway, end: str) -> None:
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        ("reset", b"connection_terminated"),
+        ("broken", b"http_protocol_error"),
+        ("replaced", b"http_response_timeout"),
+    ],
+)
+async def test_a_crowd_whose_connection_ends_is_told_in_portions(gateway: Gateway, end: str, reason: bytes) -> None:
     """A thousand at once would hold everybody else up for 50 ms."""
     app = await gateway.app()
     browsers, server = await crowd(gateway, app)
@@ -417,11 +424,7 @@ async def test_a_crowd_whose_connection_ends_is_told_in_portions(gateway: Gatewa
         (connection,) = gateway.edge.pool.connections
         connection.cut_off()
     for browser in browsers:
-        assert (await browser.answer()).reason in (
-            b"connection_terminated",
-            b"http_protocol_error",
-            b"http_response_timeout",
-        )
+        assert (await browser.answer()).reason == reason
     assert seen[-1] == 0
     assert most_at_once(seen) <= PORTION
 
@@ -474,6 +477,85 @@ async def test_a_crowd_that_was_not_taken_is_taken_elsewhere(gateway: Gateway) -
         another.answer(stream, STATUS, body=b"taken")
     for browser in browsers:
         assert (await browser.answer()).body == b"taken"
+
+
+async def taken(gateway: Gateway, app: App, browsers: list[Wire]) -> set[bytes]:
+    """What becomes of requests that another connection takes."""
+    another = await Server.on(app)
+
+    async def serve() -> None:
+        while True:
+            stream, _ = await another.asked()
+            another.answer(stream, STATUS, body=b"taken")
+
+    serving = gateway.edge.tasks.spawn(serve(), "the app")
+    answers = [await browser.answer() for browser in browsers]
+    serving.cancel()
+    return {answer.reason or answer.body for answer in answers}
+
+
+GOAWAY = frame(Type.GOAWAY, 0, 0, number(0) + number(Code.NO_ERROR))
+
+
+@pytest.mark.parametrize("then", ["broken", "replaced"])
+async def test_what_was_not_taken_is_sent_again_however_its_connection_ends(gateway: Gateway, then: str) -> None:
+    app = await gateway.app()
+    speaks(gateway, "h2c")
+    browsers, server = await crowd(gateway, app, get(app).replace(b"GET", b"POST"))
+    (connection,) = gateway.edge.pool.connections
+    server.send(GOAWAY, frame(Type.PING, 0, 1, bytes(8)) if then == "broken" else b"")
+    if then == "replaced":
+        await until(lambda: not connection.is_available, "GOAWAY is read")
+        connection.cut_off()
+    assert await taken(gateway, app, browsers) == {b"taken"}
+
+
+async def test_a_body_waits_until_it_is_known_who_takes_it(gateway: Gateway) -> None:
+    app = await gateway.app()
+    speaks(gateway, "h2c")
+    browsers, server = await crowd(gateway, app, STREAM)
+    (connection,) = gateway.edge.pool.connections
+    loop = asyncio.get_running_loop()
+
+    def upload() -> None:
+        if connection.is_available:
+            loop.call_soon(upload)
+        else:  # some have not been told
+            for browser in browsers:
+                browser.send(b"4\r\nping\r\n0\r\n\r\n")
+
+    loop.call_soon(upload)
+    server.send(GOAWAY)
+    assert await taken(gateway, app, browsers) == {b"taken"}
+
+
+async def test_goaway_takes_nothing_from_a_complete_answer(gateway: Gateway) -> None:
+    """Which waits for a slow reader, while its request is still being sent."""
+    app = await gateway.app()
+    speaks(gateway, "h2c")
+    browser = await ask(gateway, app, STREAM)
+    server = await Server.on(app)
+    stream, _ = await server.asked()
+    (connection,) = gateway.edge.pool.connections
+    (upstream,) = connection._streams  # type: ignore[attr-defined]
+    upstream.pause()
+    server.answer(stream, STATUS, (b"content-length", b"4"), body=b"full")
+    await until(lambda: upstream._content_ended, "all is here")
+    server.send(GOAWAY)
+    await until(lambda: connection.session.peer_going_away, "GOAWAY is read")  # type: ignore[attr-defined]
+    upstream.resume()
+    assert (await browser.answer()).body == b"full"
+
+
+async def test_many_resets_are_work(gateway: Gateway) -> None:
+    """One connection, one read: each of its streams by RST_STREAM."""
+    app = await gateway.app()
+    browsers, server = await crowd(gateway, app)
+    seen = look_each_turn(gateway)
+    server.send(*[frame(Type.RST_STREAM, 0, 2 * each + 1, number(Code.CANCEL)) for each in range(CROWD)])
+    for browser in browsers:
+        assert (await browser.answer()).reason == b"connection_terminated"
+    assert most_at_once(seen) <= PORTION
 
 
 async def test_who_was_not_told_yet_may_go_on(gateway: Gateway) -> None:

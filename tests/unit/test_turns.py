@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable
 
 import pytest
 
+from gateway.tasks import Tasks
 from gateway.transport import LARGE, GatheringTransport, WriteBatcher
 from gateway.turns import (
     PORTION,
@@ -18,6 +20,7 @@ from gateway.turns import (
     WIDE_READ,
     WIDE_READS,
     Intake,
+    Pace,
     Portions,
     ReadingConnection,
     Turns,
@@ -278,7 +281,7 @@ def test_many_are_told_in_portions(loop: Loop) -> None:
     assert told == list(range(3 * PORTION - 1))
 
 
-def test_a_portion_that_fails_is_not_the_others_loss(loop: Loop) -> None:
+def test_a_bug_met_with_one_is_not_the_others_loss(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
     turns = Turns(loop.soon.append)
     told: list[int] = []
 
@@ -290,4 +293,43 @@ def test_a_portion_that_fails_is_not_the_others_loss(loop: Loop) -> None:
     Portions(turns, list(range(3 * PORTION)), tell)
     while loop.turn():
         pass
-    assert told == [*range(PORTION + 1), *range(2 * PORTION, 3 * PORTION)]
+    assert told == list(range(3 * PORTION))
+    assert [record.message for record in caplog.records] == [f"telling {PORTION} failed"]
+
+
+def test_many_who_have_something_to_tell_share_a_portion_at_once(loop: Loop) -> None:
+    turns = Turns(loop.soon.append)
+    told: list[int] = []
+    for _ in range(5):
+        Portions(turns, list(range(PORTION - 1)), told.append)
+    assert len(told) == PORTION
+    while loop.turn():
+        pass
+    assert len(told) == 5 * (PORTION - 1)
+    Portions(turns, list(range(PORTION)), told.append)
+    assert len(told) == 5 * (PORTION - 1) + PORTION, "in a later turn there is a portion again"
+
+
+async def test_tasks_that_waited_for_the_same_keep_the_pace() -> None:
+    loop = asyncio.get_running_loop()
+    pace, passed = Pace(loop.call_soon), 0
+
+    async def go_on() -> None:
+        nonlocal passed
+        await pace.keep()
+        passed += 1
+
+    owner = Tasks()
+    tasks = [owner.spawn(go_on(), "waits") for _ in range(4 * PORTION)]
+    await asyncio.sleep(0)
+    assert passed == PORTION
+    for task in tasks[PORTION : 2 * PORTION]:
+        task.cancel()  # who have left take nobody's place
+    seen = [passed]
+    while passed < 3 * PORTION:
+        await asyncio.sleep(0)
+        seen.append(passed)
+    assert max(after - before for before, after in itertools.pairwise(seen)) <= PORTION
+    assert len(seen) < 20
+    await asyncio.wait(tasks)
+    await pace.keep()

@@ -33,6 +33,8 @@ from gateway.http.message import Fields
 
 BLOCK_WORK: Final = 2
 """Units of work (`turns`) that a field block is, beside one for each `LOOK` octets of it."""
+RESET_WORK: Final = 32
+"""Of a stream that the peer resets: whoever uses it answers, retries or records."""
 LOOK: Final = 64
 HEAD_TOO_LARGE: Final = "a head that is too large"
 """The `fault` of a stream whose answer has such a head."""
@@ -270,6 +272,7 @@ class Messages(Control):
         released = stream.released
         self._close(stream, CLOSED)
         if not released:
+            self.work += RESET_WORK
             stream.unprocessed = code == ErrorCode.REFUSED_STREAM  # section 8.7
             stream.reset_received(code)
         if self._budget.points < 0:

@@ -112,6 +112,15 @@ def test_what_comes_once_is_not_kept() -> None:
     assert recent.recall(b"again") or recent.young[b"again"]
 
 
+def test_two_that_are_noted_in_one_place_are_both_kept() -> None:
+    recent = RecentLines[int]()
+    line = field_line(b"a", b"1")
+    for _ in range(2):
+        for key in (1 << 32, 2 << 32):  # a number is its own hash
+            recent.learn(key, line)
+    assert len(recent) == 2
+
+
 def test_long_lines_are_not_kept() -> None:
     recent = RecentLines[bytes]()
     for octets, kept in ((REMEMBERED_OCTETS, 1), (REMEMBERED_OCTETS + 1, 1)):

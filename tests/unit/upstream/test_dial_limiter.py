@@ -9,6 +9,7 @@ import pytest
 from gateway.endpoint import Endpoint, Origin
 from gateway.errors import Failure, Reason
 from gateway.tasks import Tasks
+from gateway.turns import Turns
 from gateway.upstream.dial_limiter import AT_ONCE, DialLimiter
 
 KEY = Endpoint(Origin("abc", "1", "fd00::5"), 5000)
@@ -18,7 +19,7 @@ HUNG_UP = Failure(Reason.CONNECTION_TERMINATED, "the app closed the connection b
 
 def full() -> DialLimiter:
     """As many limiter as there may be have begun."""
-    limiter = DialLimiter()
+    limiter = DialLimiter(Turns(asyncio.get_running_loop().call_soon))
     assert [limiter.try_acquire(KEY) for _ in range(AT_ONCE + 1)] == [True] * AT_ONCE + [False]
     return limiter
 
@@ -43,6 +44,8 @@ async def test_a_failure_answers_for_all_who_wait() -> None:
     waiters = await waiting(limiter, tasks, 200)
     limiter.release(KEY, REFUSED)
     await settle()
+    assert len(done(waiters)) < 100, "in portions"
+    await asyncio.wait(waiters, timeout=10)
     assert done(waiters) == [REFUSED] * 200
     assert limiter.under_way(KEY) == AT_ONCE - 1
 
