@@ -56,6 +56,16 @@ LOST: Final = Wording(
         "this gateway.",
     ),
 )
+STREAM_RESET: Final = Wording(
+    "the app speaks HTTP/2 and reset a request that is no gRPC call, as gRPC servers do",
+    "The app on port {port} speaks HTTP/2 and refused this request",
+    "The app behind [{address}]:{port} speaks HTTP/2. It reset the request without answering and kept the connection. "
+    "Some gRPC servers do that to whatever is no gRPC call: a page, `curl`, gRPC-Web.",
+    (
+        "Is it a gRPC server? Then nothing is wrong: call it with a gRPC client.",
+        "Is it an app for browsers? Read its log: what failed while it was at work on the request?",
+    ),
+)
 REPLACED: Final = Wording(
     "the sandbox ended while its app was at work",
     "Sandbox {sandbox} ended before its app answered",
@@ -194,7 +204,7 @@ WORDINGS: dict[Reason, tuple[Wording, ...]] = {
     Reason.IPV4_ONLY_LISTENER: (FORWARDED_ON_IPV4,),
     Reason.CONNECTION_TIMEOUT: (ACCEPT_QUEUE_FULL, QUEUE_SEEMS_FULL, PORT_NOT_ANSWERING),
     Reason.DESTINATION_IP_UNROUTABLE: (REJECTED,),
-    Reason.CONNECTION_TERMINATED: (HUNG_UP_UNASKED, HUNG_UP_IN_HEAD, LOST),
+    Reason.CONNECTION_TERMINATED: (HUNG_UP_UNASKED, HUNG_UP_IN_HEAD, LOST, STREAM_RESET),
     Reason.HTTP_RESPONSE_TIMEOUT: (REPLACED,),
     Reason.UPSTREAM_SPEAKS_HTTP2: (NO_WEBSOCKET_BY_HTTP2,),
     Reason.HTTP_PROTOCOL_ERROR: (ANOTHER_PROTOCOL, BROKEN_HEAD, NEXT_REFUSES),

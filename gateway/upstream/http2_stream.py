@@ -26,7 +26,7 @@ from gateway.http.h2.stream import Stream
 from gateway.http.message import BY_LENGTH, NO_BODY, Fields, FieldSection, RequestHead
 from gateway.session_connection import SessionConnection
 from gateway.upstream.stream import Owner, ResponseSink, UpstreamFailure, UpstreamStream
-from gateway.wordings import LOST, REPLACED
+from gateway.wordings import LOST, REPLACED, STREAM_RESET
 
 if TYPE_CHECKING:
     from gateway.endpoint import Endpoint
@@ -318,7 +318,8 @@ class Http2UpstreamStream(Stream, UpstreamStream):
             self.fail(GatewayError(Reason.UPSTREAM_SPEAKS_HTTP1, f"the app reset the stream with {name}"))
         else:
             detail = f"the app reset the stream before answering ({name})"
-            self.fail(GatewayError(Reason.CONNECTION_TERMINATED, detail))
+            wording = None if self._is_conversation else STREAM_RESET
+            self.fail(GatewayError(Reason.CONNECTION_TERMINATED, detail, wording=wording))
 
     def wait_for_the_news(self) -> None:
         """It will be `refused`, some turns later: nothing of the request may be used up meanwhile."""

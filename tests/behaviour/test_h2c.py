@@ -274,6 +274,23 @@ async def test_of_a_call_that_may_have_been_made_nothing_is_known(gateway: Gatew
     assert answer.reason == b"connection_terminated"
 
 
+@pytest.mark.parametrize("call", [True, False])
+async def test_a_grpc_server_that_resets_a_page_is_not_said_to_have_crashed(gateway: Gateway, call: bool) -> None:
+    app = await gateway.app()
+    speaks(gateway, "h2c")
+    browser = await ask(gateway, app, UNARY if call else get(app))
+    server = await Server.on(app)
+    stream, _ = await server.asked()
+    server.send(frame(Type.RST_STREAM, 0, stream, number(Code.INTERNAL_ERROR)))
+    answer = await browser.answer()
+    assert answer.reason == b"connection_terminated"
+    if call:
+        assert b"closed%20the%20connection" in (answer.get(b"grpc-message") or b"").replace(b" ", b"%20")
+    else:
+        assert b"speaks HTTP/2 and refused this request" in answer.body
+        assert b"Is it a gRPC server?" in answer.body
+
+
 @pytest.mark.parametrize("dies", [True, False])
 async def test_who_speaks_http2_is_not_asked_what_it_speaks(gateway: Gateway, dies: bool) -> None:
     """To a call that fails before its answer, that an app does not take HTTP/1.1 is no explanation."""
