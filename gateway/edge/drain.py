@@ -93,13 +93,13 @@ class Drain:
             await asyncio.sleep(LOOK_INTERVAL)
 
     def end(self) -> None:
-        """What is left is cut off now: counts it. Who has no answer yet is told whose end that is."""
+        """Cuts off what is left, and counts it. Who has no answer yet, or reads trailers, is told whose end that is."""
         self._forget_ended()
         counters = self.edge.counters
         cut = counters.tunnels_cut
         for connection in list(self.edge.downstreams):
             for sink in sinks_of(connection):
-                if isinstance(sink, Exchange) and sink.answer is None:
+                if isinstance(sink, Exchange) and (sink.answer is None or sink.is_call):
                     sink.fail(GatewayError(Reason.DRAIN_TIMEOUT, "the gateway is shutting down"))
                     continue
                 if isinstance(sink, Drained) and sink.was_closed:

@@ -522,17 +522,19 @@ class Exchange(RequestSink, ResponseSink):
         answer = self.answer
         if answer is None:
             self._send_problem(error)
-        elif answer.framing is AS_STREAM and error.reset_code is None and self._is_grpc(answer):
+        elif error.reset_code is None and self.is_call:
             self._downstream.finish(grpc_trailers(error, self._circumstances()))
         else:
             self._downstream.abort(error)
         self._end(str(error.reason), error.detail)
 
-    def _is_grpc(self, answer: ResponseHead) -> bool:
-        """Whether a call is being answered whose caller reads trailers: they say how it has ended."""
-        section = self._head.section
-        content_type = answer.get(b"content-type") or b""
-        return section.grpc and section.trailers_ok and content_type.lower().startswith(b"application/grpc")
+    @property
+    def is_call(self) -> bool:
+        """Whether a call of gRPC is being answered whose caller reads trailers: they say how it has ended."""
+        answer, section = self.answer, self._head.section
+        if answer is None or answer.framing is not AS_STREAM or not (section.grpc and section.trailers_ok):
+            return False
+        return (answer.get(b"content-type") or b"").lower().startswith(b"application/grpc")
 
     def _circumstances(self) -> RequestContext:
         edge, head = self._edge, self._head

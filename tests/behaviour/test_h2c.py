@@ -12,8 +12,10 @@ import pytest
 from hpack import Decoder
 
 from gateway.directory.sandbox import Sandbox
+from gateway.edge.drain import Drain
 from gateway.errors import GatewayError, Reason
 from gateway.turns import PORTION
+from tests.behaviour.h2_wire import h2_browser
 from tests.behaviour.harness import OK, SANDBOX, App, Gateway, OpenGateway, Wire, get, until
 from tests.support.h2_frames import Code, Fields, Flag, Frame, Setting, Type, frame, literal, number, settings
 
@@ -328,6 +330,39 @@ async def test_a_call_that_breaks_off_ends_with_why(gateway: Gateway) -> None:
     assert b"(http_response_incomplete)" in rest
     await until(lambda: gateway.log, "the record")
     assert gateway.log[-1].reason == "http_response_incomplete"
+
+
+async def test_a_call_that_outlasts_a_drain_is_told_why(gateway: Gateway) -> None:
+    app = await gateway.app()
+    browser = await ask(gateway, app)
+    server = await Server.on(app)
+    stream, _ = await server.asked()
+    server.send(frame(Type.HEADERS, Flag.END_HEADERS, stream, literal(*OF_GRPC)), frame(Type.DATA, 0, stream, b"part"))
+    await browser.read_until(b"part")
+    plan = Drain(gateway.edge, 0.0)
+    plan.begin()
+    plan.end()
+    await gateway.edge.close()
+    rest = await browser.read_until(b"\r\n0\r\n") + await browser.read_until(b"\r\n\r\n")
+    assert b"Grpc-Status: 14\r\n" in rest
+    assert b"(drain_timeout)" in rest
+
+
+async def test_a_call_by_http2_that_outlasts_a_drain_is_told_why(gateway: Gateway) -> None:
+    app = await gateway.app()
+    browser = await h2_browser(gateway, app.host)
+    more = [(b"content-type", b"application/grpc"), (b"te", b"trailers")]
+    call = browser.ask(b"/a/b", method=b"POST", more=more, end=False)
+    server = await Server.on(app)
+    stream, _ = await server.asked()
+    server.send(frame(Type.HEADERS, Flag.END_HEADERS, stream, literal(*OF_GRPC)), frame(Type.DATA, 0, stream, b"part"))
+    await browser.wait(lambda: call.body == b"part", "the beginning of the answer")
+    plan = Drain(gateway.edge, 0.0)
+    plan.begin()
+    plan.end()
+    await gateway.edge.close()
+    trailers = dict((await browser.answer(call)).trailers)
+    assert (trailers[b"grpc-status"], b"drain_timeout" in trailers[b"grpc-message"]) == (b"14", True)
 
 
 async def test_an_answer_that_is_no_grpc_breaks_off_visibly(gateway: Gateway) -> None:
