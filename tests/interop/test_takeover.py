@@ -107,6 +107,15 @@ def held(tmp_path: Path) -> Iterator[HeldBack]:
     held.go()
 
 
+def is_delivered(pid: int, number: signal.Signals) -> bool:
+    """Whether the signal waits no longer for the process, which may have gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return True
+    return not any(int(mask, 16) >> number - 1 & 1 for mask in re.findall(r"(?m)^(?:Shd|Sig)Pnd:\s*(\w+)", status))
+
+
 def has_taken_over(gateway: Serving, pid: int) -> None:
     poll(lambda: f"the gateway with pid {pid} has taken over" in gateway.log, f"{pid} has taken over", PATIENCE)
 
@@ -206,6 +215,7 @@ def test_one_that_ends_before_it_is_ready_changes_nothing(
         poll(lambda: len(descendants(new)) == 4, "it has children")
         orphans = [pid for pid in descendants(new) if pid != new]
         os.kill(new, number)
+        poll(lambda: is_delivered(new, number), "it has got the signal")
         held.go()
         gateway.says("this one goes on")
         poll(lambda: all(map(ended, [new, *orphans])), "they have ended")

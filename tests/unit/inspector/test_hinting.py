@@ -14,6 +14,8 @@ from gateway.inspector.hinting import PAUSE, BodyHints
 from tests.support.seam import answer, handshake, settle
 from tests.unit.inspector.conftest import Watched
 
+pytestmark = pytest.mark.pure
+
 MIXED = b'<script src="http://localhost:3000/a.js"></script>'
 DID = "the page loads http://localhost:3000, which is the visitor's own machine"
 HTML = (b"Content-Type", b"text/html; charset=utf-8")

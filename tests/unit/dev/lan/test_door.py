@@ -13,6 +13,8 @@ from gateway.dev.lan.door import Door
 from gateway.edge.forwarded import Peer
 from tests.support.seam import gateway, request
 
+pytestmark = pytest.mark.pure
+
 NAME, OTHER = b"5000-anna.local:8443", b"22-anna.local:8443"
 HERE, THERE = "127.0.0.1", "192.168.7.9"
 

@@ -53,6 +53,7 @@ def join(monkeypatch: pytest.MonkeyPatch, multicast: type[Claimed], addresses: l
     monkeypatch.setattr(module, "lan_addresses", lambda: list(addresses))
 
 
+@pytest.mark.pure
 async def test_a_neighbour_who_claims_every_name_is_given_up_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,6 +85,7 @@ async def test_a_neighbour_who_claims_every_name_is_given_up_on(
             listener.close()
 
 
+@pytest.mark.pure
 async def test_who_cannot_listen_is_not_told_that_there_is_no_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -115,6 +117,7 @@ class Lost(Claimed):
             raise OSError(errno.ENODEV, "No such device")
 
 
+@pytest.mark.pure
 async def test_a_network_that_goes_while_it_is_told_of_names_is_let_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
