@@ -168,7 +168,7 @@ def test_chromium_is_told(tmp_path: Path) -> None:
     trust(tmp_path / "home", authority)
     with (
         EventApp().running() as app,
-        Serving(tmp_path, app, drain_timeout="3s") as gateway,
+        Serving(tmp_path, app, drain_timeout="8s") as gateway,
         Browser(tmp_path / "home") as browser,
     ):
         browser.open(f"https://{gateway.host}:{gateway.tls_port}/page")

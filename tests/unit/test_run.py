@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -90,11 +91,15 @@ def test_a_compiled_gateway_passes_if_it_and_its_sources_do(compiled: int, sourc
     assert run.both([sys.executable, "-c", SAID.format(sources, compiled)]) == status
 
 
+PURE_TEST = r"(?m)^@pytest\.mark\.pure\n(?:async )?def (\w+)"
+
+
 def test_tests_with_fakes_are_chosen_where_sources_are_asked_for() -> None:
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "tests/unit/directory"]
+    folder = "tests/unit/directory"
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", folder]
     chosen = subprocess.run(
         command, cwd=ROOT, env=clean_environment(run.ON_SOURCES), capture_output=True, text=True, check=True
     ).stdout.splitlines()
-    assert [line.partition("::")[2] for line in chosen if "::" in line] == [
-        "test_a_fault_while_asking_again_is_no_reason_not_to"
-    ]
+    marked = [mark for path in (ROOT / folder).glob("*.py") for mark in re.findall(PURE_TEST, path.read_text())]
+    assert sorted(line.partition("::")[2] for line in chosen if "::" in line) == sorted(marked)
+    assert "test_a_fault_while_asking_again_is_no_reason_not_to" in marked

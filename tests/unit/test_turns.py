@@ -294,7 +294,7 @@ def test_a_bug_met_with_one_is_not_the_others_loss(loop: Loop, caplog: pytest.Lo
     while loop.turn():
         pass
     assert told == list(range(3 * PORTION))
-    assert [record.message for record in caplog.records] == [f"telling {PORTION} failed"]
+    assert [record.getMessage() for record in caplog.records] == [f"telling {PORTION} failed"]
 
 
 def test_many_who_have_something_to_tell_share_a_portion_at_once(loop: Loop) -> None:
