@@ -168,7 +168,7 @@ def test_chromium_is_told(tmp_path: Path) -> None:
     trust(tmp_path / "home", authority)
     with (
         EventApp().running() as app,
-        Serving(tmp_path, app, drain_timeout="8s") as gateway,
+        Serving(tmp_path, app, drain_timeout="5s") as gateway,
         Browser(tmp_path / "home") as browser,
     ):
         browser.open(f"https://{gateway.host}:{gateway.tls_port}/page")
@@ -180,4 +180,5 @@ def test_chromium_is_told(tmp_path: Path) -> None:
         assert (seen["reconnects"], seen["streamed"]) == (True, "whole events")
         assert seen["events"] > 10
         assert app.closed == [WSCloseCode.GOING_AWAY]
-        assert "did not finish" not in gateway.log
+        # A socket that Chromium has opened to be quick, and never said a word by, stays until the end.
+        assert "1 WebSockets were closed (1001), 0 tunnels cut off" in gateway.log
