@@ -44,6 +44,8 @@ WIDE_READS: Final = 16
 PORTION: Final = 16
 """Of many who are to be told something, those who are told at once in one turn of the event loop, and in each turn of
 the queue."""
+PACE: Final = 64
+"""Tasks that go on in one turn of the event loop where many have waited for the same: as long as a round of turns."""
 ROUND_LIMIT: Final = 0.004
 """Seconds of turns in one turn of the event loop; the rest continues in the next."""
 
@@ -152,7 +154,7 @@ class Pace:
         """Returns when the caller's turn has come."""
         if not self._passed:
             self._call_soon(self._next_turn)
-        if self._passed < PORTION:
+        if self._passed < PACE:
             self._passed += 1
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -161,7 +163,7 @@ class Pace:
 
     def _next_turn(self) -> None:
         self._passed = 0
-        while self._waiting and self._passed < PORTION:
+        while self._waiting and self._passed < PACE:
             waiter = self._waiting.popleft()
             if not waiter.done():  # cancelled: whoever it was has left
                 waiter.set_result(None)

@@ -14,7 +14,7 @@ from hpack import Decoder
 from gateway.directory.sandbox import Sandbox
 from gateway.edge.drain import Drain
 from gateway.errors import GatewayError, Reason
-from gateway.turns import PORTION
+from gateway.turns import PACE, PORTION
 from tests.behaviour.h2_wire import h2_browser
 from tests.behaviour.harness import OK, SANDBOX, App, Gateway, OpenGateway, Wire, get, until
 from tests.support.h2_frames import Code, Fields, Flag, Frame, Setting, Type, frame, literal, number, settings
@@ -513,7 +513,7 @@ async def test_a_crowd_at_an_app_that_cannot_be_reached_is_told_in_portions(
     reached.set()
     for browser in browsers:
         assert (await browser.answer()).reason == b"connection_timeout"
-    assert most_at_once(seen) <= PORTION
+    assert most_at_once(seen) <= PACE
 
 
 async def test_a_crowd_that_was_not_taken_is_taken_elsewhere(gateway: Gateway) -> None:

@@ -12,6 +12,7 @@ import pytest
 from gateway.tasks import Tasks
 from gateway.transport import LARGE, GatheringTransport, WriteBatcher
 from gateway.turns import (
+    PACE,
     PORTION,
     READ,
     RECORD,
@@ -320,16 +321,16 @@ async def test_tasks_that_waited_for_the_same_keep_the_pace() -> None:
         passed += 1
 
     owner = Tasks()
-    tasks = [owner.spawn(go_on(), "waits") for _ in range(4 * PORTION)]
+    tasks = [owner.spawn(go_on(), "waits") for _ in range(4 * PACE)]
     await asyncio.sleep(0)
-    assert passed == PORTION
-    for task in tasks[PORTION : 2 * PORTION]:
+    assert passed == PACE
+    for task in tasks[PACE : 2 * PACE]:
         task.cancel()  # who have left take nobody's place
     seen = [passed]
-    while passed < 3 * PORTION:
+    while passed < 3 * PACE:
         await asyncio.sleep(0)
         seen.append(passed)
-    assert max(after - before for before, after in itertools.pairwise(seen)) <= PORTION
+    assert max(after - before for before, after in itertools.pairwise(seen)) <= PACE
     assert len(seen) < 20
     await asyncio.wait(tasks)
     await pace.keep()
