@@ -36,7 +36,7 @@ from gateway.observe.logs import OFTEN
 from gateway.tasks import Tasks
 
 HEAD_TIME = 10.0
-EXCHANGE_TIME = 60.0
+EXCHANGE_TIME = 64.0
 """Twice what the longest examination takes (`diagnosis.explain.LONGEST`); a body has a few KiB."""
 ANSWER_TIME = 30.0
 """For a page of the list, 300 KiB at most, on a line of 100 kbit/s."""

@@ -26,6 +26,7 @@ from gateway.dev.patience import SlowApps
 from gateway.dev.preparing import Prepared
 from gateway.dev.recording import Recording
 from gateway.dev.terminal import Terminal
+from gateway.diagnosis.listener_probe import Listener
 from gateway.directory.sandbox import Sandbox
 from gateway.directory.watching import watch
 from gateway.edge.edge import Edge
@@ -63,7 +64,8 @@ class Parts:
         settings = prepared.settings
         self.lan = self._lan()
         context = make_context(settings, self.directory, self.own, self.tasks)
-        self.context = replace(context, open_socket=self.edge.pool.open_socket)
+        listeners = [Listener(bound, is_tls=True) for bound in own_listeners(prepared.listen_sockets)]
+        self.context = replace(context, open_socket=self.edge.pool.open_socket, listeners=listeners)
         if self.lan is not None:
             self.context = replace(self.context, kept_out=self.lan.door.kept_out)
         certificates = prepared.certificates

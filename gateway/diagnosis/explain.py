@@ -1,7 +1,7 @@
 """The examination itself: one URL, walked step by step as a request would go, each step timed.
 
-    parse -> directory -> policy -> dial --accepted--> http -> websocket
-                                     `----refused----> ipv4
+    parse -> listener -> directory -> policy -> dial --accepted--> http -> websocket
+                                                 `----refused----> ipv4
 
 The first failure ends the road and names the reason; it is the same GatewayError that the edge would have met, because
 hostname, directory, policy, pool and parser are the same. No connection is shared with anybody: a pool is made for one
@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -24,13 +24,14 @@ from gateway.addresses import authority, literal
 from gateway.app_protocol import AUTO, H2C, HTTP1, protocol_of
 from gateway.config import Settings
 from gateway.config.values import format_duration
-from gateway.diagnosis import hints, own_urls, protocol_probe
+from gateway.diagnosis import hints, listener_probe, own_urls, protocol_probe
 from gateway.diagnosis.answer_text import MAX_TEXT, advice, status, summary
 from gateway.diagnosis.app_request import AppRequest, page_request, send, websocket_request
 from gateway.diagnosis.error_answer import ErrorAnswers
 from gateway.diagnosis.findings import RefusalFindings
+from gateway.diagnosis.listener_probe import LISTENER_TIMEOUT, Listener, NotAnswered, NotAsked
 from gateway.diagnosis.port_probe import PortProbe, is_probed
-from gateway.diagnosis.report import ROAD, Report, Step, Verdict
+from gateway.diagnosis.report import ROAD, Downstream, Negotiated, Report, Step, Upstream, Verdict
 from gateway.diagnosis.url import ParsedUrl, parse_url
 from gateway.directory.sandbox import Directory, DirectoryError, Sandbox
 from gateway.endpoint import Endpoint
@@ -52,7 +53,8 @@ TRIES = 2
 """Examinations of one URL, if what was met was another's by the end."""
 _MOVED = f"the record has changed {TRIES} times while its address was dialed"
 LONGEST = TRIES * (
-    LOOKUP_TIMEOUT
+    LISTENER_TIMEOUT
+    + LOOKUP_TIMEOUT
     + DIAL_TIMEOUT
     + max(PROBE_TIMEOUT, ANSWER_TIMEOUT + max(HANDSHAKE_TIMEOUT, protocol_probe.MAX_DURATION))
     + LOOKUP_TIMEOUT
@@ -60,7 +62,7 @@ LONGEST = TRIES * (
 """Seconds that all of it can take."""
 
 
-_HTTP2 = "HTTP/2 without TLS (h2c)"
+_HTTP1, _HTTP2 = "HTTP/1.1", "HTTP/2 without TLS (h2c)"
 _NO_SUCH_THING = (404, 405, 410, 501)
 """Statuses by which an app says that it has no WebSocket, as it does by answering a handshake as if it were a GET. With
 any other it refuses this one: it wants a login, another Origin or another version (426)."""
@@ -80,6 +82,8 @@ class Context:
     """The fields that the edge adds to a request from this machine (X-Forwarded-For and its kin)."""
     open_socket: OpenSocket = connected_socket
     """The edge's way to an address."""
+    listeners: Sequence[Listener] = ()
+    """Where clients come in."""
     kept_out: Callable[[str], str] = lambda host: ""
     """Why a name that is served here leads nowhere all the same (`gateway dev --lan`); empty: it does lead on."""
 
@@ -134,6 +138,8 @@ class _Examination:
         self._sandbox: Sandbox | None = None
         self._h2c = False  # the app is asked by HTTP/2
         self._peer = ""  # the address that was connected to
+        self._downstream: Downstream | None = None  # what our listener agrees on
+        self._upstream: Upstream | None = None  # what the app has answered in
         self._hint = ""  # what the app's answer betrays
         self._undecided = False  # it has the request, and serving it would be waited for longer
 
@@ -147,6 +153,7 @@ class _Examination:
         try:
             target = self._parse()
             page, (handshake, accept) = self._requests(target)
+            await self._ask_listener(target)
             sandbox = self._sandbox = await self._lookup(target)
             self._check_address(sandbox, target)
             answer = await self._meet(sandbox, target, self._request(page))
@@ -202,9 +209,7 @@ class _Examination:
                 raise GatewayError(Reason.PORT_DENIED, f"port {target.port} is in upstream.deny_ports")
             if why := self._context.kept_out(target.host):
                 raise GatewayError(Reason.UNKNOWN_DOMAIN, why)
-            offered = "h2, http/1.1" if self._settings.edge.http2 else "http/1.1"
-            where = f"port {target.port} of sandbox {target.sandbox_id}, under {target.domain}"
-            note.detail = f"{where}; ALPN offers {offered}" if self._asked.scheme in ("https", "wss") else where
+            note.detail = f"port {target.port} of sandbox {target.sandbox_id}, under {target.domain}"
             remark = self._wrong_address()
             if remark:
                 note.verdict = "warning"
@@ -238,6 +243,21 @@ class _Examination:
         except GatewayError as error:
             self._steps["parse"] = replace(self._steps["parse"], verdict="failed", detail=error.detail)
             raise
+
+    async def _ask_listener(self, target: Target) -> None:
+        """What clients and we agree on; where that is not known, what is behind it can still be looked at."""
+        port = self._asked.port_reached or self._settings.edge.public_port
+        with self._step("listener") as note:
+            try:
+                listener = listener_probe.reached_by(self._context.listeners, port, self._settings.edge)
+                self._downstream = await listener_probe.negotiate(listener, target.host)
+                note.detail = listener_probe.sentence(self._downstream)
+            except NotAsked as why:
+                note.verdict = "skipped"
+                note.detail = f"what clients negotiate is not known: {why}"
+            except NotAnswered as why:
+                note.verdict = "warning"
+                note.detail = f"what clients negotiate is not known: {why}"
 
     async def _lookup(self, target: Target) -> Sandbox:
         with self._step("directory") as note:
@@ -289,6 +309,8 @@ class _Examination:
                 stream = await self._reach(Endpoint(sandbox.origin, target.port))
                 spoken = f", and speaks {_HTTP2}" if self._h2c else ""
                 note.detail = f"{self._accepted(stream)} connections{spoken}"
+                if self._h2c:
+                    self._spoken(stream, "HTTP/2")
                 return stream
         except GatewayError as error:
             failure = error.failure()
@@ -312,6 +334,10 @@ class _Examination:
         if self._peer in ("", endpoint.origin.address):
             return f"{endpoint} accepts"
         return f"{endpoint} refuses, as it would in a sandbox, and {authority(self._peer, endpoint.port)} accepts"
+
+    def _spoken(self, stream: UpstreamStream, protocol: str) -> None:
+        endpoint = stream.endpoint
+        self._upstream = Upstream(authority(self._peer or endpoint.origin.address, endpoint.port), protocol)
 
     async def _reach(self, endpoint: Endpoint) -> UpstreamStream:
         if not self._h2c:
@@ -377,8 +403,10 @@ class _Examination:
         try:
             with self._step("http") as note:
                 answer = await self._answer(stream, request)
-                spoken = f", by {_HTTP2}" if self._h2c else ""
-                note.detail = f"GET {shorten(self._asked.path, MAX_TEXT)} → {summary(answer)}{spoken}"
+                spoken = _HTTP2 if self._h2c else _HTTP1
+                note.detail = f"GET {shorten(self._asked.path, MAX_TEXT)} → {summary(answer)}, by {spoken}"
+                if not self._h2c:
+                    self._spoken(stream, _HTTP1)
                 if answer.status < 400 and request.host == request.head.authority:  # else the edge rewrites it
                     self._hint = own_urls.find(request.head, answer, request.added) or ""
                 if answer.status >= 400 or self._hint:
@@ -443,7 +471,9 @@ class _Examination:
             note.detail = "101, but with a wrong Sec-WebSocket-Accept: browsers will refuse it"
         else:
             note.verdict = "ok"
-            note.detail = "101 Switching Protocols"
+            note.detail = f"101 Switching Protocols, by {_HTTP1}"
+            if self._upstream is not None:
+                self._upstream = replace(self._upstream, websocket=_HTTP1)
         return None
 
     def _note_timeout(self, name: str, ours: float, setting: float) -> None:
@@ -496,4 +526,5 @@ class _Examination:
     def _report(self, ok: bool, conclusion: str, reason: str | None, fix: list[str]) -> Report:
         for name in ROAD:
             self._steps.setdefault(name, Step(name, "skipped", "not reached", 0.0))
-        return Report(self._asked.url, ok, conclusion, reason, list(self._steps.values()), fix)
+        steps = list(self._steps.values())
+        return Report(self._asked.url, ok, conclusion, reason, steps, fix, Negotiated(self._downstream, self._upstream))

@@ -17,7 +17,7 @@ from gateway.errors import UserError
 
 TIMEOUT = 30.0
 """Seconds of silence."""
-EXPLAIN_TIMEOUT = 60.0
+EXPLAIN_TIMEOUT = 64.0
 """The same of one that examines a URL, which takes half of that at most."""
 MAX_ANSWER = 4 * 1024 * 1024
 """Octets of an answer that are read; a full page of records takes a tenth."""

@@ -10,6 +10,7 @@ import uvloop
 
 from gateway.addresses import Bound, bound_to
 from gateway.config import Settings
+from gateway.diagnosis import listener_probe
 from gateway.diagnosis.explain import Context, explain
 from gateway.diagnosis.port_probe import PortProbe
 from gateway.diagnosis.report import Report
@@ -38,6 +39,7 @@ def make_context(settings: Settings, directory: Directory, own: Own, tasks: Task
         ),
         tasks,
         Peer(IPv6Address("::1"), b"https").added,
+        listeners=listener_probe.configured(settings),
     )
 
 

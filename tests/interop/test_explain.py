@@ -87,9 +87,11 @@ def test_an_app_that_works(dev: DevProcess, flask_app: AppProcess) -> None:
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == dev.url(flask_app.port)
-    steps = [line for line in lines[2:9] if not line.startswith(" " * 10)]  # without what goes on from the line before
+    table = lines[2 : lines.index("", 2)]
+    steps = [line for line in table if not line.startswith(" " * 10)]  # without what goes on from the line before
     assert [line.split()[:2] for line in steps] == [
         ["✓", "parse"],
+        ["✓", "listener"],
         ["✓", "directory"],
         ["✓", "policy"],
         ["✓", "dial"],
@@ -104,7 +106,7 @@ def test_the_same_as_json(dev: DevProcess, flask_app: AppProcess) -> None:
     report = report_on(dev.url(flask_app.port), "--admin", dev.admin, code=0)
     assert report["reason"] is None
     assert report["fix"] == []
-    assert detail(report, "http") == "GET / → 200 OK, text/html"
+    assert detail(report, "http") == "GET / → 200 OK, text/html, by HTTP/1.1"
     assert all(step["milliseconds"] > 0 for step in report["steps"] if step["name"] in ("dial", "http"))
 
 

@@ -55,6 +55,7 @@ async def test_a_report_is_200_reachable_or_not(client_of: MakeClient, engine: E
         "reason": "connection_refused",
         "steps": [{"name": "dial", "verdict": "failed", "detail": "no", "milliseconds": 0.4}],
         "fix": ["Fix it."],
+        "negotiated": {"downstream": None, "upstream": None},
     }
 
 
