@@ -7,7 +7,7 @@ import asyncio
 from gateway.dev.actions import LastFailure
 from gateway.inspector.capture import Capture
 from gateway.inspector.store import Store
-from gateway.observe.access_log import AccessRecord, LineLog, text_lines
+from gateway.observe.access_log import AccessRecord, LineLog, text_line
 from gateway.observe.sink import LogSink
 
 
@@ -26,7 +26,8 @@ class Recording:
 
     def _lines(self, records: list[AccessRecord]) -> bytes:
         self.failure.note(records)
-        return text_lines(records, self._colour)
+        calls = self.capture.calls
+        return b"".join([text_line(each, self._colour, calls.get(each.request_id)) for each in records])
 
     def close(self) -> None:
         self.capture.close()

@@ -23,6 +23,7 @@ from gateway.http.message import AS_TUNNEL, BY_LENGTH, NO_BODY
 from gateway.http.validate import offers
 from gateway.inspector.captured import INTERIM_HEADS, Body, Captured, Kind, Message
 from gateway.inspector.messages import EventReader, FrameReader
+from gateway.observe.grpc_call import GrpcOutcome, outcome_in
 
 if TYPE_CHECKING:
     from gateway.edge.edge import Edge
@@ -53,6 +54,8 @@ class Capture:
         self.look: Callable[[Captured], None] = _let_be
         """Told of each exchange at its end."""
         self._awaited: dict[str, Captured] = {}  # by request id, those whose record is to come
+        self.calls: dict[str, GrpcOutcome] = {}
+        """By request id, how calls of gRPC have ended whose record is to come, or is just being written."""
         self._early: dict[str, AccessRecord] = {}  # by request id, of whom nothing was seen, or not its end yet
 
     def look_on(self, edge: Edge, downstream: DownstreamStream, head: RequestHead) -> RequestSink:
@@ -83,6 +86,9 @@ class Capture:
                     self._call_soon(self._add_refused)
                 self._early[record.request_id] = record
         self._access_log.write(records)
+        if self.calls:
+            for record in records:
+                self.calls.pop(record.request_id, None)
 
     def reopen(self) -> None:
         self._access_log.reopen()
@@ -104,6 +110,12 @@ class Capture:
             store.end(captured)
 
     # --- for the streams ---------------------------------------------------------------------------------------------
+
+    def call_ended(self, captured: Captured, outcome: GrpcOutcome) -> None:
+        """Its record is to come, a moment before `ended` or after it."""
+        captured.more.call = outcome
+        if len(self.calls) < AWAITED:
+            self.calls[captured.request_id.decode()] = outcome
 
     def ended(self, captured: Captured, exchange: Exchange) -> None:
         """It is over; its record is on its way."""
@@ -244,6 +256,8 @@ class LookingStream(DownstreamStream):
             captured.response = Body()
             if framing is not BY_LENGTH:
                 self._follow(head)
+        if captured.is_call and (outcome := outcome_in(head.fields)) is not None:
+            self._capture.call_ended(captured, outcome)  # "Trailers-Only"
         self._store.grow(captured, sum([len(line.line) for line in head.section.field_lines]))
         self._store.touch(captured)
         self._inner.send_head(head, request_id)
@@ -275,8 +289,12 @@ class LookingStream(DownstreamStream):
         self._inner.send_body(data)
 
     def finish(self, trailers: Fields) -> None:
+        captured = self._captured
         if trailers:
-            self._captured.more.response_trailers = trailers
+            captured.more.response_trailers = trailers
+        if captured.is_call and (captured.extras.call is None or trailers):
+            outcome = outcome_in(trailers) or captured.extras.call or GrpcOutcome(-1)
+            self._capture.call_ended(captured, outcome)
         self._inner.finish(trailers)
 
     def flush(self) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gateway.edge.forwarded import Peer
     from gateway.http.message import Fields, RequestHead, ResponseHead
     from gateway.observe.access_log import AccessRecord
+    from gateway.observe.grpc_call import GrpcOutcome
 
 BODY_OCTETS: Final = 64 * 1024
 """What is kept of a body, each way."""
@@ -104,6 +105,7 @@ class Extras:
     """What most exchanges do not have."""
 
     __slots__ = (
+        "call",
         "hint",
         "interim",
         "messages",
@@ -119,6 +121,8 @@ class Extras:
         self.interim: list[ResponseHead] = []
         self.request_trailers: Fields = []
         self.response_trailers: Fields = []
+        self.call: GrpcOutcome | None = None
+        """How a call of gRPC has ended."""
         self.trouble = ""
         """Why the answer was broken off."""
         self.hint = ""
@@ -191,6 +195,11 @@ class Captured:
     @property
     def is_live(self) -> bool:
         return not self.ended
+
+    @property
+    def is_call(self) -> bool:
+        """Of gRPC."""
+        return self.head is not None and self.head.section.grpc
 
     @property
     def extras(self) -> Extras:

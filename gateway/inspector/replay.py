@@ -31,7 +31,7 @@ AT_ONCE: Final = 16
 _OURS: Final = frozenset(
     (b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"te", b"upgrade", b"keep-alive")
 )
-"""Fields that say how a message is delimited, or where it goes: they are made anew."""
+"""Fields that say how a message is delimited, or where it goes: they are made anew, as are HTTP/2's pseudo-fields."""
 _FORBIDDEN: Final = (b"\r", b"\n", b"\x00")
 
 
@@ -94,7 +94,7 @@ def _request(captured: Captured, edited: Edited) -> tuple[bytes, bytes]:
         fields: Fields = head.fields
     else:
         fields = [(name.encode(), value.encode()) for name, value in edited.fields]
-    kept = [(name, value) for name, value in fields if name.lower() not in _OURS]
+    kept = [(name, value) for name, value in fields if name.lower() not in _OURS and name[:1] != b":"]
     for part in (method, target, *(octets for pair in kept for octets in pair)):
         if any(each in part for each in _FORBIDDEN):
             raise NotReplayable("a line of the head holds a line end, or a NUL")

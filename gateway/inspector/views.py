@@ -10,11 +10,13 @@ import time
 from typing import Any, Final, NamedTuple
 
 from gateway.errors import GatewayError
+from gateway.http.h2.fields import HTTP_2
 from gateway.http.message import Fields, RequestHead, ResponseHead
 from gateway.http.phrases import phrase_for
 from gateway.inspector.captured import Body, Captured, Kind, Message
 from gateway.inspector.decoding import text
 from gateway.inspector.timing import timing_of
+from gateway.observe.grpc_call import GrpcOutcome
 
 MOST_PATH: Final = 512
 """Characters of a path in the list."""
@@ -71,12 +73,14 @@ def reason_of(captured: Captured) -> str:
 
 
 def kind_of(captured: Captured) -> str:
-    """`websocket`, `events`, `page`, `fetch`, `asset` or `other`."""
+    """`websocket`, `grpc`, `events`, `page`, `fetch`, `asset` or `other`."""
     head, answer = captured.head, captured.response_head
     if head is None:
         return "other"
     if head.upgrade is not None:
         return "websocket" if b"websocket" in head.upgrade.lower() else "other"
+    if captured.is_call:
+        return "grpc"
     media_type = media_type_of(answer)
     if media_type == "text/event-stream":
         return "events"
@@ -113,6 +117,7 @@ def summary(captured: Captured, now: float) -> dict[str, Any]:
         "kind": kind_of(captured),
         "type": media_type_of(head),
         "reason": reason_of(captured),
+        "call": _call(captured.extras.call),
         "hint": bool(_hint(captured)),
         "live": captured.is_live,
         "duration": round(((captured.ended or now) - captured.began) * 1e3, 2)
@@ -123,6 +128,13 @@ def summary(captured: Captured, now: float) -> dict[str, Any]:
         "messages": captured.extras.total_messages,
         "replay_of": captured.extras.replay_of,
     }
+
+
+def _call(call: GrpcOutcome | None) -> dict[str, Any] | None:
+    """How a call of gRPC has ended; `like` is the status by which HTTP would have said the same."""
+    if call is None:
+        return None
+    return {"code": call.code, "name": call.name, "text": call.text(), "message": call.message, "like": call.like}
 
 
 def details(captured: Captured, now: float, after: int = 0) -> dict[str, Any]:
@@ -161,11 +173,28 @@ def why_not_replayable(captured: Captured) -> str:
 
 
 def request_fields(head: RequestHead) -> Fields:
-    """As they came, as far as they go on: Host first, whatever version of HTTP has said it."""
-    fields = [(b"Host", head.authority), *(pair for pair in head.fields if pair[0].lower() != b"host")]
+    """As they came, as far as they go on: who was asked first, in the words of the version of HTTP that it came by."""
+    rest = [pair for pair in head.fields if pair[0].lower() != b"host"]
+    if head.protocol == HTTP_2:
+        return _http2_fields(head, rest)
+    fields = [(b"Host", head.authority), *rest]
     if head.upgrade is not None:
         fields.append((b"Upgrade", head.upgrade))
     return fields
+
+
+def _http2_fields(head: RequestHead, rest: Fields) -> Fields:
+    """RFC 9113 section 8.3.1, RFC 8441 section 4. `:method` and `:path` are shown as every request's, `:scheme` is not
+    kept; a WebSocket's `:method` is, because it is another than the GET that the app sees.
+    """
+    fields = [(b":authority", head.authority), *((name.lower(), value) for name, value in rest)]
+    if head.section.trailers_ok:
+        fields.append((b"te", b"trailers"))  # no other value is allowed
+    if head.upgrade is None:
+        return fields
+    made_here = b"sec-websocket-key" if head.key_is_ours else b""
+    asked = [(b":method", b"CONNECT"), (b":protocol", head.upgrade)]
+    return [*asked, *(pair for pair in fields if pair[0] != made_here)]
 
 
 def response_fields(captured: Captured) -> Fields:
@@ -201,7 +230,8 @@ def _added(captured: Captured, head: RequestHead) -> Fields:
         added = captured.peer.added(head).fields
     except GatewayError:  # it goes in circles, and was refused
         return []
-    return [*added, (b"X-Request-Id", captured.request_id)]
+    key = [pair for pair in head.fields if head.key_is_ours and pair[0].lower() == b"sec-websocket-key"]
+    return [*key, *added, (b"X-Request-Id", captured.request_id)]
 
 
 def _response(captured: Captured) -> dict[str, Any] | None:

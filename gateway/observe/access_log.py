@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from gateway.observe.grpc_call import GrpcOutcome
 from gateway.observe.sink import LogSink
 from gateway.printable import printable
 
@@ -199,24 +200,30 @@ _VERSIONS: Final = {"HTTP/2": "h2", "HTTP/1.1": "h1", "HTTP/1.0": "h1.0"}
 _GREEN, _CYAN, _YELLOW, _RED, _DIM, _PLAIN = "\x1b[32m", "\x1b[36m", "\x1b[33m", "\x1b[31m", "\x1b[2m", "\x1b[0m"
 
 
-def text_line(record: AccessRecord, colour: bool = False) -> bytes:
-    """A line for people: time, version of HTTP, method, status, duration, octets, where, and why if it failed."""
+def text_line(record: AccessRecord, colour: bool = False, call: GrpcOutcome | None = None) -> bytes:
+    """A line for people: time, version of HTTP, method, status, duration, octets, where, how a `call` of gRPC has
+    ended, if that is known, and why if it failed.
+    """
     clock = time.strftime("%H:%M:%S", time.localtime(record.time))
     status = str(record.status)
     where = record.host + record.path
     why = f"  {record.reason}: {record.detail}" if record.reason else ""
     where += "  (stale record)" if record.stale else ""
+    # A message of ours says again what `why` does.
+    outcome = "" if call is None else f"  {call.text() if why else call.line()}"
     version = _VERSIONS.get(record.protocol, record.protocol)
     method = record.method
     if record.upgraded:
         method = f"{method}+ws" if len(method) < 5 else method
     if colour:
-        tint = (_PLAIN, _CYAN, _GREEN, _CYAN, _YELLOW, _RED)[record.status // 100 if record.status < 600 else 0]
+        means = record.status if call is None else call.like
+        tint = (_PLAIN, _CYAN, _GREEN, _CYAN, _YELLOW, _RED)[means // 100 if means < 600 else 0]
         status = f"{tint}{status}{_PLAIN}"
         clock = f"{_DIM}{clock}{_PLAIN}"
         why = f"{tint}{why}{_PLAIN}" if why else ""
+        outcome = f"{tint}{outcome}{_PLAIN}" if outcome else ""
     what = f"{version:<4} {method:<7} {status} {_duration(record.duration_ms):>8} {_size(record.sent):>9}"
-    return f"{clock}  {what}  {where}{why}\n".encode()
+    return f"{clock}  {what}  {where}{outcome}{why}\n".encode()
 
 
 def shown(detail: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -54,6 +56,30 @@ def test_the_client_says_what_is_wrong(gateway: GatewayProcess) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith(f"UNAVAILABLE: Nothing reachable listens on port {port}"), done.stderr
     assert done.stderr.rstrip().endswith("(connection_refused)")
+
+
+def test_who_looks_sees_how_calls_have_ended(gateway: GatewayProcess, server: AppProcess) -> None:
+    """In the terminal, and in the inspector; HTTP says 200 of all of them."""
+    import grpc
+
+    port = free_port()
+    assert call(gateway, server.port, "World").returncode == 0
+    assert call(gateway, port).returncode == 1
+    trust = grpc.ssl_channel_credentials(gateway.ca.read_bytes())
+    target = gateway.url(server.port, path="").removeprefix("https://")
+    with grpc.secure_channel(target, trust) as channel, pytest.raises(grpc.RpcError, match="Method not found"):
+        channel.unary_unary("/example.Greeter/Unknown")(b"", timeout=20)
+    gateway.printed(r" 200 .*/example\.Greeter/Hello  grpc-status 0 OK\n")
+    gateway.printed(r" 200 .*/example\.Greeter/Unknown  grpc-status 12 UNIMPLEMENTED: Method not found!\n")
+    gateway.printed(r" 200 .*/example\.Greeter/Hello  grpc-status 14 UNAVAILABLE  connection_refused: ")
+    inspector = gateway.printed(r"inspector +http://\S+").split()[-1]
+    with urlopen(f"{inspector}inspector/exchanges", timeout=20) as answer:
+        listed = json.load(answer)["exchanges"]
+    assert {each["kind"] for each in listed} == {"grpc"}
+    ended = {(each["target"], each["call"]["code"], each["call"]["message"] or "-") for each in listed}
+    assert ("/example.Greeter/Hello", 0, "-") in ended
+    assert ("/example.Greeter/Unknown", 12, "Method not found!") in ended
+    assert any(code == 14 and "(connection_refused)" in message for _, code, message in ended)
 
 
 def test_it_is_in_the_readme() -> None:

@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 import msgspec
 
-from gateway.app_protocol import HTTP1
+from gateway.app_protocol import H2C, HTTP1
 from gateway.config import Settings
 from gateway.diagnosis import protocol_probe
 from gateway.directory.sandbox import Sandbox, TableDirectory
@@ -393,6 +393,11 @@ class FakePool(Pool):
     refuses: GatewayError | None = None
     gate: asyncio.Event
     """Until it is set no dial comes to an end."""
+
+    async def _connect_h2c(self, endpoint: Endpoint) -> UpstreamConnection:
+        connection = await self._connect(endpoint)
+        connection.key = endpoint.by(H2C)
+        return connection
 
     async def _connect(self, endpoint: Endpoint) -> UpstreamConnection:
         await self.gate.wait()

@@ -69,6 +69,7 @@ const act = (path, method, body) =>
 
 const LEFT = "downstream_closed"; // the visitor's doing, and nobody's failure
 const isFailed = (each) => each.reason !== "" && each.reason !== LEFT;
+const hasFailed = (call) => call !== null && call.code !== 0; // of gRPC, whatever HTTP says
 
 function matches(each) {
   const words = byId("words").value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -77,15 +78,16 @@ function matches(each) {
   if (kind && each.kind !== kind) return false;
   if (status === "failed" && !isFailed(each)) return false;
   if (status === "live" && !each.live) return false;
+  if (status === "call" && !hasFailed(each.call)) return false;
   if (/^[0-9]$/.test(status) && Math.floor(each.status / 100) !== Number(status)) return false;
-  const text = `${each.method} ${each.host}${each.target} ${each.status} ${each.reason} ${each.type}`.toLowerCase();
+  const text = `${each.method} ${each.host}${each.target} ${each.status} ${each.reason} ${each.type} ${each.call?.text ?? ""}`.toLowerCase();
   return words.every((word) => text.includes(word));
 }
 
 function statusClass(each) {
   if (isFailed(each)) return "failed";
   if (each.reason) return "s0";
-  return `s${Math.min(5, Math.floor(each.status / 100))}`;
+  return `s${Math.min(5, Math.floor((each.call?.like ?? each.status) / 100))}`;
 }
 
 function fill(row, each) {
@@ -97,6 +99,7 @@ function fill(row, each) {
   if (each.replay_of) more.append(element("span", `replay of #${each.replay_of}`));
   if (each.messages) more.append(element("span", `${each.messages} ${each.kind === "events" ? "events" : "messages"}`));
   else if (each.sent) more.append(element("span", octets(each.sent)));
+  if (each.call) more.append(element("span", each.call.text, statusClass({ ...each, reason: "" })));
   if (each.hint) more.append(element("span", "hint", "s4"));
   if (isFailed(each)) more.append(element("span", each.reason, "why"));
   else if (each.reason) more.append(element("span", "visitor left"));
@@ -277,6 +280,7 @@ function renderFacts(told) {
   const facts = [
     `#${told.number}`,
     told.live ? "under way" : told.status ? `${told.status} ${told.response?.phrase ?? ""}`.trim() : "no answer",
+    told.call ? told.call.text : "",
     told.host,
     told.protocol,
     `from ${told.remote}`,
@@ -325,10 +329,13 @@ function title(text, ...notes) {
 // What went wrong, or may: the gateway's own words, and its page where there was one.
 function trouble(told) {
   const hint = told.hint;
-  if (!told.reason && !told.detail && !hint) return null;
-  const card = element("div", undefined, `card ${isFailed(told) ? "bad-card" : "hint-card"}`);
-  card.append(title(told.reason || (told.detail ? "The answer was broken off" : "Hint")));
+  const call = hasFailed(told.call) ? told.call : null;
+  if (!told.reason && !told.detail && !hint && !call) return null;
+  const card = element("div", undefined, `card ${isFailed(told) || call?.like >= 500 ? "bad-card" : "hint-card"}`);
+  card.append(title(told.reason || (told.detail ? "The answer was broken off" : call ? call.text : "Hint")));
   if (told.detail) card.append(element("p", told.detail));
+  if (call && told.reason) card.append(element("p", `The caller was told ${call.text}.`));
+  else if (call) card.append(element("p", call.message || "without a message"));
   if (hint) card.append(element("p", hint));
   const isPage = field(told.response?.fields, "x-gateway-error") && told.type === "text/html";
   if (isPage) {
@@ -607,12 +614,15 @@ async function replayAsItWas() {
   try { await replay({}); } catch (error) { byId("said").textContent = error.message; }
 }
 
+// Pseudo-fields of HTTP/2, and what stands in their place in HTTP/1.1: whoever sends the request again says them itself.
+const isMadeAnew = (name) => name.startsWith(":") || ["host", "content-length"].includes(name.toLowerCase());
+
 async function edit() {
   if (byId("edit").disabled || !details) return;
   const { request, method, target } = details;
   byId("edit-method").value = method;
   byId("edit-target").value = target;
-  const kept = request.fields.filter(([name]) => !["host", "content-length"].includes(name.toLowerCase()));
+  const kept = request.fields.filter(([name]) => !isMadeAnew(name));
   byId("edit-fields").value = kept.map(([name, value]) => `${name}: ${value}`).join("\n");
   let text = "";
   if (request.body.size) {
@@ -652,13 +662,13 @@ async function curlCommand() {
   const { request, method, host, target, number } = details;
   const words = ["curl", "--globoff", "--path-as-is"];
   if (authority) words.push("--cacert", quoted(authority));
-  const left = new Set(["host", "content-length", "accept-encoding", "upgrade"]);
+  const left = new Set(["accept-encoding", "upgrade"]);
   if (field(request.fields, "accept-encoding")) words.push("--compressed");
   if (method === "HEAD") words.push("--head");
   else if (method !== (request.body.size ? "POST" : "GET")) words.push("-X", quoted(method));
   words.push(quoted(`https://${host}${target}`));
   for (const [name, value] of request.fields) {
-    if (!left.has(name.toLowerCase())) words.push("-H", quoted(value ? `${name}: ${value}` : `${name};`));
+    if (!isMadeAnew(name) && !left.has(name.toLowerCase())) words.push("-H", quoted(value ? `${name}: ${value}` : `${name};`));
   }
   let before = "";
   if (request.body.kept) {

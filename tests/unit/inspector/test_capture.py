@@ -10,12 +10,13 @@ from gateway.edge.drain import sinks_of
 from gateway.edge.exchange import Exchange
 from gateway.edge.stream import RequestSink
 from gateway.errors import Reason
-from gateway.http.message import AS_TUNNEL, BY_LENGTH
+from gateway.http.message import AS_TUNNEL, BY_LENGTH, Fields
 from gateway.inspector.capture import Capture, LookingStream
 from gateway.inspector.captured import BODY_OCTETS, Kind
 from gateway.inspector.store import Store
+from gateway.observe.grpc_call import GrpcOutcome
 from tests.support.access_records import record
-from tests.support.seam import answer, gateway, handshake, settle, upload
+from tests.support.seam import answer, gateway, handshake, request, settle, upload
 from tests.unit.edge import test_exchange
 from tests.unit.inspector.conftest import Watched
 
@@ -72,6 +73,51 @@ async def test_a_truncated_answer_says_why(watched: Watched) -> None:
     stream.says(answer())
     stream.fails(Reason.HTTP_RESPONSE_INCOMPLETE)
     assert watched.last.extras.trouble
+
+
+CALL = [(b"Content-Type", b"application/grpc"), (b"TE", b"trailers"), (b"Transfer-Encoding", b"chunked")]
+
+
+@pytest.mark.parametrize(
+    ("fields", "trailers", "call"),
+    [
+        ([], [(b"grpc-status", b"0")], GrpcOutcome(0)),
+        ([], [(b"grpc-status", b"5"), (b"grpc-message", b"no%20user")], GrpcOutcome(5, "no user")),
+        ([(b"grpc-status", b"12")], [], GrpcOutcome(12)),  # Trailers-Only
+        ([], [], GrpcOutcome(-1)),
+    ],
+)
+async def test_how_a_call_has_ended_is_seen(
+    watched: Watched, fields: Fields, trailers: Fields, call: GrpcOutcome
+) -> None:
+    told: list[GrpcOutcome | None] = []
+    records, capture = watched.gateway.records, watched.capture
+    records.write = lambda each: told.extend(capture.calls.get(one.request_id) for one in each)  # type: ignore[method-assign]
+    watched.gateway.ask(request(b"POST", CALL))
+    await settle()
+    stream = watched.gateway.stream
+    stream.says(answer(fields=[(b"Content-Type", b"application/grpc"), *fields]))
+    assert stream.sink is not None
+    stream.sink.response_end(trailers)
+    await settle()
+    assert watched.last.extras.call == call
+    assert told == [call]  # whoever writes its line knows, and nothing is left
+    assert not capture.calls
+
+
+async def test_a_call_that_fails_here_is_seen(watched: Watched) -> None:
+    watched.gateway.ask(request(b"POST", CALL))
+    await settle()
+    watched.gateway.stream.fails(Reason.HTTP_RESPONSE_TIMEOUT)
+    seen = watched.last.extras.call
+    assert seen is not None and seen.name == "DEADLINE_EXCEEDED" and "(http_response_timeout)" in seen.message
+
+
+async def test_nobody_speaks_of_calls_where_there_are_none(watched: Watched) -> None:
+    watched.gateway.ask()
+    await settle()
+    watched.gateway.stream.says(answer(fields=[(b"grpc-status", b"0")]), ends=True)
+    assert watched.last.extras.call is None
 
 
 async def test_who_leaves_before_any_answer_is_seen(watched: Watched) -> None:

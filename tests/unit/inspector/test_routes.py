@@ -193,7 +193,7 @@ async def test_details_say_what_passed_and_when(watched: Watched, inspector_of: 
     client = await inspector_of()
     async with client.get(ONE) as said:
         told = await said.json()
-    assert ["Host", "5000-demo.sandbox.localhost"] in told["request"]["fields"]
+    assert told["request"]["fields"][0] == [":authority", "5000-demo.sandbox.localhost"]
     assert "X-Forwarded-For" in [name for name, _ in told["request"]["added"]]
     assert ["X-Request-Id", told["request_id"]] in told["response"]["fields"]
     assert told["response"]["body"] == {"size": 12, "kept": 12, "type": "text/plain", "encoding": ""}
@@ -252,7 +252,12 @@ async def test_what_is_edited_is_sent(watched: Watched, inspector_of: MakeClient
     edited = {
         "method": "PUT",
         "target": "/other?x=1",
-        "fields": [["X-New", "größe"], ["Host", "elsewhere.example"], ["Content-Length", "999"]],
+        "fields": [
+            [":authority", "elsewhere.example"],
+            ["X-New", "größe"],
+            ["Host", "elsewhere.example"],
+            ["Content-Length", "999"],
+        ],
         "body": "new",
     }
     async with client.post(REPLAY, json=edited) as said:

@@ -23,6 +23,7 @@ from gateway.observe.access_log import (
     text_line,
     text_lines,
 )
+from gateway.observe.grpc_call import GrpcOutcome
 from gateway.observe.sink import PIECE, LogSink
 from gateway.observe.telemetry import MAX_BATCH
 
@@ -140,6 +141,22 @@ def test_a_text_line_is_for_people(status: int, colour: bool) -> None:
 
 def test_a_text_line_shows_an_upgrade() -> None:
     assert b"  GET+ws  101 " in text_line(record(status=101, upgraded=True))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason", "said", "tint"),
+    [
+        (GrpcOutcome(0), "", "  grpc-status 0 OK\n", "32"),
+        (GrpcOutcome(5, "no such user"), "", "  grpc-status 5 NOT_FOUND: no such user\n", "33"),
+        (GrpcOutcome(14, "told"), "refused", "  grpc-status 14 UNAVAILABLE  refused: why\n", "31"),
+    ],
+)
+def test_a_text_line_shows_how_a_call_has_ended(outcome: GrpcOutcome, reason: str, said: str, tint: str) -> None:
+    known = record(reason=reason, detail="why")
+    assert text_line(known, call=outcome).decode().endswith(said)
+    line = text_line(known, colour=True, call=outcome)
+    assert plain(line).endswith(said)
+    assert f"\x1b[{tint}m200".encode() in line
 
 
 def test_a_text_line_may_quote() -> None:
