@@ -357,7 +357,8 @@ class Log(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     path: OptionalPath = None
     """The file of the access log, made if there is none; its directory is not. Empty: standard output. It is opened
-    anew at SIGUSR1 to the supervisor, and once it was moved (nginx: `access_log`)."""
+    anew at SIGUSR1 to the supervisor, and once it was moved (nginx: `access_log`). `gateway dev` writes it besides the
+    lines of its terminal, which no setting of `[log]` changes but `level`."""
 
 
 class Otel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

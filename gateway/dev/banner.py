@@ -76,13 +76,15 @@ def _next(prepared: Prepared, options: DevOptions) -> list[str]:
     if not local_folder.is_of_user(options.certs, options.domain):
         certs += f" --certs {shlex.quote(str(options.certs))}"
     bind_it = " (bind it to ::)" if prepared.loopback is LOOPBACK else ""
-    rows = (
+    rows = [
         ("your app", f"{command} dev 3000", f"exposes what listens on port 3000{bind_it}"),
         ("browsers", f"{command} certs trust{certs}", "makes browsers on this machine trust the certificate"),
         ("why (not)?", f"{command} explain URL", "says what happens to a request, step by step"),
         ("index", prepared.index_url, "sandboxes and their ports, live"),
         ("inspector", f"{prepared.admin_url}/", "every exchange with its bodies, live; replay, copy as curl, HAR"),
-    )
+    ]
+    if (log := prepared.settings.log).access and log.path is not None:
+        rows.append(("access log", shlex.quote(str(log.path)), "has every request, too (log.path)"))
     column = min(max(len(what) for _, what, _ in rows), _WIDEST)
     return [f"  {label:<11} {what:<{column}}   {meaning}" for label, what, meaning in rows]
 

@@ -53,7 +53,7 @@ class Parts:
         self.prepared = prepared
         self.options = options
         self.tasks = Tasks()
-        self.recording = Recording(options.colour)
+        self.recording = Recording(prepared.settings, options.colour)
         self.terminal = Terminal(self.recording.sink, options.colour)
         self.directory = LanRegistry(
             {each.sandbox_id: Sandbox(each.sandbox_id, prepared.loopback, "dev") for each in prepared.exposed}

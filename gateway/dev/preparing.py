@@ -20,6 +20,7 @@ from gateway.dev.lan.certificate import LanCertificate
 from gateway.dev.options import DEMO_ID, DevOptions, Exposed
 from gateway.dev.ports import PortChoice
 from gateway.errors import UserError
+from gateway.observe import log_file
 from gateway.process.sockets import available, bind
 from gateway.tls import effective, local_ca
 from gateway.tls.context import CertificatePair, server_context
@@ -91,6 +92,8 @@ class Prepared:
 def prepare(settings: Settings, options: DevOptions) -> Prepared:
     """Raises UserError with one sentence."""
     descriptors.raise_limit()
+    if settings.log.access and settings.log.path is not None:
+        log_file.check(settings.log.path)
     certificates = local_ca.ensure(options.certs, options.domain)
     groups = settings.tls.groups
     lan = LanCertificate(options.lan, groups) if options.lan else None

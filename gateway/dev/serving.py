@@ -28,6 +28,7 @@ DRAIN_TIMEOUT = 2.0
 async def serve(prepared: Prepared, options: DevOptions) -> None:
     logs.open_in(asyncio.get_running_loop())
     parts = Parts(prepared, options)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, parts.recording.capture.reopen)  # as `serve` does
     async with _beside(parts):
         shutdown = _shutdown()
         listeners = [Listener(parts.edge, sock, prepared.tls) for sock in prepared.listen_sockets]
