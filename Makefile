@@ -4,6 +4,9 @@
 .DEFAULT_GOAL := help
 .PHONY: help run test test-applications test-compiled test-pythons compiled pure check bench format constraints clean
 
+# The tests start a thousand processes of the gateway. Where nothing may keep what Python has compiled, each compiles all of it.
+unexport PYTHONDONTWRITEBYTECODE
+
 VENV := .venv
 MEASURED := .venv-bench
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
