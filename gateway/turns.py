@@ -60,12 +60,14 @@ class Schedulable(Protocol):
 class Turns:
     """One FIFO queue per event loop."""
 
-    __slots__ = ("_allowance", "_call_soon", "_queue")
+    __slots__ = ("_allowance", "_call_soon", "_queue", "untold")
 
     def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
         self._call_soon = call_soon
         self._queue: deque[Schedulable] = deque()
         self._allowance = PORTION  # of whom may still be told at once, in this turn of the event loop
+        self.untold = 0
+        """`Portions` in the queue: whoever has something to tell meanwhile tells it behind them."""
 
     @property
     def busy(self) -> bool:
@@ -80,7 +82,7 @@ class Turns:
 
     def allow(self, count: int) -> int:
         """How many of `count` may be told something at once, whoever asks: a portion in a turn of the event loop."""
-        allowed = min(count, self._allowance)
+        allowed = 0 if self.untold else min(count, self._allowance)
         if allowed:
             if self._allowance == PORTION:
                 self._call_soon(self._renew)
@@ -113,24 +115,41 @@ T = TypeVar("T")
 class Portions(Generic[T]):
     """Tells each of many something, some at once, as far as `Turns.allow` goes, the others in turns: a thousand
     exchanges whose connection has ended take 50 ms, because each answers, retries or records.
+
+    A thousand events that concern one each are such a crowd, too, like connections that are reset together. So what has
+    come earlier is told earlier, and all of a connection's in order.
     """
 
-    __slots__ = ("_left", "_tell", "_turns")
+    __slots__ = ("_and_then", "_left", "_tell", "_turns")
 
-    def __init__(self, turns: Turns, everybody: list[T], tell: Callable[[T], None]) -> None:
-        """`tell` must bear that meanwhile more has happened to whom it is given."""
+    def __init__(
+        self, turns: Turns, everybody: list[T], tell: Callable[[T], None], and_then: Callable[[], None] | None = None
+    ) -> None:
+        """`tell` must bear that meanwhile more has happened to whom it is given. `and_then` is called when all are
+        told.
+        """
         self._turns = turns
         self._left = everybody
         self._tell = tell
+        self._and_then = and_then
         self._tell_some(turns.allow(len(everybody)))
+        if self._left:
+            turns.untold += 1
+            turns.wait(self)
+        elif and_then is not None:
+            and_then()
 
     def take_turn(self) -> None:
         self._tell_some(PORTION)
+        if self._left:
+            self._turns.wait(self)
+            return
+        self._turns.untold -= 1
+        if self._and_then is not None:
+            self._and_then()
 
     def _tell_some(self, count: int) -> None:
         portion, self._left = self._left[:count], self._left[count:]
-        if self._left:
-            self._turns.wait(self)
         for each in portion:
             try:
                 self._tell(each)

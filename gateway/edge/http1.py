@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 from math import inf
 from random import random
 from time import time
@@ -34,7 +35,7 @@ from gateway.http.http1 import HTTP_1_0, Http1RequestHead
 from gateway.http.message import AS_STREAM, AS_TUNNEL, BY_LENGTH, NO_BODY, Fields, ResponseHead
 from gateway.metrics import BYTES
 from gateway.transport import CLOSED_TRANSPORT
-from gateway.turns import HEAD_WORK, LOOK, SHARE, SMALL_HEAD
+from gateway.turns import HEAD_WORK, LOOK, SHARE, SMALL_HEAD, Portions
 
 if TYPE_CHECKING:
     from gateway.edge.edge import Edge
@@ -143,21 +144,24 @@ class Http1Downstream(TimedConnection, DownstreamStream):
         return HEAD_END in self._held  # requests not begun yet
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._tell_lost(errnos.lost(exc))
+        self._tell_lost(errnos.lost(exc), self._forget)  # it counts until whoever answers it has heard
         self.phase = CLOSED
         self._held = b""
         self._part_with_bound()
-        self._forget()
+        self._transport = CLOSED_TRANSPORT
 
-    def _tell_lost(self, detail: str) -> None:
+    def _tell_lost(self, detail: str, and_then: Callable[[], None] | None = None) -> None:
         exchange, tunnel = self._exchange, self.phase is TUNNEL
         if exchange is None:
+            if and_then is not None:
+                and_then()
             return
         if tunnel and self._held:
             exchange.request_body(self._held)  # last words that upstream did not take yet
             exchange.flush_request()
+            self._held = b""
         self.phase = CLOSED  # from here on nothing is sent, and no next request begun
-        exchange.downstream_lost(detail)
+        Portions(self._intake.turns, [self], partial(_lost, detail), and_then)
 
     def pause_writing(self) -> None:
         self._write_full = True
@@ -449,7 +453,7 @@ class Http1Downstream(TimedConnection, DownstreamStream):
         self._exchange = self._reader = self._head = None
         self._paused = False
         self._waiting = 0
-        if phase is CLOSED:
+        if phase is CLOSED or phase is LINGER:
             return
         if phase is TUNNEL:
             if self._transport.is_closing():
@@ -574,3 +578,9 @@ class Http1Downstream(TimedConnection, DownstreamStream):
         self._transport.abort()
         if self._exchange is not None:
             self._exchange.downstream_lost("the gateway is shutting down")
+
+
+def _lost(detail: str, connection: Http1Downstream) -> None:
+    """Whoever answers hears of it, if that is not over by now, and whoever has taken his place meanwhile."""
+    for sink in connection.sinks():
+        sink.downstream_lost(detail)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from enum import Enum, auto
+from functools import partial
 from math import inf
 from random import random
 from typing import TYPE_CHECKING, Final, cast
@@ -34,7 +35,8 @@ from gateway.http.h2.errors import ErrorCode
 from gateway.http.h2.fields import HTTP_2, MalformedRequest, readable_head, request_head
 from gateway.http.h2.settings import SessionLimits
 from gateway.metrics import BYTES, HTTP2_ERRORS
-from gateway.transport import StreamTransport
+from gateway.transport import CLOSED_TRANSPORT, StreamTransport
+from gateway.turns import Portions
 
 if TYPE_CHECKING:
     from gateway.edge.edge import Edge
@@ -180,10 +182,10 @@ class Http2Downstream(Carrier):
     def connection_lost(self, exc: Exception | None) -> None:
         self.phase = CLOSED
         self._is_over = True
-        self._tell_lost(errnos.lost(exc))
         self._held = b""
         self.session.over()
-        self._forget()
+        self._tell_lost(errnos.lost(exc), self._forget)  # it counts until whoever answers it has heard
+        self._transport = CLOSED_TRANSPORT
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -383,9 +385,17 @@ class Http2Downstream(Carrier):
         self._held = b""
         self._set_reading()
 
-    def _tell_lost(self, detail: str) -> None:
-        for stream in self._streams:
+    def _tell_lost(self, detail: str, and_then: Callable[[], None] | None = None) -> None:
+        streams = self._streams
+        for stream in streams:
+            stream.cut_off()
+        if not self._edge.closing:
+            Portions(self._intake.turns, streams, partial(_lost, detail), and_then)
+            return
+        for stream in streams:  # no turns are left
             stream.lost(detail)
+        if and_then is not None:
+            and_then()
 
     def _fault(self) -> None:
         """A bug of ours, met while reading."""
@@ -420,9 +430,9 @@ class Http2Downstream(Carrier):
         if now >= self._frame_due:
             self._cut_off(ErrorCode.NO_ERROR, "a frame was not complete in time")
             return
-        for stream in self._streams:
-            if stream.deadline <= now:
-                stream.expire(now)
+        late = [each for each in self._streams if each.deadline <= now]
+        if late:
+            Portions(self._intake.turns, late, partial(_expire, now), self._expired)
         if now >= self._shares.due:
             self._shares.make_room(self._streams)
         if now >= self._leave_due:
@@ -433,6 +443,9 @@ class Http2Downstream(Carrier):
                 self._try_to_leave()
         elif not self.session.streams and now >= self._idle_due:
             self._leave(ErrorCode.NO_ERROR)
+        self._expired()
+
+    def _expired(self) -> None:
         self.flush()
         if self.phase is OPEN or self.phase is LEAVING:
             self._set_deadline()
@@ -461,3 +474,12 @@ class Http2Downstream(Carrier):
         else:
             deadline = min(deadline, self._idle_due)
         self.deadline = deadline
+
+
+def _lost(detail: str, stream: ServedStream) -> None:
+    stream.lost(detail)
+
+
+def _expire(now: float, stream: ServedStream) -> None:
+    if stream.deadline <= now:
+        stream.expire(now)

@@ -200,15 +200,18 @@ class Http2Stream(ServedStream, DownstreamStream):
         if not self.waiting:
             self.drained()
 
-    def lost(self, detail: str) -> None:
+    def cut_off(self) -> None:
         exchange, self._gone = self._exchange, True
-        if exchange is None:
-            return
-        if self._tunnel and self._held:
-            for data in self._held:  # last words that upstream did not take yet
+        if exchange is not None and self._tunnel and self._held:
+            held, self._held = self._held, []
+            for data in held:  # last words that upstream did not take yet
                 exchange.request_body(data)
             exchange.flush_request()
-        exchange.downstream_lost(detail)
+
+    def lost(self, detail: str) -> None:
+        self.cut_off()
+        if self._exchange is not None:
+            self._exchange.downstream_lost(detail)
 
     def expire(self, now: float) -> None:
         exchange = self._exchange

@@ -105,6 +105,9 @@ class ServedStream(Stream):
     def connection_drained(self) -> None:
         """It takes more again."""
 
+    def cut_off(self) -> None:
+        """Nothing is sent from here on, and nothing comes; `lost` is to come."""
+
     def lost(self, detail: str) -> None:
         """Nobody is there to answer any more."""
 

@@ -36,7 +36,7 @@ from gateway.http.message import AS_STREAM, BY_LENGTH, NO_BODY, Fields, FieldSec
 from gateway.http.validate import check_switch
 from gateway.metrics import BYTES
 from gateway.transport import CLOSED_TRANSPORT, GatheringTransport, StreamTransport
-from gateway.turns import HEAD_WORK, LAST_WORK, LOOK, SHARE, SMALL_HEAD
+from gateway.turns import HEAD_WORK, LAST_WORK, LOOK, SHARE, SMALL_HEAD, Portions
 from gateway.upstream import evidence, peek
 from gateway.upstream.claims import ClaimKey
 from gateway.upstream.http1_lifecycle import BODY, CLOSED, DONE, HEAD, IDLE, TUNNEL, Http1Lifecycle
@@ -222,8 +222,8 @@ class Http1Upstream(Http1Lifecycle):
 
     def eof_received(self) -> bool:
         if self.state is TUNNEL and self.sink is not None:
-            self.sink.response_end([])
-            return self.state is TUNNEL  # half-closed: the other direction may go on
+            Portions(self._intake.turns, [self], _end_tunnel)
+            return True  # half-closed: the other direction may go on
         self._app_closed(None)
         return False
 
@@ -404,3 +404,9 @@ class Http1Upstream(Http1Lifecycle):
             self.data_received(held + data)
             if self._work >= SHARE or self.sink is None or self._paused:
                 break  # all that its last words may cost, all that they say, or all that a slow reader may hold
+
+
+def _end_tunnel(connection: Http1Upstream) -> None:
+    """The app sends no more."""
+    if connection.state is TUNNEL and connection.sink is not None:
+        connection.sink.response_end([])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 from enum import Enum, auto
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +17,7 @@ from gateway.errnos import SILENCE, ended, is_by_the_app
 from gateway.errors import Failure, GatewayError, Reason
 from gateway.http.head_parser import quote
 from gateway.socket_options import unanswered
-from gateway.turns import ReadingConnection
+from gateway.turns import Portions, ReadingConnection
 from gateway.upstream import evidence, peek
 from gateway.upstream.stream import Owner, ResponseSink, UpstreamConnection, UpstreamFailure, UpstreamStream
 from gateway.wordings import HUNG_UP_IN_HEAD, HUNG_UP_UNASKED, LOST, REPLACED
@@ -180,7 +181,15 @@ class Http1Lifecycle(ReadingConnection, UpstreamConnection, UpstreamStream):
             owner.bound_lost()
 
     def _app_closed(self, exc: Exception | None) -> None:
-        """The sandbox closed, cleanly or not."""
+        """The sandbox closed, cleanly or not. Of its answers, which may be a thousand, each ends in its turn."""
+        if self.sink is None:
+            self.close()
+        else:
+            self.persists = False  # whatever comes of it meanwhile
+            Portions(self._intake.turns, [self], partial(_end, exc))
+
+    def end(self, exc: Exception | None) -> None:
+        """What the app's end, met earlier, means now."""
         state = self.state
         how = ended(exc)
         if state is HEAD:
@@ -192,15 +201,12 @@ class Http1Lifecycle(ReadingConnection, UpstreamConnection, UpstreamStream):
             reader = self._reader
             assert reader is not None
             if exc is None and reader.ends_at_eof():
-                self.persists = False
                 self._complete(b"")
             else:
                 self._fail(GatewayError(Reason.HTTP_RESPONSE_INCOMPLETE, f"the app {how} inside the body"))
         elif state is TUNNEL:
             self._fail(GatewayError(Reason.CONNECTION_TERMINATED, f"the app {how}"))
-        elif state is DONE and self.sink is not None:
-            self.persists = False  # the answer is withheld, and complete: its exchange has yet to let go
-        else:
+        elif state is not DONE or self.sink is None:  # else the answer is withheld, its exchange has yet to let go
             self.close()
 
     def _fail(self, error: GatewayError, received: bytes = b"") -> None:
@@ -210,3 +216,7 @@ class Http1Lifecycle(ReadingConnection, UpstreamConnection, UpstreamStream):
             # Whoever speaks HTTP/2 alone has read nothing that it could have acted on.
             unprocessed = error.reason is Reason.UPSTREAM_SPEAKS_HTTP2
             sink.upstream_failed(UpstreamFailure(error, self.reused, self._heard, unprocessed, received))
+
+
+def _end(exc: Exception | None, connection: Http1Lifecycle) -> None:
+    connection.end(exc)

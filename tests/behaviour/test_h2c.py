@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import socket
 from ipaddress import IPv6Address
@@ -15,6 +14,7 @@ from gateway.directory.sandbox import Sandbox
 from gateway.edge.drain import Drain
 from gateway.errors import GatewayError, Reason
 from gateway.turns import PACE, PORTION
+from tests.behaviour.crowds import look_each_turn, most_at_once
 from tests.behaviour.h2_wire import h2_browser
 from tests.behaviour.harness import OK, SANDBOX, App, Gateway, OpenGateway, Wire, get, until
 from tests.support.h2_frames import Code, Fields, Flag, Frame, Setting, Type, frame, literal, number, settings
@@ -435,24 +435,6 @@ async def crowd(gateway: Gateway, app: App, request: bytes = UNARY) -> tuple[lis
     for _ in browsers:
         await server.asked()
     return browsers, server
-
-
-def look_each_turn(gateway: Gateway) -> list[int]:
-    """How many exchanges there are in each turn of the event loop from now on, until there are none."""
-    loop, seen = asyncio.get_running_loop(), [gateway.edge.exchanges[SANDBOX]]
-
-    def look() -> None:
-        seen.append(gateway.edge.exchanges.get(SANDBOX, 0))
-        if seen[-1]:
-            loop.call_soon(look)
-
-    loop.call_soon(look)
-    return seen
-
-
-def most_at_once(seen: list[int]) -> int:
-    """How many of them have ended in one turn."""
-    return max(before - after for before, after in itertools.pairwise(seen))
 
 
 @pytest.mark.parametrize(

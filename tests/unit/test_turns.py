@@ -298,6 +298,33 @@ def test_a_bug_met_with_one_is_not_the_others_loss(loop: Loop, caplog: pytest.Lo
     assert [record.getMessage() for record in caplog.records] == [f"telling {PORTION} failed"]
 
 
+def test_what_came_earlier_is_told_earlier(loop: Loop) -> None:
+    turns = Turns(loop.soon.append)
+    told: list[int] = []
+    for number in range(PORTION + 2):
+        Portions(turns, [number], told.append)
+    assert len(told) == PORTION
+    turns._renew()  # as in the event loop's next turn, before the queue's
+    Portions(turns, [PORTION + 2], told.append)
+    assert len(told) == PORTION, "others are before it"
+    while loop.turn():
+        pass
+    assert told == list(range(PORTION + 3))
+
+
+@pytest.mark.parametrize("count", [0, 1, 3 * PORTION])
+def test_when_all_are_told_that_is_told(loop: Loop, count: int) -> None:
+    turns = Turns(loop.soon.append)
+    told: list[int] = []
+    ended: list[int] = []
+    Portions(turns, list(range(count)), told.append, lambda: ended.append(len(told)))
+    while loop.turn():
+        pass
+    assert ended == [count]
+    Portions(turns, [count], told.append)
+    assert told[-1] == count, "nobody is before it"
+
+
 def test_many_who_have_something_to_tell_share_a_portion_at_once(loop: Loop) -> None:
     turns = Turns(loop.soon.append)
     told: list[int] = []
