@@ -53,7 +53,7 @@ async def _beside(parts: Parts) -> AsyncIterator[None]:
     admin = AdminListener(parts)
     await admin.start()
     memory.settle()
-    collector = memory.Collector(edge.loop, lambda: edge.connections)
+    collector = memory.Collector(edge.loop, lambda: edge.under_way)
     yield
     collector.close()
     await admin.close()

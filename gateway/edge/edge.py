@@ -151,6 +151,8 @@ class Edge:
         self.plain_http_on_tls = notices.add(
             logging.INFO, "requests in plain HTTP to a TLS listener (edge.listen): %d, the last from %s"
         )
+        self.listeners = 0
+        """Those that accept."""
         self.announces_close = False
         """Whether every answer is the last of its connection, and says so."""
         self.draining = False
@@ -202,6 +204,11 @@ class Edge:
     def exchanges(self) -> dict[str, int]:
         """Exchanges under way by sandbox id; no entry means none."""
         return self.limits.exchanges
+
+    @property
+    def under_way(self) -> int:
+        """Connections from downstream, and exchanges, of which one connection may carry hundreds."""
+        return self.limits.connections + sum(self.limits.exchanges.values())
 
     def admit(self, address: Address) -> bool:
         """As `Limits.admit`; an idle connection to an app may have to go for it."""

@@ -180,7 +180,7 @@ async def _serve(settings: Settings, slot: Slot, heartbeat: Heartbeat) -> None:
     flags_changed()  # it may take the place of one that died meanwhile
     loop.add_reader(slot.lifeline, orphan)
     loop.add_reader(slot.channel, _answer, slot, edge, sampler)
-    collector = memory.Collector(loop, lambda: edge.connections)
+    collector = memory.Collector(loop, lambda: edge.under_way)
     edge.tasks.keep(partial(watch, directory, edge.records_changed, edge.directory.availability), "directory watch")
     if slot.certificates is not None:
         slot.certificates.listen_only()  # the supervisor tells what becomes of the files
