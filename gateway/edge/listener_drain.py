@@ -27,12 +27,13 @@ async def drain_listeners(listeners: Sequence[Listener]) -> None:
     for listener in listeners:
         listener.refuse_new()
     loop, ports, remaining = asyncio.get_running_loop(), {listener.port for listener in listeners}, list(listeners)
-    deadline = loop.time() + HANDSHAKE_GRACE
+    deadline, pause = loop.time() + HANDSHAKE_GRACE, CHECK_INTERVAL  # the first time for what came before the filter
     while remaining:
-        await asyncio.sleep(CHECK_INTERVAL)  # the first time for what came before the filter
+        await asyncio.sleep(pause)
         if loop.time() >= deadline or not await asyncio.to_thread(_handshakes_under_way, ports):
             deadline = loop.time()
             remaining = [listener for listener in remaining if not listener.finish()]
+            pause = CHECK_INTERVAL if all(listener.awaits_room for listener in remaining) else 0.0
 
 
 def _handshakes_under_way(ports: Collection[int]) -> bool:
