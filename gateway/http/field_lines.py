@@ -19,7 +19,7 @@ REMEMBERED_SECTIONS: Final = 1024
 """Sections of requests, and as many of answers, that a codec remembers by what they were made of."""
 REMEMBERED: Final = 2048
 """Lines of each of two generations; ten apps with ten browsers each have some hundreds that come again."""
-ASKED: Final = 16 * 1024
+ASKED: Final = 8 * 1024
 """Places in which it is noted that a line was asked for; a power of two."""
 REMEMBERED_OCTETS: Final = 2048
 """Of the longest line that is remembered: cookies are long, and come again."""
@@ -56,7 +56,7 @@ class RecentLines(Generic[K]):
         """For the hot loops, which ask it first and `recall` only if it does not know."""
         self._old: dict[K, FieldLine] = {}
         self._octets = 0  # of the young ones
-        self._asked = bytearray(ASKED)  # in pairs: an octet of the hashes of the last two who came here
+        self._asked = [0] * ASKED  # in pairs: an octet of the hashes of the last two who came here
         self.unseen = 0
         """How many came that were not known. A section in which one did is not worth remembering: it hardly comes
         again, and what comes again was pushed out for it."""
@@ -75,10 +75,13 @@ class RecentLines(Generic[K]):
         """What was found out of `key`, which is not known; kept from the second time on."""
         self.unseen += 1
         noted: i64 = hash(key)
-        place, mark = noted & ASKED - 2, noted >> 32 & 0xFF
+        place: i64 = noted & ASKED - 2
+        mark: i64 = noted >> 32 & 0xFF
         asked = self._asked
-        if asked[place] != mark and asked[place + 1] != mark:
-            asked[place + 1] = asked[place]
+        last: i64 = asked[place]
+        before: i64 = asked[place + 1]
+        if last != mark and before != mark:
+            asked[place + 1] = last
             asked[place] = mark
         elif len(line.line) <= REMEMBERED_OCTETS:
             self._keep(key, line)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from mypy_extensions import mypyc_attr
+
 from gateway.http.hop import Hop
 from gateway.http.message import FieldSection, Framing, RequestHead, ResponseHead
 
@@ -19,6 +21,7 @@ def status_line(status: int, phrase: bytes) -> bytes:
     return b"HTTP/1.1 %d %b\r\n" % (status, phrase)
 
 
+@mypyc_attr(acyclic=True)
 class Http1RequestHead(RequestHead):
     """A request head of HTTP/1.0 or 1.1."""
 
@@ -28,6 +31,7 @@ class Http1RequestHead(RequestHead):
     """Whether its sender lets the connection go on. Set by who parses, without a constructor on the hot path."""
 
 
+@mypyc_attr(acyclic=True)
 class Http1ResponseHead(ResponseHead):
     """An app's answer over HTTP/1.0 or 1.1, with its reason phrase.
 

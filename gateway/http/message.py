@@ -14,6 +14,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from mypy_extensions import mypyc_attr
+
 from gateway.http.priority import DEFAULT_URGENCY
 from gateway.http.roles import PASS
 
@@ -45,6 +47,7 @@ AS_TUNNEL: Final = Framing.TUNNEL
 So it is with every enum that the hot path compares."""
 
 
+@mypyc_attr(acyclic=True)
 class FieldLine:
     """One field: its pair, the role of its name (see `roles`), and how it is written, by HTTP/1.1 and as HPACK (from
     the first time that somebody needs that). Not to be changed: sections share it.
@@ -72,6 +75,7 @@ def plain_line(name: bytes, value: bytes) -> FieldLine:
     return FieldLine((name, value), PASS, name + b": " + value)
 
 
+@mypyc_attr(acyclic=True)
 class FieldSection:
     """A list of fields. Not to be changed: it is shared.
 
@@ -127,6 +131,7 @@ class FieldSection:
         return None
 
 
+@mypyc_attr(acyclic=True)
 class RequestSection(FieldSection):
     """What a request's field section says, whatever its request line is. Made by `validate.request_section` only.
 
@@ -191,6 +196,7 @@ class RequestSection(FieldSection):
         return other
 
 
+@mypyc_attr(acyclic=True)
 class RequestHead:
     """A request head, which is valid once `validate.check_request` has returned; each codec has its own kind.
 
@@ -246,6 +252,7 @@ class RequestHead:
         return f"<RequestHead {self.method!r} {self.target[:40]!r} at {self.authority!r} {self.framing.value}>"
 
 
+@mypyc_attr(acyclic=True)
 class ResponseSection(FieldSection):
     """What a response's field section says, whatever its status is. Made by `validate.response_section` only."""
 
@@ -269,6 +276,7 @@ class ResponseSection(FieldSection):
         return other
 
 
+@mypyc_attr(acyclic=True)
 class ResponseHead:
     """A valid response head: an app's, of its codec's own kind, or one of the gateway's own.
 
