@@ -25,6 +25,7 @@ ROOMS = (
     "gateway/edge/cookies.py",
     "gateway/edge/deadlines.py",
     "gateway/edge/drained.py",
+    "gateway/edge/edge.py",
     "gateway/edge/exchange.py",
     "gateway/edge/forwarded.py",
     "gateway/edge/host_rewrite.py",

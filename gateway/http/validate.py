@@ -75,7 +75,8 @@ AGENTS_REMEMBERED: Final = 1024
 _DIGITS: Final = re.compile(rb"[0-9]+")
 MOST_FORWARDS: Final = b"999999999"
 """Our maximum supported value of Max-Forwards (RFC 9110 section 7.6.2): what is larger goes on as this."""
-_DECIMAL: Final = re.compile(rb"0|[1-9][0-9]{0,17}")
+_MOST_DIGITS: Final = 18
+"""Of a Content-Length: what an `i64` holds, in anybody's program."""
 # RFC 3986 host and port without userinfo: a reg-name, an IPv4 address or a bracketed IP literal. No name is longer
 # than 255 octets, and what is looked up per request must not be.
 _AUTHORITY: Final = re.compile(rb"([A-Za-z0-9._~!$&'()*+;=%-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{0,5}))?")
@@ -130,6 +131,14 @@ def _check_authority(value: bytes) -> bytes:
 
 def _bad(detail: str) -> GatewayError:
     return GatewayError(Reason.BAD_REQUEST, detail)
+
+
+def _decimal(length: bytes) -> int:
+    """What a Content-Length says: `0`, or digits that do not begin with a zero, which not everybody reads alike."""
+    leads = length.startswith(b"0") and len(length) > 1
+    if leads or len(length) > _MOST_DIGITS or not length.isdigit():  # of bytes: ASCII's alone
+        raise _bad("Content-Length is not a decimal number")
+    return int(length)
 
 
 def request_section(
@@ -217,9 +226,7 @@ def request_section(
     if trace_parents:
         section.trace_parent = trace_context.parse(trace_parents)
     if length is not None:
-        if _DECIMAL.fullmatch(length) is None:
-            raise _bad("Content-Length is not a decimal number")
-        section.content_length = int(length)
+        section.content_length = _decimal(length)
         if section.content_length:
             section.framing = BY_LENGTH
     elif hop.streams:
@@ -363,7 +370,7 @@ def response_section(read_hop: ReadHop, lines: list[FieldLine]) -> tuple[Respons
                     raise _bad("two Content-Length fields")
                 # RFC 9110 section 8.6: 1*DIGIT. Written anew, because not everybody reads 0017 as 17.
                 name, said = line.pair
-                length = said.lstrip(b"0") or said[-1:]
+                length = said.lstrip(b"0") or said[-1:] if said.startswith(b"0") else said
                 passing.append(line if length == said else plain_line(name, length))
             elif role >= CONNECTION:
                 hop_fields.append((role, line.pair[1] if role != HOP else b""))
@@ -372,8 +379,7 @@ def response_section(read_hop: ReadHop, lines: list[FieldLine]) -> tuple[Respons
                 binds = binds or binds_connection(line.pair[1])
             elif role in _REQUESTS_ONLY:
                 passing.append(line)
-        if length is not None and _DECIMAL.fullmatch(length) is None:
-            raise _bad("Content-Length is not a decimal number")
+        content_length = _decimal(length) if length is not None else None
         hop = read_hop(tuple(hop_fields), length is not None)
     except GatewayError as error:
         raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"the answer has a bad head: {error.detail}") from None
@@ -384,7 +390,7 @@ def response_section(read_hop: ReadHop, lines: list[FieldLine]) -> tuple[Respons
     section.locates = locates
     section.dated = dated and b"date" not in hop.nominated
     section.binds = binds
-    section.content_length = int(length) if length is not None else None
+    section.content_length = content_length
     return section, hop
 
 

@@ -10,18 +10,26 @@ from typing import Final
 _ACCEPTABLE: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
+_LAST_OCTET: Final = [b"%02x" % octet for octet in range(256)]
+
+
 class RequestIds:
     """A random prefix per worker (48 bits) and a counter: no system call, no lock, no collision between workers."""
 
-    __slots__ = ("_counter", "_prefix")
+    __slots__ = ("_first_octets", "_number", "_prefix")
 
     def __init__(self) -> None:
         self._prefix = secrets.token_hex(6).encode()
-        self._counter = count(1)
+        self._number = 0  # of the last one
+        self._first_octets = b"%b-0000" % self._prefix  # all but the number's last octet, which is written once in 256
 
     def new(self) -> bytes:
         """For example `9f86d081884c-00002a`."""
-        return b"%b-%06x" % (self._prefix, next(self._counter))
+        self._number += 1
+        last = self._number & 0xFF
+        if not last:
+            self._first_octets = b"%b-%04x" % (self._prefix, self._number >> 8)
+        return self._first_octets + _LAST_OCTET[last]
 
 
 class ConnectionIds:
