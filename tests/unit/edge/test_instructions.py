@@ -17,7 +17,7 @@ from tests.support.process import ROOT, clean_environment
 from tests.support.replay import MOST
 
 FEW, MANY = 100, MOST
-REQUEST_COSTS = 1.34
+REQUEST_COSTS = 1.25
 """A small GET over HTTP/1.1 and TLS, all heads different: so many times `replay.measure`. Raise it only with a reason
 in docs/performance.md; the test allows a twentieth more."""
 
