@@ -162,10 +162,12 @@ class Pace:
     event loop. A thousand requests whose target, or whose directory, is found dead at once would hold it for 50 ms.
     """
 
-    __slots__ = ("_call_soon", "_passed", "_waiting")
+    __slots__ = ("_call_soon", "_most", "_passed", "_waiting")
 
-    def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
+    def __init__(self, call_soon: Callable[[Callable[[], None]], object], most: int = PACE) -> None:
+        """`most` go on in one turn."""
         self._call_soon = call_soon
+        self._most = most
         self._passed = 0  # in this turn of the event loop
         self._waiting: deque[asyncio.Future[None]] = deque()
 
@@ -173,7 +175,7 @@ class Pace:
         """Returns when the caller's turn has come."""
         if not self._passed:
             self._call_soon(self._next_turn)
-        if self._passed < PACE:
+        if self._passed < self._most:
             self._passed += 1
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -182,7 +184,7 @@ class Pace:
 
     def _next_turn(self) -> None:
         self._passed = 0
-        while self._waiting and self._passed < PACE:
+        while self._waiting and self._passed < self._most:
             waiter = self._waiting.popleft()
             if not waiter.done():  # cancelled: whoever it was has left
                 waiter.set_result(None)

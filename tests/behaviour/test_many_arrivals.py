@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,6 +11,7 @@ import pytest
 
 from gateway.edge.listener import ACCEPTS_PER_TURN
 from gateway.edge.listener_drain import drain_listeners
+from tests.behaviour.crowds import each_turn, most_at_once
 from tests.behaviour.harness import LOOPBACK, Gateway, until
 
 EACH = 2 * ACCEPTS_PER_TURN
@@ -28,19 +28,6 @@ def arriving(gateway: Gateway) -> Iterator[None]:
         yield
 
 
-def look_each_turn(gateway: Gateway) -> list[int]:
-    """How many connections there are in each turn from now on, until all are in."""
-    seen = [gateway.edge.connections]
-
-    def look() -> None:
-        seen.append(gateway.edge.connections)
-        if seen[-1] < 2 * EACH:
-            asyncio.get_running_loop().call_soon(look)
-
-    look()
-    return seen
-
-
 @pytest.mark.parametrize("draining", [False, True], ids=["serving", "closing"])
 async def test_all_doors_together_let_in_a_few_at_a_time(gateway: Gateway, draining: bool) -> None:
     loop = asyncio.get_running_loop()
@@ -48,8 +35,8 @@ async def test_all_doors_together_let_in_a_few_at_a_time(gateway: Gateway, drain
         if draining:
             for sock in (gateway.plain_socket, gateway.secure_socket):
                 loop.remove_reader(sock)  # whatever is let in the closing lets in
-        seen = look_each_turn(gateway)
+        seen = each_turn(lambda: gateway.edge.connections, 2 * EACH)
         if draining:
             await drain_listeners([gateway.plain, gateway.secure])
         await until(lambda: gateway.edge.connections == 2 * EACH, "nobody is left at a door")
-    assert max(after - before for before, after in itertools.pairwise([*seen, 2 * EACH])) <= ACCEPTS_PER_TURN
+    assert most_at_once([*seen, 2 * EACH]) <= ACCEPTS_PER_TURN
