@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
 from ipaddress import IPv6Address
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -14,6 +16,7 @@ from gateway.directory.sandbox import Sandbox
 from gateway.directory.sqlite import SqliteRegistry
 
 Make = Callable[[], SqliteRegistry]
+MEMORY = Path("/dev/shm")
 
 
 def sandbox(name: str, address: str = "fd00::5") -> Sandbox:
@@ -25,6 +28,16 @@ def plain_backup(path: Path, target: Path) -> None:
     """As `sqlite3 FILE .backup` makes it."""
     with closing(sqlite3.connect(path)) as now, closing(sqlite3.connect(target)) as then:
         now.backup(then)
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Iterator[Path]:
+    """In memory, where that is a file system: a registry waits for the disk with every write, and no test cuts its power."""
+    if not os.access(MEMORY, os.W_OK | os.X_OK):
+        yield tmp_path
+        return
+    with TemporaryDirectory(prefix="gateway-tests-", dir=MEMORY) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture
