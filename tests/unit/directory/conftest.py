@@ -32,7 +32,7 @@ def plain_backup(path: Path, target: Path) -> None:
 
 @pytest.fixture
 def tmp_path(tmp_path: Path) -> Iterator[Path]:
-    """In memory, where that is a file system: a registry waits for the disk with every write, and no test cuts its power."""
+    """In memory, where that is a file system: a registry waits for the disk with every write; none cuts its power."""
     if not os.access(MEMORY, os.W_OK | os.X_OK):
         yield tmp_path
         return
