@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from gateway.counting import counted
 from gateway.edge.drain import sinks_of
 from gateway.edge.edge import Edge
 from gateway.edge.exchange import Exchange
@@ -48,7 +49,8 @@ class SlowApps:
         for exchange in news[:MOST_TOLD]:
             self._say(f"{_asked(exchange.request)} has waited {PATIENCE:.0f} s for the app")
         if len(news) > MOST_TOLD:
-            self._say(f"{len(news) - MOST_TOLD} more requests have")
+            more = counted(len(news) - MOST_TOLD, "more request")
+            self._say(f"the same of {more}")
         self._told = set(slow)
 
 

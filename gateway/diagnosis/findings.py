@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gateway.addresses import authority
+from gateway.counting import counted
 from gateway.diagnosis.own_sockets import Connection
 from gateway.errors import Failure, Reason
 from gateway.problems.frameworks import is_forwarder
@@ -161,13 +162,13 @@ class TimeoutFindings:
         who = f"{queue.process} (pid {queue.pid})" if queue.process else "something"
         listens = f"{who} listens on {authority(queue.address, port)}"
         if queue.is_full:
-            return f"{listens}: {_count(queue.waiting)} in its queue, which is full"
-        return f"{listens}, with {_count(queue.waiting)} in its queue"
+            return f"{listens}: {counted(queue.waiting, 'connection')} in its queue, which is full"
+        return f"{listens}, with {counted(queue.waiting, 'connection')} in its queue"
 
     def _held(self, where: str) -> list[str]:
         if not self.connections:
             return []
-        has = f"the gateway's machine has {_count(self.connections)} to {where}"
+        has = f"the gateway's machine has {counted(self.connections, 'connection')} to {where}"
         if not self.awaited:
             return [has]
         longest = f"{'the longest ' if len(self.awaited) > 1 else ''}for {self.awaited[0]:.0f} s"
@@ -189,7 +190,3 @@ def awaiting(found: Sequence[Connection], port: int) -> tuple[int, tuple[float, 
     there = [each for each in found if each.port == port]
     awaited = sorted((each.awaited for each in there if each.awaited), reverse=True)
     return len(there), tuple(awaited), any(each.acknowledged < RECENT for each in found)
-
-
-def _count(connections: int) -> str:
-    return f"{connections} connection" if connections == 1 else f"{connections} connections"

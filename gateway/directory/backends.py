@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from gateway.config import Directory as DirectorySettings
+from gateway.counting import counted
 from gateway.directory.sandbox import Directory, Registry
 
 if TYPE_CHECKING:
@@ -53,12 +54,12 @@ def check(settings: DirectorySettings) -> str:
         case "file":
             from gateway.directory.file import read_table
 
-            return f"{settings.path} names {len(read_table(settings.path))} sandboxes"
+            return f"{settings.path} names {counted(len(read_table(settings.path)), 'sandbox', 'sandboxes')}"
         case "sqlite":
             from gateway.directory.sqlite_file import inspect, obstacle
 
             count, why = inspect(settings.path), obstacle(settings.path)
-            there = "will be made" if count is None else f"holds {count} sandboxes"
+            there = "will be made" if count is None else f"holds {counted(count, 'sandbox', 'sandboxes')}"
             return f"{settings.path} {there}" + (f"; nothing can be written to it: {why}" if why else "")
         case "redis":
             open_directory(settings)

@@ -19,9 +19,10 @@ import logging
 import os
 import tomllib
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from pathlib import Path
 
+from gateway.counting import counted
 from gateway.directory.fields import read_fields
 from gateway.directory.sandbox import Sandbox, TableDirectory, WatchObserver
 from gateway.errors import UserError
@@ -148,7 +149,7 @@ class FileDirectory(TableDirectory):
             self._stamp = None  # the next look tries again
         if self._said != str(error):
             self._said = str(error)
-            log.error("%s; keeping the %d sandboxes read before", error, len(self.table))
+            log.error("%s; keeping the %s read before", error, _sandboxes(self.table))
 
     async def watch(self, changed: Callable[[Iterable[str]], None], observer: WatchObserver) -> None:
         """Runs until cancelled; calls `changed(ids)` after each reload with the ids whose record differs."""
@@ -173,8 +174,12 @@ class FileDirectory(TableDirectory):
             self._said = ""
             before, self.table = self.table, table
             differing = [name for name in before.keys() | table.keys() if before.get(name) != table.get(name)]
-            log.info("%s: %d sandboxes, %d changed", self.path, len(table), len(differing))
+            log.info("%s: %s, %d changed", self.path, _sandboxes(table), len(differing))
             changed(differing)
+
+
+def _sandboxes(table: Sized) -> str:
+    return counted(len(table), "sandbox", "sandboxes")
 
 
 def _is_another(before: _Stamp | None, now: _Stamp | None) -> bool:

@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import TypeVar
 
+from gateway.counting import counted
 from gateway.edge.drained import Drained, DrainedEventStream, Kind, kind_of
 from gateway.edge.edge import Downstream, Edge
 from gateway.edge.exchange import Exchange
@@ -108,7 +109,8 @@ class Drain:
                     counters.tunnels_cut += 1
         if counters.websockets_closed or counters.tunnels_cut > cut:
             closed, cut = counters.websockets_closed, counters.tunnels_cut - cut
-            log.info("%s: %d WebSockets were closed (1001), %d tunnels cut off", self._who, closed, cut)
+            ends = f"{counted(closed, 'WebSocket')} closed (1001), {counted(cut, 'tunnel')} cut off"
+            log.info("%s: %s", self._who, ends)
 
     # --- who is there --------------------------------------------------------------------------------------------
 
@@ -143,10 +145,11 @@ class Drain:
     def _report(self, count: Counter[str]) -> None:
         if not count:
             return
-        kinds = [*(kind.value for kind in Kind), IDLE]
-        left = ", ".join(f"{count[kind]} {kind}" for kind in kinds if count[kind])
+        left = [counted(count[kind.value], kind.value) for kind in Kind if count[kind.value]]
+        if count[IDLE]:
+            left.append(f"{count[IDLE]} {IDLE}")
         now = self.edge.clock()
-        log.info("%s: %s; what is left is cut off in %.0f s", self._who, left, self._ends - now)
+        log.info("%s: %s; what is left is cut off in %.0f s", self._who, ", ".join(left), self._ends - now)
 
 
 def sinks_of(connection: Downstream) -> Iterable[RequestSink]:

@@ -34,10 +34,10 @@ _TAIL: Final = 3
 class Kind(Enum):
     """What an exchange is, as far as its end is concerned."""
 
-    REQUEST = "requests"
-    EVENT_STREAM = "event streams"  # over when somebody ends it; whoever reads it asks anew
-    WEBSOCKET = "WebSockets"
-    TUNNEL = "other tunnels"
+    REQUEST = "request"
+    EVENT_STREAM = "event stream"  # over when somebody ends it; whoever reads it asks anew
+    WEBSOCKET = "WebSocket"
+    TUNNEL = "other tunnel"
 
 
 def kind_of(exchange: Exchange) -> Kind:

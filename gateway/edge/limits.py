@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from gateway import descriptors
 from gateway.config import Settings
 from gateway.config.values import format_size
+from gateway.counting import counted
 from gateway.errors import GatewayError, Reason
 from gateway.http.forwarding import Address
 from gateway.metrics import CONNECTIONS
@@ -113,7 +114,9 @@ class Limits:
         if count > self._limits.connections_per_address:
             self._exchanges_refused.connections_per_address += 1
             self._notices.exchanges_per_client.happened(client)
-            raise GatewayError(Reason.CONNECTION_LIMIT_REACHED, f"{count - 1} exchanges of {client} under way")
+            raise GatewayError(
+                Reason.CONNECTION_LIMIT_REACHED, f"{counted(count - 1, 'exchange')} of {client} under way"
+            )
 
     def dismiss_client(self, client: Address) -> None:
         self._count_out(client)
@@ -124,7 +127,7 @@ class Limits:
         if count >= self._exchanges_per_sandbox:
             self._exchanges_refused.exchanges_per_sandbox += 1
             self._notices.exchanges_per_sandbox.happened(sandbox_id)
-            raise GatewayError(Reason.CONNECTION_LIMIT_REACHED, f"{count} exchanges under way")
+            raise GatewayError(Reason.CONNECTION_LIMIT_REACHED, f"{counted(count, 'exchange')} under way")
         self.exchanges[sandbox_id] = count + 1
 
     def dismiss_exchange(self, sandbox_id: str) -> None:

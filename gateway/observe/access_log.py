@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from gateway.counting import counted
 from gateway.observe.grpc_call import GrpcOutcome
 from gateway.observe.sink import LogSink
 from gateway.printable import printable
@@ -183,7 +184,8 @@ class LineLog:
         dropped, trouble = self.dropped, self._sink.trouble
         if dropped > self._said:
             now = trouble or "written again"
-            log.error("access log: %d lines dropped, %d since the start: %s", dropped - self._said, dropped, now)
+            lines = counted(dropped - self._said, "line")
+            log.error("access log: %s dropped, %d since the start: %s", lines, dropped, now)
             self._said = dropped
 
 

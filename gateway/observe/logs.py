@@ -17,6 +17,7 @@ from types import TracebackType
 
 import msgspec
 
+from gateway.counting import counted
 from gateway.observe.sink import PIECE, LogSink
 from gateway.printable import printable_json, printable_lines
 
@@ -139,7 +140,7 @@ class LogHandler(logging.Handler):
         if sink.trouble or sink.dropped == self._told:
             return
         count, self._told = sink.dropped - self._told, sink.dropped
-        text = f"{count} lines of this log were dropped: nobody read it"
+        text = f"{counted(count, 'line')} of this log dropped: nobody read it"
         record = logging.LogRecord(log.name, logging.ERROR, __file__, 0, text, None, None)
         self._sink.write(f"{self.format(record)}\n".encode())
 
@@ -197,7 +198,7 @@ class _Storms(logging.Filter):
             untold = int(seen[1]) - TRACEBACKS
             seen[:] = [now, 0]
             if untold > 0:
-                record.msg, record.args = f"{record.getMessage()} ({untold} more like it were not logged)", None
+                record.msg, record.args = f"{record.getMessage()} (not logged: {untold} more like it)", None
         seen[1] += 1
         return seen[1] <= TRACEBACKS
 

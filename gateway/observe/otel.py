@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 import gateway
+from gateway.counting import counted
 from gateway.http.validate import COMMON_METHODS
 from gateway.observe.access_log import AccessRecord
 from gateway.observe.spans import Span
@@ -103,7 +104,7 @@ class OtlpSpanLog:
         self._exporter.shutdown()  # type: ignore[no-untyped-call]
         self._full += len(self._waiting) + (self._exporting if self._thread.is_alive() else 0)
         if self.dropped:
-            log.error("%d spans were dropped: the collector did not take them", self.dropped)
+            log.error("%s dropped: the collector did not take them", counted(self.dropped, "span"))
 
     # --- in the thread -------------------------------------------------------------------------------------------
 
@@ -129,7 +130,8 @@ class OtlpSpanLog:
             now = time.monotonic()
             if now >= self._silent_until:
                 self._silent_until = now + SAID_EVERY
-                log.error("the collector at otel.endpoint has not taken %d spans; requests go on", len(batch))
+                lost = counted(len(batch), "span")
+                log.error("the collector at otel.endpoint has not taken %s; requests go on", lost)
 
 
 def as_span(span: Span, record: AccessRecord, resource: Resource) -> ReadableSpan:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
+from gateway.counting import counted
 from gateway.edge.drain import Drain
 from gateway.edge.listener import Listener
 from gateway.edge.listener_drain import drain_listeners
@@ -48,7 +49,7 @@ async def drain(
         finishing.cancel()
         when = "as told" if hurried.done() else f"that did not finish within {plan.timeout:g} s"
         if edge.connections:
-            log.warning("closing %d connections %s", edge.connections, when)
+            log.warning("closing %s %s", counted(edge.connections, "connection"), when)
     plan.end()
     for listener in listeners:
         listener.close()

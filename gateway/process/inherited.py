@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 
 from gateway.addresses import Bound, bound_to
 from gateway.config import Listen
+from gateway.counting import counted
 from gateway.errors import UserError
 from gateway.process.sockets import bind, bind_beside
 
@@ -47,7 +48,9 @@ class Inherited:
         """Closes what nobody has asked for. Whoever else holds it goes on with it."""
         for bound, count in self._counts():
             address, port = bound
-            log.info("not listening on %s any more (%d sockets were passed on)", f"[{address or '::'}]:{port}", count)
+            log.info(
+                "not listening on %s any more (passed on: %s)", f"[{address or '::'}]:{port}", counted(count, "socket")
+            )
         for sockets in self._sockets.values():
             for sock in sockets:
                 sock.close()

@@ -19,6 +19,7 @@ from gateway.admin.errors import ApiError
 from gateway.admin.records import BrokenRecord, Record, as_record, entity_tag, read_registration
 from gateway.app_protocol import of_json
 from gateway.config import Settings
+from gateway.counting import counted
 from gateway.directory import backends, sqlite_file
 from gateway.directory.sandbox import Broken, Conflict, Directory, DirectoryError, Registry, Sandbox, TableDirectory
 from gateway.errors import UserError
@@ -254,7 +255,7 @@ def print_copied(verb: str, file: Path, count: int, *, as_json: bool) -> None:
     if as_json or not sys.stdout.isatty():
         print_json(msgspec.json.encode({verb.split()[0]: str(file), "sandboxes": count}))
     else:
-        print(printable(f"{count} sandboxes {verb} {file}"))
+        print(printable(f"{counted(count, 'sandbox', 'sandboxes')} {verb} {file}"))
 
 
 def table(records: Sequence[Record | BrokenRecord]) -> str:

@@ -20,6 +20,7 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from gateway.counting import counted
 from gateway.metrics import CPU, METRICS, SIZE, Cells, Kind, Metric
 from gateway.observe.totals import Totals
 
@@ -78,7 +79,8 @@ class SharedMetrics:
         """A block for a process that is about to be forked."""
         if self._free:
             return self._free.pop()
-        log.error("what the next process counts is not shown: %d processes have not ended yet", len(self._blocks))
+        under_way = counted(len(self._blocks), "process", "processes")
+        log.error("what the next process counts is not shown: still there: %s", under_way)
         return Block()
 
     def give_back(self, block: Block) -> None:

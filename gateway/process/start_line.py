@@ -16,6 +16,7 @@ import gateway
 from gateway.build import BUILD as KIND
 from gateway.build import COMPILED
 from gateway.config import Settings
+from gateway.counting import counted
 from gateway.printable import shorten
 from gateway.process.generation import worker_count
 from gateway.tls.errors import CertificateError
@@ -34,6 +35,7 @@ _PATH = 100
 def start_line(settings: Settings, fingerprint: str) -> tuple[str, dict[str, object]]:
     """The line for people, and its parts as keys for JSON. Reads certificates; what is wrong with one, others say."""
     build, certificates = commit(os.environ), _certificates(settings)
+    workers = worker_count(settings)
     parts: dict[str, object] = {
         "version": gateway.__version__,
         "python": platform.python_version(),
@@ -42,13 +44,13 @@ def start_line(settings: Settings, fingerprint: str) -> tuple[str, dict[str, obj
         "compiled": COMPILED,
         "configuration": fingerprint,
         "certificates": certificates,
-        "workers": worker_count(settings),
+        "workers": workers,
     }
     program = f"gateway {gateway.__version__} ({', '.join(filter(None, (build, KIND)))})"
     until = ", ".join(f"{path} until {when}" for path, when in certificates.items()) or "none"
     text = (
         f"{program}, Python {parts['python']}, {parts['loop']}; configuration {fingerprint}; certificates: {until}; "
-        f"{parts['workers']} workers"
+        f"{counted(workers, 'worker')}"
     )
     return text, parts
 

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from gateway.admin.reload import Reload
+from gateway.counting import counted
 from gateway.observe.heavy_hitters import Hitter
 from gateway.observe.recent_failures import RecentFailure
 from gateway.process.text_table import aligned
@@ -98,16 +99,17 @@ def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def _now(status: Status) -> Iterator[str]:
     if status.requests:
-        yield f"{status.requests.get('total', 0)} requests, {status.requests.get('in_flight', 0)} in flight"
-    open_now = {
-        "connections of visitors": status.connections.get("downstream", 0),
-        "to sandboxes": status.connections.get("upstream", 0),
-        "of them idle": status.connections.get("upstream_idle", 0),
-        "WebSockets": status.tunnels.get("websocket", 0),
-        "other tunnels": status.tunnels.get("other", 0),
-    }
-    if status.connections:
-        yield "open: " + ", ".join(f"{count} {what}" for what, count in open_now.items())
+        yield f"{counted(status.requests.get('total', 0), 'request')}, {status.requests.get('in_flight', 0)} in flight"
+    connections, tunnels = status.connections, status.tunnels
+    if connections:
+        open_now = (
+            f"{counted(connections.get('downstream', 0), 'connection')} of visitors",
+            f"{connections.get('upstream', 0)} to sandboxes",
+            f"{connections.get('upstream_idle', 0)} of them idle",
+            counted(tunnels.get("websocket", 0), "WebSocket"),
+            counted(tunnels.get("other", 0), "other tunnel"),
+        )
+        yield f"open: {', '.join(open_now)}"
 
 
 def _workers(status: Status) -> list[Sequence[str]]:
@@ -123,7 +125,7 @@ def _workers(status: Status) -> list[Sequence[str]]:
 
 def _directory(directory: Directory) -> str:
     how = "answers" if directory.available else f"cannot be asked: {directory.error}"
-    return f"directory: {directory.backend or 'unknown'}, {how}; {directory.remembered} records remembered"
+    return f"directory: {directory.backend or 'unknown'}, {how}; {counted(directory.remembered, 'record')} remembered"
 
 
 def _reload(reload: Reload) -> Iterator[str]:
@@ -141,7 +143,7 @@ def _certificates(status: Status) -> list[Sequence[str]]:
     rows: list[Sequence[str]] = [("certificate", "valid until", "left")]
     for each in status.certificate_files:
         days = each.get("days_left", 0)
-        left = f"{days} days" if days >= 0 else "EXPIRED"
+        left = counted(days, "day") if days >= 0 else "EXPIRED"
         rows.append((str(each.get("name", "")), str(each.get("not_after", "")), left))
     return rows
 

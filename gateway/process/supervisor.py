@@ -25,6 +25,7 @@ from math import inf
 
 from gateway import descriptors
 from gateway.config import Settings
+from gateway.counting import counted
 from gateway.metrics import DRAINING
 from gateway.observe import logs
 from gateway.process import memory
@@ -128,7 +129,7 @@ class Supervisor:
         self._children.poll()
         edge, listen = self._settings.edge, self._settings.admin.listen
         where = ", ".join(str(address) for address in (*edge.listen, *edge.listen_plain))
-        self._status = f"{len(self._workers)} workers serve {where}"
+        self._status = f"{counted(len(self._workers), 'worker')} on {where}"
         if self._takeover is None:
             self._rendezvous.open()
         if shortage := descriptors.shortage(self._settings.limits.connections):

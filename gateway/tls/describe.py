@@ -9,6 +9,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
+from gateway.counting import counted
 from gateway.tls import local_ca, trust
 from gateway.tls.issue import alternative_names, deviation
 from gateway.tls.local_files import LocalFiles, permitted_names
@@ -59,7 +60,7 @@ def _vouches_for(authority: x509.Certificate) -> str:
 def _describe_one(role: str, path: Path, certificate: x509.Certificate, now: datetime) -> list[str]:
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     days = (end - now).days
-    left = f"{days} days left" if end >= now else f"expired {-days} days ago"
+    left = f"{counted(days, 'day')} left" if end >= now else f"expired {counted(-days, 'day')} ago"
     return [
         f"{role}: {path}",
         f"  subject      {certificate.subject.rfc4514_string()}",

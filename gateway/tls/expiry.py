@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from gateway.counting import counted
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -55,5 +57,5 @@ def _sentence(certificate: Certificate, now: datetime) -> str:
     if (invalid := certificate.invalidity(now)) is not None:
         return f"{invalid} It is served only for names that no valid one is for, and browsers warn of it."
     hours = int((certificate.not_after - now) / timedelta(hours=1))
-    left = f"{hours // 24} days" if hours >= 48 else f"{hours} hours"
+    left = counted(hours // 24, "day") if hours >= 48 else counted(hours, "hour")
     return f"{certificate.pair.cert} expires in {left}, on {certificate.not_after:%Y-%m-%d at %H:%M UTC}: renew it"

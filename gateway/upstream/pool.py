@@ -31,6 +31,7 @@ from typing import Final, TypeVar, cast
 from gateway import descriptors
 from gateway.app_protocol import H2C
 from gateway.config import Settings
+from gateway.counting import counted
 from gateway.endpoint import AppKey, Endpoint, Origin
 from gateway.errors import Failure, GatewayError, Reason
 from gateway.http.head_parser import HeadLimits
@@ -360,7 +361,9 @@ class Pool:
         used = len(self.connections) - self.idle_count + self.dialing
         most = descriptors.for_apps(self._downstream_count())
         if used > most:
-            detail = f"{used - 1} connections to apps are in use, of {most} for which there are file descriptors"
+            detail = (
+                f"in use: {counted(used - 1, 'connection')} to apps, of {most} for which there are file descriptors"
+            )
             raise GatewayError(Reason.OVERLOADED, detail)
 
     def make_room(self) -> None:

@@ -226,7 +226,7 @@ async def test_where_no_frame_ends_nothing_is_said(gateway: Gateway, app: App) -
     received = await browser.ended()
     assert CLOSE not in received
     assert gateway.edge.counters.tunnels_cut == 1
-    gateway.expect_complaint("closing 1 connections that did not finish within 1 s")
+    gateway.expect_complaint("closing 1 connection that did not finish within 1 s")
 
 
 async def test_what_is_no_websocket_is_left_alone_until_the_end(gateway: Gateway, app: App) -> None:
@@ -400,9 +400,7 @@ async def test_the_log_says_who_is_left(gateway: Gateway, app: App, caplog: pyte
     await until(lambda: gateway.edge.connections == 5, "all are there")
     async with Draining(gateway, 60.0):
         await until(lambda: caplog.messages, "it is said")
-    said = (
-        "draining: 1 requests, 1 event streams, 1 WebSockets, 1 other tunnels, 1 idle; what is left is cut off in 60 s"
-    )
+    said = "draining: 1 request, 1 event stream, 1 WebSocket, 1 other tunnel, 1 idle; what is left is cut off in 60 s"
     assert caplog.messages[0] == said
-    assert caplog.messages[1:] == ["draining: 0 WebSockets were closed (1001), 2 tunnels cut off"]
+    assert caplog.messages[1:] == ["draining: 0 WebSockets closed (1001), 2 tunnels cut off"]
     idle.close()

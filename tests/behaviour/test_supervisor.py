@@ -53,7 +53,7 @@ def test_a_broken_table_keeps_no_successor_out(tmp_path: Path, app: App) -> None
     """Who is replaced goes on with what the others have."""
     with Serving(tmp_path, app) as gateway:
         (tmp_path / "sandboxes.toml").write_text("broken [")
-        gateway.says("keeping the 1 sandboxes read before")
+        gateway.says("keeping the 1 sandbox read before")
         before = [*gateway.workers(), gateway.admin()]
         for process in before:
             kill(process)
@@ -190,7 +190,7 @@ def test_a_second_signal_means_now(tmp_path: Path, app: App, first: signal.Signa
         gateway.tell(second)
         assert gateway.wait() == 0
         assert b"ok" not in gateway.answer(held)
-        assert "closing 1 connections as told" in gateway.log
+        assert "closing 1 connection as told" in gateway.log
         assert "killed" not in gateway.log
 
 
@@ -229,7 +229,7 @@ def test_what_does_not_finish_is_cut_off(tmp_path: Path, app: App) -> None:
         held = gateway.hold(app)
         gateway.tell(signal.SIGTERM)
         assert gateway.wait() == 0
-        assert "closing 1 connections that did not finish within 1 s" in gateway.log
+        assert "closing 1 connection that did not finish within 1 s" in gateway.log
         assert b"ok" not in gateway.answer(held)
 
 

@@ -181,4 +181,4 @@ def test_chromium_is_told(tmp_path: Path) -> None:
         assert seen["events"] > 10
         assert app.closed == [WSCloseCode.GOING_AWAY]
         # A socket that Chromium has opened to be quick, and never said a word by, stays until the end.
-        assert "1 WebSockets were closed (1001), 0 tunnels cut off" in gateway.log
+        assert "1 WebSocket closed (1001), 0 tunnels cut off" in gateway.log

@@ -145,7 +145,7 @@ def dropped(stderr: Pipe) -> int:
     said: dict[int, int] = {}
     for line in stderr.lines():
         document = json.loads(line)
-        if found := re.match(r"access log: \d+ lines dropped, (\d+) since the start", document["message"]):
+        if found := re.match(r"access log: \d+ lines? dropped, (\d+) since the start", document["message"]):
             said[document["pid"]] = int(found[1])
         else:
             assert document["level"] != "error", document

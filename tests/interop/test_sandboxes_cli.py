@@ -182,7 +182,7 @@ def test_wrong_usage_is_told(arguments: tuple[str, ...]) -> None:
 def test_check_tells_of_the_backend(config: tuple[str, str], serve: Registering) -> None:
     assert f"{serve.database} will be made" in run(*config, verb="check").stdout
     records("add", "demo", "::1", *config)
-    assert f"\ndirectory: {serve.database} holds 1 sandboxes\n" in run(*config, verb="check").stdout
+    assert f"\ndirectory: {serve.database} holds 1 sandbox\n" in run(*config, verb="check").stdout
     done = run(
         *config,
         verb="check",
@@ -235,9 +235,9 @@ def test_a_backup_is_made_and_restored(config: tuple[str, str], serve: Registeri
     assert records("backup", backup, *config) == [{"saved": backup, "sandboxes": 1}]
     records("add", "later", "::1", *config)
     records("remove", "kept", *config)
-    assert on_a_terminal("restore", backup, *config) == [f"1 sandboxes restored from {backup}"]
+    assert on_a_terminal("restore", backup, *config) == [f"1 sandbox restored from {backup}"]
     assert records("list", *config) == [kept]
-    assert on_a_terminal("backup", backup, *config) == [f"1 sandboxes saved to {backup}"]
+    assert on_a_terminal("backup", backup, *config) == [f"1 sandbox saved to {backup}"]
     serve.database.write_bytes(b"no database " * 1000)
     assert "not an SQLite database" in refused("list", *config)
     assert "not an SQLite database" in refused("backup", backup, *config)

@@ -38,7 +38,7 @@ def managed(gateway: Serving, manager: ServiceManager) -> Serving:
 def test_it_hears_how_the_gateway_is(tmp_path: Path, app: App) -> None:
     with ServiceManager(tmp_path) as manager, managed(Serving(tmp_path, app), manager) as gateway:
         ready = manager.hears("READY=1", pid=gateway.pid)
-        assert ready.lines[1].startswith("STATUS=2 workers serve [::1]:")
+        assert ready.lines[1].startswith("STATUS=2 workers on [::1]:")
         gateway.tell(signal.SIGHUP)
         reloading = manager.hears("RELOADING=1")
         name, _, usec = reloading.lines[1].partition("=")

@@ -130,7 +130,7 @@ def test_a_browser_logs_in_with_the_token(tmp_path: Path) -> None:
 def test_a_worker_and_a_directory_that_do_not_answer(page: Page) -> None:
     with status_site(Invented(silent=(1,), directory="registry:6379 refused"), 0.05) as url:
         page.browser.open(url)
-        poll(lambda: "1 of 4 workers do not answer" in page.browser.text, "it says who is silent", 30)
+        poll(lambda: "no answer from 1 of 4 workers" in page.browser.text, "it says who is silent", 30)
         for text in ("does not answer", "redis: registry:6379 refused", "12.2 days", "reached 118 times"):
             page.shows(text)
         assert page.browser.title == "gateway: not ready"

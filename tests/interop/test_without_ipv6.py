@@ -146,7 +146,7 @@ class Serve(ServeProcess):
         self.there = _There(lack, self)
 
     def ready(self) -> None:
-        self.wait_until(lambda: "workers serve" in self.log, "it serves")
+        self.wait_until(lambda: "workers on " in self.log, "it serves")
         self.wait_until(self._is_ready_there, "/readyz answers 200")
 
     def _is_ready_there(self) -> bool:

@@ -19,6 +19,9 @@ function count(value) {
   return value >= 10000 ? `${(value / 1000).toFixed(1)} k` : String(Math.round(value * 10) / 10);
 }
 
+// `1 event`, `2 events`.
+const counted = (number, noun, plural = `${noun}s`) => `${number} ${Number(number) === 1 ? noun : plural}`;
+
 function octets(value) {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   let unit = 0;
@@ -33,7 +36,7 @@ function duration(seconds) {
   if (seconds < 120) return `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`;
   const minutes = Math.floor(seconds / 60);
   if (minutes < 120) return `${minutes} min`;
-  return minutes < 2880 ? `${Math.floor(minutes / 60)} h` : `${Math.floor(minutes / 1440)} days`;
+  return minutes < 2880 ? `${Math.floor(minutes / 60)} h` : counted(Math.floor(minutes / 1440), "day");
 }
 
 const ago = (time) => `${duration(Math.max(0, Date.now() / 1000 - time))} ago`;
@@ -140,7 +143,7 @@ function worker(each, slot) {
 
 function certificate(each) {
   const days = each.days_left;
-  const left = days < 0 ? "expired" : `${days} days`;
+  const left = days < 0 ? "expired" : counted(days, "day");
   return [text(each.name, "code"), text(each.not_after), text(left, days < 3 ? "bad" : days < 21 ? "wait" : "")];
 }
 
@@ -157,13 +160,13 @@ function show(told) {
   const state = byId("state");
   const why = [...(status.certificates ?? []), ...(status.failing ?? [])];
   const silent = status.workers.filter((each) => !each).length;
-  if (silent) why.unshift(`${silent} of ${status.workers.length} workers do not answer`);
+  if (silent) why.unshift(`no answer from ${silent} of ${counted(status.workers.length, "worker")}`);
   const sentence = `${status.status}${why.length ? `: ${why.join("; ")}` : ""}`;
   if (state.textContent !== sentence) state.textContent = sentence; // it is read aloud when it changes
   state.className = status.status === "ready" ? "good" : "bad";
   document.title = `gateway: ${status.status}`;
   byId("version").textContent = status.version;
-  byId("facts").textContent = `up ${duration(status.uptime_seconds)} · ${count(status.requests.total)} requests since`;
+  byId("facts").textContent = `up ${duration(status.uptime_seconds)} · ${counted(count(status.requests.total), "request")} since`;
   showTiles(told);
   table("failures", ["reason", "total", "status", "when", "what", "request id"],
     [...status.failures.map((each) => failure(each, status.requests.failures)), ...unseen(status)], "None so far.");
@@ -189,7 +192,7 @@ function show(told) {
   }
   for (const [name, value] of Object.entries(limits)) {
     const hits = (counters.connections_refused[name] ?? 0) + (counters.exchanges_refused[name] ?? 0);
-    pairs.push([`limits.${name}`, `${value}, reached ${count(hits)} times`, hits ? "wait" : ""]);
+    pairs.push([`limits.${name}`, `${value}, reached ${counted(count(hits), "time")}`, hits ? "wait" : ""]);
   }
   rest(pairs);
 }

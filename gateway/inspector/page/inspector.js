@@ -39,6 +39,9 @@ function sentence(name, text) {
   return made;
 }
 
+// `1 event`, `2 events`.
+const counted = (number, noun, plural = `${noun}s`) => `${number} ${Number(number) === 1 ? noun : plural}`;
+
 function octets(value) {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   let unit = 0;
@@ -97,7 +100,7 @@ function fill(row, each) {
   const more = element("span", undefined, "more");
   more.append(element("span", each.host.split(".")[0]));
   if (each.replay_of) more.append(element("span", `replay of #${each.replay_of}`));
-  if (each.messages) more.append(element("span", `${each.messages} ${each.kind === "events" ? "events" : "messages"}`));
+  if (each.messages) more.append(element("span", counted(each.messages, each.kind === "events" ? "event" : "message")));
   else if (each.sent) more.append(element("span", octets(each.sent)));
   if (each.call) more.append(element("span", each.call.text, statusClass({ ...each, reason: "" })));
   if (each.hint) more.append(element("span", "hint", "s4"));
@@ -543,7 +546,7 @@ function node(key, value, depth) {
   const entries = isList ? value.map((each, at) => [at, each]) : Object.entries(value);
   const made = element("details");
   const summary = element("summary");
-  const many = `${entries.length} ${isList ? (entries.length === 1 ? "entry" : "entries") : entries.length === 1 ? "member" : "members"}`;
+  const many = isList ? counted(entries.length, "entry", "entries") : counted(entries.length, "member");
   summary.append(...name, isList ? "[ " : "{ ", element("span", many, "faint"), isList ? " ]" : " }");
   made.append(summary);
   let filled = false;

@@ -10,6 +10,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from gateway.counting import counted
 from gateway.process.preflight.finding import Check, Found, Level, Subject
 from gateway.tls.choice import choose
 from gateway.tls.expiry import days_to_tell
@@ -113,15 +114,16 @@ def _expires_tomorrow(subject: Subject) -> Iterator[Found]:
     for certificate, days in _ending(subject):
         if days <= 1:
             hours = int((certificate.not_after - subject.now) / timedelta(hours=1))
-            text = f"{certificate.pair.cert} EXPIRES IN {hours} HOURS, on {_date(certificate)}"
+            left = counted(hours, "hour").upper()
+            text = f"{certificate.pair.cert} EXPIRES IN {left}, on {_date(certificate)}"
             yield Found(f"{text}: then browsers refuse all its names", _RENEW)
 
 
 def _expires_soon(subject: Subject) -> Iterator[Found]:
     for certificate, days in _ending(subject):
         if days > 1:
-            left = (certificate.not_after - subject.now).days
-            yield Found(f"{certificate.pair.cert} expires in {left} days, on {_date(certificate)}", _RENEW)
+            left = counted((certificate.not_after - subject.now).days, "day")
+            yield Found(f"{certificate.pair.cert} expires in {left}, on {_date(certificate)}", _RENEW)
 
 
 # --- chain and key --------------------------------------------------------------------------------------------------

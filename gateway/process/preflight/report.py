@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway import cpus
+from gateway.counting import counted
 from gateway.printable import printable
 from gateway.process.preflight.finding import Finding, Level, Subject
 from gateway.tls import effective
@@ -33,9 +34,7 @@ def as_lines(findings: Sequence[Finding], *, colour: bool) -> list[str]:
 def summary(findings: Sequence[Finding]) -> str:
     """How many there are; `ok` first, unless one is an error."""
     counts = [
-        f"{count} {level.value}{'s' if count != 1 else ''}"
-        for level in Level
-        if (count := sum(finding.level is level for finding in findings))
+        counted(count, level.value) for level in Level if (count := sum(finding.level is level for finding in findings))
     ]
     fine = all(finding.level is not Level.ERROR for finding in findings)
     return ", ".join(["ok", *counts] if fine else counts)
@@ -60,7 +59,7 @@ def notes(subject: Subject) -> list[str]:
     if not settings.process.workers:
         limit = cpus.quota()
         quota = "" if limit is None else f", CPU quota {limit:g}"
-        lines.append(f"workers: {cpus.usable()} ({cpus.seen()} processors{quota})")
+        lines.append(f"workers: {cpus.usable()} ({counted(cpus.seen(), 'processor')}{quota})")
     if isinstance(subject.directory, str):
         lines.append(f"directory: {subject.directory}")
     return lines

@@ -18,7 +18,7 @@ from tests.support.process import poll
     Says(
         Reason.CONNECTION_LIMIT_REACHED,
         "Too many requests at once for sandbox {sandbox}",
-        "1 exchanges under way",
+        "1 exchange under way",
         "Wait for some of them to finish and try again.",
         reachable="Reachable: the app answers 200 OK after {ms} ms.",
     ),

@@ -39,7 +39,7 @@ async def test_each_name_opens_its_backend(table: Path, tmp_path: Path) -> None:
 
 
 def test_checking_says_what_there_is_and_makes_nothing(table: Path, tmp_path: Path) -> None:
-    assert check(DirectorySettings(backend="file", path=table)) == f"{table} names 1 sandboxes"
+    assert check(DirectorySettings(backend="file", path=table)) == f"{table} names 1 sandbox"
     database = tmp_path / "var" / "sandboxes.db"
     assert check(DirectorySettings(backend="sqlite", path=database)) == f"{database} will be made"
     assert not database.parent.exists()

@@ -196,7 +196,7 @@ async def test_a_broken_file_is_no_end_of_who_comes_later(
     successor = FileDirectory(path, last_good)
     assert (record := await successor.fetch("demo")) is not None
     assert record.generation == "7"
-    assert f"{path}: " in caplog.text and "keeping the 1 sandboxes read before" in caplog.text
+    assert f"{path}: " in caplog.text and "keeping the 1 sandbox read before" in caplog.text
 
 
 async def test_what_comes_later_begins_with_the_latest_table(path: Path, last_good: LastGood) -> None:
@@ -325,7 +325,7 @@ async def test_a_broken_edit_keeps_the_last_good_table_and_says_so(watched: Watc
     watched.replace(text)
     line = await watched.next_error()
     assert line.startswith(f"{watched.path}: ")
-    assert line.endswith("keeping the 1 sandboxes read before")
+    assert line.endswith("keeping the 1 sandbox read before")
     assert await watched.directory.fetch("demo") is not None
     assert watched.changes.empty()
     watched.replace(TWO)

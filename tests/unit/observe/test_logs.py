@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from gateway.counting import counted
 from gateway.observe import logs
 from gateway.observe.logs import TRACEBACKS, TRACEBACKS_WITHIN
 from gateway.observe.sink import PIECE, LogSink
@@ -140,7 +141,7 @@ def test_a_storm_of_tracebacks_is_bounded(stderr: Stderr, monkeypatch: pytest.Mo
     now += TRACEBACKS_WITHIN + 1
     storm(1)
     (line,) = stderr.lines()
-    assert json.loads(line)["message"] == f"request 0 failed ({500 - TRACEBACKS} more like it were not logged)"
+    assert json.loads(line)["message"] == f"request 0 failed (not logged: {500 - TRACEBACKS} more like it)"
     now += TRACEBACKS_WITHIN + 1
     storm(1)
     assert json.loads(stderr.lines()[0])["message"] == "request 0 failed"
@@ -157,7 +158,7 @@ def test_what_nobody_reads_is_dropped_counted_and_told(stderr: Stderr) -> None:
         lines += stderr.lines()
     lines += stderr.lines()
     messages = [json.loads(line)["message"] for line in lines]
-    assert messages.pop() == f"{lost} lines of this log were dropped: nobody read it"
+    assert messages.pop() == f"{counted(lost, 'line')} of this log dropped: nobody read it"
     assert [int(message.split()[0]) for message in messages] == list(range(written - lost))
     log.info("on")
     assert [json.loads(line)["message"] for line in stderr.lines()] == ["on"]

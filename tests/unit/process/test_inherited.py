@@ -99,7 +99,7 @@ def test_what_nobody_wants_is_closed_and_said(stack: ExitStack, caplog: pytest.L
     there.close()
     assert [sock.fileno() for sock in others] == [-1, -1]
     assert sockets[0].fileno() >= 0
-    assert f"not listening on [{HOST}]:{other.port} any more (2 sockets were passed on)" in caplog.text
+    assert f"not listening on [{HOST}]:{other.port} any more (passed on: 2 sockets)" in caplog.text
 
 
 def test_what_was_not_passed_on_is_bound(stack: ExitStack) -> None:

@@ -58,7 +58,7 @@ def test_more_processes_than_blocks_are_told_and_count_for_themselves(caplog: py
     start(shared)
     with caplog.at_level(logging.ERROR):
         extra = start(shared, ADMIN)
-    assert "1 processes have not ended yet" in caplog.text
+    assert "still there: 1 process" in caplog.text
     extra.publish([1] * SIZE)
     shared.give_back(extra)
     assert shared.read().sum(REQUESTS) == 0

@@ -63,7 +63,7 @@ def test_everything_in_its_place() -> None:
         "certificates: no valid certificate is left for *.example.dev",
         "failing: admin: certificate watch",
         "99 requests, 3 in flight",
-        "open: 7 connections of visitors, 4 to sandboxes, 1 of them idle, 2 WebSockets, 1 other tunnels",
+        "open: 7 connections of visitors, 4 to sandboxes, 1 of them idle, 2 WebSockets, 1 other tunnel",
     ]
     words = [line.split() for line in lines]
     assert ["0", "ready", "11", "2", "7", "3", "4"] in words
