@@ -7,12 +7,14 @@ everybody else up for 50 ms.
 from __future__ import annotations
 
 import asyncio
+import weakref
 
 import pytest
 
 from gateway import turns
+from gateway.edge.http1 import Http1Downstream
 from gateway.turns import PACE, PORTION
-from tests.behaviour.crowds import look_each_turn, most_at_once
+from tests.behaviour.crowds import each_turn, look_each_turn, most_at_once
 from tests.behaviour.h2_wire import h2_browser
 from tests.behaviour.harness import SANDBOX, App, Gateway, OpenGateway, Wire, post, until
 
@@ -88,6 +90,20 @@ async def test_browsers_that_leave_together(gateway: Gateway, kind: str, how: st
     await ended(gateway, seen, "" if kind == "websocket" else "downstream_closed")
     assert all(connections >= exchanges for connections, exchanges in counted), "who is not told still counts"
     await until(lambda: not gateway.edge.connections, "and then no more")
+
+
+async def test_what_openssl_has_to_free(gateway: Gateway) -> None:
+    """Takes longer than the end of a connection that carries nothing."""
+    browsers = [await gateway.connect(tls=True) for _ in range(CROWD)]
+    downstreams = gateway.edge.downstreams
+    await until(lambda: all(isinstance(each, Http1Downstream) for each in downstreams), "all have shaken hands")
+    ssl_objects = [weakref.ref(each._transport.get_extra_info("ssl_object")) for each in downstreams]
+    assert len(ssl_objects) == CROWD
+    kept = each_turn(lambda: sum(each() is not None for each in ssl_objects), 0)
+    for browser in browsers:
+        browser.reset()
+    await until(lambda: not any(each() for each in ssl_objects), "all are freed")
+    assert most_at_once([*kept, 0]) <= IN_A_TURN
 
 
 @pytest.mark.parametrize("how", ["reset", "close"])
