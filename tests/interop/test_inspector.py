@@ -147,6 +147,22 @@ def test_a_command_for_a_shell_asks_the_same(page: Page, tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_command_for_a_websocket_opens_one(page: Page) -> None:
+    """As HTTP/1.1 does, which curl speaks, also for one that the browser has opened over HTTP/2."""
+    url = page.gateway.url(page.app.port, path="/ws?copied").replace("https://", "wss://")
+    with page.browser.another_tab():
+        page.browser.open(page.gateway.url(page.app.port, path="/"))
+        page.browser.evaluate(f"new WebSocket({json.dumps(url)}).onopen = (event) => event.target.send('x')")
+    page.choose("/ws?copied")
+    shown = page.browser.evaluate("return details.request.fields.slice(0, 3).map(([name]) => name)")
+    assert shown == [":method", ":protocol", ":authority"]
+    command = page.browser.evaluate("return curlCommand()")
+    done = subprocess.run(
+        ["bash", "-c", f"{command} --silent --max-time 20"], capture_output=True, check=False, timeout=60
+    )
+    assert done.stdout.startswith(b"HTTP/1.1 101 "), done
+
+
 def test_a_failure_is_told_as_its_visitor_was(page: Page) -> None:
     curl(page.gateway.url(9), page.gateway.ca, "-H", "Accept: text/html", "-H", "Sec-Fetch-Mode: navigate")
     page.shows("connection_refused")

@@ -661,20 +661,29 @@ async function sendEdited(event) {
 // For a shell: nothing between single quotes means anything but a single quote.
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
+// HTTP/1.1's, which curl speaks, whatever the browser has; without a body, so that curl shows the answer as it comes.
+function handshake(fields) {
+  const words = ["--http1.1", "--include", "--no-buffer", "-H", quoted("Connection: Upgrade"), "-H", quoted("Upgrade: websocket")];
+  if (field(fields, "sec-websocket-key")) return words; // over HTTP/2 there is none
+  const key = String.fromCharCode(...crypto.getRandomValues(new Uint8Array(16)));
+  return [...words, "-H", quoted(`Sec-WebSocket-Key: ${btoa(key)}`)];
+}
+
 async function curlCommand() {
-  const { request, method, host, target, number } = details;
+  const { request, method, host, target, number, kind } = details;
   const words = ["curl", "--globoff", "--path-as-is"];
   if (authority) words.push("--cacert", quoted(authority));
   const left = new Set(["accept-encoding", "upgrade"]);
   if (field(request.fields, "accept-encoding")) words.push("--compressed");
-  if (method === "HEAD") words.push("--head");
+  if (kind === "websocket") words.push(...handshake(request.fields)); // what is said in it is no body
+  else if (method === "HEAD") words.push("--head");
   else if (method !== (request.body.size ? "POST" : "GET")) words.push("-X", quoted(method));
   words.push(quoted(`https://${host}${target}`));
   for (const [name, value] of request.fields) {
     if (!isMadeAnew(name) && !left.has(name.toLowerCase())) words.push("-H", quoted(value ? `${name}: ${value}` : `${name};`));
   }
   let before = "";
-  if (request.body.kept) {
+  if (request.body.kept && kind !== "websocket") {
     const answer = await ask(`/inspector/exchanges/${number}/request/body`);
     const data = new Uint8Array(await answer.arrayBuffer());
     const text = decode(data);
