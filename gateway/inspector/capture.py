@@ -23,7 +23,7 @@ from gateway.http.message import AS_TUNNEL, BY_LENGTH, NO_BODY
 from gateway.http.validate import offers
 from gateway.inspector.captured import INTERIM_HEADS, Body, Captured, Kind, Message
 from gateway.inspector.messages import EventReader, FrameReader
-from gateway.observe.grpc_call import GrpcOutcome, outcome_in
+from gateway.observe.grpc_call import NOT_SAID, WEB, GrpcOutcome, outcome_in, outcome_in_body
 
 if TYPE_CHECKING:
     from gateway.edge.edge import Edge
@@ -293,8 +293,9 @@ class LookingStream(DownstreamStream):
         if trailers:
             captured.more.response_trailers = trailers
         if captured.is_call and (captured.extras.call is None or trailers):
-            outcome = outcome_in(trailers) or captured.extras.call or GrpcOutcome(-1)
-            self._capture.call_ended(captured, outcome)
+            outcome = outcome_in(trailers) or captured.extras.call or _told_otherwise(captured)
+            if outcome is not None:
+                self._capture.call_ended(captured, outcome)
         self._inner.finish(trailers)
 
     def flush(self) -> None:
@@ -347,6 +348,15 @@ class LookingStream(DownstreamStream):
 
     def bound_lost(self) -> None:
         self._inner.bound_lost()
+
+
+def _told_otherwise(captured: Captured) -> GrpcOutcome | None:
+    """What is said of a call outside its trailers; None: in octets that are not kept."""
+    head, body = captured.response_head, captured.response
+    content_type = (head and head.get(b"content-type")) or b""
+    if not content_type.lower().startswith(WEB):
+        return NOT_SAID
+    return outcome_in_body(bytes(body.octets), content_type) if body.is_whole else None
 
 
 def _feed(reader: FrameReader | EventReader, data: bytes) -> None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from gateway.observe.grpc_call import WEB
+
 if TYPE_CHECKING:
     from gateway.edge.forwarded import Peer
     from gateway.http.message import Fields, RequestHead, ResponseHead
@@ -198,8 +200,13 @@ class Captured:
 
     @property
     def is_call(self) -> bool:
-        """Of gRPC."""
-        return self.head is not None and self.head.section.grpc
+        """Of gRPC, or of gRPC-Web."""
+        return self.head is not None and (self.head.section.grpc or self.is_web_call)
+
+    @property
+    def is_web_call(self) -> bool:
+        content_type = self.head.get(b"content-type") if self.head is not None else None
+        return content_type is not None and content_type.lower().startswith(WEB)
 
     @property
     def extras(self) -> Extras:

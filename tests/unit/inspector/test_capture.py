@@ -105,6 +105,27 @@ async def test_how_a_call_has_ended_is_seen(
     assert not capture.calls
 
 
+WEB = [(b"Content-Type", b"application/grpc-web+proto")]
+WEB_TRAILERS = b"\x80\x00\x00\x00\x10grpc-status: 7\r\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "call"),
+    [
+        (WEB_TRAILERS, GrpcOutcome(7)),
+        (b"\x00\x00\x00\x00\x00", GrpcOutcome(-1)),
+        (b"\x00\x00\x02\x00\x00" + bytes(2 * BODY_OCTETS) + WEB_TRAILERS, None),  # not kept: nobody knows
+    ],
+)
+async def test_how_a_call_of_grpc_web_has_ended_is_seen(
+    watched: Watched, body: bytes, call: GrpcOutcome | None
+) -> None:
+    watched.gateway.ask(request(b"POST", [*WEB, (b"Transfer-Encoding", b"chunked")]))
+    await settle()
+    watched.gateway.stream.says(answer(fields=WEB), body, ends=True)
+    assert watched.last.extras.call == call
+
+
 async def test_a_call_that_fails_here_is_seen(watched: Watched) -> None:
     watched.gateway.ask(request(b"POST", CALL))
     await settle()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+
 import pytest
 
-from gateway.observe.grpc_call import MOST_MESSAGE, GrpcOutcome, outcome_in
+from gateway.observe.grpc_call import MOST_MESSAGE, NOT_SAID, GrpcOutcome, outcome_in, outcome_in_body
 from gateway.reason_row import GrpcStatus
 
 
@@ -24,6 +26,33 @@ from gateway.reason_row import GrpcStatus
 )
 def test_fields(fields: list[tuple[bytes, bytes]], outcome: GrpcOutcome | None) -> None:
     assert outcome_in(fields) == outcome
+
+
+def message(flags: int, payload: bytes) -> bytes:
+    return bytes([flags]) + len(payload).to_bytes(4, "big") + payload
+
+
+TRAILERS = message(0x80, b"grpc-status: 5\r\nGrpc-Message:no%20user\r\n")
+PROTO, TEXT = b"application/grpc-web+proto", b"application/grpc-web-text"
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "outcome"),
+    [
+        (message(0, b"hello") + TRAILERS, PROTO, GrpcOutcome(5, "no user")),
+        (TRAILERS, PROTO, GrpcOutcome(5, "no user")),
+        (b64encode(message(0, b"hello")) + b64encode(TRAILERS), TEXT, GrpcOutcome(5, "no user")),
+        (b64encode(message(0, b"hello") + TRAILERS), TEXT, GrpcOutcome(5, "no user")),
+        (message(0, b"hello"), PROTO, NOT_SAID),
+        (message(0x80, b"x: 1\r\n"), PROTO, NOT_SAID),
+        (b"", PROTO, NOT_SAID),
+        (b"\x00\xff\xff\xff\xffx", PROTO, NOT_SAID),
+        (b"A", TEXT, NOT_SAID),
+        (message(0x81, b"\x1f\x8b"), PROTO, None),
+    ],
+)
+def test_a_body_of_grpc_web(body: bytes, content_type: bytes, outcome: GrpcOutcome | None) -> None:
+    assert outcome_in_body(body, content_type) == outcome
 
 
 def test_a_long_message_is_cut() -> None:
