@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Protocol
 
 from gateway import descriptors
@@ -37,7 +37,7 @@ from gateway.observe.notices import Notices
 from gateway.observe.telemetry import Telemetry
 from gateway.tasks import Tasks
 from gateway.transport import WriteBatcher
-from gateway.turns import Pace
+from gateway.turns import Pace, Portions
 from gateway.upstream.claims import Claims
 from gateway.upstream.policy import AddressPolicy
 from gateway.upstream.pool import Pool
@@ -253,7 +253,10 @@ class Edge:
         self.announce_drain()
         self.draining = True
         self.sweeper.hurry()
-        for connection in list(self.downstreams):
+        Portions(self.intake.turns, list(self.downstreams), partial(self._drain_one, spread))
+
+    def _drain_one(self, spread: float, connection: Downstream) -> None:
+        if connection in self.downstreams:
             connection.drain(spread)
 
     async def drained(self) -> None:

@@ -16,7 +16,7 @@ from gateway.edge.http1 import Http1Downstream
 from gateway.turns import PACE, PORTION
 from tests.behaviour.crowds import each_turn, look_each_turn, most_at_once
 from tests.behaviour.h2_wire import h2_browser
-from tests.behaviour.harness import SANDBOX, App, Gateway, OpenGateway, Wire, post, until
+from tests.behaviour.harness import OK, SANDBOX, App, Gateway, OpenGateway, Wire, answering, get, post, until
 
 pytestmark = pytest.mark.pure  # a round of turns is made as short as can be
 
@@ -152,3 +152,19 @@ async def test_streams_whose_bodies_stand_still(open_gateway: OpenGateway) -> No
         browser.ask(method=b"POST", end=False)
     await until(lambda: len(app.connections) == CROWD, "all are under way")
     await ended(gateway, look_each_turn(gateway), "request_timeout")
+
+
+async def test_idle_connections_that_a_drain_ends(gateway: Gateway) -> None:
+    """All at once, if `drain_spread` is 0."""
+    browsers = [await gateway.connect() for _ in range(CROWD)]
+    app = await gateway.app(answering(OK))
+    for browser in browsers:
+        browser.send(get(app))
+        assert (await browser.answer()).status == 200
+    left = each_turn(lambda: gateway.edge.connections, 0)
+    gateway.edge.drain()
+    for browser in browsers:
+        await browser.eof()
+        browser.close()
+    await gateway.edge.drained()
+    assert most_at_once([*left, 0]) <= IN_A_TURN
