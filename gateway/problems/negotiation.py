@@ -67,7 +67,6 @@ _LISTS = (b"accept", b"access-control-request-headers")
 _PROBE = b"x-gateway-probe"
 _PROBED_BY = (b"GET", b"HEAD")
 _GRPC = re.compile(rb"application/grpc(-web(-text)?)?(\+[a-z0-9.-]+)?")
-_GRPC_WEB = b"application/grpc-web"
 _MODE_LINE = re.compile(rb"(?i)\n *sec-fetch-mode *:([^\r\n]*)[\r\n]")
 _ACCEPT_LINE = re.compile(rb"(?i)\n *accept *:([^\r\n]*)[\r\n]")
 _ORIGIN = re.compile(rb"[!-~]+")
@@ -165,12 +164,7 @@ def _intent(wants: _Preferences) -> Intent:
     media_type = (wants.content_type or b"").partition(b";")[0].strip().lower()
     # A call is a POST. Its status 200 in answer to a preflight would be what the Fetch standard asks of a permission.
     if not wants.is_options and _GRPC.fullmatch(media_type):
-        # No browser calls gRPC itself, as no script can read trailers (grpc/grpc#2786): nothing is to be shared with a
-        # page, no cache keeps a POST's answer, and all fields are metadata, which programs print.
-        if wants.origin is None and not media_type.startswith(_GRPC_WEB):
-            return Intent(Form.GRPC, media_type, (), b"")
-        # gRPC-Web does, and reads the status of a reply without body from the fields; from another origin it gets none
-        # but those that are exposed (grpc/grpc-web#61).
+        # In a browser, gRPC-Web reads the status of a reply without body from the fields.
         cors.append((b"Access-Control-Expose-Headers", b"Grpc-Status, Grpc-Message, " + _EXPOSED))
         return Intent(Form.GRPC, media_type, tuple(cors), wants.vary)
     cors.append((b"Access-Control-Expose-Headers", _EXPOSED))

@@ -83,8 +83,7 @@ def _compose(form: Form, case: Case) -> _Reply:
     if form is Form.PREFLIGHT:
         # Only an ok status lets the browser send the probe itself, whose answer then says what is wrong.
         return _Reply(204, fields, b"", b"", None)
-    if form is not Form.GRPC:  # without a body there is nothing to sniff at
-        fields.append((b"X-Content-Type-Options", b"nosniff"))
+    fields.append((b"X-Content-Type-Options", b"nosniff"))
     before = after = b""
     quote: Callable[[str], bytes] | None = None
     if form is Form.GRPC:

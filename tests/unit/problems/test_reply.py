@@ -93,7 +93,7 @@ def test_every_reply_carries_its_markers(reason: Reason, form: Form) -> None:
     assert head.get(b"proxy-status") == f'gateway; error={row.proxy_error}; details="{DETAIL}"'.encode()
     assert head.get(b"content-type") == SENT_AS[form]
     assert head.get(b"cache-control") == b"no-store"
-    assert head.get(b"x-content-type-options") == (b"nosniff" if form in WITH_BODY else None)
+    assert head.get(b"x-content-type-options") == (None if form is Form.PREFLIGHT else b"nosniff")
     assert head.get(b"content-length") == (None if form is Form.PREFLIGHT else str(len(body)).encode())
     assert bool(body) is (form in WITH_BODY)
     assert (head.framing, head.content_length) == (Framing.LENGTH if body else Framing.NONE, len(body))
