@@ -32,6 +32,7 @@ from gateway.directory.file import FileDirectory
 from gateway.directory.redis import RedisRegistry
 from gateway.directory.sandbox import Directory, DirectoryError
 from gateway.directory.sqlite import SqliteRegistry
+from tests.support.memory import in_memory
 from tests.support.redis_server import RedisServer
 from tests.support.tenancy import ADDRESSES, NAMES, TTL, Stage, StillLoop, World, put, world
 
@@ -226,7 +227,7 @@ class Tenancy(RuleBasedStateMachine):
     def __init__(self, make: Make) -> None:
         super().__init__()
         self._loop = StillLoop()
-        self._folder = tempfile.TemporaryDirectory(prefix="tenancy-")
+        self._folder = tempfile.TemporaryDirectory(prefix="tenancy-", dir=in_memory())
         self._patched = pytest.MonkeyPatch()
         self._opened = world(self._loop, make, Path(self._folder.name), self._patched)
         self.world: World = self._run(self._opened.__aenter__())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
@@ -14,9 +13,9 @@ import pytest
 
 from gateway.directory.sandbox import Sandbox
 from gateway.directory.sqlite import SqliteRegistry
+from tests.support.memory import in_memory
 
 Make = Callable[[], SqliteRegistry]
-MEMORY = Path("/dev/shm")
 
 
 def sandbox(name: str, address: str = "fd00::5") -> Sandbox:
@@ -32,11 +31,8 @@ def plain_backup(path: Path, target: Path) -> None:
 
 @pytest.fixture
 def tmp_path(tmp_path: Path) -> Iterator[Path]:
-    """In memory, where that is a file system: a registry waits for the disk with every write; none cuts its power."""
-    if not os.access(MEMORY, os.W_OK | os.X_OK):
-        yield tmp_path
-        return
-    with TemporaryDirectory(prefix="gateway-tests-", dir=MEMORY) as folder:
+    """A registry waits for the disk with every write."""
+    with TemporaryDirectory(prefix="gateway-tests-", dir=in_memory() or tmp_path) as folder:
         yield Path(folder)
 
 
