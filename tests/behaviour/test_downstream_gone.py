@@ -161,9 +161,10 @@ async def test_who_resets_while_the_app_takes_nothing(open_gateway: OpenGateway,
     gateway.shrink_upstream_buffers(16 * 1024)
     upstream.stop_reading()
     browser.send(bytes(2_000_000))
-    for _ in range(5):
+    full = 0
+    while full < 5:  # not for a moment only: kernels take some of it later than others
         await gateway.settled()
-    assert not browser.peer.is_reading(), "everything is full"
+        full = 0 if browser.peer.is_reading() else full + 1
     browser.reset()
     await until(lambda: not gateway.edge.connections, "the connection is forgotten")
     assert [record.status for record in gateway.log] == [499]
