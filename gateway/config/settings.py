@@ -201,8 +201,9 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     idle_proven: Seconds = 4.0
     """A connection idle for longer is proven alive before it is used again (ours: Node closes its side at 5 s)."""
 
-    max_idle_per_target: Count = 64
-    """Idle connections kept per sandbox port and worker (ours; nginx's documentation shows 16 to 64)."""
+    max_idle_per_target: Count = 256
+    """Idle connections kept per sandbox port and worker (ours): as many as one HTTP/2 connection's requests need
+    (`limits.http2_streams`), because whoever keeps fewer closes and dials again with every burst of them."""
 
     max_idle: Count = 4_096
     """Idle connections kept per worker over all targets (ours; Go's transport keeps 100): the oldest goes to make room.

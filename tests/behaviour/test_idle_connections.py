@@ -10,6 +10,7 @@ import pytest
 
 from gateway import descriptors
 from gateway.edge.listener import MAX_IDLE_CLOSED
+from gateway.upstream import claims
 from tests.behaviour.h2_wire import h2_browser
 from tests.behaviour.harness import OK, App, Gateway, OpenGateway, Wire, answering, get, until
 
@@ -63,6 +64,31 @@ async def test_the_oldest_of_one_target_goes(open_gateway: OpenGateway) -> None:
         await wire.ended()
     await until(lambda: len(gateway.edge.pool.connections) == 1, "the others are gone")
     assert not wires[2].end
+
+
+@pytest.mark.pure  # how long an app may take is patched
+async def test_bursts_over_one_http2_connection_use_the_same_ones(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page's modules are asked for together, again and again: closing what the next burst needs would be a dial each."""
+    monkeypatch.setattr(
+        claims, "FIRST_OCTET_TIMEOUT", 60.0
+    )  # else the app here would be thought to serve one at a time
+    app = await gateway.app()
+    browser = await h2_browser(gateway, app.host)
+    count = gateway.settings.limits.http2_streams
+    for _ in range(3):
+        streams = [browser.ask() for _ in range(count)]
+        if not app.connections:
+            for _ in streams:
+                await app.accept()
+        for wire in app.connections:
+            await wire.request()  # all wait at once
+        for wire in app.connections:
+            wire.send(OK)
+        for stream in streams:
+            assert (await browser.answer(stream)).status == 200
+    assert len(app.connections) == count
 
 
 async def test_a_dial_without_a_descriptor_gives_up_the_oldest(
