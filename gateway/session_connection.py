@@ -50,7 +50,8 @@ class SessionConnection(ReadingConnection, SessionOwner):
         out = session.out
         if out:
             session.out = []
-            self._transport.write(b"".join(out))  # one alone is not copied
+            if not self._is_over:  # else the last word was said, and the direction is closed
+                self._transport.write(b"".join(out))  # one alone is not copied
 
     def room_for(self, stream: Stream) -> int:
         """Octets of its content that would leave at once."""

@@ -144,6 +144,20 @@ async def test_streams_whose_connection_ends(gateway: Gateway, how: str) -> None
         assert all(connections for connections, exchanges in counted if exchanges), "who is not told still counts"
 
 
+async def test_who_leaves_while_streams_are_still_told(gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:
+    """The last word was said with GOAWAY; what streams would add does not follow it."""
+    app = await gateway.app()
+    browser = await h2_browser(gateway, app.host)
+    for _ in range(CROWD):
+        browser.ask()
+    await until(lambda: len(app.connections) == CROWD, "all are under way")
+    browser.tell(6, 0, 1, bytes(8))
+    await browser.wait(lambda: browser.peer.goaway, "it is told")
+    browser.wire.hang_up()
+    await until(lambda: not gateway.edge.exchanges and not gateway.edge.connections, "all are told")
+    assert "Traceback" not in caplog.text and "Fatal error" not in caplog.text
+
+
 async def test_streams_whose_bodies_stand_still(open_gateway: OpenGateway) -> None:
     gateway = await open_gateway(timeouts={"body_idle": 0.5})
     app = await gateway.app()

@@ -28,6 +28,17 @@ REPORT = {
     "reason": EVIL,
     "steps": [{"name": EVIL, "verdict": "failed", "detail": EVIL, "milliseconds": 1e300}],
     "fix": [EVIL, "a"],
+    "negotiated": {
+        "downstream": {
+            "listener": EVIL,
+            "protocol": EVIL,
+            "tls": EVIL,
+            "alpn": EVIL,
+            "prior_knowledge": False,
+            "extended_connect": True,
+        },
+        "upstream": {"target": EVIL, "protocol": EVIL, "websocket": EVIL},
+    },
 }
 RECORD = {"id": EVIL, "address": EVIL, "generation": EVIL, "host": EVIL, "ipv4": EVIL, "publicAccessUrlTemplate": EVIL}
 PAGE = {"sandboxes": [RECORD], "broken": [{"id": EVIL, "broken": EVIL}], "next": None}
