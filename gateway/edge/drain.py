@@ -67,6 +67,7 @@ class Drain:
         self._begun = edge.clock()
         self._ends = self._begun + self.timeout
         self._goodbye = self._ends - self._grace
+        edge.drain_grace = min(edge.drain_grace, self.timeout - self._grace)
         edge.drain(self._spread)
 
     async def run(self) -> None:

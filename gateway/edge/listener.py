@@ -26,6 +26,7 @@ from gateway.edge.local_reply import LocalReply, plain_on_tls, reply
 from gateway.edge.proxy_header import AwaitedProxyHeader, refuse
 from gateway.edge.stream import RequestSink
 from gateway.edge.tls_transport import TlsTransport
+from gateway.edge.unheard import Unheard
 from gateway.errors import GatewayError, Reason
 from gateway.http.forwarding import Address, normalized
 from gateway.http.proxy_protocol import ProxyHeader
@@ -252,12 +253,12 @@ class _AcceptedConnection:
         return Peer(self._address, scheme, trusted_proxies, header)
 
 
-class _TlsHandshake(_AcceptedConnection):
+class _TlsHandshake(_AcceptedConnection, Unheard):
     """A connection on a TLS port until its handshake is done: the transport's `HandshakeHandler`, and the queue's
     `Handshake`.
     """
 
-    __slots__ = ("_failure", "_local_reply", "buffered", "deadline", "queued", "transport")
+    __slots__ = ("_due", "_failure", "_local_reply", "buffered", "deadline", "queued", "transport")
 
     def __init__(
         self,
@@ -270,10 +271,10 @@ class _TlsHandshake(_AcceptedConnection):
         super().__init__(edge, address, header)
         self._local_reply = local_reply
         self.transport = TlsTransport(tls, edge.tls_buffers, self)
-        self._failure = ""  # why this side ends it
+        self._failure: str | None = ""  # why this side ends it; None: for no fault of the other's
         self.queued = False  # these two are the `HandshakeQueue`'s
         self.buffered = 0
-        self.deadline = edge.clock() + edge.timeouts.handshake
+        self._await(edge.timeouts.handshake)
         edge.downstreams.add(self)
 
     def __repr__(self) -> str:
@@ -329,7 +330,8 @@ class _TlsHandshake(_AcceptedConnection):
     def handshake_failed(self, error: Exception | None) -> None:
         edge = self.edge
         # The daily noise of a public port: scanners, old TLS, a certificate the other side does not trust.
-        count_failed_handshake(edge.cells, error, self._failure)
+        if self._failure is not None:
+            count_failed_handshake(edge.cells, error, self._failure)
         log.debug("handshake with %s failed: %s", self._address, error or "the connection was closed")
         if isinstance(error, GatewayError) and error.reason is Reason.UNEXPECTED_PROXY_HEADER:
             # A balancer that is configured to send it: nothing gets through, so it has to be found.
@@ -344,22 +346,27 @@ class _TlsHandshake(_AcceptedConnection):
 
     # --- for the sweeper and the drain ---------------------------------------------------------------------------
 
-    def expire(self, now: float) -> None:
-        self._failure = "timeout"
-        self.transport.abort()
-
     def end_if_dead(self, patience: float) -> None:
         """A handshake has a deadline of its own."""
 
     def sinks(self) -> Iterable[RequestSink]:
         return ()
 
-    def drain(self, spread: float) -> None:
-        # A ClientHello may be on its way.
-        if self.transport.is_silent:
-            self.deadline = min(self.deadline, self.edge.clock() + self.edge.drain_grace)
-
     def close(self) -> None:
+        self._failure = None
+        self.transport.abort()
+
+    # --- Unheard -------------------------------------------------------------------------------------------------
+
+    def _socket(self) -> socket.socket | None:
+        sock: socket.socket | None = self.transport.get_extra_info("socket")
+        return sock
+
+    def _was_silent(self) -> bool:
+        return self.transport.is_silent
+
+    def _too_late(self) -> None:
+        self._failure = "timeout"
         self.transport.abort()
 
 

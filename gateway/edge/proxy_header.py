@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from gateway.edge.stream import RequestSink
+from gateway.edge.unheard import Unheard
 from gateway.http.forwarding import Address
 from gateway.http.proxy_protocol import MAX_V2, ProxyHeader, ProxyHeaderError, ProxyHeaderReader
 
@@ -23,10 +24,10 @@ HEADER_TIME = 3.0
 stream module; HAProxy's `timeout client`; Envoy 15 s by its listener's filters)."""
 
 
-class AwaitedProxyHeader:
+class AwaitedProxyHeader(Unheard):
     """`proceed(connection, header)` is called once it is there, and owns the socket from then on."""
 
-    __slots__ = ("_address", "_connection", "_edge", "_proceed", "_reader", "deadline")
+    __slots__ = ("_address", "_connection", "_due", "_proceed", "_reader", "deadline", "edge")
 
     def __init__(
         self,
@@ -36,12 +37,12 @@ class AwaitedProxyHeader:
         proceed: Callable[[socket.socket, Address, ProxyHeader], None],
     ) -> None:
         """`connection` does not block and was admitted for `address`, a trusted proxy's."""
-        self._edge = edge
+        self.edge = edge
         self._connection = connection
         self._address = address
         self._proceed = proceed
         self._reader = ProxyHeaderReader()
-        self.deadline = edge.clock() + HEADER_TIME
+        self._await(HEADER_TIME)
         edge.downstreams.add(self)
         edge.loop.add_reader(connection, self._read)
 
@@ -69,21 +70,18 @@ class AwaitedProxyHeader:
         self._proceed(self._connection, self._address, reader.header)
 
     def _forget(self) -> None:
-        self._edge.loop.remove_reader(self._connection)
-        self._edge.downstreams.discard(self)
+        self.edge.loop.remove_reader(self._connection)
+        self.edge.downstreams.discard(self)
 
     def _end(self, why: str) -> None:
         """`why` it is refused; empty: it was not, it just ended."""
         self._forget()
         self._connection.close()
         if why:
-            refuse(self._edge, why)
-        self._edge.dismiss(self._address)
+            refuse(self.edge, why)
+        self.edge.dismiss(self._address)
 
     # --- Downstream ----------------------------------------------------------------------------------------------
-
-    def expire(self, now: float) -> None:
-        self._end(f"{self._address} sent no whole header within {HEADER_TIME:g} s")
 
     def end_if_dead(self, patience: float) -> None:
         """It has a deadline of its own."""
@@ -91,11 +89,19 @@ class AwaitedProxyHeader:
     def sinks(self) -> Iterable[RequestSink]:
         return ()
 
-    def drain(self, spread: float) -> None:
-        """Its header, and a request, may be on their way."""
-
     def close(self) -> None:
         self._end("")
+
+    # --- Unheard -------------------------------------------------------------------------------------------------
+
+    def _socket(self) -> socket.socket | None:
+        return self._connection
+
+    def _was_silent(self) -> bool:
+        return not self._reader.count
+
+    def _too_late(self) -> None:
+        self._end(f"{self._address} sent no whole header within {HEADER_TIME:g} s")
 
 
 def refuse(edge: Edge, why: str) -> None:
