@@ -136,7 +136,7 @@ class Edge:
         self.tls_buffers = Buffers(self.intake)
         self.handshakes = HandshakeQueue(loop.call_soon, limits.handshake_bytes)
         self.accepting_paused = notices.add(
-            logging.ERROR, "accepting has paused, new connections wait (how often: %d), the last for: %s"
+            logging.ERROR, "pauses in accepting, while new connections wait: %d, the last for: %s"
         )
         self.proxy_headers_unexpected = notices.add(
             logging.INFO,

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from math import inf
 from typing import TYPE_CHECKING
 
+from gateway.counting import counted
 from gateway.errors import GatewayError, Reason
 
 if TYPE_CHECKING:
@@ -87,5 +88,5 @@ class StreamShares:
         for each in theirs.values():
             for stream in each[self.share :][::-1]:
                 if stream.sink is not None and stream.id <= self._last:
-                    detail = f"more than {self.share} streams of a browser's one connection"
+                    detail = f"more than {counted(self.share, 'stream')} of a browser's one connection"
                     stream.sink.fail(GatewayError(Reason.CONNECTION_LIMIT_REACHED, detail))

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, Protocol
 
+from gateway.counting import counted
 from gateway.errors import GatewayError
 from gateway.http.head_parser import FieldSectionError, HeadLimits, parse_field_lines, wrong_forever
 from gateway.http.message import FieldLine, Fields
@@ -212,7 +213,7 @@ class ChunkedReader:
         try:
             lines = self._parse_fields(data[: end + 4], self._limits)
             if len(lines) > self._fields_left:
-                raise BodyError(f"head and trailer section have more than {self._limits.fields} fields")
+                raise BodyError(f"head and trailer section have more than {counted(self._limits.fields, 'field')}")
             self.trailers = trailer_fields(lines)
         except FieldSectionError as malformed:
             raise BodyError(f"the trailer section {malformed}") from None

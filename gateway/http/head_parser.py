@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from gateway.counting import counted
 from gateway.errors import GatewayError, Reason
 from gateway.http import hop, validate
 from gateway.http.field_lines import RecentLines, field_line, remember
@@ -74,7 +75,7 @@ def parse_field_lines(block: bytes, limits: HeadLimits) -> list[FieldLine]:
     octets = block.split(b"\r\n")
     count = len(octets) - 2  # behind the last line end, and before it, there is nothing
     if count > limits.fields:
-        raise FieldSectionTooLarge(f"has more than {limits.fields} fields")
+        raise FieldSectionTooLarge(f"has more than {counted(limits.fields, 'field')}")
     young = _recent.young
     lines: list[FieldLine] = []
     for index in range(count):
@@ -84,7 +85,7 @@ def parse_field_lines(block: bytes, limits: HeadLimits) -> list[FieldLine]:
         for line in lines:
             name, value = line.pair
             if len(name) + len(value) > limits.field:
-                raise FieldSectionTooLarge(f"has a field of more than {limits.field} octets")
+                raise FieldSectionTooLarge(f"has a field of more than {counted(limits.field, 'octet')}")
     return lines
 
 
@@ -194,7 +195,7 @@ def _request_line(line: bytes, limits: HeadLimits) -> tuple[bytes, bytes, int]:
     if not method or not target:
         raise GatewayError(Reason.BAD_REQUEST, "the request line has an empty part")
     if len(target) > limits.target:
-        raise GatewayError(Reason.URI_TOO_LONG, f"the request target has more than {limits.target} octets")
+        raise GatewayError(Reason.URI_TOO_LONG, f"the request target has more than {counted(limits.target, 'octet')}")
     return method, target, minor
 
 
@@ -230,9 +231,9 @@ def check_partial_head(received: bytes | bytearray, limits: HeadLimits) -> None:
             if error.reason is not Reason.URI_TOO_LONG or whole:
                 raise
     elif whole:
-        raise GatewayError(Reason.URI_TOO_LONG, f"the request line has more than {limits.target} octets")
+        raise GatewayError(Reason.URI_TOO_LONG, f"the request line has more than {counted(limits.target, 'octet')}")
     if whole:
-        raise GatewayError(Reason.HEADER_SECTION_TOO_LARGE, f"the head has more than {limits.head} octets")
+        raise GatewayError(Reason.HEADER_SECTION_TOO_LARGE, f"the head has more than {counted(limits.head, 'octet')}")
 
 
 def parse_response_head(block: bytes, limits: HeadLimits, request_method: bytes) -> Http1ResponseHead:
@@ -289,7 +290,7 @@ def check_partial_response(received: bytes | bytearray, limits: HeadLimits) -> N
         _status_line(bytes(received[:line_end]))
     if len(received) > limits.head:
         raise GatewayError(
-            Reason.HTTP_RESPONSE_HEADER_SECTION_SIZE, f"the answer's head has more than {limits.head} octets"
+            Reason.HTTP_RESPONSE_HEADER_SECTION_SIZE, f"the answer's head has more than {counted(limits.head, 'octet')}"
         )
 
 

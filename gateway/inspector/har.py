@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from gateway import __version__
+from gateway.counting import counted
 from gateway.http.message import Fields
 from gateway.http.phrases import phrase_for
 from gateway.inspector.captured import Body, Captured
@@ -109,7 +110,7 @@ def _response(captured: Captured) -> dict[str, Any]:
 
 
 def _comment(body: Body) -> dict[str, str]:
-    return {} if body.is_whole else {"comment": f"the first {len(body.octets)} of {body.size} octets"}
+    return {} if body.is_whole else {"comment": f"the first {len(body.octets)} of {counted(body.size, 'octet')}"}
 
 
 def _fields(fields: Fields) -> list[dict[str, str]]:

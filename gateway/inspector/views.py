@@ -9,6 +9,7 @@ import base64
 import time
 from typing import Any, Final, NamedTuple
 
+from gateway.counting import counted
 from gateway.errors import GatewayError
 from gateway.http.h2.fields import HTTP_2
 from gateway.http.message import Fields, RequestHead, ResponseHead
@@ -168,7 +169,7 @@ def why_not_replayable(captured: Captured) -> str:
     if not captured.request_complete:
         return "its body has not come whole"
     if not (body := captured.request).is_whole:
-        return f"its body has {body.size} octets, and the inspector has the first {len(body.octets)}"
+        return f"its body has {counted(body.size, 'octet')}, and the inspector has the first {len(body.octets)}"
     return ""
 
 

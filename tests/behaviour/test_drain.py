@@ -233,7 +233,7 @@ async def test_what_is_queued_waits_for_a_descriptor(gateway: Gateway, no_descri
     no_descriptor.clear()
     await closing
     assert (await waiting.answer()).body == b"ok"
-    assert all(line.startswith("error: accepting has paused") for line in gateway.told())
+    assert all(line.startswith("error: pauses in accepting") for line in gateway.told())
     assert gateway.told()[-1].endswith("the last for: Too many open files")
 
 

@@ -63,7 +63,7 @@ async def test_accepting_pauses(gateway: Gateway, monkeypatch: pytest.MonkeyPatc
 
             await until(answered, "who waited is served once there are descriptors again")
     told = gateway.told()
-    assert all(line.startswith("error: accepting has paused, new connections wait (how often: ") for line in told)
+    assert all(line.startswith("error: pauses in accepting, while new connections wait: ") for line in told)
     assert all(line.endswith("the last for: Too many open files") for line in told)
-    times = sum(int(line.split("how often: ")[1].split(")")[0]) for line in told)
+    times = sum(int(line.split("wait: ")[1].split(",")[0]) for line in told)
     assert gateway.edge.counters.waits_for_descriptors == times > 0

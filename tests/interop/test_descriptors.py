@@ -102,7 +102,7 @@ def test_port_after_port_of_one_sandbox_costs_nobody_else_anything(tmp_path: Pat
         for each in (greedy, *neighbours):
             each.close()
         lines = [json.loads(line) for line in serving.log.splitlines() if line.startswith("{")]
-        assert not [line for line in lines if "accepting has paused" in line["message"]]
+        assert not [line for line in lines if "pauses in accepting" in line["message"]]
         [warning] = [line["message"] for line in lines if line["level"] == "warning"]
         assert warning.startswith("limits.connections = 20000 may need 40128 file descriptors in each worker")
         assert f"there are {LIMIT}: raise the limit" in warning, "the soft limit was raised to the hard one"

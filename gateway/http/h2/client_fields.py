@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from gateway.counting import counted
 from gateway.errors import GatewayError, Reason
 from gateway.http import validate
 from gateway.http.field_lines import remember
@@ -106,7 +107,9 @@ def _lines(pairs: Fields, limits: HeadLimits) -> tuple[list[FieldLine], int]:
     sizes = [len(name) + len(value) for name, value in pairs]
     octets = sum(sizes)
     if len(pairs) > limits.fields or octets > limits.head or (octets > limits.field and max(sizes) > limits.field):
-        raise GatewayError(Reason.HTTP_RESPONSE_HEADER_SECTION_SIZE, f"{len(pairs)} fields of {octets} octets")
+        raise GatewayError(
+            Reason.HTTP_RESPONSE_HEADER_SECTION_SIZE, f"{counted(len(pairs), 'field')} of {counted(octets, 'octet')}"
+        )
     try:
         return field_lines(pairs), octets
     except MalformedField as malformed:

@@ -14,6 +14,7 @@ import secrets
 from functools import lru_cache
 from typing import Final, NoReturn
 
+from gateway.counting import counted
 from gateway.errors import GatewayError, Reason
 from gateway.http import serialize, validate
 from gateway.http.field_lines import remember
@@ -100,7 +101,7 @@ def _checked(head: RequestHead, scheme: bytes, limits: HeadLimits, octets: int) 
     if target[:1] != b"/" and (target != b"*" or head.method != b"OPTIONS"):
         _malformed("“:path” does not begin with a slash")
     if len(target) > limits.target:
-        raise GatewayError(Reason.URI_TOO_LONG, f"the request target has more than {limits.target} octets")
+        raise GatewayError(Reason.URI_TOO_LONG, f"the request target has more than {counted(limits.target, 'octet')}")
     validate.check_request(head)
     return head
 
@@ -197,7 +198,9 @@ def _lines(pairs: Fields) -> list[FieldLine]:
 def _sound(pairs: Fields, limits: HeadLimits) -> tuple[list[FieldLine], int]:
     """The lines of `pairs`, within their limits and well-formed, crumbs of cookies joined; and their octets."""
     if len(pairs) > limits.fields:
-        raise GatewayError(Reason.HEADER_SECTION_TOO_LARGE, f"the request has more than {limits.fields} fields")
+        raise GatewayError(
+            Reason.HEADER_SECTION_TOO_LARGE, f"the request has more than {counted(limits.fields, 'field')}"
+        )
     lines = _lines(pairs)
     size = crumbs = 0
     for line in lines:
@@ -220,10 +223,10 @@ def _check_sizes(lines: list[FieldLine], limits: HeadLimits) -> None:
     sizes = [len(line.line) - 2 for line in lines]
     if max(sizes) > limits.field:
         raise GatewayError(
-            Reason.HEADER_SECTION_TOO_LARGE, f"the request has a field of more than {limits.field} octets"
+            Reason.HEADER_SECTION_TOO_LARGE, f"the request has a field of more than {counted(limits.field, 'octet')}"
         )
     if sum(sizes) > limits.head:
-        raise GatewayError(Reason.HEADER_SECTION_TOO_LARGE, f"the head has more than {limits.head} octets")
+        raise GatewayError(Reason.HEADER_SECTION_TOO_LARGE, f"the head has more than {counted(limits.head, 'octet')}")
 
 
 def _read_hop(hop: Hop, with_trailers: Hop, fields: tuple[HopField, ...]) -> Hop:
@@ -305,7 +308,7 @@ def trailers(fields: Fields, limits: HeadLimits, in_head: int = 0) -> Fields:
     if not fields:
         return fields
     if in_head + len(fields) > limits.fields:
-        raise GatewayError(Reason.BAD_REQUEST, f"head and trailers have more than {limits.fields} fields")
+        raise GatewayError(Reason.BAD_REQUEST, f"head and trailers have more than {counted(limits.fields, 'field')}")
     lines = _lines(fields)  # RFC 9113 section 8.1: "Trailers MUST NOT include pseudo-header fields"
     if any(CONNECTION <= line.role <= HOP for line in lines):
         _malformed("a connection-specific field in trailers")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from gateway.counting import counted
 from gateway.http.h2 import abuse
 from gateway.http.h2.control import FRAME_SIZE_ERROR, PROTOCOL_ERROR, Control
 from gateway.http.h2.decoder import Decoder, HpackError
@@ -195,7 +196,9 @@ class Messages(Control):
         if fields is None:
             raise StreamFault(PROTOCOL_ERROR, "trailers that are too large")
         if stream.expected > 0:
-            raise StreamFault(PROTOCOL_ERROR, f"content is {stream.expected} octets shorter than content-length says")
+            raise StreamFault(
+                PROTOCOL_ERROR, f"content is {counted(stream.expected, 'octet')} shorter than content-length says"
+            )
         self._end_received(stream)
         if not stream.released:
             stream.end_received(fields)
@@ -240,7 +243,9 @@ class Messages(Control):
         if left >= 0:
             stream.expected = left = left - size
             if left < 0 or (left and ended):
-                raise StreamFault(PROTOCOL_ERROR, f"content and content-length differ by {abs(left)} octets or more")
+                raise StreamFault(
+                    PROTOCOL_ERROR, f"content and content-length differ by {counted(abs(left), 'octet')} or more"
+                )
         if size and not stream.released:
             stream.data_received(payload)
         if ended and stream.state.receives:  # it may have been reset meanwhile

@@ -692,7 +692,7 @@ async function curlCommand() {
       before = `echo ${btoa(Array.from(data, (each) => String.fromCharCode(each)).join(""))} | base64 -d | `;
       words.push("--data-binary", "@-");
     }
-    if (request.body.kept < request.body.size) before = `# only the first ${request.body.kept} octets of the body\n${before}`;
+    if (request.body.kept < request.body.size) before = `# only the first ${counted(request.body.kept, "octet")} of the body\n${before}`;
     if (!field(request.fields, "content-type")) words.push("-H", quoted("Content-Type:"));
   }
   return before + words.join(" ");
