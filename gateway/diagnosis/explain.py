@@ -210,34 +210,39 @@ class _Examination:
             if why := self._context.kept_out(target.host):
                 raise GatewayError(Reason.UNKNOWN_DOMAIN, why)
             note.detail = f"port {target.port} of sandbox {target.sandbox_id}, under {target.domain}"
-            remark = self._wrong_address()
-            if remark:
+            wrong = self._wrong_address()
+            if wrong:
+                remark, port = wrong
                 note.verdict = "warning"
                 note.detail += f"; {remark}"
                 self._remarks.append(f"But {remark}.")
-                self._fix.append(f"Use https://{target.host}{self._public_suffix}{asked.path}")
+                self._fix.append(f"Use https://{target.host}{_suffix(port)}{asked.path}")
         return target
 
-    @property
-    def _public_suffix(self) -> str:
-        port = self._settings.edge.public_port
-        return "" if port == 443 else f":{port}"
-
-    def _wrong_address(self) -> str | None:
-        """Why a browser given this URL would not come to the gateway's public port, or not with TLS."""
+    def _wrong_address(self) -> tuple[str, int] | None:
+        """Why a browser given this URL would not come to the gateway's public port, or not with TLS; and which port to
+        go to by https.
+        """
         asked, public = self._asked, self._settings.edge.public_port
         port = asked.port_reached
+        if port is None:
+            return None
         if asked.scheme in ("https", "wss") and port != public:
-            return f"this URL goes to port {port}, and public URLs of this gateway to port {public}"
-        if asked.scheme in ("http", "ws") and port == public:
-            return f"port {public} speaks TLS, and this URL begins with {asked.scheme}://"
+            return f"this URL goes to port {port}, and public URLs of this gateway to port {public}", public
+        if asked.scheme in ("http", "ws") and self._has_tls(port):
+            return f"port {port} speaks TLS, and this URL begins with {asked.scheme}://", port
         return None
+
+    def _has_tls(self, port: int) -> bool:
+        """Whether TLS is spoken at `port`: by our listener, or by the balancer that has the public port."""
+        ours = [each.is_tls for each in self._context.listeners if each.bound[1] == port]
+        return all(ours) if ours else port == self._settings.edge.public_port
 
     def _requests(self, target: Target) -> tuple[RequestHead, tuple[RequestHead, bytes]]:
         """What will be asked, made early: a path the gateway would not take fails the URL, not the app."""
         asked, limits = self._asked, self._pool.context.head_limits
         says_where = asked.scheme or asked.port is not None
-        authority = target.host + (asked.port_written if says_where else self._public_suffix)
+        authority = target.host + (asked.port_written if says_where else _suffix(self._settings.edge.public_port))
         try:
             return page_request(asked.path, authority, limits), websocket_request(asked.path, authority, limits)
         except GatewayError as error:
@@ -528,3 +533,8 @@ class _Examination:
             self._steps.setdefault(name, Step(name, "skipped", "not reached", 0.0))
         steps = list(self._steps.values())
         return Report(self._asked.url, ok, conclusion, reason, steps, fix, Negotiated(self._downstream, self._upstream))
+
+
+def _suffix(port: int) -> str:
+    """What stands behind the name in a URL by https."""
+    return "" if port == 443 else f":{port}"

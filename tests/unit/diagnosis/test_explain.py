@@ -16,6 +16,7 @@ from gateway.diagnosis import app_request
 from gateway.diagnosis import explain as explain_module
 from gateway.diagnosis.explain import Context, explain
 from gateway.diagnosis.findings import AppSocket, RefusalFindings, TimeoutFindings
+from gateway.diagnosis.listener_probe import Listener
 from gateway.diagnosis.report import ROAD, Report, Step
 from gateway.diagnosis.url import InvalidUrl
 from gateway.directory.sandbox import DirectoryError, Sandbox, TableDirectory
@@ -323,6 +324,31 @@ async def test_a_url_that_misses_the_gateway(app: App, looking: Looking, asked: 
     assert step(report, "parse").verdict == "warning"
     assert f"But {said}." in report.conclusion
     assert f"Use https://{name}:8443/" in report.fix
+
+
+@pytest.mark.parametrize(
+    ("asked", "fix"),
+    [
+        ("http://{}:8080/", []),
+        ("ws://{}:8080/", []),
+        ("http://{}/", []),
+        ("http://{}:8443/", ["Use https://{}:8443/"]),
+        ("ws://{}:8443/", ["Use https://{}:8443/"]),
+    ],
+)
+async def test_a_port_without_tls_is_not_said_to_have_it(
+    app: App, looking: Looking, asked: str, fix: list[str]
+) -> None:
+    """The public port may be a plain listener's, and another port one with TLS."""
+    app.script = lambda request: OK
+    context = make_context(looking, configured(edge={"public_port": 8080}))
+    listeners = [Listener((None, 8080), is_tls=False), Listener((None, 8443), is_tls=True)]
+    name = f"{app.port}-box.{DOMAIN}"
+    report = await explain(asked.format(name), replace(context, listeners=listeners))
+    assert report.ok
+    assert report.fix == [each.format(name) for each in fix]
+    assert ("speaks TLS" in step(report, "parse").detail) == bool(fix)
+    assert step(report, "parse").verdict == ("warning" if fix else "ok")
 
 
 # --- the directory and the address ----------------------------------------------------------------------------------
