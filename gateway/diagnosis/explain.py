@@ -24,7 +24,7 @@ from gateway.addresses import authority, literal
 from gateway.app_protocol import AUTO, H2C, HTTP1, protocol_of
 from gateway.config import Settings
 from gateway.config.values import format_duration
-from gateway.diagnosis import hints, listener_probe, own_urls, protocol_probe
+from gateway.diagnosis import hints, listener_probe, own_urls, protocol_probe, websocket_step
 from gateway.diagnosis.answer_text import MAX_TEXT, advice, status, summary
 from gateway.diagnosis.app_request import AppRequest, page_request, send, websocket_request
 from gateway.diagnosis.error_answer import ErrorAnswers
@@ -33,11 +33,12 @@ from gateway.diagnosis.listener_probe import LISTENER_TIMEOUT, Listener, NotAnsw
 from gateway.diagnosis.port_probe import PortProbe, is_probed
 from gateway.diagnosis.report import ROAD, Downstream, Negotiated, Report, Step, Upstream, Verdict
 from gateway.diagnosis.url import ParsedUrl, parse_url
+from gateway.diagnosis.websocket_step import HANDSHAKE_TIMEOUT, Handshake
 from gateway.directory.sandbox import Directory, DirectoryError, Sandbox
 from gateway.endpoint import Endpoint
 from gateway.errors import Failure, GatewayError, Reason
 from gateway.hostname import HostnameParser, Target
-from gateway.http.message import AS_TUNNEL, FieldSection, RequestHead, RequestSection, ResponseHead
+from gateway.http.message import FieldSection, RequestHead, RequestSection, ResponseHead
 from gateway.observe.ids import RequestIds
 from gateway.printable import shorten
 from gateway.problems.problem import RequestContext, accepting, describe
@@ -45,9 +46,9 @@ from gateway.tasks import Tasks
 from gateway.upstream.dial import OpenSocket, connected_socket
 from gateway.upstream.policy import AddressPolicy
 from gateway.upstream.pool import Pool
-from gateway.upstream.stream import UpstreamFailure, UpstreamStream
+from gateway.upstream.stream import UpstreamStream
 
-LOOKUP_TIMEOUT, DIAL_TIMEOUT, PROBE_TIMEOUT, ANSWER_TIMEOUT, HANDSHAKE_TIMEOUT = 2.0, 3.0, 3.0, 6.0, 2.0
+LOOKUP_TIMEOUT, DIAL_TIMEOUT, PROBE_TIMEOUT, ANSWER_TIMEOUT = 2.0, 3.0, 3.0, 6.0
 """Seconds that each step gets at most. A setting may allow the edge more; then the report says so."""
 TRIES = 2
 """Examinations of one URL, if what was met was another's by the end."""
@@ -63,9 +64,6 @@ LONGEST = TRIES * (
 
 
 _HTTP1, _HTTP2 = "HTTP/1.1", "HTTP/2 without TLS (h2c)"
-_NO_SUCH_THING = (404, 405, 410, 501)
-"""Statuses by which an app says that it has no WebSocket, as it does by answering a handshake as if it were a GET. With
-any other it refuses this one: it wants a login, another Origin or another version (426)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +208,7 @@ class _Examination:
             if why := self._context.kept_out(target.host):
                 raise GatewayError(Reason.UNKNOWN_DOMAIN, why)
             note.detail = f"port {target.port} of sandbox {target.sandbox_id}, under {target.domain}"
-            wrong = self._wrong_address()
+            wrong = listener_probe.missed_by(asked, self._context.listeners, self._settings.edge)
             if wrong:
                 remark, port = wrong
                 note.verdict = "warning"
@@ -218,25 +216,6 @@ class _Examination:
                 self._remarks.append(f"But {remark}.")
                 self._fix.append(f"Use https://{target.host}{_suffix(port)}{asked.path}")
         return target
-
-    def _wrong_address(self) -> tuple[str, int] | None:
-        """Why a browser given this URL would not come to the gateway's public port, or not with TLS; and which port to
-        go to by https.
-        """
-        asked, public = self._asked, self._settings.edge.public_port
-        port = asked.port_reached
-        if port is None:
-            return None
-        if asked.scheme in ("https", "wss") and port != public:
-            return f"this URL goes to port {port}, and public URLs of this gateway to port {public}", public
-        if asked.scheme in ("http", "ws") and self._has_tls(port):
-            return f"port {port} speaks TLS, and this URL begins with {asked.scheme}://", port
-        return None
-
-    def _has_tls(self, port: int) -> bool:
-        """Whether TLS is spoken at `port`: by our listener, or by the balancer that has the public port."""
-        ours = [each.is_tls for each in self._context.listeners if each.bound[1] == port]
-        return all(ours) if ours else port == self._settings.edge.public_port
 
     def _requests(self, target: Target) -> tuple[RequestHead, tuple[RequestHead, bytes]]:
         """What will be asked, made early: a path the gateway would not take fails the URL, not the app."""
@@ -438,48 +417,19 @@ class _Examination:
         """An app without WebSockets is none the worse for it, unless the URL asks for one."""
         assert self._target is not None and self._sandbox is not None  # as in `_request`
         with self._step("websocket") as note:
-            note.verdict = "warning" if self._asked.is_websocket else "skipped"
-            but = "no WebSocket opens here"
             if self._h2c:
-                note.detail = "the app speaks HTTP/2, and a WebSocket goes to apps by HTTP/1.1 only"
-                if self._asked.is_websocket:
-                    self._remarks.append(f"But {but}.")
-                return
-            try:
-                async with asyncio.timeout(HANDSHAKE_TIMEOUT):
-                    stream = await self._pool.dial((self._sandbox.origin, self._target.port, HTTP1))
-                    answer = await send(stream, request, self._pool.connections, self._error_answers)
-                if isinstance(answer, UpstreamFailure):
-                    raise hints.explain(request.head, answer)
-            except TimeoutError:
-                note.detail = f"no answer to a handshake within {HANDSHAKE_TIMEOUT:g} s"
-            except GatewayError as error:
-                note.detail = f"no answer to a handshake: {error.detail}"
+                met = Handshake("the app speaks HTTP/2, and a WebSocket goes to apps by HTTP/1.1 only")
             else:
-                but = self._judge_handshake(note, answer, accept) or but
-            if note.verdict == "warning":
-                self._remarks.append(f"But {but}.")
-
-    def _judge_handshake(self, note: _Note, answer: ResponseHead, accept: bytes) -> str | None:
-        """Writes the verdict; returns what to say of an app that may have WebSockets and refuses this one."""
-        if answer.framing is not AS_TUNNEL:
-            if answer.status < 300 or answer.status in _NO_SUCH_THING:
-                note.detail = f"the app has no WebSocket here (HTTP {answer.status})"
-                return None
-            usually = ", usually by its origin check" if answer.status == 403 else ""
-            if self._asked.is_websocket and (hint := answer.get(hints.FIELD.lower())) is not None:
-                self._hint = hint.decode("ascii")
-            note.detail = f"the app refuses this handshake{usually}: {status(answer)}"
-            return f"the app refuses this WebSocket handshake ({status(answer)}{usually})"
-        elif answer.get(b"sec-websocket-accept") != accept:
-            note.verdict = "warning"
-            note.detail = "101, but with a wrong Sec-WebSocket-Accept: browsers will refuse it"
-        else:
-            note.verdict = "ok"
-            note.detail = f"101 Switching Protocols, by {_HTTP1}"
-            if self._upstream is not None:
+                key = Endpoint(self._sandbox.origin, self._target.port).by(HTTP1)
+                met = await websocket_step.shake_hands(self._pool, key, request, accept, self._error_answers)
+            note.detail, note.verdict = met.detail, met.verdict
+            if met.verdict == "ok" and self._upstream is not None:
                 self._upstream = replace(self._upstream, websocket=_HTTP1)
-        return None
+            if self._asked.is_websocket and met.verdict != "ok":
+                note.verdict = "warning"
+                self._hint = met.hint or self._hint
+            if note.verdict == "warning":
+                self._remarks.append(f"But {met.but}.")
 
     def _note_timeout(self, name: str, ours: float, setting: float) -> None:
         if setting > ours:

@@ -21,6 +21,7 @@ from gateway.addresses import LOOPBACK, LOOPBACK4, Address, Bound, authority, bo
 from gateway.config import Settings
 from gateway.config.settings import Edge
 from gateway.diagnosis.report import Downstream
+from gateway.diagnosis.url import ParsedUrl
 from gateway.http.h2 import frames
 from gateway.http.h2.errors import ConnectionFault
 from gateway.http.h2.settings import ENABLE_PUSH, PeerSettings
@@ -82,6 +83,22 @@ def reached_by(listeners: Sequence[Listener], port: int, edge: Edge) -> Listener
     if not at_port:
         raise NotAsked(f"this gateway does not listen at port {port}")
     return at_port[0]
+
+
+def missed_by(asked: ParsedUrl, listeners: Sequence[Listener], edge: Edge) -> tuple[str, int] | None:
+    """Why a browser given this URL would not come to the gateway's public port, or not with TLS; and the port that it
+    should be given, with https.
+    """
+    port, public = asked.port_reached, edge.public_port
+    if port is None:
+        return None
+    if asked.scheme in ("https", "wss") and port != public:
+        return f"this URL goes to port {port}, and public URLs of this gateway to port {public}", public
+    if asked.scheme in ("http", "ws"):
+        ours = [each.is_tls for each in listeners if each.bound[1] == port]
+        if all(ours) if ours else port == public:  # which is a balancer's then
+            return f"port {port} speaks TLS, and this URL begins with {asked.scheme}://", port
+    return None
 
 
 async def negotiate(listener: Listener, server_name: str) -> Downstream:

@@ -14,6 +14,7 @@ from gateway.config import Settings
 from gateway.diagnosis.explain import Context
 from gateway.diagnosis.findings import RefusalFindings, TimeoutFindings
 from gateway.diagnosis.port_probe import PortProbe
+from gateway.diagnosis.report import Report, Step
 from gateway.directory.sandbox import Directory, Sandbox, TableDirectory
 from gateway.errors import Failure
 from gateway.http.message import FieldSection, RequestHead
@@ -23,6 +24,7 @@ from gateway.upstream.policy import AddressPolicy
 PATIENCE = 20.0
 """Seconds until a wait has failed. Never reached by a test that passes."""
 DOMAIN = "sandbox.localhost"
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: 2\r\n\r\nok"
 
 Script = Callable[[bytes], bytes | None]
 """From a request's head to the octets of an answer; None is silence, b"" a close without an answer."""
@@ -142,3 +144,11 @@ def make_context(
 
 def changed(sandbox: Sandbox, **values: Any) -> Sandbox:
     return replace(sandbox, **values)
+
+
+def step(report: Report, name: str) -> Step:
+    return next(step for step in report.steps if step.name == name)
+
+
+def url(port: int, path: str = "/", scheme: str = "https") -> str:
+    return f"{scheme}://{port}-box.{DOMAIN}{path}"
