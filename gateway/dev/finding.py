@@ -33,7 +33,8 @@ def admin_of_url(url: str) -> str:
     if serving:
         return serving[0].admin
     if any(each.admin == DEFAULT_ADMIN for each in running):  # so no `serve` has that address
-        raise UserError(f"no gateway of yours serves port {asked.port_reached}; there are\n{_list(running)}")
+        what = asked.authority if asked.port_reached is None else f"port {asked.port_reached}"
+        raise UserError(f"no gateway of yours serves {what}; there are\n{_list(running)}")
     return DEFAULT_ADMIN
 
 

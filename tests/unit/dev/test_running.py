@@ -107,8 +107,13 @@ def test_a_url_that_none_of_them_serves_is_not_asked_of_another(gateways: _Gatew
     for other in ("https://5000-local.x.test:8444/", "https://5000-local.example.dev/"):
         assert admin_of_url(other) == DEFAULT_ADMIN
     gateways.add(9089, ("local", 6000))  # whose admin listener has the default address
-    for other in ("https://5000-local.x.test:8444/", "https://5000-local.example.dev/"):
-        with pytest.raises(UserError, match=r"no gateway of yours serves port (8444|443)"):
+    others = {
+        "https://5000-local.x.test:8444/": "port 8444",
+        "https://5000-local.example.dev/": "port 443",
+        "5000-local.example.dev/x": "5000-local.example.dev",
+    }
+    for other, what in others.items():
+        with pytest.raises(UserError, match=f"no gateway of yours serves {what}; there are\n"):
             admin_of_url(other)
 
 
