@@ -52,6 +52,7 @@ ROOMS = (
     "gateway/diagnosis/error_answer.py",
     "gateway/endpoint.py",
     "gateway/hostname.py",
+    "gateway/memo.py",
     "gateway/printable.py",
     "gateway/transport.py",
     "gateway/turns.py",

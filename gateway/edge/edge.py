@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import Protocol
 
 from gateway import descriptors
@@ -30,6 +30,7 @@ from gateway.errors import GatewayError, Reason
 from gateway.hostname import HostnameParser, Target
 from gateway.http.forwarding import Address
 from gateway.http.message import RequestHead, ResponseHead
+from gateway.memo import remember
 from gateway.metrics import BYTES
 from gateway.observe.counters import Counters
 from gateway.observe.ids import RequestIds
@@ -107,17 +108,8 @@ class Edge:
         self.records_changed = self.revalidation.changed
         self._parser = parser = HostnameParser(settings.edge.domains)
         self.example_domain = parser.domains[-1]
-        denied_ports = frozenset(settings.upstream.deny_ports)
-
-        @lru_cache(maxsize=ROUTES_REMEMBERED)
-        def route(authority: bytes) -> Target:
-            target = self.named(authority)
-            if target.port in denied_ports:
-                raise GatewayError(Reason.PORT_DENIED, f"port {target.port} is in upstream.deny_ports")
-            return target
-
-        self.route: Callable[[bytes], Target] = route
-        """The target an authority names; raises GatewayError as `HostnameParser.parse` does, or `port_denied`."""
+        self._denied_ports = denied_ports = frozenset(settings.upstream.deny_ports)
+        self._routes: dict[bytes, Target] = {}
         self.probe = PortProbe(
             self.clock,
             self.tasks,
@@ -192,6 +184,16 @@ class Edge:
     def named(self, authority: bytes) -> Target:
         """The target that an authority names, whether or not it may be asked for. Raises GatewayError."""
         return self._parser.parse(authority.decode("latin-1"))
+
+    def route(self, authority: bytes) -> Target:
+        """The target an authority names. Raises GatewayError as `HostnameParser.parse` does, or `port_denied`."""
+        target = self._routes.get(authority)
+        if target is None:
+            target = self.named(authority)
+            if target.port in self._denied_ports:
+                raise GatewayError(Reason.PORT_DENIED, f"port {target.port} is in upstream.deny_ports")
+            remember(self._routes, authority, target, ROUTES_REMEMBERED)
+        return target
 
     # --- limits --------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,6 @@ import asyncio
 import logging
 import time
 from enum import Enum, auto
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from gateway.addresses import authority
@@ -34,6 +33,7 @@ from gateway.endpoint import AppKey, Endpoint
 from gateway.errors import GatewayError, Reason
 from gateway.http.message import AS_STREAM, AS_TUNNEL, NO_BODY, Fields, RequestHead, ResponseHead
 from gateway.http.validate import IDEMPOTENT, offers
+from gateway.memo import remember
 from gateway.metrics import DOWNSTREAM_CLOSED, TUNNEL_PROTOCOLS, TUNNELS_OPEN
 from gateway.observe.access_log import MAX_TEXT, AccessRecord, shown
 from gateway.observe.telemetry import EVENT_STREAM, LOCAL_REPLY, OTHER_TUNNEL, RESPONSE, WEBSOCKET
@@ -55,11 +55,23 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger("gateway.edge")
 
+_time: Final = time.time
+_monotonic: Final = time.monotonic
+"""The loop's own time has millisecond steps."""
 MAX_DIALS: Final = 3
 """Addresses that are dialed for one request, if its record changes while each of them is."""
 TARGETS_REMEMBERED: Final = 8192
-_target = lru_cache(maxsize=TARGETS_REMEMBERED)(authority)
+_targets: Final[dict[tuple[str, int], str]] = {}
 _TUNNELS_OPEN: Final = {kind: TUNNELS_OPEN.at(kind) for kind in TUNNEL_PROTOCOLS}
+
+
+def _target(address: str, port: int) -> str:
+    """As a record tells it: "[fd00::5]:5000"."""
+    target = _targets.get((address, port))
+    if target is None:
+        target = authority(address, port)
+        remember(_targets, (address, port), target, TARGETS_REMEMBERED)
+    return target
 
 
 class Phase(Enum):
@@ -132,7 +144,7 @@ class Exchange(RequestSink, ResponseSink):
         self._edge = edge
         self._downstream = downstream
         self._head = head
-        self._started = time.monotonic()  # the loop's own time has millisecond steps
+        self._started = _monotonic()
         self.phase = ROUTING
         self._request_id = b""
         self._target: Target | None = None
@@ -283,14 +295,14 @@ class Exchange(RequestSink, ResponseSink):
             if upstream is not None:
                 self._reused = True
                 return upstream
-            began = time.monotonic()
+            began = _monotonic()
             try:
                 upstream = await edge.connector.connect(key, sandbox)
             except GatewayError as error:
                 if error.reason not in SPOKEN or not self._learn(error.reason):
                     raise
             finally:
-                self._dial_ms = int((time.monotonic() - began) * 1e5) / 1e2
+                self._dial_ms = int((_monotonic() - began) * 1e5) / 1e2
             if upstream is not None:
                 return upstream
         detail = f"the record of {target.sandbox_id} has changed {MAX_DIALS} times while its address was dialed"
@@ -386,7 +398,7 @@ class Exchange(RequestSink, ResponseSink):
             return
         self.answer = head
         self._answered = True
-        self._first_byte = time.monotonic()
+        self._first_byte = _monotonic()
         section = head.section
         if section.set_cookies or section.locates:
             head = self._rewritten(head)
@@ -512,7 +524,7 @@ class Exchange(RequestSink, ResponseSink):
         self._end()
 
     def age(self) -> float:
-        return time.monotonic() - self._started
+        return _monotonic() - self._started
 
     # --- endings -------------------------------------------------------------------------------------------------
 
@@ -557,7 +569,7 @@ class Exchange(RequestSink, ResponseSink):
         closes = websocket.asks_for_close(head, always=edge.settings.edge.websocket_errors == "close")
         answer, body = websocket.accept_and_close(error, circumstances) if closes else render(error, circumstances)
         self.answer = answer
-        self._first_byte = time.monotonic()
+        self._first_byte = _monotonic()
         self._sent = len(body)
         downstream.send_head(answer, self._request_id)
         if body:
@@ -588,7 +600,7 @@ class Exchange(RequestSink, ResponseSink):
 
     def _send_without_body(self, head: ResponseHead) -> None:
         self.answer = head
-        self._first_byte = time.monotonic()
+        self._first_byte = _monotonic()
         self._downstream.send_head(head, self._request_id)
         self._downstream.finish([])
 
@@ -630,7 +642,7 @@ class Exchange(RequestSink, ResponseSink):
         trace = span if (span := self._span) is not None else section.trace_parent
         # By position: with keywords this line costs four times as much.
         record = AccessRecord(
-            int(time.time() * 1e3) / 1e3,
+            int(_time() * 1e3) / 1e3,
             self._request_id.decode(),
             peer.text if client is None else str(client),
             head.method.decode(),
@@ -638,7 +650,7 @@ class Exchange(RequestSink, ResponseSink):
             head.target[:MAX_TEXT].partition(b"?")[0].decode(),
             head.protocol,
             DOWNSTREAM_CLOSED if answer is None else answer.status,
-            int((time.monotonic() - started) * 1e5) / 1e2,
+            int((_monotonic() - started) * 1e5) / 1e2,
             int((first_byte - started) * 1e5) / 1e2 if first_byte else 0.0,
             self._received,
             self._sent,

@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from gateway.edge.edge import Edge
     from gateway.edge.forwarded import Peer
     from gateway.edge.stream import RequestSink
-    from gateway.http.message import Fields, RequestHead, ResponseHead
+    from gateway.http.h2.decoder import DecodedField
+    from gateway.http.message import RequestHead, ResponseHead
 
 log: Final = logging.getLogger("gateway.edge")
 
@@ -242,7 +243,7 @@ class Http2Downstream(Carrier):
 
     # --- SessionOwner --------------------------------------------------------------------------------------------
 
-    def request_received(self, stream_id: int, fields: Fields | None, ended: bool) -> None:
+    def request_received(self, stream_id: int, fields: list[DecodedField] | None, ended: bool) -> None:
         edge, session = self._edge, self.session
         session.work += REQUEST_WORK
         if self._wide >= 0:
@@ -291,7 +292,7 @@ class Http2Downstream(Carrier):
 
     # --- replies without an exchange -----------------------------------------------------------------------------
 
-    def _refuse(self, stream_id: int, fields: Fields | None, error: GatewayError) -> None:
+    def _refuse(self, stream_id: int, fields: list[DecodedField] | None, error: GatewayError) -> None:
         """Answers a head that is not valid, as far as it can be read; `error` says why.
 
         RFC 9113 section 8.1.1: a server may answer before it resets the stream for what is malformed.

@@ -25,6 +25,7 @@ from gateway.http.message import AS_TUNNEL, BY_LENGTH, NO_BODY, Fields, RequestH
 
 if TYPE_CHECKING:
     from gateway.edge.forwarded import Peer
+    from gateway.http.h2.decoder import DecodedField
     from gateway.upstream.stream import UpstreamStream
 
 CANCEL, INTERNAL_ERROR = ErrorCode.CANCEL, ErrorCode.INTERNAL_ERROR
@@ -137,15 +138,16 @@ class Http2Stream(ServedStream, DownstreamStream):
             self._connection.touched.append(self)
             self._set_deadline()
 
-    def end_received(self, trailer_fields: Fields) -> None:
+    def end_received(self, trailer_fields: list[DecodedField]) -> None:
         self._complete = True
         exchange = self._exchange
         if exchange is None:
             return
+        passing: Fields = []
         if trailer_fields:
             try:
                 in_head = len(self.head.section.field_lines)
-                trailer_fields = trailers(trailer_fields, self._connection.edge.head_limits, in_head)
+                passing = trailers(trailer_fields, self._connection.edge.head_limits, in_head)
             except MalformedRequest as malformed:
                 raise StreamFault(ErrorCode.PROTOCOL_ERROR, malformed.detail) from None
             except GatewayError as error:
@@ -153,12 +155,12 @@ class Http2Stream(ServedStream, DownstreamStream):
                 return
         if self._paused or self._upgrade:
             self._end_waits = True
-            self._trailers = trailer_fields
+            self._trailers = passing
             return
         if not self._touched:
             self._touched = True
             self._connection.touched.append(self)
-        self._end_request(exchange, trailer_fields)
+        self._end_request(exchange, passing)
 
     def reset_received(self, code: int) -> None:
         exchange, self._gone = self._exchange, True

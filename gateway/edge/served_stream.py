@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from gateway.config.settings import Timeouts
     from gateway.edge.edge import Edge
     from gateway.edge.stream import RequestSink
-    from gateway.http.message import Fields, ResponseHead
+    from gateway.http.h2.decoder import DecodedField
+    from gateway.http.message import ResponseHead
 
 CANCEL: Final = ErrorCode.CANCEL
 
@@ -82,12 +83,12 @@ class ServedStream(Stream):
         self._stall = 0  # octets waiting when somebody last looked whether the reader takes any
         self.deadline = inf  # loop time at which `expire` is due; the connection looks
 
-    def headers_received(self, fields: Fields, ended: bool) -> None:
+    def headers_received(self, fields: list[DecodedField], ended: bool) -> None:
         raise AssertionError("a request has one head")
 
     def data_received(self, data: bytes) -> None: ...
 
-    def end_received(self, trailer_fields: Fields) -> None: ...
+    def end_received(self, trailer_fields: list[DecodedField]) -> None: ...
 
     def reset_received(self, code: int) -> None: ...
 

@@ -93,13 +93,3 @@ class RecentLines(Generic[K]):
             self.young = {}
             self._octets = len(line.line)
         self.young[key] = line
-
-
-V = TypeVar("V")
-
-
-def remember(memory: dict[K, V], key: K, value: V) -> None:
-    """Keeps `value`, a section or a head, in place of the one that was kept longest."""
-    if len(memory) >= REMEMBERED_SECTIONS:
-        del memory[next(iter(memory))]
-    memory[key] = value

@@ -17,6 +17,8 @@ TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 MAX_REMEMBERED_NAMES: Final = 4096
 """Spellings kept; beyond that, new ones are classified each time. Hostile names cannot grow the table."""
+REMEMBERED_NAME: Final = 64
+"""Octets of the longest."""
 
 
 CLIENT_NAMES: Final = frozenset(
@@ -131,6 +133,6 @@ def classify(name: bytes) -> int:
             role = roles.FORWARDING
     if role == roles.PASS and lowered != dashed and _ROLES_BY_NAME.get(dashed) not in _HARMLESS:
         role = roles.DROPPED  # transfer_encoding, content_length, …: an alias an app may believe; it goes no further
-    if len(KNOWN_ROLES) < MAX_REMEMBERED_NAMES and len(name) <= 64:
+    if len(KNOWN_ROLES) < MAX_REMEMBERED_NAMES and len(name) <= REMEMBERED_NAME:
         KNOWN_ROLES[name] = role
     return role

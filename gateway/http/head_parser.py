@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 from gateway.counting import counted
 from gateway.errors import GatewayError, Reason
 from gateway.http import hop, validate
-from gateway.http.field_lines import RecentLines, field_line, remember
+from gateway.http.field_lines import REMEMBERED_SECTIONS, RecentLines, field_line
 from gateway.http.fields import KNOWN_ROLES, TOKEN
 from gateway.http.http1 import PROTOCOLS, Http1RequestHead, Http1ResponseHead
 from gateway.http.message import FieldLine, RequestSection
 from gateway.http.octets import is_value
+from gateway.memo import remember
 from gateway.printable import printable_ascii
 
 HEAD_END: Final = b"\r\n\r\n"
@@ -36,6 +36,7 @@ AROUND_TARGET: Final = validate.MAX_METHOD + len("  HTTP/1.1")
 """Octets that a request line may have besides its target."""
 MAX_STATUS_LINE: Final = 1024
 """Octets of a status line; they are remembered, so a sandbox must not choose how much."""
+STATUS_LINES_REMEMBERED: Final = 256
 REMEMBERED_OCTETS: Final = 2048
 """Of the largest section of a request, or head of an answer, that is kept by its octets: the same browser asks with the
 same fields, the same app answers with the same head, and what was seen before costs 0.3 µs. Measured, a worker keeps 9
@@ -72,16 +73,21 @@ def parse_field_lines(block: bytes, limits: HeadLimits) -> list[FieldLine]:
     Serves requests, heads and trailers. Raises FieldSectionError; FieldSectionTooLarge past `limits.fields` or
     `limits.field`.
     """
-    octets = block.split(b"\r\n")
-    count = len(octets) - 2  # behind the last line end, and before it, there is nothing
-    if count > limits.fields:
+    return _field_lines(block.split(b"\r\n"), 0, len(block), limits)
+
+
+def _field_lines(split: list[bytes], first: int, size: int, limits: HeadLimits) -> list[FieldLine]:
+    """Of a block of `size` octets, split into lines: from its line `first` on."""
+    end = len(split) - 2  # behind the last line end, and before it, there is nothing
+    if end - first > limits.fields:
         raise FieldSectionTooLarge(f"has more than {counted(limits.fields, 'field')}")
     young = _recent.young
     lines: list[FieldLine] = []
-    for index in range(count):
-        line = young.get(octets[index])
-        lines.append(_read_line(octets[index]) if line is None else line)
-    if len(block) > limits.field:
+    for index in range(first, end):
+        octets = split[index]
+        line = young.get(octets)
+        lines.append(_read_line(octets) if line is None else line)
+    if size > limits.field:
         for line in lines:
             name, value = line.pair
             if len(name) + len(value) > limits.field:
@@ -126,8 +132,12 @@ def _fault(octets: bytes) -> str:
 
 def parse_answer_lines(block: bytes, limits: HeadLimits) -> list[FieldLine]:
     """As `parse_field_lines`, for what an app sends."""
+    return _answer_lines(block, block.split(b"\r\n"), 0, limits)
+
+
+def _answer_lines(block: bytes, split: list[bytes], first: int, limits: HeadLimits) -> list[FieldLine]:
     try:
-        return parse_field_lines(block, limits)
+        return _field_lines(split, first, len(block), limits)
     except FieldSectionTooLarge:
         raise
     except FieldSectionError:
@@ -139,7 +149,7 @@ def parse_answer_lines(block: bytes, limits: HeadLimits) -> list[FieldLine]:
                 raise FieldSectionError(f"has white space between {name.decode()} and its colon") from None
         if not spaced:
             raise
-        return parse_field_lines(_SPACED_NAME.sub(rb"\1:", block), limits)
+        return _field_lines(_SPACED_NAME.sub(rb"\1:", block).split(b"\r\n"), first, len(block), limits)
 
 
 def parse_request_head(block: bytes, limits: HeadLimits) -> Http1RequestHead:
@@ -174,7 +184,7 @@ def _request_section(key: _SectionKey) -> tuple[RequestSection, bool]:
     section, hop_said = validate.request_section(hop.OF_REQUEST[minor], lines)
     said = section, hop_said.keep_alive
     if _recent.unseen == unseen and len(block) <= REMEMBERED_OCTETS:
-        remember(_requests, key, said)
+        remember(_requests, key, said, REMEMBERED_SECTIONS)
     return said
 
 
@@ -251,11 +261,11 @@ _answers: Final[dict[_AnswerKey, Http1ResponseHead]] = {}
 
 def _response_head(key: _AnswerKey) -> Http1ResponseHead:
     block, limits, request_method = key
-    line_end = block.find(b"\r\n")
-    minor, status, phrase = _status_line(block[:line_end])
+    split = block.split(b"\r\n")
+    minor, status, phrase = _status_lines.get(split[0]) or _status_line(split[0])
     unseen = _recent.unseen
     try:
-        lines = parse_answer_lines(block[line_end + 2 :], limits)
+        lines = _answer_lines(block, split, 1, limits)
     except FieldSectionTooLarge as too_large:
         raise GatewayError(Reason.HTTP_RESPONSE_HEADER_SECTION_SIZE, f"the answer {too_large}") from None
     except FieldSectionError as error:
@@ -263,18 +273,23 @@ def _response_head(key: _AnswerKey) -> Http1ResponseHead:
     section, hop_said = validate.response_section(hop.OF_ANSWER[minor], lines)
     head = validate.response_head(status, phrase, section, hop_said, request_method)
     if _recent.unseen == unseen and len(block) <= REMEMBERED_OCTETS:
-        remember(_answers, key, head)
+        remember(_answers, key, head, REMEMBERED_SECTIONS)
     return head
 
 
-@lru_cache(maxsize=256)
+_status_lines: Final[dict[bytes, tuple[int, int, bytes]]] = {}
+"""A handful serve all of a worker's life."""
+
+
 def _status_line(line: bytes) -> tuple[int, int, bytes]:
-    """The minor version, the status and the phrase of a status line; a handful serve all of a worker's life."""
+    """The minor version, the status and the phrase of a status line."""
     match = _STATUS_LINE.fullmatch(line)
     if match is None or len(line) > MAX_STATUS_LINE:
         raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"the answer begins with {quote(line)}")
     minor, status, phrase = match.groups(b"")
-    return int(minor), int(status), phrase
+    read = int(minor), int(status), phrase
+    remember(_status_lines, line, read, STATUS_LINES_REMEMBERED)
+    return read
 
 
 def check_partial_response(received: bytes | bytearray, limits: HeadLimits) -> None:

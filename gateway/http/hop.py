@@ -2,7 +2,7 @@
 Upgrade, TE.
 
 Each version of HTTP has its own idea of these fields, and only HTTP/1.x needs them; everything else that a field may
-mean is the same in all of them, and stands in `validate`. So the gate hands them to a `ReadHop`, that of HTTP/1.x
+mean is the same in all of them, and stands in `validate`. So the gate hands them to a `HopReader`, that of HTTP/1.x
 stands here, and nothing but a `Hop` comes back.
 """
 
@@ -57,9 +57,18 @@ class Hop(NamedTuple):
     """TE: trailers."""
 
 
-ReadHop = Callable[[tuple[HopField, ...], bool], Hop]
-"""Reads the fields of a head that concern its connection, in their order; the flag says whether there is a
-Content-Length, too. Raises GatewayError as `validate` does for a request."""
+class HopReader:
+    """How a version of HTTP reads the fields of a head that concern its connection."""
+
+    __slots__ = ("none", "read")
+
+    def __init__(self, read: Callable[[tuple[HopField, ...], bool], Hop]) -> None:
+        """`read(fields, has_length)`: of the fields, in their order; the flag says whether there is a Content-Length,
+        too. Raises GatewayError as `validate` does for a request.
+        """
+        self.read = read
+        self.none = read((), False)
+        """Of a head without such a field, as most are."""
 
 
 def _bad(detail: str) -> GatewayError:
@@ -164,8 +173,8 @@ def _of_answer(minor: int, fields: tuple[HopField, ...], has_length: bool) -> Ho
     )
 
 
-def _remembering(read: Callable[[int, tuple[HopField, ...], bool], Hop], minor: int) -> ReadHop:
-    return lru_cache(maxsize=HOPS_REMEMBERED)(partial(read, minor))
+def _remembering(read: Callable[[int, tuple[HopField, ...], bool], Hop], minor: int) -> HopReader:
+    return HopReader(lru_cache(maxsize=HOPS_REMEMBERED)(partial(read, minor)))
 
 
 OF_REQUEST: Final = (_remembering(_of_request, 0), _remembering(_of_request, 1))

@@ -5,20 +5,29 @@ Streams of HTTP/1.1 make and read these; an exchange between them sees a `Reques
 
 from __future__ import annotations
 
-from functools import lru_cache
+from typing import Final
 
 from mypy_extensions import mypyc_attr
 
 from gateway.http.hop import Hop
 from gateway.http.message import FieldSection, Framing, RequestHead, ResponseHead
+from gateway.memo import remember
 
 HTTP_1_0, HTTP_1_1 = PROTOCOLS = ("HTTP/1.0", "HTTP/1.1")
 """By minor version."""
 
 
-@lru_cache(maxsize=256)
+STATUS_LINES_REMEMBERED: Final = 256
+_status_lines: Final[dict[tuple[int, bytes], bytes]] = {}
+
+
 def status_line(status: int, phrase: bytes) -> bytes:
-    return b"HTTP/1.1 %d %b\r\n" % (status, phrase)
+    """As it goes downstream."""
+    line = _status_lines.get((status, phrase))
+    if line is None:
+        line = b"HTTP/1.1 %d %b\r\n" % (status, phrase)
+        remember(_status_lines, (status, phrase), line, STATUS_LINES_REMEMBERED)
+    return line
 
 
 @mypyc_attr(acyclic=True)

@@ -2,7 +2,7 @@
 
 Parsers accept more than they should, and differ in what; request smuggling lives in the difference. So the rules are
 ours, stated once for all versions of HTTP, and the codecs only deliver start-line parts and field pairs; what a head
-says of its own connection is read by their `ReadHop` (see `hop`). A section is validated apart from its start line,
+says of its own connection is read by their `HopReader` (see `hop`). A section is validated apart from its start line,
 because sections repeat and start lines do not. Request faults are raised as `bad_request` and its neighbours; response
 faults as `http_protocol_error`.
 """
@@ -10,13 +10,12 @@ faults as `http_protocol_error`.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import Final
 
 from gateway.errors import GatewayError, Reason
 from gateway.http import trace_context
 from gateway.http.fields import TOKEN
-from gateway.http.hop import Hop, HopField, ReadHop, bounded_members, protocols
+from gateway.http.hop import Hop, HopField, HopReader, bounded_members, protocols
 from gateway.http.http1 import Http1ResponseHead
 from gateway.http.lists import members
 from gateway.http.message import (
@@ -56,6 +55,7 @@ from gateway.http.roles import (
     USER_AGENT,
 )
 from gateway.http.websocket import accept
+from gateway.memo import remember
 from gateway.printable import printable_ascii
 
 COMMON_METHODS: Final = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
@@ -72,6 +72,7 @@ methods are case-sensitive, but Flask and Django turn them into capitals.
 MAX_USER_AGENT: Final = 256
 """Octets of what is written down: browsers have 120, and crawlers name themselves after that."""
 AGENTS_REMEMBERED: Final = 1024
+AUTHORITIES_REMEMBERED: Final = 4096
 _DIGITS: Final = re.compile(rb"[0-9]+")
 MOST_FORWARDS: Final = b"999999999"
 """Our maximum supported value of Max-Forwards (RFC 9110 section 7.6.2): what is larger goes on as this."""
@@ -120,12 +121,18 @@ def is_authority(value: bytes) -> bool:
     return _AUTHORITY.fullmatch(value) is not None
 
 
-@lru_cache(maxsize=4096)
+_authorities: Final[dict[bytes, None]] = {}
+"""Sound ones, seen lately."""
+
+
 def _check_authority(value: bytes) -> bytes:
+    if value in _authorities:
+        return value
     if not value:
         raise GatewayError(Reason.BAD_REQUEST, "the Host field is empty")
     if not is_authority(value):
         raise GatewayError(Reason.BAD_REQUEST, "the Host field is not host[:port]")
+    remember(_authorities, value, None, AUTHORITIES_REMEMBERED)
     return value
 
 
@@ -142,9 +149,9 @@ def _decimal(length: bytes) -> int:
 
 
 def request_section(
-    read_hop: ReadHop, lines: list[FieldLine], authority: bytes | None = None
+    hop_reader: HopReader, lines: list[FieldLine], authority: bytes | None = None
 ) -> tuple[RequestSection, Hop]:
-    """What the field lines of a request say, and what of it concerns its connection only, as `read_hop` reads it.
+    """What the field lines of a request say, and what of it concerns its connection only, as `hop_reader` reads it.
 
     `authority` is what the request asks for beside its fields, if its version of HTTP can say so; then Host may be
     missing. Raises GatewayError with the reason whose status HTTP asks for: 400, 417 or 501.
@@ -208,7 +215,7 @@ def request_section(
             max_forwards = value if max_forwards is None else max_forwards + b"," + value
             passing.append(line)
 
-    hop = read_hop(tuple(hop_fields), length is not None)
+    hop = hop_reader.read(tuple(hop_fields), length is not None) if hop_fields else hop_reader.none
     if hop.nominated:
         passing = _without(passing, hop.nominated)
     if expects_continue and hop.interim:
@@ -222,7 +229,7 @@ def request_section(
     section.grpc = grpc
     if priority:
         section.urgency = urgency_of(b",".join(priority))
-    section.user_agent = _printable(user_agent[:MAX_USER_AGENT])
+    section.user_agent = _printable(user_agent)
     if trace_parents:
         section.trace_parent = trace_context.parse(trace_parents)
     if length is not None:
@@ -237,9 +244,16 @@ def request_section(
     return section, hop
 
 
-@lru_cache(maxsize=AGENTS_REMEMBERED)
+_agents: Final[dict[bytes, str]] = {}
+
+
 def _printable(user_agent: bytes) -> str:
-    return printable_ascii(user_agent.decode("latin-1"), "·")
+    printable = _agents.get(user_agent)
+    if printable is None:
+        printable = printable_ascii(user_agent[:MAX_USER_AGENT].decode("latin-1"), "·")
+        if len(user_agent) <= MAX_USER_AGENT:
+            remember(_agents, user_agent, printable, AGENTS_REMEMBERED)
+    return printable
 
 
 def _authority(host: bytes | None, authority: bytes | None) -> bytes:
@@ -342,8 +356,8 @@ def _without(lines: list[FieldLine], nominated: frozenset[bytes]) -> list[FieldL
     return [line for line in lines if line.pair[0].lower() not in nominated]
 
 
-def response_section(read_hop: ReadHop, lines: list[FieldLine]) -> tuple[ResponseSection, Hop]:
-    """What the field lines of a response say, and what of it concerns its connection only, as `read_hop` reads it.
+def response_section(hop_reader: HopReader, lines: list[FieldLine]) -> tuple[ResponseSection, Hop]:
+    """What the field lines of a response say, and what of it concerns its connection only, as `hop_reader` reads it.
 
     Raises GatewayError(http_protocol_error) for everything a careful recipient must not guess about.
     """
@@ -380,7 +394,7 @@ def response_section(read_hop: ReadHop, lines: list[FieldLine]) -> tuple[Respons
             elif role in _REQUESTS_ONLY:
                 passing.append(line)
         content_length = _decimal(length) if length is not None else None
-        hop = read_hop(tuple(hop_fields), length is not None)
+        hop = hop_reader.read(tuple(hop_fields), length is not None) if hop_fields else hop_reader.none
     except GatewayError as error:
         raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"the answer has a bad head: {error.detail}") from None
     if hop.nominated:

@@ -41,8 +41,8 @@ from gateway.wordings import HUNG_UP_UNASKED
 
 if TYPE_CHECKING:
     from gateway.endpoint import Endpoint
+    from gateway.http.h2.decoder import DecodedField
     from gateway.http.h2.stream import Stream
-    from gateway.http.message import Fields
     from gateway.upstream.context import ConnectionContext
 
 log: Final = logging.getLogger("gateway.upstream")
@@ -346,7 +346,7 @@ class Http2Upstream(Carrier, UpstreamConnection):
 
     # --- SessionOwner --------------------------------------------------------------------------------------------
 
-    def request_received(self, stream_id: int, fields: Fields | None, ended: bool) -> None:
+    def request_received(self, stream_id: int, fields: list[DecodedField] | None, ended: bool) -> None:
         raise AssertionError("a server opens no streams")
 
     def settings_received(self) -> None:

@@ -30,6 +30,7 @@ from gateway.wordings import LOST, REPLACED, STREAM_RESET
 
 if TYPE_CHECKING:
     from gateway.endpoint import Endpoint
+    from gateway.http.h2.decoder import DecodedField
     from gateway.http.h2.session import Session
     from gateway.http.head_parser import HeadLimits
     from gateway.upstream.context import Timeouts
@@ -232,7 +233,7 @@ class Http2UpstreamStream(Stream, UpstreamStream):
 
     # --- from the session ----------------------------------------------------------------------------------------
 
-    def headers_received(self, fields: Fields, ended: bool) -> None:
+    def headers_received(self, fields: list[DecodedField], ended: bool) -> None:
         sink = self.sink
         if sink is None:
             return
@@ -277,10 +278,11 @@ class Http2UpstreamStream(Stream, UpstreamStream):
         self._touch()
         sink.response_body(data)
 
-    def end_received(self, trailers: Fields) -> None:
-        if trailers and self.sink is not None:
+    def end_received(self, trailer_fields: list[DecodedField]) -> None:
+        trailers: Fields = []
+        if trailer_fields and self.sink is not None:
             try:
-                trailers = answer_trailers(trailers, self._connection.head_limits)
+                trailers = answer_trailers(trailer_fields, self._connection.head_limits)
             except StreamFault as fault:
                 self._malformed(GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"in HTTP/2, {fault.detail}"))
                 return

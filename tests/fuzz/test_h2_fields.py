@@ -10,6 +10,7 @@ from gateway.http import serialize
 from gateway.http.h2.fields import readable_head, request_head, trailers
 from gateway.http.head_parser import HeadLimits, parse_request_head
 from gateway.http.message import Fields, FieldSection, Framing, RequestHead
+from tests.support.field_lines import decoded
 
 LIMITS = HeadLimits()
 NOTHING = FieldSection.of([])
@@ -102,7 +103,7 @@ def assert_same(head: RequestHead) -> None:
 @given(requests(), st.booleans())
 def test_what_passes_is_the_same_request_over_http_1(fields: Fields, ended: bool) -> None:
     try:
-        head = request_head(fields, ended, LIMITS, 60)
+        head = request_head(decoded(fields), ended, LIMITS, 60)
     except GatewayError as error:
         event(type(error).__name__)
         assert error.detail
@@ -116,7 +117,7 @@ def test_what_passes_is_the_same_request_over_http_1(fields: Fields, ended: bool
 @settings(max_examples=100, deadline=None)
 @given(requests())
 def test_what_can_be_read_of_a_request_can_be_shown(fields: Fields) -> None:
-    head = readable_head(fields)
+    head = readable_head(decoded(fields))
     if head is None:
         event("nothing")
         return
@@ -129,7 +130,7 @@ def test_what_can_be_read_of_a_request_can_be_shown(fields: Fields) -> None:
 @given(st.lists(field, max_size=4).flatmap(broken))
 def test_trailers_that_pass_are_lines(fields: Fields) -> None:
     try:
-        passed = trailers(fields, LIMITS)
+        passed = trailers(decoded(fields), LIMITS)
     except GatewayError:
         return
     lines = serialize.last_chunk(passed)

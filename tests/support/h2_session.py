@@ -13,11 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from gateway.http.h2.decoder import DecodedField
 from gateway.http.h2.errors import ConnectionFault
 from gateway.http.h2.session import Session, SessionOwner
 from gateway.http.h2.settings import SessionLimits
 from gateway.http.h2.stream import Stream
 from gateway.http.message import Fields
+from tests.support.field_lines import pairs_of
 from tests.support.h2_frames import (
     PREFACE,
     Code,
@@ -102,16 +104,16 @@ class RecordedStream(Stream):
         super().__init__(stream_id)
         self.stage = stage
 
-    def headers_received(self, fields: Fields, ended: bool) -> None:
-        self.stage.call("headers", self.id, fields, ended)
+    def headers_received(self, fields: list[DecodedField], ended: bool) -> None:
+        self.stage.call("headers", self.id, pairs_of(fields), ended)
 
     def data_received(self, data: bytes) -> None:
         self.stage.call("data", self.id, data)
         if self.stage.consumes:
             self.stage.session.consumed(self, len(data))
 
-    def end_received(self, trailers: Fields) -> None:
-        self.stage.call("end", self.id, trailers)
+    def end_received(self, trailer_fields: list[DecodedField]) -> None:
+        self.stage.call("end", self.id, pairs_of(trailer_fields))
 
     def reset_received(self, code: int) -> None:
         self.stage.call("reset", self.id, code)
@@ -190,12 +192,12 @@ class Stage(SessionOwner):
 
     # --- SessionOwner --------------------------------------------------------------------------------------------
 
-    def request_received(self, stream_id: int, fields: Fields | None, ended: bool) -> None:
+    def request_received(self, stream_id: int, fields: list[DecodedField] | None, ended: bool) -> None:
         if self.refuse is not None and self.refuse(stream_id):
             return
         self.streams[stream_id] = stream = RecordedStream(self, stream_id)
         self.session.adopt(stream)
-        self.call("open", stream_id, fields, ended)
+        self.call("open", stream_id, None if fields is None else pairs_of(fields), ended)
 
     def settings_received(self) -> None:
         self.call("settings")

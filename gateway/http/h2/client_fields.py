@@ -12,13 +12,14 @@ from typing import Final
 from gateway.counting import counted
 from gateway.errors import GatewayError, Reason
 from gateway.http import validate
-from gateway.http.field_lines import remember
+from gateway.http.field_lines import REMEMBERED_SECTIONS
+from gateway.http.h2.decoder import ENTRY_OVERHEAD, DecodedField
 from gateway.http.h2.encoder import encode_field, encode_section
 from gateway.http.h2.errors import ErrorCode, StreamFault
 from gateway.http.h2.field_lines import MalformedField, field_lines, recent
 from gateway.http.h2.fields import trailers
 from gateway.http.head_parser import REMEMBERED_OCTETS, HeadLimits
-from gateway.http.hop import Hop, HopField
+from gateway.http.hop import Hop, HopField, HopReader
 from gateway.http.message import (
     AS_STREAM,
     BY_LENGTH,
@@ -30,11 +31,12 @@ from gateway.http.message import (
     ResponseHead,
     ResponseSection,
 )
+from gateway.memo import remember
 
 _SCHEME: Final = encode_field(b":scheme", b"http")
 _TE: Final = encode_field(b"te", b"trailers")
 _EMPTY: Final = (b"content-length", b"0")
-_remembered: dict[tuple[object, ...], ResponseSection] = {}
+_remembered: Final[dict[tuple[object, ...], ResponseSection]] = {}
 """An app answers with the same fields, but for a date."""
 
 
@@ -58,18 +60,18 @@ def request_block(head: RequestHead, host: bytes, added: FieldSection, request_i
     return b"".join(parts)
 
 
-def answer_head(fields: Fields, ended: bool, request_method: bytes, limits: HeadLimits) -> ResponseHead:
+def answer_head(fields: list[DecodedField], ended: bool, request_method: bytes, limits: HeadLimits) -> ResponseHead:
     """An answer's head, interim ones too; `ended`: it has no content. Raises StreamFault and GatewayError."""
-    if not fields or fields[0][0] != b":status":
+    if not fields or fields[0].name != b":status":
         raise _malformed("an answer that does not begin with “:status”")
-    text, pairs = fields[0][1], fields[1:]
+    text = fields[0].value
     # RFC 9113 section 8.3.2: one pseudo-field "that carries the HTTP status code field"; 101 is none (section 8.6).
     if len(text) != 3 or not text.isdigit() or not b"100" <= text <= b"599" or text == b"101":
         raise _malformed("an answer with a “:status” that HTTP/2 does not have")
     status = int(text)
     if ended and status < 200:
         raise _malformed("an interim answer that ends the stream")
-    section = _section(pairs, limits)
+    section = _section(fields[1:], limits)
     framing = validate.answer_framing(status, section, request_method)
     shown = validate.forwarded_answer(status, section)
     if ended and framing is AS_STREAM:
@@ -82,7 +84,7 @@ def answer_head(fields: Fields, ended: bool, request_method: bytes, limits: Head
     return head
 
 
-def answer_trailers(fields: Fields, limits: HeadLimits) -> Fields:
+def answer_trailers(fields: list[DecodedField], limits: HeadLimits) -> Fields:
     """What of an answer's trailers goes on. Raises StreamFault."""
     try:
         return trailers(fields, limits)
@@ -90,28 +92,31 @@ def answer_trailers(fields: Fields, limits: HeadLimits) -> Fields:
         raise _malformed(error.detail) from None
 
 
-def _section(pairs: Fields, limits: HeadLimits) -> ResponseSection:
-    key = (limits, *pairs)
+def _section(fields: list[DecodedField], limits: HeadLimits) -> ResponseSection:
+    unseen = recent.unseen
+    lines, octets = _lines(fields, limits)
+    if recent.unseen != unseen:
+        return validate.response_section(_HOP, lines)[0]
+    # By the lines themselves: what comes again is the same objects.
+    key = (limits, *lines)
     section = _remembered.get(key)
     if section is None:
-        unseen = recent.unseen
-        lines, octets = _lines(pairs, limits)
-        section, _ = validate.response_section(_read_hop, lines)
-        if recent.unseen == unseen and octets <= REMEMBERED_OCTETS:
-            remember(_remembered, key, section)
+        section, _ = validate.response_section(_HOP, lines)
+        if octets <= REMEMBERED_OCTETS:
+            remember(_remembered, key, section, REMEMBERED_SECTIONS)
     return section
 
 
-def _lines(pairs: Fields, limits: HeadLimits) -> tuple[list[FieldLine], int]:
-    """The lines of `pairs`, and the octets of all of it."""
-    sizes = [len(name) + len(value) for name, value in pairs]
+def _lines(fields: list[DecodedField], limits: HeadLimits) -> tuple[list[FieldLine], int]:
+    """The lines of `fields`, and the octets of all of it."""
+    sizes = [field.size - ENTRY_OVERHEAD for field in fields]
     octets = sum(sizes)
-    if len(pairs) > limits.fields or octets > limits.head or (octets > limits.field and max(sizes) > limits.field):
+    if len(sizes) > limits.fields or octets > limits.head or (octets > limits.field and max(sizes) > limits.field):
         raise GatewayError(
-            Reason.HTTP_RESPONSE_HEADER_SECTION_SIZE, f"{counted(len(pairs), 'field')} of {counted(octets, 'octet')}"
+            Reason.HTTP_RESPONSE_HEADER_SECTION_SIZE, f"{counted(len(sizes), 'field')} of {counted(octets, 'octet')}"
         )
     try:
-        return field_lines(pairs), octets
+        return field_lines(fields), octets
     except MalformedField as malformed:
         raise _malformed(f"an answer with {malformed}") from None
     except GatewayError as error:
@@ -122,10 +127,10 @@ def _read_hop(fields: tuple[HopField, ...], has_length: bool) -> Hop:
     """RFC 9113 section 8.2.2: no "connection-specific header fields"; TE is a request's."""
     if fields:
         raise GatewayError(Reason.BAD_REQUEST, "a field of HTTP/1.1's connections")
-    return _HOP
+    return Hop(streams=True)
 
 
-_HOP: Final = Hop(streams=True)
+_HOP: Final = HopReader(_read_hop)
 
 
 def _malformed(detail: str) -> StreamFault:

@@ -13,7 +13,6 @@ An encoder that never uses the dynamic table still has to say so to a peer that 
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Final
 
 from gateway.http.h2.static_table import STATIC_FIELDS
@@ -50,29 +49,37 @@ def _integer(value: int, prefix: int, flags: int) -> bytes:
     return bytes(octets)
 
 
+_COLON: Final = 0x3A
 _INDEXED: Final = {field: bytes((0x80 | index,)) for index, field in reversed([*enumerate(STATIC_FIELDS, 1)])}
 _NAME_INDEX: Final = {name: index for index, (name, _) in reversed([*enumerate(STATIC_FIELDS, 1)])}
 
 
+_beginnings: Final[dict[bytes, bytes]] = {}
+
+
 def _beginning(name: bytes) -> bytes:
-    """What stands before the value of a literal."""
-    name = name.lower()  # RFC 9113 section 8.2: "Field names MUST be converted to lowercase"
-    flags = 0x10 if name in SENSITIVE else 0
-    index = _NAME_INDEX.get(name)
-    if index is not None:
-        return _integer(index, 0x0F, flags)
-    return bytes((flags,)) + _integer(len(name), 0x7F, 0) + name
-
-
-_remembered_beginning: Final = lru_cache(maxsize=REMEMBERED)(_beginning)
+    """What stands before the value of a literal; `name` may come in any case."""
+    lower = name.lower()  # RFC 9113 section 8.2: "Field names MUST be converted to lowercase"
+    flags = 0x10 if lower in SENSITIVE else 0
+    index = _NAME_INDEX.get(lower)
+    octets = bytes((flags,)) + _integer(len(lower), 0x7F, 0) + lower if index is None else _integer(index, 0x0F, flags)
+    if len(name) <= REMEMBERED_NAME:
+        if len(_beginnings) == REMEMBERED:
+            _beginnings.clear()
+        _beginnings[name] = octets
+    return octets
 
 
 def encode_field(name: bytes, value: bytes) -> bytes:
     """One field, not remembered; its name may come in any case."""
-    indexed = _INDEXED.get((name, value))
-    if indexed is not None:
-        return indexed
-    beginning = _remembered_beginning(name) if len(name) <= REMEMBERED_NAME else _beginning(name)
+    # Of other fields than these the static table has next to no values that anybody sends.
+    if name[0] == _COLON:
+        indexed = _INDEXED.get((name, value))
+        if indexed is not None:
+            return indexed
+    beginning = _beginnings.get(name)
+    if beginning is None:
+        beginning = _beginning(name)
     length = len(value)
     return beginning + (_SHORT[length] if length < 127 else _integer(length, 0x7F, 0)) + value
 
@@ -91,11 +98,14 @@ def encode_section(section: FieldSection) -> bytes:
 
 
 def _encode_line(line: FieldLine) -> bytes:
-    line.block = block = encode_field(*line.pair)
+    name, value = line.pair
+    line.block = block = encode_field(name, value)
     return block
 
 
-@lru_cache(maxsize=600)
+_STATUSES: Final = [encode_field(b":status", b"%d" % status) for status in range(1000)]
+
+
 def encode_status(status: int) -> bytes:
     """The field `:status`."""
-    return encode_field(b":status", b"%d" % status)
+    return _STATUSES[status]

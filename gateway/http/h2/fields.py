@@ -17,12 +17,13 @@ from typing import Final, NoReturn
 from gateway.counting import counted
 from gateway.errors import GatewayError, Reason
 from gateway.http import serialize, validate
-from gateway.http.field_lines import remember
+from gateway.http.field_lines import REMEMBERED_SECTIONS
 from gateway.http.fields import TOKEN
+from gateway.http.h2.decoder import DecodedField
 from gateway.http.h2.encoder import encode_field, encode_fields, encode_section, encode_status
 from gateway.http.h2.field_lines import MalformedField, field_lines, recent
 from gateway.http.head_parser import REMEMBERED_OCTETS, HeadLimits
-from gateway.http.hop import Hop, HopField
+from gateway.http.hop import Hop, HopField, HopReader
 from gateway.http.message import (
     AS_TUNNEL,
     NO_BODY,
@@ -35,6 +36,7 @@ from gateway.http.message import (
 )
 from gateway.http.octets import is_value
 from gateway.http.roles import CONNECTION, COOKIE, HOP, TE
+from gateway.memo import remember
 
 HTTP_2: Final = "HTTP/2"
 
@@ -74,18 +76,24 @@ def _malformed(detail: str) -> NoReturn:
 # --- requests --------------------------------------------------------------------------------------------------------
 
 
-def request_head(fields: Fields, ended: bool, limits: HeadLimits, octets: int) -> RequestHead:
+def request_head(fields: list[DecodedField], ended: bool, limits: HeadLimits, octets: int) -> RequestHead:
     """A validated request head; `ended` if its stream ended with it, `octets` as they came.
 
     Raises GatewayError as `head_parser.parse_request_head` does, and MalformedRequest.
     """
-    # Four pairs with these four names leave no room for others. As nearly every request begins.
-    first = dict(fields[:4])
-    try:
-        method, target, authority, scheme = first[b":method"], first[b":path"], first[b":authority"], first[b":scheme"]
-    except KeyError:
-        return _unusual_head(fields, ended, limits, octets)
-    if method == b"CONNECT":
+    method = target = authority = scheme = None
+    for field in fields[:4]:
+        name = field.name
+        if name == b":method":
+            method = field.value
+        elif name == b":path":
+            target = field.value
+        elif name == b":authority":
+            authority = field.value
+        elif name == b":scheme":
+            scheme = field.value
+    # All four of them leave no room for others. As nearly every request begins.
+    if method is None or target is None or authority is None or scheme is None or method == b"CONNECT":
         return _unusual_head(fields, ended, limits, octets)
     section = _section(authority, ended, limits, fields[4:])
     return _checked(RequestHead(method, target, HTTP_2, section), scheme, limits, octets)
@@ -106,34 +114,37 @@ def _checked(head: RequestHead, scheme: bytes, limits: HeadLimits, octets: int) 
     return head
 
 
-def _unusual_head(fields: Fields, ended: bool, limits: HeadLimits, octets: int) -> RequestHead:
+def _unusual_head(fields: list[DecodedField], ended: bool, limits: HeadLimits, octets: int) -> RequestHead:
     """Without `:authority`, by CONNECT, or malformed."""
     pseudo: dict[bytes, bytes] = {}
-    for name, value in fields:
+    for field in fields:
+        name = field.name
         if name[:1] != b":":
             break
         if name not in _PSEUDO_FIELDS:
             _malformed("an unknown pseudo-field")
         if name in pseudo:
             _malformed(f"two fields “{name.decode()}”")
-        pseudo[name] = value
-    pairs = fields[len(pseudo) :]
+        pseudo[name] = field.value
+    fields = fields[len(pseudo) :]
     if pseudo.get(b":method") == b"CONNECT":
-        return _connect(pseudo, pairs, ended, limits, octets)
+        return _connect(pseudo, fields, ended, limits, octets)
     if b":protocol" in pseudo:
         _malformed("“:protocol” without CONNECT")
-    for name in (b":method", b":scheme", b":path"):
-        if name not in pseudo:
-            _malformed(f"no “{name.decode()}”")
+    for each in (b":method", b":scheme", b":path"):
+        if each not in pseudo:
+            _malformed(f"no “{each.decode()}”")
     authority = pseudo.get(b":authority")
-    if authority is None and not any(name == b"host" for name, _ in pairs):
+    if authority is None and not any(field.name == b"host" for field in fields):
         _malformed("neither “:authority” nor Host")
-    section = _section(authority, ended, limits, pairs)
+    section = _section(authority, ended, limits, fields)
     head = RequestHead(pseudo[b":method"], pseudo[b":path"], HTTP_2, section)
     return _checked(head, pseudo[b":scheme"], limits, octets)
 
 
-def _connect(pseudo: dict[bytes, bytes], pairs: Fields, ended: bool, limits: HeadLimits, octets: int) -> RequestHead:
+def _connect(
+    pseudo: dict[bytes, bytes], fields: list[DecodedField], ended: bool, limits: HeadLimits, octets: int
+) -> RequestHead:
     protocol = pseudo.get(b":protocol")
     scheme, target, authority = pseudo.get(b":scheme"), pseudo.get(b":path"), pseudo.get(b":authority")
     if protocol is None:
@@ -149,11 +160,12 @@ def _connect(pseudo: dict[bytes, bytes], pairs: Fields, ended: bool, limits: Hea
         raise GatewayError(Reason.NOT_IMPLEMENTED, "no other “:protocol” than websocket is known")
     if ended:
         raise GatewayError(Reason.BAD_REQUEST, "a WebSocket handshake whose stream has ended")
-    lines = [_spelled(line) for line in _sound(pairs, limits)[0] if line.pair[0] not in _DROPPED]
+    lines, _ = _sound(_lines(fields, limits), limits)
+    lines = [_spelled(line) for line in lines if line.pair[0] not in _DROPPED]
     # RFC 8441 section 5: Sec-WebSocket-Key and -Accept are not used. The app needs one, and its answer is looked at
     # when it comes (`validate.check_switch`).
     lines.append(plain_line(_SPELLED[_KEY], base64.b64encode(secrets.token_bytes(16))))
-    section, _ = validate.request_section(_websocket_hop, lines, authority)
+    section, _ = validate.request_section(_WEBSOCKET, lines, authority)
     if section.framing is not NO_BODY:
         _malformed("CONNECT with content")
     # RFC 8441 section 5: told as the GET that it is over HTTP/1.1.
@@ -168,52 +180,66 @@ def _spelled(line: FieldLine) -> FieldLine:
     return line if spelled is None else plain_line(spelled, value)
 
 
-_remembered: dict[tuple[object, ...], RequestSection] = {}
+_remembered: Final[dict[tuple[object, ...], RequestSection]] = {}
 """A browser asks with the same fields, whatever for; the path is none of them."""
 
 
-def _section(authority: bytes | None, ended: bool, limits: HeadLimits, pairs: Fields) -> RequestSection:
-    # The pairs themselves: those from a dynamic table are the same objects as last time, which know their hashes.
-    key = (authority, ended, limits, *pairs)
+def _section(authority: bytes | None, ended: bool, limits: HeadLimits, fields: list[DecodedField]) -> RequestSection:
+    unseen = recent.unseen
+    lines = _lines(fields, limits)
+    if recent.unseen != unseen:
+        return _new_section(authority, ended, lines, limits)[0]
+    # By the lines themselves: what comes again is the same objects.
+    key = (authority, ended, limits, *lines)
     section = _remembered.get(key)
     if section is None:
-        unseen = recent.unseen
-        lines, size = _sound(pairs, limits)
-        section, _ = validate.request_section(_ended_hop if ended else _open_hop, lines, authority)
-        # RFC 9113 section 8.1.1: malformed is also a content-length that is not the sum of the DATA frames.
-        if ended and section.content_length:
-            _malformed("content-length, and no content")
-        if recent.unseen == unseen and size <= REMEMBERED_OCTETS:
-            remember(_remembered, key, section)
+        section, size = _new_section(authority, ended, lines, limits)
+        if size <= REMEMBERED_OCTETS:
+            remember(_remembered, key, section, REMEMBERED_SECTIONS)
     return section
 
 
-def _lines(pairs: Fields) -> list[FieldLine]:
+def _new_section(
+    authority: bytes | None, ended: bool, lines: list[FieldLine], limits: HeadLimits
+) -> tuple[RequestSection, int]:
+    """What the lines say, and how many octets they have."""
+    lines, size = _sound(lines, limits)
+    section, _ = validate.request_section(_ENDED if ended else _OPEN, lines, authority)
+    # RFC 9113 section 8.1.1: malformed is also a content-length that is not the sum of the DATA frames.
+    if ended and section.content_length:
+        _malformed("content-length, and no content")
+    return section, size
+
+
+def _lines(fields: list[DecodedField], limits: HeadLimits) -> list[FieldLine]:
+    """Well-formed, and not too many."""
+    if len(fields) > limits.fields:
+        raise GatewayError(
+            Reason.HEADER_SECTION_TOO_LARGE, f"the request has more than {counted(limits.fields, 'field')}"
+        )
     try:
-        return field_lines(pairs)
+        return field_lines(fields)
     except MalformedField as error:
         raise MalformedRequest(str(error)) from None
 
 
-def _sound(pairs: Fields, limits: HeadLimits) -> tuple[list[FieldLine], int]:
-    """The lines of `pairs`, within their limits and well-formed, crumbs of cookies joined; and their octets."""
-    if len(pairs) > limits.fields:
-        raise GatewayError(
-            Reason.HEADER_SECTION_TOO_LARGE, f"the request has more than {counted(limits.fields, 'field')}"
-        )
-    lines = _lines(pairs)
-    size = crumbs = 0
+def _sound(lines: list[FieldLine], limits: HeadLimits) -> tuple[list[FieldLine], int]:
+    """The lines within their limits, crumbs of cookies joined; and their octets."""
+    size = 0
+    crumbs: list[bytes] = []
+    others: list[FieldLine] = []
     for line in lines:
         size += len(line.line) - 2
         if line.role == COOKIE:
-            crumbs += 1
+            crumbs.append(line.pair[1])
+        else:
+            others.append(line)
     # RFC 9113 section 8.2.3: what was split "MUST be concatenated into a single octet string using the two-octet
     # delimiter of 0x3b, 0x20" before it goes anywhere else.
-    if crumbs > 1:
-        values = [line.pair[1] for line in lines if line.role == COOKIE and line.pair[1]]
-        lines = [line for line in lines if line.role != COOKIE]
-        lines.append(plain_line(b"cookie", b"; ".join(values)))
-        size += 2 * len(values)
+    if len(crumbs) > 1:
+        others.append(plain_line(b"cookie", b"; ".join([crumb for crumb in crumbs if crumb])))
+        lines = others
+        size += 2 * len(crumbs)
     if size > limits.field:
         _check_sizes(lines, limits)
     return lines, size
@@ -229,40 +255,33 @@ def _check_sizes(lines: list[FieldLine], limits: HeadLimits) -> None:
         raise GatewayError(Reason.HEADER_SECTION_TOO_LARGE, f"the head has more than {counted(limits.head, 'octet')}")
 
 
-def _read_hop(hop: Hop, with_trailers: Hop, fields: tuple[HopField, ...]) -> Hop:
+def _hop_reader(hop: Hop) -> HopReader:
     """RFC 9113 section 8.2.2: "An endpoint MUST NOT generate an HTTP/2 message containing connection-specific header
     fields", with TE as the exception, which "MUST NOT contain any value other than "trailers"".
     """
-    for role, value in fields:
-        if role != TE:
-            _malformed("a connection-specific field")
-        if value.lower() != b"trailers":
-            _malformed("TE is not “trailers”")
-    return with_trailers if fields else hop
+
+    def read(fields: tuple[HopField, ...], has_length: bool) -> Hop:
+        for role, value in fields:
+            if role != TE:
+                _malformed("a connection-specific field")
+            if value.lower() != b"trailers":
+                _malformed("TE is not “trailers”")
+        # No content of a tunnel has trailers.
+        return hop._replace(trailers_ok=hop.upgrade is None) if fields else hop
+
+    return HopReader(read)
 
 
-_ENDED: Final = Hop(streams=False), Hop(streams=False, trailers_ok=True)
-_OPEN: Final = Hop(streams=True), Hop(streams=True, trailers_ok=True)
-_WEBSOCKET: Final = Hop(streams=False, upgrade=b"websocket")
+_ENDED: Final = _hop_reader(Hop(streams=False))
+_OPEN: Final = _hop_reader(Hop(streams=True))
+_WEBSOCKET: Final = _hop_reader(Hop(streams=False, upgrade=b"websocket"))
 
 
-def _ended_hop(fields: tuple[HopField, ...], has_length: bool) -> Hop:
-    return _read_hop(*_ENDED, fields)
-
-
-def _open_hop(fields: tuple[HopField, ...], has_length: bool) -> Hop:
-    return _read_hop(*_OPEN, fields)
-
-
-def _websocket_hop(fields: tuple[HopField, ...], has_length: bool) -> Hop:
-    return _read_hop(_WEBSOCKET, _WEBSOCKET, fields)
-
-
-def readable_head(fields: Fields) -> RequestHead | None:
+def readable_head(fields: list[DecodedField]) -> RequestHead | None:
     """What can be read of a request that `request_head` has refused, so that its reply has a form its sender can use;
     None if it does not even say what was asked for, and of whom. Not to be forwarded.
     """
-    said = dict(reversed(fields))  # of several the first
+    said = {field.name: field.value for field in reversed(fields)}  # of several the first
     method, target = said.get(b":method", b""), said.get(b":path", b"")
     authority = said.get(b":authority") or said.get(b"host", b"")
     if not (len(method) <= validate.MAX_METHOD and TOKEN.fullmatch(method) and validate.is_authority(authority)):
@@ -270,8 +289,9 @@ def readable_head(fields: Fields) -> RequestHead | None:
     if not target or not validate.is_target(target):
         return None
     unread = _CONTENT_TYPE if method == b"CONNECT" else b""
-    pairs = [each for each in fields if TOKEN.fullmatch(each[0]) and is_value(each[1]) and each[0] != unread]
-    return RequestHead(method, target, HTTP_2, RequestSection([plain_line(*pair) for pair in pairs], [], authority))
+    readable = [each for each in fields if TOKEN.fullmatch(each.name) and is_value(each.value) and each.name != unread]
+    lines = [plain_line(each.name, each.value) for each in readable]
+    return RequestHead(method, target, HTTP_2, RequestSection(lines, [], authority))
 
 
 # --- responses -------------------------------------------------------------------------------------------------------
@@ -301,15 +321,15 @@ def trailers_block(trailers: Fields) -> bytes:
     return encode_fields(trailers)
 
 
-def trailers(fields: Fields, limits: HeadLimits, in_head: int = 0) -> Fields:
+def trailers(fields: list[DecodedField], limits: HeadLimits, in_head: int = 0) -> Fields:
     """What of a trailer section goes on (RFC 9110 section 6.5.1), either way; it shares its limit with the fields
     `in_head`. Raises MalformedRequest, and GatewayError(bad_request).
     """
     if not fields:
-        return fields
+        return []
     if in_head + len(fields) > limits.fields:
         raise GatewayError(Reason.BAD_REQUEST, f"head and trailers have more than {counted(limits.fields, 'field')}")
-    lines = _lines(fields)  # RFC 9113 section 8.1: "Trailers MUST NOT include pseudo-header fields"
+    lines = _lines(fields, limits)  # RFC 9113 section 8.1: "Trailers MUST NOT include pseudo-header fields"
     if any(CONNECTION <= line.role <= HOP for line in lines):
         _malformed("a connection-specific field in trailers")
     return validate.trailer_fields(lines)

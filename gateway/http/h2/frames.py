@@ -57,10 +57,10 @@ MAX_STREAM_ID: Final = (1 << 31) - 1
 DEFAULT_WINDOW: Final = 65_535
 """Octets of every window at first (section 6.9.2)."""
 
-pack_header = struct.Struct(">HBBBL").pack
+pack_header: Final = struct.Struct(">HBBBL").pack
 """`pack_header(length >> 8, length & 0xFF, type, flags, stream id)`."""
-unpack_header = struct.Struct(">HBBBL").unpack_from
-unpack_setting = struct.Struct(">HL").iter_unpack
+unpack_header: Final = struct.Struct(">HBBBL").unpack_from
+unpack_setting: Final = struct.Struct(">HL").iter_unpack
 
 SETTINGS_ACK: Final = pack_header(0, 0, SETTINGS, ACK, 0)
 

@@ -123,29 +123,50 @@ def _deflate_header() -> bytes:
 _REVERSED: Final = bytes(int(f"{octet:08b}"[::-1], 2) for octet in range(256))
 _AFTER: Final = bytes((0b00110000, 0b01011100)).translate(_REVERSED)
 """What is put behind each string."""
-_AFTER_PADDING: Final = frozenset((b"i16", b"g16", b"K16", b"Y0:", b"x=:", b"*=:", b"XE:", b'"=:'))
+_AFTER_PADDING: Final = (b"i16", b"g16", b"K16", b"Y0:", b"x=:", b"*=:", b"XE:", b'"=:')
 """What `_AFTER` becomes behind 0, 1, ... 7 ones. No other symbols have codes that are such ones and `_AFTER`: what ends
 in three of these was padded as it must be. Of all pairs of octets, 610 become three symbols in all eight cases."""
+_ENDING: Final = [0] * 256
+"""By the first of those three symbols the two others, as a number; 0: it is none of them."""
+for _symbols in _AFTER_PADDING:
+    _ENDING[_symbols[0]] = _symbols[1] << 8 | _symbols[2]
+_ROOM: Final = 264
+"""Octets of room beyond what is decoded: with 258 of it left, zlib decodes in its fast loop, 20 instructions for a
+symbol and not 65."""
 
 # A window of 512 octets, the least there is: nothing is ever repeated.
-_fresh = zlib.decompressobj(wbits=-9)
+_fresh: Final = zlib.decompressobj(wbits=-9)
 _fresh.decompress(_deflate_header())
-_stream = _fresh.copy()
+
+
+class _Stream:
+    """The decompressor that stands before the code of a string."""
+
+    __slots__ = ("decompress", "zlib")
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        self.zlib = _fresh.copy()
+        self.decompress = self.zlib.decompress
+
+
+_stream: Final = _Stream()
 
 
 def decode(data: bytes) -> bytes:
     """The octets of a string literal; at most 8/5 of those of `data`. Raises HuffmanError. For one thread."""
-    global _stream
     stream = _stream
     try:
         # Without a most, zlib is given 16 KiB for each string. The shortest code has five bits.
-        octets = stream.decompress(data.translate(_REVERSED) + _AFTER, 2 * len(data) + 4)
+        octets = stream.decompress(data.translate(_REVERSED) + _AFTER, 2 * len(data) + _ROOM)
     except BaseException:  # MemoryError: nobody knows where zlib stands
-        _stream = _fresh.copy()
+        stream.renew()
         raise
-    if octets[-3:] in _AFTER_PADDING and not stream.eof:
+    if len(octets) > 2 and _ENDING[octets[-3]] == octets[-2] << 8 | octets[-1] and not stream.zlib.eof:
         return octets[:-3]
-    _stream = _fresh.copy()
+    stream.renew()
     return _decode_by_table(data)
 
 

@@ -11,7 +11,7 @@ from typing import Final
 from gateway.counting import counted
 from gateway.http.h2 import abuse
 from gateway.http.h2.control import FRAME_SIZE_ERROR, PROTOCOL_ERROR, Control
-from gateway.http.h2.decoder import Decoder, HpackError
+from gateway.http.h2.decoder import DecodedField, Decoder, HpackError
 from gateway.http.h2.errors import ConnectionFault, ErrorCode, StreamFault
 from gateway.http.h2.flow import ReceiveWindow
 from gateway.http.h2.frames import (
@@ -30,7 +30,6 @@ from gateway.http.h2.owner import SessionOwner
 from gateway.http.h2.settings import HEADER_TABLE, SessionLimits
 from gateway.http.h2.states import CLOSED, HALF_CLOSED_REMOTE, OPEN, RESET, Verdict, received
 from gateway.http.h2.stream import Stream
-from gateway.http.message import Fields
 
 BLOCK_WORK: Final = 2
 """Units of work (`turns`) that a field block is, beside one for each `LOOK` octets of it."""
@@ -138,7 +137,7 @@ class Messages(Control):
         else:
             self._answer_head(stream, flags, fields)
 
-    def _open(self, stream_id: int, flags: int, fields: Fields | None) -> None:
+    def _open(self, stream_id: int, flags: int, fields: list[DecodedField] | None) -> None:
         """Server: a request."""
         # Section 5.1.1: "Streams initiated by a client MUST use odd-numbered stream identifiers". "An endpoint that
         # receives an unexpected stream identifier MUST respond with a connection error of type PROTOCOL_ERROR."
@@ -169,7 +168,7 @@ class Messages(Control):
         self._send_reset(stream_id, ErrorCode.REFUSED_STREAM)
         self._budget.spend(abuse.REFUSED, "streams beyond the limit")
 
-    def _answer_head(self, stream: Stream, flags: int, fields: Fields | None) -> None:
+    def _answer_head(self, stream: Stream, flags: int, fields: list[DecodedField] | None) -> None:
         """Client: interim or final."""
         ended = flags & END_STREAM > 0
         if fields is None:
@@ -187,7 +186,7 @@ class Messages(Control):
         if not stream.released:
             stream.headers_received(fields, ended)
 
-    def _trailers(self, stream: Stream, flags: int, fields: Fields | None) -> None:
+    def _trailers(self, stream: Stream, flags: int, fields: list[DecodedField] | None) -> None:
         # Section 8.1: "An endpoint that receives a HEADERS frame without the END_STREAM flag set after receiving the
         # HEADERS frame that opens a request or after receiving a final (non-informational) status code MUST treat the
         # corresponding request or response as malformed."
@@ -284,6 +283,6 @@ class Messages(Control):
             self._budget.check("streams given up")
 
 
-def _is_interim(fields: Fields) -> bool:
+def _is_interim(fields: list[DecodedField]) -> bool:
     """Whether a response's status is 1xx; if it has none, it is for others to say so."""
-    return any(name == b":status" and len(value) == 3 and value[:1] == b"1" for name, value in fields)
+    return any(field.name == b":status" and len(field.value) == 3 and field.value[:1] == b"1" for field in fields)

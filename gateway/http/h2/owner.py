@@ -7,9 +7,9 @@ from typing import Final
 
 from mypy_extensions import trait
 
+from gateway.http.h2.decoder import DecodedField
 from gateway.http.h2.errors import ErrorCode
 from gateway.http.h2.stream import Stream
-from gateway.http.message import Fields
 
 
 @trait
@@ -19,7 +19,7 @@ class SessionOwner:
     __slots__ = ()
 
     @abstractmethod
-    def request_received(self, stream_id: int, fields: Fields | None, ended: bool) -> None:
+    def request_received(self, stream_id: int, fields: list[DecodedField] | None, ended: bool) -> None:
         """Server: a request's head; None: larger than the limits allow. `ended`: it has no content.
 
         Before it returns it has called `Session.adopt`, `reset` or `fault`, or it raises StreamFault.
@@ -53,7 +53,7 @@ class Nobody(SessionOwner):
 
     __slots__ = ()
 
-    def request_received(self, stream_id: int, fields: Fields | None, ended: bool) -> None:
+    def request_received(self, stream_id: int, fields: list[DecodedField] | None, ended: bool) -> None:
         raise AssertionError("nothing is received any more")
 
     def settings_received(self) -> None: ...

@@ -20,9 +20,9 @@ from gateway.http.priority import DEFAULT_URGENCY
 if TYPE_CHECKING:
     from collections import deque
 
+    from gateway.http.h2.decoder import DecodedField
     from gateway.http.h2.flow import ReceiveWindow
     from gateway.http.h2.outbox import Outbox
-    from gateway.http.message import Fields
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -83,7 +83,7 @@ class Stream:
         self.expected = octets
 
     @abstractmethod
-    def headers_received(self, fields: Fields, ended: bool) -> None:
+    def headers_received(self, fields: list[DecodedField], ended: bool) -> None:
         """Client: a response's head, interim ones too. `ended`: nothing follows, `end_received` neither."""
 
     @abstractmethod
@@ -91,7 +91,7 @@ class Stream:
         """Content, without padding. Say `Session.consumed` when it has been passed on."""
 
     @abstractmethod
-    def end_received(self, trailers: Fields) -> None:
+    def end_received(self, trailer_fields: list[DecodedField]) -> None:
         """The peer is done, and has sent as much as it has declared."""
 
     @abstractmethod

@@ -13,12 +13,12 @@ from gateway.http.field_lines import (
     K,
     RecentLines,
     field_line,
-    remember,
 )
 from gateway.http.h2.field_lines import MalformedField
 from gateway.http.h2.field_lines import field_lines as h2_field_lines
 from gateway.http.head_parser import HeadLimits, parse_field_lines, parse_request_head, parse_response_head
 from gateway.http.message import FieldLine, FieldSection
+from tests.support.field_lines import decoded
 
 LIMITS = HeadLimits()
 
@@ -79,11 +79,11 @@ def test_what_was_seen_is_not_looked_at_again(monkeypatch: pytest.MonkeyPatch) -
     block = b"X-Seen: 1\r\nx-seen: 1\r\nX-Seen:1\r\n\r\n"
     pairs = [(b"x-seen", b"1"), (b"x-seen", b"2")]
     for _ in range(2):  # the first time, it is only noted that they were there
-        seen = parse_field_lines(block, LIMITS), h2_field_lines(pairs)
+        seen = parse_field_lines(block, LIMITS), h2_field_lines(decoded(pairs))
     monkeypatch.setattr(field_lines, "KNOWN_ROLES", None)
     monkeypatch.setattr(head_parser, "KNOWN_ROLES", None)
     assert parse_field_lines(block, LIMITS) == seen[0]
-    assert h2_field_lines(pairs) == seen[1]
+    assert h2_field_lines(decoded(pairs)) == seen[1]
     assert len({id(line) for line in (*seen[0], *seen[1])}) == 5, "each is known as it was sent"
 
 
@@ -136,22 +136,13 @@ def test_a_generation_has_its_octets() -> None:
         assert len(recent) <= 2 * GENERATION_OCTETS // REMEMBERED_OCTETS
 
 
-@pytest.mark.pure
-def test_memory_is_bounded_and_the_oldest_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(field_lines, "REMEMBERED_SECTIONS", 3)
-    memory: dict[int, int] = {}
-    for number in range(5):
-        remember(memory, number, number)
-    assert list(memory) == [2, 3, 4]
-
-
 @pytest.mark.parametrize(
     "pair", [(b"A", b"1"), (b"a:", b"1"), (b"a", b" 1"), (b"a", b"1\t"), (b"a", b"1\0"), (b"a", b"\r")]
 )
 def test_http2_calls_it_malformed(pair: tuple[bytes, bytes]) -> None:
     for _ in range(2):
         with pytest.raises(MalformedField):
-            h2_field_lines([pair])
+            h2_field_lines(decoded([pair]))
 
 
 def test_a_section_is_written_from_its_lines() -> None:

@@ -35,6 +35,7 @@ from gateway.http.websocket import accept
 from gateway.problems.problem import RequestContext
 from gateway.problems.reply import render
 from gateway.problems.websocket import accept_and_close, asks_for_close
+from tests.support.field_lines import decoded
 
 LIMITS = HeadLimits()
 AUTHORITY = b"5000-a.example.dev"
@@ -48,7 +49,7 @@ MALFORMED = "malformed"
 
 
 def head_of(*fields: Field, ended: bool = True, limits: HeadLimits = LIMITS) -> RequestHead:
-    return request_head(list(fields), ended, limits, 60)
+    return request_head(decoded(fields), ended, limits, 60)
 
 
 def get(*pairs: Field, ended: bool = True, limits: HeadLimits = LIMITS) -> RequestHead:
@@ -447,12 +448,12 @@ def test_a_refused_head_is_read_as_far_as_its_reply_needs_it() -> None:
         (b"te", b"gzip"),
         (b"b d", b""),
     ]
-    head = readable_head([*PSEUDO, *pairs])
+    head = readable_head(decoded([*PSEUDO, *pairs]))
     assert head is not None
     assert (head.method, head.target, head.authority, head.protocol) == (b"GET", b"/a?b", AUTHORITY, "HTTP/2")
     assert head.fields == [(b"accept", b"text/html"), (b"X", b"y"), (b"te", b"gzip")]
     assert head.framing is Framing.NONE and not head.forwarding
-    by_host = readable_head([*asked(authority=None), (b"host", b"b.dev")])
+    by_host = readable_head(decoded([*asked(authority=None), (b"host", b"b.dev")]))
     assert by_host is not None and by_host.authority == b"b.dev"
 
 
@@ -473,13 +474,13 @@ def test_a_refused_head_is_read_as_far_as_its_reply_needs_it() -> None:
     ],
 )
 def test_nothing_that_a_log_or_a_reply_could_choke_on_is_read(fields: Fields) -> None:
-    assert readable_head(fields) is None
+    assert readable_head(decoded(fields)) is None
 
 
 # --- answers ---------------------------------------------------------------------------------------------------------
 
 
-def decoded(block: bytes) -> Fields:
+def read_back(block: bytes) -> Fields:
     return [(bytes(name), bytes(value)) for name, value in Decoder().decode(block, raw=True)]
 
 
@@ -493,18 +494,21 @@ def test_an_answer() -> None:
         (b"set-cookie", b"c=d"),
         (b"x-request-id", b"id1"),
     ]
-    assert decoded(response_block(head, b"id1")) == fields
-    assert decoded(response_block(head, b"id1", 784111777.9)) == [*fields, (b"date", b"Sun, 06 Nov 1994 08:49:37 GMT")]
-    assert decoded(response_block(ResponseHead(200, section), b"id2"))[0] == (b":status", b"200")
+    assert read_back(response_block(head, b"id1")) == fields
+    assert read_back(response_block(head, b"id1", 784111777.9)) == [
+        *fields,
+        (b"date", b"Sun, 06 Nov 1994 08:49:37 GMT"),
+    ]
+    assert read_back(response_block(ResponseHead(200, section), b"id2"))[0] == (b":status", b"200")
 
 
 def test_a_section_changed_is_written_anew() -> None:
     section = FieldSection.of([(b"a", b"1")])
     response_block(ResponseHead(200, section), b"id")
     added, other = section.with_added((b"b", b"2")), section.with_lines([plain_line(b"c", b"3")])
-    assert decoded(response_block(ResponseHead(200, added), b"id"))[1:-1] == [(b"a", b"1"), (b"b", b"2")]
-    assert decoded(response_block(ResponseHead(200, other), b"id"))[1:-1] == [(b"c", b"3")]
-    assert decoded(response_block(ResponseHead(200, section), b"id"))[1:-1] == [(b"a", b"1")]
+    assert read_back(response_block(ResponseHead(200, added), b"id"))[1:-1] == [(b"a", b"1"), (b"b", b"2")]
+    assert read_back(response_block(ResponseHead(200, other), b"id"))[1:-1] == [(b"c", b"3")]
+    assert read_back(response_block(ResponseHead(200, section), b"id"))[1:-1] == [(b"a", b"1")]
 
 
 def test_nothing_of_an_apps_connection_is_in_an_answer() -> None:
@@ -514,12 +518,12 @@ def test_nothing_of_an_apps_connection_is_in_an_answer() -> None:
         b"Upgrade: foo\r\nProxy-Connection: x\r\nTransfer-Encoding: chunked\r\nTE: x\r\nX-Hop: 1\r\nServer: a\r\n\r\n"
     )
     head = parse_response_head(start + more, LIMITS, b"GET")
-    assert decoded(response_block(head, b"id")) == [(b":status", b"426"), (b"server", b"a"), (b"x-request-id", b"id")]
+    assert read_back(response_block(head, b"id")) == [(b":status", b"426"), (b"server", b"a"), (b"x-request-id", b"id")]
 
 
 def test_an_interim_answer() -> None:
     head = parse_response_head(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", LIMITS, b"GET")
-    assert decoded(response_block(head, b"id"))[:2] == [(b":status", b"103"), (b"link", b"</a>")]
+    assert read_back(response_block(head, b"id"))[:2] == [(b":status", b"103"), (b"link", b"</a>")]
 
 
 def test_a_tunnel_is_granted_with_200() -> None:
@@ -529,7 +533,7 @@ def test_a_tunnel_is_granted_with_200() -> None:
         (b"Content-Length", b"0"),
     ]
     head = ResponseHead(101, FieldSection.of(fields), AS_TUNNEL, upgrade=b"websocket")
-    assert decoded(response_block(head, b"id")) == [
+    assert read_back(response_block(head, b"id")) == [
         (b":status", b"200"),
         (b"sec-websocket-protocol", b"vite-hmr"),
         (b"x-request-id", b"id"),
@@ -540,7 +544,7 @@ def test_a_problem_as_a_close_code() -> None:
     head = websocket((b"sec-websocket-protocol", b"a, b"))
     assert asks_for_close(head, always=True) and not asks_for_close(head, always=False)
     answer, _ = accept_and_close(GatewayError(Reason.CONNECTION_REFUSED, "x"), RequestContext("id", head))
-    names = [name for name, _ in decoded(response_block(answer, b"id"))]
+    names = [name for name, _ in read_back(response_block(answer, b"id"))]
     assert names[:2] == [b":status", b"sec-websocket-protocol"] and b"sec-websocket-accept" not in names
 
 
@@ -550,7 +554,7 @@ def test_a_problem_of_a_call_is_trailers_only() -> None:
     head = head_of(*asked(method=b"POST"), *call, ended=False)
     answer, body = render(GatewayError(Reason.CONNECTION_REFUSED, "x"), RequestContext("id", head))
     assert answer.framing is Framing.NONE and not body
-    fields = dict(decoded(response_block(answer, b"id")))
+    fields = dict(read_back(response_block(answer, b"id")))
     assert fields[b":status"] == b"200"
     assert fields[b"content-type"] == b"application/grpc+proto"
     assert fields[b"grpc-status"] == b"14" and fields[b"grpc-message"]
@@ -559,7 +563,7 @@ def test_a_problem_of_a_call_is_trailers_only() -> None:
 def test_a_problem_of_a_handshake_grants_nothing() -> None:
     """Over HTTP/2 a 200 opens the tunnel, so none is in the form of a gRPC call's."""
     call = (b"content-type", b"application/grpc")
-    for head in (websocket(call), readable_head([*asked(method=b"CONNECT", protocol=b"x"), call])):
+    for head in (websocket(call), readable_head(decoded([*asked(method=b"CONNECT", protocol=b"x"), call]))):
         answer, _ = render(GatewayError(Reason.CONNECTION_REFUSED, "x"), RequestContext("id", head))
         assert answer.status == 502
 
@@ -590,7 +594,7 @@ def test_a_problem_of_a_handshake_grants_nothing() -> None:
 )
 def test_trailers(fields: Fields, expected: object) -> None:
     try:
-        passed: object = trailers(fields, LIMITS)
+        passed: object = trailers(decoded(fields), LIMITS)
     except MalformedRequest:
         passed = MALFORMED
     except GatewayError as error:
@@ -601,10 +605,10 @@ def test_trailers(fields: Fields, expected: object) -> None:
 def test_trailers_share_the_limit_of_their_head() -> None:
     limits = HeadLimits(fields=10)
     pairs = [(b"x", b"")] * 4
-    assert trailers(pairs, limits, 6) == pairs
+    assert trailers(decoded(pairs), limits, 6) == pairs
     with pytest.raises(GatewayError, match="head and trailers have more than 10 fields"):
-        trailers(pairs, limits, 7)
+        trailers(decoded(pairs), limits, 7)
 
 
 def test_trailers_are_written_in_lower_case() -> None:
-    assert decoded(trailers_block([(b"Grpc-Status", b"0")])) == [(b"grpc-status", b"0")]
+    assert read_back(trailers_block([(b"Grpc-Status", b"0")])) == [(b"grpc-status", b"0")]
