@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
-from collections import Counter, defaultdict
 from collections.abc import Callable
-from operator import attrgetter
 from typing import Final
 
 from mypy_extensions import mypyc_attr
@@ -54,8 +52,7 @@ _HISTOGRAMS: Final = {
     for kind in (RESPONSE, EVENT_STREAM, LOCAL_REPLY, WEBSOCKET, OTHER_TUNNEL)
 }
 """Where durations are counted, with the ends of the buckets in milliseconds, and where first octets are."""
-_WHAT: Final = attrgetter("method", "status")
-_SANDBOX: Final = attrgetter("sandbox")
+_NONE: Final = 0, 0
 _FAILURE: Final = {reason: FAILURES.at(reason) for reason in FAILURES.values[0]}
 
 
@@ -120,25 +117,29 @@ class Telemetry:
         if not ended:
             return
         self._ended, self._kinds = [], []
-        groups: defaultdict[tuple[str, str], list[AccessRecord]] = defaultdict(list)
+        observed: dict[tuple[str, str], tuple[list[float], list[float]]] = {}
+        busy: dict[str, tuple[int, int]] = {}
         for record, kind in zip(ended, kinds, strict=True):
-            groups[record.protocol, kind].append(record)
-        for (protocol, kind), records in groups.items():
-            first = BY_PROTOCOL[protocol]
-            for (method, status), count in Counter(map(_WHAT, records)).items():
-                cells[first + BY_METHOD.get(method, OTHER_METHOD) + BY_CODE[status]] += count
-            duration, bounds, first_byte = _HISTOGRAMS[protocol, kind]
-            _observe(cells, duration, bounds, [record.duration_ms for record in records])
-            _observe(cells, first_byte, _MS, [each for record in records if (each := record.first_byte_ms)])
-        for record in [record for record in ended if record.reason]:
-            cells[_FAILURE[record.reason]] += 1
-            self.failures.note(record)
-        there = [record for record in ended if record.target]  # others name sandboxes that nobody has heard of
-        octets: defaultdict[str, int] = defaultdict(int)
-        for record in there:
-            octets[record.sandbox] += record.received + record.sent
-        requests = Counter(map(_SANDBOX, there))
-        busy = {sandbox: (count, octets[sandbox]) for sandbox, count in requests.items()}
+            protocol, sandbox = record.protocol, record.sandbox
+            cells[BY_PROTOCOL[protocol] + BY_METHOD.get(record.method, OTHER_METHOD) + BY_CODE[record.status]] += 1
+            key = protocol, kind
+            times = observed.get(key)
+            if times is None:
+                observed[key] = times = ([], [])
+            times[0].append(record.duration_ms)
+            first_byte_ms = record.first_byte_ms
+            if first_byte_ms:
+                times[1].append(first_byte_ms)
+            if record.target:  # others name sandboxes that nobody has heard of
+                requests, octets = busy.get(sandbox, _NONE)
+                busy[sandbox] = requests + 1, octets + record.received + record.sent
+            if record.reason:
+                cells[_FAILURE[record.reason]] += 1
+                self.failures.note(record)
+        for key, (durations, first_bytes) in observed.items():
+            duration, bounds, first_byte = _HISTOGRAMS[key]
+            _observe(cells, duration, bounds, durations)
+            _observe(cells, first_byte, _MS, first_bytes)
         self.busiest.add(busy, time.monotonic())
         # The two in one moment: nobody is killed between them, but for some 20 µs.
         self.access_log.write(ended)
