@@ -32,7 +32,7 @@ from gateway.http.body import BodyError, ChunkedReader, CloseReader, LengthReade
 from gateway.http.greeting import explained
 from gateway.http.head_parser import HEAD_END, check_partial_head, parse_request_head
 from gateway.http.http1 import HTTP_1_0, Http1RequestHead
-from gateway.http.message import AS_STREAM, AS_TUNNEL, BY_LENGTH, NO_BODY, Fields, ResponseHead
+from gateway.http.message import AS_STREAM, AS_TUNNEL, BY_LENGTH, NO_BODY, FieldLine, Fields, ResponseHead
 from gateway.metrics import BYTES
 from gateway.transport import CLOSED_TRANSPORT
 from gateway.turns import HEAD_WORK, LOOK, SHARE, SMALL_HEAD, Portions
@@ -61,6 +61,7 @@ class Http1Downstream(TimedConnection, DownstreamStream):
         "_http2",
         "_is_last",
         "_keep_alive",
+        "_lines_before",
         "_local_reply",
         "_out",
         "_processing",
@@ -82,6 +83,7 @@ class Http1Downstream(TimedConnection, DownstreamStream):
         self._local_reply = local_reply
         self._http2 = http2
         self._head: Http1RequestHead | None = None  # of the exchange
+        self._lines_before: list[FieldLine] = []  # of the last head that came, see `parse_request_head`
         self._waiting = 0  # octets that upstream does not take for now, while it is paused
         self._processing = False  # `_process` is on the stack
         self._out: list[bytes] = []  # written at the next flush
@@ -266,7 +268,8 @@ class Http1Downstream(TimedConnection, DownstreamStream):
                 check_partial_head(data[: limits.head + 1], limits)
                 self._head_begins()
                 return None
-            head = parse_request_head(data[:end], limits)
+            head = parse_request_head(data[:end], limits, self._lines_before)
+            self._lines_before = head.lines
         except GatewayError as error:
             if self._http2 is not None and data.startswith(HTTP2_PREFACE) and not self.head_sent:
                 self._hand_over(self._http2, data)

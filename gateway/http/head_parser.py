@@ -13,6 +13,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from mypy_extensions import i64
+
 from gateway.counting import counted
 from gateway.errors import GatewayError, Reason
 from gateway.http import hop, validate
@@ -43,6 +45,11 @@ same fields, the same app answers with the same head, and what was seen before c
 MiB of ordinary ones (750 octets, 15 fields), and 37 of the worst (2 KiB, 100 fields)."""
 
 
+KEPT_LINES: Final = 32
+"""Of a head, for the next one of the same connection. With `REMEMBERED_OCTETS` 10 KiB at worst; as a rule 1, since most
+are everybody's."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class HeadLimits:
     """Sizes of one head, in octets and fields; see `limits` in the configuration for their precedents.
@@ -65,6 +72,9 @@ class FieldSectionTooLarge(FieldSectionError):
 
 
 _recent: Final = RecentLines[bytes]()
+_COLON: Final = 0x3A
+_SPACE: Final = 0x20
+_NO_LINES: Final[list[FieldLine]] = []
 
 
 def parse_field_lines(block: bytes, limits: HeadLimits) -> list[FieldLine]:
@@ -73,20 +83,34 @@ def parse_field_lines(block: bytes, limits: HeadLimits) -> list[FieldLine]:
     Serves requests, heads and trailers. Raises FieldSectionError; FieldSectionTooLarge past `limits.fields` or
     `limits.field`.
     """
-    return _field_lines(block.split(b"\r\n"), 0, len(block), limits)
+    return _field_lines(block.split(b"\r\n"), 0, len(block), limits, _NO_LINES)
 
 
-def _field_lines(split: list[bytes], first: int, size: int, limits: HeadLimits) -> list[FieldLine]:
-    """Of a block of `size` octets, split into lines: from its line `first` on."""
+def _field_lines(
+    split: list[bytes], first: int, size: int, limits: HeadLimits, before: list[FieldLine]
+) -> list[FieldLine]:
+    """Of a block of `size` octets, split into lines: from its line `first` on.
+
+    `before` are those of the same sender's last head, who says most of it again and in the same order: to compare is
+    less than to look up, and where another value stands, the name is known.
+    """
     end = len(split) - 2  # behind the last line end, and before it, there is nothing
     if end - first > limits.fields:
         raise FieldSectionTooLarge(f"has more than {counted(limits.fields, 'field')}")
     young = _recent.young
     lines: list[FieldLine] = []
-    for index in range(first, end):
-        octets = split[index]
+    place: i64 = first
+    known: i64 = first + len(before)
+    last: i64 = end
+    while place < last:
+        octets = split[place]
+        like = before[place - first] if place < known else None
+        place += 1
+        if like is not None and like.line == octets:
+            lines.append(like)
+            continue
         line = young.get(octets)
-        lines.append(_read_line(octets) if line is None else line)
+        lines.append(_read_line(octets, like) if line is None else line)
     if size > limits.field:
         for line in lines:
             name, value = line.pair
@@ -95,18 +119,30 @@ def _field_lines(split: list[bytes], first: int, size: int, limits: HeadLimits) 
     return lines
 
 
-def _read_line(octets: bytes) -> FieldLine:
+def _read_line(octets: bytes, like: FieldLine | None) -> FieldLine:
+    """`like` is one that was read and may have the same name."""
     line = _recent.recall(octets)
     if line is None:
         # As nearly every line comes, it goes on: a name that was seen before, one space, and a value with none around.
-        name, _, value = octets.partition(b": ")
-        role = KNOWN_ROLES.get(name)
-        if role is not None and value and value[0] > 0x20 and value[-1] > 0x20 and is_value(octets):
+        role: int | None
+        if like is not None and _has_name(octets, like.pair[0]):
+            name, role = like.pair[0], like.role
+            value = octets[len(name) + 2 :]
+        else:
+            name, _, value = octets.partition(b": ")
+            role = KNOWN_ROLES.get(name)
+        if role is not None and value and value[0] > _SPACE and value[-1] > _SPACE and is_value(octets):
             line = FieldLine((name, value), role, octets)
         else:
             line = _respelled(octets)
         _recent.learn(octets, line)
     return line
+
+
+def _has_name(octets: bytes, name: bytes) -> bool:
+    """Whether a line begins with `name`, a colon and a space."""
+    end = len(name)
+    return len(octets) > end + 1 and octets.startswith(name) and octets[end] == _COLON and octets[end + 1] == _SPACE
 
 
 def _respelled(octets: bytes) -> FieldLine:
@@ -130,14 +166,21 @@ def _fault(octets: bytes) -> str:
     return "white space before its colon" if name.rstrip(b" \t") != name else "a character not allowed in a name"
 
 
+def _kept(lines: list[FieldLine], block: bytes) -> list[FieldLine]:
+    """What a connection keeps of them while it is idle, as there may be ten thousand: all or nothing."""
+    return lines if len(lines) <= KEPT_LINES and len(block) <= REMEMBERED_OCTETS else _NO_LINES
+
+
 def parse_answer_lines(block: bytes, limits: HeadLimits) -> list[FieldLine]:
     """As `parse_field_lines`, for what an app sends."""
-    return _answer_lines(block, block.split(b"\r\n"), 0, limits)
+    return _answer_lines(block, block.split(b"\r\n"), 0, limits, _NO_LINES)
 
 
-def _answer_lines(block: bytes, split: list[bytes], first: int, limits: HeadLimits) -> list[FieldLine]:
+def _answer_lines(
+    block: bytes, split: list[bytes], first: int, limits: HeadLimits, before: list[FieldLine]
+) -> list[FieldLine]:
     try:
-        return _field_lines(split, first, len(block), limits)
+        return _field_lines(split, first, len(block), limits, before)
     except FieldSectionTooLarge:
         raise
     except FieldSectionError:
@@ -149,40 +192,43 @@ def _answer_lines(block: bytes, split: list[bytes], first: int, limits: HeadLimi
                 raise FieldSectionError(f"has white space between {name.decode()} and its colon") from None
         if not spaced:
             raise
-        return _field_lines(_SPACED_NAME.sub(rb"\1:", block).split(b"\r\n"), first, len(block), limits)
+        return _field_lines(_SPACED_NAME.sub(rb"\1:", block).split(b"\r\n"), first, len(block), limits, _NO_LINES)
 
 
-def parse_request_head(block: bytes, limits: HeadLimits) -> Http1RequestHead:
-    """A validated request head; `block` ends with its empty line and is not longer than `limits.head`.
+def parse_request_head(block: bytes, limits: HeadLimits, before: list[FieldLine] = _NO_LINES) -> Http1RequestHead:
+    """A validated request head; `block` ends with its empty line and is not longer than `limits.head`. `before` is
+    what was read of the same sender's last head.
 
     Raises GatewayError with a downstream reason (400, 405, 414, 417, 431, 501 or 505).
     """
     line_end = block.find(b"\r\n")
     method, target, minor = _request_line(block[:line_end], limits)
     key = block[line_end + 2 :], minor, limits
-    said = _requests.get(key) or _request_section(key)
+    said = _requests.get(key) or _request_section(key, before)
     head = Http1RequestHead(method, target, PROTOCOLS[minor], said[0])
     head.keep_alive = said[1]
+    head.lines = said[2]
     validate.check_request(head)
     return head
 
 
 _SectionKey = tuple[bytes, int, HeadLimits]
-_requests: Final[dict[_SectionKey, tuple[RequestSection, bool]]] = {}
+_Said = tuple[RequestSection, bool, list[FieldLine]]
+"""What a section says, whether its connection may go on, and the lines that were read."""
+_requests: Final[dict[_SectionKey, _Said]] = {}
 
 
-def _request_section(key: _SectionKey) -> tuple[RequestSection, bool]:
-    """What the section says, and whether its connection may go on."""
+def _request_section(key: _SectionKey, before: list[FieldLine]) -> _Said:
     block, minor, limits = key
     unseen = _recent.unseen
     try:
-        lines = parse_field_lines(block, limits)
+        lines = _field_lines(block.split(b"\r\n"), 0, len(block), limits, before)
     except FieldSectionTooLarge as too_large:
         raise GatewayError(Reason.HEADER_SECTION_TOO_LARGE, f"the request {too_large}") from None
     except FieldSectionError as error:
         raise GatewayError(Reason.BAD_REQUEST, f"the request {error}") from None
     section, hop_said = validate.request_section(hop.OF_REQUEST[minor], lines)
-    said = section, hop_said.keep_alive
+    said = section, hop_said.keep_alive, _kept(lines, block)
     if _recent.unseen == unseen and len(block) <= REMEMBERED_OCTETS:
         remember(_requests, key, said, REMEMBERED_SECTIONS)
     return said
@@ -246,32 +292,36 @@ def check_partial_head(received: bytes | bytearray, limits: HeadLimits) -> None:
         raise GatewayError(Reason.HEADER_SECTION_TOO_LARGE, f"the head has more than {counted(limits.head, 'octet')}")
 
 
-def parse_response_head(block: bytes, limits: HeadLimits, request_method: bytes) -> Http1ResponseHead:
-    """A validated response head; `block` ends with its empty line and is not longer than `limits.head`.
+def parse_response_head(
+    block: bytes, limits: HeadLimits, request_method: bytes, before: list[FieldLine] = _NO_LINES
+) -> Http1ResponseHead:
+    """A validated response head; `block` ends with its empty line and is not longer than `limits.head`. `before` as of
+    `parse_request_head`.
 
     Raises GatewayError: `http_protocol_error` or `http_response_header_section_size`.
     """
     key = block, limits, request_method
-    return _answers.get(key) or _response_head(key)
+    return _answers.get(key) or _response_head(key, before)
 
 
 _AnswerKey = tuple[bytes, HeadLimits, bytes]
 _answers: Final[dict[_AnswerKey, Http1ResponseHead]] = {}
 
 
-def _response_head(key: _AnswerKey) -> Http1ResponseHead:
+def _response_head(key: _AnswerKey, before: list[FieldLine]) -> Http1ResponseHead:
     block, limits, request_method = key
     split = block.split(b"\r\n")
     minor, status, phrase = _status_lines.get(split[0]) or _status_line(split[0])
     unseen = _recent.unseen
     try:
-        lines = _answer_lines(block, split, 1, limits)
+        lines = _answer_lines(block, split, 1, limits, before)
     except FieldSectionTooLarge as too_large:
         raise GatewayError(Reason.HTTP_RESPONSE_HEADER_SECTION_SIZE, f"the answer {too_large}") from None
     except FieldSectionError as error:
         raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"the answer {error}") from None
     section, hop_said = validate.response_section(hop.OF_ANSWER[minor], lines)
     head = validate.response_head(status, phrase, section, hop_said, request_method)
+    head.lines = _kept(lines, block)
     if _recent.unseen == unseen and len(block) <= REMEMBERED_OCTETS:
         remember(_answers, key, head, REMEMBERED_SECTIONS)
     return head

@@ -10,7 +10,7 @@ from typing import Final
 from mypy_extensions import mypyc_attr
 
 from gateway.http.hop import Hop
-from gateway.http.message import FieldSection, Framing, RequestHead, ResponseHead
+from gateway.http.message import FieldLine, FieldSection, Framing, RequestHead, ResponseHead
 from gateway.memo import remember
 
 HTTP_1_0, HTTP_1_1 = PROTOCOLS = ("HTTP/1.0", "HTTP/1.1")
@@ -34,20 +34,23 @@ def status_line(status: int, phrase: bytes) -> bytes:
 class Http1RequestHead(RequestHead):
     """A request head of HTTP/1.0 or 1.1."""
 
-    __slots__ = ("keep_alive",)
+    __slots__ = ("keep_alive", "lines")
 
+    # Set by who parses, without a constructor on the hot path.
     keep_alive: bool
-    """Whether its sender lets the connection go on. Set by who parses, without a constructor on the hot path."""
+    """Whether its sender lets the connection go on."""
+    lines: list[FieldLine]
+    """As they were read, all of them or none, for whoever reads the next head. Not to be changed."""
 
 
 @mypyc_attr(acyclic=True)
 class Http1ResponseHead(ResponseHead):
     """An app's answer over HTTP/1.0 or 1.1, with its reason phrase.
 
-    `hop` is what it says of its connection.
+    `hop` is what it says of its connection, `lines` as of `Http1RequestHead`.
     """
 
-    __slots__ = ("hop", "phrase", "status_line")
+    __slots__ = ("hop", "lines", "phrase", "status_line")
 
     def __init__(
         self,
@@ -69,6 +72,7 @@ class Http1ResponseHead(ResponseHead):
         self.phrase = phrase
         self.status_line = status_line(status, phrase)  # as it goes downstream over HTTP/1.1
         self.hop = hop
+        self.lines: list[FieldLine] = []
 
     def with_section(self, section: FieldSection) -> Http1ResponseHead:
         other = Http1ResponseHead(

@@ -32,7 +32,16 @@ from gateway.errors import GatewayError, Reason
 from gateway.http import serialize
 from gateway.http.body import BodyError, ChunkedReader, CloseReader, LengthReader
 from gateway.http.head_parser import HEAD_END, check_partial_response, parse_answer_lines, parse_response_head, quote
-from gateway.http.message import AS_STREAM, BY_LENGTH, NO_BODY, Fields, FieldSection, RequestHead, ResponseHead
+from gateway.http.message import (
+    AS_STREAM,
+    BY_LENGTH,
+    NO_BODY,
+    FieldLine,
+    Fields,
+    FieldSection,
+    RequestHead,
+    ResponseHead,
+)
 from gateway.http.validate import check_switch
 from gateway.metrics import BYTES
 from gateway.transport import CLOSED_TRANSPORT, GatheringTransport, StreamTransport
@@ -58,6 +67,7 @@ class Http1Upstream(Http1Lifecycle):
         "_awaits_request",
         "_chunked",
         "_had_body",
+        "_lines_before",
         "_out",
         "_request",
         "_request_done",
@@ -77,6 +87,7 @@ class Http1Upstream(Http1Lifecycle):
         self._had_body = False  # the last answer had one, so its end has been seen
         # `_held` is an unfinished head, or a 101 that waits (see the next line), or what is for the next turn.
         self._awaits_request = False  # a 101 is here, the end of the request is not
+        self._lines_before: list[FieldLine] = []  # of the last answer's head, see `parse_request_head`
         self._out: list[bytes] = []  # written at the next flush
         self._chunked = False  # the request body goes out chunked
         self.challenged = False
@@ -268,7 +279,7 @@ class Http1Upstream(Http1Lifecycle):
                     self._work += len(data) // LOOK
                     self._unfinished = True
                     return
-                head = parse_response_head(data[:end], limits, request.method)
+                head = parse_response_head(data[:end], limits, request.method, self._lines_before)
                 if end > SMALL_HEAD:
                     self._work += end // LOOK
                 whole, data = data, data[end:]
@@ -301,6 +312,7 @@ class Http1Upstream(Http1Lifecycle):
             received = whole if is_switch else data
             self._fail(evidence.recognize(error, received), received)
             return
+        self._lines_before = head.lines
         framing = head.framing
         self.persists = head.hop.keep_alive and (head.hop.streams or framing is not AS_STREAM)
         self._had_body = framing is not NO_BODY

@@ -1,6 +1,7 @@
 """A program that does the same each time, for a tool that counts its instructions.
 
     python -m tests.support.replay road 300           requests that pass the road, all heads different
+    python -m tests.support.replay http2 300          … over HTTP/2, eight in each read, as a browser writes them
     python -m tests.support.replay measure 300        what the machine's Python and OpenSSL cost, without the gateway
 
 Two runs that differ in the number tell what one costs: what clients and apps say is made beforehand, and as much of it
@@ -16,11 +17,17 @@ import json
 import ssl
 import sys
 import tempfile
+from ipaddress import ip_address
 from pathlib import Path
 
+from bench.load import browser, hpack
+from bench.load.http2 import END_HEADERS, END_STREAM, GREETING, HEADERS, frame
+from gateway.edge.forwarded import Peer
+from gateway.edge.http2 import Http2Downstream
+from gateway.edge.tls_callbacks import SecureProtocol
 from gateway.tls import local_ca
 from gateway.tls.context import CertificatePair, server_context
-from tests.support.road import NAME, opened
+from tests.support.road import NAME, Road, opened
 from tests.support.tls_client import TlsClient
 
 WARM = 50
@@ -58,6 +65,56 @@ async def travel(folder: Path, count: int) -> None:
         assert answered == WARM + count, f"{answered} answers to {WARM + count} requests"
 
 
+class Http2Road(Road):
+    """One connection, on which eight requests come at a time."""
+
+    UPSTREAMS = 8
+
+    def handshake_completed(self) -> SecureProtocol:
+        return Http2Downstream(self.edge, Peer(ip_address("2001:db8::9"), b"https"), lambda: None)
+
+
+async def travel_http2(folder: Path, count: int) -> None:
+    """As `travel`."""
+    at_once = Http2Road.UPSTREAMS
+    assert count % at_once == 0
+    async with opened(folder, Http2Road) as road:
+        now = asyncio.get_running_loop().time()
+        road.edge.directory._clock = road.edge.pool._clock = lambda: now
+        for upstream, _ in road.upstreams:
+            upstream.since = now
+        every = range(WARM // at_once * at_once + MOST // at_once * at_once)
+        fields = [browser.request(NAME, f"/own/{each}/module.js", f"{each}") for each in every]
+        frames = [
+            frame(HEADERS, END_HEADERS | END_STREAM, 2 * number + 1, block)
+            for number, block in enumerate(hpack.cycle(fields))
+        ]
+        road.prepare(GREETING, *(b"".join(frames[at : at + at_once]) for at in every[::at_once]))
+        road.ask()
+
+        answers = [ANSWER.format(number).encode() for number in every]
+
+        async def travel(first: int) -> None:
+            road.ask()
+            while road.edge.intake.turns.busy:  # more than a turn's share
+                await asyncio.sleep(0)
+            road.write_batcher.flush()
+            for number, (upstream, _) in enumerate(road.upstreams, first):
+                road.answer(upstream, answers[number])
+            road.write_batcher.flush()
+
+        warm = WARM // at_once * at_once
+        for first in every[:warm:at_once]:
+            await travel(first)
+        gc.disable()
+        for first in every[warm : warm + count : at_once]:
+            await travel(first)
+        road.edge.telemetry.flush()
+        for _, wire in road.upstreams:
+            asked = len(wire.writes)
+            assert asked == (warm + count) // at_once, f"{asked} requests to an app"
+
+
 def measure(folder: Path, count: int) -> None:
     """What a proxy is made of: records, lines, look-ups, JSON."""
     certificates = local_ca.ensure(folder, "sandbox.localhost")
@@ -89,6 +146,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if what == "road":
             asyncio.run(travel(Path(folder), count))
+        elif what == "http2":
+            asyncio.run(travel_http2(Path(folder), count))
         else:
             measure(Path(folder), count)
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -21,6 +21,7 @@ from gateway.directory.sandbox import Sandbox, TableDirectory
 from gateway.edge.edge import Edge
 from gateway.edge.forwarded import Peer
 from gateway.edge.http1 import Http1Downstream
+from gateway.edge.tls_callbacks import SecureProtocol
 from gateway.edge.tls_transport import TlsTransport
 from gateway.endpoint import Endpoint, Origin
 from gateway.observe.access_log import LineLog, json_lines
@@ -61,9 +62,15 @@ class Wire(asyncio.Transport):
 
     def abort(self) -> None: ...
 
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
 
 class Road:
     """A downstream TLS connection and a pooled upstream one, without sockets."""
+
+    UPSTREAMS = 1
 
     def __init__(self, edge: Edge, server: ssl.SSLContext, client: ssl.SSLContext) -> None:
         self.edge = edge
@@ -71,11 +78,8 @@ class Road:
             lambda callback: None
         )  # turns end when `travel` says so
         endpoint = Endpoint(Origin("demo", "1", "fd00::5"), 5000)
-        self.upstream = Http1Upstream(edge.pool.context, endpoint, cast("Any", None))
-        self.upstream_wire = Wire()
-        self.upstream.connection_made(self.upstream_wire)
-        edge.pool.add(self.upstream)
-        edge.pool.context.released(self.upstream, True)
+        self.upstreams = [self._upstream(endpoint) for _ in range(self.UPSTREAMS)]
+        self.upstream, self.upstream_wire = self.upstreams[0]
         self.downstream_wire = Wire()
         self.transport = TlsTransport(server, edge.tls_buffers, self)
         self.transport.connection_made(self.downstream_wire)
@@ -84,12 +88,20 @@ class Road:
         self.tickets = self._taken()
         self._requests: list[bytes] = []
 
+    def _upstream(self, endpoint: Endpoint) -> tuple[Http1Upstream, Wire]:
+        """A pooled connection."""
+        connection, wire = Http1Upstream(self.edge.pool.context, endpoint, cast("Any", None)), Wire()
+        connection.connection_made(wire)
+        self.edge.pool.add(connection)
+        self.edge.pool.context.released(connection, True)
+        return connection, wire
+
     # --- gateway.edge.tls_callbacks.HandshakeHandler ---------------------------------------------------------------
 
     def handshake_received(self, octets: int) -> bool:
         return self.transport.shake_hands()
 
-    def handshake_completed(self) -> Http1Downstream:
+    def handshake_completed(self) -> SecureProtocol:
         return Http1Downstream(self.edge, Peer(ip_address("2001:db8::9"), b"https"), lambda: None)
 
     def plain_http_received(self, tcp: asyncio.Transport, octets: bytes) -> None: ...
@@ -103,14 +115,22 @@ class Road:
         self._requests += [self.client.sealed(each) for each in requests]
 
     def travel(self, answer: bytes = RESPONSE) -> None:
+        self.ask()
+        self.answer(self.upstream, answer)
+        self.write_batcher.flush()
+
+    def ask(self) -> None:
+        """What was prepared next comes from the client."""
         self._feed(self._requests.pop(0))
         self.write_batcher.flush()
+
+    def answer(self, upstream: Http1Upstream, answer: bytes) -> None:
+        """It comes from the app; when it leaves, the write batcher says."""
         while answer:
-            read = self.upstream.get_buffer(-1)[: len(answer)]
+            read = upstream.get_buffer(-1)[: len(answer)]
             size = len(read)
             read[:], answer = answer[:size], answer[size:]
-            self.upstream.buffer_updated(size)
-        self.write_batcher.flush()
+            upstream.buffer_updated(size)
 
     def _feed(self, octets: bytes) -> None:
         """As the event loop does."""
@@ -127,8 +147,11 @@ class Road:
         return octets
 
 
+R = TypeVar("R", bound=Road)
+
+
 @asynccontextmanager
-async def opened(folder: Path) -> AsyncIterator[Road]:
+async def opened(folder: Path, kind: Callable[..., R] = Road) -> AsyncIterator[R]:
     """A road whose certificates are made in `folder`."""
     certificates = local_ca.ensure(folder, "sandbox.localhost")
     server = server_context([CertificatePair(certificates.certificate, certificates.key)])
@@ -145,5 +168,5 @@ async def opened(folder: Path) -> AsyncIterator[Road]:
         table = {"demo": Sandbox("demo", IPv6Address("fd00::5"), "1")}
         edge = Edge(settings, TableDirectory(table), Telemetry(log))
         await edge.directory.fetch("demo")
-        yield Road(edge, server, client)
+        yield kind(edge, server, client)
         await edge.close()

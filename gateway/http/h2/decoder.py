@@ -102,7 +102,7 @@ class Decoder:
         None: they are more than `max_fields`, or together larger than `max_size` (octets of names and values, and 32
         each); the table is right for the next block. Raises HpackError.
         """
-        known = self._remembered.get(block)
+        known = self._remembered.get(block) if self._remembered else None
         if known is not None:
             fields, size = known
             return fields if size <= max_size and len(fields) <= max_fields else None

@@ -238,7 +238,8 @@ class Sender:
             self._table_update = b""
         elif len(out) > 1 and out[-2] is stream.last_header:
             header = out[-2]
-            out[-2] = header[:4] + bytes((header[4] | END_STREAM,)) + header[5:]
+            length = len(out[-1])
+            out[-2] = pack_header(length >> 8, length & 0xFF, header[3], header[4] | END_STREAM, stream.id)
         else:
             out.append(pack_header(0, 0, DATA, END_STREAM, stream.id))
         self._end_sent(stream)

@@ -5,6 +5,9 @@ A row is a whole head (or its part) and what becomes of it. What the fields mean
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
+from contextlib import suppress
 from itertools import product
 
 import pytest
@@ -12,6 +15,7 @@ import pytest
 from gateway.errors import GatewayError, Reason
 from gateway.http.head_parser import (
     HEAD_END,
+    KEPT_LINES,
     MAX_STATUS_LINE,
     REMEMBERED_OCTETS,
     FieldSectionError,
@@ -25,7 +29,8 @@ from gateway.http.head_parser import (
     parse_response_head,
     quote,
 )
-from gateway.http.message import Fields, Framing
+from gateway.http.http1 import Http1RequestHead, Http1ResponseHead
+from gateway.http.message import FieldLine, Fields, Framing
 
 LIMITS = HeadLimits()
 HOST = b"Host: 5000-a.example.dev\r\n"
@@ -797,3 +802,55 @@ def test_what_is_told_of_a_version_is_short(line: bytes) -> None:
         parse_request_head(request(line=line), LIMITS)
     assert error.value.reason is Reason.HTTP_VERSION_NOT_SUPPORTED
     assert len(error.value.detail) < 100
+
+
+LINES = [
+    *(b"Content-Length: 5", b"Content-Length: 05", b"content-length: 5", b"Expect: 100-continue", b"Connection: close"),
+    *(b"Connection: X-A", b"Transfer-Encoding: chunked", b"X-A: 1", b"X-A:1", b"x-a: 1", b"X-Forwarded-For: a", b"A"),
+    *(b"Max-Forwards: 3", b"Cookie: a=b", b"Set-Cookie: a=b", b"Upgrade: websocket", b"TE: trailers", b"A : b"),
+]
+"""Of every role, and some that are refused."""
+
+
+def said(head: Http1RequestHead | Http1ResponseHead) -> object:
+    section = head.section
+    slots = [name for kind in type(section).__mro__ for name in getattr(kind, "__slots__", ())]
+    own = [getattr(section, name) for name in slots if name not in ("_octets", "block", "field_lines")]
+    return [(line.pair, line.role) for line in head.lines], section.fields, head.framing, head.upgrade, own
+
+
+def outcome(parse: Callable[[], Http1RequestHead | Http1ResponseHead]) -> object:
+    try:
+        return said(parse())
+    except GatewayError as error:
+        return error.reason, error.detail
+
+
+@pytest.mark.parametrize("start", [b"OPTIONS / HTTP/1.1", b"HTTP/1.1 200 OK"])
+@pytest.mark.parametrize("seed", range(20))
+def test_what_a_head_says_does_not_depend_on_the_one_before(start: bytes, seed: int) -> None:
+    chosen = random.Random(seed)
+    before: list[FieldLine] = []
+    same = 0
+    for _ in range(100):
+        lines = [b"Host: a", *chosen.sample(LINES, chosen.randrange(6))]
+        block = b"\r\n".join([start, *lines, b"X-N: %d" % chosen.getrandbits(64), b"", b""])
+
+        def parse(known: list[FieldLine], block: bytes = block) -> Http1RequestHead | Http1ResponseHead:
+            if start.startswith(b"HTTP"):
+                return parse_response_head(block, LIMITS, b"GET", known)
+            return parse_request_head(block, LIMITS, known)
+
+        assert outcome(lambda: parse(before)) == outcome(lambda: parse([]))  # noqa: B023 - called at once
+        with suppress(GatewayError):
+            after = parse(before).lines
+            same += sum(one is other for one, other in zip(before, after, strict=False))
+            before = after
+    assert same > 50
+
+
+def test_what_an_idle_connection_keeps_of_its_last_head_is_bounded() -> None:
+    fits = b"".join(b"X-%d: 1\r\n" % number for number in range(KEPT_LINES - 1))
+    assert len(parse_request_head(request(fits), LIMITS).lines) == KEPT_LINES
+    assert parse_request_head(request(fits + b"X-More: 1\r\n"), LIMITS).lines == []
+    assert parse_request_head(request(b"X-Long: %b\r\n" % (b"a" * REMEMBERED_OCTETS)), LIMITS).lines == []
