@@ -13,8 +13,6 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from mypy_extensions import i64
-
 from gateway.counting import counted
 from gateway.errors import GatewayError, Reason
 from gateway.http import hop, validate
@@ -99,18 +97,16 @@ def _field_lines(
         raise FieldSectionTooLarge(f"has more than {counted(limits.fields, 'field')}")
     young = _recent.young
     lines: list[FieldLine] = []
-    place: i64 = first
-    known: i64 = first + len(before)
-    last: i64 = end
-    while place < last:
-        octets = split[place]
-        like = before[place - first] if place < known else None
-        place += 1
-        if like is not None and like.line == octets:
+    fresh = split[first:end]
+    for octets, like in zip(fresh, before, strict=False):
+        if like.line == octets:
             lines.append(like)
-            continue
+        else:
+            line = young.get(octets)
+            lines.append(_read_line(octets, like) if line is None else line)
+    for octets in fresh[len(before) :]:
         line = young.get(octets)
-        lines.append(_read_line(octets, like) if line is None else line)
+        lines.append(_read_line(octets, None) if line is None else line)
     if size > limits.field:
         for line in lines:
             name, value = line.pair
