@@ -20,7 +20,7 @@ from gateway.http.h2.errors import ConnectionFault, ErrorCode
 from gateway.http.h2.session import Session, SessionOwner
 from gateway.http.h2.settings import SessionLimits
 from gateway.http.h2.stream import Stream
-from gateway.turns import SHARE, Intake, ReadingConnection
+from gateway.turns import READ_WORK, SHARE, Intake, ReadingConnection
 
 PUMPED: Final = 64 * 1024
 """Octets of frames made at a time for a connection that takes them."""
@@ -99,6 +99,7 @@ class SessionConnection(ReadingConnection, SessionOwner):
             code, detail = fault.code, fault.detail
         work, session.work = session.work, 0
         self._work += work
+        self._intake.turns.begun += work // READ_WORK
         self._unfinished = session.unfinished
         if self.touched:
             touched, self.touched = self.touched, []

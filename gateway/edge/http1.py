@@ -204,6 +204,7 @@ class Http1Downstream(TimedConnection, DownstreamStream):
                         break  # its reader is slow: no new answers until the last one is taken
                     if pipelined:  # a read's first is paid for by having to be read (CVE-2026-54273)
                         self._work += HEAD_WORK
+                        self._intake.turns.begun += 1
                     pipelined = True
                     rest = self._read_head(data)
                     if rest is None:
@@ -233,6 +234,13 @@ class Http1Downstream(TimedConnection, DownstreamStream):
         self._process(self._held)
         if self._eof and not self._goes_on():
             self.hung_up()
+
+    def _put_off(self, data: bytes) -> bool:
+        if self.phase is LINGER or self.phase is CLOSED:
+            return False
+        self._edge.cells[_RECEIVED] += len(data)
+        self._held += data
+        return True
 
     def _go_on(self) -> None:
         try:
@@ -338,6 +346,8 @@ class Http1Downstream(TimedConnection, DownstreamStream):
         self._edge.downstreams.discard(self)
         self._edge.cells[_RECEIVED] -= len(data)  # which the other one counts
         transport, self._transport = self._transport, CLOSED_TRANSPORT
+        if not self._reading:  # its first octets were put off
+            transport.resume_reading()
         other = other_version(self.peer, self._on_close, self._local_reply)
         transport.hand_over(other)
         other.data_received(data)

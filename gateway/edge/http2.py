@@ -170,6 +170,13 @@ class Http2Downstream(Carrier):
         except Exception:
             self._fault()
 
+    def _put_off(self, data: bytes) -> bool:
+        if self._is_over:
+            return False
+        self._edge.cells[_RECEIVED] += len(data)
+        self._held += data
+        return True
+
     def eof_received(self) -> bool:
         """Whoever closes its direction does not wait for answers any more."""
         self.hung_up()

@@ -143,7 +143,10 @@ class TlsTransport(WideReading):
         if state is OPEN:
             read = self._view
             one = nbytes == HEADER + (read[3] << 8 | read[4])  # and whole
-            if one and not self._ahead and self._work < SHARE:
+            if not self._intake.turns.has_time() and self._wide <= 0:
+                self._ahead += read[:nbytes]
+                self._wait_turn(late=True)
+            elif one and not self._ahead and self._work < SHARE:
                 self._read_one(read[:nbytes])
             else:
                 if nbytes >= READ:
@@ -377,10 +380,10 @@ class TlsTransport(WideReading):
             self._work += (records - empty) * CONTENT + empty * EMPTY
         return False
 
-    def _wait_turn(self) -> None:
+    def _wait_turn(self, *, late: bool = False) -> None:
         if not self._queued:
             self._queued = True
-            self._intake.turns.wait(self)
+            self._intake.turns.wait(self, late=late)
         self._set_reading()
 
     def take_turn(self) -> None:

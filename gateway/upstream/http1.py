@@ -231,6 +231,15 @@ class Http1Upstream(Http1Lifecycle):
             log.exception("reading from %r failed inside the gateway", self)
             self._fail(GatewayError(Reason.PROXY_INTERNAL_ERROR, "unexpected error, logged with a traceback"))
 
+    def _put_off(self, data: bytes) -> bool:
+        state = self.state
+        # What comes while nothing is asked, or is not asked yet, is no answer, and would be taken for one later.
+        if state is not BODY and state is not TUNNEL and (state is not HEAD or self._transport.waiting):
+            return False
+        self._context.cells[_RECEIVED] += len(data)
+        self._held += data
+        return True
+
     def eof_received(self) -> bool:
         if self.state is TUNNEL and self.sink is not None:
             Portions(self._intake.turns, [self], _end_tunnel)
@@ -369,6 +378,7 @@ class Http1Upstream(Http1Lifecycle):
     def _go_on(self) -> None:
         if not self._paused and not self._awaits_request:
             data, self._held = self._held, b""
+            self._context.cells[_RECEIVED] -= len(data)  # which is counted once more
             self.data_received(data)
 
     def passable(self) -> int:
@@ -411,6 +421,8 @@ class Http1Upstream(Http1Lifecycle):
         gives up without reading. The kernel still holds the answer, and during connection_lost the socket is open.
         """
         self._work = -LAST_WORK
+        if self._held and not self._unfinished:
+            self._go_on()
         for data in peek.left_in(self._socket):
             held, self._held = self._held, b""
             self.data_received(held + data)

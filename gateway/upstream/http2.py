@@ -289,6 +289,13 @@ class Http2Upstream(Carrier, UpstreamConnection):
         except Exception:
             self._fault()
 
+    def _put_off(self, data: bytes) -> bool:
+        if self.phase is STARTING or self._is_over:
+            return False
+        self._context.cells[_RECEIVED] += len(data)
+        self._held += data
+        return True
+
     def eof_received(self) -> bool:
         self._lost(None)
         return False
@@ -339,6 +346,8 @@ class Http2Upstream(Carrier, UpstreamConnection):
     def _read_what_is_left(self) -> None:
         """What was already here when writing failed: answers, and the GOAWAY that says why."""
         self._work = -LAST_WORK
+        if self._held and not self._unfinished:
+            self._go_on()
         for data in peek.left_in(self._socket):
             self.data_received(data)
             if self._work >= SHARE or self.phase is CLOSED:

@@ -290,7 +290,7 @@ async def test_who_is_gone_has_no_other_turn(
 ) -> None:
     """What waits for it goes with the connection, from whichever side that ends."""
     waiting: list[object] = []
-    monkeypatch.setattr(Turns, "wait", lambda self, who: waiting.append(who))
+    monkeypatch.setattr(Turns, "wait", lambda self, who, **how: waiting.append(who))
     browser = await gateway.connect()
     browser.send(get(app))
     upstream = await app.accept()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.turns import PORTION
 from tests.behaviour.harness import OK, App, Gateway, Wire, get, post, until
 from tests.behaviour.test_stale_connection import unnoticed
 
@@ -101,6 +102,26 @@ async def test_an_answer_before_the_request_has_left_is_none(gateway: Gateway, a
     (downstream,) = gateway.edge.downstreams
     downstream.data_received(sent)
     connection.data_received(EVIL)
+    await served_anew(app, browser)
+    assert upstream.unread == 0
+
+
+@pytest.mark.parametrize("first", ["octets", "request"])
+async def test_it_is_met_at_once_though_there_is_no_time(gateway: Gateway, app: App, first: str) -> None:
+    """What else is read in a turn of the event loop that has lasted too long waits, and the next request leaves."""
+    browser, upstream = await answered(gateway, app, OK)
+    (connection,) = gateway.edge.pool.connections
+    (downstream,) = gateway.edge.downstreams
+    turns = gateway.edge.intake.turns
+    turns.begun, turns._until = PORTION, 1e-9
+    assert not turns.has_time()
+    for read in ("octets", "request") if first == "octets" else ("request", "octets"):
+        if read == "request":
+            downstream.data_received(get(app, b"/second"))
+        else:
+            connection.get_buffer(-1)[: len(EVIL)] = EVIL
+            connection.buffer_updated(len(EVIL))
+    gateway.edge.pool.context.write_batcher.flush()
     await served_anew(app, browser)
     assert upstream.unread == 0
 

@@ -121,11 +121,13 @@ class Road:
 
     def ask(self) -> None:
         """What was prepared next comes from the client."""
+        self.edge.intake.turns.begun = 0  # a turn of its own
         self._feed(self._requests.pop(0))
         self.write_batcher.flush()
 
     def answer(self, upstream: Http1Upstream, answer: bytes) -> None:
         """It comes from the app; when it leaves, the write batcher says."""
+        self.edge.intake.turns.begun = 0
         while answer:
             read = upstream.get_buffer(-1)[: len(answer)]
             size = len(read)

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -18,6 +19,7 @@ from gateway.turns import (
     RECORD,
     ROUND_LIMIT,
     SHARE,
+    TURN_LIMIT,
     WIDE_READ,
     WIDE_READS,
     Intake,
@@ -126,6 +128,7 @@ class Connection(ReadingConnection):
         super().__init__(intake)
         self._transport = GatheringTransport(below, WriteBatcher(lambda callback: None))
         self.full = False
+        self.is_urgent = False
         self.worked: list[int] = []
         self.sure = 0
 
@@ -136,6 +139,12 @@ class Connection(ReadingConnection):
         self.worked.append(len(now))
         if self._work >= SHARE:
             self._wait_turn()
+
+    def _put_off(self, data: bytes) -> bool:
+        if self.is_urgent:
+            return False
+        self._held += data
+        return True
 
     def _has_room(self) -> bool:
         return not self.full
@@ -268,6 +277,127 @@ def test_what_was_sure_before_others_waited_is_so_no_longer(loop: Loop) -> None:
     assert {careless.read(WIDE_READ) for _ in range(3 * WIDE_READS)} == {READ}
 
 
+class Clock:
+    """Stands still."""
+
+    now = 1.0
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(time, "perf_counter", lambda: clock.now)
+    return clock
+
+
+def ready(loop: Loop, count: int) -> list[Connection]:
+    """So many connections of one worker."""
+    intake = Intake(loop.soon.append, 64 * 1024)
+    return [Connection(intake, Below()) for _ in range(count)]
+
+
+def worked(connections: list[Connection]) -> int:
+    return sum(len(each.worked) for each in connections)
+
+
+def test_what_is_read_when_the_time_is_up_is_put_off(loop: Loop, clock: Clock) -> None:
+    crowd = ready(loop, 4 * PORTION)
+    for each in crowd[: 2 * PORTION]:
+        each.read(1)
+    assert worked(crowd) == 2 * PORTION, "there is time"
+    clock.now += TURN_LIMIT
+    for each in crowd[2 * PORTION :]:
+        each.read(2)
+    assert worked(crowd) == 2 * PORTION
+    assert all(not each._transport._below.reads for each in crowd[2 * PORTION :])  # type: ignore[attr-defined]
+    loop.turn()
+    assert [each.worked for each in crowd] == [[1]] * 2 * PORTION + [[2]] * 2 * PORTION
+    assert all(each._transport._below.reads for each in crowd)  # type: ignore[attr-defined]
+
+
+def test_nobody_looks_at_the_clock_for_a_portion(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    crowd = ready(loop, 2)
+    monkeypatch.setattr(time, "perf_counter", None)
+    for _ in range(PORTION // 2):
+        for each in crowd:
+            each.read(1)
+    assert not loop.soon
+
+
+def test_those_put_off_have_their_turns_in_time_and_others_go_on(loop: Loop, clock: Clock) -> None:
+    crowd = ready(loop, 4 * PORTION)
+
+    def takes_long(each: Connection) -> None:
+        Connection.data_received(each, b"")
+        clock.now += ROUND_LIMIT / 2
+
+    for each in crowd:
+        each._go_on = partial(takes_long, each)  # type: ignore[method-assign]
+    crowd[0]._intake.turns.begun = PORTION
+    crowd[0]._intake.turns.has_time()
+    clock.now += TURN_LIMIT
+    for each in crowd[: 2 * PORTION]:
+        each.read(1)
+    assert worked(crowd) == 0
+    loop.turn()
+    assert worked(crowd) == 2, "as many as there is time for"
+    for each in crowd[2 * PORTION :]:
+        each.read(1)
+    assert worked(crowd) == 2 + 2 * PORTION, "who comes later does not wait, while there is time"
+    clock.now += TURN_LIMIT - ROUND_LIMIT
+    crowd[-1].read(1)
+    assert worked(crowd) == 2 + 2 * PORTION, "and then behind them"
+    while loop.turn():
+        pass
+    assert worked(crowd) == 4 * PORTION + 1
+    assert len(crowd[-1].worked) == 2
+
+
+def test_those_put_off_wait_for_nobodys_second_share(loop: Loop, clock: Clock) -> None:
+    order: list[str] = []
+    [late] = ready(loop, 1)
+    turns = late._intake.turns
+
+    class TakesLong(Busy):
+        def take_turn(self) -> None:
+            super().take_turn()
+            clock.now += ROUND_LIMIT
+
+    for name in "abc":
+        turns.wait(TakesLong(name, turns, order, 1))
+    assert not turns._until and turns.has_time()
+    clock.now += TURN_LIMIT
+    late.read(1)
+    assert not late.worked, "a share is as much as a portion, and the clock runs"
+    loop.turn()
+    assert (order, late.worked) == (["a"], [1])
+
+
+def test_what_cannot_wait_does_not(loop: Loop, clock: Clock) -> None:
+    crowd = ready(loop, PORTION + 2)
+    crowd[-1].is_urgent = True
+    for each in crowd[:-2]:
+        each.read(1)
+    crowd[-2].read(1)
+    clock.now += TURN_LIMIT
+    for each in crowd[-2:]:
+        each.read(1)
+    assert (len(crowd[-2].worked), len(crowd[-1].worked)) == (1, 1)
+
+
+def test_the_middle_of_a_large_message_is_not_put_off(loop: Loop, clock: Clock) -> None:
+    careless = Careless(Intake(loop.soon.append, 64 * 1024), Below())
+    careless.sure = 10 * WIDE_READ
+    for _ in range(PORTION + 1):
+        careless.read(WIDE_READ)
+    clock.now += TURN_LIMIT
+    assert careless.read(WIDE_READ) == WIDE_READ
+    assert careless._reading
+    careless._narrow()
+    careless.read(1)
+    assert not careless._reading
+
+
 def test_many_are_told_in_portions(loop: Loop) -> None:
     turns = Turns(loop.soon.append)
     told: list[int] = []
@@ -304,7 +434,7 @@ def test_what_came_earlier_is_told_earlier(loop: Loop) -> None:
     for number in range(PORTION + 2):
         Portions(turns, [number], told.append)
     assert len(told) == PORTION
-    turns._renew()  # as in the event loop's next turn, before the queue's
+    turns._allowance = PORTION  # as in the event loop's next turn, before the queue's
     Portions(turns, [PORTION + 2], told.append)
     assert len(told) == PORTION, "others are before it"
     while loop.turn():

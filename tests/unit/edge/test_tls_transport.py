@@ -144,8 +144,9 @@ class Line:
         self.transport.connection_made(self.tcp)
 
     def feed(self, octets: bytes, step: int = 1 << 20) -> None:
-        """What the event loop does with `octets` that come in pieces of `step`."""
+        """What the event loop does with `octets` that come in pieces of `step`, each in a turn of its own."""
         while octets:
+            self.buffers.intake.turns.begun = 0
             buffer = self.transport.get_buffer(-1)
             size = min(step, len(buffer))
             piece, octets = octets[:size], octets[size:]
