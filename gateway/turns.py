@@ -51,8 +51,8 @@ WIDE_READS: Final = 16
 PORTION: Final = 16
 """Of many who are to be told something, those who are told at once in one turn of the event loop, and in each turn of
 the queue."""
-PACE: Final = 64
-"""Tasks that go on in one turn of the event loop where many have waited for the same: as long as a round of turns."""
+PACE: Final = 32
+"""Tasks that go on in one turn of the event loop where many have waited for the same: 6 ms, if each makes a page."""
 TURN_LIMIT: Final = 0.006
 """Seconds of a turn of the event loop in which it is worked on what is read, after those who wait; the rest is put off.
 As long as 120 requests take, compiled: of 128 connections that ask all the time, one read in thirty is put off."""
