@@ -98,7 +98,7 @@ def _field_lines(
     young = _recent.young
     lines: list[FieldLine] = []
     fresh = split[first:end]
-    for octets, like in zip(fresh, before, strict=False):
+    for octets, like in zip(fresh, before):  # noqa: B905 - with an argument the compiler makes a pair for each
         if like.line == octets:
             lines.append(like)
         else:
