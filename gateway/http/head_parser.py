@@ -70,7 +70,6 @@ class FieldSectionTooLarge(FieldSectionError):
 
 
 _recent: Final = RecentLines[bytes]()
-_COLON: Final = 0x3A
 _SPACE: Final = 0x20
 _NO_LINES: Final[list[FieldLine]] = []
 
@@ -120,11 +119,14 @@ def _read_line(octets: bytes, like: FieldLine | None) -> FieldLine:
     line = _recent.recall(octets)
     if line is None:
         # As nearly every line comes, it goes on: a name that was seen before, one space, and a value with none around.
-        role: int | None
-        if like is not None and _has_name(octets, like.pair[0]):
-            name, role = like.pair[0], like.role
-            value = octets[len(name) + 2 :]
-        else:
+        role: int | None = None
+        if like is not None:
+            name = like.pair[0]
+            end = len(name)
+            if octets.startswith(name) and octets[end : end + 2] == b": ":
+                value = octets[end + 2 :]
+                role = like.role
+        if role is None:
             name, _, value = octets.partition(b": ")
             role = KNOWN_ROLES.get(name)
         if role is not None and value and value[0] > _SPACE and value[-1] > _SPACE and is_value(octets):
@@ -133,12 +135,6 @@ def _read_line(octets: bytes, like: FieldLine | None) -> FieldLine:
             line = _respelled(octets)
         _recent.learn(octets, line)
     return line
-
-
-def _has_name(octets: bytes, name: bytes) -> bool:
-    """Whether a line begins with `name`, a colon and a space."""
-    end = len(name)
-    return len(octets) > end + 1 and octets.startswith(name) and octets[end] == _COLON and octets[end + 1] == _SPACE
 
 
 def _respelled(octets: bytes) -> FieldLine:
