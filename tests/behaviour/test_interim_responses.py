@@ -261,7 +261,7 @@ async def test_what_waits_here_for_a_slow_reader_is_not_late(
 ) -> None:
     """Read from the app, and not passed on: nothing is left in the kernel that would show an answer."""
     waiting: list[object] = []
-    monkeypatch.setattr(Turns, "wait", lambda self, who: waiting.append(who))
+    monkeypatch.setattr(Turns, "wait", lambda self, who, late=False: waiting.append(who))
     browser = await gateway.connect()
     browser.send(get(app))
     upstream = await app.accept()
