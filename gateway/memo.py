@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TypeVar
 
 K = TypeVar("K")
@@ -11,7 +12,10 @@ V = TypeVar("V")
 
 
 def remember(memory: dict[K, V], key: K, value: V, most: int) -> None:
-    """Keeps `value`, which is not in `memory`; beyond `most` in place of the one that was kept longest."""
+    """Keeps `value`, which is not in `memory`; once that has `most`, those that were kept longest go, an eighth."""
     if len(memory) >= most:
-        del memory[next(iter(memory))]
+        # Not one by one: whoever looks for a dict's first entry passes all that were deleted before it. With 8192, that
+        # made each new key cost 7 µs.
+        for oldest in list(islice(memory, most // 8 + 1)):
+            del memory[oldest]
     memory[key] = value

@@ -338,7 +338,7 @@ def test_memory_is_bounded() -> None:
     for number in range(REMEMBERED_SECTIONS + 10):
         for _ in range(3):
             get((b"x-number", b"%d" % number))
-    assert len(remembered) == REMEMBERED_SECTIONS
+    assert REMEMBERED_SECTIONS // 2 < len(remembered) <= REMEMBERED_SECTIONS
     last = (b"x-number", b"%d" % (REMEMBERED_SECTIONS + 9))
     assert get(last).section is get(last).section
 
