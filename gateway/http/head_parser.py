@@ -324,7 +324,7 @@ _status_lines: Final[dict[bytes, tuple[int, int, bytes]]] = {}
 
 
 def _status_line(line: bytes) -> tuple[int, int, bytes]:
-    """The minor version, the status and the phrase of a status line."""
+    """The minor version, the status and the phrase of a status line that is not among `_status_lines`."""
     match = _STATUS_LINE.fullmatch(line)
     if match is None or len(line) > MAX_STATUS_LINE:
         raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"the answer begins with {quote(line)}")
@@ -344,7 +344,9 @@ def check_partial_response(received: bytes | bytearray, limits: HeadLimits) -> N
         raise GatewayError(Reason.HTTP_PROTOCOL_ERROR, f"the answer's head has {wrong}")
     line_end = received.find(b"\r\n")
     if line_end >= 0:
-        _status_line(bytes(received[:line_end]))
+        line = bytes(received[:line_end])
+        if line not in _status_lines:
+            _status_line(line)
     if len(received) > limits.head:
         raise GatewayError(
             Reason.HTTP_RESPONSE_HEADER_SECTION_SIZE, f"the answer's head has more than {counted(limits.head, 'octet')}"

@@ -13,11 +13,13 @@ from itertools import product
 import pytest
 
 from gateway.errors import GatewayError, Reason
+from gateway.http import head_parser
 from gateway.http.head_parser import (
     HEAD_END,
     KEPT_LINES,
     MAX_STATUS_LINE,
     REMEMBERED_OCTETS,
+    STATUS_LINES_REMEMBERED,
     FieldSectionError,
     FieldSectionTooLarge,
     HeadLimits,
@@ -778,6 +780,17 @@ def test_a_status_line_is_kept_and_so_it_is_short(phrase: int, fits: bool) -> No
         assert parse_response_head(block, LIMITS, b"GET").status == 200
     else:
         assert answer_refusal(block) is Reason.HTTP_PROTOCOL_ERROR
+
+
+def test_an_unfinished_head_with_a_known_status_line_displaces_none() -> None:
+    known = head_parser._status_lines
+    for number in range(2 * STATUS_LINES_REMEMBERED):
+        check_partial_response(b"HTTP/1.1 200 %d\r\nX" % number, LIMITS)
+        if len(known) == STATUS_LINES_REMEMBERED:
+            break
+    before = [*known]
+    check_partial_response(before[-1] + b"\r\nX", LIMITS)
+    assert [*known] == before
 
 
 @pytest.mark.parametrize(("octets", "kept"), [(REMEMBERED_OCTETS, 1), (REMEMBERED_OCTETS + 1, 0)])
