@@ -38,8 +38,11 @@ MAX_SURPLUS: Final = 512
 read; a block of 32 KiB can have ten thousand, which would hold the loop for 30 ms."""
 REMEMBERED_BLOCKS: Final = 16
 REMEMBERED_OCTETS: Final = 16 * 1024
-"""Blocks that a decoder remembers, and the most octets: those of the blocks, and of the lists by RFC 9113's count. A
-page needs a handful; with ten thousand connections at their limits it is the memory that counts."""
+"""Blocks that a decoder remembers, and the most octets: those of the blocks, of the lists by RFC 9113's count, and for
+each field `LINE`. A page needs a handful; with ten thousand connections at their limits it is the memory that counts.
+"""
+LINE: Final = 128
+"""Octets of a field's line beside its own."""
 
 
 @mypyc_attr(acyclic=True)
@@ -222,7 +225,7 @@ class Decoder:
         return position
 
     def _remember(self, block: bytes, fields: list[DecodedField], size: int) -> None:
-        cost = len(block) + size
+        cost = len(block) + size + LINE * len(fields)
         if cost > REMEMBERED_OCTETS // 4:
             return
         self._remembered_octets += cost
