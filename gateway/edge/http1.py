@@ -451,9 +451,9 @@ class Http1Downstream(TimedConnection, DownstreamStream):
         self._set_body_deadline()
         if self._processing:
             return  # it goes on by itself
-        if self._held:
+        if self._held and not self._queued:
             self._process_held()
-        else:
+        else:  # what is held may have to wait; what was made meanwhile, a request's head, may not
             if self._exchange is not None:
                 self._exchange.flush_request()
             self._set_reading()

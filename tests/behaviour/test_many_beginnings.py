@@ -11,7 +11,8 @@ import asyncio
 import pytest
 
 from gateway import turns
-from gateway.turns import PORTION
+from gateway.edge.http1 import Http1Downstream
+from gateway.turns import PORTION, ReadingConnection
 from tests.behaviour.crowds import each_turn, look_each_turn, most_at_once
 from tests.behaviour.h2_wire import h2_browser
 from tests.behaviour.harness import OK, SANDBOX, App, Gateway, Wire, answering, get, until
@@ -141,4 +142,56 @@ async def test_who_comes_meanwhile_is_served_meanwhile(gateway: Gateway, app: Ap
     assert gateway.edge.exchanges[SANDBOX] < CROWD / 2, "it waits for none that were put off"
     await all_answer(app)
     for browser in browsers:
+        assert (await browser.answer()).body == b"ok"
+
+
+class Somebody:
+    """Waits, too."""
+
+    def take_turn(self) -> None: ...
+
+
+def put_off(gateway: Gateway, connection: ReadingConnection, octets: bytes) -> None:
+    """They come when the turn has lasted too long already, and many turns pass until they are worked on."""
+    turns = gateway.edge.intake.turns
+    for _ in range(1000):
+        turns.wait(Somebody(), late=True)
+    turns.begun = PORTION
+    connection.get_buffer(-1)[: len(octets)] = octets
+    connection.buffer_updated(len(octets))
+    assert connection._queued
+
+
+async def other_end(gateway: Gateway) -> tuple[Wire, Http1Downstream]:
+    """A browser and what serves it."""
+    before = set(gateway.edge.downstreams)
+    browser = await gateway.connect()
+    (downstream,) = await until(lambda: set(gateway.edge.downstreams) - before, "it is served")
+    assert isinstance(downstream, Http1Downstream)
+    return browser, downstream
+
+
+async def served(browser: Wire, app: App) -> Wire:
+    """The app's end of the connection by which it has answered `browser`."""
+    browser.send(get(app, b"/first"))
+    upstream = await app.accept()
+    await upstream.request()
+    upstream.send(OK)
+    assert (await browser.answer()).body == b"ok"
+    return upstream
+
+
+async def test_a_request_does_not_wait_for_what_follows_it(gateway: Gateway, app: App) -> None:
+    """Its head is made when its sandbox has been looked up. Until it leaves, what the app says would be its answer."""
+    browser, downstream = await other_end(gateway)
+    upstream = await served(browser, app)
+    gateway.edge.directory.invalidate([SANDBOX])
+    downstream.data_received(get(app, b"/second"))
+    put_off(gateway, downstream, get(app, b"/third"))
+    assert (await upstream.request()).start == b"GET /second HTTP/1.1"
+    assert downstream._queued
+    upstream.send(OK)
+    assert (await upstream.request()).start == b"GET /third HTTP/1.1"
+    upstream.send(OK)
+    for _ in range(2):
         assert (await browser.answer()).body == b"ok"
