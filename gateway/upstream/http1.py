@@ -248,7 +248,7 @@ class Http1Upstream(Http1Lifecycle):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if exc is not None and (self.state is HEAD or self.state is BODY):
+        if exc is not None and (self.state is HEAD or self.state is BODY or self.state is TUNNEL):
             self._read_what_is_left()
         self._app_closed(exc)
         self._context.closed(self)
@@ -415,7 +415,7 @@ class Http1Upstream(Http1Lifecycle):
             self.sink.response_body(data)
 
     def _read_what_is_left(self) -> None:
-        """Takes an answer that was already here when writing the request failed.
+        """Takes an answer, or a tunnel's last words, that were already here when writing failed.
 
         An app that answers 413 and closes without reading the upload makes our next write fail, and the transport
         gives up without reading. The kernel still holds the answer, and during connection_lost the socket is open.

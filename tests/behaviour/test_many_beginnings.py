@@ -13,6 +13,7 @@ import pytest
 from gateway import turns
 from gateway.edge.http1 import Http1Downstream
 from gateway.turns import PORTION, ReadingConnection
+from gateway.upstream.http1 import Http1Upstream
 from tests.behaviour.crowds import each_turn, look_each_turn, most_at_once
 from tests.behaviour.h2_wire import h2_browser
 from tests.behaviour.harness import OK, SANDBOX, App, Gateway, Wire, answering, get, until
@@ -62,6 +63,16 @@ async def all_answer(app: App) -> None:
         await wire.request()
     for wire in wires:
         wire.send(OK)
+
+
+async def tunnel(browser: Wire, app: App) -> Wire:
+    """The app's end of one."""
+    browser.send(b"GET / HTTP/1.1\r\nHost: %b\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n" % app.host)
+    wire = await app.accept()
+    await wire.request()
+    wire.send(SWITCHED)
+    await browser.head()
+    return wire
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
@@ -116,11 +127,7 @@ async def test_messages(gateway: Gateway, app: App) -> None:
     browsers = await crowd(gateway)
     wires = []
     for browser in browsers:
-        browser.send(b"GET / HTTP/1.1\r\nHost: %b\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n" % app.host)
-        wires.append(await app.accept())
-        await wires[-1].request()
-        wires[-1].send(SWITCHED)
-        await browser.head()
+        wires.append(await tunnel(browser, app))
     for senders, receivers in ((browsers, wires), (wires, browsers)):
         seen = each_turn(lambda receivers=receivers: sum(bool(each.unread) for each in receivers), CROWD)
         for part in (b"one ", b"two ", b"three"):
@@ -195,3 +202,18 @@ async def test_a_request_does_not_wait_for_what_follows_it(gateway: Gateway, app
     upstream.send(OK)
     for _ in range(2):
         assert (await browser.answer()).body == b"ok"
+
+
+async def test_last_words_of_an_app_that_is_gone_arrive(gateway: Gateway, app: App) -> None:
+    """Writing to it fails before their turn comes."""
+    browser = await gateway.connect()
+    before = set(gateway.edge.pool.connections)
+    wire = await tunnel(browser, app)
+    (upstream,) = set(gateway.edge.pool.connections) - before
+    assert isinstance(upstream, Http1Upstream)
+    put_off(gateway, upstream, b"goodbye")
+    transport = upstream._transport
+    upstream.connection_lost(ConnectionResetError())
+    transport.abort()
+    assert await browser.ended() == b"goodbye"
+    assert await wire.ended() == b""
