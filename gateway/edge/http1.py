@@ -243,6 +243,8 @@ class Http1Downstream(TimedConnection, DownstreamStream):
         return True
 
     def _go_on(self) -> None:
+        if self._transport.is_closing():
+            return  # no request is begun for nobody; what a tunnel has held is `_tell_lost`'s
         try:
             self._process_held()
         except Exception:

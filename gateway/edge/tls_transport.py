@@ -467,6 +467,7 @@ class TlsTransport(WideReading):
         self._tcp.write_eof()
 
     def abort(self) -> None:
+        self._ahead = b""  # it may be queued, and have its turn before it is lost
         self._tcp.abort()
 
     def is_closing(self) -> bool:

@@ -158,10 +158,10 @@ class Somebody:
     def take_turn(self) -> None: ...
 
 
-def put_off(gateway: Gateway, connection: ReadingConnection, octets: bytes) -> None:
-    """They come when the turn has lasted too long already, and many turns pass until they are worked on."""
+def put_off(gateway: Gateway, connection: ReadingConnection, octets: bytes, others: int = 1000) -> None:
+    """They come when the turn has lasted too long already, and so many turns pass until they are worked on."""
     turns = gateway.edge.intake.turns
-    for _ in range(1000):
+    for _ in range(others):
         turns.wait(Somebody(), late=True)
     turns.begun = PORTION
     connection.get_buffer(-1)[: len(octets)] = octets
@@ -217,3 +217,15 @@ async def test_last_words_of_an_app_that_is_gone_arrive(gateway: Gateway, app: A
     transport.abort()
     assert await browser.ended() == b"goodbye"
     assert await wire.ended() == b""
+
+
+async def test_no_request_is_begun_for_who_was_cut_off(gateway: Gateway, app: App) -> None:
+    """The connection is lost one turn after it was aborted, and in between comes its own."""
+    browser, downstream = await other_end(gateway)
+    upstream = await served(browser, app)
+    browser.send(get(app, b"/second"))
+    await upstream.request()
+    put_off(gateway, downstream, get(app, b"/third"), others=0)
+    downstream.close()
+    await browser.ended()
+    assert [record.path for record in gateway.log] == ["/first", "/second"]

@@ -485,6 +485,17 @@ def test_large_records_take_one(lines: Lines) -> None:
     assert not lines.soon
 
 
+def test_what_waits_when_it_is_cut_off_is_not_delivered(lines: Lines) -> None:
+    """Its turn may come before the event loop says that the connection is lost."""
+    line = lines.secure()
+    line.feed(b"".join(line.client.sealed(b"x") for _ in range(2 * SHARE)))
+    done = len(line.speaker.received)
+    line.transport.abort()
+    while lines.turn():
+        pass
+    assert 0 < len(line.speaker.received) == done < 2 * SHARE
+
+
 @pytest.mark.parametrize("count", [100, 1000, 3000])
 def test_a_flood_of_key_updates_takes_turns(lines: Lines, tmp_path: Path, count: int) -> None:
     """One call to OpenSSL would read them all: 27 octets and 8 µs each, 14 ms in a read."""
