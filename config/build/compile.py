@@ -26,7 +26,7 @@ ROOMS = (
     "gateway/edge/deadlines.py",
     "gateway/edge/drained.py",
     "gateway/edge/edge.py",
-    "gateway/edge/exchange.py",
+    "gateway/edge/exchange*.py",
     "gateway/edge/forwarded.py",
     "gateway/edge/host_rewrite.py",
     "gateway/edge/http*.py",

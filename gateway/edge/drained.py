@@ -11,7 +11,8 @@ import re
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from gateway.edge.exchange import OPEN, TUNNEL, Exchange, is_event_stream, kind_of_tunnel
+from gateway.edge.exchange import OPEN, TUNNEL, Exchange
+from gateway.edge.exchange_info import is_event_stream, kind_of_tunnel
 from gateway.edge.stream import RequestSink
 from gateway.http.message import AS_STREAM
 from gateway.observe.telemetry import WEBSOCKET

@@ -21,22 +21,20 @@ import time
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
-from gateway.addresses import authority
 from gateway.app_protocol import H2C, HTTP1
 from gateway.diagnosis import hints
 from gateway.diagnosis.protocol_probe import symptom_of
 from gateway.edge import cookies, host_rewrite
+from gateway.edge.exchange_info import ExchangeInfo, is_event_stream, kind_of_tunnel
 from gateway.edge.local_reply import options, ready
 from gateway.edge.stream import RequestSink
 from gateway.edge.upstream_protocol import SPOKEN
 from gateway.endpoint import AppKey, Endpoint
 from gateway.errors import GatewayError, Reason
 from gateway.http.message import AS_STREAM, AS_TUNNEL, NO_BODY, Fields, RequestHead, ResponseHead
-from gateway.http.validate import IDEMPOTENT, offers
-from gateway.memo import remember
-from gateway.metrics import DOWNSTREAM_CLOSED, TUNNEL_PROTOCOLS, TUNNELS_OPEN
-from gateway.observe.access_log import MAX_TEXT, AccessRecord, shown
-from gateway.observe.telemetry import EVENT_STREAM, LOCAL_REPLY, OTHER_TUNNEL, RESPONSE, WEBSOCKET
+from gateway.http.validate import IDEMPOTENT
+from gateway.metrics import TUNNEL_PROTOCOLS, TUNNELS_OPEN
+from gateway.observe.telemetry import EVENT_STREAM, LOCAL_REPLY, RESPONSE
 from gateway.problems import websocket
 from gateway.problems.cross_site import is_cross_site, withheld
 from gateway.problems.problem import RequestContext
@@ -48,30 +46,15 @@ if TYPE_CHECKING:
     from gateway.directory.sandbox import Sandbox
     from gateway.edge.edge import Edge
     from gateway.edge.stream import DownstreamStream
-    from gateway.hostname import Target
-    from gateway.http.forwarding import Address
-    from gateway.observe.spans import Span
     from gateway.upstream.stream import UpstreamStream
 
 log: Final = logging.getLogger("gateway.edge")
 
-_time: Final = time.time
 _monotonic: Final = time.monotonic
 """The loop's own time has millisecond steps."""
 MAX_DIALS: Final = 3
 """Addresses that are dialed for one request, if its record changes while each of them is."""
-TARGETS_REMEMBERED: Final = 8192
-_targets: Final[dict[tuple[str, int], str]] = {}
 _TUNNELS_OPEN: Final = {kind: TUNNELS_OPEN.at(kind) for kind in TUNNEL_PROTOCOLS}
-
-
-def _target(address: str, port: int) -> str:
-    """As a record tells it: "[fd00::5]:5000"."""
-    target = _targets.get((address, port))
-    if target is None:
-        target = authority(address, port)
-        remember(_targets, (address, port), target, TARGETS_REMEMBERED)
-    return target
 
 
 class Phase(Enum):
@@ -92,109 +75,67 @@ ENDED: Final = Phase.ENDED
 """By themselves: see `message.NO_BODY`."""
 
 
-def kind_of_tunnel(answer: ResponseHead) -> str:
-    """One of `TUNNEL_PROTOCOLS`."""
-    return WEBSOCKET if offers(answer.upgrade, b"websocket") else OTHER_TUNNEL
-
-
-def is_event_stream(answer: ResponseHead) -> bool:
-    """Whether it lasts as long as somebody listens (server-sent events)."""
-    content_type = answer.get(b"content-type") or b""
-    return content_type.partition(b";")[0].strip().lower() == b"text/event-stream"
-
-
 def is_no_handshake(request: RequestHead, answer: ResponseHead) -> bool:
     """Whether `answer` would grant a tunnel where none is: to an extended CONNECT any 2xx does (RFC 8441 section 5)."""
     return request.key_is_ours and answer.status < 300 and answer.framing is not AS_TUNNEL
 
 
-class Exchange(RequestSink, ResponseSink):
+class Exchange(ExchangeInfo, RequestSink, ResponseSink):
     """Stands between two streams; made by a downstream connection for each request."""
 
     __slots__ = (
         "_admitted",
         "_answered",
         "_connecting",
-        "_dial_ms",
-        "_downstream",
         "_edge",
         "_examined",
-        "_first_byte",
-        "_forwarded_client",
         "_full",
-        "_head",
         "_no_retry",
-        "_received",
         "_request_complete",
-        "_request_id",
         "_response_complete",
-        "_reused",
         "_rewritten_host",
-        "_sandbox",
-        "_sent",
-        "_span",
-        "_started",
-        "_target",
         "_upstream",
-        "answer",
         "phase",
     )
 
     def __init__(self, edge: Edge, downstream: DownstreamStream, head: RequestHead) -> None:
+        super().__init__(downstream, head)
         self._edge = edge
-        self._downstream = downstream
-        self._head = head
-        self._started = _monotonic()
         self.phase = ROUTING
-        self._request_id = b""
-        self._target: Target | None = None
-        self._sandbox: Sandbox | None = None  # set once it is known and admitted
         self._rewritten_host = b""  # the Host field that was sent instead of downstream's
         self._upstream: UpstreamStream | None = None  # ours alone from acquire or dial until _end
         self._connecting: asyncio.Task[None] | None = None
-        self._forwarded_client: Address | None = None  # counted as its sender, by the word of a trusted proxy
         self._admitted = ""  # sandbox id counted in, to be dismissed in _end
         self._request_complete = False
         self._response_complete = False
         self._no_retry = False  # no other connection is tried after this one
         self._full = False  # downstream takes no more of the response for now
         self._examined = False  # the head of the answer is, or was, withheld for a look
-        self._reused = False
         self._answered = False  # by the app
-        self._dial_ms: float | None = None  # none was needed
-        self._first_byte = 0.0  # when the head of the answer went downstream, by the clock of `_started`
-        self.answer: ResponseHead | None = None  # the head that has gone downstream
-        self._received = 0  # octets of request content
-        self._sent = 0  # octets of response content
-        self._span: Span | None = None  # if it is sampled
 
     def __repr__(self) -> str:
-        where = self._target.host if self._target else self._head.authority.decode("latin-1")
-        return f"<Exchange {self.phase.name} {where} rx={self._received} tx={self._sent}>"
-
-    @property
-    def request(self) -> RequestHead:
-        return self._head
+        where = self.target.host if self.target else self.request.authority.decode("latin-1")
+        return f"<Exchange {self.phase.name} {where} rx={self.received} tx={self.sent}>"
 
     @property
     def waits_for_app_since(self) -> float | None:
         """When the request came (time.monotonic), while the app has all of it and has not answered; else None."""
         waits = self.phase is OPEN and self.answer is None and self._request_complete
-        return self._started if waits else None
+        return self.started if waits else None
 
     # --- the way up ----------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        edge, head, peer = self._edge, self._head, self._downstream.peer
+        edge, head, peer = self._edge, self.request, self.downstream.peer
         if (spans := edge.telemetry.spans) is not None:
-            self._span = spans.begin(head.section.trace_parent, trusted=peer.trusted)
-        self._request_id = (head.forwarding and peer.request_id(head)) or (peer.ids or edge.ids).new()
+            self.span = spans.begin(head.section.trace_parent, trusted=peer.trusted)
+        self.request_id = (head.forwarding and peer.request_id(head)) or (peer.ids or edge.ids).new()
         try:
             if peer.trusted:
-                self._forwarded_client = client = peer.client(head)
+                self.client = client = peer.client(head)
                 if client is not None:
                     edge.limits.admit_client(client)
-            self._target = target = edge.route(head.authority)
+            self.target = target = edge.route(head.authority)
             if head.ends_here:
                 self._answer(options())
                 return
@@ -210,12 +151,12 @@ class Exchange(RequestSink, ResponseSink):
                     key = edge.protocols.choose(head, sandbox, port) if chosen else (sandbox.origin, port, HTTP1)
                     upstream = self._open(key)
                     if upstream is not None:
-                        self._reused = True
+                        self.reused = True
                         self._send(upstream)
                         return
         except GatewayError as error:
             if error.reason is Reason.PORT_DENIED:
-                self._target = edge.named(head.authority)  # which its texts speak of
+                self.target = edge.named(head.authority)  # which its texts speak of
             elif (answer := edge.health.answer(head, error)) is not None:
                 self._answer_check(*answer)
                 return
@@ -231,13 +172,13 @@ class Exchange(RequestSink, ResponseSink):
         if not self._admitted:
             self._edge.limits.admit_exchange(sandbox.id)
             self._admitted = sandbox.id
-        self._sandbox = sandbox
+        self.sandbox = sandbox
 
     def _open(self, key: AppKey) -> UpstreamStream | None:
         """A stream that needs no waiting: by the connection that a login has bound to downstream's, or by any."""
-        if (bound := self._downstream.bound) is None or key[2] is H2C:
+        if (bound := self.downstream.bound) is None or key[2] is H2C:
             return self._edge.pool.open(key, self._replayable())
-        self._downstream.bound = None
+        self.downstream.bound = None
         if bound.endpoint != key[:2]:  # there is one at most: that one connection asks several apps is rare
             bound.owner = None
             bound.close()
@@ -251,25 +192,25 @@ class Exchange(RequestSink, ResponseSink):
 
     def _replayable(self) -> bool:
         """May be sent again if a reused connection turns out dead: nothing of a body can have been used up."""
-        head = self._head
+        head = self.request
         return head.framing is NO_BODY and head.method in IDEMPOTENT
 
     def _connect_cold(self) -> None:
         self.phase = CONNECTING
-        self._downstream.pause()
-        self._connecting = self._edge.tasks.spawn(self._connect(), f"connect {self._target and self._target.host}")
+        self.downstream.pause()
+        self._connecting = self._edge.tasks.spawn(self._connect(), f"connect {self.target and self.target.host}")
 
     async def _connect(self) -> None:
         try:
             upstream = await self._reach()
             self._connecting = None
-            if self._head.section.probes:
+            if self.request.section.probes:
                 upstream.release()  # closed: an app that serves one connection at a time would wait for it
                 self._answer(ready())
             else:
                 self._send(upstream)
                 if self.phase is OPEN:  # else the stream has failed at once
-                    self._downstream.resume()
+                    self.downstream.resume()
         except GatewayError as error:
             await self._edge.pace.keep()  # others may have waited for the same
             self._connecting = None
@@ -280,7 +221,7 @@ class Exchange(RequestSink, ResponseSink):
 
     async def _reach(self) -> UpstreamStream:
         """A connection to the target. Raises GatewayError saying as much as could be found out."""
-        edge, target = self._edge, self._target
+        edge, target = self._edge, self.target
         assert target is not None  # CONNECTING comes after routing
         for _ in range(MAX_DIALS):  # each time round the record has changed while its address was dialed
             waits = edge.directory.get_cached(target.sandbox_id) is None
@@ -288,12 +229,12 @@ class Exchange(RequestSink, ResponseSink):
             if waits:
                 await edge.pace.keep()  # others may have waited for the same
             self._admit(sandbox)
-            key = edge.protocols.choose(self._head, sandbox, target.port)
+            key = edge.protocols.choose(self.request, sandbox, target.port)
             upstream = None
-            if not self._head.section.probes and (key[2] is H2C or not self._no_retry):  # else only a new one will do
+            if not self.request.section.probes and (key[2] is H2C or not self._no_retry):  # else only a new one will do
                 upstream = self._open(key)
             if upstream is not None:
-                self._reused = True
+                self.reused = True
                 return upstream
             began = _monotonic()
             try:
@@ -302,7 +243,7 @@ class Exchange(RequestSink, ResponseSink):
                 if error.reason not in SPOKEN or not self._learn(error.reason):
                     raise
             finally:
-                self._dial_ms = int((_monotonic() - began) * 1e5) / 1e2
+                self.dial_ms = int((_monotonic() - began) * 1e5) / 1e2
             if upstream is not None:
                 return upstream
         detail = f"the record of {target.sandbox_id} has changed {MAX_DIALS} times while its address was dialed"
@@ -310,24 +251,24 @@ class Exchange(RequestSink, ResponseSink):
 
     def _learn(self, reason: Reason) -> bool:
         """Notes what the app was seen to speak; whether it can be asked again, in that."""
-        sandbox, target = self._sandbox, self._target
+        sandbox, target = self.sandbox, self.target
         assert sandbox is not None and target is not None  # somebody was asked
-        return self._edge.protocols.learn(reason, self._head, sandbox, target.port)
+        return self._edge.protocols.learn(reason, self.request, sandbox, target.port)
 
     def _send(self, upstream: UpstreamStream) -> None:
-        head, sandbox, target = self._head, self._sandbox, self._target
+        head, sandbox, target = self.request, self.sandbox, self.target
         assert sandbox is not None and target is not None  # both were needed to find `upstream`
         self._upstream = upstream
         self.phase = OPEN
         host = target.rewritten(sandbox.host or self._edge.host, head.authority)
-        added = self._downstream.peer.added(head)
+        added = self.downstream.peer.added(head)
         if host is not head.authority:
             self._rewritten_host = host
             if head.upgrade is not None:
                 head = host_rewrite.rewrite_request(head, host, added)
-        if self._span is not None:
-            head = self._span.sent_with(head)
-        upstream.send_request(self, head, host, added, self._request_id)
+        if self.span is not None:
+            head = self.span.sent_with(head)
+        upstream.send_request(self, head, host, added, self.request_id)
         if self._full:
             upstream.pause()
         self._request_complete = head.framing is NO_BODY
@@ -336,7 +277,7 @@ class Exchange(RequestSink, ResponseSink):
 
     def request_body(self, data: bytes) -> None:
         if self._upstream is not None:
-            self._received += len(data)
+            self.received += len(data)
             self._upstream.send_body(data)
 
     def request_end(self, trailers: Fields) -> None:
@@ -380,46 +321,46 @@ class Exchange(RequestSink, ResponseSink):
         self._no_retry = True  # the app has begun to answer
         if head.binds:
             self._bind(head)
-        if head.status != 100 or self._head.section.expects_continue:
+        if head.status != 100 or self.request.section.expects_continue:
             if head.section.set_cookies or head.section.locates:
                 head = self._rewritten(head)
-            self._downstream.send_informational(head, self._request_id)
+            self.downstream.send_informational(head, self.request_id)
 
     def response_head(self, head: ResponseHead) -> None:
         if head.status >= 400 and not self._examined:
             self._examined = True
             answers, upstream = self._edge.error_answers, self._upstream
             assert upstream is not None  # which has brought it
-            if answers.withhold(self._head, head, upstream, self._resume_response):
+            if answers.withhold(self.request, head, upstream, self._resume_response):
                 return
-        elif self._head.upgrade is not None and is_no_handshake(self._head, head):
+        elif self.request.upgrade is not None and is_no_handshake(self.request, head):
             detail = f"the app answered a WebSocket handshake with {head.status} instead of 101"
             self.fail(GatewayError(Reason.HTTP_PROTOCOL_ERROR, detail))
             return
         self.answer = head
         self._answered = True
-        self._first_byte = _monotonic()
+        self.first_byte = _monotonic()
         section = head.section
         if section.set_cookies or section.locates:
             head = self._rewritten(head)
-        if head.binds or self._head.section.binds:
+        if head.binds or self.request.section.binds:
             self._bind(head)
         if head.framing is AS_TUNNEL:
             self.phase = TUNNEL
             self._request_complete = False
             self._edge.cells[_TUNNELS_OPEN[kind_of_tunnel(head)]] += 1
-        self._downstream.send_head(head, self._request_id)
+        self.downstream.send_head(head, self.request_id)
 
     def _rewritten(self, head: ResponseHead) -> ResponseHead:
         """What the app says of itself, as it is to be understood outside."""
-        target, stream, answers = self._target, self._upstream, self._edge.error_answers
+        target, stream, answers = self.target, self._upstream, self._edge.error_answers
         assert target is not None and stream is not None  # whoever answers has been found by it, and has brought it
         if head.section.locates and self._rewritten_host:
-            added = self._downstream.peer.added(self._head)
+            added = self.downstream.peer.added(self.request)
             shown = host_rewrite.rewrite_response(head.section.field_lines, self._rewritten_host, target, added)
             head = head.with_lines(shown)
         if head.status >= answers.judged_from:
-            head = answers.judged(self._head, head, self._downstream.peer.added(self._head), stream)
+            head = answers.judged(self.request, head, self.downstream.peer.added(self.request), stream)
         if head.section.set_cookies:
             head = head.with_lines(cookies.confine(head.section.field_lines, target))
         return head
@@ -427,53 +368,53 @@ class Exchange(RequestSink, ResponseSink):
     def _bind(self, head: ResponseHead) -> None:
         """RFC 4559 section 6: the app logs in the connection, which serves nobody else from now on."""
         if self._upstream is not None:
-            self._upstream.owner = self._downstream
+            self._upstream.owner = self.downstream
             self._upstream.challenged |= head.binds
             if not self._upstream.persists:
-                self._downstream.bound_lost()
+                self.downstream.bound_lost()
 
     def response_body(self, data: bytes) -> None:
-        self._sent += len(data)
-        self._downstream.send_body(data)
+        self.sent += len(data)
+        self.downstream.send_body(data)
 
     def response_end(self, trailers: Fields) -> None:
         self._response_complete = True
         if self.phase is TUNNEL and not self._request_complete:
             # Half-close where the transport can; where it cannot (TLS), the stream reports itself lost right away.
-            self._downstream.finish(trailers)
+            self.downstream.finish(trailers)
             return
-        self._downstream.finish(trailers)
+        self.downstream.finish(trailers)
         self._end()
 
     def flush_response(self) -> None:
-        self._downstream.flush()
+        self.downstream.flush()
 
     def response_room(self) -> int:
-        return self._downstream.room()
+        return self.downstream.room()
 
     def upstream_full(self, waiting: int) -> None:
-        self._downstream.pause(waiting)
+        self.downstream.pause(waiting)
 
     def upstream_drained(self) -> None:
-        self._downstream.resume()
+        self.downstream.resume()
 
     def upstream_failed(self, failure: UpstreamFailure) -> None:
         self._upstream = None
         reason = failure.error.reason
         learned = reason not in SPOKEN or self._learn(reason)
         if self.phase is TUNNEL:
-            self._downstream.abort(failure.error)
+            self.downstream.abort(failure.error)
             self._end(str(failure.error.reason), failure.error.detail)
         elif learned and self._may_retry(failure):
             self._no_retry = True
-            self._reused = False
+            self.reused = False
             self._connect_cold()
         elif not self._no_retry and symptom_of(failure) is not None:
-            self._connecting = self._edge.tasks.spawn(self._explain(failure), f"explain {self._target}")
+            self._connecting = self._edge.tasks.spawn(self._explain(failure), f"explain {self.target}")
         else:
             if failure.unprocessed:
                 self.phase = CONNECTING  # as if nothing had been passed on
-            self.fail(hints.explain(self._head, failure))
+            self.fail(hints.explain(self.request, failure))
 
     def _may_retry(self, failure: UpstreamFailure) -> bool:
         """RFC 9110 section 9.2.2 allows to retry what is idempotent when the connection closed before any response, and
@@ -484,14 +425,14 @@ class Exchange(RequestSink, ResponseSink):
         """
         if self._no_retry or self.phase is not OPEN or self.answer:
             return False
-        if self._head.framing is not NO_BODY and (self._received or self._request_complete):
+        if self.request.framing is not NO_BODY and (self.received or self._request_complete):
             return False  # some of its content is used up
         return failure.unprocessed or (failure.is_stale and self._replayable())
 
     async def _explain(self, failure: UpstreamFailure) -> None:
         """Fails with the failure's error or its cause: a TLS server may have hung up on plain HTTP without a word."""
         try:
-            sandbox, target = self._sandbox, self._target
+            sandbox, target = self.sandbox, self.target
             assert sandbox is not None and target is not None  # there was a connection
             error = await self._edge.connector.explain(failure, Endpoint(sandbox.origin, target.port), sandbox)
             await self._edge.pace.keep()
@@ -504,14 +445,10 @@ class Exchange(RequestSink, ResponseSink):
     # --- draining ------------------------------------------------------------------------------------------------
 
     @property
-    def request_id(self) -> bytes:
-        return self._request_id
-
-    @property
     def streams(self) -> tuple[DownstreamStream, UpstreamStream] | None:
         """The two that it stands between; None: no answer is under way."""
         upstream = self._upstream
-        return None if upstream is None or upstream.sink is not self else (self._downstream, upstream)
+        return None if upstream is None or upstream.sink is not self else (self.downstream, upstream)
 
     @property
     def ended_ways(self) -> tuple[bool, bool]:
@@ -520,11 +457,11 @@ class Exchange(RequestSink, ResponseSink):
 
     def end_answer(self) -> None:
         """Ends an event stream between two events, whose reader takes it for an end and asks anew."""
-        self._downstream.finish([])
+        self.downstream.finish([])
         self._end()
 
     def age(self) -> float:
-        return _monotonic() - self._started
+        return _monotonic() - self.started
 
     # --- endings -------------------------------------------------------------------------------------------------
 
@@ -535,33 +472,33 @@ class Exchange(RequestSink, ResponseSink):
         if answer is None:
             self._send_problem(error)
         elif error.reset_code is None and self.is_call:
-            self._downstream.finish(grpc_trailers(error, self._circumstances()))
+            self.downstream.finish(grpc_trailers(error, self._circumstances()))
         else:
-            self._downstream.abort(error)
+            self.downstream.abort(error)
         self._end(str(error.reason), error.detail)
 
     @property
     def is_call(self) -> bool:
         """Whether a call of gRPC is being answered whose caller reads trailers: they say how it has ended."""
-        answer, section = self.answer, self._head.section
+        answer, section = self.answer, self.request.section
         if answer is None or answer.framing is not AS_STREAM or not (section.grpc and section.trailers_ok):
             return False
         return (answer.get(b"content-type") or b"").lower().startswith(b"application/grpc")
 
     def _circumstances(self) -> RequestContext:
-        edge, head = self._edge, self._head
+        edge, head = self._edge, self.request
         return RequestContext(
-            request_id=self._request_id.decode(),
+            request_id=self.request_id.decode(),
             head=head,
-            target=self._target,
-            address=self._sandbox.origin.address if self._sandbox else "",
-            domain="" if self._target else edge.domain_near(head.authority),
+            target=self.target,
+            address=self.sandbox.origin.address if self.sandbox else "",
+            domain="" if self.target else edge.domain_near(head.authority),
             public_port=edge.settings.edge.public_port,
             passed_on=self.phase is OPEN,
         )
 
     def _send_problem(self, error: GatewayError) -> None:
-        edge, head, downstream = self._edge, self._head, self._downstream
+        edge, head, downstream = self._edge, self.request, self.downstream
         if edge.withholds_from_other_sites and is_cross_site(head, edge.example_domain):
             self._send_without_body(withheld())
             return
@@ -569,9 +506,9 @@ class Exchange(RequestSink, ResponseSink):
         closes = websocket.asks_for_close(head, always=edge.settings.edge.websocket_errors == "close")
         answer, body = websocket.accept_and_close(error, circumstances) if closes else render(error, circumstances)
         self.answer = answer
-        self._first_byte = _monotonic()
-        self._sent = len(body)
-        downstream.send_head(answer, self._request_id)
+        self.first_byte = _monotonic()
+        self.sent = len(body)
+        downstream.send_head(answer, self.request_id)
         if body:
             downstream.send_body(body)
         if closes:
@@ -584,8 +521,8 @@ class Exchange(RequestSink, ResponseSink):
         nothing but its client was counted in so far.
         """
         self.phase = ENDED
-        downstream, client = self._downstream, self._forwarded_client
-        downstream.send_head(head, self._request_id)
+        downstream, client = self.downstream, self.client
+        downstream.send_head(head, self.request_id)
         if body:
             downstream.send_body(body)
         downstream.finish([])
@@ -600,13 +537,13 @@ class Exchange(RequestSink, ResponseSink):
 
     def _send_without_body(self, head: ResponseHead) -> None:
         self.answer = head
-        self._first_byte = _monotonic()
-        self._downstream.send_head(head, self._request_id)
-        self._downstream.finish([])
+        self.first_byte = _monotonic()
+        self.downstream.send_head(head, self.request_id)
+        self.downstream.finish([])
 
     def _fault(self) -> None:
         """A bug of ours: the traceback goes to the log, the request id leads to it."""
-        log.exception("request %s failed inside the gateway", self._request_id.decode())
+        log.exception("request %s failed inside the gateway", self.request_id.decode())
         self.fail(GatewayError(Reason.PROXY_INTERNAL_ERROR, "unexpected error, logged under the request id"))
 
     def _end(self, reason: str = "", detail: str = "") -> None:
@@ -625,11 +562,8 @@ class Exchange(RequestSink, ResponseSink):
         edge = self._edge
         if self._admitted:
             edge.limits.dismiss_exchange(self._admitted)
-        client = self._forwarded_client
-        if client is not None:
-            edge.limits.dismiss_client(client)
-        head, target, sandbox, downstream = self._head, self._target, self._sandbox, self._downstream
-        peer, section = downstream.peer, head.section
+        if self.client is not None:
+            edge.limits.dismiss_client(self.client)
         answer, kind = self.answer, LOCAL_REPLY
         if phase is TUNNEL:
             assert answer is not None  # which has granted it
@@ -638,41 +572,9 @@ class Exchange(RequestSink, ResponseSink):
         elif self._answered:
             assert answer is not None  # it is the app's
             kind = EVENT_STREAM if answer.framing is AS_STREAM and is_event_stream(answer) else RESPONSE
-        started, first_byte = self._started, self._first_byte
-        trace = span if (span := self._span) is not None else section.trace_parent
-        # By position: with keywords this line costs four times as much.
-        record = AccessRecord(
-            int(_time() * 1e3) / 1e3,
-            self._request_id.decode(),
-            peer.text if client is None else str(client),
-            head.method.decode(),
-            section.host,
-            head.target[:MAX_TEXT].partition(b"?")[0].decode(),
-            head.protocol,
-            DOWNSTREAM_CLOSED if answer is None else answer.status,
-            int((_monotonic() - started) * 1e5) / 1e2,
-            int((first_byte - started) * 1e5) / 1e2 if first_byte else 0.0,
-            self._received,
-            self._sent,
-            target.sandbox_id if target else "",
-            target.port if target else 0,
-            self._reused,
-            self._dial_ms,
-            phase is TUNNEL,
-            reason,
-            detail and shown(detail),
-            sandbox is not None and sandbox.stale,
-            peer.proxy,
-            _target(sandbox.origin.address, target.port) if sandbox is not None and target is not None else "",
-            peer.tls,
-            section.user_agent,
-            trace.trace_id if trace is not None else "",
-            peer.unused_request_id(head, self._request_id) if section.named else "",
-            head.octets,
-            downstream.head_sent if answer is not None else 0,
-            edge.telemetry.worker,
-        )
-        edge.telemetry.exchange_ended(record, kind)
-        if span is not None and (spans := edge.telemetry.spans) is not None:
-            spans.log.ended(span, record)
-        downstream.exchange_ended()
+        telemetry = edge.telemetry
+        ended = self.record(phase is TUNNEL, reason, detail, telemetry.worker)
+        telemetry.exchange_ended(ended, kind)
+        if self.span is not None and (spans := telemetry.spans) is not None:
+            spans.log.ended(self.span, ended)
+        self.downstream.exchange_ended()

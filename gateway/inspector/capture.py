@@ -17,7 +17,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from gateway.edge.exchange import Exchange, is_event_stream
+from gateway.edge.exchange import Exchange
+from gateway.edge.exchange_info import is_event_stream
 from gateway.edge.stream import DownstreamStream, RequestSink
 from gateway.http.message import AS_TUNNEL, BY_LENGTH, NO_BODY
 from gateway.http.validate import offers

@@ -29,7 +29,7 @@ async def test_who_has_waited_may_leave(gateway: Gateway, patient: bool) -> None
         if patient:
             for exchange in connection.sinks():
                 assert isinstance(exchange, Exchange)
-                exchange._started -= YOUNG
+                exchange.started -= YOUNG
         for stream in asked:
             browser.reset(stream)
         await until(lambda: not connection.session.streams, "all are given up")
