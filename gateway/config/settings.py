@@ -255,8 +255,9 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     system's 2 h, for which a closed laptop holds its WebSocket). 0: nobody is asked."""
 
     linger: Seconds = 5.0
-    """How long a refused request's remaining bytes are read and dropped before the close (nginx lingering_timeout),
-    so that the answer is not lost to a TCP reset."""
+    """How long a refused request's remaining bytes are waited for, read and dropped before the close (nginx
+    lingering_timeout), so that the answer is not lost to a TCP reset. An upload that was answered early has as long
+    after each piece of it, 30 s in all (nginx lingering_time)."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

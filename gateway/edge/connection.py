@@ -165,9 +165,9 @@ class DownstreamConnection:
         else:
             self._transport.close()  # TLS: sends close_notify and reads on until the other side answers it
 
-    def _discard(self, data: bytes) -> None:
-        """What still comes while lingering."""
-        self._linger_left -= len(data)
+    def discarded(self, octets: int) -> None:
+        """So many have come while lingering."""
+        self._linger_left -= octets
         if self._linger_left < 0:
             self._transport.abort()
 

@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger("gateway.edge")
 
 _RECEIVED: Final = BYTES.at("downstream", "received")
+REST: Final = 30.0
+"""Seconds for which the rest of a request that was answered early is read away, as long as it comes (nginx's
+lingering_time)."""
 HTTP2_PREFACE: Final = b"PRI * HTTP/2.0\r\n"
 """A request line that asks for nothing: what an HTTP/2 connection begins with (RFC 9113 section 3.4)."""
 
@@ -65,6 +68,7 @@ class Http1Downstream(TimedConnection, DownstreamStream):
         "_local_reply",
         "_out",
         "_processing",
+        "_rest_until",
         "_waiting",
         "bound",
         "head_sent",
@@ -91,6 +95,7 @@ class Http1Downstream(TimedConnection, DownstreamStream):
         self._keep_alive = False  # decided with each response head; before the first one nothing is
         self.bound: UpstreamStream | None = None
         self.head_sent = 0
+        self._rest_until = 0.0  # loop time until which an upload's rest is read away in LINGER; 0: there is none
         self._is_last = False  # no other request is served: a login bound to this connection has ended
         self._eof = False  # downstream's is; what came before waits in `_held` if it could not be read yet
 
@@ -103,7 +108,7 @@ class Http1Downstream(TimedConnection, DownstreamStream):
         phase = self.phase
         self._edge.cells[_RECEIVED] += len(data)
         if phase is LINGER:
-            self._discard(data)
+            self.discarded(len(data))
             return
         try:
             if phase is TUNNEL and not self._held and not self._paused and self._reader is not None:
@@ -475,7 +480,10 @@ class Http1Downstream(TimedConnection, DownstreamStream):
                 return  # it was reset
             # Draining, a Close frame is on its way to somebody who may still send: no reset must overtake it.
             self._linger() if self._edge.draining else self._close()
-        elif not self._keep_alive or unread is not None or (head is not None and head.upgrade and self._has_more()):
+        elif unread is not None:
+            self._rest_until = self._edge.clock() + REST
+            self._linger()
+        elif not self._keep_alive or (head is not None and head.upgrade and self._has_more()):
             self._linger()
         else:
             self.phase = IDLE
@@ -570,6 +578,14 @@ class Http1Downstream(TimedConnection, DownstreamStream):
         self._held = b""
         self._waiting = 0
         self._set_reading()
+
+    def discarded(self, octets: int) -> None:
+        if not self._rest_until:
+            super().discarded(octets)
+        elif not self._edge.draining:
+            # Many clients read no answer before all of their request is written, and after a reset find none.
+            patience = min(self._edge.clock() + self._edge.timeouts.linger, self._rest_until)
+            self.deadline = max(self.deadline, patience)
 
     def sinks(self) -> Iterable[RequestSink]:
         return () if self._exchange is None else (self._exchange,)

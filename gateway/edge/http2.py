@@ -163,7 +163,7 @@ class Http2Downstream(Carrier):
     def data_received(self, data: bytes) -> None:
         self._edge.cells[_RECEIVED] += len(data)
         if self.phase is LINGER:
-            self._discard(data)
+            self.discarded(len(data))
             return
         try:
             self._process(self._held + data if self._held else data)

@@ -26,6 +26,10 @@ class SecureProtocol(Protocol):
 
     def resume_writing(self) -> None: ...
 
+    def discarded(self, octets: int) -> None:
+        """So many have come that nobody will read: after close_notify, the other side's or ours. Whoever has enough of
+        it aborts."""
+
     def passable(self) -> int:
         """As `WideReading.passable`, of decrypted octets."""
 

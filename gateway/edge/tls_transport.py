@@ -32,7 +32,7 @@ from gateway.edge.tls_callbacks import HandshakeHandler, SecureProtocol
 from gateway.edge.tls_records import HANDSHAKE_RECORD, HEADER, LARGEST_RECORD, NO_ROOM, NO_TLS, length_of
 from gateway.errors import GatewayError, Reason
 from gateway.http.greeting import Greeting, detect, explained
-from gateway.transport import CLOSED_TRANSPORT, LINGER_OCTETS, StreamProtocol, StreamTransport
+from gateway.transport import CLOSED_TRANSPORT, StreamProtocol, StreamTransport
 from gateway.turns import READ, RECORD, SHARE, Portions, WideReading
 
 RECORDS_AT_ONCE: Final = 16
@@ -81,7 +81,6 @@ class TlsTransport(WideReading):
         "_full",
         "_handler",
         "_intake",
-        "_linger_left",
         "_paused",
         "_protocol",
         "_queued",
@@ -118,7 +117,6 @@ class TlsTransport(WideReading):
         self._queued = False  # … this waits for its turn
         self._paused = False  # the protocol does not want to read for now
         self._work = 0  # units since the last turn
-        self._linger_left = LINGER_OCTETS  # while HALF_CLOSED or CLOSING
 
     def __repr__(self) -> str:
         return f"<TlsTransport {self._state.name} {self._protocol!r}>"
@@ -156,11 +154,9 @@ class TlsTransport(WideReading):
             self._receive_handshake(nbytes)
         elif state is HELLO:
             self._begin(nbytes)
-        else:
+        elif self._protocol is not None:
             # Discarded, but read: unread octets would turn our FIN into a reset.
-            self._linger_left -= nbytes
-            if self._linger_left < 0:
-                self.abort()
+            self._protocol.discarded(nbytes)
 
     def eof_received(self) -> bool:
         if self._state is OPEN or self._state is HALF_CLOSED:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import socket
+
 import pytest
 
+from gateway.edge import http1
 from tests.behaviour.harness import OK, App, Gateway, OpenGateway, Wire, get, until
 
 both = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
@@ -191,6 +196,81 @@ async def test_a_sender_that_never_stops_is_cut_off(open_gateway: OpenGateway) -
     upstream.send(TOO_LARGE)
     assert (await browser.answer()).status == 413
     await until(lambda: not gateway.edge.connections, "the connection is closed although its sender holds it open")
+
+
+def write_then_read(sock: socket.socket, head: bytes, size: int) -> bytes:
+    """As Java's HttpClient and many others do: all of the request is written, and only then looked for an answer."""
+    with sock:
+        sock.sendall(head)
+        piece = bytes(1024 * 1024)
+        for sent in range(0, size, len(piece)):
+            sock.sendall(piece[: size - sent])
+        answer = b""
+        while more := sock.recv(65536):
+            answer += more
+    return answer
+
+
+@both
+@pytest.mark.parametrize("ours", [False, True], ids=["of the app", "of the gateway"])
+async def test_all_of_an_upload_may_be_written_before_the_answer_is_read(
+    gateway: Gateway, app: App, tls: bool, ours: bool
+) -> None:
+    size = 40 * 1024 * 1024
+    head = b"POST / HTTP/1.1\r\nHost: %b\r\nContent-Length: %d\r\n\r\n" % (app.host, size)
+    if ours:
+        app.stop()
+    sock = await gateway.blocking_socket(tls=tls)
+    async with asyncio.TaskGroup() as tasks:
+        sender = tasks.create_task(asyncio.to_thread(write_then_read, sock, head, size))
+        if not ours:
+            upstream = await app.accept()
+            await upstream.head()
+            upstream.send(TOO_LARGE)
+            upstream.close()
+    answer = sender.result()
+    assert answer.startswith(b"HTTP/1.1 502 " if ours else b"HTTP/1.1 413 ")
+
+
+@both
+async def test_an_upload_is_read_away_as_long_as_it_comes(open_gateway: OpenGateway, tls: bool) -> None:
+    patience = 1.0
+    gateway = await open_gateway(timeouts={"linger": patience})
+    sock, answer = await answered_early(gateway, tls=tls)
+    with sock:
+        assert b" 413 " in answer
+        for _ in range(8):
+            await asyncio.sleep(patience / 2)
+            await asyncio.to_thread(sock.sendall, b"more")
+        assert gateway.edge.connections, "the connection was closed on somebody who still sends"
+        await until(lambda: not gateway.edge.connections, "the connection is closed when nothing more comes")
+
+
+@pytest.mark.pure
+@both
+async def test_an_upload_is_not_read_away_for_ever(
+    open_gateway: OpenGateway, monkeypatch: pytest.MonkeyPatch, tls: bool
+) -> None:
+    monkeypatch.setattr(http1, "REST", 1.0)
+    gateway = await open_gateway()
+    sock, _ = await answered_early(gateway, tls=tls)
+    with sock, contextlib.suppress(OSError):  # reset, in the end
+        while gateway.edge.connections:  # or pytest's limit of time
+            await asyncio.to_thread(sock.sendall, bytes(1000))
+            await asyncio.sleep(0.02)
+
+
+async def answered_early(gateway: Gateway, *, tls: bool) -> tuple[socket.socket, bytes]:
+    """A connection whose upload was answered at its beginning, and the answer."""
+    app = await gateway.app()
+    sock = await gateway.blocking_socket(tls=tls)
+    head = b"POST / HTTP/1.1\r\nHost: %b\r\nContent-Length: %d\r\n\r\n" % (app.host, SIZE)
+    await asyncio.to_thread(sock.sendall, head)
+    upstream = await app.accept()
+    await upstream.head()
+    upstream.send(TOO_LARGE)
+    upstream.close()
+    return sock, await asyncio.to_thread(sock.recv, 65536)
 
 
 async def test_two_answers_to_one_request(gateway: Gateway, app: App) -> None:
