@@ -11,7 +11,7 @@ import struct
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import trait
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from gateway.edge.edge import Edge
     from gateway.edge.forwarded import Peer
     from gateway.edge.stream import RequestSink
+
+REST: Final = 30.0
+"""Seconds for which the rest of a request that was answered early is read away, as long as it comes (nginx's
+lingering_time): many clients look for no answer before all of their request is written."""
 
 
 @trait

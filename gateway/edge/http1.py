@@ -20,7 +20,7 @@ from time import time
 from typing import TYPE_CHECKING, Final
 
 from gateway import errnos
-from gateway.edge.connection import DownstreamConnection
+from gateway.edge.connection import REST, DownstreamConnection
 from gateway.edge.deadlines import CLOSED, EXCHANGE, HEAD, IDLE, LINGER, TUNNEL, TimedConnection
 from gateway.edge.exchange import Exchange
 from gateway.edge.forwarded import Peer
@@ -44,9 +44,6 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger("gateway.edge")
 
 _RECEIVED: Final = BYTES.at("downstream", "received")
-REST: Final = 30.0
-"""Seconds for which the rest of a request that was answered early is read away, as long as it comes (nginx's
-lingering_time)."""
 HTTP2_PREFACE: Final = b"PRI * HTTP/2.0\r\n"
 """A request line that asks for nothing: what an HTTP/2 connection begins with (RFC 9113 section 3.4)."""
 

@@ -14,6 +14,7 @@ from math import inf
 from time import time
 from typing import TYPE_CHECKING, Final
 
+from gateway.edge.connection import REST
 from gateway.edge.served_stream import Carrier, ServedStream
 from gateway.edge.stream import DownstreamStream, RequestSink
 from gateway.errors import GatewayError, Reason
@@ -47,6 +48,7 @@ class Http2Stream(ServedStream, DownstreamStream):
         "_held",
         "_passed",
         "_paused",
+        "_rest_until",
         "_touched",
         "_trailers",
         "_tunnel",
@@ -80,6 +82,7 @@ class Http2Stream(ServedStream, DownstreamStream):
         self._finished = False  # the end of the response was handed over
         self._gone = False  # nothing is said on this stream any more
         self._touched = False  # `flush_received` is due
+        self._rest_until = 0.0  # loop time until which what is left of the request is read away; 0: it is not
         framing = head.framing
         if framing is BY_LENGTH:
             self.expected = head.section.content_length
@@ -126,7 +129,8 @@ class Http2Stream(ServedStream, DownstreamStream):
     def data_received(self, data: bytes) -> None:
         exchange = self._exchange
         if exchange is None:
-            return  # nobody wants it, so there is no credit for more
+            self._read_away(len(data))
+            return
         if self._paused or self._upgrade:
             self._held.append(data)
             return
@@ -142,6 +146,7 @@ class Http2Stream(ServedStream, DownstreamStream):
         self._complete = True
         exchange = self._exchange
         if exchange is None:
+            self._let_go()
             return
         passing: Fields = []
         if trailer_fields:
@@ -165,6 +170,7 @@ class Http2Stream(ServedStream, DownstreamStream):
     def reset_received(self, code: int) -> None:
         exchange, self._gone = self._exchange, True
         if exchange is None:
+            self._let_go()
             return
         if self.fault is None:
             exchange.downstream_lost(f"the stream was reset ({ErrorCode.name_of(code)})")
@@ -176,6 +182,8 @@ class Http2Stream(ServedStream, DownstreamStream):
 
     def drained(self) -> None:
         if self._exchange is None:
+            if self._rest_until:
+                self._set_deadline()
             self._connection.stream_ended()
         elif self._full and not self._connection.takes_no_more:
             self._full = False
@@ -223,6 +231,8 @@ class Http2Stream(ServedStream, DownstreamStream):
             self.session.reset(self, CANCEL)
             self.lost("it stopped taking octets" if self.waiting else "it was silent")
             self._connection.stream_ended()
+        elif self._rest_until:
+            self._let_go()
         elif exchange is not None:
             allowed = self._body_idle()
             exchange.fail(GatewayError(Reason.REQUEST_TIMEOUT, f"the body stood still for {allowed:g} s"))
@@ -333,12 +343,19 @@ class Http2Stream(ServedStream, DownstreamStream):
 
     def exchange_ended(self) -> None:
         self._exchange = None
+        unread = self._passed + sum(map(len, self._held))
         self._held = []
         session = self.session
         if not self._finished and not self._gone:
             self._finished = True
             session.end_stream(self)  # of a tunnel that has ended with a Close frame of ours; else it is reset
-        session.forget(self)  # what waits still leaves; what is left of the request is not wanted
+        if self._complete or self._gone or self._tunnel or self.head.section.grpc or self._connection.edge.draining:
+            session.forget(self)  # what waits still leaves; whoever has more to say is asked to stop
+            if not self._complete:
+                self.flush()
+        else:
+            self._rest_until = self._connection.due_in(REST)
+            self._read_away(unread)
         if self.waiting:
             self._set_deadline()
         else:
@@ -387,6 +404,23 @@ class Http2Stream(ServedStream, DownstreamStream):
             passed, self._passed = self._passed, 0
             self.session.consumed(self, passed)
 
+    def _read_away(self, octets: int) -> None:
+        """What comes of a request that was answered before its end. Not all understand to be asked to stop, as RFC 9113
+        section 8.1 allows: Java's HttpClient and Python's httpx then wait for a window for ever. Others stop by
+        themselves once they have the answer.
+        """
+        if self._connection.edge.draining:
+            self._let_go()
+        elif self._rest_until:
+            self.session.consumed(self, octets)
+            self._set_deadline()
+
+    def _let_go(self) -> None:
+        """Nothing more of the request is awaited."""
+        self._rest_until = 0.0
+        self.session.forget(self)
+        self._connection.stream_ended()
+
     def _body_idle(self) -> float:
         """How long the request's body may be silent: once the answer has begun, as long as a tunnel."""
         timeouts = self._connection.timeouts
@@ -400,6 +434,9 @@ class Http2Stream(ServedStream, DownstreamStream):
         if self.waiting:
             self._stall = self.waiting
             patience = timeouts.body_idle
+        elif self._rest_until:
+            self.deadline = min(connection.due_in(timeouts.linger), self._rest_until)
+            return
         elif self._tunnel:
             patience = timeouts.half_closed if self._complete or self._finished else timeouts.tunnel_idle
         elif self._complete or self._paused or self._expecting or self.head.framing is NO_BODY:

@@ -6,12 +6,15 @@ import asyncio
 
 import pytest
 
-from tests.behaviour.harness import Gateway, until
+from gateway.edge import http2_stream
+from tests.behaviour.harness import Gateway, OpenGateway, until
 from tests.behaviour.http2.stage import Ignored, Stage, open_stage, perform
 from tests.support.h2_client import H2Client
 from tests.support.h2_frames import Code, Flag, Type
 
 TOO_LARGE = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig"
+WINDOW = 64 * 1024
+"""Of a stream, when it begins."""
 HALF = [(b"content-length", b"100000")]
 
 
@@ -39,6 +42,86 @@ async def test_413_while_the_upload_runs(gateway: Gateway, app_closes: bool) -> 
 
     await perform(stage, play, Ignored())
     assert await upstream.ended() == b"half", "cut off where the answer came"
+
+
+@pytest.mark.parametrize("ours", [False, True], ids=["of the app", "of the gateway"])
+@pytest.mark.parametrize("takes", [False, True], ids=["unread", "read"])
+async def test_all_of_an_upload_may_be_sent_before_the_answer_is_looked_at(
+    gateway: Gateway, takes: bool, ours: bool
+) -> None:
+    """As Java's HttpClient and Python's httpx do, which never hear of a request to stop: windows go on opening."""
+    size = 3 * 1024 * 1024
+    app = await gateway.app()
+    client = H2Client(await gateway.blocking_socket())
+    if ours:
+        app.stop()
+    with client:
+        id = client.request(app.host, method=b"POST", fields=[(b"content-length", b"%d" % size)], end=False)
+        await asyncio.to_thread(client.upload, id, bytes(WINDOW), end=False)
+        if not ours:
+            upstream = await app.accept()
+            await upstream.head()
+            if takes:
+                await upstream.read(WINDOW)
+            else:
+                upstream.stop_reading()
+            upstream.send(TOO_LARGE)
+            upstream.close()
+        await asyncio.to_thread(client.upload, id, bytes(size - WINDOW), end=True)
+        answer = await asyncio.to_thread(client.response, id)
+        assert answer.status == (502 if ours else 413)
+        assert answer.reset is None
+        await asyncio.to_thread(client.ping)
+        assert not client.broken
+    await until(lambda: not gateway.edge.connections, "nothing is left")
+
+
+async def test_who_sends_no_more_of_it_is_asked_to_stop(open_gateway: OpenGateway) -> None:
+    gateway = await open_gateway(timeouts={"linger": 0.3})
+    app = await gateway.app()
+    client = H2Client(await gateway.blocking_socket())
+    with client:
+        id = client.request(app.host, method=b"POST", fields=HALF, end=False)
+        upstream = await app.accept()
+        await upstream.head()
+        upstream.send(TOO_LARGE)
+        answer = await asyncio.to_thread(client.response, id)
+        assert (answer.status, bytes(answer.body)) == (413, b"big")
+        await asyncio.to_thread(client.wait, lambda: answer.reset is not None, "it is asked to stop")
+        assert answer.reset == Code.NO_ERROR
+        await until(lambda: not [each for each in gateway.edge.downstreams if each.session.streams], "it is over")
+
+
+@pytest.mark.pure
+async def test_an_upload_is_not_read_away_for_ever(open_gateway: OpenGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http2_stream, "REST", 1.0)
+    gateway = await open_gateway()
+    app = await gateway.app()
+    client = H2Client(await gateway.blocking_socket())
+    with client:
+        id = client.request(app.host, method=b"POST", end=False)
+        upstream = await app.accept()
+        await upstream.head()
+        upstream.send(TOO_LARGE)
+        answer = await asyncio.to_thread(client.response, id)
+        while answer.reset is None:  # or pytest's limit of time
+            client.send_frame(Type.DATA, 0, id, bytes(1000))
+            await asyncio.sleep(0.02)
+            await asyncio.to_thread(client.ping)
+        assert answer.reset == Code.NO_ERROR
+
+
+async def test_a_call_is_asked_to_stop_at_once(gateway: Gateway) -> None:
+    """Who calls by gRPC has to be told: his side may stay open as long as the call did."""
+    app = await gateway.app()
+    client = H2Client(await gateway.blocking_socket())
+    app.stop()
+    with client:
+        fields = [(b"content-type", b"application/grpc"), (b"te", b"trailers")]
+        id = client.request(app.host, method=b"POST", fields=fields, end=False)
+        answer = await asyncio.to_thread(client.response, id)
+        await asyncio.to_thread(client.wait, lambda: answer.reset is not None, "it is asked to stop")
+        assert answer.reset == Code.NO_ERROR
 
 
 async def test_an_upload_that_is_given_up_is_cut_off(gateway: Gateway) -> None:
