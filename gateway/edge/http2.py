@@ -333,6 +333,8 @@ class Http2Downstream(Carrier):
     def stream_ended(self) -> None:
         streams = self.session.streams
         self._shares.changed()
+        if self._held_back:
+            self._look_at_held_back()
         if self.phase is OPEN:
             if self._busy and not streams:
                 self._busy = False

@@ -22,6 +22,7 @@ from gateway.http.h2.abuse import YOUNG
 from gateway.http.h2.errors import ErrorCode, StreamFault
 from gateway.http.h2.fields import MalformedRequest, response_block, trailers, trailers_block
 from gateway.http.h2.frames import HEADER
+from gateway.http.h2.stream import hold
 from gateway.http.message import AS_TUNNEL, BY_LENGTH, NO_BODY, Fields, RequestHead, ResponseHead
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class Http2Stream(ServedStream, DownstreamStream):
             self._read_away(len(data))
             return
         if self._paused or self._upgrade:
-            self._held.append(data)
+            hold(self._held, data)
             return
         self._expecting = False  # RFC 9110 section 10.1.1: its sender may stop waiting
         self._passed += len(data)
@@ -154,6 +155,8 @@ class Http2Stream(ServedStream, DownstreamStream):
                 in_head = len(self.head.section.field_lines)
                 passing = trailers(trailer_fields, self._connection.edge.head_limits, in_head)
             except MalformedRequest as malformed:
+                if self.state.over:  # of a tunnel whose other way has ended: the session has nobody to tell
+                    exchange.fail(GatewayError(Reason.BAD_REQUEST, malformed.detail))
                 raise StreamFault(ErrorCode.PROTOCOL_ERROR, malformed.detail) from None
             except GatewayError as error:
                 exchange.fail(error)
@@ -225,7 +228,7 @@ class Http2Stream(ServedStream, DownstreamStream):
 
     def expire(self, now: float) -> None:
         exchange = self._exchange
-        if self.waiting and self.waiting != self._stall:
+        if self._is_alive():
             self._set_deadline()  # slow, but alive
         elif self.waiting or self._tunnel:
             self.session.reset(self, CANCEL)
@@ -432,7 +435,7 @@ class Http2Stream(ServedStream, DownstreamStream):
         connection = self._connection
         timeouts = connection.timeouts
         if self.waiting:
-            self._stall = self.waiting
+            self._stall, self._turned = self.waiting, self.session.turned
             patience = timeouts.body_idle
         elif self._rest_until:
             self.deadline = min(connection.due_in(timeouts.linger), self._rest_until)

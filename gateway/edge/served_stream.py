@@ -55,7 +55,7 @@ class Carrier(SessionConnection, DownstreamConnection):
 class ServedStream(Stream):
     """A stream as its connection sees it: who is told of the request, and until when it may last."""
 
-    __slots__ = ("_connection", "_stall", "deadline", "session")
+    __slots__ = ("_connection", "_stall", "_turned", "deadline", "session")
 
     @property
     def sandbox_id(self) -> str:
@@ -81,6 +81,7 @@ class ServedStream(Stream):
         self._connection = connection
         self.session = connection.session
         self._stall = 0  # octets waiting when somebody last looked whether the reader takes any
+        self._turned = 0  # `Session.turned` at that time
         self.deadline = inf  # loop time at which `expire` is due; the connection looks
 
     def headers_received(self, fields: list[DecodedField], ended: bool) -> None:
@@ -114,7 +115,7 @@ class ServedStream(Stream):
 
     def expire(self, now: float) -> None:
         """The deadline has passed."""
-        if self.waiting and self.waiting != self._stall:
+        if self._is_alive():
             self._await_reader()  # slow, but alive
         elif self.waiting:
             self.session.reset(self, CANCEL)
@@ -122,9 +123,16 @@ class ServedStream(Stream):
         else:
             self.deadline = inf
 
+    def _is_alive(self) -> bool:
+        """Whether the reader has taken something since `_look_again`: of this stream, or, while it waits for its turn,
+        of any."""
+        if not self.waiting:
+            return False
+        return self.waiting != self._stall or (self.lane is not None and self.session.turned != self._turned)
+
     def _await_reader(self) -> None:
         """The answer is handed over, and some of it waits."""
-        self._stall = self.waiting
+        self._stall, self._turned = self.waiting, self.session.turned
         self.deadline = self._connection.due_in(self._connection.timeouts.body_idle)
 
 

@@ -71,6 +71,7 @@ class Http1Upstream(Http1Lifecycle):
         "_out",
         "_request",
         "_request_done",
+        "_write_full",
         "challenged",
         "claim_key",
         "is_available",
@@ -84,6 +85,7 @@ class Http1Upstream(Http1Lifecycle):
         self.claim_key = ClaimKey(self.key)
         self._request: RequestHead | None = None
         self._request_done = True
+        self._write_full = False  # the transport has octets that the app does not take
         self._had_body = False  # the last answer had one, so its end has been seen
         # `_held` is an unfinished head, or a 101 that waits (see the next line), or what is for the next turn.
         self._awaits_request = False  # a 101 is here, the end of the request is not
@@ -162,6 +164,9 @@ class Http1Upstream(Http1Lifecycle):
     def release(self) -> None:
         self.sink = None
         if self.state is not DONE or not self.persists or not self._request_done or self.ends != inf:
+            self.close()
+            return
+        if self._write_full:  # answered before it has read the request: who comes next would not hear that it is full
             self.close()
             return
         self._request = None
@@ -255,10 +260,12 @@ class Http1Upstream(Http1Lifecycle):
         self._transport = CLOSED_TRANSPORT
 
     def pause_writing(self) -> None:
+        self._write_full = True
         if self.sink is not None:
             self.sink.upstream_full(self._transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
+        self._write_full = False
         if self.sink is not None:
             self.sink.upstream_drained()
 

@@ -165,6 +165,8 @@ class Http1Lifecycle(ReadingConnection, UpstreamConnection, UpstreamStream):
         if self.state is CLOSED:
             return
         tunnel = self.state is TUNNEL
+        if tunnel:
+            self.flush()
         self.state = CLOSED
         self.sink = None
         self._reader = None

@@ -234,7 +234,7 @@ class Http2Upstream(Carrier, UpstreamConnection):
         self._promised -= 1
         if self._wide >= 0:
             self._narrow()
-        return self.phase is OPEN and self.session.can_open
+        return self.phase is OPEN and self.session.can_open and not self._write_full
 
     def stream_over(self, unused: bool) -> None:
         if unused:
@@ -247,7 +247,7 @@ class Http2Upstream(Carrier, UpstreamConnection):
         if self.session.streams or self._promised:
             if self.is_available and not was_available:
                 self._context.reopened(self)
-        elif self.phase is OPEN and self.session.can_open:
+        elif self.phase is OPEN and self.session.can_open and not self._write_full:
             self._context.released(self, True)
         else:
             self.close()
@@ -264,7 +264,7 @@ class Http2Upstream(Carrier, UpstreamConnection):
         session = self.session
         taken = len(session.streams) + self._promised
         most = min(MAX_STREAMS, session.peer.max_concurrent_streams)
-        self.is_available = self.phase is OPEN and session.can_open and taken < most
+        self.is_available = self.phase is OPEN and session.can_open and taken < most and not self._write_full
 
     def _ask_whether_alive(self) -> None:
         """Beside the request, not before it. An app that has moved or died without a word is found out by it."""
@@ -307,8 +307,16 @@ class Http2Upstream(Carrier, UpstreamConnection):
         self.session.over()
         self._transport = CLOSED_TRANSPORT
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._set_available()
+
     def _resumed(self) -> None:
         """Streams are told of their own."""
+        was_available = self.is_available
+        self._set_available()
+        if self.is_available and not was_available and (self.session.streams or self._promised):
+            self._context.reopened(self)
 
     # --- reading -------------------------------------------------------------------------------------------------
 
@@ -371,6 +379,8 @@ class Http2Upstream(Carrier, UpstreamConnection):
         self._set_available()
         if self.is_available and not was_available and (self.session.streams or self._promised):
             self._context.reopened(self)
+        elif not (self.session.can_open or self.session.streams or self._promised):
+            self._leave()
 
     def ping_acknowledged(self) -> None:
         self._ping_due = inf

@@ -22,8 +22,8 @@ from gateway.http.h2.client_fields import answer_head, answer_trailers, request_
 from gateway.http.h2.errors import ErrorCode, StreamFault
 from gateway.http.h2.fields import trailers_block
 from gateway.http.h2.messages import HEAD_TOO_LARGE
-from gateway.http.h2.stream import Stream
-from gateway.http.message import BY_LENGTH, NO_BODY, Fields, FieldSection, RequestHead
+from gateway.http.h2.stream import Stream, hold
+from gateway.http.message import BY_LENGTH, NO_BODY, Fields, FieldSection, RequestHead, ResponseHead
 from gateway.session_connection import SessionConnection
 from gateway.upstream.stream import Owner, ResponseSink, UpstreamFailure, UpstreamStream
 from gateway.wordings import LOST, REPLACED, STREAM_RESET
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from gateway.upstream.context import Timeouts
 
 _CANCEL: Final = ErrorCode.CANCEL
+END_PATIENCE: Final = 1.0
+"""Seconds within which END_STREAM has to follow an answer that is whole without it."""
 _REPLACED: Final = "the sandbox was replaced or removed, or its lifetime has ended"
 
 
@@ -101,6 +103,7 @@ class Http2UpstreamStream(Stream, UpstreamStream):
     __slots__ = (
         "_connection",
         "_content_ended",
+        "_continue",
         "_drops_content",
         "_full",
         "_heard",
@@ -137,6 +140,7 @@ class Http2UpstreamStream(Stream, UpstreamStream):
         self._method = b""
         self._is_conversation = False  # gRPC: its answer may begin whenever the app has something to say
         self._heard = False  # something of an answer has come
+        self._continue: ResponseHead | None = None  # a 100 that came while downstream took nothing
         self._drops_content = False  # the answer can have none, whatever comes
         self._held: list[bytes] = []  # content that downstream does not take yet
         self._content_ended = False  # END_STREAM has come, behind what is held
@@ -198,6 +202,9 @@ class Http2UpstreamStream(Stream, UpstreamStream):
             return
         self._paused = False
         self._set_deadline()
+        goes_on, self._continue = self._continue, None
+        if goes_on is not None and self.sink is not None:
+            self.sink.informational(goes_on)
         self._deliver_held()
         self.flush_received()
         self._connection.flush()  # WINDOW_UPDATE
@@ -250,10 +257,13 @@ class Http2UpstreamStream(Stream, UpstreamStream):
             self._malformed(error)
             return
         if head.status < 200:
-            if not self._paused:  # else they could be more than anybody holds: downstream reads nothing now
+            if not self._paused:
                 sink.informational(head)
+            elif head.status == 100:  # others could be more than anybody holds: downstream reads nothing now
+                self._continue = head
             self._set_deadline()  # a sign of life
             return
+        self._continue = None
         self._drops_content = head.framing is NO_BODY
         self.phase = BODY
         sink.response_head(head)
@@ -272,11 +282,13 @@ class Http2UpstreamStream(Stream, UpstreamStream):
             return
         self._set_deadline()
         if self._paused or self._held:
-            self._held.append(data)
+            hold(self._held, data)
             return
         self._passed += len(data)
         self._touch()
         sink.response_body(data)
+        if self.expected == 0:
+            self._set_deadline()
 
     def end_received(self, trailer_fields: list[DecodedField]) -> None:
         trailers: Fields = []
@@ -383,6 +395,9 @@ class Http2UpstreamStream(Stream, UpstreamStream):
             return
         allowed = self._patience()
         self.session.reset(self, _CANCEL)
+        if self._is_whole():
+            self._end([])
+            return
         if self.phase is HEAD:
             self.fail(GatewayError(Reason.HTTP_RESPONSE_TIMEOUT, f"no answer within {allowed:g} s"))
         else:
@@ -392,6 +407,9 @@ class Http2UpstreamStream(Stream, UpstreamStream):
         """Tells the sink, once, and leaves. Of what the app has never processed there is nothing else to say."""
         if self.unprocessed and not unprocessed:
             self.refused()
+            return
+        if self._is_whole() and not self._content_ended:
+            self._end([])
             return
         sink = self.sink
         self._leave()
@@ -427,8 +445,16 @@ class Http2UpstreamStream(Stream, UpstreamStream):
         if sink is not None:
             sink.response_end(self._trailers)
 
+    def _is_whole(self) -> bool:
+        """Whether nothing more belongs to the answer, by its head or the length it declares, though END_STREAM has yet
+        to come: whoever asked has all of it, and over HTTP/1.1 his next request may wait behind it.
+        """
+        return self.phase is BODY and (self._drops_content or self.expected == 0)
+
     def _patience(self) -> float:
         timeouts = self._connection.timeouts
+        if self._is_whole():
+            return END_PATIENCE
         if self.phase is BODY and not self.waiting:
             return timeouts.response_idle
         # A call of gRPC has its own deadline, and an answer that may begin long after its request did.

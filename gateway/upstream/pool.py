@@ -54,7 +54,7 @@ DIAL_STEPS: Final = 16
 start permits at once (dial_limiter.py) doubles."""
 _DIALED: Final = CONNECTIONS.at("upstream")
 
-T = TypeVar("T")
+T = TypeVar("T", bound="UpstreamConnection")
 
 
 class Pool:
@@ -233,18 +233,25 @@ class Pool:
 
     async def _connect_h2c(self, endpoint: Endpoint) -> UpstreamConnection:
         connection = await self._made(endpoint, Http2Upstream)
-        await connection.started()
+        try:
+            await connection.started()
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     async def _made(self, endpoint: Endpoint, kind: Callable[[ConnectionContext, Endpoint, socket.socket], T]) -> T:
         await self._pace.keep()  # many may have been permitted at once
         sock = await self.open_socket(endpoint.address, endpoint.port, self.context.timeouts.connect, self.give_up)
+        connection = None
         try:
             await self._pace.keep()  # … or be answered
             keep_alive(sock, self.context.timeouts.keepalive)
             connection = kind(self.context, endpoint, sock)
             await self._loop.create_connection(lambda: cast("asyncio.BaseProtocol", connection), sock=sock)
         except BaseException:
+            if connection is not None:
+                connection.abandon()
             sock.close()
             raise
         return connection

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from mypy_extensions import trait
 
 from gateway.errors import Failure, GatewayError, Reason
+from gateway.transport import CLOSED_TRANSPORT, GatheringTransport
 from gateway.wordings import LOST
 
 if TYPE_CHECKING:
@@ -199,6 +200,7 @@ class UpstreamConnection:
     endpoint: Endpoint
     key: AppKey
     """What the pool keeps it under."""
+    _transport: GatheringTransport
     claim_key: ClaimKey
     is_available: bool
     """Whether it can open a stream now."""
@@ -248,3 +250,12 @@ class UpstreamConnection:
     @abstractmethod
     def close(self) -> None:
         """Ends it without a word to whoever uses it."""
+
+    def abandon(self) -> None:
+        """As `close`, where nobody waits any more for it to be made.
+
+        uvloop has then closed the transport and said nothing: what is gathered for it must not be written.
+        """
+        transport, self._transport = self._transport, CLOSED_TRANSPORT
+        transport.abort()
+        self.close()

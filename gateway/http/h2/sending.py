@@ -61,6 +61,7 @@ class Sender:
         "send_window",
         "stalled",
         "streams",
+        "turned",
     )
 
     def __init__(self, limits: SessionLimits, *, server: bool) -> None:
@@ -73,6 +74,7 @@ class Sender:
         self.paused = False  # set by the owner: the transport takes nothing now, so all content waits
         self.send_window = DEFAULT_WINDOW  # octets of content that the peer's connection window allows
         self.stalled = 0  # octets of content that wait, of all streams
+        self.turned = 0  # octets of content that have waited and had their turn, of all streams
         self._lanes = Lanes()
         self._growth = Growth(limits.growth)
         self._resets: dict[int, None] = {}  # as a set, in the order they happened
@@ -186,6 +188,7 @@ class Sender:
         assert outbox is not None  # it waits
         self._send_frame(stream, outbox.take(length))
         self.stalled -= length
+        self.turned += length
         stream.waiting -= length
         if not stream.waiting:
             if stream.ending:

@@ -9,7 +9,7 @@ it was over already. Anything else they raise is a bug.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import mypyc_attr
 
@@ -23,6 +23,18 @@ if TYPE_CHECKING:
     from gateway.http.h2.decoder import DecodedField
     from gateway.http.h2.flow import ReceiveWindow
     from gateway.http.h2.outbox import Outbox
+
+
+JOINED: Final = 1024
+"""Octets up to which a piece that is held is made longer: by itself, one of two octets costs 60."""
+
+
+def hold(held: list[bytes], data: bytes) -> None:
+    """Keeps content for later, and of tiny frames not each by itself."""
+    if held and len(held[-1]) < JOINED:
+        held[-1] += data
+    else:
+        held.append(data)
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

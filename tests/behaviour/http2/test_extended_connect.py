@@ -11,7 +11,7 @@ import pytest
 from tests.behaviour.harness import Gateway, Wire, until
 from tests.behaviour.http2.stage import Ignored, Refuses, Stage, open_stage, perform
 from tests.support.h2_client import H2Client
-from tests.support.h2_frames import Code, Flag, Type, literal
+from tests.support.h2_frames import Code, Flag, Type, frame, literal, number
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -197,11 +197,11 @@ async def test_many_tunnels_and_requests_on_one_connection(gateway: Gateway) -> 
         ids = [client.request_of(handshake(app.host), end=False) for _ in range(20)]
         for id in ids:
             assert client.head(id).status == 200
-        for number, id in enumerate(ids):
-            client.send_frame(Type.DATA, 0, id, b"word %d" % number)
-        for number, id in enumerate(ids):
+        for count, id in enumerate(ids):
+            client.send_frame(Type.DATA, 0, id, b"word %d" % count)
+        for count, id in enumerate(ids):
             stream = client.stream(id)
-            client.wait(lambda stream=stream, number=number: stream.body == b"word %d" % number, "the echo")
+            client.wait(lambda stream=stream, count=count: stream.body == b"word %d" % count, "the echo")
         for id in ids[::2]:
             client.send_frame(Type.DATA, Flag.END_STREAM, id)
             assert client.response(id).ended
@@ -218,3 +218,33 @@ async def test_no_other_protocol(gateway: Gateway, protocol: bytes) -> None:
         stage.client.send_headers(stage.take(), literal(*handshake(stage.host, protocol=protocol)), end=False)
 
     await perform(await open_stage(gateway), play, Refuses(501, b"not_implemented"))
+
+
+async def app_has_ended(scene: Scene) -> None:
+    """Its own direction: it listens on."""
+    scene.upstream.half_close()
+    await asyncio.to_thread(scene.client.wait, lambda: scene.client.stream(scene.id).ended, "the app's end")
+
+
+@pytest.mark.parametrize("end", ["END_STREAM", "RST_STREAM"])
+async def test_the_last_octets_and_the_end_in_one_read(scene: Scene, end: str) -> None:
+    with scene.client:
+        await scene.ask()
+        await scene.accept()
+        if end == "END_STREAM":
+            await app_has_ended(scene)
+            last = frame(Type.DATA, Flag.END_STREAM, scene.id)
+        else:
+            last = frame(Type.RST_STREAM, 0, scene.id, number(Code.CANCEL))
+        await asyncio.to_thread(scene.client.send, frame(Type.DATA, 0, scene.id, b"last words") + last)
+        assert await scene.upstream.ended() == b"last words"
+
+
+async def test_malformed_trailers_end_a_half_closed_tunnel_at_once(scene: Scene) -> None:
+    """The stream is over by then for the session, and nobody else would tell the app."""
+    with scene.client:
+        await scene.ask()
+        await scene.accept()
+        await app_has_ended(scene)
+        await asyncio.to_thread(scene.client.send_headers, scene.id, literal((b":bad", b"x")), end=True)
+        await scene.upstream.ended()
