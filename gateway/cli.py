@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 DEFAULT_DEV_PORT = 8443
 
-ADMIN_TOKEN = "GATEWAY_ADMIN_TOKEN"  # noqa: S105 (the name of a variable)
+ADMIN_VARIABLE = "GATEWAY_ADMIN_TOKEN"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -260,7 +260,7 @@ def _add_admin(group: argparse._ActionsContainer) -> None:
         type=cli_types.admin_url,
         metavar="URL",
         help="ask the running gateway with this admin listener (default: that of the `gateway dev` that is meant, else "
-        f"{DEFAULT_ADMIN}); its token, if it asks for one, is read from ${ADMIN_TOKEN}",
+        f"{DEFAULT_ADMIN}); its token, if it asks for one, is read from ${ADMIN_VARIABLE}",
     )
 
 
@@ -386,7 +386,7 @@ def _running(options: argparse.Namespace) -> AdminClient:
     from gateway.process.admin_client import AdminClient
     from gateway.process.operate import admin_of
 
-    token = os.environ.get(ADMIN_TOKEN, "")
+    token = os.environ.get(ADMIN_VARIABLE, "")
     if options.config is not None:
         settings = _load(options, serve=True).settings
         url, token = admin_of(settings), read_token(settings.admin.token_file) or token
@@ -418,7 +418,7 @@ def _explain(options: argparse.Namespace) -> int:
     else:
         admin = admin or finding.admin_of_url(url)
         with waiting(patient):
-            report = fetch_report(admin, url, os.environ.get(ADMIN_TOKEN, ""))
+            report = fetch_report(admin, url, os.environ.get(ADMIN_VARIABLE, ""))
     if options.json:
         standard_streams.print_json(as_json(report))
     else:
@@ -433,7 +433,7 @@ def _records(options: argparse.Namespace) -> Records:
 
     if options.config is not None:
         return Local(_load(options, serve=False).settings)
-    return Remote(options.admin or finding.admin_of_any(), os.environ.get(ADMIN_TOKEN, ""))
+    return Remote(options.admin or finding.admin_of_any(), os.environ.get(ADMIN_VARIABLE, ""))
 
 
 def _sandboxes_add(options: argparse.Namespace) -> int:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import fcntl
 import logging
 import socket
-import struct
 import sys
 import termios
 from collections.abc import Callable
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
 log: Final = logging.getLogger("gateway.transport")
 
@@ -269,6 +268,5 @@ def undelivered(transport: StreamTransport) -> int:
     if sys.platform == "linux" and sock is not None:
         descriptor = sock.fileno()
         if descriptor >= 0:
-            (unacknowledged,) = struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, b"\0\0\0\0"))
-            size += cast("int", unacknowledged)
+            size += int.from_bytes(fcntl.ioctl(descriptor, termios.TIOCOUTQ, b"\0\0\0\0"), sys.byteorder, signed=True)
     return size

@@ -5,7 +5,7 @@ The only place that knows all of them; each is imported when it is asked for, so
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway.config import Directory as DirectorySettings
@@ -40,9 +40,9 @@ def open_directory(settings: DirectorySettings, last_good: LastGood | None = Non
             return DnsDirectory(settings.zone, [str(server) for server in settings.nameservers])
 
 
-def as_registry(settings: DirectorySettings, directory: Directory) -> Registry | None:
-    """`directory`, opened with these settings, if its records can be written and listed; None: they cannot."""
-    return cast(Registry, directory) if settings.backend in ("sqlite", "redis") else None
+def as_registry(directory: Directory) -> Registry | None:
+    """`directory`, if its records can be written and listed; None: they cannot."""
+    return directory if isinstance(directory, Registry) else None
 
 
 def check(settings: DirectorySettings) -> str:

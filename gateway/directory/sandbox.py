@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import IPv4Address
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from gateway.addresses import Address
 from gateway.endpoint import Origin
@@ -116,6 +116,7 @@ Expected = str | Presence | None
 """What must be in force for a write to happen: this generation; None: anything, or nothing."""
 
 
+@runtime_checkable
 class Registry(Directory, Protocol):
     """A backend whose records are written through the admin API.
 

@@ -197,13 +197,9 @@ def connect(path: Path, *, timeout: float, mode: str = "rw") -> sqlite3.Connecti
 @contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
     """A write transaction from its first statement on, so that it never has to be upgraded, which could fail."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
+    with db:
+        db.execute("BEGIN IMMEDIATE")
         yield
-        db.execute("COMMIT")
-    except BaseException:
-        db.rollback()
-        raise
 
 
 def error_text(path: Path, error: OSError | sqlite3.Error) -> str:

@@ -19,11 +19,9 @@ _REJECTED = (
 """Parts of OpenSSL's names for what was met."""
 
 
-def count_handshake(cells: Cells, tls: ssl.SSLObject) -> None:
+def count_handshake(cells: Cells, version: str | None, resumed: bool | None) -> None:
     """One that has succeeded."""
-    version = tls.version()
-    resumed = "yes" if tls.session_reused else "no"
-    cells[HANDSHAKES.at(version if version in _VERSIONS else "other", resumed)] += 1
+    cells[HANDSHAKES.at(version if version in _VERSIONS else "other", "yes" if resumed else "no")] += 1
 
 
 def count_failed_handshake(cells: Cells, error: Exception | None, ours: str) -> None:

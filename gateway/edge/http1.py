@@ -24,7 +24,7 @@ from gateway.edge.connection import REST, DownstreamConnection
 from gateway.edge.deadlines import CLOSED, EXCHANGE, HEAD, IDLE, LINGER, TUNNEL, TimedConnection
 from gateway.edge.exchange import Exchange
 from gateway.edge.forwarded import Peer
-from gateway.edge.local_reply import LocalReply, plain_on_tls, reply
+from gateway.edge.local_reply import LocalReply, local_answer, plain_on_tls, reply
 from gateway.edge.stream import DownstreamStream, RequestSink
 from gateway.errors import GatewayError, Reason
 from gateway.http import serialize
@@ -543,13 +543,7 @@ class Http1Downstream(TimedConnection, DownstreamStream):
 
     def _refuse(self, request: Http1RequestHead, answer: GatewayError | ResponseHead) -> None:
         """Answers a request on a listener that forwards nothing."""
-        edge, check = self._edge, None
-        if isinstance(answer, GatewayError):
-            check = edge.health.answer(request, answer)
-        if check is not None:
-            (head, body), request_id = check, edge.ids.new()
-        else:
-            head, body, request_id = reply(edge, self.peer, request, answer)
+        head, body, request_id = local_answer(self._edge, self.peer, request, answer)
         self.send_head(head, request_id)
         self._out.append(body)
         self.finish([])

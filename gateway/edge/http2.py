@@ -27,7 +27,7 @@ from gateway import errnos
 from gateway.edge.exchange import Exchange
 from gateway.edge.forwarded import VIA_HTTP_2
 from gateway.edge.http2_stream import Http2Stream
-from gateway.edge.local_reply import LocalReply, reply
+from gateway.edge.local_reply import LocalReply, local_answer, reply
 from gateway.edge.served_stream import Carrier, LocalReplyStream, ServedStream
 from gateway.edge.stream_shares import StreamShares
 from gateway.errors import GatewayError, Reason
@@ -314,13 +314,7 @@ class Http2Downstream(Carrier):
 
     def _answer(self, stream_id: int, request: RequestHead, answer: GatewayError | ResponseHead) -> None:
         """Answers a request on a listener that forwards nothing."""
-        edge, check = self._edge, None
-        if isinstance(answer, GatewayError):
-            check = edge.health.answer(request, answer)
-        if check is not None:
-            (head, body), request_id = check, edge.ids.new()
-        else:
-            head, body, request_id = reply(edge, self.peer, request, answer)
+        head, body, request_id = local_answer(self._edge, self.peer, request, answer)
         self._send(stream_id, head, body, request_id)
 
     def _send(self, stream_id: int, head: ResponseHead, body: bytes, request_id: bytes) -> None:

@@ -308,7 +308,7 @@ class _TlsHandshake(_AcceptedConnection, Unheard):
         edge = self.edge
         edge.downstreams.discard(self)
         tls = self.transport.get_extra_info("ssl_object")
-        count_handshake(edge.cells, tls)
+        count_handshake(edge.cells, tls.version(), tls.session_reused)
         peer = self.peer(b"https")
         peer.tls = tls.version() or ""
         # RFC 9113 section 3.2: over TLS, HTTP/2 is what ALPN has chosen, and nothing else is.

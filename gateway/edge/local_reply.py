@@ -24,6 +24,17 @@ LocalReply = Callable[[RequestHead], GatewayError | ResponseHead]
 """Answers every request of a listener that forwards nothing: a problem, or a ready reply without a body."""
 
 
+def local_answer(
+    edge: Edge, peer: Peer, request: RequestHead, answer: GatewayError | ResponseHead
+) -> tuple[ResponseHead, bytes, bytes]:
+    """As `reply`, of a listener that forwards nothing: a balancer's check is answered there, too, and not recorded."""
+    check = edge.health.answer(request, answer) if isinstance(answer, GatewayError) else None
+    if check is None:
+        return reply(edge, peer, request, answer)
+    head, body = check
+    return head, body, edge.ids.new()
+
+
 def reply(
     edge: Edge, peer: Peer, request: RequestHead | None, answer: GatewayError | ResponseHead, received: bytes = b""
 ) -> tuple[ResponseHead, bytes, bytes]:

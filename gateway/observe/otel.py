@@ -17,7 +17,7 @@ import requests
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExportResult
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 import gateway
@@ -73,7 +73,7 @@ class OtlpSpanLog:
     def __init__(self, endpoint: str) -> None:
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # a line for each batch that fails: we tell
         self._resource = Resource.create({"service.name": "sandbox-gateway", "service.version": gateway.__version__})
-        self._exporter = OTLPSpanExporter(endpoint, timeout=TIMEOUT, session=_Session())
+        self._exporter: SpanExporter = OTLPSpanExporter(endpoint, timeout=TIMEOUT, session=_Session())
         self._waiting: deque[tuple[Span, AccessRecord]] = deque()  # appended and taken from either end at once
         self._full = 0  # dropped for want of room
         self._refused = 0  # by the collector
@@ -101,7 +101,7 @@ class OtlpSpanLog:
         self._closing.set()
         self._wake.set()
         self._thread.join(LAST_WORDS)
-        self._exporter.shutdown()  # type: ignore[no-untyped-call]
+        self._exporter.shutdown()
         self._full += len(self._waiting) + (self._exporting if self._thread.is_alive() else 0)
         if self.dropped:
             log.error("%s dropped: the collector did not take them", counted(self.dropped, "span"))

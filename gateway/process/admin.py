@@ -164,7 +164,7 @@ async def _serve(slot: AdminSlot, heartbeat: Heartbeat) -> None:
     runner = await start(make_app(health, context, lambda: slot.token.token), slot.listen_socket)
     # Whoever asks here asks the backend itself: only what the workers know together is to be told of changes.
     tasks.keep(partial(watch, directory, shared.changed, shared.availability(directory)), "directory watch")
-    registry = as_registry(slot.settings.directory, directory)
+    registry = as_registry(directory)
     if registry is not None:
         tasks.spawn(_look_for_obstacle(registry), "can records be written?")
         tasks.keep(partial(tend, registry), "what has ended leaves the registry")

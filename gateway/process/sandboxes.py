@@ -116,7 +116,7 @@ class Local:
 
     def _registry(self, directory: Directory) -> Registry:
         settings = self._settings.directory
-        store = backends.as_registry(settings, directory)
+        store = backends.as_registry(directory)
         if store is not None:
             return store
         if settings.backend == "file":

@@ -15,8 +15,10 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 from tests.applications.harness import INSTALLED, NODE_MODULES, PLAIN, Application, Applications
 from tests.interop.harness import DOMAIN, Answer, curl, tcp_connection, tls_context
@@ -126,7 +128,7 @@ def upload(app: Application, path: str, folder: Path, *arguments: str) -> Answer
 
 
 @contextmanager
-def websocket(app: Application, path: str, origin: str | None = None, **options: object) -> Iterator[ClientConnection]:
+def websocket(app: Application, path: str, origin: str | None = None, **options: Any) -> Iterator[ClientConnection]:
     """A WebSocket that a page of the app's own opens, or one of `origin`."""
     with (
         closing(tcp_connection(app.gateway)) as connection,
@@ -135,10 +137,10 @@ def websocket(app: Application, path: str, origin: str | None = None, **options:
             sock=connection,
             ssl=tls_context(app.gateway.ca),
             server_hostname=app.host(),
-            origin=origin or f"https://{app.authority()}",  # type: ignore[arg-type]
+            origin=Origin(origin or f"https://{app.authority()}"),
             proxy=None,
             max_size=None,
-            **options,  # type: ignore[arg-type]
+            **options,
         ) as opened,
     ):
         yield opened

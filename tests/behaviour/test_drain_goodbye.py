@@ -160,6 +160,25 @@ async def test_a_stream_that_never_pauses(gateway: Gateway, app: App) -> None:
         await browser.ended()
 
 
+async def test_one_connections_bug_keeps_no_other_from_being_told(
+    gateway: Gateway, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tunnels = [await tunnel(gateway, app) for _ in range(3)]
+    plan = await begun(gateway)
+    broken = plan._drained[0]
+    say_goodbye = websocket_drain.WebSocketDrain.say_goodbye
+
+    def fail(each: websocket_drain.WebSocketDrain) -> None:
+        if each is broken:
+            raise LookupError("a bug of ours")
+        say_goodbye(each)
+
+    monkeypatch.setattr(websocket_drain.WebSocketDrain, "say_goodbye", fail)
+    await plan.say_goodbye()
+    await until(lambda: sum(browser.received.endswith(CLOSE) for browser, _ in tunnels) == 2, "the others are told")
+    gateway.expect_complaint("a bug of ours")
+
+
 async def test_who_has_closed_already_gets_the_others_answer(gateway: Gateway, app: App) -> None:
     browser, wire = await tunnel(gateway, app)
     plan = await begun(gateway)

@@ -14,6 +14,7 @@ from gateway.directory.sandbox import Sandbox
 from gateway.edge.drain import Drain
 from gateway.errors import GatewayError, Reason
 from gateway.turns import PACE, PORTION
+from gateway.upstream.http2 import Http2Upstream
 from tests.behaviour.crowds import look_each_turn, most_at_once
 from tests.behaviour.h2_wire import h2_browser
 from tests.behaviour.harness import OK, SANDBOX, App, Gateway, OpenGateway, Wire, get, until
@@ -569,12 +570,13 @@ async def test_goaway_takes_nothing_from_a_complete_answer(gateway: Gateway) -> 
     server = await Server.on(app)
     stream, _ = await server.asked()
     (connection,) = gateway.edge.pool.connections
-    (upstream,) = connection._streams  # type: ignore[attr-defined]
+    assert isinstance(connection, Http2Upstream)
+    (upstream,) = connection._streams
     upstream.pause()
     server.answer(stream, STATUS, (b"content-length", b"4"), body=b"full")
     await until(lambda: upstream._content_ended, "all is here")
     server.send(GOAWAY)
-    await until(lambda: connection.session.peer_going_away, "GOAWAY is read")  # type: ignore[attr-defined]
+    await until(lambda: connection.session.peer_going_away, "GOAWAY is read")
     upstream.resume()
     assert (await browser.answer()).body == b"full"
 

@@ -45,14 +45,16 @@ async def test_an_idle_connection_leaves(gateway: Gateway, app: App) -> None:
     assert await left(browser) == [ANYTHING, 1]
 
 
-async def test_a_request_that_crosses_the_first_goaway_is_served(gateway: Gateway, app: App) -> None:
+async def test_a_request_that_crosses_the_first_goaway_is_served(
+    gateway: Gateway, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
     browser = await h2_browser(gateway, app.host)
     await browser.answer(browser.ask())
-    browser.look = lambda: browser.peer  # type: ignore[method-assign]  # nothing that comes is looked at: on its way
-    gateway.edge.drain()
-    gateway.edge.sweeper.sweep()
-    crossing = browser.ask()
-    del browser.look  # type: ignore[method-assign]
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(browser, "look", lambda: browser.peer)  # nothing that comes is looked at: on its way
+        gateway.edge.drain()
+        gateway.edge.sweeper.sweep()
+        crossing = browser.ask()
     assert (await browser.answer(crossing)).status == 200
     assert await left(browser) == [ANYTHING, crossing.id]
 

@@ -74,7 +74,9 @@ async def test_changes_that_were_missed_may_be_any(gateway: Gateway) -> None:
     assert not gateway.edge.pool.serves("box4")
 
 
-async def test_a_fleet_that_is_written_anew_is_asked_about_a_few_at_a_time(gateway: Gateway) -> None:
+async def test_a_fleet_that_is_written_anew_is_asked_about_a_few_at_a_time(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await served(gateway)
     fetch, asking, most = gateway.table.fetch, 0, 0
 
@@ -86,7 +88,7 @@ async def test_a_fleet_that_is_written_anew_is_asked_about_a_few_at_a_time(gatew
         asking -= 1
         return await fetch(sandbox_id)
 
-    gateway.table.fetch = slow  # type: ignore[method-assign]
+    monkeypatch.setattr(gateway.table, "fetch", slow)
     gateway.table.table.update(fleet("2"))
     gateway.edge.records_changed(list(fleet("2")))
     await until(lambda: not len(gateway.edge.pool.idle), "all have lost their connections")

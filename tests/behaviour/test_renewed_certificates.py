@@ -140,7 +140,7 @@ def test_one_expired_certificate_of_several(tmp_path: Path, app: App) -> None:
         assert status == 503
         assert balancer() == b"503"
         assert told["status"] == "not ready"
-        [sentence] = told["certificates"]  # type: ignore[misc]
+        [sentence] = told["certificates"]
         assert sentence.startswith(f"no valid certificate for *.other.example: {expired.cert} expired on ")
         assert f"{expired.cert} expired on" in gateway.log
         assert f"{missing.cert} cannot be read (no such file or directory)." in gateway.log

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 import pytest
 
@@ -84,5 +83,6 @@ async def test_it_moves(opened: Opened) -> None:
 @pytest.mark.parametrize("opened", REGISTRIES, indirect=True)
 async def test_its_lifetime_ends(opened: Opened) -> None:
     """A lifetime that it was given while they are open; nobody writes anything when it is over."""
-    await cast("Registry", opened.directory).put(record(SANDBOX, LOOPBACK), lifetime=1.0)
+    assert isinstance(opened.directory, Registry)
+    await opened.directory.put(record(SANDBOX, LOOPBACK), lifetime=1.0)
     await opened.ended()

@@ -82,7 +82,7 @@ class Wire(asyncio.Protocol):
         self.end = ""  # how the other side ended: "eof", "reset" or not yet
         self.closed = False  # the transport is gone
         self.writable = True
-        self.transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self.transport: asyncio.Transport  # from `connection_made` on
         self._taken = 0  # octets of `received` that the test has read
         self._changed = asyncio.Event()
 

@@ -158,7 +158,6 @@ def test_haproxy_sees_which_gateway_is_ready(folder: Path) -> None:
     kind, config, block = recipes()[0]
     assert kind == "haproxy"
     with network, network.inside(), Gateway(folder, config), balancer(kind, folder, block) as haproxy:
-        for backend in ("gateways_https", "gateways_http"):
-            down = f"Server {backend}/gateway2 is DOWN"
-            haproxy.wait_until(lambda down=down: down in haproxy.log, down)  # type: ignore[misc]
+        down = [f"Server {backend}/gateway2 is DOWN" for backend in ("gateways_https", "gateways_http")]
+        haproxy.wait_until(lambda: all(each in haproxy.log for each in down), " and ".join(down))
         assert "/gateway1 is DOWN" not in haproxy.log

@@ -26,9 +26,14 @@ def longest(process: Process) -> float:
     return process.drain_delay + process.drain_timeout + SPARE
 
 
-def unit(name: str) -> RawConfigParser:
-    parser = RawConfigParser(strict=False, delimiters="=")
-    parser.optionxform = str  # type: ignore[assignment, method-assign]
+class Unit(RawConfigParser):
+    def optionxform(self, optionstr: str) -> str:
+        """Names of systemd's have capital letters."""
+        return optionstr
+
+
+def unit(name: str) -> Unit:
+    parser = Unit(strict=False, delimiters="=")
     parser.read(DEPLOY / name)
     return parser
 

@@ -11,6 +11,7 @@ import random
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
+from proxyprotocol import ProxyProtocolIncompleteError
 from proxyprotocol.result import ProxyResult, is_ipv4, is_ipv6
 from proxyprotocol.v1 import ProxyProtocolV1
 from proxyprotocol.v2 import ProxyProtocolV2
@@ -127,7 +128,7 @@ def test_none_is_misread(share: int) -> None:
         parser = V2 if octets.startswith(PROXY_V2) else V1
         try:
             theirs = source(parser.unpack(octets[:length]))
-        except Exception as error:
+        except (ValueError, ProxyProtocolIncompleteError) as error:
             raise AssertionError(f"{octets[:length]!r} is refused by the other: {error!r}") from error
         assert theirs == (None if header.source is None else (header.source, header.source_port)), octets
     assert accepted > COUNT // SHARES // 5, "enough are accepted for the comparison to mean something"

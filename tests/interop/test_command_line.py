@@ -7,8 +7,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -85,6 +85,9 @@ def printing(request: pytest.FixtureRequest, folder: Path) -> list[str]:
     return [argument.format(folder=folder) for argument in request.param]
 
 
+Where = Callable[[], AbstractContextManager[int]]
+
+
 @contextmanager
 def full() -> Iterator[int]:
     descriptor = os.open("/dev/full", os.O_WRONLY)
@@ -140,10 +143,10 @@ def test_a_character_that_stdout_does_not_have_is_escaped(printing: list[str], e
 
 @pytest.mark.parametrize("arguments", [(), ("bogus",), ("check", "--config", "/absent"), ("sandboxes", "show", "A")])
 @pytest.mark.parametrize("where", [full, nobody])
-def test_a_stderr_that_takes_nothing_changes_no_status(arguments: tuple[str, ...], where: object) -> None:
+def test_a_stderr_that_takes_nothing_changes_no_status(arguments: tuple[str, ...], where: Where) -> None:
     expected = run(*arguments)
     assert expected.returncode in (1, 2)
-    with where() as stderr:  # type: ignore[operator]
+    with where() as stderr:
         assert run(*arguments, stderr=stderr).returncode == expected.returncode
 
 

@@ -86,7 +86,7 @@ def test_readiness_decides_who_gets_visitors(tmp_path: Path, app: App) -> None:
     with gateway, HAProxy(tmp_path, gateway) as haproxy:
         up = dict.fromkeys(("old/plain", "old/tls", "named/plain"), "UP 200")
         poll(lambda: haproxy.servers() == up, "all checks succeed")
-        poll(lambda: gateway.health()[1]["counters"]["health_checks"] >= 3, "each worker's are counted")  # type: ignore[index]
+        poll(lambda: gateway.health()[1]["counters"]["health_checks"] >= 3, "each worker's are counted")
         request = urllib.request.Request(f"http://[::1]:{haproxy.port}/", headers={"Host": gateway.host})
         with urllib.request.urlopen(request, timeout=10) as answer:
             assert answer.read() == b"ok"

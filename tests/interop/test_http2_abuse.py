@@ -45,9 +45,9 @@ class SlowApp:
         self.requests = 0
         self._listener = socket.create_server(("::1", 0), family=socket.AF_INET6, backlog=1024)
         self._selector = selectors.DefaultSelector()
-        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._selector.register(self._listener, selectors.EVENT_READ, self._listener)
         self._waker, self._wake = socket.socketpair()
-        self._selector.register(self._waker, selectors.EVENT_READ)
+        self._selector.register(self._waker, selectors.EVENT_READ, self._waker)
         self._held: set[socket.socket] = set()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.port: int = self._listener.getsockname()[1]
@@ -62,7 +62,7 @@ class SlowApp:
         self._wake.send(b"x")
         self._thread.join()
         for key in list(self._selector.get_map().values()):
-            key.fileobj.close()  # type: ignore[union-attr]
+            key.data.close()
         self._wake.close()
         self._selector.close()
 
@@ -73,15 +73,15 @@ class SlowApp:
 
     def _run(self) -> None:
         while True:
-            ready = [key.fileobj for key, _ in self._selector.select()]
+            ready: list[socket.socket] = [key.data for key, _ in self._selector.select()]
             for each in ready:  # ends first: who makes room before it takes it is within the limit
                 if each is self._waker:
                     return
                 if each is not self._listener:
-                    self._read(each)  # type: ignore[arg-type]
+                    self._read(each)
             if self._listener in ready:
                 connection, _ = self._listener.accept()
-                self._selector.register(connection, selectors.EVENT_READ)
+                self._selector.register(connection, selectors.EVENT_READ, connection)
 
     def _read(self, connection: socket.socket) -> None:
         data = b""

@@ -206,8 +206,11 @@ def test_names_follow_the_addresses(tmp_path: Path) -> None:
         with contextlib.closing(remembers):
             poll(lambda: AddressResolver(f"{name}.").request(remembers, 1000), "the phone has the address", 30)
             lan.gateway.stop()
-            forgotten = lambda: not remembers.cache.entries_with_name(f"{name}.")  # noqa: E731
-            poll(forgotten, "the phone is told that the name is gone, long before it would forget", 30)
+            poll(
+                lambda: not remembers.cache.entries_with_name(f"{name}."),
+                "the phone is told that the name is gone, long before it would forget",
+                30,
+            )
 
 
 def test_a_name_that_somebody_has_is_left_to_him(home: Home, lan: Lan, tmp_path: Path) -> None:

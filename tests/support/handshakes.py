@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gateway.tls.pair import CertificatePair
@@ -50,6 +50,11 @@ def shown(client: ssl.SSLObject) -> bytes:
     der = client.getpeercert(binary_form=True)
     assert der is not None
     return der
+
+
+def chain(client: Any) -> list[Any]:
+    """The certificates the client was shown, its own words for them. `ssl` has a public name for it from 3.13 on."""
+    return list(client._sslobj.get_unverified_chain())
 
 
 def der_of(pair: CertificatePair) -> bytes:

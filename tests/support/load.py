@@ -29,6 +29,7 @@ from typing import Self
 import msgspec
 import uvloop
 
+from gateway.tasks import Tasks
 from tests.support.process import ROOT, clean_environment
 from tests.support.serving import Serving
 
@@ -132,17 +133,18 @@ class _Visitors:
         plan, end = self._plan, asyncio.Event()
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, end.set)
-        sockets = [asyncio.ensure_future(self._stay(number)) for number in range(plan.websockets)]  # noqa: TID251
+        lanes, sockets = Tasks(), Tasks()
+        for number in range(plan.websockets):
+            sockets.spawn(self._stay(number), "WebSockets")
         while self._account.websockets < plan.websockets:
             await asyncio.sleep(0.05)
-        lanes = [asyncio.ensure_future(self._ask(number)) for number in range(plan.lanes)]  # noqa: TID251
+        asking = [lanes.spawn(self._ask(number), "requests") for number in range(plan.lanes)]
         print("under way", flush=True)
         await end.wait()
         self._ending = True
-        await asyncio.gather(*lanes)  # noqa: TID251
-        for each in sockets:
-            each.cancel()
-        await asyncio.gather(*sockets, return_exceptions=True)  # noqa: TID251
+        for each in asking:
+            await each
+        await sockets.cancel()
         found = sorted(self._latencies) or [0.0]
         for name, part in (("p50", 0.5), ("p99", 0.99), ("max", 1.0)):
             self._account.latencies_ms[name] = round(found[min(int(len(found) * part), len(found) - 1)] * 1e3, 1)
@@ -231,13 +233,13 @@ class _Visitors:
                 await asyncio.sleep(0.1)
                 continue
             began, ending = time.monotonic(), "cut"
-            talking = None
+            talking = Tasks()
             try:
                 writer.write(UPGRADE % self._plan.host.encode())
                 head = await reader.readuntil(b"\r\n\r\n")
                 assert head.startswith(b"HTTP/1.1 101 "), head[:200]
                 self._account.websockets += 1
-                talking = asyncio.ensure_future(self._talk(writer))  # noqa: TID251
+                talking.spawn(self._talk(writer), "talk")
                 while frame := await _read_frame(reader):
                     opcode, content = frame
                     if opcode == 8:
@@ -249,8 +251,7 @@ class _Visitors:
             except AssertionError as error:
                 self._failed("a WebSocket", error)
             finally:
-                if talking is not None:
-                    talking.cancel()
+                await talking.cancel()
                 writer.close()
             self._account.ended[ending] = self._account.ended.get(ending, 0) + 1
             self._account.lifetimes.append(round(time.monotonic() - began, 2))

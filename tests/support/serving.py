@@ -229,7 +229,7 @@ access = false
 
     # --- who is who ----------------------------------------------------------------------------------------------
 
-    def health(self) -> tuple[int, dict[str, object]]:
+    def health(self) -> tuple[int, dict[str, Any]]:
         """Status and body of /readyz; 0 if nobody answers."""
         connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=PATIENCE)
         try:

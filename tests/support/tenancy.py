@@ -197,7 +197,7 @@ class Machine:
         self.arrived = 0
         self.violations: list[str] = []
         self.socket = socket.create_server(("::1", 0), family=socket.AF_INET6)
-        self.server: asyncio.Server = cast("asyncio.Server", None)
+        self.server: asyncio.Server  # from `start` on
 
     async def start(self) -> None:
         self.server = await asyncio.get_running_loop().create_server(lambda: Visit(self), sock=self.socket)
@@ -243,7 +243,7 @@ class Visit(asyncio.Protocol):
         self._opened = machine.ledger.number()
         self._head = b""
         self._tunnel_of = ""
-        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self._transport: asyncio.Transport  # from `connection_made` on
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -287,7 +287,7 @@ class Browser(asyncio.Protocol):
     def __init__(self) -> None:
         self.received = b""
         self.closed = False
-        self.transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self.transport: asyncio.Transport  # from `connection_made` on
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import traceback
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -21,7 +22,7 @@ from gateway.pure import SourcesOnly
 ROOT = Path(__file__).parents[2]
 
 
-def compiler() -> object:
+def compiler() -> ModuleType:
     specification = importlib.util.spec_from_file_location("compile_hot_path", ROOT / "config/build/compile.py")
     assert specification is not None and specification.loader is not None
     module = importlib.util.module_from_spec(specification)
@@ -31,9 +32,9 @@ def compiler() -> object:
 
 def test_every_room_that_is_compiled_exists() -> None:
     module = compiler()
-    for room in module.ROOMS:  # type: ignore[attr-defined]
+    for room in module.ROOMS:
         assert list(ROOT.glob(room)), f"{room}: moved?"
-    listed = module.modules()  # type: ignore[attr-defined]
+    listed = module.modules()
     assert "gateway/edge/exchange.py" in listed
     assert not [path for path in listed if path.endswith("__init__.py")]
     assert len(listed) == len(set(listed))
@@ -53,7 +54,7 @@ def test_who_derives_from_a_trait_is_compiled_too() -> None:
     for _ in range(5):  # heirs of heirs
         derive |= {name for (_, name), node in classes.items() if derive & set(map(ast.unparse, node.bases))}
     assert len(derive) > traits
-    compiled = {ROOT / path for path in compiler().modules()}  # type: ignore[attr-defined]
+    compiled = {ROOT / path for path in compiler().modules()}
     left = {path.name: name for (path, name), _ in classes.items() if name in derive and path not in compiled}
     assert not left, f"add these to ROOMS of config/build/compile.py: {left}"
 

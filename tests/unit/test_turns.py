@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable
-from functools import partial
 
 import pytest
 
@@ -126,6 +125,7 @@ class Connection(ReadingConnection):
 
     def __init__(self, intake: Intake, below: Below) -> None:
         super().__init__(intake)
+        self.below = below
         self._transport = GatheringTransport(below, WriteBatcher(lambda callback: None))
         self.full = False
         self.is_urgent = False
@@ -309,10 +309,10 @@ def test_what_is_read_when_the_time_is_up_is_put_off(loop: Loop, clock: Clock) -
     for each in crowd[2 * PORTION :]:
         each.read(2)
     assert worked(crowd) == 2 * PORTION
-    assert all(not each._transport._below.reads for each in crowd[2 * PORTION :])  # type: ignore[attr-defined]
+    assert all(not each.below.reads for each in crowd[2 * PORTION :])
     loop.turn()
     assert [each.worked for each in crowd] == [[1]] * 2 * PORTION + [[2]] * 2 * PORTION
-    assert all(each._transport._below.reads for each in crowd)  # type: ignore[attr-defined]
+    assert all(each.below.reads for each in crowd)
 
 
 def test_nobody_looks_at_the_clock_for_a_portion(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,15 +324,16 @@ def test_nobody_looks_at_the_clock_for_a_portion(loop: Loop, monkeypatch: pytest
     assert not loop.soon
 
 
-def test_those_put_off_have_their_turns_in_time_and_others_go_on(loop: Loop, clock: Clock) -> None:
+def test_those_put_off_have_their_turns_in_time_and_others_go_on(
+    loop: Loop, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     crowd = ready(loop, 4 * PORTION)
 
     def takes_long(each: Connection) -> None:
         Connection.data_received(each, b"")
         clock.now += ROUND_LIMIT / 2
 
-    for each in crowd:
-        each._go_on = partial(takes_long, each)  # type: ignore[method-assign]
+    monkeypatch.setattr(Connection, "_go_on", takes_long)
     crowd[0]._intake.turns.begun = PORTION
     crowd[0]._intake.turns.has_time()
     clock.now += TURN_LIMIT

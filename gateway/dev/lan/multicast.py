@@ -27,9 +27,6 @@ log = logging.getLogger("gateway.process")
 
 PROBING, MOST_DELAY = 0.75, 0.25
 """RFC 6762 section 8.1: seconds for which it is asked who has a name, and at most as many before."""
-logging.getLogger("zeroconf").setLevel(
-    logging.ERROR
-)  # below, it reports each datagram that a lost network did not take
 CLOSE_PATIENCE = 1.0
 """Seconds for saying goodbye, which a network that has gone does not take."""
 Conflict = Callable[[str, str], None]

@@ -82,13 +82,13 @@ ROWS: dict[str, tuple[Block, Outcome]] = {
 
 
 @pytest.mark.parametrize("row", ROWS)
-async def test_a_block(gateway: Gateway, row: str) -> None:
+async def test_a_block(gateway: Gateway, row: str, monkeypatch: pytest.MonkeyPatch) -> None:
     block, outcome = ROWS[row]
 
     def play(stage: Stage) -> None:
         stage.client.encoder = Encoder()  # what the table holds by now is not the other encoder's
         stage.client.send_headers(stage.take(), block(stage), end=True)
-        stage.client.request_of = _independent(stage)  # type: ignore[method-assign]
+        monkeypatch.setattr(stage.client, "request_of", _independent(stage))
 
     await perform(await open_stage(gateway), play, outcome)
 

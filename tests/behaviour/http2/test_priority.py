@@ -46,7 +46,7 @@ async def test_a_priority_field(gateway: Gateway, value: bytes) -> None:
     assert stage.asked[0].get(b"Priority") == value, "it is for the app, too"
 
 
-async def test_what_is_urgent_goes_first(gateway: Gateway) -> None:
+async def test_what_is_urgent_goes_first(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two answers wait for the connection's window; the later one is more urgent, and gets what is granted."""
     body = b"x" * (2 * WINDOW)
 
@@ -61,7 +61,7 @@ async def test_what_is_urgent_goes_first(gateway: Gateway) -> None:
     def play() -> None:
         with H2Client(sock, options=((Setting.INITIAL_WINDOW_SIZE, len(body)),)) as client:
             grant = client.grant
-            client.grant = lambda id, octets: None  # type: ignore[method-assign]
+            monkeypatch.setattr(client, "grant", lambda id, octets: None)
             lazy = client.request(app.host, fields=[(b"priority", b"u=5")])
             client.wait(lambda: len(client.stream(lazy).body) == WINDOW, "the whole window")
             urgent = client.request(app.host, fields=[(b"priority", b"u=1")])

@@ -8,7 +8,6 @@ arguments, one field a line on standard input, numbers on standard output.
 from __future__ import annotations
 
 import asyncio
-import email.message
 import http.client
 import http.cookiejar
 import http.cookies
@@ -51,14 +50,12 @@ Jar = Callable[[Fields], set[int]]
 # --- Python ---------------------------------------------------------------------------------------------------------
 
 
-class _Answer:
+class _Answer(http.client.HTTPResponse):
     """What http.cookiejar wants to know of one; requests gives it the same."""
 
     def __init__(self, field: tuple[bytes, bytes]) -> None:
-        self._fields = http.client.parse_headers(io.BytesIO(b"%b: %b\r\n\r\n" % field))
-
-    def info(self) -> email.message.Message:
-        return self._fields
+        self.fp = io.BufferedReader(io.BytesIO())
+        self.headers = http.client.parse_headers(io.BytesIO(b"%b: %b\r\n\r\n" % field))
 
 
 def http_cookiejar(fields: Fields, **policy: bool) -> set[int]:
@@ -69,7 +66,7 @@ def http_cookiejar(fields: Fields, **policy: bool) -> set[int]:
         with warnings.catch_warnings():
             # Some dates it cannot compare; it takes nothing then.
             warnings.filterwarnings("ignore", "http.cookiejar bug!")
-            jar.extract_cookies(_Answer(field), Request(f"https://{HOST}/"))  # type: ignore[arg-type]
+            jar.extract_cookies(_Answer(field), Request(f"https://{HOST}/"))
         for neighbour in NEIGHBOURS:
             request = Request(f"https://{neighbour}/")
             jar.add_cookie_header(request)

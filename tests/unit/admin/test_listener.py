@@ -201,6 +201,7 @@ async def test_one_connections_bug_keeps_no_other_alive(
     monkeypatch.setattr(module.Connection, "expire", fail)
     for _ in range(20):
         admin.come()
+    await admin.until(lambda: len(admin.listener._connections) == 21)
     await admin.until(lambda: admin.listener._connections == {connection})
     seen = tries
     await admin.until(lambda: tries > seen)
@@ -275,9 +276,18 @@ async def test_who_is_served_gives_no_place_away(make_admin: MakeAdmin, monkeypa
     admin = await make_admin()
     slow = [admin.come(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n") for _ in range(4)]
     await admin.until(lambda: admin.slow_ones == 4)
+    looks, make_room = 0, admin.listener._make_room
+
+    def look() -> None:
+        nonlocal looks
+        looks += 1
+        make_room()
+
+    monkeypatch.setattr(admin.listener, "_make_room", look)
     waiting = [admin.come(LIVEZ) for _ in range(4)]
     await asyncio.sleep(0.3)  # nothing shows that nothing happens
     assert len(admin.listener._connections) == 4
+    assert 0 < looks < 20, "nobody can go: the loop does not turn round and round for it"
     admin.go.set()
     for visitor in (*slow, *waiting):
         assert (await visitor.answer()).startswith(b"HTTP/1.1 200 ")

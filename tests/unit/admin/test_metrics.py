@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
@@ -38,7 +39,7 @@ def samples(text: str) -> dict[tuple[str, ...], float]:
     }
 
 
-def sources(**known: object) -> Sources:
+def sources(**known: Any) -> Sources:
     cells = private()
     cells[REQUESTS.at("HTTP/1.1", "GET", "200")] += 3
     cells[FAILURES.at("connection_refused")] += 1
@@ -46,7 +47,7 @@ def sources(**known: object) -> Sources:
     cells[CPU.at()] += 1_500_000
     for seconds in (0.003, 0.02, 700.0):
         REQUEST_DURATION.observe(cells, seconds, "HTTP/1.1", "response")
-    return Sources(lambda: Totals.of([cells]), **known)  # type: ignore[arg-type]
+    return Sources(lambda: Totals.of([cells]), **known)
 
 
 async def test_what_was_counted_is_told(client_of: MakeClient) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from typing import cast
 
 import pytest
 
@@ -482,7 +481,7 @@ def test_only_plain_text_is_read(fields: bytes, readable: bool) -> None:
 def test_the_field_is_added_and_nothing_is_lost() -> None:
     section, _ = validate.response_section(OF_ANSWER[1], judged([(b"Set-Cookie", b"a=1"), (b"Content-Length", b"5")]))
     before = (section.fields[:], section.lines)
-    marked = cast("ResponseSection", hints.with_hint(section, "Vite: allow it"))
+    marked = hints.with_hint(section, "Vite: allow it")
     assert isinstance(marked, ResponseSection)
     assert marked.fields == [*section.fields, (FIELD, b"Vite: allow it")]
     assert marked.lines == FieldSection.of(marked.fields).lines

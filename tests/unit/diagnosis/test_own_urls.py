@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from gateway.diagnosis.own_urls import FRAMEWORKS, UNKNOWN, find
+from gateway.diagnosis.own_urls import FRAMEWORKS, UNKNOWN, Framework, find
 from gateway.http.head_parser import HeadLimits, parse_request_head, parse_response_head
 from gateway.http.message import FieldSection
 
@@ -152,12 +152,12 @@ def test_an_answer_that_leads_nowhere_has_no_location_that_counts() -> None:
 
 
 @pytest.mark.parametrize("each", FRAMEWORKS, ids=lambda each: each.believe.partition(":")[0])
-def test_the_line_is_that_of_the_framework_which_has_answered(each: object) -> None:
+def test_the_line_is_that_of_the_framework_which_has_answered(each: Framework) -> None:
     assert each in FRAMEWORKS
-    marker = f"{each.field.decode()}: {each.begins.decode().title()}"  # type: ignore[attr-defined]
+    marker = f"{each.field.decode()}: {each.begins.decode().title()}"
     marker += "1/2.3" if not marker.endswith("=") else "1"
     assert (hint(marker, f"Location: http://{PUBLIC}/") or "").endswith(
-        f". {each.believe.replace('{origin}', f'https://{PUBLIC}')}"  # type: ignore[attr-defined]
+        f". {each.believe.replace('{origin}', f'https://{PUBLIC}')}"
     )
 
 

@@ -33,7 +33,7 @@ async def test_each_name_opens_its_backend(table: Path, tmp_path: Path) -> None:
         settings = DirectorySettings(**given)
         directory = open_directory(settings)
         assert type(directory).__name__ == name
-        assert (as_registry(settings, directory) is directory) is writes
+        assert (as_registry(directory) is directory) is writes
         await directory.close()
     assert not (tmp_path / "sandboxes.db").exists()
 

@@ -462,8 +462,9 @@ async def test_what_was_served_stale_is_asked_for_as_soon_as_the_backend_is_back
     await until(lambda: len(told) == 50, "whose each of them is, is told")
     assert dict(told) == dict.fromkeys(names, "1") | {"box7": None, "box8": "2"}
     assert max(backend.together) <= cache_module.REFRESHED_AT_ONCE + 1
-    with pytest.raises(GatewayError):
+    with pytest.raises(GatewayError) as raised:
         cache.get_cached("box7")
+    assert raised.value.reason is Reason.DESTINATION_NOT_FOUND
     fresh = cache.get_cached("box8")
     assert fresh is not None and fresh.generation == "2" and not fresh.stale
 

@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import pytest
 
@@ -166,7 +166,9 @@ class Stage:
         return directory
 
     def registry(self) -> Registry:
-        return cast(Registry, self.open())
+        directory = self.open()
+        assert isinstance(directory, Registry)
+        return directory
 
     def watch(self, directory: Directory) -> asyncio.Queue[str]:
         """Lets `directory` watch; the queue gets every id that it reports."""

@@ -254,6 +254,23 @@ async def test_a_bug_on_the_way_is_a_problem_of_ours(monkeypatch: pytest.MonkeyP
         g.check_over()
 
 
+async def test_so_is_one_before_anything_had_to_be_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    async with gateway() as g:
+        g.ask()
+        await settle()
+        g.stream.says(answer())
+        g.stream.ends()
+        await settle()
+        monkeypatch.setattr(g.edge.directory, "get_cached", broken)
+        d = g.ask()
+        assert d.said == [500, "end"], "at once"
+        assert g.records.all[-1].reason == "proxy_internal_error"
+        g.check_over()
+
+
 async def test_a_probe_sends_nothing() -> None:
     async with gateway() as g:
         d = g.ask(request(fields=[(b"X-Gateway-Probe", b"1")]))

@@ -648,12 +648,13 @@ def test_a_loop_is_noticed_whoever_asks(values: tuple[str, ...], goes_on: str | 
 def test_a_request_that_goes_round_is_noticed_after_so_many_hops() -> None:
     """Each hop writes what the next one reads, as it would through an app that proxies back to us."""
     head, hops = asked(), 0
-    with pytest.raises(GatewayError):
+    with pytest.raises(GatewayError) as raised:
         while hops <= MAX_VIAS:
             octets = serialize.request_head(head, head.authority, peer(STRANGER).added(head), b"r-1")
             head = parse_request_head(octets, HeadLimits())
             hops += 1
     assert hops == MAX_VIAS
+    assert raised.value.reason is Reason.PROXY_LOOP_DETECTED
 
 
 # --- addresses ----------------------------------------------------------------------------------------------------

@@ -45,14 +45,6 @@ def test_a_failure_has_one_cause(error: Exception | None, ours: str, cause: str)
     assert dict(Totals.of([cells]).series(HANDSHAKE_FAILURES)) == {(cause,): 1}
 
 
-class Secured:
-    def __init__(self, version: str, resumed: bool) -> None:
-        self._version, self.session_reused = version, resumed
-
-    def version(self) -> str:
-        return self._version
-
-
 @pytest.mark.parametrize(
     ("version", "resumed", "labels"),
     [
@@ -63,5 +55,5 @@ class Secured:
 )
 def test_a_success_has_its_version(version: str, resumed: bool, labels: tuple[str, str]) -> None:
     cells = private()
-    count_handshake(cells, Secured(version, resumed))  # type: ignore[arg-type]
+    count_handshake(cells, version, resumed)
     assert dict(Totals.of([cells]).series(HANDSHAKES)) == {labels: 1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterable
 
 import pytest
 
@@ -13,7 +14,9 @@ from gateway.errors import Reason
 from gateway.http.message import AS_TUNNEL, BY_LENGTH, Fields
 from gateway.inspector.capture import Capture, LookingStream
 from gateway.inspector.captured import BODY_OCTETS, Kind
+from gateway.inspector.messages import EventReader
 from gateway.inspector.store import Store
+from gateway.observe.access_log import AccessRecord
 from gateway.observe.grpc_call import GrpcOutcome
 from tests.support.access_records import record
 from tests.support.seam import answer, gateway, handshake, request, settle, upload
@@ -88,11 +91,15 @@ CALL = [(b"Content-Type", b"application/grpc"), (b"TE", b"trailers"), (b"Transfe
     ],
 )
 async def test_how_a_call_has_ended_is_seen(
-    watched: Watched, fields: Fields, trailers: Fields, call: GrpcOutcome
+    watched: Watched, fields: Fields, trailers: Fields, call: GrpcOutcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[GrpcOutcome | None] = []
     records, capture = watched.gateway.records, watched.capture
-    records.write = lambda each: told.extend(capture.calls.get(one.request_id) for one in each)  # type: ignore[method-assign]
+
+    def write(lines: Iterable[AccessRecord]) -> None:
+        told.extend(capture.calls.get(each.request_id) for each in lines)
+
+    monkeypatch.setattr(records, "write", write)
     watched.gateway.ask(request(b"POST", CALL))
     await settle()
     stream = watched.gateway.stream
@@ -176,6 +183,24 @@ async def test_events_are_seen_as_they_pass(watched: Watched) -> None:
     stream.says_body(b"ta: two\n\n")
     assert [each.octets for each in watched.last.extras.messages] == [b"data: one", b"data: two"]
     stream.ends()
+
+
+async def test_a_bug_in_reading_messages_ends_no_exchange(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(reader: EventReader, data: bytes) -> None:
+        raise LookupError("a bug of ours")
+
+    monkeypatch.setattr(EventReader, "feed", broken)
+    asked = watched.gateway.ask()
+    await settle()
+    stream = watched.gateway.stream
+    stream.says(answer(fields=EVENTS))
+    stream.says_body(b"data: one\n\n")
+    stream.ends()
+    await settle()
+    assert (asked.body, asked.said[-1]) == (b"data: one\n\n", "end")
+    assert "a bug of ours" in caplog.text
 
 
 async def test_a_drain_meets_the_exchange_and_is_looked_at(watched: Watched) -> None:

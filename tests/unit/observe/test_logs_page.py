@@ -27,7 +27,9 @@ def test_a_key_without_a_default_is_never_left_out(name: str, left_out: str) -> 
 
 
 def test_the_example_is_a_line() -> None:
-    for example in _EXAMPLE.findall(PAGE):
+    examples = _EXAMPLE.findall(PAGE)
+    assert examples
+    for example in examples:
         record = msgspec.json.decode(example, type=AccessRecord)
         assert json_lines([record]).decode().strip() == example
 

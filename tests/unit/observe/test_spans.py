@@ -6,11 +6,13 @@ import random
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.resources import Resource
 
 from gateway.http.hop import OF_REQUEST
 from gateway.http.message import RequestHead
 from gateway.http.trace_context import TraceParent
 from gateway.http.validate import request_section
+from gateway.observe import otel
 from gateway.observe.access_log import AccessRecord
 from gateway.observe.spans import Span, Spans
 from tests.support.field_lines import judged
@@ -82,17 +84,12 @@ def record(**known: Any) -> AccessRecord:
     return AccessRecord(**{**ordinary, **known})
 
 
-@pytest.fixture
-def otel() -> Any:
-    return pytest.importorskip("gateway.observe.otel")
+def made(**known: Any) -> Any:
+    return otel.as_span(Span(TRACE, SPAN, PARENT), record(**known), Resource.get_empty())
 
 
-def made(otel: Any, **known: Any) -> Any:
-    return otel.as_span(Span(TRACE, SPAN, PARENT), record(**known), None)
-
-
-def test_a_span_ends_when_the_exchange_has(otel: Any) -> None:
-    span = made(otel)
+def test_a_span_ends_when_the_exchange_has() -> None:
+    span = made()
     assert (span.start_time, span.end_time) == (1_000_000_000_000, 1_000_500_000_000)
     assert span.attributes["server.address"] == "5000-a.example.dev"
     assert span.attributes["server.port"] == 8443
@@ -101,8 +98,8 @@ def test_a_span_ends_when_the_exchange_has(otel: Any) -> None:
     assert "tls.protocol.version" not in span.attributes
 
 
-def test_a_method_that_nobody_knows_is_no_name(otel: Any) -> None:
-    span = made(otel, method="PROPFIND")
+def test_a_method_that_nobody_knows_is_no_name() -> None:
+    span = made(method="PROPFIND")
     assert span.name == "HTTP"
     assert span.attributes["http.request.method"] == "_OTHER"
     assert span.attributes["http.request.method_original"] == "PROPFIND"
@@ -117,19 +114,19 @@ def test_a_method_that_nobody_knows_is_no_name(otel: Any) -> None:
         ({"status": 499, "reason": "downstream_closed"}, "downstream_closed"),
     ],
 )
-def test_what_failed_is_an_error(otel: Any, known: dict[str, Any], error: str | None) -> None:
-    span = made(otel, **known)
+def test_what_failed_is_an_error(known: dict[str, Any], error: str | None) -> None:
+    span = made(**known)
     assert span.attributes.get("error.type") == error
     assert span.status.is_ok is (error is None)
 
 
-def test_tls_makes_it_https(otel: Any) -> None:
-    span = made(otel, tls="TLSv1.3")
+def test_tls_makes_it_https() -> None:
+    span = made(tls="TLSv1.3")
     assert span.attributes["url.scheme"] == "https"
     assert span.attributes["tls.protocol.version"] == "1.3"
 
 
-def test_a_queue_has_an_end(otel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_queue_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(otel.OtlpSpanLog, "_run", lambda log: None)
     monkeypatch.setattr(otel, "MAX_WAITING", 3)
     log = otel.OtlpSpanLog("http://127.0.0.1:1/v1/traces")

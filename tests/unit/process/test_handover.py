@@ -314,9 +314,18 @@ def test_an_offerer_that_says_nothing(
         assert isinstance(answered(pair, reply(2), [sock.fileno()]), TimeoutError)
 
 
-@pytest.mark.parametrize("octets", [b"\0", b"{}", reply(0, "mad"), reply(1), reply(2**62)])
-def test_an_offerer_that_makes_no_sense(pair: tuple[socket.socket, socket.socket], octets: bytes) -> None:
-    answered(pair, octets, [])
+@pytest.mark.parametrize(
+    ("octets", "wrong"),
+    [
+        (b"\0", "it cannot be understood"),
+        (b"{}", "it cannot be understood"),
+        (reply(0, "mad"), "it cannot be understood"),
+        (reply(1), "it does not give what it has offered"),
+        (reply(2**62), "it does not give what it has offered"),
+    ],
+)
+def test_an_offerer_that_makes_no_sense(pair: tuple[socket.socket, socket.socket], octets: bytes, wrong: str) -> None:
+    assert str(answered(pair, octets, [])).startswith(wrong)
 
 
 def test_an_offerer_that_ends(pair: tuple[socket.socket, socket.socket]) -> None:

@@ -124,6 +124,18 @@ def test_one_after_the_other(house: House) -> None:
     assert house.told() == (3, "failed", False, "died")
 
 
+def test_a_bug_of_ours_refuses_it_and_ends_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(settings: Settings) -> None:
+        raise LookupError("a bug of ours")
+
+    monkeypatch.setattr(reloading.preflight, "warn", broken)
+    house.hup()
+    assert house.told() == (1, "refused", False, "an unexpected error, logged with a traceback")
+    assert "a bug of ours" in caplog.text
+
+
 def test_a_flood_of_them_is_read_now_and_then(house: House) -> None:
     """The first at once; one for all that come until the next is due."""
     for _ in range(1000):

@@ -22,7 +22,7 @@ from gateway.tls import local_ca
 from gateway.tls.choice import describe_served
 from gateway.tls.context import CertificateError, CertificatePair, ContextOptions, server_context
 from gateway.tls.pair import read_current, read_pair
-from tests.support.handshakes import anybody, der_of, handshake, shown
+from tests.support.handshakes import anybody, chain, der_of, handshake, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -308,8 +308,7 @@ def test_each_kind_has_its_own_chain_of_issuers(make_pair: MakePair) -> None:
     context = server_context(pairs)
     for client, issuer in zip([knows("ECDSA")[0], knows("RSA")[0]], issuers, strict=True):
         connection, _ = handshake(context, client, "a.example")
-        chain = connection._sslobj.get_unverified_chain()  # type: ignore[attr-defined]  # public from 3.13 on
-        assert [certificate.public_bytes(2) for certificate in chain][1:] == [der_of(issuer)]
+        assert [certificate.public_bytes(2) for certificate in chain(connection)][1:] == [der_of(issuer)]
 
 
 def test_renewing_either_leaves_the_other(make_pair: MakePair) -> None:

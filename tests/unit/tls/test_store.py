@@ -18,13 +18,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.tls import followed_pair
-from gateway.tls import pair as pair_module
 from gateway.tls.context import ContextOptions
 from gateway.tls.errors import CertificateError
 from gateway.tls.pair import Certificate, CertificatePair, read_pair
 from gateway.tls.store import CertificateStore
 from tests.support.certificates import DAY, replace_pair, rsa_key, write_pair
-from tests.support.handshakes import anybody, der_of, handshake, shown
+from tests.support.handshakes import anybody, chain, der_of, handshake, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,8 +165,7 @@ def test_intermediates_come_and_go(make_pair: MakePair, clock: Clock) -> None:
         pair.cert.write_bytes(content)
         rest(store)
         client, _ = handshake(store.context, anybody(), "x.a.example")
-        chain = client._sslobj.get_unverified_chain()  # type: ignore[attr-defined]  # public from 3.13 on
-        assert len(chain) == length
+        assert len(chain(client)) == length
 
 
 def test_a_hundred_swaps_a_second(make_pair: MakePair, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
@@ -700,15 +698,15 @@ def test_no_key_stands_in_the_log(make_pair: MakePair, clock: Clock) -> None:
 
 
 def test_the_octets_are_on_no_disk(make_pair: MakePair, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    def open_for_writing(path: object, flags: int, *more: object) -> int:
+    def open_for_writing(path: str, flags: int, *more: int) -> int:
         assert not flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT), path
-        return really_open(path, flags, *more)  # type: ignore[arg-type]
+        return really_open(path, flags, *more)
 
     pair = make_pair("*.a.example")
     replacement = make_pair("*.a.example")
     store = make(clock, pair)
     replace_pair(pair, replacement)
     really_open = os.open
-    monkeypatch.setattr(pair_module.os, "open", open_for_writing)  # type: ignore[attr-defined]
+    monkeypatch.setattr(os, "open", open_for_writing)
     rest(store)
     assert served(store) == der_of(pair)

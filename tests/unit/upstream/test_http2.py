@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import msgspec
@@ -28,6 +28,7 @@ from gateway.upstream.context import ConnectionContext, Timeouts
 from gateway.upstream.http2 import MAX_STREAMS, PING_TIMEOUT, START_TIMEOUT, Http2Upstream
 from gateway.upstream.http2_stream import Http2UpstreamStream
 from gateway.upstream.stream import ResponseSink, UpstreamConnection, UpstreamFailure
+from gateway.wordings import HUNG_UP_UNASKED
 from tests.support.clock import Clock
 from tests.support.h2_frames import Code, Flag, Frame, Setting, Type, frame, frames_in, literal, number, settings
 from tests.support.wire import Wire
@@ -90,7 +91,7 @@ class App:
     def __init__(self) -> None:
         self.clock = Clock()
         self.pool: list[str] = []  # what the pool was told
-        self._late: list[object] = []
+        self._late: list[Callable[[], object]] = []
         settings_ = Settings()
         upstream = msgspec.structs.replace(settings_.upstream, idle_proven=5.0)
         self.context = ConnectionContext(
@@ -131,7 +132,7 @@ class App:
         while self._late:  # turns
             late, self._late[:] = list(self._late), []
             for callback in late:
-                callback()  # type: ignore[operator]
+                callback()
 
     def heard(self) -> list[Frame]:
         """The frames that have come since, without acknowledgements of SETTINGS."""
@@ -745,5 +746,5 @@ def test_nothing_is_kept_of_a_connection_that_has_ended(app: App) -> None:
     assert app.connection.early_failure() == Failure(
         Reason.CONNECTION_TERMINATED,
         "the app closed the connection before it was asked",
-        wording=app.connection.early_failure().wording,  # type: ignore[union-attr]
+        wording=HUNG_UP_UNASKED,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 
 import pytest
 from hpack import Decoder
@@ -423,9 +424,11 @@ def test_a_websocket_whose_stream_has_ended() -> None:
         (lambda key: None, "does not fit the key"),
     ],
 )
-def test_the_apps_answer_fits_the_key(answered: object, wrong: str) -> None:
+def test_the_apps_answer_fits_the_key(answered: Callable[[bytes], bytes | None], wrong: str) -> None:
     head = websocket()
-    value = answered(head.get(b"sec-websocket-key"))  # type: ignore[operator]
+    key = head.get(b"sec-websocket-key")
+    assert key is not None
+    value = answered(key)
     field = b"" if value is None else b"Sec-WebSocket-Accept: %b\r\n" % value
     start = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     answer = parse_response_head(start + field + b"\r\n", LIMITS, b"GET")

@@ -53,7 +53,7 @@ def closed_by_peer_and_forgotten(stage: Stage) -> None:
 
 def reset(stage: Stage) -> None:
     opened(stage)
-    stage.session.reset(stage.streams[3], Code.CANCEL)  # type: ignore[arg-type]
+    stage.session.reset(stage.streams[3], Code.CANCEL)
 
 
 def reset_and_forgotten(stage: Stage) -> None:
