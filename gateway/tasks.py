@@ -1,4 +1,4 @@
-"""Named, owned tasks: the only place that starts one.
+"""Named, owned tasks: the only place that starts one that outlives a statement.
 
 A bare `create_task` can be collected while it runs, and its exception is seen by nobody. Here every task has a name,
 an owner that can end it, and a last word. What has to live as long as its owner is kept: whatever it dies of, it begins
