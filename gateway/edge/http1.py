@@ -571,12 +571,12 @@ class Http1Downstream(TimedConnection, DownstreamStream):
         self._set_reading()
 
     def discarded(self, octets: int) -> None:
-        if not self._rest_until:
+        now = self._edge.clock()
+        if now >= self._rest_until or self._edge.draining:
             super().discarded(octets)
-        elif not self._edge.draining:
+        else:
             # Many clients read no answer before all of their request is written, and after a reset find none.
-            patience = min(self._edge.clock() + self._edge.timeouts.linger, self._rest_until)
-            self.deadline = max(self.deadline, patience)
+            self.deadline = max(self.deadline, min(now + self._edge.timeouts.linger, self._rest_until))
 
     def sinks(self) -> Iterable[RequestSink]:
         return () if self._exchange is None else (self._exchange,)

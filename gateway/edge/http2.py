@@ -411,6 +411,10 @@ class Http2Downstream(Carrier):
         if self.phase is LEAVING:
             self._end()
 
+    def _forget(self) -> None:
+        self.session.streams.clear()  # each leads here
+        super()._forget()
+
     # --- the time ------------------------------------------------------------------------------------------------
 
     def expire(self, now: float) -> None:

@@ -352,13 +352,14 @@ class Http2Stream(ServedStream, DownstreamStream):
         if not self._finished and not self._gone:
             self._finished = True
             session.end_stream(self)  # of a tunnel that has ended with a Close frame of ours; else it is reset
-        if self._complete or self._gone or self._tunnel or self.head.section.grpc or self._connection.edge.draining:
+        is_no_upload = self._tunnel or self._upgrade or self.head.section.grpc
+        if self._complete or self._gone or is_no_upload or self._connection.edge.draining:
             session.forget(self)  # what waits still leaves; whoever has more to say is asked to stop
-            if not self._complete:
-                self.flush()
         else:
             self._rest_until = self._connection.due_in(REST)
             self._read_away(unread)
+        if not self._complete:
+            self.flush()
         if self.waiting:
             self._set_deadline()
         else:
@@ -412,10 +413,12 @@ class Http2Stream(ServedStream, DownstreamStream):
         section 8.1 allows: Java's HttpClient and Python's httpx then wait for a window for ever. Others stop by
         themselves once they have the answer.
         """
-        if self._connection.edge.draining:
+        connection = self._connection
+        if connection.edge.draining or connection.clock() >= self._rest_until:
             self._let_go()
-        elif self._rest_until:
-            self.session.consumed(self, octets)
+            return
+        self.session.consumed(self, octets)
+        if not self.waiting:  # else it is its reader's turn
             self._set_deadline()
 
     def _let_go(self) -> None:

@@ -124,8 +124,8 @@ class ServedStream(Stream):
             self.deadline = inf
 
     def _is_alive(self) -> bool:
-        """Whether the reader has taken something since `_look_again`: of this stream, or, while it waits for its turn,
-        of any."""
+        """Whether the reader has taken something since somebody last looked: of this stream, or, while it waits for its
+        turn, of any."""
         if not self.waiting:
             return False
         return self.waiting != self._stall or (self.lane is not None and self.session.turned != self._turned)

@@ -391,7 +391,7 @@ class TlsTransport(WideReading):
 
     def _set_reading(self) -> None:
         # HALF_CLOSED reads on: a FIN is still to come.
-        if (self._queued or self._paused) and self._state is not HALF_CLOSED:
+        if (self._queued or self._paused) and self._state is OPEN:
             self._tcp.pause_reading()
         else:
             self._tcp.resume_reading()
@@ -456,6 +456,7 @@ class TlsTransport(WideReading):
             return
         self._state = CLOSING
         self._ahead = b""
+        self._set_reading()
         assert self._ssl is not None  # set since the handshake
         with contextlib.suppress(ssl.SSLError):  # it wants the other side's close_notify, but a FIN says as much
             self._ssl.unwrap()

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gateway.upstream.context import Timeouts
 
 _CANCEL: Final = ErrorCode.CANCEL
-END_PATIENCE: Final = 1.0
+END_PATIENCE: Final = 3.0
 """Seconds within which END_STREAM has to follow an answer that is whole without it."""
 _REPLACED: Final = "the sandbox was replaced or removed, or its lifetime has ended"
 
@@ -453,7 +453,7 @@ class Http2UpstreamStream(Stream, UpstreamStream):
 
     def _patience(self) -> float:
         timeouts = self._connection.timeouts
-        if self._is_whole():
+        if self._is_whole() and self.ending and not self.waiting:  # else the app may wait for the rest of the request
             return END_PATIENCE
         if self.phase is BODY and not self.waiting:
             return timeouts.response_idle

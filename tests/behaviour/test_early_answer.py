@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 
 import pytest
 
@@ -258,6 +259,37 @@ async def test_an_upload_is_not_read_away_for_ever(
         while gateway.edge.connections:  # or pytest's limit of time
             await asyncio.to_thread(sock.sendall, bytes(1000))
             await asyncio.sleep(0.02)
+
+
+@pytest.mark.pure
+async def test_not_even_while_the_answer_is_read_slowly(
+    open_gateway: OpenGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http1, "REST", 1.0)
+    gateway = await open_gateway(timeouts={"linger": 0.3, "body_idle": 1.0})
+    app = await gateway.app()
+    sock = await gateway.blocking_socket(kernel_buffer=4096)
+    head = b"POST / HTTP/1.1\r\nHost: %b\r\nContent-Length: %d\r\n\r\n" % (app.host, 10**12)
+    await asyncio.to_thread(sock.sendall, head)
+    upstream = await app.accept()
+    await upstream.head()
+    upstream.send(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 400000\r\n\r\n" + bytes(400_000))
+
+    def go_on() -> None:
+        """Reads 13 kB/s: half a minute, which the gateway would wait for if nothing were sent meanwhile."""
+        piece = bytes(16_000)
+        while True:
+            end = time.monotonic() + 0.3
+            while time.monotonic() < end:
+                sock.sendall(piece)
+                time.sleep(0.001)
+            sock.recv(4000)
+
+    began = time.monotonic()
+    with sock, pytest.raises(OSError):  # reset, however that is told
+        await asyncio.to_thread(go_on)
+    assert time.monotonic() - began < 8
+    await until(lambda: not gateway.edge.connections, "nothing is left")
 
 
 async def answered_early(gateway: Gateway, *, tls: bool) -> tuple[socket.socket, bytes]:

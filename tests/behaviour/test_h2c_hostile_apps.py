@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from gateway.upstream import http2_stream
 from tests.behaviour.h2_wire import h2_browser
 from tests.behaviour.harness import OK, Gateway, OpenGateway, get, until
 from tests.behaviour.test_h2c import STATUS, Server, speaks
@@ -92,10 +93,28 @@ async def test_an_answer_that_is_whole_ends_without_end_stream(gateway: Gateway,
     browser.send(get(other))
     upstream = await other.accept()
     await upstream.request()
-    assert time.monotonic() - began < 5  # of a timeouts.tunnel_idle of one hour
+    assert time.monotonic() - began < 15  # of a timeouts.tunnel_idle of one hour
     upstream.send(OK)
     assert (await browser.answer()).body == b"ok"
     assert [record.reason for record in gateway.log] == ["", ""]
+
+
+async def test_an_upload_goes_on_behind_an_answer_that_is_whole(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http2_stream, "END_PATIENCE", 0.1)
+    app = await gateway.app()
+    speaks(gateway, "h2c")
+    browser = await h2_browser(gateway, app.host)
+    stream = browser.ask(b"/up", method=b"POST", end=False)
+    server = await Server.on(app)
+    asked, _ = await server.asked()
+    head = literal((b":status", b"200"), (b"content-length", b"5"))
+    server.send(frame(Type.HEADERS, Flag.END_HEADERS, asked, head) + frame(Type.DATA, 0, asked, b"hello"))
+    await browser.wait(lambda: bytes(stream.body) == b"hello", "the answer")
+    await asyncio.sleep(1.5)  # more than the patience, and a look of the sweeper
+    browser.send(stream, b"the rest of it", end=True)
+    await server.wire.read_until(b"the rest of it")
 
 
 async def test_a_100_that_comes_while_downstream_is_full_is_told_later(gateway: Gateway) -> None:

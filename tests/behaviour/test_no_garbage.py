@@ -35,7 +35,7 @@ from tests.behaviour.harness import (
     post,
     until,
 )
-from tests.support.h2_frames import PREFACE, Flag, Type, frame, literal
+from tests.support.h2_frames import PREFACE, Flag, Setting, Type, frame, literal, settings
 from tests.support.ports import alone, silent_port
 
 WARM_UP, ROUNDS = 3, 20
@@ -571,6 +571,22 @@ async def http2_broken(stage: Stage) -> None:
     browser.ask(method=b"POST", end=False)
     browser.tell(Type.DATA, 0, 0, b"on no stream")
     await browser.wait(lambda: browser.wire.end, "the end")
+
+
+@kind()
+async def http2_left_in_an_upload_that_was_answered(stage: Stage) -> None:
+    browser = await h2_browser(stage.gateway, b"www.elsewhere.example")
+    assert (await browser.answer(browser.ask(method=b"POST", end=False))).reason == b"unknown_domain"
+    browser.wire.close()
+
+
+@kind()
+async def http2_left_while_the_answer_waits(stage: Stage) -> None:
+    browser = await h2_browser(stage.gateway, b"www.elsewhere.example")
+    browser.tell(Type.SETTINGS, 0, 0, settings((Setting.INITIAL_WINDOW_SIZE, 0)))
+    stream = browser.ask()
+    await browser.wait(lambda: stream.status, "the answer's head")
+    browser.wire.close()
 
 
 # --- the count --------------------------------------------------------------------------------------------------------

@@ -7,10 +7,12 @@ import asyncio
 import pytest
 
 from gateway.edge import http2_stream
+from tests.behaviour.h2_wire import H2Browser, h2_browser
 from tests.behaviour.harness import Gateway, OpenGateway, until
 from tests.behaviour.http2.stage import Ignored, Stage, open_stage, perform
 from tests.support.h2_client import H2Client
-from tests.support.h2_frames import Code, Flag, Type
+from tests.support.h2_frames import Code, Flag, Setting, Type, settings
+from tests.support.h2_peer import Stream
 
 TOO_LARGE = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig"
 WINDOW = 64 * 1024
@@ -74,6 +76,69 @@ async def test_all_of_an_upload_may_be_sent_before_the_answer_is_looked_at(
         await asyncio.to_thread(client.ping)
         assert not client.broken
     await until(lambda: not gateway.edge.connections, "nothing is left")
+
+
+async def fill(browser: H2Browser, stream: Stream) -> None:
+    """Sends as much as the windows allow, until they open no more."""
+    quiet = 0
+    while quiet < 20:
+        room = min(browser.peer.window, stream.window, 16384)
+        if room > 0:
+            browser.send(stream, bytes(room))
+            stream.window -= room
+            browser.peer.window -= room
+        quiet = 0 if room > 0 else quiet + 1
+        await asyncio.sleep(0.01)
+        browser.look()
+
+
+async def test_the_window_opens_with_the_answer(gateway: Gateway) -> None:
+    """Nothing else is on its way by which the credit would leave: the browser has no more to say until it comes."""
+    app = await gateway.app(kernel_buffer=4096)
+    browser = await h2_browser(gateway, app.host)
+    browser.peer.grants = False
+    await browser.wait(lambda: bool(browser.peer.settings), "SETTINGS")
+    stream = browser.ask(method=b"POST", end=False)
+    upstream = await app.accept()
+    await upstream.head()
+    upstream.stop_reading()
+    gateway.shrink_upstream_buffers(4096)
+    await fill(browser, stream)
+    assert stream.window == 0
+    upstream.send(TOO_LARGE)
+    await browser.wait(lambda: stream.ended, "the answer")
+    await browser.wait(lambda: stream.window > 0 or stream.reset is not None, "credit")
+    assert stream.reset is None
+
+
+async def test_whoever_takes_no_answer_is_cut_off_though_he_sends(open_gateway: OpenGateway) -> None:
+    gateway = await open_gateway(timeouts={"linger": 0.3, "body_idle": 0.5})
+    browser = await h2_browser(gateway, b"5000-gone.sandbox.localhost")
+    browser.peer.grants = False
+    browser.tell(Type.SETTINGS, 0, 0, settings((Setting.INITIAL_WINDOW_SIZE, 0)))
+    browser.peer.initial = 0
+    await browser.wait(lambda: bool(browser.peer.settings), "SETTINGS")
+    stream = browser.ask(method=b"POST", end=False)
+    await browser.wait(lambda: bool(stream.status), "the head")
+    while stream.reset is None:  # or pytest's limit of time
+        browser.send(stream, bytes(64))
+        await asyncio.sleep(0.1)
+        browser.look()
+    assert stream.reset == Code.CANCEL
+
+
+async def test_a_refused_websocket_is_no_upload(open_gateway: OpenGateway) -> None:
+    gateway = await open_gateway(timeouts={"linger": 30.0})
+    app = await gateway.app()
+    browser = await h2_browser(gateway, app.host)
+    await browser.wait(lambda: bool(browser.peer.settings), "SETTINGS")
+    stream = browser.ask_for_websocket()
+    upstream = await app.accept()
+    await upstream.head()
+    upstream.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno")
+    await browser.wait(lambda: stream.ended, "the answer")
+    (connection,) = gateway.edge.downstreams
+    await until(lambda: not connection.session.streams, "it counts no longer")
 
 
 async def test_who_sends_no_more_of_it_is_asked_to_stop(open_gateway: OpenGateway) -> None:
