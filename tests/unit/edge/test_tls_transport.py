@@ -678,6 +678,22 @@ def test_what_comes_after_the_close_is_read_away_and_told(lines: Lines) -> None:
     assert not line.tcp.aborted
 
 
+@pytest.mark.parametrize("why", ["a turn is awaited", "it is paused"])
+def test_what_comes_after_the_close_is_read_whatever_kept_it_from_being_read(lines: Lines, why: str) -> None:
+    """Or the rest of an upload would stand still, and our FIN become a reset."""
+    line = lines.secure()
+    if why == "it is paused":
+        line.transport.pause_reading()
+    else:
+        line.feed(b"".join(line.client.sealed(b"x") for _ in range(2 * SHARE)))
+    assert not line.tcp.reading
+    line.transport.close()
+    assert line.tcp.reading
+    while lines.turn():
+        pass
+    assert line.tcp.reading
+
+
 def test_nothing_is_written_to_a_connection_that_is_gone(lines: Lines) -> None:
     line = lines.secure()
     line.tcp.take()
