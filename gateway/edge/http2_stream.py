@@ -112,7 +112,7 @@ class Http2Stream(ServedStream, DownstreamStream):
 
     @property
     def is_tunnel(self) -> bool:
-        return self._tunnel
+        return self._tunnel and not self._rest_until
 
     @property
     def is_browsers(self) -> bool:
@@ -230,12 +230,12 @@ class Http2Stream(ServedStream, DownstreamStream):
         exchange = self._exchange
         if self._is_alive():
             self._set_deadline()  # slow, but alive
+        elif self._rest_until and not self.waiting:
+            self._let_go()
         elif self.waiting or self._tunnel:
             self.session.reset(self, CANCEL)
             self.lost("it stopped taking octets" if self.waiting else "it was silent")
             self._connection.stream_ended()
-        elif self._rest_until:
-            self._let_go()
         elif exchange is not None:
             allowed = self._body_idle()
             exchange.fail(GatewayError(Reason.REQUEST_TIMEOUT, f"the body stood still for {allowed:g} s"))
@@ -352,10 +352,9 @@ class Http2Stream(ServedStream, DownstreamStream):
         if not self._finished and not self._gone:
             self._finished = True
             session.end_stream(self)  # of a tunnel that has ended with a Close frame of ours; else it is reset
-        is_no_upload = self._tunnel or self._upgrade or self.head.section.grpc
-        if self._complete or self._gone or is_no_upload or self._connection.edge.draining:
+        if self._complete or self._gone or self._upgrade or self.head.section.grpc or self._has_to_hurry():
             session.forget(self)  # what waits still leaves; whoever has more to say is asked to stop
-        else:
+        else:  # an upload, or a tunnel that ends with a Close frame of ours, which is to be answered and not reset
             self._rest_until = self._connection.due_in(REST)
             self._read_away(unread)
         if not self._complete:
@@ -413,13 +412,16 @@ class Http2Stream(ServedStream, DownstreamStream):
         section 8.1 allows: Java's HttpClient and Python's httpx then wait for a window for ever. Others stop by
         themselves once they have the answer.
         """
-        connection = self._connection
-        if connection.edge.draining or connection.clock() >= self._rest_until:
+        if self._has_to_hurry() or self._connection.clock() >= self._rest_until:
             self._let_go()
             return
         self.session.consumed(self, octets)
         if not self.waiting:  # else it is its reader's turn
             self._set_deadline()
+
+    def _has_to_hurry(self) -> bool:
+        """Whether a drain waits for what is not worth it."""
+        return self._connection.edge.draining and not self._tunnel
 
     def _let_go(self) -> None:
         """Nothing more of the request is awaited."""

@@ -141,6 +141,26 @@ async def test_a_refused_websocket_is_no_upload(open_gateway: OpenGateway) -> No
     await until(lambda: not connection.session.streams, "it counts no longer")
 
 
+async def test_a_close_frame_of_ours_is_answered_and_not_reset(gateway: Gateway) -> None:
+    """To Chromium a reset behind it is 1006, as if it had never come."""
+    app = await gateway.app()
+    app.stop()
+    browser = await h2_browser(gateway, app.host)
+    await browser.wait(lambda: bool(browser.peer.settings), "SETTINGS")
+    more = [(b":protocol", b"websocket"), (b"sec-websocket-version", b"13")]
+    stream = browser.ask(b"/ws?gateway_close=1", method=b"CONNECT", more=more, end=False)
+    await browser.wait(lambda: stream.ended, "the Close frame, and the end of our side")
+    assert (stream.status, bytes(stream.body[:4])) == (200, bytes(stream.body[:2]) + (4502).to_bytes(2, "big"))
+    browser.tell(Type.PING, 0, 0, b"any more")
+    await browser.wait(lambda: bool(browser.peer.pongs), "what else was written")
+    assert stream.reset is None
+    browser.send(stream, bytes.fromhex("888200000000") + (4502).to_bytes(2, "big"), end=True)
+    (connection,) = gateway.edge.downstreams
+    await until(lambda: not connection.session.streams, "it is over")
+    browser.look()
+    assert stream.reset is None
+
+
 async def test_who_sends_no_more_of_it_is_asked_to_stop(open_gateway: OpenGateway) -> None:
     gateway = await open_gateway(timeouts={"linger": 0.3})
     app = await gateway.app()
