@@ -420,12 +420,8 @@ class Tenancy(RuleBasedStateMachine):
 
 
 def told(make: Make, stories: int) -> None:
-    class Story(Tenancy):
-        def __init__(self) -> None:
-            super().__init__(make)
-
-    run_state_machine_as_test(
-        Story,
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        lambda: Tenancy(make),
         settings=settings(
             max_examples=stories,
             stateful_step_count=30,
