@@ -346,8 +346,7 @@ class Http2Stream(ServedStream, DownstreamStream):
 
     def exchange_ended(self) -> None:
         self._exchange = None
-        unread = self._passed + sum(map(len, self._held))
-        self._held = []
+        held, self._held = self._held, []
         session = self.session
         if not self._finished and not self._gone:
             self._finished = True
@@ -356,7 +355,7 @@ class Http2Stream(ServedStream, DownstreamStream):
             session.forget(self)  # what waits still leaves; whoever has more to say is asked to stop
         else:  # an upload, or a tunnel that ends with a Close frame of ours, which is to be answered and not reset
             self._rest_until = self._connection.due_in(REST)
-            self._read_away(unread)
+            self._read_away(self._passed + sum(map(len, held)))
         if not self._complete:
             self.flush()
         if self.waiting:
