@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway import transport
+from gateway import memo
 
-COMPILED: Final = not transport.__file__.endswith(".py")
+COMPILED: Final = not memo.__file__.endswith(".py")
 BUILD: Final = "compiled" if COMPILED else "pure"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
-from gateway.http.h2.huffman import CODES
+from gateway.http.h2.huffman_code import CODES
 from gateway.http.h2.static_table import STATIC_FIELDS
 
 Fields = Sequence[tuple[bytes, bytes]]
