@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Final, Generic, TypeVar
 
-from mypy_extensions import i64
+from librt.strings import BytesWriter
+from mypy_extensions import i64, u8
 
 from gateway.http.fields import KNOWN_ROLES, classify
 from gateway.http.message import FieldLine
@@ -56,7 +57,8 @@ class RecentLines(Generic[K]):
         """For the hot loops, which ask it first and `recall` only if it does not know."""
         self._old: dict[K, FieldLine] = {}
         self._octets = 0  # of the young ones
-        self._asked = [0] * ASKED  # in pairs: an octet of the hashes of the last two who came here
+        self._asked = BytesWriter()  # in pairs: an octet of the hashes of the last two who came here
+        self._asked.write(bytes(ASKED))
         self.unseen = 0
         """How many came that were not known. A section in which one did is not worth remembering: it hardly comes
         again, and what comes again was pushed out for it."""
@@ -76,10 +78,10 @@ class RecentLines(Generic[K]):
         self.unseen += 1
         noted: i64 = hash(key)
         place: i64 = noted & ASKED - 2
-        mark: i64 = noted >> 32 & 0xFF
+        mark = u8(noted >> 32 & 0xFF)
         asked = self._asked
-        last: i64 = asked[place]
-        before: i64 = asked[place + 1]
+        last = asked[place]
+        before = asked[place + 1]
         if last != mark and before != mark:
             asked[place + 1] = last
             asked[place] = mark
