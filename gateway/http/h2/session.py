@@ -28,6 +28,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from librt.strings import read_i32_be
+from mypy_extensions import i64
+
 from gateway.http.h2 import abuse
 from gateway.http.h2.control import FRAME_SIZE_ERROR, PROTOCOL_ERROR
 from gateway.http.h2.errors import ConnectionFault, ErrorCode, StreamFault
@@ -54,7 +57,6 @@ from gateway.http.h2.frames import (
     SETTINGS,
     WINDOW_UPDATE,
     settings,
-    unpack_header,
     unwrapped,
     window_update,
 )
@@ -122,7 +124,8 @@ class Session(Messages):
             raise
 
     def _receive(self, data: bytes, share: int) -> bytes:
-        at, end = 0, len(data)
+        at: i64 = 0
+        end: i64 = len(data)
         self.unfinished = True
         if self._expects_preface:
             # Section 3.4: "Clients and servers MUST treat an invalid connection preface as a connection error of type
@@ -137,23 +140,26 @@ class Session(Messages):
             if self.work >= share:
                 self.unfinished = False
                 break
-            begin = at + HEADER
+            begin: i64 = at + HEADER
             if begin > end:
                 break
-            high, low, kind, flags, stream_id = unpack_header(data, at)
-            length = high << 8 | low
+            # Its first four octets and its last four, as numbers; the compiler takes them from where they are.
+            first: i64 = i64(read_i32_be(data, at))
+            length: i64 = first >> 8 & 0xFFFFFF
             # Section 4.2: "An endpoint MUST send an error code of FRAME_SIZE_ERROR if a frame exceeds the size defined
             # in SETTINGS_MAX_FRAME_SIZE". Whatever its type: it is not read to its end.
             if length > MAX_FRAME:
                 raise ConnectionFault(FRAME_SIZE_ERROR, f"a frame of {length} octets")
-            after = begin + length
+            after: i64 = begin + length
             if after > end:
                 break
+            # Section 4.1: the reserved bit "MUST be ignored when receiving".
+            stream_id: int = i64(read_i32_be(data, at + 5)) & MAX_STREAM_ID
+            flags = data[at + 4]
             at = after
             self.work += 1
-            stream_id &= MAX_STREAM_ID  # section 4.1: the reserved bit "MUST be ignored when receiving"
             try:
-                self._handlers[kind](self, stream_id, flags, data[begin:after])
+                self._handlers[first & 0xFF](self, stream_id, flags, data[begin:after])
             except StreamFault as fault:
                 self._fail(stream_id, fault)
                 if self._budget.points < 0:
