@@ -137,8 +137,7 @@ async def _greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, whe
     # Without TLS nobody negotiates: who knows that HTTP/2 is spoken begins with it (RFC 9113 section 3.3).
     writer.write(frames.PREFACE + frames.settings([(ENABLE_PUSH, 0)]))
     header = await reader.readexactly(frames.HEADER)
-    high, low, kind, flags, stream_id = frames.unpack_header(header)
-    size = high << 8 | low
+    size, kind, flags, stream_id = frames.parse_header(header)
     if (kind, flags, stream_id) != (frames.SETTINGS, 0, 0) or size > frames.MAX_FRAME or size % _SETTING:
         if header.startswith(b"HTTP/1.") and tls is None:
             return Downstream(where, "HTTP/1.1")

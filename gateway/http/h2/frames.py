@@ -20,6 +20,9 @@ import struct
 from collections.abc import Iterable
 from typing import Final
 
+from librt.strings import BytesWriter, write_i32_be
+from mypy_extensions import i32, u8
+
 from gateway.http.h2.errors import ConnectionFault, ErrorCode
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -57,18 +60,33 @@ MAX_STREAM_ID: Final = (1 << 31) - 1
 DEFAULT_WINDOW: Final = 65_535
 """Octets of every window at first (section 6.9.2)."""
 
-pack_header: Final = struct.Struct(">HBBBL").pack
-"""`pack_header(length >> 8, length & 0xFF, type, flags, stream id)`."""
-unpack_header: Final = struct.Struct(">HBBBL").unpack_from
 unpack_setting: Final = struct.Struct(">HL").iter_unpack
 
-SETTINGS_ACK: Final = pack_header(0, 0, SETTINGS, ACK, 0)
+_writer: Final = BytesWriter()
+
+
+def frame_header(length: int, kind: int, flags: int, stream_id: int) -> bytes:
+    """What stands before a payload of so many octets. For one thread."""
+    writer = _writer
+    writer.truncate(0)
+    write_i32_be(writer, i32(length << 8 | kind))
+    writer.append(u8(flags))
+    write_i32_be(writer, i32(stream_id))
+    return writer.getvalue()
+
+
+def parse_header(header: bytes) -> tuple[int, int, int, int]:
+    """The payload's length, type, flags and stream id; where one frame is read."""
+    high, low, kind, flags, stream_id = struct.unpack(">HBBBL", header)
+    return high << 8 | low, kind, flags, stream_id
+
+
+SETTINGS_ACK: Final = frame_header(0, SETTINGS, ACK, 0)
 
 
 def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
     """Any frame; for those that are rare enough."""
-    length = len(payload)
-    return pack_header(length >> 8, length & 0xFF, kind, flags, stream_id) + payload
+    return frame_header(len(payload), kind, flags, stream_id) + payload
 
 
 def settings(pairs: Iterable[tuple[int, int]]) -> bytes:
@@ -76,12 +94,12 @@ def settings(pairs: Iterable[tuple[int, int]]) -> bytes:
 
 
 def rst_stream(stream_id: int, code: int) -> bytes:
-    return pack_header(0, 4, RST_STREAM, 0, stream_id) + code.to_bytes(4, "big")
+    return frame_header(4, RST_STREAM, 0, stream_id) + code.to_bytes(4, "big")
 
 
 def ping(opaque: bytes, *, ack: bool) -> bytes:
     """`opaque`: eight octets, echoed."""
-    return pack_header(0, 8, PING, ACK if ack else 0, 0) + opaque
+    return frame_header(8, PING, ACK if ack else 0, 0) + opaque
 
 
 def goaway(last_stream_id: int, code: int, detail: bytes = b"") -> bytes:
@@ -90,7 +108,7 @@ def goaway(last_stream_id: int, code: int, detail: bytes = b"") -> bytes:
 
 
 def window_update(stream_id: int, increment: int) -> bytes:
-    return pack_header(0, 4, WINDOW_UPDATE, 0, stream_id) + increment.to_bytes(4, "big")
+    return frame_header(4, WINDOW_UPDATE, 0, stream_id) + increment.to_bytes(4, "big")
 
 
 def header_block(stream_id: int, flags: int, block: bytes) -> list[bytes]:

@@ -21,9 +21,9 @@ from gateway.http.h2.frames import (
     HEADERS,
     MAX_FRAME,
     MAX_STREAM_ID,
+    frame_header,
     goaway,
     header_block,
-    pack_header,
     ping,
     rst_stream,
     window_update,
@@ -96,7 +96,7 @@ class Sender:
         length = len(block)
         if length <= MAX_FRAME:
             flags = END_HEADERS | END_STREAM if end else END_HEADERS
-            stream.last_header = header = pack_header(length >> 8, length & 0xFF, HEADERS, flags, stream.id)
+            stream.last_header = header = frame_header(length, HEADERS, flags, stream.id)
             out = self.out
             out.append(header)
             out.append(block)
@@ -127,7 +127,7 @@ class Sender:
         self.send_window -= length
         stream.send_window -= length
         self._credit += CREDIT
-        stream.last_header = header = pack_header(length >> 8, length & 0xFF, DATA, 0, stream.id)
+        stream.last_header = header = frame_header(length, DATA, 0, stream.id)
         out = self.out
         out.append(header)
         out.append(data)
@@ -226,7 +226,7 @@ class Sender:
         self.send_window -= length
         stream.send_window -= length
         self._credit += CREDIT
-        stream.last_header = header = pack_header(length >> 8, length & 0xFF, DATA, 0, stream.id)
+        stream.last_header = header = frame_header(length, DATA, 0, stream.id)
         self.out.append(header)
         self.out.append(data)
 
@@ -242,9 +242,9 @@ class Sender:
         elif len(out) > 1 and out[-2] is stream.last_header:
             header = out[-2]
             length = len(out[-1])
-            out[-2] = pack_header(length >> 8, length & 0xFF, header[3], header[4] | END_STREAM, stream.id)
+            out[-2] = frame_header(length, header[3], header[4] | END_STREAM, stream.id)
         else:
-            out.append(pack_header(0, 0, DATA, END_STREAM, stream.id))
+            out.append(frame_header(0, DATA, END_STREAM, stream.id))
         self._end_sent(stream)
 
     def _end_sent(self, stream: Stream) -> None:

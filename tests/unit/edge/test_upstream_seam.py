@@ -284,7 +284,7 @@ class Http2(Driver):
         return b"".join(frames.header_block(self._stream.id, 0, encode_status(status) + encode_fields(fields)))
 
     def _data(self, data: bytes, flags: int = 0) -> bytes:
-        return frames.pack_header(0, len(data), frames.DATA, flags, self._stream.id) + data
+        return frames.frame_header(len(data), frames.DATA, flags, self._stream.id) + data
 
     def interim(self) -> None:
         self._feed(self._headers(103))
