@@ -51,7 +51,11 @@ REFRESHED_AT_ONCE: Final = 8
 """Questions under way that no request waits for, about what was served stale, once the backend is back, and about what
 has connections: it has enough to do."""
 
-_CACHED, _FOUND, _NOT_FOUND, _STALE, _UNAVAILABLE = (LOOKUPS.at(result) for result in LOOKUPS.values[0])
+_CACHED: Final[int] = LOOKUPS.at("cached")
+_FOUND: Final[int] = LOOKUPS.at("found")
+_NOT_FOUND: Final[int] = LOOKUPS.at("not_found")
+_STALE: Final[int] = LOOKUPS.at("stale")
+_UNAVAILABLE: Final[int] = LOOKUPS.at("unavailable")
 
 
 class _Entry:

@@ -10,8 +10,8 @@ how that is spelled, `http/h2/fields.py` knows. Octets that are sent before it i
 
 from __future__ import annotations
 
+import time
 from math import inf
-from time import time
 from typing import TYPE_CHECKING, Final
 
 from gateway.edge.connection import REST
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gateway.upstream.stream import UpstreamStream
 
 CANCEL, INTERNAL_ERROR = ErrorCode.CANCEL, ErrorCode.INTERNAL_ERROR
+_time: Final = time.time
 NO_LOGIN: Final = f"the app wants to log in the connection, which HTTP/2 cannot do: {ErrorCode.HTTP_1_1_REQUIRED.name}"
 
 
@@ -260,7 +261,7 @@ class Http2Stream(ServedStream, DownstreamStream):
             self._ask_for_http1()
             return
         framing = head.framing
-        block = response_block(head, request_id, None if head.dated else time())
+        block = response_block(head, request_id, None if head.dated else _time())
         self.head_sent = len(block) + HEADER
         if framing is NO_BODY:
             self._finished = True

@@ -52,6 +52,11 @@ _HISTOGRAMS: Final = {
     for kind in (RESPONSE, EVENT_STREAM, LOCAL_REPLY, WEBSOCKET, OTHER_TUNNEL)
 }
 """Where durations are counted, with the ends of the buckets in milliseconds, and where first octets are."""
+_PROTOCOLS: Final = BY_PROTOCOL
+_METHODS: Final = BY_METHOD
+_OTHER_METHOD: Final = OTHER_METHOD
+_CODES: Final = BY_CODE
+"""By themselves: compiled code asks a module that is not compiled each time."""
 _NONE: Final = 0, 0
 _FAILURE: Final = {reason: FAILURES.at(reason) for reason in FAILURES.values[0]}
 
@@ -121,7 +126,7 @@ class Telemetry:
         busy: dict[str, tuple[int, int]] = {}
         for record, kind in zip(ended, kinds, strict=True):
             protocol, sandbox = record.protocol, record.sandbox
-            cells[BY_PROTOCOL[protocol] + BY_METHOD.get(record.method, OTHER_METHOD) + BY_CODE[record.status]] += 1
+            cells[_PROTOCOLS[protocol] + _METHODS.get(record.method, _OTHER_METHOD) + _CODES[record.status]] += 1
             key = protocol, kind
             times = observed.get(key)
             if times is None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import secrets
-from functools import lru_cache
 from typing import Final, NoReturn
 
 from gateway.counting import counted
@@ -311,9 +310,16 @@ def response_block(head: ResponseHead, request_id: bytes, now: float | None = No
     return b"".join(parts)
 
 
-@lru_cache(maxsize=1)
+_dates: Final[dict[int, bytes]] = {}
+"""The last one."""
+
+
 def _date(now: int) -> bytes:
-    return encode_field(b"date", serialize.date(now))
+    block = _dates.get(now)
+    if block is None:
+        block = encode_field(b"date", serialize.date(now))
+        remember(_dates, now, block, 1)
+    return block
 
 
 def trailers_block(trailers: Fields) -> bytes:
