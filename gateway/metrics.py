@@ -170,7 +170,10 @@ BYTES: Final = _define(
     direction=("received", "sent"),
 )
 UPSTREAM_CONNECTIONS: Final = _define(
-    Kind.GAUGE, "upstream_connections", "Connections to apps.", state=("active", "idle")
+    Kind.GAUGE,
+    "upstream_connections",
+    "Connections to apps; of those without a request, idle are what others may use.",
+    state=("active", "idle"),
 )
 DIAL: Final = _define(
     Kind.HISTOGRAM, "upstream_dial_seconds", "How long connecting to an app took, where that succeeded.", SHORT

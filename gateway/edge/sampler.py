@@ -48,7 +48,7 @@ class Sampler:
         edge = self.edge
         edge.telemetry.flush()
         cells, pool = edge.cells, edge.pool
-        idle = pool.idle_count
+        idle = len(pool.idle)
         tunnels = sum(cells[cell] for _, cell in TUNNELS_OPEN.series())
         cells[IN_FLIGHT.at()] = sum(edge.exchanges.values()) - tunnels
         cells[CONNECTIONS_OPEN.at("downstream")] = edge.connections

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 
 REMEMBERED: Final = 60.0
 """Seconds for which an app is asked by HTTP/2 that was seen to speak nothing else; another may have taken its port."""
-MAX_REMEMBERED: Final = 1024
-"""Apps; of more than these the oldest are forgotten."""
+MAX_PORTS: Final = 16
+"""Of a sandbox; of more such apps the oldest are forgotten."""
+MAX_SANDBOXES: Final = 4096
+"""… of a worker. So who has many ports pushes out none of another's."""
 
 SPOKEN: Final = frozenset((Reason.UPSTREAM_SPEAKS_HTTP1, Reason.UPSTREAM_SPEAKS_HTTP2))
 """Reasons that say what an app speaks."""
@@ -42,8 +44,8 @@ class UpstreamProtocols:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        # Ports that speak HTTP/2 only, and until when that is believed, the oldest first.
-        self._seen: OrderedDict[tuple[Origin, int], float] = OrderedDict()
+        # Ports that speak HTTP/2 only, and until when that is believed; the oldest first, of both.
+        self._seen: OrderedDict[Origin, dict[int, float]] = OrderedDict()
 
     def choose(self, head: RequestHead, sandbox: Sandbox, port: int) -> AppKey:
         """By which connections `head` may go. Raises GatewayError(upstream_speaks_http2)."""
@@ -55,27 +57,41 @@ class UpstreamProtocols:
                 raise GatewayError(Reason.UPSTREAM_SPEAKS_HTTP2, detail, wording=NO_WEBSOCKET_BY_HTTP2)
             said = HTTP1
         elif said is AUTO:
-            said = H2C if head.section.grpc or self._speaks_h2c((origin, port)) else HTTP1
+            said = H2C if head.section.grpc or self._speaks_h2c(origin, port) else HTTP1
         return (origin, port, said)
 
-    def _speaks_h2c(self, key: tuple[Origin, int]) -> bool:
-        until = self._seen.get(key)
+    def _speaks_h2c(self, origin: Origin, port: int) -> bool:
+        ports = self._seen.get(origin)
+        until = None if ports is None else ports.get(port)
         if until is None:
             return False
         if self._clock() < until:
             return True
-        del self._seen[key]
+        self._forget(origin, port)
         return False
+
+    def _forget(self, origin: Origin, port: int) -> bool:
+        """Whether it was known."""
+        ports = self._seen.get(origin)
+        if ports is None or ports.pop(port, None) is None:
+            return False
+        if not ports:
+            del self._seen[origin]
+        return True
 
     def learn(self, reason: Reason, head: RequestHead, sandbox: Sandbox, port: int) -> bool:
         """Notes what a failure says of an app. True: `choose` will say something else for this request now."""
         if sandbox.protocol and protocol_of(sandbox.protocol, port) is not AUTO:
             return False
-        key = (sandbox.origin, port)
+        origin, seen = sandbox.origin, self._seen
+        known = self._forget(origin, port)
         if reason is Reason.UPSTREAM_SPEAKS_HTTP1:
-            return self._seen.pop(key, None) is not None and not head.section.grpc
-        self._seen[key] = self._clock() + REMEMBERED
-        self._seen.move_to_end(key)
-        if len(self._seen) > MAX_REMEMBERED:
-            self._seen.popitem(last=False)
+            return known and not head.section.grpc
+        ports = seen.setdefault(origin, {})
+        ports[port] = self._clock() + REMEMBERED
+        seen.move_to_end(origin)
+        if len(ports) > MAX_PORTS:
+            del ports[next(iter(ports))]
+        if len(seen) > MAX_SANDBOXES:
+            seen.popitem(last=False)
         return head.upgrade is None

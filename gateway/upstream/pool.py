@@ -102,7 +102,7 @@ class Pool:
         self._available: dict[AppKey, dict[UpstreamConnection, None]] = {}
         # Of these all that carry no stream. A plain dict would look for its first entry past all that were deleted.
         self.idle: OrderedDict[UpstreamConnection, None] = OrderedDict()
-        self._idle_owned: set[UpstreamConnection] = set()  # their owners', but for whoever claims them
+        self._owned: set[UpstreamConnection] = set()  # their owners' alone, but for whoever claims an idle one
         self._max_per_target = settings.upstream.max_idle_per_target
         self._max_idle = settings.upstream.max_idle
         self._policy = policy
@@ -258,11 +258,6 @@ class Pool:
 
     # --- what connections tell -----------------------------------------------------------------------------------
 
-    @property
-    def idle_count(self) -> int:
-        """Of `connections` those that carry nothing."""
-        return len(self.idle) + len(self._idle_owned)
-
     def add(self, connection: UpstreamConnection) -> None:
         """A connection has been made."""
         self.connections.add(connection)
@@ -299,7 +294,7 @@ class Pool:
         if self._claimed[connection.claim_key.slot] and self._is_claimed(connection):
             connection.close()
             return
-        self._idle_owned.add(connection)
+        self._owned.add(connection)
         if self._claims_timer is None:
             self._serve_claims_later()
 
@@ -327,19 +322,19 @@ class Pool:
                 for connection in idle[: self._claims.owed(key)]:
                     self._claims.settle(key)
                     connection.close()
-            owned = [each for each in self._idle_owned if claimed[each.claim_key.slot] and each.is_claimable()]
+            owned = [each for each in self._owned if claimed[each.claim_key.slot] and each.is_claimable()]
             for connection in owned:
                 if self._claims.owed(connection.claim_key):
                     self._claims.settle(connection.claim_key)
                     connection.close()
-        if self._claimants or self.idle or self._idle_owned:
+        if self._claimants or self.idle or self._owned:
             self._serve_claims_later()
 
     def _closed(self, connection: UpstreamConnection) -> None:
         if connection in self.connections:  # else it has closed before it was added
             self.connections.remove(connection)
             self._retired.discard(connection)
-            self._idle_owned.discard(connection)
+            self._owned.discard(connection)
             sandbox_id = connection.endpoint.sandbox_id
             self._by_sandbox[sandbox_id].discard(connection)
             if not self._by_sandbox[sandbox_id]:
@@ -365,7 +360,7 @@ class Pool:
 
     def _check_descriptors(self) -> None:
         """Raises GatewayError(overloaded) if there would be one connection too many."""
-        used = len(self.connections) - self.idle_count + self.dialing
+        used = len(self.connections) - len(self.idle) + self.dialing  # an owner's is in use: nobody may close it
         most = descriptors.for_apps(self._downstream_count())
         if used > most:
             detail = (

@@ -184,7 +184,7 @@ async def test_what_cannot_be_sent_again_fails_once(gateway: Gateway) -> None:
 
 async def test_what_was_learned_is_forgotten_when_the_app_is_another(gateway: Gateway) -> None:
     app = await gateway.app()
-    gateway.edge.protocols._seen[(gateway.table.table[SANDBOX].origin, app.port)] = float("inf")
+    gateway.edge.protocols._seen[gateway.table.table[SANDBOX].origin] = {app.port: float("inf")}
     browser = await ask(gateway, app, get(app))
     wire = await app.accept()
     await wire.read(len(PREFACE))

@@ -34,7 +34,7 @@ def worker(**known: Any) -> Any:
         flush=lambda: None,
         publish=lambda cells: published.append(list(cells)),
     )
-    pool = SimpleNamespace(connections=range(7), idle_count=5)
+    pool = SimpleNamespace(connections=range(7), idle=range(5))
     return SimpleNamespace(
         loop=asyncio.get_running_loop(),
         cells=private(),

@@ -110,6 +110,16 @@ async def test_where_descriptors_are_short_a_new_connection_takes_an_idle_ones(
     assert (idle.is_closed, busy.connection.is_closed) == (True, False)
 
 
+async def test_what_a_login_has_bound_is_in_use(pool: FakePool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody may close it to make room, and whether it is busy only its owner knows."""
+    bound = await opened(pool)
+    pool.context.released_to_owner(bound.connection)
+    monkeypatch.setattr(descriptors, "for_apps", lambda downstream: 1)
+    failure = await pool.connect((OURS, PORT, HTTP1))
+    assert isinstance(failure, Failure) and failure.reason is Reason.OVERLOADED
+    leave(bound)
+
+
 async def test_a_name_that_leads_elsewhere_ends_what_is_idle_and_what_is_not_in_time(
     pool: FakePool, clock: Clock
 ) -> None:
