@@ -51,23 +51,24 @@ def confine(lines: list[FieldLine], target: Target) -> list[FieldLine]:
     """`lines` with every Set-Cookie and Clear-Site-Data confined, all other lines as they are; `lines` itself if none
     reaches beyond `target`.
     """
-    confined: list[FieldLine] = []
-    changed = False
-    for line in lines:
-        if line.role == SET_COOKIE:
-            name, value = line.pair
-            if name.lower() == b"set-cookie":
-                kept = _confined_cookie(value, target)
-            else:
-                kept = _confined_data(value)
-                if not kept:
-                    changed = True
-                    continue
-            if kept != value:
-                changed = True
-                line = line.with_value(kept)
-        confined.append(line)
-    return confined if changed else lines
+    confined: list[FieldLine] | None = None  # until a line differs
+    for at, line in enumerate(lines):
+        kept = _confined(line, target) if line.role == SET_COOKIE else line
+        if kept is not line and confined is None:
+            confined = lines[:at]
+        if confined is not None and kept is not None:
+            confined.append(kept)
+    return lines if confined is None else confined
+
+
+def _confined(line: FieldLine, target: Target) -> FieldLine | None:
+    """None: nothing is left of it."""
+    name, value = line.pair
+    if name.lower() == b"set-cookie":
+        kept = _confined_cookie(value, target)
+    elif not (kept := _confined_data(value)):
+        return None
+    return line if kept == value else line.with_value(kept)
 
 
 def _confined_cookie(value: bytes, target: Target) -> bytes:

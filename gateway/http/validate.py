@@ -12,6 +12,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from mypy_extensions import i64
+
 from gateway.errors import GatewayError, Reason
 from gateway.http import trace_context
 from gateway.http.fields import TOKEN
@@ -76,6 +78,8 @@ AUTHORITIES_REMEMBERED: Final = 4096
 _DIGITS: Final = re.compile(rb"[0-9]+")
 MOST_FORWARDS: Final = b"999999999"
 """Our maximum supported value of Max-Forwards (RFC 9110 section 7.6.2): what is larger goes on as this."""
+_ZERO: Final = 0x30
+_NOT_DECIMAL: Final = "Content-Length is not a decimal number"
 _MOST_DIGITS: Final = 18
 """Of a Content-Length: what an `i64` holds, in anybody's program."""
 # RFC 3986 host and port without userinfo: a reg-name, an IPv4 address or a bracketed IP literal. No name is longer
@@ -142,10 +146,16 @@ def _bad(detail: str) -> GatewayError:
 
 def _decimal(length: bytes) -> int:
     """What a Content-Length says: `0`, or digits that do not begin with a zero, which not everybody reads alike."""
-    leads = length.startswith(b"0") and len(length) > 1
-    if leads or len(length) > _MOST_DIGITS or not length.isdigit():  # of bytes: ASCII's alone
-        raise _bad("Content-Length is not a decimal number")
-    return int(length)
+    size = len(length)
+    if not 0 < size <= _MOST_DIGITS or (size > 1 and length[0] == _ZERO):
+        raise _bad(_NOT_DECIMAL)
+    number: i64 = 0
+    for octet in length:
+        digit: i64 = octet - _ZERO
+        if not 0 <= digit <= 9:
+            raise _bad(_NOT_DECIMAL)
+        number = number * 10 + digit
+    return number
 
 
 def request_section(

@@ -57,8 +57,8 @@ _NAME_INDEX: Final = {name: index for index, (name, _) in reversed([*enumerate(S
 _beginnings: Final[dict[bytes, bytes]] = {}
 
 
-def _beginning(name: bytes) -> bytes:
-    """What stands before the value of a literal; `name` may come in any case."""
+def beginning(name: bytes) -> bytes:
+    """What stands before the length and the value of a literal; `name` may come in any case."""
     lower = name.lower()  # RFC 9113 section 8.2: "Field names MUST be converted to lowercase"
     flags = 0x10 if lower in SENSITIVE else 0
     index = _NAME_INDEX.get(lower)
@@ -77,11 +77,14 @@ def encode_field(name: bytes, value: bytes) -> bytes:
         indexed = _INDEXED.get((name, value))
         if indexed is not None:
             return indexed
-    beginning = _beginnings.get(name)
-    if beginning is None:
-        beginning = _beginning(name)
+    known = _beginnings.get(name)
+    return (beginning(name) if known is None else known) + length_of(value) + value
+
+
+def length_of(value: bytes) -> bytes:
+    """What stands before a value that is not in Huffman's code."""
     length = len(value)
-    return beginning + (_SHORT[length] if length < 127 else _integer(length, 0x7F, 0)) + value
+    return _SHORT[length] if length < 127 else _integer(length, 0x7F, 0)
 
 
 def encode_fields(fields: Fields) -> bytes:

@@ -19,7 +19,7 @@ from gateway.http import serialize, validate
 from gateway.http.field_lines import REMEMBERED_SECTIONS
 from gateway.http.fields import TOKEN
 from gateway.http.h2.decoder import DecodedField
-from gateway.http.h2.encoder import encode_field, encode_fields, encode_section, encode_status
+from gateway.http.h2.encoder import beginning, encode_field, encode_fields, encode_section, encode_status, length_of
 from gateway.http.h2.field_lines import MalformedField, field_lines, recent
 from gateway.http.head_parser import REMEMBERED_OCTETS, HeadLimits
 from gateway.http.hop import Hop, HopField, HopReader
@@ -304,22 +304,34 @@ def response_block(head: ResponseHead, request_id: bytes, now: float | None = No
     if head.framing is AS_TUNNEL:
         fields = [field for field in section.fields if field[0].lower() not in _NOT_IN_TUNNELS]
         return encode_status(200) + encode_fields(fields) + encode_field(b"x-request-id", request_id)
-    parts = [encode_status(head.status), encode_section(section), encode_field(b"x-request-id", request_id)]
+    parts = [encode_status(head.status), encode_section(section), _REQUEST_ID, length_of(request_id), request_id]
     if now is not None:
         parts.append(_date(int(now)))
     return b"".join(parts)
 
 
-_dates: Final[dict[int, bytes]] = {}
-"""The last one."""
+_REQUEST_ID: Final = beginning(b"x-request-id")
+
+
+class _Date:
+    """The field of this second, which all answers have that have none of their own."""
+
+    __slots__ = ("block", "second")
+
+    def __init__(self) -> None:
+        self.second = -1
+        self.block = b""
+
+
+_last: Final = _Date()
 
 
 def _date(now: int) -> bytes:
-    block = _dates.get(now)
-    if block is None:
-        block = encode_field(b"date", serialize.date(now))
-        remember(_dates, now, block, 1)
-    return block
+    date = _last
+    if date.second != now:
+        date.block = encode_field(b"date", serialize.date(now))
+        date.second = now
+    return date.block
 
 
 def trailers_block(trailers: Fields) -> bytes:
