@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final, Generic, TypeVar
 
 from librt.strings import BytesWriter
-from mypy_extensions import i64, u8
+from mypy_extensions import i64
 
 from gateway.http.fields import KNOWN_ROLES, classify
 from gateway.http.message import FieldLine
@@ -78,7 +78,7 @@ class RecentLines(Generic[K]):
         self.unseen += 1
         noted: i64 = hash(key)
         place: i64 = noted & ASKED - 2
-        mark = u8(noted >> 32 & 0xFF)
+        mark: int = noted >> 32 & 0xFF
         asked = self._asked
         last = asked[place]
         before = asked[place + 1]

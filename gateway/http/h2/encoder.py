@@ -77,8 +77,11 @@ def encode_field(name: bytes, value: bytes) -> bytes:
         indexed = _INDEXED.get((name, value))
         if indexed is not None:
             return indexed
-    known = _beginnings.get(name)
-    return (beginning(name) if known is None else known) + length_of(value) + value
+    begins = _beginnings.get(name)
+    if begins is None:
+        begins = beginning(name)
+    length = len(value)
+    return begins + (_SHORT[length] if length < 127 else _integer(length, 0x7F, 0)) + value
 
 
 def length_of(value: bytes) -> bytes:

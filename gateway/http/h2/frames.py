@@ -21,7 +21,6 @@ from collections.abc import Iterable
 from typing import Final
 
 from librt.strings import BytesWriter, write_i32_be
-from mypy_extensions import i32, u8
 
 from gateway.http.h2.errors import ConnectionFault, ErrorCode
 
@@ -69,9 +68,9 @@ def frame_header(length: int, kind: int, flags: int, stream_id: int) -> bytes:
     """What stands before a payload of so many octets. For one thread."""
     writer = _writer
     writer.truncate(0)
-    write_i32_be(writer, i32(length << 8 | kind))
-    writer.append(u8(flags))
-    write_i32_be(writer, i32(stream_id))
+    write_i32_be(writer, length << 8 | kind)
+    writer.append(flags)
+    write_i32_be(writer, stream_id)
     return writer.getvalue()
 
 

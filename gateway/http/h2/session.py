@@ -144,7 +144,7 @@ class Session(Messages):
             if begin > end:
                 break
             # Its first four octets and its last four, as numbers; the compiler takes them from where they are.
-            first: i64 = i64(read_i32_be(data, at))
+            first: int = read_i32_be(data, at)
             length: i64 = first >> 8 & 0xFFFFFF
             # Section 4.2: "An endpoint MUST send an error code of FRAME_SIZE_ERROR if a frame exceeds the size defined
             # in SETTINGS_MAX_FRAME_SIZE". Whatever its type: it is not read to its end.
@@ -154,7 +154,8 @@ class Session(Messages):
             if after > end:
                 break
             # Section 4.1: the reserved bit "MUST be ignored when receiving".
-            stream_id: int = i64(read_i32_be(data, at + 5)) & MAX_STREAM_ID
+            last: int = read_i32_be(data, at + 5)
+            stream_id = last & MAX_STREAM_ID
             flags = data[at + 4]
             at = after
             self.work += 1
