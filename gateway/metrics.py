@@ -172,7 +172,7 @@ BYTES: Final = _define(
 UPSTREAM_CONNECTIONS: Final = _define(
     Kind.GAUGE,
     "upstream_connections",
-    "Connections to apps; of those without a request, idle are what others may use.",
+    "Connections to apps; idle: free for the next request. One that a login has bound is active.",
     state=("active", "idle"),
 )
 DIAL: Final = _define(

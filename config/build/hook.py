@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import tempfile
 from pathlib import Path
@@ -24,6 +25,8 @@ class CompiledHotPath(BuildHookInterface[Any]):
         built = Path(self._folder.name)
         for path in compiler.build(built / "c", built / "lib"):
             build_data["force_include"][str(path)] = str(path.relative_to(built / "lib"))
+        # What mypyc writes refuses a librt that is older than its own.
+        build_data["dependencies"] = [f"librt>={importlib.metadata.version('librt')}"]
         build_data["pure_python"] = False
         build_data["infer_tag"] = True
 

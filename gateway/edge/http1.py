@@ -12,11 +12,11 @@ transport is paused. What each phase waits for, and for how long, is in deadline
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from math import inf
 from random import random
-from time import time
 from typing import TYPE_CHECKING, Final
 
 from gateway import errnos
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from gateway.upstream.stream import UpstreamStream
 
 log: Final = logging.getLogger("gateway.edge")
+_time: Final = time.time
 
 _RECEIVED: Final = BYTES.at("downstream", "received")
 HTTP2_PREFACE: Final = b"PRI * HTTP/2.0\r\n"
@@ -390,7 +391,7 @@ class Http1Downstream(TimedConnection, DownstreamStream):
             connection = b"Upgrade" if connection is None else connection + b", Upgrade"
         # RFC 9110 section 6.6.1: an origin server with a clock MUST generate Date in 2xx, 3xx and 4xx responses, and
         # whoever forwards a response without one MUST append it.
-        parts = serialize.response_head(head, request_id, chunked, connection, None if head.dated else time())
+        parts = serialize.response_head(head, request_id, chunked, connection, None if head.dated else _time())
         octets = b"".join(parts)  # here, which makes the flush's own shorter
         self.head_sent = len(octets)
         self._out.append(octets)
@@ -537,7 +538,7 @@ class Http1Downstream(TimedConnection, DownstreamStream):
 
     def _refuse_unread(self, error: GatewayError, received: bytes = b"") -> None:
         head, body, request_id = reply(self._edge, self.peer, None, error, received or self._held)
-        self._out = [*serialize.response_head(head, request_id, False, b"close", time()), body]
+        self._out = [*serialize.response_head(head, request_id, False, b"close", _time()), body]
         self.flush()
         self._linger()
 

@@ -4,9 +4,9 @@ an exchange. The stream of an exchange is `http2_stream.py`'s.
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
 from math import inf
-from time import time
 from typing import TYPE_CHECKING, Final
 
 from gateway.edge.connection import DownstreamConnection
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.http.message import ResponseHead
 
 CANCEL: Final = ErrorCode.CANCEL
+_time: Final = time.time
 
 
 class Carrier(SessionConnection, DownstreamConnection):
@@ -144,7 +145,7 @@ class LocalReplyStream(ServedStream):
     def send(self, head: ResponseHead, body: bytes, request_id: bytes) -> None:
         """The whole answer; what comes of the request is thrown away."""
         session = self.session
-        session.send_headers(self, response_block(head, request_id, time()), end=not body)
+        session.send_headers(self, response_block(head, request_id, _time()), end=not body)
         if body:
             session.send_data(self, body)
             session.end_stream(self)

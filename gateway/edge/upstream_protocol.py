@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 REMEMBERED: Final = 60.0
 """Seconds for which an app is asked by HTTP/2 that was seen to speak nothing else; another may have taken its port."""
-MAX_PORTS: Final = 16
-"""Of a sandbox; of more such apps the oldest are forgotten."""
+MAX_PORTS: Final = 64
+"""Such ports of a sandbox; of more the oldest are forgotten, and none of another's."""
 MAX_SANDBOXES: Final = 4096
-"""… of a worker. So who has many ports pushes out none of another's."""
+"""Sandboxes of a worker; of more those go of which nothing was learned for the longest time."""
 
 SPOKEN: Final = frozenset((Reason.UPSTREAM_SPEAKS_HTTP1, Reason.UPSTREAM_SPEAKS_HTTP2))
 """Reasons that say what an app speaks."""
@@ -71,7 +71,7 @@ class UpstreamProtocols:
         return False
 
     def _forget(self, origin: Origin, port: int) -> bool:
-        """Whether it was known."""
+        """Lets go of what was seen of an app; whether there was anything."""
         ports = self._seen.get(origin)
         if ports is None or ports.pop(port, None) is None:
             return False
@@ -84,7 +84,7 @@ class UpstreamProtocols:
         if sandbox.protocol and protocol_of(sandbox.protocol, port) is not AUTO:
             return False
         origin, seen = sandbox.origin, self._seen
-        known = self._forget(origin, port)
+        known = self._forget(origin, port)  # what is learned again is the newest
         if reason is Reason.UPSTREAM_SPEAKS_HTTP1:
             return known and not head.section.grpc
         ports = seen.setdefault(origin, {})

@@ -9,13 +9,13 @@ from gateway.memo import remember
 
 URGENCIES: Final = 8
 DEFAULT_URGENCY: Final = 3
+REMEMBERED: Final = 64
+"""Values of the field."""
+REMEMBERED_OCTETS: Final = 64
+"""Of the longest that is remembered; browsers send six."""
+_urgencies: Final[dict[bytes, int]] = {}
 _URGENCY: Final = re.compile(rb"(?:\A|,)[ \t]*u=([0-7])(?=[ \t]*(?:[,;]|\Z))")
 """A member of a dictionary (RFC 8941 section 3.2) whose only members of use to us are integers without signs."""
-
-
-REMEMBERED: Final = 64
-REMEMBERED_OCTETS: Final = 64
-_urgencies: Final[dict[bytes, int]] = {}
 
 
 def urgency_of(priority: bytes) -> int:

@@ -56,7 +56,7 @@ _PROTOCOLS: Final = BY_PROTOCOL
 _METHODS: Final = BY_METHOD
 _OTHER_METHOD: Final = OTHER_METHOD
 _CODES: Final = BY_CODE
-"""By themselves: compiled code asks a module that is not compiled each time."""
+"""Bound here: what a module defines that is not compiled, compiled code looks up each time it is used."""
 _NONE: Final = 0, 0
 _FAILURE: Final = {reason: FAILURES.at(reason) for reason in FAILURES.values[0]}
 

@@ -23,8 +23,9 @@ import asyncio
 import socket
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address
+from itertools import islice
 from math import inf
 from typing import Final, TypeVar, cast
 
@@ -347,7 +348,8 @@ class Pool:
                 del self._available[connection.key]
 
     def give_up(self, count: int = 1) -> bool:
-        """Closes the oldest idle connections, at most so many; whether there was one.
+        """Closes the oldest idle connections, at most so many, and then such as their owners may lose; whether there
+        was one.
 
         Their descriptors are free when the event loop has had its next turn.
         """
@@ -356,13 +358,20 @@ class Pool:
             next(iter(self.idle)).close()
             given = True
             count -= 1
+        for connection in list(islice(self._claimable(), count)):
+            connection.close()
+            given = True
         return given
+
+    def _claimable(self) -> Iterator[UpstreamConnection]:
+        """Of those that have an owner the idle ones without a login: what downstream says keeps nobody out."""
+        return (connection for connection in self._owned if connection.is_claimable())
 
     def _check_descriptors(self) -> None:
         """Raises GatewayError(overloaded) if there would be one connection too many."""
-        used = len(self.connections) - len(self.idle) + self.dialing  # an owner's is in use: nobody may close it
+        used = len(self.connections) - len(self.idle) + self.dialing
         most = descriptors.for_apps(self._downstream_count())
-        if used > most:
+        if used > most and used - sum(1 for _ in self._claimable()) > most:
             detail = (
                 f"in use: {counted(used - 1, 'connection')} to apps, of {most} for which there are file descriptors"
             )
@@ -370,7 +379,7 @@ class Pool:
 
     def make_room(self) -> None:
         """Called with each new connection, either side: idle ones leave some descriptors for files and looks."""
-        if not self.idle:
+        if not (self.idle or self._owned):
             return
         if len(self.connections) + self.dialing + self._downstream_count() > descriptors.for_connections():
             self.give_up()

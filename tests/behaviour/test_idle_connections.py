@@ -183,6 +183,24 @@ async def test_one_connections_streams_leave_some_for_who_comes_to_the_door(
     assert sorted([(await browser.answer(stream)).status for stream in streams]) == [200] * 9 + [503] * 3
 
 
+@pytest.mark.parametrize("said", [b"", b"Authorization: Negotiate YII=\r\n"], ids=["anybody's", "said to be a login's"])
+async def test_who_rests_keeps_nobody_out(gateway: Gateway, monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
+    """What only a visitor's word has bound is closed for others, too."""
+    monkeypatch.setattr(descriptors, "for_connections", lambda: 12)
+    quiet = await gateway.app(answering(OK))
+    for _ in range(4):
+        visitor = await gateway.connect()
+        visitor.send(get(quiet)[:-2] + said + b"\r\n")
+        assert (await visitor.answer()).status == 200
+    app = await gateway.app()
+    browser = await h2_browser(gateway, app.host)
+    streams = [browser.ask() for _ in range(5)]
+    for wire in [await app.accept() for _ in streams]:
+        await wire.request()
+        wire.send(OK)
+    assert [(await browser.answer(stream)).status for stream in streams] == [200] * 5
+
+
 async def test_a_raised_limit_lets_newcomers_in(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     limit = 2
     monkeypatch.setattr(descriptors, "for_connections", lambda: limit)

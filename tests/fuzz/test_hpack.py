@@ -8,9 +8,11 @@ from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.http.h2 import huffman
+from gateway.http.h2 import huffman, huffman_inflate
 from gateway.http.h2.decoder import Decoder, HpackError
 from gateway.http.h2.encoder import encode_fields
+from gateway.http.h2.huffman_inflate import inflated
+from gateway.http.h2.huffman_pairs import decoded
 from gateway.http.h2.static_table import STATIC_FIELDS
 from gateway.http.message import Fields
 from tests.support.field_lines import pairs_of
@@ -146,18 +148,23 @@ _encode = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH).encode
 
 
 @settings(PATIENT, max_examples=60)
-@given(st.lists(st.one_of(values, st.sampled_from(sorted(huffman._AFTER_PADDING)), st.binary(max_size=4))))
+@given(st.lists(st.one_of(values, st.sampled_from(sorted(huffman_inflate._AFTER_PADDING)), st.binary(max_size=4))))
 def test_huffman_strings_one_after_the_other(texts: list[bytes]) -> None:
     for text in (*texts, b"".join(texts)):
         assert huffman.decode(_encode(text)) == text
+        for way in (inflated, decoded):
+            assert way(_encode(text)) in (text, None)
 
 
 @settings(PATIENT, max_examples=300)
 @given(st.binary(max_size=12), st.sampled_from([b"", b"\xff", b"\x7f", b"\x3f", b"\xff\xff\xff\xff"]))
 def test_a_huffman_string_is_read_only_if_it_is_what_an_encoder_writes(start: bytes, end: bytes) -> None:
     data = start + end
+    known = {text for text in (inflated(data), decoded(data)) if text is not None}
     try:
         text = huffman.decode(data)
     except huffman.HuffmanError:
+        assert not known
         return
     assert _encode(text) == data
+    assert known <= {text}

@@ -62,6 +62,7 @@ DEFAULT_WINDOW: Final = 65_535
 unpack_setting: Final = struct.Struct(">HL").iter_unpack
 
 _writer: Final = BytesWriter()
+"""Used for each header again: a new one would be an allocation more."""
 
 
 def frame_header(length: int, kind: int, flags: int, stream_id: int) -> bytes:
@@ -75,7 +76,7 @@ def frame_header(length: int, kind: int, flags: int, stream_id: int) -> bytes:
 
 
 def parse_header(header: bytes) -> tuple[int, int, int, int]:
-    """The payload's length, type, flags and stream id; where one frame is read."""
+    """The payload's length, type, flags and stream id, for whoever reads a single frame; `Session` reads in place."""
     high, low, kind, flags, stream_id = struct.unpack(">HBBBL", header)
     return high << 8 | low, kind, flags, stream_id
 

@@ -7,7 +7,7 @@ answer:
 
 - DEFLATE packs octets from the least significant bit: `bytes.translate` turns them round.
 - DEFLATE's codes have at most 15 bits, HPACK's 30. Fifteen ones are no code and begin every longer one: they become
-  DEFLATE's end of block. Where they turn up, the string is left to somebody else.
+  DEFLATE's end of block. Where they turn up, `inflated` returns None.
 - HPACK pads with at most 7 ones (section 5.2). Two octets are put behind each string, chosen so that they are whole
   codes, after any such padding. So zlib always stands between two codes, at the beginning of an octet, and one stream,
   whose header is read once, serves for all strings; and whether the padding was right can be seen from what the two

@@ -66,6 +66,27 @@ def test_a_sandbox_with_many_ports_pushes_out_its_own(protocols: UpstreamProtoco
     assert known == [60_000 - MAX_PORTS, *range(60_002 - MAX_PORTS, 60_001)]
 
 
+def test_who_was_learned_of_again_is_not_the_oldest(protocols: UpstreamProtocols) -> None:
+    seen(protocols, "a", PORT + 1)
+    seen(protocols, "a")
+    for number in range(MAX_SANDBOXES - 1):
+        seen(protocols, f"b{number}")
+    seen(protocols, "a")  # of which another port is still known
+    seen(protocols, "c")
+    assert (spoken(protocols, "a"), spoken(protocols, "b0")) == (H2C, HTTP1)
+
+
+def test_what_cannot_be_asked_otherwise_is_not_asked_again(protocols: UpstreamProtocols) -> None:
+    call = RequestHead(b"POST", b"/", "HTTP/2", RequestSection([], [], b"5000-a.sandbox.localhost"))
+    call.section.grpc = True
+    seen(protocols, "a")
+    assert not protocols.learn(Reason.UPSTREAM_SPEAKS_HTTP1, call, sandbox("a"), PORT)
+    tunnel = RequestHead(b"GET", b"/", "HTTP/1.1", RequestSection([], [], b"5000-a.sandbox.localhost"))
+    tunnel.upgrade = b"websocket"
+    assert not protocols.learn(Reason.UPSTREAM_SPEAKS_HTTP2, tunnel, sandbox("a"), PORT)
+    assert spoken(protocols, "a") is H2C
+
+
 def test_so_many_sandboxes_are_remembered_and_no_more(protocols: UpstreamProtocols) -> None:
     seen(protocols, "a")
     for number in range(MAX_SANDBOXES - 1):

@@ -7,6 +7,7 @@ import pytest
 from gateway.errors import GatewayError, Reason
 from gateway.http import field_lines, head_parser, roles
 from gateway.http.field_lines import (
+    ASKED,
     GENERATION_OCTETS,
     REMEMBERED,
     REMEMBERED_OCTETS,
@@ -119,6 +120,14 @@ def test_two_that_are_noted_in_one_place_are_both_kept() -> None:
         for key in (1 << 32, 2 << 32):  # a number is its own hash
             recent.learn(key, line)
     assert len(recent) == 2
+
+
+@pytest.mark.parametrize("key", [0, ASKED - 2, ASKED - 1, ASKED, -1, (1 << 61) - 2])
+def test_every_hash_has_a_place(key: int) -> None:
+    recent = RecentLines[int]()
+    for _ in range(2):
+        recent.learn(key, field_line(b"a", b"1"))
+    assert len(recent) == 1
 
 
 def test_long_lines_are_not_kept() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.http import priority
 from gateway.http.priority import urgency_of
 
 
@@ -33,6 +34,14 @@ from gateway.http.priority import urgency_of
 def test_what_a_priority_field_says(field: bytes, urgency: int) -> None:
     """RFC 9218 section 4; what is out of range or of another type says nothing."""
     assert urgency_of(field) == urgency
+
+
+def test_what_was_read_is_remembered_within_bounds() -> None:
+    for number in range(10 * priority.REMEMBERED):
+        assert urgency_of(b"x%d, u=1" % number) == 1
+        assert len(priority._urgencies) <= priority.REMEMBERED
+    assert urgency_of(b"u=1" + b" " * priority.REMEMBERED_OCTETS) == 1
+    assert max(map(len, priority._urgencies)) <= priority.REMEMBERED_OCTETS
 
 
 def test_nonsense_is_read_in_no_time() -> None:

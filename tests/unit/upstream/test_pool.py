@@ -43,7 +43,7 @@ async def pool(clock: Clock) -> AsyncIterator[FakePool]:
     pool.gate.set()
     yield pool
     pool.close()
-    assert not pool.connections
+    assert not pool.connections and not pool._owned
     assert pool.contract.broken == []
 
 
@@ -111,13 +111,16 @@ async def test_where_descriptors_are_short_a_new_connection_takes_an_idle_ones(
 
 
 async def test_what_a_login_has_bound_is_in_use(pool: FakePool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody may close it to make room, and whether it is busy only its owner knows."""
+    """It is not closed for want of descriptors, unless it is idle and has no login to lose."""
     bound = await opened(pool)
     pool.context.released_to_owner(bound.connection)
     monkeypatch.setattr(descriptors, "for_apps", lambda downstream: 1)
     failure = await pool.connect((OURS, PORT, HTTP1))
     assert isinstance(failure, Failure) and failure.reason is Reason.OVERLOADED
-    leave(bound)
+    bound.connection.streams.clear()
+    monkeypatch.setattr(descriptors, "for_connections", lambda: 1)
+    await opened(pool, PORT + 1)
+    assert bound.connection.is_closed
 
 
 async def test_a_name_that_leads_elsewhere_ends_what_is_idle_and_what_is_not_in_time(

@@ -29,6 +29,12 @@ def test_each_frame(written: bytes, expected: bytes) -> None:
     assert written == expected
 
 
+def test_a_header_taken_apart() -> None:
+    header = bytes.fromhex("010203 06 81 7fffffff")
+    assert frames.parse_header(header) == (0x010203, 6, 0x81, 0x7FFFFFFF)
+    assert frames.parse_header(frames.frame_header(16_384, 0xFE, 0xFF, 0x7FFFFFFF)) == (16_384, 0xFE, 0xFF, 0x7FFFFFFF)
+
+
 @pytest.mark.parametrize("size", [0, 1, 16_384, 16_385, 32_768, 32_769])
 def test_a_block_in_as_many_frames_as_it_needs(size: int) -> None:
     block = bytes(index % 251 for index in range(size))

@@ -131,6 +131,12 @@ def test_every_string_of_two_octets_is_read_alike_whichever_way(decode: Callable
             assert encode(expected) == data
 
 
+@pytest.mark.pure  # in a compiled module nothing can be put in the other's place
+def test_zlib_is_the_way_where_nothing_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huffman, "decoded", None)
+    assert huffman.decode(encode(b"example.com")) == b"example.com"
+
+
 def test_an_accident_inside_zlib_does_not_reach_the_next_string() -> None:
     def decompress(data: bytes, most: int) -> bytes:
         raise MemoryError

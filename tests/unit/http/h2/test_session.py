@@ -143,11 +143,12 @@ def test_a_head_without_a_field_is_still_one() -> None:
 # --- sizes ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("length", [16_385, 65_541, 0x800000, 0xFFFFFF])
 @pytest.mark.parametrize("type", [*range(11), 16, 0xFE])
-def test_no_frame_is_larger_than_allowed(type: int) -> None:
+def test_no_frame_is_larger_than_allowed(type: int, length: int) -> None:
     """Section 4.2; it is not even read to its end."""
     stage = Stage()
-    assert stage.ends(frame(type, Flag.END_HEADERS, 1, length=16_385)) == Code.FRAME_SIZE_ERROR
+    assert stage.ends(frame(type, Flag.END_HEADERS, 1, length=length)) == Code.FRAME_SIZE_ERROR
 
 
 def test_the_largest_frame() -> None:
