@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.directory.sandbox import DirectoryError, Sandbox
 from gateway.metrics import (
     BYTES,
     CONNECTIONS,
@@ -81,6 +82,27 @@ async def test_look_ups(open_gateway: OpenGateway) -> None:
     assert dict(totals.series(LOOKUPS)) == {("cached",): 2, ("found",): 1, ("not_found",): 1}
     assert totals.sum(LOOKUP_SECONDS) == 2
     assert totals.value(FAILURES, "destination_not_found") == 1
+
+
+async def test_look_ups_of_what_is_not_answered(open_gateway: OpenGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway = await open_gateway()
+    app = await gateway.app(answering(OK, OK, OK))
+    client = await gateway.connect()
+
+    async def fail(sandbox_id: str) -> Sandbox | None:
+        raise DirectoryError(f"no answer about {sandbox_id}")
+
+    async def status(request: bytes) -> int:
+        client.send(request)
+        return (await client.answer()).status
+
+    assert await status(get(app)) == 200
+    monkeypatch.setattr(gateway.table, "fetch", fail)
+    gateway.edge.directory.evict("box")
+    assert [await status(get(app)) for _ in range(2)] == [200, 200]
+    assert await status(b"GET / HTTP/1.1\r\nHost: 80-nobody.sandbox.localhost\r\n\r\n") == 503
+    assert dict(counted(gateway).series(LOOKUPS)) == {("found",): 1, ("stale",): 2, ("unavailable",): 1}
+    gateway.expect_complaint("no answer about")
 
 
 @pytest.mark.parametrize("protocol", ["websocket", "other"])
