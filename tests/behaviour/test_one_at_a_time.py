@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from gateway.upstream.claims import CLAIM_INTERVAL, FIRST_OCTET_TIMEOUT, SLOTS, Claims
+from gateway.upstream.claims import CHECK_INTERVAL, CLAIM_INTERVAL, FIRST_OCTET_TIMEOUT, SLOTS, Claims
 from tests.behaviour.harness import LOOPBACK, OK, Gateway, OpenGateway, Wire, get, until
 
 LATE = 4.0
@@ -194,6 +194,17 @@ async def test_credentials_that_nobody_asked_for_keep_nobody_out(gateway: Gatewa
         assert (await hostile.answer()).body == b"ok"
         assert await ask(other, host) < LATE
         assert await hostile.eof() == b"", "as ever, both end together"
+
+
+async def test_nor_out_of_another_worker(open_gateway: OpenGateway) -> None:
+    claims = Claims()
+    one, two = [await open_gateway(claims=claims) for _ in range(2)]
+    hostile, other = await one.connect(), await two.connect()
+    with served(OneAtATime) as host:
+        hostile.send(b"GET / HTTP/1.1\r\nHost: %b\r\nAuthorization: NTLM x\r\n\r\n" % host)
+        assert (await hostile.answer()).body == b"ok"
+        await asyncio.sleep(2 * CHECK_INTERVAL)  # the worker looks more than once
+        assert await ask(other, host) < LATE
 
 
 async def test_a_login_is_not_claimed(gateway: Gateway) -> None:
