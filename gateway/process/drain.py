@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
+from math import inf
+from typing import Final
 
 from gateway.counting import counted
 from gateway.edge.drain import Drain
@@ -14,15 +17,26 @@ from gateway.edge.listener_drain import drain_listeners
 log = logging.getLogger("gateway.process")
 
 
+ONE_SIGNAL: Final = 0.1
+"""Seconds in which a second signal is the first, told again: uvloop does that where one comes while it reads another,
+as the SIGTERM of a gateway that ends without a delay comes behind SIGUSR1."""
+
+
 class Shutdown:
     """The first signal begins a drain, the second one cuts it short."""
 
     def __init__(self) -> None:
         self.begun = asyncio.Event()
         self.hurried = asyncio.Event()
+        self._told = -inf
 
     def signal(self) -> None:
-        (self.hurried if self.begun.is_set() else self.begun).set()
+        now = time.monotonic()
+        if not self.begun.is_set():
+            self._told = now
+            self.begun.set()
+        elif now > self._told + ONE_SIGNAL:
+            self.hurried.set()
 
 
 async def drain(

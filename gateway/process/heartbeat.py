@@ -91,7 +91,7 @@ class Heartbeat:
     @property
     def hurried(self) -> bool:
         """Set by the supervisor before SIGTERM: nothing is waited for. A second SIGTERM says the same, unless it comes
-        so soon that the kernel makes one of the two."""
+        so soon that it is one with the first (`drain.ONE_SIGNAL`, and the kernel)."""
         return self._page[_HURRIED] != 0
 
     @hurried.setter
