@@ -507,11 +507,12 @@ class Http1Downstream(TimedConnection, DownstreamStream):
 
     def bound_lost(self) -> None:
         """Ends as well, so that whoever has logged in sees what he would without us, and begins anew."""
-        self.bound = None
+        bound, self.bound = self.bound, None
         if self.peer.trusted:
             return  # a proxy's connection carries the requests of many
         self._keep_alive = False
-        if self._head is not None:
+        asks = self.phase is HEAD or bool(self._held)  # a request has come, or begun to; it loses no login
+        if self._head is not None or (asks and bound is not None and not bound.challenged):
             self._is_last = True
         elif self.phase is IDLE or self.phase is HEAD:
             self._close()

@@ -18,8 +18,9 @@ log = logging.getLogger("gateway.process")
 
 
 ONE_SIGNAL: Final = 0.1
-"""Seconds in which a second signal is the first, told again: uvloop does that where one comes while it reads another,
-as the SIGTERM of a gateway that ends without a delay comes behind SIGUSR1."""
+"""Seconds, after the turn of the event loop that the first signal came in, in which a second one is the first, told
+again: uvloop does that where one comes while it reads another, as the SIGTERM of a gateway that ends without a delay
+comes behind SIGUSR1."""
 
 
 class Shutdown:
@@ -31,12 +32,16 @@ class Shutdown:
         self._told = -inf
 
     def signal(self) -> None:
-        now = time.monotonic()
         if not self.begun.is_set():
-            self._told = now
+            self._told = inf  # until the next turn is over, however long: what is told twice is read in that
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, self._has_turned)
             self.begun.set()
-        elif now > self._told + ONE_SIGNAL:
+        elif time.monotonic() > self._told + ONE_SIGNAL:
             self.hurried.set()
+
+    def _has_turned(self) -> None:
+        self._told = time.monotonic()
 
 
 async def drain(

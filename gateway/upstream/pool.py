@@ -371,7 +371,9 @@ class Pool:
         """Raises GatewayError(overloaded) if there would be one connection too many."""
         used = len(self.connections) - len(self.idle) + self.dialing
         most = descriptors.for_apps(self._downstream_count())
-        if used > most and used - sum(1 for _ in self._claimable()) > most:
+        if used > most:
+            used -= sum(1 for _ in islice(self._claimable(), used - most))  # for whom somebody gives way
+        if used > most:
             detail = (
                 f"in use: {counted(used - 1, 'connection')} to apps, of {most} for which there are file descriptors"
             )

@@ -9,6 +9,7 @@ import socket
 import pytest
 
 from gateway import descriptors
+from gateway.edge.deadlines import HEAD
 from gateway.edge.listener import MAX_IDLE_CLOSED
 from gateway.upstream import claims
 from tests.behaviour.h2_wire import h2_browser
@@ -199,6 +200,29 @@ async def test_who_rests_keeps_nobody_out(gateway: Gateway, monkeypatch: pytest.
         await wire.request()
         wire.send(OK)
     assert [(await browser.answer(stream)).status for stream in streams] == [200] * 5
+
+
+@pytest.mark.parametrize("said", [b"", b"Authorization: Negotiate YII=\r\n"], ids=["anybody's", "said to be a login's"])
+async def test_nor_loses_who_is_asking_again(gateway: Gateway, monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
+    """What of the next request has come is answered, by another connection to the app."""
+    monkeypatch.setattr(descriptors, "for_connections", lambda: 12)
+    quiet = await gateway.app(answering(OK, OK))
+    visitors = [await gateway.connect() for _ in range(4)]
+    for visitor in visitors:
+        visitor.send(get(quiet)[:-2] + said + b"\r\n")
+        assert (await visitor.answer()).status == 200
+        visitor.send(get(quiet)[:-2])
+    await until(lambda: all(each.phase is HEAD for each in gateway.edge.downstreams), "their next requests begin")
+    app = await gateway.app()
+    browser = await h2_browser(gateway, app.host)
+    streams = [browser.ask() for _ in range(5)]
+    for wire in [await app.accept() for _ in streams]:
+        await wire.request()
+        wire.send(OK)
+    assert [(await browser.answer(stream)).status for stream in streams] == [200] * 5
+    for visitor in visitors:
+        visitor.send(said + b"\r\n")
+        assert (await visitor.answer()).status == 200
 
 
 async def test_a_raised_limit_lets_newcomers_in(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
@@ -18,7 +19,11 @@ async def test_the_second_signal_hurries(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(time, "monotonic", lambda: now)
     assert state(shutdown) == (False, False)
     shutdown.signal()
+    now += 10 * ONE_SIGNAL  # a turn may last
+    shutdown.signal()
     assert state(shutdown) == (True, False)
+    for _ in range(3):
+        await asyncio.sleep(0)
     now += ONE_SIGNAL / 2
     shutdown.signal()  # uvloop tells a signal twice that comes while it reads another
     assert state(shutdown) == (True, False)
