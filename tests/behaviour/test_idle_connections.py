@@ -184,15 +184,13 @@ async def test_one_connections_streams_leave_some_for_who_comes_to_the_door(
     assert sorted([(await browser.answer(stream)).status for stream in streams]) == [200] * 9 + [503] * 3
 
 
-@pytest.mark.parametrize("said", [b"", b"Authorization: Negotiate YII=\r\n"], ids=["anybody's", "said to be a login's"])
-async def test_who_rests_keeps_nobody_out(gateway: Gateway, monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
-    """What only a visitor's word has bound is closed for others, too."""
-    monkeypatch.setattr(descriptors, "for_connections", lambda: 12)
-    quiet = await gateway.app(answering(OK))
-    for _ in range(4):
-        visitor = await gateway.connect()
-        visitor.send(get(quiet)[:-2] + said + b"\r\n")
-        assert (await visitor.answer()).status == 200
+BOUND_OR_NOT = pytest.mark.parametrize(
+    "said", [b"", b"Authorization: Negotiate YII=\r\n"], ids=["anybody's", "said to be a login's"]
+)
+
+
+async def five_at_once(gateway: Gateway) -> None:
+    """Requests of one browser to an app of its own, each by another connection, all of which are answered."""
     app = await gateway.app()
     browser = await h2_browser(gateway, app.host)
     streams = [browser.ask() for _ in range(5)]
@@ -202,7 +200,19 @@ async def test_who_rests_keeps_nobody_out(gateway: Gateway, monkeypatch: pytest.
     assert [(await browser.answer(stream)).status for stream in streams] == [200] * 5
 
 
-@pytest.mark.parametrize("said", [b"", b"Authorization: Negotiate YII=\r\n"], ids=["anybody's", "said to be a login's"])
+@BOUND_OR_NOT
+async def test_who_rests_keeps_nobody_out(gateway: Gateway, monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
+    """What only a visitor's word has bound is closed for others, too."""
+    monkeypatch.setattr(descriptors, "for_connections", lambda: 12)
+    quiet = await gateway.app(answering(OK))
+    for _ in range(4):
+        visitor = await gateway.connect()
+        visitor.send(get(quiet)[:-2] + said + b"\r\n")
+        assert (await visitor.answer()).status == 200
+    await five_at_once(gateway)
+
+
+@BOUND_OR_NOT
 async def test_nor_loses_who_is_asking_again(gateway: Gateway, monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
     """What of the next request has come is answered, by another connection to the app."""
     monkeypatch.setattr(descriptors, "for_connections", lambda: 12)
@@ -213,13 +223,7 @@ async def test_nor_loses_who_is_asking_again(gateway: Gateway, monkeypatch: pyte
         assert (await visitor.answer()).status == 200
         visitor.send(get(quiet)[:-2])
     await until(lambda: all(each.phase is HEAD for each in gateway.edge.downstreams), "their next requests begin")
-    app = await gateway.app()
-    browser = await h2_browser(gateway, app.host)
-    streams = [browser.ask() for _ in range(5)]
-    for wire in [await app.accept() for _ in streams]:
-        await wire.request()
-        wire.send(OK)
-    assert [(await browser.answer(stream)).status for stream in streams] == [200] * 5
+    await five_at_once(gateway)
     for visitor in visitors:
         visitor.send(said + b"\r\n")
         assert (await visitor.answer()).status == 200
